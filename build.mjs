@@ -1,0 +1,51 @@
+#!/usr/bin/env node
+// node build.mjs            bundles every scripts/*.mts into a self-contained scripts/*.mjs
+// node build.mjs run FILE   bundles one TypeScript tool (bench, demo, lab) into a temporary file and runs it
+// @ts-check
+import { spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+
+const root = fileURLToPath(new URL('.', import.meta.url))
+
+/** @type {import('esbuild').BuildOptions} */
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node18',
+  charset: 'utf8',
+  legalComments: 'inline',
+  logLevel: 'warning',
+}
+
+async function buildScripts() {
+  const entries = readdirSync(join(root, 'scripts')).filter((name) => name.endsWith('.mts'))
+  await build({
+    ...common,
+    entryPoints: entries.map((name) => `scripts/${name}`),
+    outdir: 'scripts',
+    outExtension: { '.js': '.mjs' },
+  })
+  for (const name of entries) chmodSync(join(root, 'scripts', name.replace(/mts$/, 'mjs')), 0o755)
+}
+
+/** @param {string} file @param {string[]} args */
+async function run(file, args) {
+  const folder = mkdtempSync(join(tmpdir(), 'vfio-scripts-run-'))
+  try {
+    const outfile = join(folder, 'tool.mjs')
+    await build({ ...common, entryPoints: [file], outfile, target: 'node20', packages: 'external' })
+    return spawnSync(process.execPath, [outfile, ...args], { stdio: 'inherit', cwd: root }).status ?? 1
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+const [mode, file, ...args] = process.argv.slice(2)
+if (mode === 'run' && file !== undefined) process.exitCode = await run(file, args)
+else await buildScripts()
