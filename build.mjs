@@ -1,10 +1,9 @@
 #!/usr/bin/env node
 // node build.mjs            bundles every scripts/*.mts into a self-contained scripts/*.mjs
-// node build.mjs run FILE   bundles one TypeScript tool (bench, demo, lab) into a temporary file and runs it
+// node build.mjs run FILE   bundles one TypeScript tool (bench, demo, lab) and runs it
 // @ts-check
 import { spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
@@ -36,7 +35,7 @@ async function buildScripts() {
 
 /** @param {string} file @param {string[]} args */
 async function run(file, args) {
-  const folder = mkdtempSync(join(tmpdir(), 'vfio-scripts-run-'))
+  const folder = mkdtempSync(join(root, 'node_modules/.run-'))
   try {
     const outfile = join(folder, 'tool.mjs')
     await build({ ...common, entryPoints: [file], outfile, target: 'node20', packages: 'external' })
