@@ -19,7 +19,16 @@ export function jsonText(value: unknown): string {
 }
 
 export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue' | 'magenta' | 'cyan'
-const CODES: Record<Color, number> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 }
+const CODES: Record<Color, number> = {
+  bold: 1,
+  dim: 2,
+  red: 31,
+  green: 32,
+  yellow: 33,
+  blue: 34,
+  magenta: 35,
+  cyan: 36,
+}
 
 /** How output is drawn: with colours or not, and for how many columns (`undefined`: not a terminal, no limit). */
 export interface Look {
@@ -81,10 +90,14 @@ function fitColumns(limit: number, columns: readonly Column[], widths: number[],
   let shown = all
   const excess = (): number => shown.reduce((sum, index) => sum + (widths[index] ?? 0) + 2, -2) - limit
   for (;;) {
-    const spare = (index: number): number => Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
+    const spare = (index: number): number =>
+      Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
     const total = shown.reduce((sum, index) => sum + spare(index), 0)
     if (excess() <= total) break
-    const victim = shown.reduce((worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst), shown[0] ?? 0)
+    const victim = shown.reduce(
+      (worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst),
+      shown[0] ?? 0,
+    )
     if (!columns[victim]?.drop) break
     shown = shown.filter((index) => index !== victim)
   }
