@@ -1,5 +1,5 @@
 import { deviceName } from './devices.ts'
-import { fit, printable } from './text.ts'
+import { printable, shorten } from './text.ts'
 import type { TreeNode, TreeRoot } from './tree.ts'
 
 const ROW = 28
@@ -22,7 +22,7 @@ export function treeSvg(roots: readonly TreeRoot[], address: (address: string) =
   const rows: Row[] = []
   const place = (node: TreeNode, depth: number, parent: Row): void => {
     const { device } = node
-    const name = fit(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
+    const name = shorten(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
     const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]`
     const row: Row = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
     rows.push(row)

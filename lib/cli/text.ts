@@ -41,7 +41,7 @@ export function paint(look: Look, color: Color | undefined, text: string): strin
 }
 
 /** Cuts a text to `width` columns with an ellipsis. */
-export function fit(text: string, width: number): string {
+export function shorten(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`
 }
 
@@ -74,7 +74,7 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
       .map((index, place) => {
         const width = widths[index] ?? 0
         const { text = '', color } = cells[index] ?? {}
-        const cut = fit(printable(text), width)
+        const cut = shorten(printable(text), width)
         const blanks = ' '.repeat(width - cut.length)
         const painted = paint(look, color, cut)
         if (columns[index]?.align === 'right') return blanks + painted
