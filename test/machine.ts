@@ -123,7 +123,7 @@ export function machineNames(): string[] {
   return files.map((file) => file.slice(0, -'.json'.length)).sort()
 }
 
-/** A folder of this process, removed at its end: in memory, as sysfs is, where there is a gigabyte of it. */
+/** A folder of this process, removed at its end: in memory, as sysfs is, where there is room for 20,000 devices. */
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
     scratch = mkdtempSync(join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
@@ -138,7 +138,7 @@ function roomInMemory(): boolean {
   try {
     const { bavail, bsize } = statfsSync('/dev/shm')
     accessSync('/dev/shm', constants.W_OK)
-    return bavail * bsize > 2 ** 30
+    return bavail * bsize > 2 ** 32
   } catch {
     return false
   }
