@@ -51,7 +51,7 @@ export function run(script: Script, self: string, answer: (context: Context) => 
   } catch (error) {
     process.exitCode = 2
     if (!(error instanceof UserError)) throw error
-    if (wantsJson(argv)) {
+    if (wantsJson(argv) && error.code !== 'no-output') {
       write(1, jsonText({ schema: 'vfio-scripts/error/1', error: { code: error.code, message: error.message } }))
     }
     say(error.message)
