@@ -32,7 +32,7 @@ const source = (file: string): string => readFileSync(PROJECT + file, 'utf8')
 /** Every module a source names: import, export from, import(), require(). */
 function importsOf(from: string): Import[] {
   const pattern =
-    /^(?:import|export)\b([^'"`;]*?)\bfrom\s*['"]([^'"]+)['"]|^import\s*()['"]([^'"]+)['"]|\b()(?:import|require(?:\([^)]*\))?)\s*\(\s*['"`]([^'"`]+)['"`]/gm
+    /^(?:import|export)\b([^'"`;]*?)\bfrom\s*['"]([^'"]+)['"]|^import\s*()['"]([^'"]+)['"]|\b()(?:import|(?:createR|r)equire(?:\([^)]*\))?)\s*\(\s*['"`]([^'"`]+)['"`]/gm
   return [...source(from).matchAll(pattern)].map((match) => {
     const to = match[2] ?? match[4] ?? match[6] ?? ''
     return { from, to: to.startsWith('.') ? normalize(join(dirname(from), to)) : to, names: match[1] ?? '' }
@@ -56,7 +56,7 @@ describe('imports', () => {
     // As many as there are lines that say so: the rules below see every import.
     const said = sources.flatMap(
       (file) =>
-        source(file).match(/^(?:import|export)\b.*\bfrom '|^\} from '|^import '|\bimport\(|createRequire\(.*\)\(/gm) ??
+        source(file).match(/^(?:import|export)\b.*\bfrom '|^\} from '|^import '|\bimport\(|createRequire\(.*?\)\(/gm) ??
         [],
     )
     expect(imports.length).toBe(said.length)
