@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { machineDir, scratchDir } from './machine.ts'
-import { machineNames, runProgram, runScript } from './run.ts'
+import { machineDir, machineNames, scratchDir } from './machine.ts'
+import { runProgram, runScript } from './run.ts'
 
 const UUID = 'c728e022-f16f-434b-ad2c-9665ee634d3d'
 

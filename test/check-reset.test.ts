@@ -1,7 +1,7 @@
 import { truncateSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { loadMachine, type Machine, machineDir, scratchDir, writeMachine } from './machine.ts'
-import { machineNames, PROJECT, runScript } from './run.ts'
+import { loadMachine, type Machine, machineDir, machineNames, scratchDir, writeMachine } from './machine.ts'
+import { PROJECT, runScript } from './run.ts'
 
 interface Card {
   card: string
@@ -38,7 +38,13 @@ describe('check-reset', () => {
 
   it('bus: a card with siblings is reset with its bus, and nothing else is on it', () => {
     const { code, card } = check('i9-14900k-vmd', ['02:00'])
-    expect(card).toMatchObject({ card: '0000:02:00', verdict: 'bus', bridge: '0000:00:1a.0', alongside: [], staying: [] })
+    expect(card).toMatchObject({
+      card: '0000:02:00',
+      verdict: 'bus',
+      bridge: '0000:00:1a.0',
+      alongside: [],
+      staying: [],
+    })
     expect(code).toBe(0)
   })
 
@@ -88,7 +94,10 @@ describe('check-reset', () => {
       return found
     }
     const without = check('x570-navi10', ['--gpu'], (machine) => void (gpu(machine).reset = 'bus'))
-    expect(without.card).toMatchObject({ verdict: 'quirk', quirk: { family, vendorReset: false, deviceSpecificFirst: false } })
+    expect(without.card).toMatchObject({
+      verdict: 'quirk',
+      quirk: { family, vendorReset: false, deviceSpecificFirst: false },
+    })
     expect(without.card.reason).toContain('load the vendor-reset module')
     const loaded = check('x570-navi10', ['--gpu'], (machine) => {
       gpu(machine).reset = 'device_specific bus'
@@ -120,7 +129,10 @@ describe('check-reset', () => {
 
   it('nothing matches: says so, exit 1', () => {
     const ran = runScript('check-reset', ['--machine', machineDir('i9-14900k-vmd'), '7f:00'])
-    expect([ran.code, ran.stderr]).toEqual([1, 'check-reset: 7f:00: no such device on this machine\ncheck-reset: nothing matches\n'])
+    expect([ran.code, ran.stderr]).toEqual([
+      1,
+      'check-reset: 7f:00: no such device on this machine\ncheck-reset: nothing matches\n',
+    ])
   })
 
   it('without root the capability list is unknown, not absent', () => {

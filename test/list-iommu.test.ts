@@ -1,8 +1,8 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import { loadMachine, machineDir, scratchDir, writeMachine } from './machine.ts'
-import { has, machineNames, PROJECT, runProgram, runScript } from './run.ts'
+import { loadMachine, machineDir, machineNames, scratchDir, writeMachine } from './machine.ts'
+import { has, PROJECT, runProgram, runScript } from './run.ts'
 
 /** On a fake machine, and on nothing else: no name database of the host. */
 function list(machine: string, ...args: string[]) {
@@ -11,7 +11,9 @@ function list(machine: string, ...args: string[]) {
 }
 
 function addresses(machine: string, ...args: string[]): string[] {
-  return list(machine, '--format', 'addresses', ...args).stdout.split('\n').slice(0, -1)
+  return list(machine, '--format', 'addresses', ...args)
+    .stdout.split('\n')
+    .slice(0, -1)
 }
 
 const golden = (name: string): string => `${PROJECT}test/golden/list-iommu-${name}`
@@ -23,7 +25,9 @@ describe('list-iommu', () => {
   })
 
   it('the tree and the JSON of a whole machine', async () => {
-    await expect(list('ivy-bridge-h77', '--format', 'tree').stdout).toMatchFileSnapshot(golden('ivy-bridge-h77.tree.txt'))
+    await expect(list('ivy-bridge-h77', '--format', 'tree').stdout).toMatchFileSnapshot(
+      golden('ivy-bridge-h77.tree.txt'),
+    )
     await expect(list('i9-14900k-vmd', '--json', '--card', '02:00.1').stdout).toMatchFileSnapshot(golden('card.json'))
   })
 
@@ -47,7 +51,9 @@ describe('list-iommu', () => {
 
   it('isolated means one card and bridges', () => {
     const { groups } = JSON.parse(list('i9-14900k-vmd', '--json').stdout)
-    const isolated = groups.filter((group: { isolated: boolean }) => group.isolated).map((group: { id: number }) => group.id)
+    const isolated = groups
+      .filter((group: { isolated: boolean }) => group.isolated)
+      .map((group: { id: number }) => group.id)
     // 13 and 14 are the graphics cards; 5 mixes VMD, SATA and NVMe; 12 is the chipset with its ISA bridge.
     expect(isolated).toEqual(expect.arrayContaining([6, 13, 14, 15]))
     for (const id of [0, 1, 5, 12]) expect(isolated).not.toContain(id)
@@ -59,25 +65,49 @@ describe('list-iommu', () => {
     it.each([
       [['--gpu'], ['0000:01:00.0', '0000:02:00.0']],
       [['--gpu', '--driver', 'vfio-pci'], ['0000:02:00.0']],
-      [['--gpu', '--nvme'], ['0000:01:00.0', '0000:02:00.0', '10000:e1:00.0']],
-      [['--gpu', '--card', '--driver=vfio-pci'], ['0000:02:00.0', '0000:02:00.1']],
+      [
+        ['--gpu', '--nvme'],
+        ['0000:01:00.0', '0000:02:00.0', '10000:e1:00.0'],
+      ],
+      [
+        ['--gpu', '--card', '--driver=vfio-pci'],
+        ['0000:02:00.0', '0000:02:00.1'],
+      ],
       [['--audio'], ['0000:00:1f.3', '0000:01:00.1', '0000:02:00.1']],
       [['--usb'], ['0000:00:14.0']],
-      [['--usb', '--with-group'], ['0000:00:14.0', '0000:00:14.2']],
+      [
+        ['--usb', '--with-group'],
+        ['0000:00:14.0', '0000:00:14.2'],
+      ],
       [['--net'], ['0000:00:1f.6']],
-      [['--class', '0300'], ['0000:01:00.0', '0000:02:00.0']],
+      [
+        ['--class', '0300'],
+        ['0000:01:00.0', '0000:02:00.0'],
+      ],
       [['--class', '010802'], ['10000:e1:00.0']],
       [['--class', '010801'], []],
       [['--id', '10DE:1CB6'], ['0000:02:00.0']],
-      [['--id', '10de:1cb6', '--id', '10de:0fb9'], ['0000:02:00.0', '0000:02:00.1']],
-      [['--group', '14'], ['0000:02:00.0', '0000:02:00.1']],
-      [['group:14', '01:00.1'], ['0000:01:00.1', '0000:02:00.0', '0000:02:00.1']],
+      [
+        ['--id', '10de:1cb6', '--id', '10de:0fb9'],
+        ['0000:02:00.0', '0000:02:00.1'],
+      ],
+      [
+        ['--group', '14'],
+        ['0000:02:00.0', '0000:02:00.1'],
+      ],
+      [
+        ['group:14', '01:00.1'],
+        ['0000:01:00.1', '0000:02:00.0', '0000:02:00.1'],
+      ],
       [['10000:e1:00.0'], ['10000:e1:00.0']],
       [['10000:e1:00'], ['10000:e1:00.0']],
       [['e1:00.0'], []],
       [['01:00'], ['0000:01:00.0', '0000:01:00.1']],
       [['10de:1ff2'], ['0000:01:00.0']],
-      [['--driver', 'none', '--class', '0880'], ['0000:00:06.0', '0000:00:17.0']],
+      [
+        ['--driver', 'none', '--class', '0880'],
+        ['0000:00:06.0', '0000:00:17.0'],
+      ],
     ])('%j', (args, expected) => {
       const ran = list('i9-14900k-vmd', '--format', 'addresses', ...args)
       expect(ran.stdout.split('\n').slice(0, -1)).toEqual(expected)
@@ -112,9 +142,14 @@ describe('list-iommu', () => {
     rmSync(`${dir}/sys/kernel/iommu_groups`, { recursive: true })
     const links = JSON.parse(runScript('list-iommu', ['--machine', dir, '--json']).stdout)
     const short = (json: typeof whole) =>
-      json.groups.map((group: { id: number; devices: { address: string }[] }) => [group.id, group.devices.map((d) => d.address)])
+      json.groups.map((group: { id: number; devices: { address: string }[] }) => [
+        group.id,
+        group.devices.map((d) => d.address),
+      ])
     expect(short(links)).toEqual(short(whole))
-    const mediated = list('sriov-nic').stdout.split('\n').filter((line) => line.includes('Mediated device'))
+    const mediated = list('sriov-nic')
+      .stdout.split('\n')
+      .filter((line) => line.includes('Mediated device'))
     expect(mediated.length).toBeGreaterThan(0)
     expect(mediated[0]).toMatch(/[0-9a-f]{8}-[0-9a-f]{4}-/)
   })
@@ -229,7 +264,10 @@ describe('list-iommu', () => {
         '',
       ].join('\n'),
     )
-    writeFileSync(`${folder}/modules.builtin.modinfo`, 'vfio_pci.alias=vfio_pci:v*\0simple.alias=pci:v*d*sv*sd*bc03sc*i*\0')
+    writeFileSync(
+      `${folder}/modules.builtin.modinfo`,
+      'vfio_pci.alias=vfio_pci:v*\0simple.alias=pci:v*d*sv*sd*bc03sc*i*\0',
+    )
     const ran = runScript('list-iommu', ['--machine', dir, '--json', '02:00.0'])
     expect(JSON.parse(ran.stdout).groups[0].devices[0].modules).toEqual(['nvidiafb', 'any_vga', 'nouveau', 'simple'])
   })

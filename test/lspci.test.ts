@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { machineDir } from './machine.ts'
-import { has, machineNames, runProgram, runScript } from './run.ts'
+import { machineDir, machineNames } from './machine.ts'
+import { has, runProgram, runScript } from './run.ts'
 
 /** The real lspci, looking at a fake machine. */
 function lspci(dir: string): string {

@@ -3,7 +3,7 @@
 //   writeMachine(generateMachine(512), dir)
 
 import { spawn } from 'node:child_process'
-import { accessSync, constants, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs'
+import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeMachine } from './fake/write.ts'
@@ -123,15 +123,13 @@ export function machineNames(): string[] {
   return files.map((file) => file.slice(0, -'.json'.length)).sort()
 }
 
-/** A folder of this process, removed at its end: in memory, as sysfs is, where there is room for 20,000 devices. */
+/** A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. */
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
     scratch = mkdtempSync(join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
     removeAtEnd(scratch)
   }
-  const dir = join(scratch, name)
-  mkdirSync(dir, { recursive: true })
-  return dir
+  return mkdtempSync(join(scratch, `${name}-`))
 }
 
 function roomInMemory(): boolean {

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 export const PROJECT = fileURLToPath(new URL('..', import.meta.url))
@@ -14,7 +14,7 @@ export interface Ran {
 export function runScript(
   name: string,
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; node?: string; uid?: number } = {},
+  options: { env?: NodeJS.ProcessEnv; node?: string; uid?: number; cwd?: string } = {},
 ): Ran {
   return runProgram(options.node ?? process.execPath, [`${PROJECT}scripts/${name}.mjs`, ...args], options)
 }
@@ -27,18 +27,14 @@ export function runProgram(
   const { status, stdout, stderr, error } = spawnSync(program, args, {
     encoding: 'utf8',
     maxBuffer: 1 << 30,
+    // A program that hangs is an error, not a test run without end.
+    timeout: 120_000,
     env: { ...process.env, ...options.env },
     ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
   })
   if (error !== undefined) throw error
   return { code: status, stdout, stderr }
-}
-
-/** The names of all fake machines. */
-export function machineNames(): string[] {
-  const files = readdirSync(`${PROJECT}test/machines`)
-  return files.filter((file) => file.endsWith('.json')).map((file) => file.replace('.json', ''))
 }
 
 /** Is this program here? Tests that compare with a real tool say so when it is not. */

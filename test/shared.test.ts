@@ -7,7 +7,9 @@ import { PROJECT, runProgram, runScript } from './run.ts'
 const TREES = `${PROJECT}../shared/machines/sysfs`
 const folder = (name: string): string[] =>
   existsSync(`${TREES}/${name}`) ? readdirSync(`${TREES}/${name}`).map((file) => `${TREES}/${name}/${file}`) : []
-const archives = ['umockdev', 'snapshots', 'hwloc-pci'].flatMap(folder).filter((file) => /(?<!\.t)tar\.(gz|bz2)$/.test(file))
+const archives = ['umockdev', 'snapshots', 'hwloc-pci']
+  .flatMap(folder)
+  .filter((file) => /(?<!\.t)tar\.(gz|bz2)$/.test(file))
 
 /** Unpacks an archive and finds the folders that hold a sys/. */
 function unpack(archive: string): string[] {
@@ -15,7 +17,10 @@ function unpack(archive: string): string[] {
   runProgram('tar', ['-xf', archive, '-C', dir, '--no-same-owner'])
   runProgram('chmod', ['-R', 'u+rwX', dir])
   const found = runProgram('find', [dir, '-maxdepth', '3', '-type', 'd', '-name', 'sys'])
-  return found.stdout.split('\n').filter(Boolean).map((path) => path.slice(0, -4))
+  return found.stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((path) => path.slice(0, -4))
 }
 
 describe.skipIf(archives.length === 0)(`real trees (${archives.length} here; skipped without ${TREES})`, () => {

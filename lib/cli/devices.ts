@@ -29,7 +29,7 @@ const COLUMNS = [
   { title: 'GROUP', align: 'right' },
   { title: 'ADDRESS' },
   { title: 'CLASS', least: 10, drop: 2 },
-  { title: 'DEVICE', least: 18 },
+  { title: 'DEVICE', least: 16 },
   { title: 'ID' },
   { title: 'REV', drop: 4 },
   { title: 'DRIVER', least: 8 },
