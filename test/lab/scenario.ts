@@ -1,0 +1,137 @@
+import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
+import { type Guest, startGuest } from './guest.ts'
+import { cached, type Generator, type Images, images, scratch } from './images.ts'
+import { type Machine, machineName } from './machines.ts'
+import { LabError, type Outcome, run } from './shell.ts'
+import { snapshot } from './snapshot.ts'
+
+export interface Scenario {
+  name: string
+  about: string
+  /** Runs with `--all` or by its name only. */
+  slow?: boolean
+  run(lab: Lab): Promise<void>
+}
+
+/** What a scenario works with. Whatever throws ends it as failed. */
+export interface Lab {
+  /** Does the work, then prints the line with its time. */
+  step<T>(text: string, work: () => Promise<T>): Promise<T>
+  note(text: string): void
+  /** A guest on a fresh disk, or on one that a scenario changed. */
+  start(machine: Machine, disk?: Disk): Promise<Guest>
+  /** A disk of one's own, to be changed on this machine without a guest. */
+  disk(generator: Generator): Promise<Disk>
+  /** A folder with the guest's /sys and /proc as `list-iommu --capture` leaves them, for `--machine`. Cached. */
+  capture(machine: Machine): Promise<string>
+  /** Runs a command of this machine; the scripts under test are on its PATH. */
+  host(command: string): Promise<Outcome>
+}
+
+export interface Disk {
+  generator: Generator
+  /** Runs a bash script as disk.ts's `withDisk` does: $ROOT, $KERNEL, in_root; the scripts under test on the PATH. */
+  apply(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
+  /** As `apply`, whatever the exit code. */
+  attempt(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
+  file: string
+}
+
+export interface LabOptions {
+  name: string
+  /** Console logs go here. */
+  logs: string
+  /** The folder with the built scripts, and they themselves. */
+  scripts: { folder: string; files: readonly string[] }
+  say(line: string): void
+  /** Hears of each guest; the last one is what `--keep` shows. */
+  started(guest: Guest): void
+}
+
+export function openLab(options: LabOptions): Lab {
+  const { name, say, scripts } = options
+  let logs = 0
+  const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1).padStart(6)} s`
+  const folder = scratch(name)
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  for (const file of scripts.files) {
+    symlinkSync(file, join(bin, file.replace(/^.*\//, '').replace(/\.mjs$/, '')))
+  }
+  const path = { PATH: `${bin}:${process.env.PATH}` }
+
+  const step = async <T>(text: string, work: () => Promise<T>): Promise<T> => {
+    const began = Date.now()
+    try {
+      const value = await work()
+      say(`${seconds(began)}  ${text}`)
+      return value
+    } catch (error) {
+      say(`${seconds(began)}  FAILED ${text}`)
+      throw error
+    }
+  }
+
+  const start = (machine: Machine, disk?: Disk): Promise<Guest> =>
+    step(`${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`, async () => {
+      const made = await images(disk?.generator ?? 'initramfs-tools', say)
+      const home = scratch(`${name}-guest`)
+      await fillFolder(home, machine, made, disk)
+      const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
+      const guest = await startGuest({ machine, folder: home, log, scripts: scripts.files, progress: say })
+      options.started(guest)
+      return guest
+    })
+
+  const fillFolder = async (home: string, machine: Machine, made: Images, disk: Disk | undefined) => {
+    for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
+    if (disk !== undefined && machine.restored)
+      throw new LabError('a snapshot has its own disk: use a machine that boots')
+    if (disk !== undefined) symlinkSync(disk.file, join(home, 'disk'))
+    else await copyDisk(machine.restored ? await snapshot(machine, made, say) : made.disk, join(home, 'disk'))
+  }
+
+  const disk = async (generator: Generator): Promise<Disk> => {
+    const made = await images(generator, say)
+    const file = join(scratch(`${name}-disk`), 'disk.img')
+    await step(`a copy of the ${generator} disk`, () => copyDisk(made.disk, file))
+    const attached = (env: Record<string, string> = {}) => ({
+      disk: file,
+      kernel: made.kernel,
+      mount: join(folder, 'root'),
+      env: { ...path, ...env },
+    })
+    return {
+      generator,
+      file,
+      apply: (text, script, env) => step(`${text}, on the disk`, () => withDisk(attached(env), script)),
+      attempt: (text, script, env) => step(`${text}, on the disk`, () => tryWithDisk(attached(env), script)),
+    }
+  }
+
+  const capture = async (machine: Machine): Promise<string> => {
+    const made = await images('initramfs-tools', say)
+    return cached(
+      `capture-${machineName(machine)}`,
+      [made.folder, machine, scripts.files.map((file) => readFileSync(file, 'utf8'))],
+      async (part) => {
+        const guest = await start(machine)
+        const result = await step('captured', () => guest.run('list-iommu --capture out/machine', { seconds: 600 }))
+        if (result.code !== 0) throw new LabError(`list-iommu --capture: ${result.code} ${result.stderr}`)
+        cpSync(join(result.files, 'machine'), part, { recursive: true, verbatimSymlinks: true })
+        await guest.end()
+      },
+    )
+  }
+
+  return {
+    step,
+    start,
+    disk,
+    capture,
+    note: (text) => say(`${' '.repeat(10)}${text}`),
+    host: (command) => run(['bash', '-c', command], { env: path }),
+  }
+}
