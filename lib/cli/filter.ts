@@ -1,0 +1,36 @@
+import { CLASS_OPTIONS, type Filter, parseClass, parseGroup, parseId, parseSelector } from '../vfio/select.ts'
+import type { Arguments, Option } from './options.ts'
+
+/** The options with which a script chooses devices; the operands are device arguments. */
+export const FILTER_OPTIONS: readonly Option[] = [
+  { name: 'gpu', kind: 'flag', help: 'display controllers (class 03: VGA, XGA, 3D, other)' },
+  { name: 'usb', kind: 'flag', help: 'USB controllers (class 0c03)' },
+  { name: 'net', kind: 'flag', help: 'network controllers (class 02)' },
+  { name: 'nvme', kind: 'flag', help: 'NVMe controllers (class 0108)' },
+  { name: 'audio', kind: 'flag', help: 'audio devices (classes 0401 and 0403)' },
+  { name: 'class', kind: 'list', value: 'CLASS', help: 'class, or the start of one: 03, 0300, 010802' },
+  { name: 'id', kind: 'list', value: 'ID', help: 'vendor and device ID: 10de:1cb6' },
+  { name: 'driver', kind: 'list', value: 'NAME', help: 'driver in use; none: devices without one' },
+  { name: 'group', kind: 'list', value: 'N', help: 'IOMMU group' },
+  { name: 'with-group', kind: 'flag', help: 'widen each match to its whole IOMMU group' },
+  { name: 'card', kind: 'flag', help: 'widen each match to all functions of its card' },
+]
+
+/** What DEVICE may be; the line that `--help` ends its description with. */
+export const DEVICE_HELP =
+  'DEVICE is an address (0000:01:00.0, 01:00.0), a slot (01:00), an ID (10de:1cb6) or group:14.\n' +
+  'Several options of one kind widen the choice (--gpu --usb), different kinds narrow it (--gpu --driver nouveau).'
+
+/** Reads the filter from the arguments. Throws a UserError with code `usage`. */
+export function filterFrom(given: Arguments): Filter {
+  const named = Object.entries(CLASS_OPTIONS).flatMap(([name, classes]) => (given.flag(name) ? classes : []))
+  return {
+    classes: [...named, ...given.list('class').map(parseClass)],
+    ids: given.list('id').map(parseId),
+    drivers: given.list('driver'),
+    groups: given.list('group').map(parseGroup),
+    devices: given.operands.map(parseSelector),
+    withGroup: given.flag('with-group'),
+    card: given.flag('card'),
+  }
+}

@@ -1,0 +1,61 @@
+import { fileURLToPath } from 'node:url'
+import { captureTree } from '../host/capture.ts'
+import { type Machine, openMachine } from '../host/machine.ts'
+import { sameFile } from '../host/reader.ts'
+import { writeTree } from '../plan/write.ts'
+import { UserError } from './error.ts'
+import { type Arguments, helpText, parseArguments, type Script } from './options.ts'
+import { look, write } from './output.ts'
+import { jsonText, type Look, printable } from './text.ts'
+import { VERSION } from './version.ts'
+
+/** What a script answers: the exit code, the value for `--json`, and the same value for people. */
+export interface Answer {
+  /** 0: done, nothing to do, healthy. 1: the answer is no. */
+  code: 0 | 1
+  json: { schema: string }
+  text: (look: Look) => string
+}
+
+export interface Context {
+  arguments: Arguments
+  machine: Machine
+  /** A line on standard error. */
+  warn: (message: string) => void
+}
+
+/** Runs a script: parses, answers, prints, sets the exit code. `self` is the entry's `import.meta.url`. */
+export function run(script: Script, self: string, answer: (context: Context) => Answer): void {
+  const argv = ownArguments(self)
+  const say = (message: string): void => write(2, `${script.name}: ${printable(message)}\n`)
+  try {
+    const parsed = parseArguments(script, argv)
+    if (parsed.flag('help')) write(1, helpText(script))
+    else if (parsed.flag('version')) write(1, `${script.name} ${VERSION}\n`)
+    else {
+      const capture = parsed.value('capture')
+      const machine = openMachine({ root: parsed.value('root'), machine: parsed.value('machine'), record: capture !== undefined })
+      const result = answer({ arguments: parsed, machine, warn: say })
+      for (const remark of machine.remarks()) say(remark)
+      if (capture !== undefined) {
+        writeTree(capture, captureTree(machine))
+        say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
+      }
+      write(1, parsed.flag('json') ? jsonText(result.json) : result.text(look(parsed.flag('no-color'))))
+      process.exitCode = result.code
+    }
+  } catch (error) {
+    process.exitCode = 2
+    if (!(error instanceof UserError)) throw error
+    if (argv.includes('--json')) {
+      write(1, jsonText({ schema: 'vfio-scripts/error/1', error: { code: error.code, message: error.message } }))
+    }
+    say(error.message)
+  }
+}
+
+/** Under `zx script.mjs …` the script's own path stands somewhere inside argv; what follows it is ours. */
+function ownArguments(self: string): string[] {
+  const at = process.argv.findIndex((argument, index) => index > 0 && sameFile(argument, fileURLToPath(self)))
+  return process.argv.slice(at < 0 ? 2 : at + 1)
+}

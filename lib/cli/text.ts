@@ -1,0 +1,96 @@
+/** Text for terminals: nothing that came from a machine may move the cursor, hide, or turn text round. */
+
+// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and other invisible format characters.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
+}
+
+/** A string as it may be printed: unsafe characters become `\u001b` and the like. */
+export function printable(text: string): string {
+  return text.replace(UNSAFE, escapeCharacter)
+}
+
+/** One JSON document that is safe to print: the same value, with unsafe characters as JSON escapes. */
+export function jsonText(value: unknown): string {
+  return `${JSON.stringify(value, null, 2).replace(UNSAFE, (character) => (character === '\n' ? character : escapeCharacter(character)))}\n`
+}
+
+export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue' | 'magenta' | 'cyan'
+const CODES: Record<Color, number> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 }
+
+/** How output is drawn: with colours or not, and for how many columns (`undefined`: not a terminal, no limit). */
+export interface Look {
+  color: boolean
+  columns: number | undefined
+}
+
+export function paint(look: Look, color: Color | undefined, text: string): string {
+  return look.color && color !== undefined && text !== '' ? `\u001b[${CODES[color]}m${text}\u001b[0m` : text
+}
+
+/** Cuts a text to `width` columns with an ellipsis. */
+export function fit(text: string, width: number): string {
+  return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`
+}
+
+export interface Column {
+  title: string
+  align?: 'right'
+  /** Columns that may shrink when the terminal is narrow, and to how little. */
+  least?: number
+  /** Columns that go when shrinking is not enough: the highest number first. */
+  drop?: number
+}
+
+export interface Cell {
+  text: string
+  color?: Color | undefined
+}
+
+/**
+ * A table with a title line, two spaces between columns, no trailing blanks. On a terminal it fits the width: columns
+ * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
+ */
+export function table(look: Look, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
+  const widths = columns.map((column, index) =>
+    Math.max(column.title.length, ...rows.slice(0, 100_000).map((row) => printable(row[index]?.text ?? '').length)),
+  )
+  let shown = columns.map((_, index) => index)
+  if (look.columns !== undefined) shown = fitColumns(look.columns, columns, widths, shown)
+  const line = (cells: readonly Cell[]): string =>
+    shown
+      .map((index, place) => {
+        const width = widths[index] ?? 0
+        const { text = '', color } = cells[index] ?? {}
+        const cut = fit(printable(text), width)
+        const blanks = ' '.repeat(width - cut.length)
+        const painted = paint(look, color, cut)
+        if (columns[index]?.align === 'right') return blanks + painted
+        return place === shown.length - 1 ? painted : painted + blanks
+      })
+      .join('  ')
+      .trimEnd()
+  const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
+  return [line(titles), ...rows.map(line)].map((text) => `${text}\n`).join('')
+}
+
+function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: number[]): number[] {
+  let shown = all
+  const excess = (): number => shown.reduce((sum, index) => sum + (widths[index] ?? 0) + 2, -2) - limit
+  for (;;) {
+    const spare = (index: number): number => Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
+    const total = shown.reduce((sum, index) => sum + spare(index), 0)
+    if (excess() <= total) break
+    const victim = shown.reduce((worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst), shown[0] ?? 0)
+    if (!columns[victim]?.drop) break
+    shown = shown.filter((index) => index !== victim)
+  }
+  for (const index of [...shown].sort((one, other) => (widths[other] ?? 0) - (widths[one] ?? 0))) {
+    const least = columns[index]?.least
+    if (least !== undefined && excess() > 0) widths[index] = Math.max(least, (widths[index] ?? 0) - excess())
+  }
+  return shown
+}

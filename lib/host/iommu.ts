@@ -1,0 +1,188 @@
+import { UserError } from '../cli/error.ts'
+import { parseCommandLine, readKernelConfig } from './kernel.ts'
+import { cardOf, compareAddresses, type PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** What the host's IOMMU is and does. */
+export interface IommuState {
+  /** Are PCI devices in groups? `null`: the tree does not say. */
+  enabled: boolean | null
+  kind: 'intel' | 'amd' | 'arm' | 'virtio' | 'other' | null
+  /** Why it is off, for programs; `null` when it is on. */
+  code: 'firmware-off' | 'kernel-parameter' | 'kernel-config' | 'virtual-machine' | 'no-hardware' | 'unknown' | null
+  /** Why it is off and what to do, for people; `null` when it is on. */
+  reason: string | null
+}
+
+/** One IOMMU group: the smallest set of devices that can go to a guest. */
+export interface IommuGroup {
+  id: number
+  /** The default domain's type: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux 5.11). */
+  type: string | null
+  /** Bridges aside, does the group hold the functions of one card only? */
+  isolated: boolean
+  devices: PciDevice[]
+  /** Members that are no PCI devices: mediated devices (their UUID), platform devices. */
+  others: { name: string; bus: string | null }[]
+}
+
+export interface IommuGroups {
+  groups: IommuGroup[]
+  ungrouped: PciDevice[]
+}
+
+const GROUPS = '/sys/kernel/iommu_groups'
+
+/**
+ * Groups in numeric order. What the groups' folders and the devices' own `iommu_group` links say is put together,
+ * so that a group counts when only one of them is there.
+ * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups.
+ */
+export function readIommuGroups(reader: Reader, devices: readonly PciDevice[]): IommuGroups {
+  const known = new Map(devices.map((device) => [device.address, device]))
+  const groups = new Map<number, IommuGroup>()
+  const ungrouped: PciDevice[] = []
+  const group = (id: number): IommuGroup => {
+    let found = groups.get(id)
+    if (found === undefined) {
+      const type = reader.optionalText(`${GROUPS}/${id}/type`)
+      found = { id, type: type ?? null, isolated: false, devices: [], others: [] }
+      groups.set(id, found)
+    }
+    return found
+  }
+  for (const name of reader.list(GROUPS) ?? []) {
+    if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${GROUPS}/${name}: not a group number`)
+    const id = Number(name)
+    for (const member of reader.list(`${GROUPS}/${name}/devices`) ?? []) {
+      const device = known.get(member)
+      if (device !== undefined) device.group ??= id
+      else group(id).others.push({ name: member, bus: busOf(reader, `${GROUPS}/${name}/devices/${member}`) })
+    }
+    group(id)
+  }
+  for (const device of devices) {
+    if (device.group === null) ungrouped.push(device)
+    else group(device.group).devices.push(device)
+  }
+  const sorted = [...groups.values()].sort((one, other) => one.id - other.id)
+  for (const each of sorted) {
+    each.devices.sort((one, other) => compareAddresses(one.address, other.address))
+    each.isolated = isIsolated(each)
+  }
+  return { groups: sorted, ungrouped }
+}
+
+function busOf(reader: Reader, member: string): string | null {
+  const path = reader.resolve(member)
+  const bus = path === undefined ? undefined : reader.linkName(`${path}/subsystem`)
+  return bus ?? (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(member.slice(member.lastIndexOf('/') + 1)) ? 'mdev' : null)
+}
+
+/**
+ * Host and PCI bridges aside, one card's functions and nothing else. A group with an ISA bridge is never isolated:
+ * the chipset's other functions share its slot, but are no card.
+ */
+function isIsolated(group: IommuGroup): boolean {
+  const endpoints = group.devices.filter((device) => !device.bridge)
+  const legacy = group.devices.some((device) => /^060[123]$/.test(device.class.id))
+  return !legacy && group.others.length === 0 && new Set(endpoints.map(cardOf)).size === 1
+}
+
+/** Is the IOMMU on, which one is it, and if it is off: why, and what to do? */
+export function readIommuState(reader: Reader, groups: IommuGroups): IommuState {
+  const units = reader.list('/sys/class/iommu') ?? []
+  const kind = kindOf(units)
+  if (groups.groups.some((group) => group.devices.length > 0)) return { enabled: true, kind, code: null, reason: null }
+  return { enabled: reader.exists('/sys/kernel') ? false : null, kind, ...explain(reader) }
+}
+
+function kindOf(units: readonly string[]): IommuState['kind'] {
+  const has = (pattern: RegExp): boolean => units.some((unit) => pattern.test(unit))
+  if (has(/^dmar\d/)) return 'intel'
+  if (has(/^ivhd\d/)) return 'amd'
+  if (has(/smmu/)) return 'arm'
+  if (has(/virtio/)) return 'virtio'
+  return units.length > 0 ? 'other' : null
+}
+
+/** The first thing on the way from firmware to kernel that is not as it must be. */
+function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reason: string } {
+  const tables = reader.list('/sys/firmware/acpi/tables')
+  const cmdline = parseCommandLine(reader.optionalText('/proc/cmdline') ?? '')
+  // The first processor says enough; asking for all of them takes long on a large host.
+  const cpu = reader.optionalBytes('/proc/cpuinfo', 8192)?.toString('latin1')
+  const amd = /AuthenticAMD|HygonGenuine/.test(cpu ?? '') || (tables?.includes('IVRS') ?? false)
+  const hasTable = tables?.some((name) => /^(DMAR|IVRS|VIOT|IORT)$/.test(name))
+  const virtual = /^flags\s*:.*\bhypervisor\b/m.test(cpu ?? '')
+  const x86 = cpu === undefined || /^flags\s*:/m.test(cpu)
+  const off = cmdline.find(({ name, value }) => {
+    if (name === 'iommu') return value?.split(',').includes('off')
+    return (name === 'intel_iommu' || name === 'amd_iommu') && value?.split(',').includes('off')
+  })
+  if (off !== undefined && hasTable) {
+    return {
+      code: 'kernel-parameter',
+      reason: `The kernel parameter ${off.token} switches the IOMMU off. Remove it from the kernel command line and reboot.`,
+    }
+  }
+  if (hasTable) return explainKernel(reader, cmdline, amd)
+  if (virtual) {
+    const vm = [reader.optionalText('/sys/class/dmi/id/sys_vendor'), reader.optionalText('/sys/class/dmi/id/product_name')]
+    const which = vm.filter(Boolean).join(' ')
+    return {
+      code: 'virtual-machine',
+      reason:
+        `This is a virtual machine${which ? ` (${which})` : ''} without an IOMMU of its own. ` +
+        'Give it one on its host (QEMU: -device intel-iommu,intremap=on,caching-mode=on), or run this on the host.',
+    }
+  }
+  if (tables === undefined && cpu === undefined) {
+    return { code: 'unknown', reason: 'Neither the firmware tables (/sys/firmware/acpi/tables) nor /proc/cpuinfo are readable here.' }
+  }
+  if (!x86) {
+    return {
+      code: 'no-hardware',
+      reason: 'No IOMMU is registered, and the firmware describes none (no IORT or VIOT table). Without one, no passthrough.',
+    }
+  }
+  const flag = amd ? 'svm' : 'vmx'
+  if (tables !== undefined && cpu !== undefined && !new RegExp(`^flags\\s*:.*\\b${flag}\\b`, 'm').test(cpu)) {
+    return {
+      code: 'firmware-off',
+      reason:
+        `The CPU does not show ${flag}, and the firmware has no ${amd ? 'IVRS' : 'DMAR'} table: virtualisation is off in the firmware, or this CPU has none. ` +
+        (amd ? 'Switch on SVM and IOMMU in the firmware setup.' : 'Switch on VT-x and VT-d in the firmware setup.'),
+    }
+  }
+  return {
+    code: 'firmware-off',
+    reason:
+      `The firmware has no ${amd ? 'IVRS' : 'DMAR'} table. Switch on ${amd ? 'IOMMU (AMD-Vi)' : 'VT-d (Intel VT for Directed I/O)'} ` +
+      'in the firmware setup; if there is no such switch, this board or CPU has no IOMMU.',
+  }
+}
+
+/** The firmware describes an IOMMU, yet there are no groups. */
+function explainKernel(
+  reader: Reader,
+  cmdline: ReturnType<typeof parseCommandLine>,
+  amd: boolean,
+): { code: NonNullable<IommuState['code']>; reason: string } {
+  const config = readKernelConfig(reader)
+  const symbol = amd ? 'CONFIG_AMD_IOMMU' : 'CONFIG_INTEL_IOMMU'
+  if (config !== undefined && !config.has(symbol)) {
+    return { code: 'kernel-config', reason: `This kernel was built without ${symbol}. Use one that has it.` }
+  }
+  const onByDefault = config?.get('CONFIG_INTEL_IOMMU_DEFAULT_ON') === 'y'
+  if (!amd && !onByDefault && !cmdline.some(({ name, value }) => name === 'intel_iommu' && /(^|,)on(,|$)/.test(value ?? ''))) {
+    return {
+      code: 'kernel-parameter',
+      reason: 'The firmware has a DMAR table, but the kernel parameter intel_iommu=on is missing. Add it to the kernel command line and reboot.',
+    }
+  }
+  return {
+    code: 'unknown',
+    reason: `The firmware describes an IOMMU and the kernel was not told to leave it off. Look into the kernel log: dmesg | grep -iE '${amd ? 'AMD-Vi' : 'DMAR'}|iommu'`,
+  }
+}

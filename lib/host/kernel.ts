@@ -1,0 +1,44 @@
+import { createRequire } from 'node:module'
+import type { Reader } from './reader.ts'
+
+/** The running kernel's release (`uname -r`), as the tree has it. */
+export function kernelRelease(reader: Reader): string | undefined {
+  return reader.optionalText('/proc/sys/kernel/osrelease')?.trim() || undefined
+}
+
+export interface KernelArgument {
+  /** As it stands: `vfio-pci.ids=10de:1cb6`. */
+  token: string
+  /** With `-` as `_`, which the kernel takes as the same. */
+  name: string
+  value: string | undefined
+}
+
+/**
+ * Cuts a kernel command line into arguments, in order; double quotes keep spaces together.
+ * Source: next_arg() in the kernel's lib/cmdline.c.
+ */
+export function parseCommandLine(line: string): KernelArgument[] {
+  const tokens = line.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? []
+  return tokens.map((token) => {
+    const equals = token.indexOf('=')
+    const name = (equals < 0 ? token : token.slice(0, equals)).replaceAll('"', '').replaceAll('-', '_')
+    return { token, name, value: equals < 0 ? undefined : token.slice(equals + 1).replaceAll('"', '') }
+  })
+}
+
+/** The symbols that the kernel's configuration sets (`y`, `m`, or a value); `undefined` when it is not readable. */
+export function readKernelConfig(reader: Reader): Map<string, string> | undefined {
+  const release = kernelRelease(reader)
+  const paths = release === undefined ? [] : [`/boot/config-${release}`, `/lib/modules/${release}/config`]
+  let text = paths.map((path) => reader.optionalBytes(path)?.toString('latin1')).find((found) => found !== undefined)
+  if (text === undefined) {
+    const packed = reader.optionalBytes('/proc/config.gz')
+    if (packed === undefined) return undefined
+    const zlib = createRequire(import.meta.url)('node:zlib') as typeof import('node:zlib')
+    text = zlib.gunzipSync(packed).toString('latin1')
+  }
+  const symbols = new Map<string, string>()
+  for (const [, symbol = '', value = ''] of text.matchAll(/^(CONFIG_\w+)=(.*)$/gm)) symbols.set(symbol, value)
+  return symbols
+}

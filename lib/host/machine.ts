@@ -1,0 +1,48 @@
+import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
+import { kernelRelease } from './kernel.ts'
+import { type ModuleTables, readModuleTables } from './modules.ts'
+import { type Names, openNames } from './names.ts'
+import { type PciDevice, readPciDevices } from './pci.ts'
+import { openReader, type Reader } from './reader.ts'
+
+/** A machine to look at: the readers and what is read through them. */
+export interface Machine {
+  reader: Reader
+  names: Names
+  modules: ModuleTables
+  /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
+  remarks(): string[]
+}
+
+/** What every script starts from. */
+export interface PciFacts extends IommuGroups {
+  devices: PciDevice[]
+  iommu: IommuState
+}
+
+/**
+ * Opens the machine under `root`, or the captured one in `machine`. Name and module databases are looked for in the
+ * capture first, then under `root`. Throws a UserError when a folder cannot be read.
+ */
+export function openMachine(options: {
+  root?: string | undefined
+  machine?: string | undefined
+  record?: boolean
+}): Machine {
+  const { root = '/', machine, record = false } = options
+  const reader = openReader(machine ?? root, { record })
+  const readers = machine === undefined ? [reader] : [reader, openReader(root)]
+  return {
+    reader,
+    names: openNames(readers),
+    modules: readModuleTables(readers, kernelRelease(reader)),
+    remarks: () => readers.flatMap((each) => [...each.denied.values()].map((message) => `${message}: try as root`)),
+  }
+}
+
+/** PCI devices, IOMMU groups, and whether the IOMMU is on. `warn` is told of devices that vanished meanwhile. */
+export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
+  const devices = readPciDevices(machine, warn)
+  const groups = readIommuGroups(machine.reader, devices)
+  return { devices, ...groups, iommu: readIommuState(machine.reader, groups) }
+}

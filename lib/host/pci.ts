@@ -1,0 +1,229 @@
+import { UserError } from '../cli/error.ts'
+import type { Machine } from './machine.ts'
+import type { ModuleKey } from './modules.ts'
+import type { Reader } from './reader.ts'
+
+/**
+ * One PCI function, as every script shows it and as `--json` prints it. Unknown is `null`.
+ * Source: Documentation/ABI/testing/sysfs-bus-pci and Documentation/PCI/sysfs-pci.rst of the kernel.
+ */
+export interface PciDevice {
+  /** `DOMAIN:BUS:DEVICE.FUNCTION`, lower-case hex; the domain has four digits, or five behind Intel VMD. */
+  address: string
+  class: { /** Base class and subclass, four hex digits. */ id: string; progIf: string; name: string | null }
+  vendor: { id: string; name: string | null }
+  device: { id: string; name: string | null }
+  subsystem: { vendor: string; device: string } | null
+  /** Two hex digits. */
+  revision: string | null
+  /** The driver that has it now; `null` when none does. */
+  driver: string | null
+  /** Modules that could claim it, in the order in which modprobe finds them; `null` when the alias tables are not readable. */
+  modules: string[] | null
+  /** A bridge, root port or host bridge: never bound, never given to a guest. */
+  bridge: boolean
+  /** Does the firmware's display come from here? `null`: a VGA controller whose `boot_vga` is not there. */
+  bootVga: boolean | null
+  numaNode: number | null
+  /** The address of the bridge (or VMD controller) above; `null` on a root bus, or when the tree does not say. */
+  parent: string | null
+  reset: {
+    /** Can this function be reset by itself? */
+    supported: boolean | null
+    /** In the order in which the kernel tries them; `null` before Linux 5.15, which does not say. */
+    methods: string[] | null
+  }
+  /** The physical function that this virtual function belongs to (SR-IOV); `null` for any other. */
+  physicalFunction: string | null
+  /** IOMMU group number; `null` without one. */
+  group: number | null
+  /** The device's folder in sysfs, links resolved. */
+  path: string
+}
+
+const ADDRESS = /^([0-9a-f]{4,8}):([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/
+
+/** Is this a full PCI address, as sysfs writes it? */
+export function isAddress(text: string): boolean {
+  return ADDRESS.test(text)
+}
+
+/** Orders addresses as numbers: domain, bus, device, function. */
+export function compareAddresses(one: string, other: string): number {
+  // Up to the domain's length, hex digits of equal length sort as their numbers do.
+  return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
+}
+
+/** `0000:01:00.1` → `0000:01:00`. */
+export function slotOf(address: string): string {
+  return address.slice(0, -2)
+}
+
+/** `0000:01:00.1` → `0000`. */
+export function domainOf(address: string): string {
+  return address.slice(0, address.indexOf(':'))
+}
+
+/** VGA, XGA, 3D and other display controllers: by numeric class, since names and 0300 alone miss cards. */
+export function isDisplay(device: PciDevice): boolean {
+  return device.class.id.startsWith('03')
+}
+
+// PCI Code and ID Assignment Specification, base class 06: host, ISA, EISA, MCA, PCI-to-PCI, PCMCIA, CardBus and
+// semi-transparent bridges. 0680 (other) is not among them: NVSwitches carry it and are passed through.
+const BRIDGES = new Set(['0600', '0601', '0602', '0603', '0604', '0605', '0607', '0609'])
+
+/** A bridge whose other side is a PCI bus. */
+export function isPciBridge(device: PciDevice): boolean {
+  return device.class.id === '0604' || device.class.id === '0609'
+}
+
+/** What goes to a guest together: the functions of one slot; a virtual function (SR-IOV) goes alone. */
+export function cardOf(device: PciDevice): string {
+  return device.physicalFunction === null ? slotOf(device.address) : device.address
+}
+
+/** Is the device on a root bus (`…/pci0000:00/0000:00:02.0`)? `null` when its path does not tell. */
+export function onRootBus(device: PciDevice): boolean | null {
+  if (/\/pci[0-9a-f]+:[0-9a-f]{2}\/[^/]+$/.test(device.path)) return true
+  return device.parent === null ? null : false
+}
+
+const DEVICES = '/sys/bus/pci/devices'
+
+/**
+ * Every PCI function of the machine, in address order. `warn` is told of a device that vanished while it was read.
+ * Throws a UserError when there is no PCI bus in the tree, or when a device cannot be read or understood.
+ */
+export function readPciDevices(machine: Machine, warn: (message: string) => void): PciDevice[] {
+  const { reader } = machine
+  const addresses = reader.list(DEVICES)
+  if (addresses === undefined) {
+    const sysfs = reader.exists('/sys/bus') || reader.exists('/sys/devices')
+    throw new UserError(
+      sysfs ? 'no-pci' : 'no-sysfs',
+      sysfs
+        ? `${DEVICES}: absent: this machine has no PCI bus`
+        : `${reader.root}: no sysfs here (no ${DEVICES}); --root and --machine want a folder that holds sys/ and proc/`,
+    )
+  }
+  const devices: PciDevice[] = []
+  for (const address of addresses) {
+    if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
+    const path = reader.resolve(`${DEVICES}/${address}`)
+    const device = path === undefined ? undefined : readDevice(machine, address, path)
+    if (device !== undefined) devices.push(device)
+    else if (path !== undefined && reader.list(path)?.length)
+      throw new UserError('unreadable', `${path}: no uevent in it, nor class, vendor and device`)
+    else warn(`${address} vanished while it was being read`)
+  }
+  return devices.sort((one, other) => compareAddresses(one.address, other.address))
+}
+
+interface Identity extends ModuleKey {
+  driver: string | null
+}
+
+function readDevice(machine: Machine, address: string, path: string): PciDevice | undefined {
+  const { reader, names, modules } = machine
+  const uevent = reader.text(`${path}/uevent`)
+  const identity = (uevent && fromUevent(path, uevent)) || fromAttributes(reader, path)
+  if (identity === undefined) return undefined
+  const classId = identity.pciClass.slice(0, 4)
+  const progIf = identity.pciClass.slice(4)
+  const revision = reader.text(`${path}/revision`)
+  const numaNode = Number(reader.text(`${path}/numa_node`) ?? -1)
+  const group = reader.linkName(`${path}/iommu_group`)
+  return {
+    address,
+    class: { id: classId, progIf, name: names.class(classId) },
+    vendor: { id: identity.vendor, name: names.vendor(identity.vendor) },
+    device: { id: identity.device, name: names.device(identity.vendor, identity.device) },
+    subsystem: identity.subsystem,
+    revision: revision === undefined ? null : hex(`${path}/revision`, revision, 2),
+    driver: identity.driver,
+    modules: modules.claiming(identity),
+    bridge: BRIDGES.has(classId),
+    bootVga: classId === '0300' ? readBootVga(reader, path) : false,
+    numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
+    parent: parentOf(path),
+    reset: readReset(reader, path),
+    physicalFunction: reader.resolve(`${path}/physfn`)?.replace(/^.*\//, '') ?? null,
+    group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
+    path,
+  }
+}
+
+/** One file holds class, IDs and driver (drivers/pci/pci-driver.c, pci_uevent). */
+function fromUevent(path: string, uevent: string): Identity | undefined {
+  const value = (key: string): string | undefined => new RegExp(`^${key}=(.*)$`, 'm').exec(uevent)?.[1]
+  const [pciClass, id, subsystem] = [value('PCI_CLASS'), value('PCI_ID'), value('PCI_SUBSYS_ID')]
+  if (pciClass === undefined || id === undefined) return undefined
+  const [vendor = '', device = ''] = id.split(':')
+  const [subVendor, subDevice] = subsystem?.split(':') ?? []
+  const file = `${path}/uevent`
+  return {
+    pciClass: hex(file, pciClass, 6),
+    vendor: hex(file, vendor, 4),
+    device: hex(file, device, 4),
+    subsystem:
+      subVendor === undefined || subDevice === undefined
+        ? null
+        : { vendor: hex(file, subVendor, 4), device: hex(file, subDevice, 4) },
+    driver: value('DRIVER') ?? null,
+  }
+}
+
+/** Trees without uevent (older captures): one file a fact. */
+function fromAttributes(reader: Reader, path: string): Identity | undefined {
+  const read = (name: string, digits: number): string | undefined => {
+    const text = reader.text(`${path}/${name}`)
+    return text === undefined ? undefined : hex(`${path}/${name}`, text, digits)
+  }
+  const [pciClass, vendor, device] = [read('class', 6), read('vendor', 4), read('device', 4)]
+  if (pciClass === undefined || vendor === undefined || device === undefined) return undefined
+  const [subVendor, subDevice] = [read('subsystem_vendor', 4), read('subsystem_device', 4)]
+  return {
+    pciClass,
+    vendor,
+    device,
+    subsystem: subVendor && subDevice ? { vendor: subVendor, device: subDevice } : null,
+    driver: reader.linkName(`${path}/driver`) ?? null,
+  }
+}
+
+/** `0x10DE` or `10DE` → `10de`, padded to `digits`. Throws a UserError that names the file for anything else. */
+function hex(file: string, text: string, digits: number): string {
+  const value = /^(?:0x)?([0-9a-f]+)$/i.exec(text.trim())?.[1]?.toLowerCase().padStart(digits, '0')
+  if (value === undefined || value.length !== digits) {
+    throw new UserError('unreadable', `${file}: ${JSON.stringify(text.slice(0, 40))} is not a number of ${digits} hex digits`)
+  }
+  return value
+}
+
+function groupNumber(file: string, name: string): number {
+  if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${file}: ${JSON.stringify(name)} is no group number`)
+  return Number(name)
+}
+
+/** The nearest folder above that is a PCI device: a bridge, or the VMD controller that owns the domain. */
+function parentOf(path: string): string | null {
+  const above = path.split('/').slice(0, -1)
+  return above.reverse().find(isAddress) ?? null
+}
+
+function readBootVga(reader: Reader, path: string): boolean | null {
+  const text = reader.text(`${path}/boot_vga`)
+  return text === undefined ? null : text.trim() === '1'
+}
+
+/**
+ * `reset_method` exists since Linux 5.15 and only where a method exists; before that the (write-only) `reset` is all
+ * there is. A capture that left out write-only files lacks `remove` as well: then nothing is known.
+ */
+function readReset(reader: Reader, path: string): PciDevice['reset'] {
+  const methods = reader.text(`${path}/reset_method`)?.split(/\s+/).filter(Boolean)
+  if (methods !== undefined) return { supported: methods.length > 0, methods }
+  if (reader.exists(`${path}/reset`)) return { supported: true, methods: null }
+  return reader.exists(`${path}/remove`) ? { supported: false, methods: [] } : { supported: null, methods: null }
+}

@@ -1,0 +1,258 @@
+import { Buffer } from 'node:buffer'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readlinkSync,
+  readSync,
+  realpathSync,
+  statSync,
+} from 'node:fs'
+import { UserError } from '../cli/error.ts'
+
+/** What one read gave: the bytes of a file, the text of a symbolic link, or the names in a folder. */
+export type Seen = { file: Buffer } | { link: string } | { folder: readonly string[] }
+
+/**
+ * The one way to read a machine. Paths are absolute as the machine itself would write them (`/sys/bus/pci`) and are
+ * looked up below `root` as in a chroot(2): an absolute link means "below the root", `..` stops at the root, so
+ * nothing outside it is ever read.
+ *
+ * What is absent is `undefined` (a device that vanished counts: ENOENT, ENOTDIR, ENODEV, ENXIO).
+ * Anything else that cannot be read throws a UserError that names the path and the errno.
+ */
+export interface Reader {
+  readonly root: string
+  /** A whole file. `limit` bytes at most are read (default 64 MiB; a longer file is an error unless `limit` is given). */
+  bytes(path: string, limit?: number): Buffer | undefined
+  /** A small attribute as text, without the newline at its end. Bytes that are no UTF-8 become U+FFFD. */
+  text(path: string): string | undefined
+  /** As `text`, but what may not be read is `undefined` too, and is remembered in `denied`. */
+  optionalText(path: string): string | undefined
+  optionalBytes(path: string, limit?: number): Buffer | undefined
+  /** The last part of a symbolic link's text (`../../bus/pci/drivers/nouveau` → `nouveau`); `undefined` if no link. */
+  linkName(path: string): string | undefined
+  /** The names in a folder, sorted by code unit. */
+  list(path: string): string[] | undefined
+  /** Does it exist? Links are followed. */
+  exists(path: string): boolean
+  /** The path without symbolic links, still as seen from the root. */
+  resolve(path: string): string | undefined
+  /** Paths that exist but were not ours to read, with their errno. */
+  readonly denied: Map<string, string>
+  /** Everything that was read, when recording was asked for. */
+  readonly seen: ReadonlyMap<string, Seen>
+}
+
+const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO'])
+const DENIED = new Set(['EACCES', 'EPERM'])
+/** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
+const ATTRIBUTE = 64 * 1024
+const WHOLE_FILE = 64 * 1024 * 1024
+/** As the kernel: path_resolution(7), MAXSYMLINKS. */
+const MAX_LINKS = 40
+
+function errno(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? 'unknown error'
+}
+
+/** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
+export function openReader(root: string, options: { record?: boolean } = {}): Reader {
+  let base: string
+  try {
+    base = realpathSync(root)
+    if (!statSync(base).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' })
+  } catch (error) {
+    throw new UserError('unreadable', `${root}: cannot be read as a folder (${errno(error)})`)
+  }
+  if (base === '/') base = ''
+
+  const denied = new Map<string, string>()
+  const seen = new Map<string, Seen>()
+  const folders = new Map<string, string | undefined>([['/', '/']])
+  const scratch = Buffer.allocUnsafe(ATTRIBUTE)
+
+  /** Runs one system call; Node collects a stack trace for each failure otherwise, and absence is common here. */
+  function call<T>(path: string, act: () => T): T | undefined {
+    const limit = Error.stackTraceLimit
+    Error.stackTraceLimit = 0
+    try {
+      return act()
+    } catch (error) {
+      const code = errno(error)
+      if (ABSENT.has(code)) return undefined
+      throw new UserError(DENIED.has(code) ? 'denied' : 'unreadable', `${path}: cannot be read (${code})`)
+    } finally {
+      Error.stackTraceLimit = limit
+    }
+  }
+
+  /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
+  function step(parent: string, name: string, links: number): string | undefined {
+    const path = parent === '/' ? `/${name}` : `${parent}/${name}`
+    if (folders.has(path)) return folders.get(path)
+    const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
+    let target: string | undefined
+    if (stat?.isSymbolicLink()) {
+      if (links >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
+      const link = readLink(path)
+      if (link !== undefined) target = walk(link.startsWith('/') ? '/' : parent, link, links + 1)
+    } else if (stat) {
+      target = path
+    }
+    folders.set(path, target)
+    return target
+  }
+
+  function walk(from: string, path: string, links: number): string | undefined {
+    let at: string | undefined = from
+    for (const name of path.split('/')) {
+      if (name === '' || name === '.') continue
+      if (name === '..') at = at.slice(0, at.lastIndexOf('/')) || '/'
+      else at = step(at, name, links)
+      if (at === undefined) return undefined
+    }
+    return at
+  }
+
+  function readLink(path: string): string | undefined {
+    const link = call(path, () => {
+      try {
+        return readlinkSync(base + path)
+      } catch (error) {
+        if (errno(error) === 'EINVAL') return undefined
+        throw error
+      }
+    })
+    if (link !== undefined && options.record) seen.set(path, { link })
+    return link
+  }
+
+  function resolve(path: string): string | undefined {
+    return walk('/', path, 0)
+  }
+
+  /** The path of a file with its folder resolved; its last part may still be a link. */
+  function locate(path: string): string | undefined {
+    const slash = path.lastIndexOf('/')
+    const parent = path.slice(0, slash) || '/'
+    const folder = folders.get(parent) ?? resolve(parent)
+    return folder === undefined ? undefined : `${folder === '/' ? '' : folder}${path.slice(slash)}`
+  }
+
+  function open(path: string): { at: string; fd: number } | undefined {
+    let at = locate(path)
+    if (at === undefined) return undefined
+    // O_NOFOLLOW: a link must be followed by us, below the root. O_NONBLOCK: never wait for a FIFO's writer.
+    const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+    for (;;) {
+      const file = at
+      const fd = call(file, () => {
+        try {
+          return openSync(base + file, flags)
+        } catch (error) {
+          if (errno(error) === 'ELOOP') return -1
+          throw error
+        }
+      })
+      if (fd === undefined) return undefined
+      if (fd >= 0) return { at: file, fd }
+      at = resolve(file)
+      if (at === undefined) return undefined
+    }
+  }
+
+  function bytes(path: string, limit?: number): Buffer | undefined {
+    const file = open(path)
+    if (file === undefined) return undefined
+    try {
+      const content = call(file.at, () => {
+        const stat = fstatSync(file.fd)
+        if (!stat.isFile()) throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
+        const most = limit ?? WHOLE_FILE
+        // sysfs and procfs give a size of 0 or one page whatever they hold: read until the end.
+        let buffer = Buffer.allocUnsafe(Math.min(most, Math.max(stat.size + 1, 4096)))
+        let length = 0
+        for (;;) {
+          const count = readSync(file.fd, buffer, length, buffer.length - length, null)
+          length += count
+          if (count === 0 || length === limit) return buffer.subarray(0, length)
+          if (length === buffer.length) {
+            if (length >= most) throw Object.assign(new Error(), { code: 'EFBIG' })
+            buffer = Buffer.concat([buffer], Math.min(most, buffer.length * 2))
+          }
+        }
+      })
+      if (content !== undefined && options.record) seen.set(file.at, { file: content })
+      return content
+    } finally {
+      closeSync(file.fd)
+    }
+  }
+
+  /** Three system calls for an attribute: sysfs gives it whole in one read. */
+  function text(path: string): string | undefined {
+    const file = open(path)
+    if (file === undefined) return undefined
+    try {
+      const length = call(file.at, () => readSync(file.fd, scratch, 0, ATTRIBUTE, null))
+      if (length === undefined) return undefined
+      if (length === ATTRIBUTE) throw new UserError('unreadable', `${file.at}: too long for an attribute (EFBIG)`)
+      if (options.record) seen.set(file.at, { file: Buffer.from(scratch.subarray(0, length)) })
+      const end = length > 0 && scratch[length - 1] === 10 ? length - 1 : length
+      return scratch.toString('utf8', 0, end)
+    } finally {
+      closeSync(file.fd)
+    }
+  }
+
+  function optional<T>(path: string, read: () => T | undefined): T | undefined {
+    try {
+      return read()
+    } catch (error) {
+      if (!(error instanceof UserError) || error.code !== 'denied') throw error
+      denied.set(path, error.message)
+      return undefined
+    }
+  }
+
+  return {
+    root,
+    denied,
+    seen,
+    bytes,
+    text,
+    resolve,
+    optionalText: (path) => optional(path, () => text(path)),
+    optionalBytes: (path, limit) => optional(path, () => bytes(path, limit)),
+    linkName(path) {
+      const at = locate(path)
+      const link = at === undefined ? undefined : readLink(at)
+      return link?.slice(link.lastIndexOf('/') + 1)
+    },
+    list(path) {
+      const at = resolve(path)
+      if (at === undefined) return undefined
+      const names = call(at, () => readdirSync(base + at))?.sort()
+      if (names !== undefined && options.record) seen.set(at, { folder: names })
+      return names
+    },
+    exists(path) {
+      const at = resolve(path)
+      if (at !== undefined && options.record && !seen.has(at)) seen.set(at, { file: Buffer.alloc(0) })
+      return at !== undefined
+    },
+  }
+}
+
+/** Are these two paths one file? (How a script finds itself in argv, whatever links and launchers stand before it.) */
+export function sameFile(one: string, other: string): boolean {
+  try {
+    return realpathSync(one) === realpathSync(other)
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,68 @@
+import { compareAddresses, isAddress } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** A device that is plugged into a USB port. IDs are four hex digits; names come from the device itself. */
+export interface UsbDevice {
+  /** `BUS-PORT[.PORT…]`, as the kernel names the port. */
+  port: string
+  id: { vendor: string; product: string }
+  manufacturer: string | null
+  product: string | null
+  /** 9 is a hub. Base class code, decimal. */
+  hub: boolean
+}
+
+/** One USB bus (a root hub) and the PCI function that drives it. */
+export interface UsbBus {
+  bus: number
+  /** `480`, `10000` … in Mbit/s. */
+  speed: string | null
+  /** `null`: a controller that is no PCI device. */
+  controller: string | null
+  devices: UsbDevice[]
+}
+
+const DEVICES = '/sys/bus/usb/devices'
+
+/** USB buses by controller, then number. Source: Documentation/ABI/stable/sysfs-bus-usb. */
+export function readUsbBuses(reader: Reader): UsbBus[] {
+  const names = reader.list(DEVICES) ?? []
+  const buses: UsbBus[] = []
+  for (const name of names) {
+    const number = /^usb(\d+)$/.exec(name)?.[1]
+    const path = number === undefined ? undefined : reader.resolve(`${DEVICES}/${name}`)
+    if (number === undefined || path === undefined) continue
+    const devices = names.filter((device) => device.startsWith(`${number}-`) && !device.includes(':'))
+    buses.push({
+      bus: Number(number),
+      speed: reader.text(`${path}/speed`) ?? null,
+      controller: path.split('/').reverse().find(isAddress) ?? null,
+      devices: devices
+        .map((device) => readUsbDevice(reader, device))
+        .filter((device) => device !== undefined)
+        .sort((one, other) => comparePorts(one.port, other.port)),
+    })
+  }
+  return buses.sort(
+    (one, other) => compareAddresses(one.controller ?? '', other.controller ?? '') || one.bus - other.bus,
+  )
+}
+
+function readUsbDevice(reader: Reader, port: string): UsbDevice | undefined {
+  const path = reader.resolve(`${DEVICES}/${port}`)
+  const read = (name: string): string | undefined => reader.text(`${path}/${name}`)?.trim()
+  const [vendor, product] = [read('idVendor'), read('idProduct')]
+  if (path === undefined || vendor === undefined || product === undefined) return undefined
+  return {
+    port,
+    id: { vendor, product },
+    manufacturer: read('manufacturer') ?? null,
+    product: read('product') ?? null,
+    hub: read('bDeviceClass') === '09',
+  }
+}
+
+/** `1-2` before `1-10`. */
+function comparePorts(one: string, other: string): number {
+  return one.localeCompare(other, 'en', { numeric: true })
+}
