@@ -20,7 +20,7 @@ const needed = {
 export async function missingPackages(): Promise<string[]> {
   const names = Object.keys(needed)
   const { stdout } = await run(['dpkg', '-s', ...names]).catch(() => ({ stdout: '' }))
-  const installed = stdout.matchAll(/^Package: (.+)\nStatus: install ok installed$/gm)
+  const installed = stdout.matchAll(/^Package: (.+)\n(?:Essential: .+\n)?Status: install ok installed$/gm)
   const present = new Set([...installed].map(([, name]) => name))
   return names.filter((name) => !present.has(name))
 }
