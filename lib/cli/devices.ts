@@ -20,7 +20,9 @@ export function deviceName(device: PciDevice): string {
 export function lspciLine(device: PciDevice, address: string): string {
   const revision = device.revision === null || device.revision === '00' ? '' : ` (rev ${device.revision})`
   const id = `${device.vendor.id}:${device.device.id}`
-  return printable(`${address} ${device.class.name ?? 'Class'} [${device.class.id}]: ${deviceName(device)} [${id}]${revision}`)
+  return printable(
+    `${address} ${device.class.name ?? 'Class'} [${device.class.id}]: ${deviceName(device)} [${id}]${revision}`,
+  )
 }
 
 const COLUMNS = [
@@ -85,7 +87,13 @@ function driverColor(driver: string | null): Color | undefined {
 
 /** `IOMMU: Intel VT-d, on`, or why it is off. */
 export function iommuLine(look: Look, iommu: IommuState, groups: number, devices: number): string {
-  const kinds = { intel: 'Intel VT-d', amd: 'AMD-Vi', arm: 'Arm SMMU', virtio: 'virtio-iommu', other: 'of another kind' }
+  const kinds = {
+    intel: 'Intel VT-d',
+    amd: 'AMD-Vi',
+    arm: 'Arm SMMU',
+    virtio: 'virtio-iommu',
+    other: 'of another kind',
+  }
   if (iommu.enabled) {
     const kind = iommu.kind === null ? 'on' : `${kinds[iommu.kind]}, on`
     return `${paint(look, 'bold', `IOMMU: ${kind}`)} (${groups} groups, ${devices} devices)\n`
@@ -94,16 +102,25 @@ export function iommuLine(look: Look, iommu: IommuState, groups: number, devices
 }
 
 /** USB buses with what is plugged into them: plug something in and see where it turns up. */
-export function usbText(look: Look, buses: readonly UsbBus[], groupOf: (address: string) => number | null, style: (address: string) => string): string {
+export function usbText(
+  look: Look,
+  buses: readonly UsbBus[],
+  groupOf: (address: string) => number | null,
+  style: (address: string) => string,
+): string {
   if (buses.length === 0) return 'No USB buses.\n'
   let text = ''
   for (const { bus, speed, controller, devices } of buses) {
     const group = controller === null ? null : groupOf(controller)
-    const place = controller === null ? 'no PCI controller' : `${style(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
+    const place =
+      controller === null
+        ? 'no PCI controller'
+        : `${style(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
     text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${speed} Mbit/s)`}\n`
     for (const { port, id, manufacturer, product, hub } of devices) {
       const name = [manufacturer, product].filter(Boolean).join(' ') || (hub ? 'hub' : '')
-      text += printable(`  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`.trimEnd()) + '\n'
+      text +=
+        printable(`  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`.trimEnd()) + '\n'
     }
     if (devices.length === 0) text += '  nothing plugged in\n'
   }

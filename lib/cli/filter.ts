@@ -1,4 +1,14 @@
-import { CLASS_OPTIONS, type Filter, parseClass, parseGroup, parseId, parseSelector } from '../vfio/select.ts'
+import type { IommuGroup } from '../host/iommu.ts'
+import type { PciDevice } from '../host/pci.ts'
+import {
+  CLASS_OPTIONS,
+  type Filter,
+  parseClass,
+  parseGroup,
+  parseId,
+  parseSelector,
+  selectDevices,
+} from '../vfio/select.ts'
 import type { Arguments, Option } from './options.ts'
 
 /** The options with which a script chooses devices; the operands are device arguments. */
@@ -15,6 +25,14 @@ export const FILTER_OPTIONS: readonly Option[] = [
   { name: 'with-group', kind: 'flag', help: 'widen each match to its whole IOMMU group' },
   { name: 'card', kind: 'flag', help: 'widen each match to all functions of its card' },
 ]
+
+/** Of every script that only reads. */
+export const CAPTURE_OPTION: Option = {
+  name: 'capture',
+  kind: 'value',
+  value: 'DIR',
+  help: 'write what was read to the new folder DIR, for --machine or a report',
+}
 
 /** What DEVICE may be; the line that `--help` ends its description with. */
 export const DEVICE_HELP =
@@ -33,4 +51,27 @@ export function filterFrom(given: Arguments): Filter {
     withGroup: given.flag('with-group'),
     card: given.flag('card'),
   }
+}
+
+/** The devices that the filter asks for; says which device arguments name nothing, and when nothing is left. */
+export function chooseDevices(
+  devices: readonly PciDevice[],
+  filter: Filter,
+  warn: (message: string) => void,
+): PciDevice[] {
+  const { devices: picked, missing } = selectDevices(devices, filter)
+  for (const selector of missing) warn(`${selector}: no such device on this machine`)
+  if (picked.length === 0) warn('nothing matches')
+  return picked
+}
+
+/** The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole. */
+export function chosenGroups(groups: readonly IommuGroup[], picked: readonly PciDevice[]): IommuGroup[] {
+  const chosen = new Set(picked)
+  return groups
+    .map((group) => {
+      const devices = group.devices.filter((device) => chosen.has(device))
+      return { ...group, devices, others: devices.length === group.devices.length ? group.others : [] }
+    })
+    .filter((group) => group.devices.length > 0 || group.others.length > 0)
 }

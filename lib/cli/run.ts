@@ -34,7 +34,11 @@ export function run(script: Script, self: string, answer: (context: Context) => 
     else if (parsed.flag('version')) write(1, `${script.name} ${VERSION}\n`)
     else {
       const capture = parsed.value('capture')
-      const machine = openMachine({ root: parsed.value('root'), machine: parsed.value('machine'), record: capture !== undefined })
+      const machine = openMachine({
+        root: parsed.value('root'),
+        machine: parsed.value('machine'),
+        record: capture !== undefined,
+      })
       const result = answer({ arguments: parsed, machine, warn: say })
       for (const remark of machine.remarks()) say(remark)
       if (capture !== undefined) {

@@ -1,5 +1,5 @@
 import { deviceName } from './devices.ts'
-import { fit, printable } from './text.ts'
+import { printable, shorten } from './text.ts'
 import type { TreeNode, TreeRoot } from './tree.ts'
 
 const ROW = 28
@@ -22,14 +22,20 @@ export function treeSvg(roots: readonly TreeRoot[], address: (address: string) =
   const rows: Row[] = []
   const place = (node: TreeNode, depth: number, parent: Row): void => {
     const { device } = node
-    const name = fit(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
+    const name = shorten(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
     const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]`
     const row: Row = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
     rows.push(row)
     for (const child of node.children) place(child, depth + 1, row)
   }
   for (const { bus, children } of roots) {
-    const row: Row = { x: MARGIN, y: rows.length * ROW, parent: undefined, node: undefined, label: `PCI root bus ${bus}` }
+    const row: Row = {
+      x: MARGIN,
+      y: rows.length * ROW,
+      parent: undefined,
+      node: undefined,
+      label: `PCI root bus ${bus}`,
+    }
     rows.push(row)
     for (const child of children) place(child, 1, row)
   }
@@ -58,7 +64,8 @@ function connector({ x, y, parent }: Row, top: number): string {
 
 function box({ x, y, node, label }: Row, top: number, width: number, badge: number): string {
   const baseline = top + y + 19
-  if (node === undefined) return `<text x="${x}" y="${baseline}" font-weight="bold" fill="#57606a">${escapeXml(label)}</text>`
+  if (node === undefined)
+    return `<text x="${x}" y="${baseline}" font-weight="bold" fill="#57606a">${escapeXml(label)}</text>`
   const { group, bridge, driver, bootVga } = node.device
   const [fill, stroke, ink] = colors(group)
   const title = `${label}${driver === null ? '' : `, driver ${driver}`}${bootVga ? ', boot VGA' : ''}`

@@ -19,7 +19,16 @@ export function jsonText(value: unknown): string {
 }
 
 export type Color = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'blue' | 'magenta' | 'cyan'
-const CODES: Record<Color, number> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, blue: 34, magenta: 35, cyan: 36 }
+const CODES: Record<Color, number> = {
+  bold: 1,
+  dim: 2,
+  red: 31,
+  green: 32,
+  yellow: 33,
+  blue: 34,
+  magenta: 35,
+  cyan: 36,
+}
 
 /** How output is drawn: with colours or not, and for how many columns (`undefined`: not a terminal, no limit). */
 export interface Look {
@@ -32,7 +41,7 @@ export function paint(look: Look, color: Color | undefined, text: string): strin
 }
 
 /** Cuts a text to `width` columns with an ellipsis. */
-export function fit(text: string, width: number): string {
+export function shorten(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`
 }
 
@@ -65,7 +74,7 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
       .map((index, place) => {
         const width = widths[index] ?? 0
         const { text = '', color } = cells[index] ?? {}
-        const cut = fit(printable(text), width)
+        const cut = shorten(printable(text), width)
         const blanks = ' '.repeat(width - cut.length)
         const painted = paint(look, color, cut)
         if (columns[index]?.align === 'right') return blanks + painted
@@ -81,10 +90,14 @@ function fitColumns(limit: number, columns: readonly Column[], widths: number[],
   let shown = all
   const excess = (): number => shown.reduce((sum, index) => sum + (widths[index] ?? 0) + 2, -2) - limit
   for (;;) {
-    const spare = (index: number): number => Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
+    const spare = (index: number): number =>
+      Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
     const total = shown.reduce((sum, index) => sum + spare(index), 0)
     if (excess() <= total) break
-    const victim = shown.reduce((worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst), shown[0] ?? 0)
+    const victim = shown.reduce(
+      (worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst),
+      shown[0] ?? 0,
+    )
     if (!columns[victim]?.drop) break
     shown = shown.filter((index) => index !== victim)
   }

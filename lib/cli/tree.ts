@@ -1,6 +1,6 @@
 import { domainOf, type PciDevice } from '../host/pci.ts'
 import { deviceName } from './devices.ts'
-import { fit, type Look, paint, printable } from './text.ts'
+import { type Look, paint, printable, shorten } from './text.ts'
 
 export interface TreeNode {
   device: PciDevice
@@ -52,7 +52,11 @@ export function treeText(look: Look, roots: readonly TreeRoot[], address: (addre
       const tail = `  ${device.vendor.id}:${device.device.id}  ${group}${device.driver === null ? '' : `  ${device.driver}`}`
       const name = printable(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`)
       const room = look.columns === undefined ? name.length : Math.max(12, look.columns - head.length - tail.length)
-      lines.push(head + paint(look, device.bridge ? 'dim' : undefined, fit(name, room)) + paint(look, 'cyan', printable(tail)))
+      lines.push(
+        head +
+          paint(look, device.bridge ? 'dim' : undefined, shorten(name, room)) +
+          paint(look, 'cyan', printable(tail)),
+      )
       add(children, indent + (last ? '   ' : '│  '))
     })
   }

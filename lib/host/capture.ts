@@ -28,10 +28,16 @@ export function captureTree({ reader, names, modules }: Machine): Map<string, Se
   return tree
 }
 
-function anonymous(path: string, content: Buffer, rename: (text: string) => string, hostname: string | undefined): Buffer {
+function anonymous(
+  path: string,
+  content: Buffer,
+  rename: (text: string) => string,
+  hostname: string | undefined,
+): Buffer {
   if (content.includes(0)) return content
   const text = content.toString('utf8')
-  if (/serial|wwid/i.test(path.slice(path.lastIndexOf('/') + 1))) return Buffer.from(rename(`serial=${text.trim()}`).slice(7))
+  if (/serial|wwid/i.test(path.slice(path.lastIndexOf('/') + 1)))
+    return Buffer.from(rename(`serial=${text.trim()}`).slice(7))
   let plain = rename(text)
   if (path === '/proc/cmdline' && hostname) {
     plain = plain.replace(new RegExp(`(?<![\\w-])${hostname.replace(/[^\w-]/g, '\\$&')}(?![\\w-])`, 'g'), 'host-1')
@@ -57,16 +63,25 @@ function pseudonyms(): (text: string) => string {
   }
   const hex = (count: number): string => count.toString(16).padStart(12, '0')
   const uuid = (text: string): string => stable('uuid', text, (count) => `00000000-0000-4000-8000-${hex(count)}`)
-  const pairs = (text: string): string => stable('mac', text.replace(/[:-]/g, ''), (count) => `02${hex(count).slice(2)}`)
+  const pairs = (text: string): string =>
+    stable('mac', text.replace(/[:-]/g, ''), (count) => `02${hex(count).slice(2)}`)
   const mac = (text: string, separator: string): string => (pairs(text).match(/../g) ?? []).join(separator)
   return (text) =>
     text
       .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, uuid)
-      .replace(/(?<![0-9a-f:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![0-9a-f:-])/gi, (all, sep) => mac(all, sep))
+      .replace(/(?<![0-9a-f:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![0-9a-f:-])/gi, (all, sep) =>
+        mac(all, sep),
+      )
       // A PXE loader's BOOTIF= has the hardware type before the address.
-      .replace(/\b(BOOTIF=[0-9a-f]{2}-)((?:[0-9a-f]{2}-){5}[0-9a-f]{2})\b/gi, (_, head, address) => head + mac(address, '-'))
+      .replace(
+        /\b(BOOTIF=[0-9a-f]{2}-)((?:[0-9a-f]{2}-){5}[0-9a-f]{2})\b/gi,
+        (_, head, address) => head + mac(address, '-'),
+      )
       .replace(/\b(enx|wlx)([0-9a-f]{12})\b/g, (_, prefix, digits) => prefix + pairs(digits))
       .replace(/\b((?:PART)?UUID=)(?!00000000-0000-4000-8000-)([\w-]+)/g, (_, head, id) => head + uuid(id))
       .replace(/(\/by-id\/)([^\s"/]+)/g, (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`))
-      .replace(/\b(serial\s*[:=]\s*)(\S+)/gi, (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`))
+      .replace(
+        /\b(serial\s*[:=]\s*)(\S+)/gi,
+        (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`),
+      )
 }

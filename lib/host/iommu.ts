@@ -76,7 +76,10 @@ export function readIommuGroups(reader: Reader, devices: readonly PciDevice[]): 
 function busOf(reader: Reader, member: string): string | null {
   const path = reader.resolve(member)
   const bus = path === undefined ? undefined : reader.linkName(`${path}/subsystem`)
-  return bus ?? (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(member.slice(member.lastIndexOf('/') + 1)) ? 'mdev' : null)
+  return (
+    bus ??
+    (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(member.slice(member.lastIndexOf('/') + 1)) ? 'mdev' : null)
+  )
 }
 
 /**
@@ -128,7 +131,10 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
   }
   if (hasTable) return explainKernel(reader, cmdline, amd)
   if (virtual) {
-    const vm = [reader.optionalText('/sys/class/dmi/id/sys_vendor'), reader.optionalText('/sys/class/dmi/id/product_name')]
+    const vm = [
+      reader.optionalText('/sys/class/dmi/id/sys_vendor'),
+      reader.optionalText('/sys/class/dmi/id/product_name'),
+    ]
     const which = vm.filter(Boolean).join(' ')
     return {
       code: 'virtual-machine',
@@ -138,12 +144,16 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
     }
   }
   if (tables === undefined && cpu === undefined) {
-    return { code: 'unknown', reason: 'Neither the firmware tables (/sys/firmware/acpi/tables) nor /proc/cpuinfo are readable here.' }
+    return {
+      code: 'unknown',
+      reason: 'Neither the firmware tables (/sys/firmware/acpi/tables) nor /proc/cpuinfo are readable here.',
+    }
   }
   if (!x86) {
     return {
       code: 'no-hardware',
-      reason: 'No IOMMU is registered, and the firmware describes none (no IORT or VIOT table). Without one, no passthrough.',
+      reason:
+        'No IOMMU is registered, and the firmware describes none (no IORT or VIOT table). Without one, no passthrough.',
     }
   }
   const flag = amd ? 'svm' : 'vmx'
@@ -175,10 +185,15 @@ function explainKernel(
     return { code: 'kernel-config', reason: `This kernel was built without ${symbol}. Use one that has it.` }
   }
   const onByDefault = config?.get('CONFIG_INTEL_IOMMU_DEFAULT_ON') === 'y'
-  if (!amd && !onByDefault && !cmdline.some(({ name, value }) => name === 'intel_iommu' && /(^|,)on(,|$)/.test(value ?? ''))) {
+  if (
+    !amd &&
+    !onByDefault &&
+    !cmdline.some(({ name, value }) => name === 'intel_iommu' && /(^|,)on(,|$)/.test(value ?? ''))
+  ) {
     return {
       code: 'kernel-parameter',
-      reason: 'The firmware has a DMAR table, but the kernel parameter intel_iommu=on is missing. Add it to the kernel command line and reboot.',
+      reason:
+        'The firmware has a DMAR table, but the kernel parameter intel_iommu=on is missing. Add it to the kernel command line and reboot.',
     }
   }
   return {

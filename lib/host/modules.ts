@@ -69,7 +69,9 @@ export function readModuleTables(readers: readonly Reader[], release: string | u
 function claiming(table: Table, key: ModuleKey): string[] {
   const upper = (id: string | undefined): string => (id ?? '').toUpperCase().padStart(8, '0')
   const { vendor, device, subsystem, pciClass } = key
-  const [base, sub, progIf] = [pciClass.slice(0, 2), pciClass.slice(2, 4), pciClass.slice(4)].map((part) => part.toUpperCase())
+  const [base, sub, progIf] = [pciClass.slice(0, 2), pciClass.slice(2, 4), pciClass.slice(4)].map((part) =>
+    part.toUpperCase(),
+  )
   const rest = `sv${upper(subsystem?.vendor)}sd${upper(subsystem?.device)}bc${base}sc${sub}i${progIf}`
   const specific = aliasesOf(table, upper(vendor))
   const candidates = [specific.get(upper(device)), specific.get('*'), aliasesOf(table, '*').get('*')]

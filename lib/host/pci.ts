@@ -196,7 +196,10 @@ function fromAttributes(reader: Reader, path: string): Identity | undefined {
 function hex(file: string, text: string, digits: number): string {
   const value = /^(?:0x)?([0-9a-f]+)$/i.exec(text.trim())?.[1]?.toLowerCase().padStart(digits, '0')
   if (value === undefined || value.length !== digits) {
-    throw new UserError('unreadable', `${file}: ${JSON.stringify(text.slice(0, 40))} is not a number of ${digits} hex digits`)
+    throw new UserError(
+      'unreadable',
+      `${file}: ${JSON.stringify(text.slice(0, 40))} is not a number of ${digits} hex digits`,
+    )
   }
   return value
 }

@@ -42,7 +42,10 @@ function entriesOf(folder: string): string[] | undefined {
     return readdirSync(folder)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new UserError('unwritable', `${folder}: cannot be used as a new folder (${(error as NodeJS.ErrnoException).code})`)
+    throw new UserError(
+      'unwritable',
+      `${folder}: cannot be used as a new folder (${(error as NodeJS.ErrnoException).code})`,
+    )
   }
 }
 

@@ -17,7 +17,10 @@ export function parseSelector(text: string): Selector {
   if (id !== null) return { text, matches: (device) => device.vendor.id === id[1] && device.device.id === id[2] }
   const place = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f])(?:\.([0-7]))?$/.exec(lower)
   if (place === null) {
-    throw new UserError('usage', `${text}: not a device; write 0000:01:00.0, 01:00.0, 01:00 (all functions), 10de:1f82 or group:14`)
+    throw new UserError(
+      'usage',
+      `${text}: not a device; write 0000:01:00.0, 01:00.0, 01:00 (all functions), 10de:1f82 or group:14`,
+    )
   }
   const [, domain = '0000', slot, fn] = place
   if (fn === undefined) return { text, matches: (device) => slotOf(device.address) === `${domain}:${slot}` }
@@ -57,7 +60,8 @@ export function parseClass(text: string): string {
 }
 
 export function parseId(text: string): Selector {
-  if (!/^[0-9a-f]{4}:[0-9a-f]{4}$/i.test(text)) throw new UserError('usage', `--id ${text}: not an ID such as 10de:1cb6`)
+  if (!/^[0-9a-f]{4}:[0-9a-f]{4}$/i.test(text))
+    throw new UserError('usage', `--id ${text}: not an ID such as 10de:1cb6`)
   return parseSelector(text)
 }
 
@@ -85,7 +89,9 @@ export function selectDevices(devices: readonly PciDevice[], filter: Filter): Se
   )
   return {
     devices: widen(devices, matching, filter),
-    missing: filter.devices.filter((selector) => !devices.some((device) => selector.matches(device))).map(({ text }) => text),
+    missing: filter.devices
+      .filter((selector) => !devices.some((device) => selector.matches(device)))
+      .map(({ text }) => text),
   }
 }
 
@@ -97,4 +103,3 @@ function widen(all: readonly PciDevice[], matching: readonly PciDevice[], filter
   groups.delete(null)
   return all.filter((device) => picked.has(device) || groups.has(device.group))
 }
-

@@ -1,0 +1,79 @@
+import type { MessageInterrupts, PowerFacts } from '../host/config.ts'
+import type { IommuGroup } from '../host/iommu.ts'
+import type { PciDevice } from '../host/pci.ts'
+import type { CardReset, ResetVerdict } from '../vfio/reset.ts'
+import { deviceName, lspciLine } from './devices.ts'
+import { type Cell, type Color, type Look, paint, printable, table } from './text.ts'
+
+/** One function of a card with all that check-reset says about it. */
+export type FunctionReset = PciDevice & MessageInterrupts & PowerFacts
+
+const VERDICT_COLORS: Record<ResetVerdict, Color> = {
+  ok: 'green',
+  bus: 'cyan',
+  none: 'red',
+  quirk: 'yellow',
+  unknown: 'dim',
+}
+
+const COLUMNS = [
+  { title: 'VERDICT' },
+  { title: 'ADDRESS' },
+  { title: 'DEVICE', least: 18 },
+  { title: 'ID', drop: 2 },
+  { title: 'METHODS', least: 8 },
+  { title: 'MSI', drop: 1 },
+  { title: 'MSI-X', drop: 1 },
+  { title: 'POWER', drop: 3 },
+] as const
+
+/** The table of check-reset: a row a function, then why each card got its verdict. */
+export function resetText(
+  look: Look,
+  cards: readonly (Omit<CardReset, 'functions'> & { functions: readonly FunctionReset[] })[],
+  address: (address: string) => string,
+): string {
+  const rows = cards.flatMap(({ verdict, staying, functions }) =>
+    functions.map((device, index): Cell[] => [
+      { text: index === 0 ? verdict : '', color: staying.length > 0 ? 'red' : VERDICT_COLORS[verdict] },
+      { text: address(device.address), color: 'bold' },
+      { text: deviceName(device) },
+      { text: `${device.vendor.id}:${device.device.id}` },
+      { text: methodsText(device) },
+      { text: interruptText(device.msi) },
+      { text: interruptText(device.msix) },
+      {
+        text:
+          device.powerState === null ? '?' : device.powerState + (device.d3coldAllowed === false ? ' (no D3cold)' : ''),
+      },
+    ]),
+  )
+  const reasons = cards.map(
+    ({ card, verdict, reason }) =>
+      `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
+  )
+  return `${table(look, COLUMNS, rows)}\n${reasons.join('')}`
+}
+
+function methodsText({ reset }: PciDevice): string {
+  if (reset.supported === null) return '?'
+  if (!reset.supported) return '-'
+  return reset.methods?.join(' ') ?? 'yes (before Linux 5.15 no more is said)'
+}
+
+function interruptText(interrupt: { supported: boolean; enabled: boolean } | null): string {
+  if (interrupt === null) return '?'
+  return interrupt.supported ? (interrupt.enabled ? 'on' : 'off') : '-'
+}
+
+/** The listing of the ArchWiki guide: groups, and `[RESET]` before each device that has a reset. */
+export function resetGuide(groups: readonly IommuGroup[], address: (address: string) => string): string {
+  return groups
+    .map(({ id, devices }) => {
+      const lines = devices.map(
+        (device) => `${device.reset.supported ? '[RESET]' : ''}\t${lspciLine(device, address(device.address))}\n`,
+      )
+      return `IOMMU group ${id}\n${lines.join('')}`
+    })
+    .join('')
+}

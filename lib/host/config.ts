@@ -1,0 +1,61 @@
+import type { Buffer } from 'node:buffer'
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** Message-signalled interrupts of a function. `null`: its capability list is not readable (without root). */
+export interface MessageInterrupts {
+  msi: { supported: boolean; enabled: boolean } | null
+  msix: { supported: boolean; enabled: boolean } | null
+}
+
+/** `D0`, `D3hot`, `D3cold`, `unknown` …; `null` where the kernel does not say (before Linux 5.10). */
+export interface PowerFacts {
+  powerState: string | null
+  d3coldAllowed: boolean | null
+}
+
+const MSI = 0x05
+const MSIX = 0x11
+
+/** MSI and MSI-X of a function from its configuration space. Source: PCI Local Bus Specification 3.0, 6.7 and 6.8. */
+export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
+  const config = reader.optionalBytes(`${device.path}/config`, 256)
+  const capabilities = config === undefined ? undefined : listCapabilities(config)
+  if (config === undefined || capabilities === undefined) return { msi: null, msix: null }
+  const interrupt = (id: number, enable: number): { supported: boolean; enabled: boolean } => {
+    const at = capabilities.get(id)
+    return { supported: at !== undefined, enabled: at !== undefined && (config.readUInt16LE(at + 2) & enable) !== 0 }
+  }
+  return { msi: interrupt(MSI, 0x0001), msix: interrupt(MSIX, 0x8000) }
+}
+
+/**
+ * Where each capability stands, by its ID; `undefined` when the list leads out of what could be read (users other
+ * than root get the first 64 bytes) or does not end.
+ */
+export function listCapabilities(config: Buffer): Map<number, number> | undefined {
+  if (config.length < 64) return undefined
+  const found = new Map<number, number>()
+  const hasList = (config.readUInt16LE(0x06) & 0x0010) !== 0
+  // CardBus bridges (header type 2) keep the pointer elsewhere.
+  const pointer = ((config[0x0e] ?? 0) & 0x7f) === 2 ? 0x14 : 0x34
+  let at = hasList ? (config[pointer] ?? 0) & 0xfc : 0
+  for (let steps = 0; at !== 0; steps++) {
+    if (steps > 48 || at < 0x40 || at + 4 > config.length) return undefined
+    const id = config[at] ?? 0
+    // A device that is powered off answers with all ones.
+    if (id === 0xff) return undefined
+    if (!found.has(id)) found.set(id, at)
+    at = (config[at + 1] ?? 0) & 0xfc
+  }
+  return found
+}
+
+/** Power state of a function; read it before its configuration space, since that wakes a sleeping device. */
+export function readPower(reader: Reader, device: PciDevice): PowerFacts {
+  const allowed = reader.optionalText(`${device.path}/d3cold_allowed`)?.trim()
+  return {
+    powerState: reader.optionalText(`${device.path}/power_state`)?.trim() || null,
+    d3coldAllowed: allowed === undefined ? null : allowed === '1',
+  }
+}

@@ -1,0 +1,77 @@
+#!/usr/bin/env node
+import { addressStyle } from '../lib/cli/devices.ts'
+import { UserError } from '../lib/cli/error.ts'
+import {
+  CAPTURE_OPTION,
+  chooseDevices,
+  chosenGroups,
+  DEVICE_HELP,
+  FILTER_OPTIONS,
+  filterFrom,
+} from '../lib/cli/filter.ts'
+import type { Script } from '../lib/cli/options.ts'
+import { type FunctionReset, resetGuide, resetText } from '../lib/cli/resets.ts'
+import { type Answer, type Context, run } from '../lib/cli/run.ts'
+import { readMessageInterrupts, readPower } from '../lib/host/config.ts'
+import { readPciFacts } from '../lib/host/machine.ts'
+import { type CardReset, judgeResets } from '../lib/vfio/reset.ts'
+
+/** What `check-reset --json` prints. */
+export interface CheckReset {
+  schema: 'vfio-scripts/check-reset/1'
+  /** Is the vendor-reset module loaded? */
+  vendorReset: boolean
+  cards: (Omit<CardReset, 'functions'> & { functions: FunctionReset[] })[]
+}
+
+const script: Script = {
+  name: 'check-reset',
+  summary: `Says whether cards can be reset when a guest that owns them stops (default: all).\n${DEVICE_HELP}`,
+  operands: 'DEVICE',
+  options: [
+    ...FILTER_OPTIONS,
+    { name: 'format', kind: 'value', choices: ['table', 'guide'], help: 'how to print (default table)' },
+    CAPTURE_OPTION,
+  ],
+  exits: [
+    'every card can be reset without harm to the host',
+    'a card cannot be reset, its reset would hit a device that stays with the host, or nothing matched',
+    'could not look',
+  ],
+  examples: [
+    ['check-reset 01:00', 'the card in slot 01:00'],
+    ['check-reset --gpu --json', 'all graphics cards, for a program'],
+  ],
+}
+
+function answer({ arguments: given, machine, warn }: Context): Answer {
+  const filter = filterFrom(given)
+  if (given.flag('json') && given.value('format') !== undefined)
+    throw new UserError('usage', '--json and --format: choose one')
+  const facts = readPciFacts(machine, warn)
+  const picked = chooseDevices(facts.devices, filter, warn)
+  const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
+  const cards = judgeResets(facts.devices, picked, { together: filter.devices.length > 0, vendorReset }).map(
+    (card) => ({
+      ...card,
+      functions: card.functions.map((device) => ({
+        ...device,
+        ...readPower(machine.reader, device),
+        ...readMessageInterrupts(machine.reader, device),
+      })),
+    }),
+  )
+  const bad = cards.some((card) => card.verdict === 'none' || card.staying.length > 0)
+  const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, cards }
+  const style = addressStyle(facts.devices, false)
+  return {
+    code: bad || cards.length === 0 ? 1 : 0,
+    json,
+    text: (look) =>
+      given.value('format') === 'guide'
+        ? resetGuide(chosenGroups(facts.groups, picked), style)
+        : resetText(look, cards, style),
+  }
+}
+
+run(script, import.meta.url, answer)
