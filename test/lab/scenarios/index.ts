@@ -1,4 +1,21 @@
 import type { Scenario } from '../scenario.ts'
+import { byHand, byHandInGuest } from './by-hand.ts'
+import { captureAmd, captureIntel } from './capture.ts'
+import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
+import { noIommu } from './no-iommu.ts'
+import { startUp } from './start-up.ts'
 
-export const scenarios: readonly Scenario[] = [listIommuIntel, listIommuAmd]
+/** In the order in which they start: the long ones first, so that two at a time end together. */
+export const scenarios: readonly Scenario[] = [
+  byHandInGuest,
+  ...byHand,
+  listIommuIntel,
+  listIommuAmd,
+  checkResetIntel,
+  checkResetAmd,
+  captureIntel,
+  captureAmd,
+  noIommu,
+  startUp,
+]
