@@ -119,8 +119,8 @@ export function usbText(
     text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${speed} Mbit/s)`}\n`
     for (const { port, id, manufacturer, product, hub } of devices) {
       const name = [manufacturer, product].filter(Boolean).join(' ') || (hub ? 'hub' : '')
-      text +=
-        printable(`  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`.trimEnd()) + '\n'
+      const line = `  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`
+      text += `${printable(line).trimEnd()}\n`
     }
     if (devices.length === 0) text += '  nothing plugged in\n'
   }

@@ -23,7 +23,8 @@ export function treeSvg(roots: readonly TreeRoot[], address: (address: string) =
   const place = (node: TreeNode, depth: number, parent: Row): void => {
     const { device } = node
     const name = shorten(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
-    const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]`
+    const driver = device.driver === null ? '' : ` · ${device.driver}`
+    const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]${driver}`
     const row: Row = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
     rows.push(row)
     for (const child of node.children) place(child, depth + 1, row)
@@ -39,15 +40,16 @@ export function treeSvg(roots: readonly TreeRoot[], address: (address: string) =
     rows.push(row)
     for (const child of children) place(child, 1, row)
   }
-  const top = 48
+  const top = 60
   const badge = 84
-  const width = Math.max(420, ...rows.map((row) => row.x + badge + 12 + row.label.length * CHARACTER + MARGIN))
+  const width = Math.max(740, ...rows.map((row) => row.x + badge + 12 + row.label.length * CHARACTER + MARGIN))
   const height = top + rows.length * ROW + MARGIN
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="ui-monospace, 'DejaVu Sans Mono', monospace" font-size="13">`,
     '<title>PCI devices by IOMMU group</title>',
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     `<text x="${MARGIN}" y="28" font-size="16" font-weight="bold" fill="#1f2328">PCI devices by IOMMU group</text>`,
+    `<text x="${MARGIN}" y="46" fill="#57606a">One colour is one group, which goes to a guest as a whole. Dashed: bridges, which stay.</text>`,
     ...rows.map((row) => connector(row, top)),
     ...rows.map((row) => box(row, top, width, badge)),
     '</svg>',
@@ -66,12 +68,12 @@ function box({ x, y, node, label }: Row, top: number, width: number, badge: numb
   const baseline = top + y + 19
   if (node === undefined)
     return `<text x="${x}" y="${baseline}" font-weight="bold" fill="#57606a">${escapeXml(label)}</text>`
-  const { group, bridge, driver, bootVga } = node.device
+  const { group, bridge, bootVga } = node.device
   const [fill, stroke, ink] = colors(group)
-  const title = `${label}${driver === null ? '' : `, driver ${driver}`}${bootVga ? ', boot VGA' : ''}`
+  const title = `${label}${bootVga ? ', boot VGA' : ''}`
   const dash = bridge ? ' stroke-dasharray="4 3"' : ''
   return [
-    `<g><title>${escapeXml(printable(title))}</title>`,
+    `<g><title>${escapeXml(title)}</title>`,
     `<rect x="${x}" y="${top + y + 3}" width="${width - x - MARGIN}" height="${ROW - 6}" rx="5" fill="${fill}" stroke="${stroke}"${dash}/>`,
     `<text x="${x + 8}" y="${baseline}" font-weight="bold" fill="${ink}">${group === null ? 'no group' : `group ${group}`}</text>`,
     `<text x="${x + badge + 8}" y="${baseline}" fill="${bridge ? '#57606a' : '#1f2328'}">${escapeXml(label)}</text></g>`,
