@@ -3,6 +3,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, r
 import { homedir } from 'node:os'
 import { basename, join } from 'node:path'
 import { makeDisk, withDisk } from './disk.ts'
+import { kernelArguments } from './machines.ts'
 import { debianMirror } from './packages.ts'
 import { must } from './shell.ts'
 
@@ -86,8 +87,8 @@ export async function images(generator: Generator, say: (line: string) => void):
     say(`mmdebstrap ${suite} with ${generator}`)
     await bootstrap(include, join(folder, 'root.tar'))
   })
-  const sources = ['images.ts', 'disk.ts', 'machines.ts', 'init.sh', 'attach.sh']
-  const recipe = { root, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
+  const sources = ['images.ts', 'disk.ts', 'init.sh', 'attach.sh']
+  const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
   const folder = await cached(`disk-${generator}`, recipe, async (part) => {
     say(`disk with GRUB and ${generator}`)
     await makeImages(join(root, 'root.tar'), generator, part)

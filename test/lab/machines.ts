@@ -105,7 +105,7 @@ function topology(machine: Machine): string[] {
 
 /** What every kernel of the lab is told; the emulated AMD-Vi hangs at the root disk without `iommu=pt`. */
 export const kernelArguments =
-  'console=ttyS0 iommu=pt mitigations=off log_buf_len=4M dyndbg="func really_probe +p" init=/usr/local/sbin/lab-init'
+  'console=ttyS0 iommu=pt mitigations=off panic=-1 log_buf_len=4M dyndbg="func really_probe +p" init=/usr/local/sbin/lab-init'
 
 /** The command line of QEMU. It runs in the guest's folder, where all its files are. */
 export function qemuArguments(machine: Machine): string[] {

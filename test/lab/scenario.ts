@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { type Guest, startGuest } from './guest.ts'
 import { cached, type Generator, type Images, images, scratch } from './images.ts'
-import { type Machine, machineName } from './machines.ts'
-import { LabError, type Outcome, run } from './shell.ts'
+import { type Machine, machineName, qemuArguments } from './machines.ts'
+import { LabError, lastLines, type Outcome, run } from './shell.ts'
 import { snapshot } from './snapshot.ts'
 
 export interface Scenario {
@@ -24,10 +24,16 @@ export interface Lab {
   start(machine: Machine, disk?: Disk): Promise<Guest>
   /** A disk of one's own, to be changed on this machine without a guest. */
   disk(generator: Generator): Promise<Disk>
-  /** A folder with the guest's /sys and /proc as `list-iommu --capture` leaves them, for `--machine`. Cached. */
-  capture(machine: Machine): Promise<string>
+  /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
+  capture(machine: Machine, command: string): Promise<Capture>
   /** Runs a command of this machine; the scripts under test are on its PATH. */
   host(command: string): Promise<Outcome>
+}
+
+export interface Capture {
+  /** For `--machine`. */
+  folder: string
+  said: string
 }
 
 export interface Disk {
@@ -111,19 +117,25 @@ export function openLab(options: LabOptions): Lab {
     }
   }
 
-  const capture = async (machine: Machine): Promise<string> => {
+  const capture = async (machine: Machine, command: string): Promise<Capture> => {
     const made = await images('initramfs-tools', say)
-    return cached(
-      `capture-${machineName(machine)}`,
-      [made.folder, machine, scripts.files.map((file) => readFileSync(file, 'utf8'))],
-      async (part) => {
-        const guest = await start(machine)
-        const result = await step('captured', () => guest.run('list-iommu --capture out/machine', { seconds: 600 }))
-        if (result.code !== 0) throw new LabError(`list-iommu --capture: ${result.code} ${result.stderr}`)
-        cpSync(join(result.files, 'machine'), part, { recursive: true, verbatimSymlinks: true })
-        await guest.end()
-      },
-    )
+    const recipe = [
+      made.folder,
+      qemuArguments(machine),
+      command,
+      scripts.files.map((file) => readFileSync(file, 'utf8')),
+    ]
+    const folder = await cached(`capture-${machineName(machine)}`, recipe, async (part) => {
+      const guest = await start(machine)
+      const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
+      const result = await step(`${command} --capture`, () => guest.run(script, { seconds: 600 }))
+      if (result.code > 1) throw new LabError(`${command} --capture: ${result.code}\n${lastLines(result.stderr, 5)}`)
+      for (const name of ['machine', 'said']) {
+        cpSync(join(result.files, name), join(part, name), { recursive: true, verbatimSymlinks: true })
+      }
+      await guest.end()
+    })
+    return { folder: join(folder, 'machine'), said: readFileSync(join(folder, 'said'), 'utf8') }
   }
 
   return {

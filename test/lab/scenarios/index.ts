@@ -1,8 +1,9 @@
 import type { Scenario } from '../scenario.ts'
 import { byHand, byHandInGuest } from './by-hand.ts'
-import { captureAmd, captureIntel } from './capture.ts'
+import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
+import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
 import { startUp } from './start-up.ts'
 
@@ -10,6 +11,7 @@ import { startUp } from './start-up.ts'
 export const scenarios: readonly Scenario[] = [
   byHandInGuest,
   ...byHand,
+  captureRooted,
   listIommuIntel,
   listIommuAmd,
   checkResetIntel,
@@ -17,5 +19,6 @@ export const scenarios: readonly Scenario[] = [
   captureIntel,
   captureAmd,
   noIommu,
+  movedCard,
   startUp,
 ]
