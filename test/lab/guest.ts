@@ -42,8 +42,6 @@ export interface GuestOptions {
   log: string
   /** The built scripts under test. */
   scripts: readonly string[]
-  /** Hears every 15 seconds that the guest still boots. */
-  progress(line: string): void
 }
 
 const payloadSize = 32 * 1024 * 1024
@@ -108,7 +106,7 @@ export const ready = /LAB ready after ([\d.]+) s/
 
 /** Starts a guest and waits until its devices have their drivers. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
-  const { folder, log, progress } = options
+  const { folder, log } = options
   let machine = options.machine
   let runs = 0
   let received = 0
@@ -120,12 +118,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     if (machine.boot === 'uefi') cpSync('/usr/share/OVMF/OVMF_VARS_4M.fd', join(folder, 'vars.fd'))
     guest = startConsole([...qemuArguments(machine), ...(machine.restored ? ['-loadvm', 'ready'] : [])], folder, log)
     if (machine.restored) return
-    const began = Date.now()
-    const timer = setInterval(() => {
-      const last = lastLines(readFileSync(log, 'latin1'), 1).trim()
-      progress(`booting, ${Math.round((Date.now() - began) / 1000)} s ${last.slice(0, 90)}`)
-    }, 15_000)
-    await guest.until(ready, bootSeconds[machine.boot], 'the boot').finally(() => clearInterval(timer))
+    await guest.until(ready, bootSeconds[machine.boot], 'the boot')
   }
 
   const say = (line: string) => guest.child.stdin?.write(`${line}\n`)

@@ -10,6 +10,7 @@ import { must } from './shell.ts'
 export const cacheFolder =
   process.env.VFIO_LAB_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'vfio-scripts-lab')
 
+export type Say = (line: string) => void
 export type Generator = 'initramfs-tools' | 'dracut'
 
 /** A folder with `disk.img` (boots by BIOS and UEFI), and `vmlinuz` and `initrd` to boot it without GRUB. */
@@ -39,14 +40,15 @@ const earlyModules = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
 const making = new Map<string, Promise<string>>()
 
 /**
- * The folder of the cache that holds what this recipe makes; `make` fills a new one. It gets its name only when it is
- * complete, so an interrupted build leaves nothing that is used.
+ * The folder of the cache that holds what this recipe makes; `make` fills a new one, and `say` hears of it. It gets its
+ * name only when it is complete, so an interrupted build leaves nothing that is used.
  */
-export function cached(name: string, recipe: unknown, make: (folder: string) => Promise<void>): Promise<string> {
+export function cached(name: string, recipe: unknown, say: Say, make: (folder: string) => Promise<void>) {
   const key = createHash('sha256').update(JSON.stringify(recipe)).digest('hex').slice(0, 12)
   const folder = join(cacheFolder, `${name}-${key}`)
   const build = async () => {
     if (existsSync(folder)) return folder
+    const began = Date.now()
     const part = scratch(name)
     try {
       await make(part)
@@ -54,6 +56,7 @@ export function cached(name: string, recipe: unknown, make: (folder: string) => 
     } finally {
       rmSync(part, { recursive: true, force: true })
     }
+    say(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  made ${name}, kept for the next run`)
     return folder
   }
   const made = making.get(folder) ?? build()
@@ -76,23 +79,21 @@ export function removeScratch(): void {
   for (const name of readdirSync(cacheFolder)) {
     const pid = /^\.part-(\d+)-/.exec(name)?.[1]
     if (pid === undefined || (Number(pid) !== process.pid && existsSync(`/proc/${pid}`))) continue
-    rmSync(join(cacheFolder, name), { recursive: true, force: true })
+    rmSync(join(cacheFolder, name), { recursive: true, force: true, maxRetries: 3 })
   }
 }
 
-/** The images with one initramfs generator; `say` hears of each stage that is not in the cache. */
-export async function images(generator: Generator, say: (line: string) => void): Promise<Images> {
+/** The images with one initramfs generator. */
+export async function images(generator: Generator, say: Say): Promise<Images> {
   const include = [...packages, generator]
-  const root = await cached(`root-${generator}`, { suite, include, excluded }, async (folder) => {
-    say(`mmdebstrap ${suite} with ${generator}`)
-    await bootstrap(include, join(folder, 'root.tar'))
-  })
+  const root = await cached(`root-${generator}`, { suite, include, excluded }, say, (part) =>
+    bootstrap(include, join(part, 'root.tar')),
+  )
   const sources = ['images.ts', 'disk.ts', 'init.sh', 'attach.sh']
   const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
-  const folder = await cached(`disk-${generator}`, recipe, async (part) => {
-    say(`disk with GRUB and ${generator}`)
-    await makeImages(join(root, 'root.tar'), generator, part)
-  })
+  const folder = await cached(`disk-${generator}`, recipe, say, (part) =>
+    makeImages(join(root, 'root.tar'), generator, part),
+  )
   return { folder, disk: join(folder, 'disk.img'), kernel: readFileSync(join(folder, 'kernel'), 'utf8') }
 }
 

@@ -13,7 +13,7 @@ mount -t tmpfs tmpfs /tmp
 mount -o remount,rw /
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
-ln -sf /proc/self/fd /dev/fd
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 echo "LAB kernel up after $(cut -d' ' -f1 /proc/uptime) s"
 
 /lib/systemd/systemd-udevd --daemon

@@ -70,7 +70,7 @@ function readArguments() {
       allowPositionals: true,
     })
   } catch (error) {
-    throw new LabError(`${(error as Error).message.split('\n')[0]}; ${usage}`)
+    throw new LabError(`${(error as Error).message.split(/\n|\. /)[0]}; ${usage}`)
   }
 }
 

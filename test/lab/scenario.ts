@@ -1,8 +1,8 @@
-import { cpSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { cached, type Generator, type Images, images, scratch } from './images.ts'
+import { cached, type Generator, type Images, images, type Say, scratch } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'
 import { snapshot } from './snapshot.ts'
@@ -51,7 +51,7 @@ export interface LabOptions {
   logs: string
   /** The folder with the built scripts, and they themselves. */
   scripts: { folder: string; files: readonly string[] }
-  say(line: string): void
+  say: Say
   /** Hears of each guest; the last one is what `--keep` shows. */
   started(guest: Guest): void
 }
@@ -68,8 +68,9 @@ export function openLab(options: LabOptions): Lab {
   }
   const path = { PATH: `${bin}:${process.env.PATH}` }
 
-  const step = async <T>(text: string, work: () => Promise<T>): Promise<T> => {
+  const step = async <T>(text: string, work: () => Promise<T>, detail = () => ''): Promise<T> => {
     const began = Date.now()
+    const timer = setInterval(() => say(`${seconds(began)}  … ${text} ${detail()}`.trimEnd()), 15_000)
     try {
       const value = await work()
       say(`${seconds(began)}  ${text}`)
@@ -77,19 +78,24 @@ export function openLab(options: LabOptions): Lab {
     } catch (error) {
       say(`${seconds(began)}  FAILED ${text}`)
       throw error
+    } finally {
+      clearInterval(timer)
     }
   }
 
-  const start = (machine: Machine, disk?: Disk): Promise<Guest> =>
-    step(`${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`, async () => {
-      const made = await images(disk?.generator ?? 'initramfs-tools', say)
-      const home = scratch(`${name}-guest`)
-      await fillFolder(home, machine, made, disk)
-      const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
-      const guest = await startGuest({ machine, folder: home, log, scripts: scripts.files, progress: say })
-      options.started(guest)
-      return guest
-    })
+  const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
+    const made = await images(disk?.generator ?? 'initramfs-tools', say)
+    const home = scratch(`${name}-guest`)
+    await fillFolder(home, machine, made, disk)
+    const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
+    const guest = await step(
+      `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
+      () => startGuest({ machine, folder: home, log, scripts: scripts.files }),
+      () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
+    )
+    options.started(guest)
+    return guest
+  }
 
   const fillFolder = async (home: string, machine: Machine, made: Images, disk: Disk | undefined) => {
     for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
@@ -125,7 +131,7 @@ export function openLab(options: LabOptions): Lab {
       command,
       scripts.files.map((file) => readFileSync(file, 'utf8')),
     ]
-    const folder = await cached(`capture-${machineName(machine)}`, recipe, async (part) => {
+    const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {
       const guest = await start(machine)
       const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
       const result = await step(`${command} --capture`, () => guest.run(script, { seconds: 600 }))

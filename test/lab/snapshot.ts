@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { prepareFolder, ready, startConsole } from './guest.ts'
-import { cached, type Images } from './images.ts'
+import { cached, type Images, type Say } from './images.ts'
 import { type Machine, qemuArguments } from './machines.ts'
 import { LabError, must } from './shell.ts'
 
@@ -12,11 +12,10 @@ import { LabError, must } from './shell.ts'
  * A qcow2 disk over `images.disk` that holds the machine as it is when its devices have their drivers; QEMU starts
  * from there with `-loadvm ready`. https://www.qemu.org/docs/master/system/images.html#vm-snapshots
  */
-export async function snapshot(machine: Machine, images: Images, say: (line: string) => void): Promise<string> {
+export async function snapshot(machine: Machine, images: Images, say: Say): Promise<string> {
   const argv = qemuArguments(machine)
   const recipe = [argv, images.folder, await must(['qemu-system-x86_64', '--version'])]
-  const folder = await cached(`snapshot-${machine.iommu}`, recipe, async (part) => {
-    say(`booting ${machine.iommu} once for its snapshot`)
+  const folder = await cached(`snapshot-${machine.iommu}`, recipe, say, async (part) => {
     prepareFolder(part)
     for (const name of ['vmlinuz', 'initrd']) symlinkSync(join(images.folder, name), join(part, name))
     const disk = join(part, 'disk')
