@@ -88,6 +88,9 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
     given.add(name)
     if (option.kind === 'flag') {
       if (inline !== undefined) throw usage(`--${name} takes no value: ${argument}`)
+      // minimist would take these two as the flag's value.
+      const next = argv[index + 1]
+      if (next === 'true' || next === 'false') throw usage(`--${name} takes no value: --${name} ${next}`)
       continue
     }
     const value = inline ?? argv[++index]

@@ -48,11 +48,13 @@ export function resetText(
       },
     ]),
   )
-  const reasons = cards.map(
-    ({ card, verdict, reason }) =>
-      `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
-  )
-  return `${table(look, COLUMNS, rows)}\n${reasons.join('')}`
+  const reasons = cards
+    .filter(({ verdict }) => verdict !== 'ok')
+    .map(
+      ({ card, verdict, reason }) =>
+        `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
+    )
+  return `${table(look, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
 }
 
 function methodsText({ reset }: PciDevice): string {

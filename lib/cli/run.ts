@@ -51,11 +51,17 @@ export function run(script: Script, self: string, answer: (context: Context) => 
   } catch (error) {
     process.exitCode = 2
     if (!(error instanceof UserError)) throw error
-    if (argv.includes('--json')) {
+    if (wantsJson(argv) && error.code !== 'no-output') {
       write(1, jsonText({ schema: 'vfio-scripts/error/1', error: { code: error.code, message: error.message } }))
     }
     say(error.message)
   }
+}
+
+/** Was JSON asked for? Also of arguments that cannot be parsed. */
+function wantsJson(argv: readonly string[]): boolean {
+  const at = argv.indexOf('--json')
+  return at >= 0 && !argv.slice(0, at).includes('--')
 }
 
 /** Under `zx script.mjs …` the script's own path stands somewhere inside argv; what follows it is ours. */

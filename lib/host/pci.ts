@@ -1,6 +1,6 @@
 import { UserError } from '../cli/error.ts'
-import type { Machine } from './machine.ts'
-import type { ModuleKey } from './modules.ts'
+import type { ModuleKey, ModuleTables } from './modules.ts'
+import type { Names } from './names.ts'
 import type { Reader } from './reader.ts'
 
 /**
@@ -91,11 +91,18 @@ export function onRootBus(device: PciDevice): boolean | null {
 
 const DEVICES = '/sys/bus/pci/devices'
 
+/** What devices are read through: the machine's files, and what is known of IDs. */
+interface Sources {
+  reader: Reader
+  names: Names
+  modules: ModuleTables
+}
+
 /**
  * Every PCI function of the machine, in address order. `warn` is told of a device that vanished while it was read.
  * Throws a UserError when there is no PCI bus in the tree, or when a device cannot be read or understood.
  */
-export function readPciDevices(machine: Machine, warn: (message: string) => void): PciDevice[] {
+export function readPciDevices(machine: Sources, warn: (message: string) => void): PciDevice[] {
   const { reader } = machine
   const addresses = reader.list(DEVICES)
   if (addresses === undefined) {
@@ -124,7 +131,7 @@ interface Identity extends ModuleKey {
   driver: string | null
 }
 
-function readDevice(machine: Machine, address: string, path: string): PciDevice | undefined {
+function readDevice(machine: Sources, address: string, path: string): PciDevice | undefined {
   const { reader, names, modules } = machine
   const uevent = reader.text(`${path}/uevent`)
   const identity = (uevent && fromUevent(path, uevent)) || fromAttributes(reader, path)

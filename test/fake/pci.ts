@@ -43,7 +43,7 @@ MODALIAS=${modaliasOf(one)}
   put('enable', `${driver === undefined ? 0 : 1}\n`)
   put('d3cold_allowed', `${(device.d3cold ?? one.pcie) ? 1 : 0}\n`)
   put('driver_override', '(null)\n')
-  put('irq', `${driver === undefined ? 0 : 24 + (one.index % 200)}\n`)
+  put('irq', `${driver === undefined || device.physfn !== undefined ? 0 : 24 + (one.index % 200)}\n`)
   put('resource', resourceOf(one))
   tree.file(`${path}/config`, configSpace(one).subarray(0, machine.configBytes ?? 256))
   if (device.class.startsWith('0300')) put('boot_vga', `${device.bootVga === true ? 1 : 0}\n`)
