@@ -8,7 +8,10 @@ import type { Seen } from './reader.ts'
  * addresses, UUIDs, host names.
  */
 export function captureTree({ reader, names, modules }: Machine): Map<string, Seen> {
-  const excerpts = new Map([...names.excerpts(), ...modules.excerpts()])
+  const excerpts = new Map(
+    // where the file is, not by which link it was found: /lib is a link to usr/lib almost everywhere
+    [...names.excerpts(), ...modules.excerpts()].map(([path, text]) => [reader.resolve(path) ?? path, text]),
+  )
   const hostname = reader.optionalText('/proc/sys/kernel/hostname')?.trim()
   const rename = pseudonyms()
   const seen = new Map(reader.seen)
