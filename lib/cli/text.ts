@@ -64,8 +64,9 @@ export interface Cell {
  * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
  */
 export function table(look: Look, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
-  const widths = columns.map((column, index) =>
-    Math.max(column.title.length, ...rows.slice(0, 100_000).map((row) => printable(row[index]?.text ?? '').length)),
+  const safe = rows.map((row) => row.map((cell) => ({ ...cell, text: printable(cell.text) })))
+  const widths = columns.map(({ title }, index) =>
+    safe.reduce((widest, row) => Math.max(widest, row[index]?.text.length ?? 0), title.length),
   )
   let shown = columns.map((_, index) => index)
   if (look.columns !== undefined) shown = fitColumns(look.columns, columns, widths, shown)
@@ -74,7 +75,7 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
       .map((index, place) => {
         const width = widths[index] ?? 0
         const { text = '', color } = cells[index] ?? {}
-        const cut = shorten(printable(text), width)
+        const cut = shorten(text, width)
         const blanks = ' '.repeat(width - cut.length)
         const painted = paint(look, color, cut)
         if (columns[index]?.align === 'right') return blanks + painted
@@ -83,7 +84,7 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
       .join('  ')
       .trimEnd()
   const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
-  return [line(titles), ...rows.map(line)].map((text) => `${text}\n`).join('')
+  return [line(titles), ...safe.map(line)].map((text) => `${text}\n`).join('')
 }
 
 function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: number[]): number[] {
