@@ -1,7 +1,9 @@
 // Fake machines for the tests: small data files under test/machines become trees that look like a real /sys and /proc.
 //   machineDir('x570-navi10')            a tree of that machine, made once per process, removed at its end
 //   writeMachine(generateMachine(512), dir)
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+
+import { spawn } from 'node:child_process'
+import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync, statfsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeMachine } from './fake/write.ts'
@@ -115,16 +117,41 @@ export function loadMachine(name: string): Machine {
   return JSON.parse(readFileSync(join(dataFolder, `${name}.json`), 'utf8')) as Machine
 }
 
-/** A folder of this process, removed at its end. */
+/** The names that loadMachine knows. */
+export function machineNames(): string[] {
+  const files = readdirSync(dataFolder).filter((file) => file.endsWith('.json'))
+  return files.map((file) => file.slice(0, -'.json'.length)).sort()
+}
+
+/** A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. */
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
-    const folder = mkdtempSync(join(tmpdir(), 'vfio-scripts-'))
-    scratch = folder
-    process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+    scratch = mkdtempSync(join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
+    removeAtEnd(scratch)
   }
-  const dir = join(scratch, name)
-  mkdirSync(dir, { recursive: true })
-  return dir
+  return mkdtempSync(join(scratch, `${name}-`))
+}
+
+function roomInMemory(): boolean {
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm')
+    accessSync('/dev/shm', constants.W_OK)
+    return bavail * bsize > 2 ** 32
+  } catch {
+    return false
+  }
+}
+
+function removeAtEnd(folder: string): void {
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  // A signal runs no exit handler. vitest ends its workers with one, and half a second later with another that cannot
+  // be caught: a process of its own does the work.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      spawn('rm', ['-rf', folder], { detached: true, stdio: 'ignore' }).unref()
+      process.kill(process.pid, signal)
+    })
+  }
 }
 
 /** A tree of that machine, made once per process: read it, do not change it. */

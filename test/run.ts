@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 export const PROJECT = fileURLToPath(new URL('..', import.meta.url))
@@ -37,13 +37,7 @@ export function runProgram(
   return { code: status, stdout, stderr }
 }
 
-/** The names of all fake machines. */
-export function machineNames(): string[] {
-  const files = readdirSync(`${PROJECT}test/machines`)
-  return files.filter((file) => file.endsWith('.json')).map((file) => file.replace('.json', ''))
-}
-
 /** Is this program here? Tests that compare with a real tool say so when it is not. */
 export function has(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`))
+  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`))
 }

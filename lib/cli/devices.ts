@@ -98,7 +98,8 @@ export function iommuLine(look: Look, iommu: IommuState, groups: number, devices
     const kind = iommu.kind === null ? 'on' : `${kinds[iommu.kind]}, on`
     return `${paint(look, 'bold', `IOMMU: ${kind}`)} (${groups} groups, ${devices} devices)\n`
   }
-  return `${paint(look, 'yellow', 'No IOMMU groups.')} ${printable(iommu.reason ?? '')}\n`
+  const head = iommu.enabled === null ? 'IOMMU groups: unknown.' : 'No IOMMU groups.'
+  return `${paint(look, 'yellow', head)} ${printable(iommu.reason ?? '')}\n`
 }
 
 /** USB buses with what is plugged into them: plug something in and see where it turns up. */

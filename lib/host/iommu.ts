@@ -97,7 +97,8 @@ export function readIommuState(reader: Reader, groups: IommuGroups): IommuState 
   const units = reader.list('/sys/class/iommu') ?? []
   const kind = kindOf(units)
   if (groups.groups.some((group) => group.devices.length > 0)) return { enabled: true, kind, code: null, reason: null }
-  return { enabled: reader.exists('/sys/kernel') ? false : null, kind, ...explain(reader) }
+  if (reader.exists('/sys/kernel')) return { enabled: false, kind, ...explain(reader) }
+  return { enabled: null, kind, code: 'unknown', reason: `This tree has no ${GROUPS}: it does not say.` }
 }
 
 function kindOf(units: readonly string[]): IommuState['kind'] {
@@ -143,11 +144,8 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
         'Give it one on its host (QEMU: -device intel-iommu,intremap=on,caching-mode=on), or run this on the host.',
     }
   }
-  if (tables === undefined && cpu === undefined) {
-    return {
-      code: 'unknown',
-      reason: 'Neither the firmware tables (/sys/firmware/acpi/tables) nor /proc/cpuinfo are readable here.',
-    }
+  if (tables === undefined && !reader.exists('/sys/firmware')) {
+    return { code: 'unknown', reason: 'This tree has no /sys/firmware: it does not say why.' }
   }
   if (!x86) {
     return {
@@ -157,7 +155,7 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
     }
   }
   const flag = amd ? 'svm' : 'vmx'
-  if (tables !== undefined && cpu !== undefined && !new RegExp(`^flags\\s*:.*\\b${flag}\\b`, 'm').test(cpu)) {
+  if (cpu !== undefined && !new RegExp(`^flags\\s*:.*\\b${flag}\\b`, 'm').test(cpu)) {
     return {
       code: 'firmware-off',
       reason:

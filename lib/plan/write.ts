@@ -1,19 +1,20 @@
-import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { UserError } from '../cli/error.ts'
 import type { Seen } from '../host/reader.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
- * and renamed. An existing folder must be empty. Throws a UserError that names the path and the errno.
+ * and renamed. The folder that it goes into must exist; `target` itself may, if it is empty. Throws a UserError that names the path and the errno.
  */
 export function writeTree(target: string, tree: ReadonlyMap<string, Seen>): void {
   const folder = resolve(target)
   if (entriesOf(folder)?.length) throw new UserError('exists', `${folder}: is not empty; name a new folder`)
   let made: string | undefined
   try {
-    mkdirSync(dirname(folder), { recursive: true })
-    made = mkdtempSync(`${folder}.`)
+    const beside = `${folder}.${process.pid}`
+    mkdirSync(beside)
+    made = beside
     const folders = foldersOf(tree)
     for (const path of folders) mkdirSync(made + path, { recursive: true })
     for (const [path, entry] of tree) {

@@ -30,6 +30,8 @@ export function configSpace(one: Placed): Buffer {
     bytes.writeUInt16LE(subVendor, 0x2c)
     bytes.writeUInt16LE(subDevice, 0x2e)
   }
+  // Interrupt line and pin A; virtual functions have message-signalled interrupts alone.
+  if (device.driver !== undefined && !virtual) bytes.writeUInt16LE(0x010b, 0x3c)
   capabilities(bytes, one)
   return bytes
 }

@@ -84,7 +84,7 @@ function settle(one: Placed): void {
 function portOf(one: Placed): number {
   if (!one.bridge) return one.onRootBus ? portType.integrated : portType.endpoint
   if (one.onRootBus) return portType.rootPort
-  if (one.parent?.port === portType.upstream) return portType.downstream
+  if (one.parent !== undefined && portOf(one.parent) === portType.upstream) return portType.downstream
   const pci = one.children.length > 0 && one.children.every((child) => !child.pcie)
   return pci ? portType.pciBridge : portType.upstream
 }

@@ -1,0 +1,177 @@
+import { createHash } from 'node:crypto'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { basename, join } from 'node:path'
+import { makeDisk, withDisk } from './disk.ts'
+import { kernelArguments } from './machines.ts'
+import { debianMirror } from './packages.ts'
+import { must } from './shell.ts'
+
+export const cacheFolder =
+  process.env.VFIO_LAB_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'vfio-scripts-lab')
+
+export type Say = (line: string) => void
+export type Generator = 'initramfs-tools' | 'dracut'
+
+/** A folder with `disk.img` (boots by BIOS and UEFI), and `vmlinuz` and `initrd` to boot it without GRUB. */
+export interface Images {
+  folder: string
+  disk: string
+  /** The kernel's release, as `uname -r` says it in the guest. */
+  kernel: string
+}
+
+const suite = 'bookworm'
+const packages = [
+  ...['systemd-sysv', 'udev', 'kmod', 'procps', 'iproute2', 'pciutils', 'nodejs', 'driverctl', 'busybox-static'],
+  ...['linux-image-amd64', 'grub-pc', 'grub-efi-amd64-bin'],
+]
+const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
+
+/** The modules that the guests can use; their dependencies come along. Every other one is left out. */
+const modules = `
+  virtio_pci virtio_blk virtio_net virtio_console ext4 vfat nls_ascii nls_cp437 efivarfs overlay loop dm-mod
+  crc32c_generic crc32c-intel nvme ahci sd_mod lpc_ich i2c-i801 i2c-dev xhci_pci usbhid hid_generic usb_storage
+  e1000 e1000e snd_hda_intel snd_hda_codec_generic snd_intel8x0 bochs radeon
+  vfio vfio_iommu_type1 vfio_pci vfio_virqfd kvm kvm_amd kvm_intel tun bridge vhost_net
+  button evdev psmouse autofs4 fuse configfs binfmt_misc qemu_fw_cfg iptable_filter nf_tables`
+const earlyModules = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
+
+const making = new Map<string, Promise<string>>()
+
+/**
+ * The folder of the cache that holds what this recipe makes; `make` fills a new one, and `say` hears of it. It gets its
+ * name only when it is complete, so an interrupted build leaves nothing that is used.
+ */
+export function cached(name: string, recipe: unknown, say: Say, make: (folder: string) => Promise<void>) {
+  const key = createHash('sha256').update(JSON.stringify(recipe)).digest('hex').slice(0, 12)
+  const folder = join(cacheFolder, `${name}-${key}`)
+  const build = async () => {
+    if (existsSync(folder)) return folder
+    const began = Date.now()
+    const part = scratch(name)
+    try {
+      await make(part)
+      if (!existsSync(folder)) renameSync(part, folder)
+    } finally {
+      rmSync(part, { recursive: true, force: true })
+    }
+    say(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  made ${name}, kept for the next run`)
+    return folder
+  }
+  const made = making.get(folder) ?? build()
+  making.set(folder, made)
+  return made
+}
+
+let scratches = 0
+
+/** A new folder of this process in the cache, removed at the end or by a later run. */
+export function scratch(name: string): string {
+  const folder = join(cacheFolder, `.part-${process.pid}-${scratches++}-${name}`)
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+/** Removes the scratch folders of this process and of those that are gone. */
+export function removeScratch(): void {
+  if (!existsSync(cacheFolder)) return
+  for (const name of readdirSync(cacheFolder)) {
+    const pid = /^\.part-(\d+)-/.exec(name)?.[1]
+    if (pid === undefined || (Number(pid) !== process.pid && existsSync(`/proc/${pid}`))) continue
+    rmSync(join(cacheFolder, name), { recursive: true, force: true, maxRetries: 3 })
+  }
+}
+
+/** The images with one initramfs generator. */
+export async function images(generator: Generator, say: Say): Promise<Images> {
+  const include = [...packages, generator]
+  const root = await cached(`root-${generator}`, { suite, include, excluded }, say, (part) =>
+    bootstrap(include, join(part, 'root.tar')),
+  )
+  const sources = ['images.ts', 'disk.ts', 'init.sh', 'attach.sh']
+  const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
+  const folder = await cached(`disk-${generator}`, recipe, say, (part) =>
+    makeImages(join(root, 'root.tar'), generator, part),
+  )
+  return { folder, disk: join(folder, 'disk.img'), kernel: readFileSync(join(folder, 'kernel'), 'utf8') }
+}
+
+async function bootstrap(include: readonly string[], output: string): Promise<void> {
+  const mirror = await debianMirror()
+  const sources = [`deb ${mirror.main} ${suite} main`, `deb ${mirror.main} ${suite}-updates main`]
+  if (mirror.security !== undefined) sources.push(`deb ${mirror.security} ${suite}-security main`)
+  const options = ['--mode=root', '--variant=minbase', '--format=tar', '--aptopt=Acquire::Languages "none"']
+  const without = excluded.map((path) => `--dpkgopt=path-exclude=${path}`)
+  const argv = ['mmdebstrap', ...options, ...without, `--include=${include.join(',')}`, suite, output, ...sources]
+  // the initramfs is made later, from the few modules that stay
+  await must(argv, { env: { INITRD: 'No' } })
+}
+
+async function makeImages(tar: string, generator: Generator, folder: string): Promise<void> {
+  const root = join(folder, 'root')
+  mkdirSync(root)
+  await must(['tar', '-C', root, '-xf', tar])
+  const kernel = readdirSync(join(root, 'usr/lib/modules'))[0] ?? 'none'
+  writeFileSync(join(folder, 'kernel'), kernel)
+  await thinModules(root, kernel)
+  cpSync('test/lab/init.sh', join(root, 'usr/local/sbin/lab-init'))
+  await must(['chmod', '755', join(root, 'usr/local/sbin/lab-init')])
+  cpSync(join(root, 'boot', `vmlinuz-${kernel}`), join(folder, 'vmlinuz'))
+  await smallInitramfs(root, kernel, folder)
+  const disk = join(folder, 'disk.img')
+  await makeDisk(root, disk)
+  rmSync(root, { recursive: true })
+  const make =
+    generator === 'dracut' ? 'in_root dracut --force --kver "$KERNEL"' : 'in_root update-initramfs -c -k "$KERNEL"'
+  await withDisk({ disk, kernel, mount: join(folder, 'mount') }, `${make}; in_root update-grub`)
+}
+
+/** The files of the modules named and of all that they need, in the order in which they are loaded. */
+async function moduleFiles(root: string, kernel: string, names: readonly string[]): Promise<string[]> {
+  const files = new Set<string>()
+  for (const name of names) {
+    const lines = await must(['modprobe', '-S', kernel, '-d', root, '--show-depends', name])
+    for (const [, path] of lines.matchAll(/^insmod (\S+)/gm)) if (path !== undefined) files.add(path)
+  }
+  return [...files]
+}
+
+async function thinModules(root: string, kernel: string): Promise<void> {
+  const tree = join(root, 'usr/lib/modules', kernel, 'kernel')
+  const below = (path: string) => path.slice(path.indexOf(`${kernel}/kernel/`))
+  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/))).map(below))
+  for (const name of readdirSync(tree, { recursive: true, encoding: 'utf8' })) {
+    if (/\.ko(\.\w+)?$/.test(name) && !keep.has(`${kernel}/kernel/${name}`)) rmSync(join(tree, name))
+  }
+  await must(['depmod', '-b', root, kernel])
+}
+
+/** Finds the disk and hands over to the same PID 1 that GRUB's way starts: seconds instead of half a minute. */
+async function smallInitramfs(root: string, kernel: string, folder: string): Promise<void> {
+  const tree = join(folder, 'initramfs')
+  for (const name of ['bin', 'dev', 'proc', 'sys', 'newroot', 'modules'])
+    mkdirSync(join(tree, name), { recursive: true })
+  cpSync(join(root, 'bin/busybox'), join(tree, 'bin/busybox'))
+  const files = await moduleFiles(root, kernel, earlyModules)
+  for (const file of files) cpSync(file, join(tree, 'modules', basename(file)))
+  const script = `#!/bin/busybox sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
+for m in ${files.map((file) => basename(file)).join(' ')}; do insmod /modules/$m; done
+until [ -b /dev/vda3 ]; do usleep 50000; done
+mount -t ext4 /dev/vda3 /newroot
+for d in proc sys dev; do mount --move /$d /newroot/$d; done
+exec switch_root /newroot /usr/local/sbin/lab-init
+`
+  writeFileSync(join(tree, 'init'), script, { mode: 0o755 })
+  await must([
+    'sh',
+    '-c',
+    'cd "$1" && find . | cpio -o -H newc --quiet | gzip -1 > "$2"',
+    'sh',
+    tree,
+    join(folder, 'initrd'),
+  ])
+  rmSync(tree, { recursive: true })
+}

@@ -1,0 +1,151 @@
+// The emulated machines. QEMU: docs/pcie.txt (topologies), qemu-system-x86_64 -device help.
+
+/** What can be moved to another port. */
+export type Card = 'radeon' | 'displayA' | 'displayB' | 'nicA' | 'nicB' | 'nvme' | 'usb' | 'bridge' | 'switch'
+
+/** Root ports by their address on bus 0. Buses are numbered in this order from 01 on; the last one is free. */
+const ports = ['02.0', '02.1', '02.2', '02.3', '02.4', '02.5', '02.6', '02.7', '03.0', '03.1'] as const
+export type Port = (typeof ports)[number]
+
+const home: Record<Card, Port> = {
+  radeon: '02.0',
+  displayA: '02.1',
+  displayB: '02.2',
+  nicA: '02.3',
+  nicB: '02.4',
+  nvme: '02.5',
+  usb: '02.6',
+  bridge: '02.7',
+  switch: '03.0',
+}
+
+export interface Machine {
+  iommu: 'intel' | 'amd' | 'none'
+  /** `direct`: QEMU loads kernel and a tiny initramfs. Else: firmware, GRUB, the disk's own initramfs. */
+  boot: 'direct' | 'bios' | 'uefi'
+  /** Restored from a snapshot instead of booted; QEMU cannot save an NVMe drive, so there is none. */
+  restored?: boolean
+  /** Cards in other ports than usual; `{ nicA: '03.1' }` moves one to the free port. */
+  moved?: Partial<Record<Card, Port>>
+  /** MiB; 1024 unless told. */
+  memory?: number
+}
+
+export const intel: Machine = { iommu: 'intel', boot: 'direct', restored: true }
+export const intelBooted: Machine = { iommu: 'intel', boot: 'direct' }
+export const amd: Machine = { iommu: 'amd', boot: 'direct' }
+export const none: Machine = { iommu: 'none', boot: 'direct' }
+
+/** The same machine, started from its disk by GRUB. */
+export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
+  const { restored: _, ...rest } = machine
+  return { ...rest, boot: firmware }
+}
+
+export function machineName(machine: Machine): string {
+  const moved = Object.entries(machine.moved ?? {}).map(([card, port]) => `${card}@${port}`)
+  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, ...moved].filter(Boolean).join('-')
+}
+
+/** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
+const cards: Record<Card, (bus: string) => string[]> = {
+  radeon: (bus) => withAudio('ati-vga,model=rv100', 'radeon', bus),
+  displayA: (bus) => withAudio('secondary-vga', 'displayA', bus),
+  displayB: (bus) => withAudio('secondary-vga', 'displayB', bus),
+  nicA: (bus) => [`-device e1000e,bus=${bus},romfile=`],
+  nicB: (bus) => [`-device e1000e,bus=${bus},romfile=`],
+  nvme: (bus) => [
+    '-drive if=none,id=nvme,format=raw,file=nvme.img,snapshot=on',
+    `-device nvme,drive=nvme,serial=LABNVME0,bus=${bus}`,
+  ],
+  usb: (bus) => [`-device qemu-xhci,id=usb,bus=${bus}`, '-device usb-tablet,bus=usb.0'],
+  // conventional PCI: three devices that share one group
+  bridge: (bus) => [
+    `-device pcie-pci-bridge,id=bridge,bus=${bus}`,
+    '-device e1000,bus=bridge,addr=0x01,romfile=',
+    '-audiodev none,id=silent',
+    '-device AC97,audiodev=silent,bus=bridge,addr=0x02',
+    '-device edu,bus=bridge,addr=0x03',
+  ],
+  switch: (bus) => [
+    `-device x3130-upstream,id=upstream,bus=${bus}`,
+    '-device xio3130-downstream,id=downstream0,bus=upstream,chassis=21,slot=1',
+    '-device xio3130-downstream,id=downstream1,bus=upstream,chassis=22,slot=2',
+    '-device e1000e,bus=downstream0,romfile=',
+    '-device bochs-display,bus=downstream1',
+  ],
+}
+
+function withAudio(device: string, id: string, bus: string): string[] {
+  return [
+    `-device ${device},id=${id},bus=${bus},addr=0x00.0,multifunction=on`,
+    `-device ich9-intel-hda,bus=${bus},addr=0x00.1`,
+  ]
+}
+
+/** The PCI devices. Slot 01 of bus 0 stays empty: amd-iommu takes the first free one. */
+function topology(machine: Machine): string[] {
+  const place = { ...home, ...machine.moved }
+  const options = ['-device VGA,bus=pcie.0,addr=0x06.0']
+  ports.forEach((port, index) => {
+    const id = `port${index + 1}`
+    const first = port.endsWith('.0') ? ',multifunction=on' : ''
+    options.push(`-device pcie-root-port,id=${id},bus=pcie.0,chassis=${index + 1},addr=0x${port}${first}`)
+    for (const card of Object.keys(place) as Card[]) {
+      if (place[card] === port && !(card === 'nvme' && machine.restored)) options.push(...cards[card](id))
+    }
+  })
+  options.push(
+    '-device edu,bus=pcie.0,addr=0x04',
+    '-object memory-backend-ram,id=shared,size=4M,share=on',
+    '-device ivshmem-plain,memdev=shared,master=on,bus=pcie.0,addr=0x05',
+  )
+  return options
+}
+
+/** What every kernel of the lab is told; the emulated AMD-Vi hangs at the root disk without `iommu=pt`. */
+export const kernelArguments =
+  'console=ttyS0 iommu=pt mitigations=off panic=-1 log_buf_len=4M dyndbg="func really_probe +p" init=/usr/local/sbin/lab-init'
+
+/** The command line of QEMU. It runs in the guest's folder, where all its files are. */
+export function qemuArguments(machine: Machine): string[] {
+  const iommu = {
+    intel: ['-device', 'intel-iommu,intremap=on,caching-mode=on'],
+    amd: ['-device', 'amd-iommu,intremap=on'],
+    none: [],
+  }
+  const start =
+    machine.boot === 'direct'
+      ? ['-kernel', 'vmlinuz', '-initrd', 'initrd', '-append', `root=/dev/vda3 quiet ${kernelArguments}`]
+      : machine.boot === 'uefi'
+        ? words(
+            '-drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd',
+            '-drive if=pflash,format=raw,file=vars.fd',
+          )
+        : []
+  return [
+    'qemu-system-x86_64',
+    ...words(
+      '-nodefaults -no-user-config -M q35 -accel tcg -smp 1 -display none -no-reboot',
+      `-cpu ${machine.iommu === 'amd' ? 'max' : 'Nehalem'} -m ${machine.memory ?? 1024}`,
+      '-serial stdio',
+    ),
+    ...iommu[machine.iommu],
+    ...start,
+    ...words(
+      // virtio disks are named in slot order: this one is vda
+      `-drive if=none,id=root,format=${machine.restored ? 'qcow2' : 'raw'},file=disk,cache=unsafe`,
+      '-device virtio-blk-pci,drive=root,bus=pcie.0,addr=0x10,bootindex=1',
+      '-drive if=none,id=payload,format=raw,readonly=on,file=payload',
+      '-device virtio-blk-pci,drive=payload,serial=lab-payload,bus=pcie.0,addr=0x1c',
+      '-device virtio-serial-pci,bus=pcie.0,addr=0x1b',
+      '-chardev file,id=results,path=results -device virtserialport,chardev=results,name=lab.results',
+      '-device isa-debug-exit,iobase=0xf4,iosize=0x04',
+      ...topology(machine),
+    ),
+  ]
+}
+
+function words(...options: string[]): string[] {
+  return options.flatMap((option) => option.split(' '))
+}

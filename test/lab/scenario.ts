@@ -1,0 +1,155 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
+import { type Guest, startGuest } from './guest.ts'
+import { cached, type Generator, type Images, images, type Say, scratch } from './images.ts'
+import { type Machine, machineName, qemuArguments } from './machines.ts'
+import { LabError, lastLines, type Outcome, run } from './shell.ts'
+import { snapshot } from './snapshot.ts'
+
+export interface Scenario {
+  name: string
+  about: string
+  /** Runs with `--all` or by its name only. */
+  slow?: boolean
+  run(lab: Lab): Promise<void>
+}
+
+/** What a scenario works with. Whatever throws ends it as failed. */
+export interface Lab {
+  /** Does the work, then prints the line with its time. */
+  step<T>(text: string, work: () => Promise<T>): Promise<T>
+  note(text: string): void
+  /** A guest on a fresh disk, or on one that a scenario changed. */
+  start(machine: Machine, disk?: Disk): Promise<Guest>
+  /** A disk of one's own, to be changed on this machine without a guest. */
+  disk(generator: Generator): Promise<Disk>
+  /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
+  capture(machine: Machine, command: string): Promise<Capture>
+  /** Runs a command of this machine; the scripts under test are on its PATH. */
+  host(command: string): Promise<Outcome>
+}
+
+export interface Capture {
+  /** For `--machine`. */
+  folder: string
+  said: string
+}
+
+export interface Disk {
+  generator: Generator
+  /** Runs a bash script as disk.ts's `withDisk` does: $ROOT, $KERNEL, in_root; the scripts under test on the PATH. */
+  apply(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
+  /** As `apply`, whatever the exit code. */
+  attempt(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
+  file: string
+}
+
+export interface LabOptions {
+  name: string
+  /** Console logs go here. */
+  logs: string
+  /** The folder with the built scripts, and they themselves. */
+  scripts: { folder: string; files: readonly string[] }
+  say: Say
+  /** Hears of each guest; the last one is what `--keep` shows. */
+  started(guest: Guest): void
+}
+
+export function openLab(options: LabOptions): Lab {
+  const { name, say, scripts } = options
+  let logs = 0
+  const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1).padStart(6)} s`
+  const folder = scratch(name)
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  for (const file of scripts.files) {
+    symlinkSync(file, join(bin, file.replace(/^.*\//, '').replace(/\.mjs$/, '')))
+  }
+  const path = { PATH: `${bin}:${process.env.PATH}` }
+
+  const step = async <T>(text: string, work: () => Promise<T>, detail = () => ''): Promise<T> => {
+    const began = Date.now()
+    const timer = setInterval(() => say(`${seconds(began)}  … ${text} ${detail()}`.trimEnd()), 15_000)
+    try {
+      const value = await work()
+      say(`${seconds(began)}  ${text}`)
+      return value
+    } catch (error) {
+      say(`${seconds(began)}  FAILED ${text}`)
+      throw error
+    } finally {
+      clearInterval(timer)
+    }
+  }
+
+  const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
+    const made = await images(disk?.generator ?? 'initramfs-tools', say)
+    const home = scratch(`${name}-guest`)
+    await fillFolder(home, machine, made, disk)
+    const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
+    const guest = await step(
+      `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
+      () => startGuest({ machine, folder: home, log, scripts: scripts.files }),
+      () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
+    )
+    options.started(guest)
+    return guest
+  }
+
+  const fillFolder = async (home: string, machine: Machine, made: Images, disk: Disk | undefined) => {
+    for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
+    if (disk !== undefined && machine.restored)
+      throw new LabError('a snapshot has its own disk: use a machine that boots')
+    if (disk !== undefined) symlinkSync(disk.file, join(home, 'disk'))
+    else await copyDisk(machine.restored ? await snapshot(machine, made, say) : made.disk, join(home, 'disk'))
+  }
+
+  const disk = async (generator: Generator): Promise<Disk> => {
+    const made = await images(generator, say)
+    const file = join(scratch(`${name}-disk`), 'disk.img')
+    await step(`a copy of the ${generator} disk`, () => copyDisk(made.disk, file))
+    const attached = (env: Record<string, string> = {}) => ({
+      disk: file,
+      kernel: made.kernel,
+      mount: join(folder, 'root'),
+      env: { ...path, ...env },
+    })
+    return {
+      generator,
+      file,
+      apply: (text, script, env) => step(`${text}, on the disk`, () => withDisk(attached(env), script)),
+      attempt: (text, script, env) => step(`${text}, on the disk`, () => tryWithDisk(attached(env), script)),
+    }
+  }
+
+  const capture = async (machine: Machine, command: string): Promise<Capture> => {
+    const made = await images('initramfs-tools', say)
+    const recipe = [
+      made.folder,
+      qemuArguments(machine),
+      command,
+      scripts.files.map((file) => readFileSync(file, 'utf8')),
+    ]
+    const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {
+      const guest = await start(machine)
+      const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
+      const result = await step(`${command} --capture`, () => guest.run(script, { seconds: 600 }))
+      if (result.code > 1) throw new LabError(`${command} --capture: ${result.code}\n${lastLines(result.stderr, 5)}`)
+      for (const name of ['machine', 'said']) {
+        cpSync(join(result.files, name), join(part, name), { recursive: true, verbatimSymlinks: true })
+      }
+      await guest.end()
+    })
+    return { folder: join(folder, 'machine'), said: readFileSync(join(folder, 'said'), 'utf8') }
+  }
+
+  return {
+    step,
+    start,
+    disk,
+    capture,
+    note: (text) => say(`${' '.repeat(10)}${text}`),
+    host: (command) => run(['bash', '-c', command], { env: path }),
+  }
+}

@@ -1,0 +1,24 @@
+import type { Scenario } from '../scenario.ts'
+import { byHand, byHandInGuest } from './by-hand.ts'
+import { captureAmd, captureIntel, captureRooted } from './capture.ts'
+import { checkResetAmd, checkResetIntel } from './check-reset.ts'
+import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
+import { movedCard } from './moved-card.ts'
+import { noIommu } from './no-iommu.ts'
+import { startUp } from './start-up.ts'
+
+/** In the order in which they start: the long ones first, so that two at a time end together. */
+export const scenarios: readonly Scenario[] = [
+  byHandInGuest,
+  ...byHand,
+  captureRooted,
+  listIommuIntel,
+  listIommuAmd,
+  checkResetIntel,
+  checkResetAmd,
+  captureIntel,
+  captureAmd,
+  noIommu,
+  movedCard,
+  startUp,
+]
