@@ -1,8 +1,10 @@
 /** Text for terminals: nothing that came from a machine may move the cursor, hide, or turn text round. */
 
-// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and other invisible format characters.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and other invisible format characters, and the
+// noncharacters that XML forbids.
+const UNSAFE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]/g
 
 function escapeCharacter(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
