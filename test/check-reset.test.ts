@@ -87,25 +87,25 @@ describe('check-reset', () => {
     ['687f', 'Vega 10'],
     ['66af', 'Vega 20'],
   ])('quirk: 1002:%s is %s; vendor-reset and device_specific are told', (id, family) => {
-    const gpu = (machine: Machine) => {
+    const gpu = (machine: Machine, reset: string): void => {
       const found = Object.values(machine.devices).find((one) => one.class.startsWith('0300'))
       if (found === undefined) throw new Error('no GPU')
       found.id = `1002:${id}`
-      return found
+      found.reset = reset
     }
-    const without = check('x570-navi10', ['--gpu'], (machine) => void (gpu(machine).reset = 'bus'))
+    const without = check('x570-navi10', ['--gpu'], (machine) => gpu(machine, 'bus'))
     expect(without.card).toMatchObject({
       verdict: 'quirk',
       quirk: { family, vendorReset: false, deviceSpecificFirst: false },
     })
     expect(without.card.reason).toContain('load the vendor-reset module')
     const loaded = check('x570-navi10', ['--gpu'], (machine) => {
-      gpu(machine).reset = 'device_specific bus'
+      gpu(machine, 'device_specific bus')
       machine.files = { ...machine.files, '/sys/module/vendor_reset/initstate': 'live\n' }
     })
     expect(loaded.card.quirk).toEqual({ family, vendorReset: true, deviceSpecificFirst: true })
     const last = check('x570-navi10', ['--gpu'], (machine) => {
-      gpu(machine).reset = 'bus device_specific'
+      gpu(machine, 'bus device_specific')
       machine.files = { ...machine.files, '/sys/module/vendor_reset/initstate': 'live\n' }
     })
     expect(last.card.reason).toContain('device_specific is not first')

@@ -39,5 +39,5 @@ export function runProgram(
 
 /** Is this program here? Tests that compare with a real tool say so when it is not. */
 export function has(program: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`))
+  return (process.env.PATH ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`))
 }

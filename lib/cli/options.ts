@@ -36,7 +36,7 @@ export const COMMON_OPTIONS: readonly Option[] = [
   { name: 'json', kind: 'flag', help: 'print one JSON document' },
   { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
   { name: 'machine', kind: 'value', value: 'DIR', help: 'a captured machine to use instead of the one under --root' },
-  { name: 'verbose', kind: 'flag', help: 'say more on standard error' },
+  { name: 'verbose', kind: 'flag', help: 'say on standard error which databases were used' },
   { name: 'no-color', kind: 'flag', help: 'no colours (as NO_COLOR in the environment)' },
   { name: 'help', kind: 'flag', help: 'print this help' },
   { name: 'version', kind: 'flag', help: 'print the version' },

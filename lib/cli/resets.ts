@@ -54,13 +54,16 @@ export function resetText(
       ({ card, verdict, reason }) =>
         `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
     )
+  if (cards.some(({ verdict }) => verdict === 'none')) {
+    reasons.push('\nnone: the guest hangs when it shuts down, or the device stays unusable until the host reboots.\n')
+  }
   return `${table(look, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
 }
 
 function methodsText({ reset }: PciDevice): string {
   if (reset.supported === null) return '?'
   if (!reset.supported) return '-'
-  return reset.methods?.join(' ') ?? 'yes (before Linux 5.15 no more is said)'
+  return reset.methods?.join(' ') ?? 'yes'
 }
 
 function interruptText(interrupt: { supported: boolean; enabled: boolean } | null): string {
@@ -71,6 +74,7 @@ function interruptText(interrupt: { supported: boolean; enabled: boolean } | nul
 /** The listing of the ArchWiki guide: groups, and `[RESET]` before each device that has a reset. */
 export function resetGuide(groups: readonly IommuGroup[], address: (address: string) => string): string {
   return groups
+    .filter(({ devices }) => devices.length > 0)
     .map(({ id, devices }) => {
       const lines = devices.map(
         (device) => `${device.reset.supported ? '[RESET]' : ''}\t${lspciLine(device, address(device.address))}\n`,

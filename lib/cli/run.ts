@@ -41,6 +41,7 @@ export function run(script: Script, self: string, answer: (context: Context) => 
       })
       const result = answer({ arguments: parsed, machine, warn: say })
       for (const remark of machine.remarks()) say(remark)
+      if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
       if (capture !== undefined) {
         writeTree(capture, captureTree(machine))
         say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)

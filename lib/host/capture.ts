@@ -72,8 +72,9 @@ function pseudonyms(): (text: string) => string {
   return (text) =>
     text
       .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, uuid)
-      .replace(/(?<![0-9a-f:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![0-9a-f:-])/gi, (all, sep) =>
-        mac(all, sep),
+      .replace(
+        /(?<![0-9a-f]|[0-9a-f]{2}[:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![0-9a-f:-])/gi,
+        (all, sep) => mac(all, sep),
       )
       // A PXE loader's BOOTIF= has the hardware type before the address.
       .replace(
@@ -84,7 +85,7 @@ function pseudonyms(): (text: string) => string {
       .replace(/\b((?:PART)?UUID=)(?!00000000-0000-4000-8000-)([\w-]+)/g, (_, head, id) => head + uuid(id))
       .replace(/(\/by-id\/)([^\s"/]+)/g, (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`))
       .replace(
-        /\b(serial\s*[:=]\s*)(\S+)/gi,
+        /([\w.-]*serial\s*[:=]\s*)(\S+)/gi,
         (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`),
       )
 }

@@ -1,4 +1,4 @@
-import { createRequire } from 'node:module'
+import { gunzip } from './gzip.ts'
 import type { Reader } from './reader.ts'
 
 /** The running kernel's release (`uname -r`), as the tree has it. */
@@ -34,10 +34,9 @@ export function readKernelConfig(reader: Reader): Map<string, string> | undefine
   let text = paths.map((path) => reader.optionalBytes(path)?.toString('latin1')).find((found) => found !== undefined)
   if (text === undefined) {
     const packed = reader.optionalBytes('/proc/config.gz')
-    if (packed === undefined) return undefined
-    const zlib = createRequire(import.meta.url)('node:zlib') as typeof import('node:zlib')
-    text = zlib.gunzipSync(packed).toString('latin1')
+    text = packed && gunzip(packed)?.toString('latin1')
   }
+  if (text === undefined) return undefined
   const symbols = new Map<string, string>()
   for (const [, symbol = '', value = ''] of text.matchAll(/^(CONFIG_\w+)=(.*)$/gm)) symbols.set(symbol, value)
   return symbols

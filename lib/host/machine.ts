@@ -12,6 +12,8 @@ export interface Machine {
   modules: ModuleTables
   /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
   remarks(): string[]
+  /** The databases that names and modules came from. */
+  tables(): string[]
 }
 
 /** What every script starts from. */
@@ -32,10 +34,13 @@ export function openMachine(options: {
   const { root = '/', machine, record = false } = options
   const reader = openReader(machine ?? root, { record })
   const readers = machine === undefined ? [reader] : [reader, openReader(root)]
+  const names = openNames(readers)
+  const modules = readModuleTables(readers, kernelRelease(reader))
   return {
     reader,
-    names: openNames(readers),
-    modules: readModuleTables(readers, kernelRelease(reader)),
+    names,
+    modules,
+    tables: () => [...names.excerpts().keys(), ...modules.excerpts().keys()],
     remarks: () => readers.flatMap((each) => [...each.denied.values()].map((message) => `${message}: try as root`)),
   }
 }

@@ -96,7 +96,7 @@ function aliasesOf(table: Table, vendor: string): Map<string, Alias[]> {
     const parts = /^alias (\S+) (\S+)$/.exec(line) ?? /^([^.]+)\.alias=(\S+)$/.exec(line)
     if (parts === null) continue
     const [pattern = '', module = ''] = line.startsWith('alias ') ? [parts[1], parts[2]] : [parts[2], parts[1]]
-    const [, device = '', rest = ''] = /^pci:v[^d]+d(\*|[0-9A-F]{8})(sv.*)$/.exec(pattern) ?? []
+    const [, device = '', rest = ''] = /^pci:v[^d]+d(\*|[0-9A-F]{8})(sv[\w*]+)$/.exec(pattern) ?? []
     const aliases = devices.get(device)
     if (aliases === undefined) devices.set(device, [{ at, module, rest, line }])
     else aliases.push({ at, module, rest, line })

@@ -1,6 +1,6 @@
 import type { Buffer } from 'node:buffer'
-import { createRequire } from 'node:module'
 import { UserError } from '../cli/error.ts'
+import { gunzip } from './gzip.ts'
 import type { Reader } from './reader.ts'
 
 /** Names for numeric IDs (lower-case hex); `null` when nobody knows one. */
@@ -34,7 +34,10 @@ export function openNames(readers: readonly Reader[]): Names {
   const read = (path: string): Buffer | undefined => {
     for (const reader of readers) {
       const data = reader.optionalBytes(path)
-      if (data !== undefined) return path.endsWith('.gz') ? gunzip(path, data) : data
+      if (data === undefined) continue
+      const text = path.endsWith('.gz') ? gunzip(data) : data
+      if (text === undefined) throw new UserError('unreadable', `${path}: is no gzip file`)
+      return text
     }
     return undefined
   }
@@ -72,16 +75,6 @@ function named(source: Source): Names {
     device: (vendor, device) => find('device', vendor, device),
     class: (id) => subclass(id) ?? find('class', id.slice(0, 2)) ?? CLASSES[id.slice(0, 2)] ?? null,
     excerpts: source.excerpts,
-  }
-}
-
-function gunzip(path: string, data: Buffer): Buffer {
-  // Loaded only here: zlib costs every other start a millisecond.
-  const zlib = createRequire(import.meta.url)('node:zlib') as typeof import('node:zlib')
-  try {
-    return zlib.gunzipSync(data, { maxOutputLength: 64 * 1024 * 1024 })
-  } catch {
-    throw new UserError('unreadable', `${path}: is no gzip file`)
   }
 }
 

@@ -117,7 +117,7 @@ function judge(
     if (own.some((itself) => itself === null))
       return { ...base, verdict: 'unknown', reason: 'this tree does not say how it can be reset' }
     const names = functions.filter((_, index) => own[index] === false).map((device) => device.address)
-    const reason = `${names.join(', ')}: no reset at all, and no bridge above whose bus could be reset: when the guest shuts down it hangs, or the device stays unusable until the host reboots`
+    const reason = `${names.join(', ')}: no reset method, and no bridge above whose bus could be reset`
     return { ...base, verdict: 'none', reason }
   }
   const alongside = all.filter((device) => !device.bridge && !functions.includes(device) && isBelow(device, bridge))

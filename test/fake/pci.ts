@@ -41,6 +41,7 @@ MODALIAS=${modaliasOf(one)}
   put('modalias', `${modaliasOf(one)}\n`)
   put('numa_node', `${device.numa ?? -1}\n`)
   put('enable', `${driver === undefined ? 0 : 1}\n`)
+  put('remove', '', 0o200)
   put('d3cold_allowed', `${(device.d3cold ?? one.pcie) ? 1 : 0}\n`)
   put('driver_override', '(null)\n')
   put('irq', `${driver === undefined || device.physfn !== undefined ? 0 : 24 + (one.index % 200)}\n`)
