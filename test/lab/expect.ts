@@ -62,9 +62,9 @@ export function expectDrivers(drivers: Drivers, expected: Readonly<Record<string
   const wrong = Object.entries(expected).filter(([address, driver]) => drivers.driver.get(address) !== driver)
   if (wrong.length === 0) return
   const lines = wrong.map(([address, driver]) => {
-    return `    ${address} has ${JSON.stringify(drivers.driver.get(address) ?? 'no such device')}, expected ${driver}`
+    return `${address} has ${JSON.stringify(drivers.driver.get(address) ?? 'no such device')}, expected ${driver}`
   })
-  throw new LabError(`drivers:\n${lines.join('\n')}`)
+  throw new LabError(lines.join('\n    '))
 }
 
 /**

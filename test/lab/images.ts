@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { makeDisk, withDisk } from './disk.ts'
 import { kernelArguments } from './machines.ts'
 import { debianMirror } from './packages.ts'
@@ -104,8 +104,9 @@ async function bootstrap(include: readonly string[], output: string): Promise<vo
   const options = ['--mode=root', '--variant=minbase', '--format=tar', '--aptopt=Acquire::Languages "none"']
   const without = excluded.map((path) => `--dpkgopt=path-exclude=${path}`)
   const argv = ['mmdebstrap', ...options, ...without, `--include=${include.join(',')}`, suite, output, ...sources]
-  // the initramfs is made later, from the few modules that stay
-  await must(argv, { env: { INITRD: 'No' } })
+  // INITRD: the initramfs is made later, from the few modules that stay
+  const env = { INITRD: 'No', TMPDIR: dirname(output) }
+  await must(['unshare', '--mount', '--propagation', 'private', ...argv], { env })
 }
 
 async function makeImages(tar: string, generator: Generator, folder: string): Promise<void> {

@@ -1,7 +1,8 @@
 // npm run lab: boots emulated machines and runs the built scripts in them. See README.md.
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Guest } from './guest.ts'
 import { cacheFolder, removeScratch } from './images.ts'
@@ -141,6 +142,8 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
 function leave(code: number): never {
   stopAll()
   removeScratch()
+  const bundle = dirname(fileURLToPath(import.meta.url)) // build.mjs removes it, unless the signal ended that first
+  if (basename(bundle).startsWith('.run-')) rmSync(bundle, { recursive: true, force: true })
   process.exit(code)
 }
 

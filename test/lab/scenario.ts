@@ -19,6 +19,7 @@ export interface Scenario {
 export interface Lab {
   /** Does the work, then prints the line with its time. */
   step<T>(text: string, work: () => Promise<T>): Promise<T>
+  /** A line below that of the step. */
   note(text: string): void
   /** A guest on a fresh disk, or on one that a scenario changed. */
   start(machine: Machine, disk?: Disk): Promise<Guest>
@@ -59,6 +60,7 @@ export interface LabOptions {
 export function openLab(options: LabOptions): Lab {
   const { name, say, scripts } = options
   let logs = 0
+  const notes: string[] = []
   const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1).padStart(6)} s`
   const folder = scratch(name)
   const bin = join(folder, 'bin')
@@ -74,6 +76,7 @@ export function openLab(options: LabOptions): Lab {
     try {
       const value = await work()
       say(`${seconds(began)}  ${text}`)
+      for (const line of notes.splice(0)) say(`${' '.repeat(10)}${line}`)
       return value
     } catch (error) {
       say(`${seconds(began)}  FAILED ${text}`)
@@ -149,7 +152,7 @@ export function openLab(options: LabOptions): Lab {
     start,
     disk,
     capture,
-    note: (text) => say(`${' '.repeat(10)}${text}`),
+    note: (text) => notes.push(text),
     host: (command) => run(['bash', '-c', command], { env: path }),
   }
 }
