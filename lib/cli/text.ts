@@ -12,7 +12,7 @@ function escapeCharacter(character: string): string {
 
 /** A string as it may be printed: unsafe characters become `\u001b` and the like. */
 export function printable(text: string): string {
-  return text.replace(UNSAFE, escapeCharacter)
+  return /^[ -~]*$/.test(text) ? text : text.replace(UNSAFE, escapeCharacter)
 }
 
 /** One JSON document that is safe to print: the same value, with unsafe characters as JSON escapes. */
@@ -66,27 +66,27 @@ export interface Cell {
  * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
  */
 export function table(look: Look, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
-  const safe = rows.map((row) => row.map((cell) => ({ ...cell, text: printable(cell.text) })))
-  const widths = columns.map(({ title }, index) =>
-    safe.reduce((widest, row) => Math.max(widest, row[index]?.text.length ?? 0), title.length),
-  )
-  let shown = columns.map((_, index) => index)
-  if (look.columns !== undefined) shown = fitColumns(look.columns, columns, widths, shown)
-  const line = (cells: readonly Cell[]): string =>
-    shown
-      .map((index, place) => {
-        const width = widths[index] ?? 0
-        const { text = '', color } = cells[index] ?? {}
-        const cut = shorten(text, width)
-        const blanks = ' '.repeat(width - cut.length)
-        const painted = paint(look, color, cut)
-        if (columns[index]?.align === 'right') return blanks + painted
-        return place === shown.length - 1 ? painted : painted + blanks
-      })
-      .join('  ')
-      .trimEnd()
   const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
-  return [line(titles), ...safe.map(line)].map((text) => `${text}\n`).join('')
+  const lines = [titles, ...rows].map((cells) => columns.map((_, index) => printable(cells[index]?.text ?? '')))
+  const widths = columns.map((_, index) =>
+    lines.reduce((widest, line) => Math.max(widest, line[index]?.length ?? 0), 0),
+  )
+  const all = columns.map((_, index) => index)
+  const shown = look.columns === undefined ? all : fitColumns(look.columns, columns, widths, all)
+  let text = ''
+  lines.forEach((line, number) => {
+    const cells = number === 0 ? titles : (rows[number - 1] ?? [])
+    let printed = ''
+    for (const index of shown) {
+      const width = widths[index] ?? 0
+      const cut = shorten(line[index] ?? '', width)
+      const blanks = ' '.repeat(width - cut.length)
+      const painted = paint(look, cells[index]?.color, cut)
+      printed += `${columns[index]?.align === 'right' ? blanks + painted : painted + blanks}  `
+    }
+    text += `${printed.trimEnd()}\n`
+  })
+  return text
 }
 
 function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: number[]): number[] {
