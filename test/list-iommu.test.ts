@@ -216,5 +216,16 @@ describe('list-iommu', () => {
 
   it('--usb-ports: bus, controller, group, and what is plugged in where', async () => {
     await expect(list('b365-gtx1650', '--usb-ports').stdout).toMatchFileSnapshot(golden('usb-ports.txt'))
+    const { usb } = JSON.parse(list('b365-gtx1650', '--usb-ports', '--json').stdout)
+    expect(usb.map((bus: { bus: number; controller: string }) => [bus.bus, bus.controller])).toEqual([
+      [1, '0000:00:14.0'],
+      [2, '0000:00:14.0'],
+    ])
+    expect(list('b365-gtx1650', '--usb-ports', '--gpu').stdout).toBe('No USB buses.\n')
+    expect(list('b365-gtx1650', '--usb-ports', '--format', 'ids')).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'list-iommu: --usb-ports and --format: choose one\n',
+    })
   })
 })

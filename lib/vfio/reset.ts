@@ -1,4 +1,4 @@
-import { cardOf, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
+import { cardOf, isDisplay, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
 
 /**
  * `ok`: every function resets itself. `bus`: VFIO resets the bus that the card is on, with all that is below that
@@ -40,7 +40,7 @@ const RESET_BUG: readonly [first: number, last: number, family: string][] = [
 
 /** The GPU family with a known reset bug that a function belongs to. */
 export function resetBugFamily(device: PciDevice): string | undefined {
-  if (device.vendor.id !== '1002' || !device.class.id.startsWith('03')) return undefined
+  if (device.vendor.id !== '1002' || !isDisplay(device)) return undefined
   const id = Number.parseInt(device.device.id, 16)
   return RESET_BUG.find(([first, last]) => id >= first && id <= last)?.[2]
 }
