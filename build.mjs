@@ -17,7 +17,6 @@ const common = {
   platform: 'node',
   format: 'esm',
   target: 'node18',
-  charset: 'utf8',
   legalComments: 'inline',
   logLevel: 'warning',
 }

@@ -3,7 +3,7 @@
  * Anything else that is thrown is a bug and keeps its stack trace.
  */
 export class UserError extends Error {
-  /** Machine-readable, shown as `error.code` with `--json`: `usage`, `unreadable`, `not-found` … */
+  /** Machine-readable, shown as `error.code` with `--json`: `usage`, `unreadable` and so on. */
   readonly code: string
 
   constructor(code: string, message: string) {

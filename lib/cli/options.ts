@@ -53,10 +53,10 @@ function usage(message: string): UserError {
  */
 export function parseArguments(script: Script, argv: readonly string[]): Arguments {
   const table = new Map([...script.options, ...COMMON_OPTIONS].map((option) => [option.name, option]))
-  checkArguments(table, argv)
-  const names = (kinds: string[]): string[] =>
-    [...table.values()].filter((option) => kinds.includes(option.kind)).map((option) => option.name)
-  const parsed = minimist([...argv], { boolean: names(['flag']), string: ['_', ...names(['value', 'list'])] })
+  const given = checkArguments(table, argv)
+  const names = (...kinds: string[]): string[] =>
+    [...given].filter((name) => kinds.includes(table.get(name)?.kind ?? ''))
+  const parsed = minimist([...argv], { boolean: names('flag'), string: ['_', ...names('value', 'list')] })
   const operands = parsed._ as string[]
   if (script.operands === undefined && operands.length > 0) throw usage(`${operands[0]}: no argument is expected here`)
   const list = (name: string): string[] => {
@@ -72,11 +72,12 @@ export function parseArguments(script: Script, argv: readonly string[]): Argumen
   }
 }
 
-function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly string[]): void {
+/** Refuses wrong arguments; the names of the options that are given. */
+function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly string[]): Set<string> {
   const given = new Set<string>()
   for (let index = 0; index < argv.length; index++) {
     const argument = argv[index] ?? ''
-    if (argument === '--') return
+    if (argument === '--') break
     if (!argument.startsWith('-') || argument === '-') {
       if (argument === '') throw usage('an empty argument was given')
       continue
@@ -101,6 +102,7 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
       throw usage(`--${name} ${value}: must be one of ${option.choices.join(', ')}`)
     }
   }
+  return given
 }
 
 function suggestion(table: ReadonlyMap<string, Option>, name: string): string {

@@ -144,6 +144,7 @@ function readDevice(
   if (identity === undefined) return undefined
   const classId = identity.pciClass.slice(0, 4)
   const progIf = identity.pciClass.slice(4)
+  const bridge = BRIDGES.has(classId)
   const revision = reader.text(`${path}/revision`)
   const numaNode = Number(reader.text(`${path}/numa_node`) ?? -1)
   const group = reader.linkName(`${path}/iommu_group`)
@@ -156,12 +157,12 @@ function readDevice(
     revision: revision === undefined ? null : hex(`${path}/revision`, revision, 2),
     driver: identity.driver,
     modules: null,
-    bridge: BRIDGES.has(classId),
+    bridge,
     bootVga: classId === '0300' ? readBootVga(reader, path) : false,
     numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
     parent: parentOf(path),
     reset: readReset(reader, path),
-    physicalFunction: reader.resolve(`${path}/physfn`)?.replace(/^.*\//, '') ?? null,
+    physicalFunction: bridge ? null : physicalFunction(reader, path),
     group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
     path,
   }
@@ -228,6 +229,12 @@ function groupNumber(file: string, name: string): number {
 function parentOf(path: string): string | null {
   const above = path.split('/').slice(0, -1)
   return above.reverse().find(isAddress) ?? null
+}
+
+/** Virtual functions have a link to theirs (Documentation/PCI/pci-iov-howto.rst). */
+function physicalFunction(reader: Reader, path: string): string | null {
+  const target = reader.resolve(`${path}/physfn`)
+  return target === undefined ? null : target.slice(target.lastIndexOf('/') + 1)
 }
 
 function readBootVga(reader: Reader, path: string): boolean | null {

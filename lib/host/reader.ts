@@ -58,7 +58,7 @@ const MAX_LINKS = 40
 export function openReader(root: string, options: { record?: boolean } = {}): Reader {
   let base: string
   try {
-    base = realpathSync(root)
+    base = realpathSync.native(root)
     if (!statSync(base).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' })
   } catch (error) {
     throw new UserError('unreadable', `${root}: cannot be read as a folder (${errno(error)})`)
@@ -241,8 +241,9 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
 
 /** Are these two paths one file? (How a script finds itself in argv, whatever links and launchers stand before it.) */
 export function sameFile(one: string, other: string): boolean {
+  if (one === other) return true
   try {
-    return realpathSync(one) === realpathSync(other)
+    return realpathSync.native(one) === realpathSync.native(other)
   } catch {
     return false
   }
