@@ -159,6 +159,8 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       return { code, stdout: read('stdout'), stderr: read('stderr'), files: join(files, 'out') }
     },
     async reboot(other) {
+      if (machine.restored || other?.restored)
+        throw new LabError('a snapshot cannot reboot: start a machine that boots')
       await leave()
       machine = { ...(other ?? machine) }
       await boot()

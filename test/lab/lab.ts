@@ -5,7 +5,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Guest } from './guest.ts'
-import { cacheFolder, removeScratch } from './images.ts'
+import { cacheFolder, removeScratch, removeUnused } from './images.ts'
 import { installPackages, missingPackages } from './packages.ts'
 import { openLab, type Scenario } from './scenario.ts'
 import { scenarios } from './scenarios/index.ts'
@@ -49,6 +49,7 @@ async function main(): Promise<number> {
   const scripts = { folder, files: names.map((name) => join(folder, name)) }
 
   removeScratch()
+  removeUnused()
   const jobs = values.keep ? 1 : parallelGuests()
   console.log(`${chosen.length} scenarios, ${jobs} at a time; cache and console logs in ${cacheFolder}`)
   const began = Date.now()
@@ -106,7 +107,7 @@ async function perform(
     await scenario.run(openLab({ name: scenario.name, logs, scripts, say, started: (guest) => guests.push(guest) }))
   } catch (error) {
     failure = error instanceof LabError ? error.message : String((error as Error).stack)
-    say(failure)
+    say(`${failure}\n    consoles: ${logs}`)
   }
   const seconds = (Date.now() - began) / 1000
   const last = guests.pop()
