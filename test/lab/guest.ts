@@ -30,6 +30,7 @@ export interface Guest {
   reboot(machine?: Machine): Promise<void>
   /** Leaves the guest; QEMU's exit status has to be the one that the guest asked for. */
   end(): Promise<void>
+  running(): boolean
   /** Connects the terminal with a shell in the guest until that ends. */
   shell(): Promise<void>
 }
@@ -166,6 +167,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       await boot()
     },
     end: leave,
+    running: () => guest.status() === undefined,
     async shell() {
       say('shell')
       const { stdin, stdout } = process
