@@ -137,9 +137,13 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
   return failed === 0 ? 0 : 1
 }
 
+let leaving = false
+
 /** Whatever ends the lab ends its guests too. */
-function leave(code: number): never {
-  stopAll()
+async function leave(code: number): Promise<void> {
+  if (leaving) return
+  leaving = true
+  await stopAll()
   removeScratch()
   const bundle = dirname(fileURLToPath(import.meta.url)) // build.mjs removes it, unless the signal ended that first
   if (basename(bundle).startsWith('.run-')) rmSync(bundle, { recursive: true, force: true })
@@ -163,4 +167,4 @@ try {
   console.error(`lab: ${error.message}`)
   process.exitCode = 2
 }
-leave(Number(process.exitCode))
+await leave(Number(process.exitCode))
