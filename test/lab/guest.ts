@@ -146,7 +146,10 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       const done = await guest.until(/LAB done (\d+)\s/, seconds + 60, `a command (limit ${seconds} s)`)
       const length = Number(done[1])
       const results = join(folder, 'results')
-      while (statSync(results).size < received + length) await sleep(20)
+      for (let waited = 0; statSync(results).size < received + length; waited += 20) {
+        if (waited > 30_000) throw new LabError(`the results of a command did not arrive: ${length} bytes, see ${log}`)
+        await sleep(20)
+      }
       writeFileSync(join(files, 'result.tar'), readFileSync(results).subarray(received, received + length))
       received += length
       await must(['tar', '-C', files, '-xf', join(files, 'result.tar')])
