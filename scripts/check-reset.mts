@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import { addressStyle } from '../lib/cli/devices.ts'
-import { UserError } from '../lib/cli/error.ts'
 import {
   CAPTURE_OPTION,
   chooseDevices,
@@ -9,7 +8,7 @@ import {
   FILTER_OPTIONS,
   filterFrom,
 } from '../lib/cli/filter.ts'
-import type { Script } from '../lib/cli/options.ts'
+import { formatFrom, type Script } from '../lib/cli/options.ts'
 import { type FunctionReset, resetGuide, resetText } from '../lib/cli/resets.ts'
 import { type Answer, type Context, run } from '../lib/cli/run.ts'
 import { readMessageInterrupts, readPower } from '../lib/host/config.ts'
@@ -46,8 +45,7 @@ const script: Script = {
 
 function answer({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
-  if (given.flag('json') && given.value('format') !== undefined)
-    throw new UserError('usage', '--json and --format: choose one')
+  const format = formatFrom(given)
   const facts = readPciFacts(machine, warn)
   const picked = chooseDevices(facts.devices, filter, warn)
   const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
@@ -68,9 +66,7 @@ function answer({ arguments: given, machine, warn }: Context): Answer {
     code: bad || cards.length === 0 ? 1 : 0,
     json,
     text: (look) =>
-      given.value('format') === 'guide'
-        ? resetGuide(chosenGroups(facts.groups, picked), style)
-        : resetText(look, cards, style),
+      format === 'guide' ? resetGuide(chosenGroups(facts.groups, picked), style) : resetText(look, cards, style),
   }
 }
 

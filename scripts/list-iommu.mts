@@ -1,6 +1,5 @@
 #!/usr/bin/env node
-import { addressStyle, deviceTable, iommuLine, lspciLine, usbText } from '../lib/cli/devices.ts'
-import { UserError } from '../lib/cli/error.ts'
+import { addressStyle } from '../lib/cli/devices.ts'
 import {
   CAPTURE_OPTION,
   chooseDevices,
@@ -9,11 +8,9 @@ import {
   FILTER_OPTIONS,
   filterFrom,
 } from '../lib/cli/filter.ts'
-import type { Script } from '../lib/cli/options.ts'
+import { FORMATS, usbListing } from '../lib/cli/listing.ts'
+import { formatFrom, type Script } from '../lib/cli/options.ts'
 import { type Answer, type Context, run } from '../lib/cli/run.ts'
-import { treeSvg } from '../lib/cli/svg.ts'
-import type { Look } from '../lib/cli/text.ts'
-import { pciTree, treeText } from '../lib/cli/tree.ts'
 import type { IommuGroup, IommuState } from '../lib/host/iommu.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
 import type { PciDevice } from '../lib/host/pci.ts'
@@ -37,7 +34,7 @@ const script: Script = {
     {
       name: 'format',
       kind: 'value',
-      choices: ['table', 'lspci', 'addresses', 'ids', 'tree', 'svg'],
+      choices: Object.keys(FORMATS),
       help: 'how to print (default table)',
     },
     { name: 'domains', kind: 'flag', help: 'addresses with their PCI domain even where there is only one' },
@@ -57,47 +54,21 @@ const script: Script = {
 
 function answer({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
-  const format = given.value('format') ?? 'table'
-  if (given.flag('json') && given.value('format') !== undefined)
-    throw new UserError('usage', '--json and --format: choose one')
+  const format = formatFrom(given, 'usb-ports')
   const facts = readPciFacts(machine, warn)
   const picked = chooseDevices(facts.devices, filter, warn)
   const groups = chosenGroups(facts.groups, picked)
   const ungrouped = picked.filter((device) => device.group === null)
-  const usb = given.flag('usb-ports') ? readUsbBuses(machine.reader) : undefined
-  const json: ListIommu = {
-    schema: 'vfio-scripts/list-iommu/1',
-    iommu: facts.iommu,
-    groups,
-    ungrouped,
-    ...(usb && { usb }),
-  }
-  const style = addressStyle(facts.devices, given.flag('domains'))
-  const text = (look: Look): string => {
-    if (usb !== undefined)
-      return usbText(
-        look,
-        usb,
-        (address) => facts.devices.find((device) => device.address === address)?.group ?? null,
-        style,
-      )
-    if (format === 'addresses') return picked.map((device) => `${device.address}\n`).join('')
-    if (format === 'ids')
-      return [...new Set(picked.map((device) => `${device.vendor.id}:${device.device.id}\n`))].join('')
-    if (format === 'tree') return treeText(look, pciTree(facts.devices, picked), style)
-    if (format === 'svg') return treeSvg(pciTree(facts.devices, picked), style)
-    if (format === 'lspci') {
-      return groups
-        .flatMap(({ id, devices }) =>
-          devices.map((device) => `IOMMU Group ${id} ${lspciLine(device, style(device.address))}\n`),
-        )
-        .join('')
-    }
-    const table = picked.length === 0 ? '' : deviceTable(look, groups, ungrouped, style)
-    return `${table}${table && '\n'}${iommuLine(look, facts.iommu, facts.groups.length, facts.devices.length)}`
-  }
+  const json: ListIommu = { schema: 'vfio-scripts/list-iommu/1', iommu: facts.iommu, groups, ungrouped }
+  const buses = given.flag('usb-ports') ? readUsbBuses(machine.reader, picked, facts.devices) : undefined
+  if (buses !== undefined) json.usb = buses
+  const listing = { facts, picked, groups, address: addressStyle(facts.devices, given.flag('domains')) }
   if (!facts.iommu.enabled && format !== 'table') warn(`no IOMMU groups. ${facts.iommu.reason}`)
-  return { code: facts.iommu.enabled && picked.length > 0 ? 0 : 1, json, text }
+  return {
+    code: facts.iommu.enabled && picked.length > 0 ? 0 : 1,
+    json,
+    text: (look) => (buses === undefined ? (FORMATS[format]?.(listing, look) ?? '') : usbListing(listing, buses, look)),
+  }
 }
 
 run(script, import.meta.url, answer)

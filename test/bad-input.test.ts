@@ -1,9 +1,9 @@
 // Broken, unreadable and vanishing input: a clear error in one line, or a complete listing that says what is wrong.
 import { chmodSync, mkdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, MACHINE, whole } from './broken.ts'
+import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, smallMachine, whole } from './broken.ts'
 import { copyScript, expectError, newFolder, SCRIPTS, type ScriptName } from './expect.ts'
-import { loadMachine, writeMachine } from './machine.ts'
+import { writeMachine } from './machine.ts'
 import { type Ran, runProgram, runScript } from './run.ts'
 
 const ALIASES = '/lib/modules/6.14.7-zen1/modules.alias'
@@ -136,7 +136,7 @@ describe.each(SCRIPTS)('%s: garbage', (script) => {
 
 describe('no groups', () => {
   it.each(['', 'not packed', '\u001f\u008b\b'])('a /proc/config.gz of %j does not stop the listing', (text) => {
-    const machine = loadMachine(MACHINE)
+    const machine = smallMachine()
     for (const device of Object.values(machine.devices)) delete device.group
     delete machine.iommu
     machine.files = { 'proc/config.gz': text }

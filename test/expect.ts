@@ -2,7 +2,7 @@
 import { chmodSync, copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect } from 'vitest'
+import { afterAll, expect } from 'vitest'
 import { PROJECT, type Ran } from './run.ts'
 
 export const SCRIPTS = ['list-iommu', 'check-reset'] as const
@@ -24,11 +24,11 @@ export function expectError(ran: Ran, ...parts: string[]): void {
 }
 
 const folders: string[] = []
-process.on('exit', () => {
+afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true })
-})
+}, 120_000)
 
-/** A new folder that every user may look into, removed at the end of the process. */
+/** A new folder that every user may look into, removed after the tests of the file. */
 export function newFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'vfio-scripts-'))
   chmodSync(folder, 0o755)

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { loadMachine, machineDir, machineNames, scratchDir, writeMachine } from './machine.ts'
@@ -39,6 +39,18 @@ describe('list-iommu', () => {
     writeFileSync(copy, svg)
     if (has('xmllint')) expect(runProgram('xmllint', ['--noout', copy])).toEqual({ code: 0, stdout: '', stderr: '' })
     for (const address of addresses('i9-14900k-vmd')) expect(svg).toContain(address)
+  })
+
+  it('what the README shows is what it prints', () => {
+    const shown = /^\$ list-iommu (.*)\n([\s\S]*?)^```$/m.exec(readFileSync(`${PROJECT}README.md`, 'utf8'))
+    expect(list('twin-gpus', ...(shown?.[1] ?? '').split(' ')).stdout).toBe(shown?.[2])
+  })
+
+  it('on this very machine every PCI device is listed', () => {
+    const folder = '/sys/bus/pci/devices'
+    const ran = runScript('list-iommu', ['--format', 'addresses'])
+    if (existsSync(folder)) expect(ran.stdout.split('\n').filter(Boolean).sort()).toEqual(readdirSync(folder).sort())
+    else expect(ran.code).toBe(2)
   })
 
   it('groups come in numeric order, gaps and five-digit domains included', () => {
@@ -204,5 +216,16 @@ describe('list-iommu', () => {
 
   it('--usb-ports: bus, controller, group, and what is plugged in where', async () => {
     await expect(list('b365-gtx1650', '--usb-ports').stdout).toMatchFileSnapshot(golden('usb-ports.txt'))
+    const { usb } = JSON.parse(list('b365-gtx1650', '--usb-ports', '--json').stdout)
+    expect(usb.map((bus: { bus: number; controller: string }) => [bus.bus, bus.controller])).toEqual([
+      [1, '0000:00:14.0'],
+      [2, '0000:00:14.0'],
+    ])
+    expect(list('b365-gtx1650', '--usb-ports', '--gpu').stdout).toBe('No USB buses.\n')
+    expect(list('b365-gtx1650', '--usb-ports', '--format', 'ids')).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'list-iommu: --usb-ports and --format: choose one\n',
+    })
   })
 })

@@ -1,6 +1,37 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { chmodSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 
-/** The tests run the built scripts: build them from the sources that are being tested. */
-export function setup(): void {
+/**
+ * The tests run the built scripts: build them from the sources that are being tested.
+ * All temporary folders are made in one, which goes at the end: the tests' processes are ended before they could.
+ */
+export function setup(): () => void {
   execFileSync(process.execPath, ['build.mjs'], { stdio: 'inherit' })
+  const folder = inMemory() ?? newFolder(tmpdir())
+  process.env.TMPDIR = folder
+  return () => rmSync(folder, { recursive: true, force: true })
+}
+
+function newFolder(parent: string): string {
+  const folder = mkdtempSync(join(parent, 'vfio-scripts-tests-'))
+  chmodSync(folder, 0o755)
+  return folder
+}
+
+/** A folder in memory, where there is a gigabyte and programs may run: fake machines are thousands of small files. */
+function inMemory(): string | undefined {
+  let folder: string | undefined
+  try {
+    const { bavail, bsize } = statfsSync('/dev/shm')
+    if (bavail * bsize < 2 ** 30) return undefined
+    folder = newFolder('/dev/shm')
+    writeFileSync(join(folder, 'probe'), '#!/bin/sh\n', { mode: 0o755 })
+    if (spawnSync(join(folder, 'probe')).status === 0) return folder
+  } catch {
+    // No such place, or not ours to write to.
+  }
+  if (folder !== undefined) rmSync(folder, { recursive: true, force: true })
+  return undefined
 }

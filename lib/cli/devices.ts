@@ -117,7 +117,7 @@ export function usbText(
       controller === null
         ? 'no PCI controller'
         : `${style(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
-    text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${speed} Mbit/s)`}\n`
+    text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${printable(speed)} Mbit/s)`}\n`
     for (const { port, id, manufacturer, product, hub } of devices) {
       const name = [manufacturer, product].filter(Boolean).join(' ') || (hub ? 'hub' : '')
       const line = `  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`

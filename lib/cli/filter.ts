@@ -65,13 +65,17 @@ export function chooseDevices(
   return picked
 }
 
-/** The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole. */
+/**
+ * The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole; a
+ * group of nothing else matches no filter, and shows where everything was picked.
+ */
 export function chosenGroups(groups: readonly IommuGroup[], picked: readonly PciDevice[]): IommuGroup[] {
   const chosen = new Set(picked)
+  const everything = groups.every((group) => group.devices.every((device) => chosen.has(device)))
   return groups
     .map((group) => {
       const devices = group.devices.filter((device) => chosen.has(device))
       return { ...group, devices, others: devices.length === group.devices.length ? group.others : [] }
     })
-    .filter((group) => group.devices.length > 0 || group.others.length > 0)
+    .filter((group) => group.devices.length > 0 || (everything && group.others.length > 0))
 }

@@ -108,6 +108,14 @@ function suggestion(table: ReadonlyMap<string, Option>, name: string): string {
   return near === undefined ? ' (--help lists them)' : `; did you mean --${near}?`
 }
 
+/** The format that was asked for (default `table`). One way of printing at a time: `others` name flags that are ways too. */
+export function formatFrom(given: Arguments, ...others: string[]): string {
+  const format = given.value('format')
+  const rivals = ['json', ...others].filter((name) => format !== undefined && given.flag(name))
+  if (rivals.length > 0) throw usage(`--${rivals[0]} and --format: choose one`)
+  return format ?? 'table'
+}
+
 /** The text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {

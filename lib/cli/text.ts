@@ -1,8 +1,10 @@
 /** Text for terminals: nothing that came from a machine may move the cursor, hide, or turn text round. */
 
-// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and other invisible format characters.
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g
+// C0 and C1 controls, DEL, line and paragraph separators, bidirectional and other invisible format characters, and the
+// noncharacters that XML forbids.
+const UNSAFE =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not get through
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff]/g
 
 function escapeCharacter(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
@@ -10,7 +12,7 @@ function escapeCharacter(character: string): string {
 
 /** A string as it may be printed: unsafe characters become `\u001b` and the like. */
 export function printable(text: string): string {
-  return text.replace(UNSAFE, escapeCharacter)
+  return /^[ -~]*$/.test(text) ? text : text.replace(UNSAFE, escapeCharacter)
 }
 
 /** One JSON document that is safe to print: the same value, with unsafe characters as JSON escapes. */
@@ -64,26 +66,27 @@ export interface Cell {
  * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
  */
 export function table(look: Look, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
-  const widths = columns.map((column, index) =>
-    Math.max(column.title.length, ...rows.slice(0, 100_000).map((row) => printable(row[index]?.text ?? '').length)),
-  )
-  let shown = columns.map((_, index) => index)
-  if (look.columns !== undefined) shown = fitColumns(look.columns, columns, widths, shown)
-  const line = (cells: readonly Cell[]): string =>
-    shown
-      .map((index, place) => {
-        const width = widths[index] ?? 0
-        const { text = '', color } = cells[index] ?? {}
-        const cut = shorten(printable(text), width)
-        const blanks = ' '.repeat(width - cut.length)
-        const painted = paint(look, color, cut)
-        if (columns[index]?.align === 'right') return blanks + painted
-        return place === shown.length - 1 ? painted : painted + blanks
-      })
-      .join('  ')
-      .trimEnd()
   const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
-  return [line(titles), ...rows.map(line)].map((text) => `${text}\n`).join('')
+  const lines = [titles, ...rows].map((cells) => columns.map((_, index) => printable(cells[index]?.text ?? '')))
+  const widths = columns.map((_, index) =>
+    lines.reduce((widest, line) => Math.max(widest, line[index]?.length ?? 0), 0),
+  )
+  const all = columns.map((_, index) => index)
+  const shown = look.columns === undefined ? all : fitColumns(look.columns, columns, widths, all)
+  let text = ''
+  lines.forEach((line, number) => {
+    const cells = number === 0 ? titles : (rows[number - 1] ?? [])
+    let printed = ''
+    for (const index of shown) {
+      const width = widths[index] ?? 0
+      const cut = shorten(line[index] ?? '', width)
+      const blanks = ' '.repeat(width - cut.length)
+      const painted = paint(look, cells[index]?.color, cut)
+      printed += `${columns[index]?.align === 'right' ? blanks + painted : painted + blanks}  `
+    }
+    text += `${printed.trimEnd()}\n`
+  })
+  return text
 }
 
 function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: number[]): number[] {

@@ -1,4 +1,3 @@
-import type { Buffer } from 'node:buffer'
 import type { Reader } from './reader.ts'
 
 /** What a PCI function is matched by. IDs are lower-case hex: four digits, the class six. */
@@ -10,101 +9,109 @@ export interface ModuleKey {
 }
 
 export interface ModuleTables {
-  /** The modules that could claim a function, in the order of the tables; `null` when no table is readable. */
-  claiming(key: ModuleKey): string[] | null
-  /** Per table read: its path and the lines that matched so far. */
+  /** For each function the modules that could claim it, in the order of the tables; `null` when none is readable. */
+  claiming(keys: readonly ModuleKey[]): (string[] | null)[]
+  /** Per table read: its path and the records that matched so far. */
   excerpts(): Map<string, string>
-}
-
-interface Alias {
-  /** Where in its table, so that matches keep depmod's order. */
-  at: number
-  module: string
-  /** What follows the device in the pattern: `sv*sd*bc03sc*i*`. */
-  rest: string
-  line: string
 }
 
 interface Table {
   path: string
-  data: Buffer
-  /** What ends a record: a newline in modules.alias, NUL in modules.builtin.modinfo. */
-  end: string
+  text: string
+  form: Form
   used: Map<number, string>
-  vendors: Map<string, Map<string, Alias[]>>
+}
+
+/** How a table writes `pattern → module`. */
+interface Form {
+  name: string
+  expression(ids: string): RegExp
+}
+
+// `alias PATTERN MODULE` a line.
+const MODULES: Form = {
+  name: 'modules.alias',
+  expression: (ids) => new RegExp(`^alias pci:v(?:${ids})sv\\S* (?<module>\\S+)\\n?`, 'gm'),
+}
+// `MODULE.alias=PATTERN`, each ended by NUL.
+const BUILTIN: Form = {
+  name: 'modules.builtin.modinfo',
+  expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=pci:v(?:${ids})sv[^\\0]*\\0?`, 'g'),
 }
 
 /**
- * depmod's tables for one kernel release: `modules.alias` for modules and `modules.builtin.modinfo` for drivers built
- * into the kernel. The first of `readers` that has them is used.
+ * depmod's tables for one kernel release: modules, and drivers built into the kernel. The first of `readers` that has
+ * a table gives it.
  * Source: depmod(8), Documentation/kbuild/kbuild.rst, and file2alias.c for the form of `pci:` patterns.
  */
 export function readModuleTables(readers: readonly Reader[], release: string | undefined): ModuleTables {
   const tables: Table[] = []
-  for (const [name, end] of [
-    ['modules.alias', '\n'],
-    ['modules.builtin.modinfo', '\0'],
-  ] as const) {
-    if (release === undefined) break
+  for (const form of release === undefined ? [] : [MODULES, BUILTIN]) {
     for (const folder of [`/lib/modules/${release}`, `/usr/lib/modules/${release}`]) {
-      const path = `${folder}/${name}`
+      const path = `${folder}/${form.name}`
       const data = readers.map((reader) => reader.optionalBytes(path)).find((found) => found !== undefined)
       if (data === undefined) continue
-      tables.push({ path, data, end, used: new Map(), vendors: new Map() })
+      tables.push({ path, text: data.toString('latin1'), form, used: new Map() })
       break
     }
   }
   return {
-    claiming: (key) => (tables.length === 0 ? null : [...new Set(tables.flatMap((table) => claiming(table, key)))]),
+    claiming: (keys) => claiming(tables, keys),
     excerpts: () =>
       new Map(
-        tables.map((table) => {
-          const lines = [...table.used].sort(([one], [other]) => one - other)
-          return [table.path, lines.map(([, line]) => line + table.end).join('')]
+        tables.map(({ path, used }) => {
+          const records = [...used].sort(([one], [other]) => one - other)
+          return [path, records.map(([, record]) => record).join('')]
         }),
       ),
   }
 }
 
-function claiming(table: Table, key: ModuleKey): string[] {
-  const upper = (id: string | undefined): string => (id ?? '').toUpperCase().padStart(8, '0')
-  const { vendor, device, subsystem, pciClass } = key
-  const [base, sub, progIf] = [pciClass.slice(0, 2), pciClass.slice(2, 4), pciClass.slice(4)].map((part) =>
-    part.toUpperCase(),
-  )
-  const rest = `sv${upper(subsystem?.vendor)}sd${upper(subsystem?.device)}bc${base}sc${sub}i${progIf}`
-  const specific = aliasesOf(table, upper(vendor))
-  const candidates = [specific.get(upper(device)), specific.get('*'), aliasesOf(table, '*').get('*')]
-  const matching = candidates.flatMap((aliases) => aliases?.filter((alias) => matches(alias.rest, rest)) ?? [])
-  for (const alias of matching) table.used.set(alias.at, alias.line)
-  return matching.sort((one, other) => one.at - other.at).map((alias) => alias.module)
+/** One pass over each table finds the patterns of all the functions' IDs; then only those are compared. */
+function claiming(tables: readonly Table[], keys: readonly ModuleKey[]): (string[] | null)[] {
+  if (tables.length === 0) return keys.map(() => null)
+  const ids = idExpression(keys)
+  const aliases = tables.flatMap((table) => {
+    const records = [...table.text.matchAll(table.form.expression(ids))]
+    return records.map((record) => ({ table, record, pattern: aliasExpression(record) }))
+  })
+  const known = new Map<string, string[]>()
+  return keys.map((key) => {
+    const modalias = modaliasOf(key)
+    let modules = known.get(modalias)
+    if (modules === undefined) {
+      const matching = aliases.filter(({ pattern }) => pattern.test(modalias))
+      for (const { table, record } of matching) table.used.set(record.index ?? 0, record[0])
+      modules = [...new Set(matching.map(({ record }) => record.groups?.module ?? ''))]
+      known.set(modalias, modules)
+    }
+    return modules
+  })
 }
 
-/** A vendor's patterns by device (`*`: any), cut out of the table on first use: it has ten thousands of lines. */
-function aliasesOf(table: Table, vendor: string): Map<string, Alias[]> {
-  const known = table.vendors.get(vendor)
-  if (known !== undefined) return known
-  const devices = new Map<string, Alias[]>()
-  table.vendors.set(vendor, devices)
-  const { data, end } = table
-  const needle = `pci:v${vendor}d`
-  for (let at = data.indexOf(needle, 0, 'latin1'); at >= 0; at = data.indexOf(needle, at + 1, 'latin1')) {
-    const start = data.lastIndexOf(end, at, 'latin1') + 1
-    const stop = data.indexOf(end, at, 'latin1')
-    const line = data.toString('latin1', start, stop < 0 ? data.length : stop)
-    // `alias PATTERN MODULE`, or `MODULE.alias=PATTERN`
-    const parts = /^alias (\S+) (\S+)$/.exec(line) ?? /^([^.]+)\.alias=(\S+)$/.exec(line)
-    if (parts === null) continue
-    const [pattern = '', module = ''] = line.startsWith('alias ') ? [parts[1], parts[2]] : [parts[2], parts[1]]
-    const [, device = '', rest = ''] = /^pci:v[^d]+d(\*|[0-9A-F]{8})(sv[\w*]+)$/.exec(pattern) ?? []
-    const aliases = devices.get(device)
-    if (aliases === undefined) devices.set(device, [{ at, module, rest, line }])
-    else aliases.push({ at, module, rest, line })
+/** `000010DEd(?:\*|00001CB6|…)|…|\*d\*`: the start of every pattern that could match one of the functions. */
+function idExpression(keys: readonly ModuleKey[]): string {
+  const vendors = new Map<string, Set<string>>()
+  for (const { vendor, device } of keys) {
+    const devices = vendors.get(vendor) ?? new Set()
+    vendors.set(vendor, devices.add(upper(device)))
   }
-  return devices
+  const each = [...vendors].map(([vendor, devices]) => `${upper(vendor)}d(?:\\*|${[...devices].join('|')})`)
+  return [...each, '\\*d\\*'].join('|')
 }
 
-/** Patterns hold `*` only between fixed fields, so fields and a final `*` are all there is to compare. */
-function matches(pattern: string, text: string): boolean {
-  return new RegExp(`^${pattern.replaceAll('*', '[0-9A-F]*')}$`).test(text)
+/** The pattern of a record as an expression: `*` stands for any digits, everything else for itself. */
+function aliasExpression(record: RegExpMatchArray): RegExp {
+  const [, pattern = ''] = /(pci:v[^\s\0]+)/.exec(record[0]) ?? []
+  return new RegExp(`^${pattern.replace(/[^\w:*]/g, '\\$&').replaceAll('*', '[0-9A-F]*')}$`)
+}
+
+function upper(id: string | undefined): string {
+  return (id ?? '').toUpperCase().padStart(8, '0')
+}
+
+function modaliasOf({ vendor, device, subsystem, pciClass }: ModuleKey): string {
+  const [base, sub, progIf] = (pciClass.toUpperCase().match(/../g) ?? []) as string[]
+  const subsystemPart = `sv${upper(subsystem?.vendor)}sd${upper(subsystem?.device)}`
+  return `pci:v${upper(vendor)}d${upper(device)}${subsystemPart}bc${base}sc${sub}i${progIf}`
 }

@@ -114,16 +114,18 @@ export function readPciDevices(machine: Sources, warn: (message: string) => void
         : `${reader.root}: no sysfs here (no ${DEVICES}); --root and --machine want a folder that holds sys/ and proc/`,
     )
   }
-  const devices: PciDevice[] = []
+  const found: { device: PciDevice; identity: Identity }[] = []
   for (const address of addresses) {
     if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
     const path = reader.resolve(`${DEVICES}/${address}`)
-    const device = path === undefined ? undefined : readDevice(machine, address, path)
-    if (device !== undefined) devices.push(device)
+    const read = path === undefined ? undefined : readDevice(machine, address, path)
+    if (read !== undefined) found.push(read)
     else if (path !== undefined && reader.list(path)?.length)
       throw new UserError('unreadable', `${path}: no uevent in it, nor class, vendor and device`)
     else warn(`${address} vanished while it was being read`)
   }
+  const modules = machine.modules.claiming(found.map(({ identity }) => identity))
+  const devices = found.map(({ device }, index) => ({ ...device, modules: modules[index] ?? null }))
   return devices.sort((one, other) => compareAddresses(one.address, other.address))
 }
 
@@ -131,8 +133,12 @@ interface Identity extends ModuleKey {
   driver: string | null
 }
 
-function readDevice(machine: Sources, address: string, path: string): PciDevice | undefined {
-  const { reader, names, modules } = machine
+/** All of a device but its modules, which are looked up for all devices together. */
+function readDevice(
+  { reader, names }: Sources,
+  address: string,
+  path: string,
+): { device: PciDevice; identity: Identity } | undefined {
   const uevent = reader.text(`${path}/uevent`)
   const identity = (uevent && fromUevent(path, uevent)) || fromAttributes(reader, path)
   if (identity === undefined) return undefined
@@ -141,7 +147,7 @@ function readDevice(machine: Sources, address: string, path: string): PciDevice 
   const revision = reader.text(`${path}/revision`)
   const numaNode = Number(reader.text(`${path}/numa_node`) ?? -1)
   const group = reader.linkName(`${path}/iommu_group`)
-  return {
+  const device: PciDevice = {
     address,
     class: { id: classId, progIf, name: names.class(classId) },
     vendor: { id: identity.vendor, name: names.vendor(identity.vendor) },
@@ -149,7 +155,7 @@ function readDevice(machine: Sources, address: string, path: string): PciDevice 
     subsystem: identity.subsystem,
     revision: revision === undefined ? null : hex(`${path}/revision`, revision, 2),
     driver: identity.driver,
-    modules: modules.claiming(identity),
+    modules: null,
     bridge: BRIDGES.has(classId),
     bootVga: classId === '0300' ? readBootVga(reader, path) : false,
     numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
@@ -159,12 +165,14 @@ function readDevice(machine: Sources, address: string, path: string): PciDevice 
     group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
     path,
   }
+  return { device, identity }
 }
 
 /** One file holds class, IDs and driver (drivers/pci/pci-driver.c, pci_uevent). */
 function fromUevent(path: string, uevent: string): Identity | undefined {
-  const value = (key: string): string | undefined => new RegExp(`^${key}=(.*)$`, 'm').exec(uevent)?.[1]
-  const [pciClass, id, subsystem] = [value('PCI_CLASS'), value('PCI_ID'), value('PCI_SUBSYS_ID')]
+  const pciClass = /^PCI_CLASS=(.*)$/m.exec(uevent)?.[1]
+  const id = /^PCI_ID=(.*)$/m.exec(uevent)?.[1]
+  const subsystem = /^PCI_SUBSYS_ID=(.*)$/m.exec(uevent)?.[1]
   if (pciClass === undefined || id === undefined) return undefined
   const [vendor = '', device = ''] = id.split(':')
   const [subVendor, subDevice] = subsystem?.split(':') ?? []
@@ -177,7 +185,7 @@ function fromUevent(path: string, uevent: string): Identity | undefined {
       subVendor === undefined || subDevice === undefined
         ? null
         : { vendor: hex(file, subVendor, 4), device: hex(file, subDevice, 4) },
-    driver: value('DRIVER') ?? null,
+    driver: /^DRIVER=(.*)$/m.exec(uevent)?.[1] ?? null,
   }
 }
 
@@ -232,8 +240,9 @@ function readBootVga(reader: Reader, path: string): boolean | null {
  * there is. A capture that left out write-only files lacks `remove` as well: then nothing is known.
  */
 function readReset(reader: Reader, path: string): PciDevice['reset'] {
+  const reset = reader.exists(`${path}/reset`)
+  if (!reset && reader.exists(`${path}/remove`)) return { supported: false, methods: [] }
   const methods = reader.text(`${path}/reset_method`)?.split(/\s+/).filter(Boolean)
   if (methods !== undefined) return { supported: methods.length > 0, methods }
-  if (reader.exists(`${path}/reset`)) return { supported: true, methods: null }
-  return reader.exists(`${path}/remove`) ? { supported: false, methods: [] } : { supported: null, methods: null }
+  return { supported: reset ? true : null, methods: null }
 }

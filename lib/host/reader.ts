@@ -12,6 +12,7 @@ import {
   statSync,
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
+import { call, errno } from './call.ts'
 
 /** What one read gave: the bytes of a file, the text of a symbolic link, or the names in a folder. */
 export type Seen = { file: Buffer } | { link: string } | { folder: readonly string[] }
@@ -47,17 +48,11 @@ export interface Reader {
   readonly seen: ReadonlyMap<string, Seen>
 }
 
-const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO'])
-const DENIED = new Set(['EACCES', 'EPERM'])
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
 const ATTRIBUTE = 64 * 1024
 const WHOLE_FILE = 64 * 1024 * 1024
 /** As the kernel: path_resolution(7), MAXSYMLINKS. */
 const MAX_LINKS = 40
-
-function errno(error: unknown): string {
-  return (error as NodeJS.ErrnoException).code ?? 'unknown error'
-}
 
 /** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
 export function openReader(root: string, options: { record?: boolean } = {}): Reader {
@@ -72,47 +67,36 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
 
   const denied = new Map<string, string>()
   const seen = new Map<string, Seen>()
+  /** Paths without links in them, as asked for; what is absent too. */
   const folders = new Map<string, string | undefined>([['/', '/']])
   const scratch = Buffer.allocUnsafe(ATTRIBUTE)
 
-  /** Runs one system call; Node collects a stack trace for each failure otherwise, and absence is common here. */
-  function call<T>(path: string, act: () => T): T | undefined {
-    const limit = Error.stackTraceLimit
-    Error.stackTraceLimit = 0
-    try {
-      return act()
-    } catch (error) {
-      const code = errno(error)
-      if (ABSENT.has(code)) return undefined
-      throw new UserError(DENIED.has(code) ? 'denied' : 'unreadable', `${path}: cannot be read (${code})`)
-    } finally {
-      Error.stackTraceLimit = limit
-    }
-  }
-
   /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
-  function step(parent: string, name: string, links: number): string | undefined {
+  function step(parent: string, name: string, depth: number): string | undefined {
     const path = parent === '/' ? `/${name}` : `${parent}/${name}`
     if (folders.has(path)) return folders.get(path)
-    const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
+    // Almost all of these are links: asking at once for their text saves a system call a device.
+    let link = /^\/sys\/(?:bus\/\w+\/devices|class\/\w+)$/.test(parent) ? readLink(path) : undefined
     let target: string | undefined
-    if (stat?.isSymbolicLink()) {
-      if (links >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
-      const link = readLink(path)
-      if (link !== undefined) target = walk(link.startsWith('/') ? '/' : parent, link, links + 1)
-    } else if (stat) {
-      target = path
+    if (link === undefined) {
+      const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
+      if (stat?.isSymbolicLink()) link = readLink(path)
+      else if (stat !== undefined) target = path
+    }
+    if (link !== undefined) {
+      if (depth >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
+      target = walk(link.startsWith('/') ? '/' : parent, link, depth + 1)
     }
     folders.set(path, target)
     return target
   }
 
-  function walk(from: string, path: string, links: number): string | undefined {
+  function walk(from: string, path: string, depth: number): string | undefined {
     let at: string | undefined = from
     for (const name of path.split('/')) {
       if (name === '' || name === '.') continue
       if (name === '..') at = at.slice(0, at.lastIndexOf('/')) || '/'
-      else at = step(at, name, links)
+      else at = step(at, name, depth)
       if (at === undefined) return undefined
     }
     return at
@@ -132,7 +116,13 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
   }
 
   function resolve(path: string): string | undefined {
-    return walk('/', path, 0)
+    const slash = path.lastIndexOf('/')
+    const parent = slash > 0 ? folders.get(path.slice(0, slash)) : undefined
+    const name = path.slice(slash + 1)
+    // Most questions are about one more name in a folder that is known.
+    return parent === undefined || name === '..' || name === '.' || name === ''
+      ? walk('/', path, 0)
+      : step(parent, name, 0)
   }
 
   /** The path of a file with its folder resolved; its last part may still be a link. */
@@ -237,7 +227,8 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       const at = resolve(path)
       if (at === undefined) return undefined
       const names = call(at, () => readdirSync(base + at))?.sort()
-      if (names !== undefined && options.record) seen.set(at, { folder: names })
+      if (names === undefined) return undefined
+      if (options.record) seen.set(at, { folder: names })
       return names
     },
     exists(path) {

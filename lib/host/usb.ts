@@ -1,4 +1,4 @@
-import { compareAddresses, isAddress } from './pci.ts'
+import { compareAddresses, isAddress, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
 /** A device that is plugged into a USB port. IDs are four hex digits; names come from the device itself. */
@@ -24,19 +24,25 @@ export interface UsbBus {
 
 const DEVICES = '/sys/bus/usb/devices'
 
-/** USB buses by controller, then number. Source: Documentation/ABI/stable/sysfs-bus-usb. */
-export function readUsbBuses(reader: Reader): UsbBus[] {
+/**
+ * USB buses by controller, then number: those of the picked devices, and of controllers that are no PCI devices when
+ * all devices are picked. Source: Documentation/ABI/stable/sysfs-bus-usb.
+ */
+export function readUsbBuses(reader: Reader, picked: readonly PciDevice[], all: readonly PciDevice[]): UsbBus[] {
+  const wanted = new Set(picked.map((device) => device.address))
   const names = reader.list(DEVICES) ?? []
   const buses: UsbBus[] = []
   for (const name of names) {
     const number = /^usb(\d+)$/.exec(name)?.[1]
     const path = number === undefined ? undefined : reader.resolve(`${DEVICES}/${name}`)
     if (number === undefined || path === undefined) continue
+    const controller = path.split('/').reverse().find(isAddress) ?? null
+    if (controller === null ? picked.length < all.length : !wanted.has(controller)) continue
     const devices = names.filter((device) => device.startsWith(`${number}-`) && !device.includes(':'))
     buses.push({
       bus: Number(number),
       speed: reader.text(`${path}/speed`) ?? null,
-      controller: path.split('/').reverse().find(isAddress) ?? null,
+      controller,
       devices: devices
         .map((device) => readUsbDevice(reader, device))
         .filter((device) => device !== undefined)

@@ -1,4 +1,4 @@
-import { cardOf, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
+import { cardOf, isDisplay, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
 
 /**
  * `ok`: every function resets itself. `bus`: VFIO resets the bus that the card is on, with all that is below that
@@ -40,7 +40,7 @@ const RESET_BUG: readonly [first: number, last: number, family: string][] = [
 
 /** The GPU family with a known reset bug that a function belongs to. */
 export function resetBugFamily(device: PciDevice): string | undefined {
-  if (device.vendor.id !== '1002' || !device.class.id.startsWith('03')) return undefined
+  if (device.vendor.id !== '1002' || !isDisplay(device)) return undefined
   const id = Number.parseInt(device.device.id, 16)
   return RESET_BUG.find(([first, last]) => id >= first && id <= last)?.[2]
 }
@@ -73,24 +73,30 @@ export function judgeResets(
     const card = cardOf(device)
     if (wanted.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
   }
-  return [...cards].map(([card, functions]) => {
-    const going = options.together ? endpoints.filter((device) => wanted.has(cardOf(device))) : functions
-    return judge(card, functions, guestDevices(endpoints, going), all, options.vendorReset)
-  })
+  const aside = endpoints.filter((device) => /(^|[-_])vfio([-_]|$)/.test(device.driver ?? ''))
+  const together = options.together ? endpoints.filter((device) => wanted.has(cardOf(device))) : undefined
+  const tree = bridgesOf(all)
+  return [...cards].map(([card, functions]) =>
+    judge(card, functions, guestDevices(endpoints, together ?? functions, aside), tree, options.vendorReset),
+  )
 }
 
 /** What the guest gets: the chosen, their group mates, and what is set aside for guests already. */
-function guestDevices(endpoints: readonly PciDevice[], going: readonly PciDevice[]): Set<PciDevice> {
+function guestDevices(
+  endpoints: readonly PciDevice[],
+  going: readonly PciDevice[],
+  aside: readonly PciDevice[],
+): Set<PciDevice> {
   const groups = new Set(going.map((device) => device.group).filter((group) => group !== null))
-  const aside = (device: PciDevice): boolean => /(^|[-_])vfio([-_]|$)/.test(device.driver ?? '')
-  return new Set([...going, ...endpoints.filter((device) => groups.has(device.group ?? -1) || aside(device))])
+  const mates = endpoints.filter((device) => device.group !== null && groups.has(device.group))
+  return new Set([...going, ...mates, ...aside])
 }
 
 function judge(
   card: string,
   functions: PciDevice[],
   guest: ReadonlySet<PciDevice>,
-  all: readonly PciDevice[],
+  tree: ReadonlyMap<string, Bridge>,
   vendorReset: boolean,
 ): CardReset {
   const base = { card, functions, bridge: null, alongside: [], staying: [], quirk: null }
@@ -112,7 +118,7 @@ function judge(
       reason: functions.length > 1 ? 'every function resets itself' : 'the function resets itself',
     }
   }
-  const bridge = busBridge(functions, all)
+  const bridge = busBridge(functions, tree)
   if (bridge === undefined) {
     if (own.some((itself) => itself === null))
       return { ...base, verdict: 'unknown', reason: 'this tree does not say how it can be reset' }
@@ -120,29 +126,40 @@ function judge(
     const reason = `${names.join(', ')}: no reset method, and no bridge above whose bus could be reset`
     return { ...base, verdict: 'none', reason }
   }
-  const alongside = all.filter((device) => !device.bridge && !functions.includes(device) && isBelow(device, bridge))
+  const alongside = bridge.below.filter((device) => !functions.includes(device))
   const staying = alongside.filter((device) => !guest.has(device)).map((device) => device.address)
   const others = alongside.map((device) => device.address)
   const reason =
     others.length === 0
-      ? `VFIO resets the whole bus below ${bridge.address}; nothing else is on it`
+      ? `VFIO resets the whole bus below ${bridge.device.address}; nothing else is on it`
       : staying.length === 0
-        ? `VFIO resets the whole bus below ${bridge.address}; ${others.join(', ')} go along, to the guest as well`
-        : `a reset of the bus below ${bridge.address} would hit ${staying.join(', ')}, which stay${staying.length === 1 ? 's' : ''} with the host: give the guest all of them, or use another slot`
-  return { ...base, verdict: 'bus', reason, bridge: bridge.address, alongside: others, staying }
+        ? `VFIO resets the whole bus below ${bridge.device.address}; ${others.join(', ')} go along, to the guest as well`
+        : `a reset of the bus below ${bridge.device.address} would hit ${staying.join(', ')}, which stay${staying.length === 1 ? 's' : ''} with the host: give the guest all of them, or use another slot`
+  return { ...base, verdict: 'bus', reason, bridge: bridge.device.address, alongside: others, staying }
+}
+
+interface Bridge {
+  device: PciDevice
+  /** All devices below it, at any depth, that are no bridges. */
+  below: PciDevice[]
+}
+
+/** The PCI bridges by address. Built once: a machine may have thousands of cards. */
+function bridgesOf(all: readonly PciDevice[]): Map<string, Bridge> {
+  const bridges = new Map<string, Bridge>()
+  for (const device of all) if (isPciBridge(device)) bridges.set(device.address, { device, below: [] })
+  for (const device of all) {
+    if (!device.bridge) for (const name of device.path.split('/')) bridges.get(name)?.below.push(device)
+  }
+  return bridges
 }
 
 /** The bridge above the card; a virtual function has no bus of its own to reset. */
-function busBridge(functions: readonly PciDevice[], all: readonly PciDevice[]): PciDevice | undefined {
+function busBridge(functions: readonly PciDevice[], tree: ReadonlyMap<string, Bridge>): Bridge | undefined {
   const [first] = functions
   if (first === undefined || first.parent === null || first.physicalFunction !== null || onRootBus(first))
     return undefined
-  const parent = all.find((device) => device.address === first.parent)
-  return parent !== undefined && isPciBridge(parent) ? parent : undefined
-}
-
-function isBelow(device: PciDevice, bridge: PciDevice): boolean {
-  return device.path.startsWith(`${bridge.path}/`)
+  return tree.get(first.parent)
 }
 
 function quirkReason(quirk: NonNullable<CardReset['quirk']>): string {

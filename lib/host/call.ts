@@ -1,0 +1,27 @@
+import { UserError } from '../cli/error.ts'
+
+const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO'])
+const DENIED = new Set(['EACCES', 'EPERM'])
+
+export function errno(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? 'unknown error'
+}
+
+/**
+ * Runs system calls on `path`. `undefined` when it is absent; a UserError with code `denied` or `unreadable`, which
+ * names path and errno, for every other failure.
+ */
+export function call<T>(path: string, act: () => T): T | undefined {
+  // Node collects a stack trace for each failure otherwise, and absence is common in sysfs.
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return act()
+  } catch (error) {
+    const code = errno(error)
+    if (ABSENT.has(code)) return undefined
+    throw new UserError(DENIED.has(code) ? 'denied' : 'unreadable', `${path}: cannot be read (${code})`)
+  } finally {
+    Error.stackTraceLimit = limit
+  }
+}
