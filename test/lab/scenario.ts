@@ -19,7 +19,7 @@ export interface Scenario {
 export interface Lab {
   /** Does the work, then prints the line with its time. */
   step<T>(text: string, work: () => Promise<T>): Promise<T>
-  /** A line below that of the step. */
+  /** A line of its own, below that of the step in which it is said. */
   note(text: string): void
   /** A guest on a fresh disk, or on one that a scenario changed. */
   start(machine: Machine, disk?: Disk): Promise<Guest>
@@ -68,6 +68,7 @@ export function openLab(options: LabOptions): Lab {
     return path
   }
   const notes: string[] = []
+  let steps = 0
   const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1).padStart(6)} s`
   const bin = join(folder, 'bin')
   mkdirSync(bin)
@@ -79,17 +80,19 @@ export function openLab(options: LabOptions): Lab {
 
   const step = async <T>(text: string, work: () => Promise<T>, detail = () => ''): Promise<T> => {
     const began = Date.now()
+    steps++
     const timer = setInterval(() => say(`${seconds(began)}  … ${text} ${detail()}`.trimEnd()), 15_000)
     try {
       const value = await work()
       say(`${seconds(began)}  ${text}`)
-      for (const line of notes.splice(0)) say(`${' '.repeat(10)}${line}`)
       return value
     } catch (error) {
       say(`${seconds(began)}  FAILED ${text}`)
       throw error
     } finally {
+      steps--
       clearInterval(timer)
+      for (const line of notes.splice(0)) say(line)
     }
   }
 
@@ -153,7 +156,11 @@ export function openLab(options: LabOptions): Lab {
     start,
     disk,
     capture,
-    note: (text) => notes.push(text),
+    note: (text) => {
+      const line = `${' '.repeat(10)}${text}`
+      if (steps > 0) notes.push(line)
+      else say(line)
+    },
     host: (command) => run(['bash', '-c', command], { env: path }),
   }
 }
