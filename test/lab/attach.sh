@@ -24,7 +24,10 @@ if [ ! -b "${loop}p3" ]; then
   partx --delete "$loop" 2>/dev/null || :
   addpart "$loop" 3 "$START" "$SIZE"
 fi
-for _ in {1..50}; do [ -b "${loop}p3" ] && break || sleep 0.1; done
+for _ in {1..50}; do
+  if [ -b "${loop}p3" ]; then break; fi
+  sleep 0.1
+done
 
 mkdir -p "$ROOT"
 dev=$ROOT

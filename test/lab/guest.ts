@@ -30,6 +30,7 @@ export interface Guest {
   reboot(machine?: Machine): Promise<void>
   /** Leaves the guest; QEMU's exit status has to be the one that the guest asked for. */
   end(): Promise<void>
+  running(): boolean
   /** Connects the terminal with a shell in the guest until that ends. */
   shell(): Promise<void>
 }
@@ -145,7 +146,10 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       const done = await guest.until(/LAB done (\d+)\s/, seconds + 60, `a command (limit ${seconds} s)`)
       const length = Number(done[1])
       const results = join(folder, 'results')
-      while (statSync(results).size < received + length) await sleep(20)
+      for (let waited = 0; statSync(results).size < received + length; waited += 20) {
+        if (waited > 30_000) throw new LabError(`the results of a command did not arrive: ${length} bytes, see ${log}`)
+        await sleep(20)
+      }
       writeFileSync(join(files, 'result.tar'), readFileSync(results).subarray(received, received + length))
       received += length
       await must(['tar', '-C', files, '-xf', join(files, 'result.tar')])
@@ -159,11 +163,14 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       return { code, stdout: read('stdout'), stderr: read('stderr'), files: join(files, 'out') }
     },
     async reboot(other) {
+      if (machine.restored || other?.restored)
+        throw new LabError('a snapshot cannot reboot: start a machine that boots')
       await leave()
       machine = { ...(other ?? machine) }
       await boot()
     },
     end: leave,
+    running: () => guest.status() === undefined,
     async shell() {
       say('shell')
       const { stdin, stdout } = process

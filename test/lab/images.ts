@@ -1,5 +1,16 @@
 import { createHash } from 'node:crypto'
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { makeDisk, withDisk } from './disk.ts'
@@ -47,7 +58,10 @@ export function cached(name: string, recipe: unknown, say: Say, make: (folder: s
   const key = createHash('sha256').update(JSON.stringify(recipe)).digest('hex').slice(0, 12)
   const folder = join(cacheFolder, `${name}-${key}`)
   const build = async () => {
-    if (existsSync(folder)) return folder
+    if (existsSync(folder)) {
+      utimesSync(folder, new Date(), new Date())
+      return folder
+    }
     const began = Date.now()
     const part = scratch(name)
     try {
@@ -75,10 +89,23 @@ export function scratch(name: string): string {
 
 /** Removes the scratch folders of this process and of those that are gone. */
 export function removeScratch(): void {
-  if (!existsSync(cacheFolder)) return
-  for (const name of readdirSync(cacheFolder)) {
+  removeFromCache((name) => {
     const pid = /^\.part-(\d+)-/.exec(name)?.[1]
-    if (pid === undefined || (Number(pid) !== process.pid && existsSync(`/proc/${pid}`))) continue
+    return pid !== undefined && (Number(pid) === process.pid || !existsSync(`/proc/${pid}`))
+  })
+}
+
+/** Removes what no run used for a week. */
+export function removeUnused(): void {
+  const week = 7 * 24 * 3600 * 1000
+  removeFromCache((name) => {
+    return /-[0-9a-f]{12}$/.test(name) && statSync(join(cacheFolder, name)).mtimeMs < Date.now() - week
+  })
+}
+
+function removeFromCache(superfluous: (name: string) => boolean): void {
+  if (!existsSync(cacheFolder)) return
+  for (const name of readdirSync(cacheFolder).filter(superfluous)) {
     rmSync(join(cacheFolder, name), { recursive: true, force: true, maxRetries: 3 })
   }
 }

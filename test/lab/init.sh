@@ -47,7 +47,7 @@ while read -r verb argument; do
     end)
       sync
       echo u >/proc/sysrq-trigger
-      printf "\\x$(printf %02x "$argument")" | dd of=/dev/port bs=1 seek=244 count=1 status=none
+      printf '%b' "\\x$(printf %02x "$argument")" | dd of=/dev/port bs=1 seek=244 count=1 status=none
       ;;
   esac
 done

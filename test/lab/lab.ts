@@ -5,12 +5,13 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import type { Guest } from './guest.ts'
-import { cacheFolder, removeScratch } from './images.ts'
+import { cacheFolder, removeScratch, removeUnused, scratch } from './images.ts'
 import { installPackages, missingPackages } from './packages.ts'
 import { openLab, type Scenario } from './scenario.ts'
 import { scenarios } from './scenarios/index.ts'
 import { LabError, must, stopAll } from './shell.ts'
 
+const width = Math.max(...scenarios.map(({ name }) => name.length))
 const usage = 'usage: npm run lab -- [--list] [--install] [--all] [--keep] [--scripts DIR] [NAME…]'
 
 interface Report {
@@ -22,7 +23,6 @@ interface Report {
 async function main(): Promise<number> {
   const { values, positionals } = readArguments()
   if (values.list) {
-    const width = Math.max(...scenarios.map(({ name }) => name.length))
     for (const { name, about, slow } of scenarios)
       console.log(`${name.padEnd(width)}  ${about}${slow ? ' (slow)' : ''}`)
     return 0
@@ -46,9 +46,10 @@ async function main(): Promise<number> {
   const folder = resolve(values.scripts ?? 'scripts')
   const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.mjs')) : []
   if (names.length === 0) throw new LabError(`no built scripts in ${folder}`)
-  const scripts = { folder, files: names.map((name) => join(folder, name)) }
+  const scripts = names.map((name) => join(folder, name))
 
   removeScratch()
+  removeUnused()
   const jobs = values.keep ? 1 : parallelGuests()
   console.log(`${chosen.length} scenarios, ${jobs} at a time; cache and console logs in ${cacheFolder}`)
   const began = Date.now()
@@ -90,23 +91,20 @@ function parallelGuests(): number {
   return Math.max(1, Math.min(2, availableParallelism(), Math.floor(available / 1.5)))
 }
 
-async function perform(
-  scenario: Scenario,
-  scripts: { folder: string; files: string[] },
-  keep: boolean,
-): Promise<Report> {
-  const say = (line: string) => console.log(`${scenario.name.padEnd(22)} ${line}`)
+async function perform(scenario: Scenario, scripts: readonly string[], keep: boolean): Promise<Report> {
+  const say = (line: string) => console.log(`${scenario.name.padEnd(width)} ${line}`)
   const logs = join(cacheFolder, 'logs', scenario.name)
   rmSync(logs, { recursive: true, force: true })
   mkdirSync(logs, { recursive: true })
+  const folder = scratch(scenario.name)
   const guests: Guest[] = []
   const began = Date.now()
   let failure: string | undefined
   try {
-    await scenario.run(openLab({ name: scenario.name, logs, scripts, say, started: (guest) => guests.push(guest) }))
+    await scenario.run(openLab({ folder, logs, scripts, say, started: (guest) => guests.push(guest) }))
   } catch (error) {
     failure = error instanceof LabError ? error.message : String((error as Error).stack)
-    say(failure)
+    say(`${failure}\n    consoles: ${logs}`)
   }
   const seconds = (Date.now() - began) / 1000
   const last = guests.pop()
@@ -120,6 +118,7 @@ async function perform(
       say(error.message)
     })
   }
+  rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
   return { scenario, seconds, failure }
 }
 
@@ -130,7 +129,7 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
     const failure = report?.failure?.split('\n')[0]?.slice(0, 120)
     const verdict = failure === undefined ? 'passed' : 'FAILED'
     console.log(
-      `${verdict}  ${(report?.seconds ?? 0).toFixed(0).padStart(4)} s  ${scenario.name.padEnd(22)} ${failure ?? ''}`.trimEnd(),
+      `${verdict}  ${(report?.seconds ?? 0).toFixed(0).padStart(4)} s  ${scenario.name.padEnd(width)} ${failure ?? ''}`.trimEnd(),
     )
   }
   const failed = reports.filter(({ failure }) => failure !== undefined).length
@@ -138,9 +137,13 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
   return failed === 0 ? 0 : 1
 }
 
+let leaving = false
+
 /** Whatever ends the lab ends its guests too. */
-function leave(code: number): never {
-  stopAll()
+async function leave(code: number): Promise<void> {
+  if (leaving) return
+  leaving = true
+  await stopAll()
   removeScratch()
   const bundle = dirname(fileURLToPath(import.meta.url)) // build.mjs removes it, unless the signal ended that first
   if (basename(bundle).startsWith('.run-')) rmSync(bundle, { recursive: true, force: true })
@@ -164,4 +167,4 @@ try {
   console.error(`lab: ${error.message}`)
   process.exitCode = 2
 }
-leave(Number(process.exitCode))
+await leave(Number(process.exitCode))

@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:f
 import { join } from 'node:path'
 import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { cached, type Generator, type Images, images, type Say, scratch } from './images.ts'
+import { cached, type Generator, type Images, images, type Say } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'
 import { snapshot } from './snapshot.ts'
@@ -19,7 +19,7 @@ export interface Scenario {
 export interface Lab {
   /** Does the work, then prints the line with its time. */
   step<T>(text: string, work: () => Promise<T>): Promise<T>
-  /** A line below that of the step. */
+  /** A line of its own, below that of the step in which it is said. */
   note(text: string): void
   /** A guest on a fresh disk, or on one that a scenario changed. */
   start(machine: Machine, disk?: Disk): Promise<Guest>
@@ -47,56 +47,67 @@ export interface Disk {
 }
 
 export interface LabOptions {
-  name: string
+  /** For disks and guests; removed with the scenario. */
+  folder: string
   /** Console logs go here. */
   logs: string
-  /** The folder with the built scripts, and they themselves. */
-  scripts: { folder: string; files: readonly string[] }
+  /** The built scripts under test. */
+  scripts: readonly string[]
   say: Say
   /** Hears of each guest; the last one is what `--keep` shows. */
   started(guest: Guest): void
 }
 
 export function openLab(options: LabOptions): Lab {
-  const { name, say, scripts } = options
+  const { folder, say, scripts } = options
+  let count = 0
   let logs = 0
+  const newFolder = (kind: string) => {
+    const path = join(folder, `${kind}-${++count}`)
+    mkdirSync(path)
+    return path
+  }
   const notes: string[] = []
+  let steps = 0
   const seconds = (since: number) => `${((Date.now() - since) / 1000).toFixed(1).padStart(6)} s`
-  const folder = scratch(name)
   const bin = join(folder, 'bin')
   mkdirSync(bin)
-  for (const file of scripts.files) {
+  for (const file of scripts) {
     symlinkSync(file, join(bin, file.replace(/^.*\//, '').replace(/\.mjs$/, '')))
   }
+  const users = new Map<string, Guest>()
   const path = { PATH: `${bin}:${process.env.PATH}` }
 
   const step = async <T>(text: string, work: () => Promise<T>, detail = () => ''): Promise<T> => {
     const began = Date.now()
+    steps++
     const timer = setInterval(() => say(`${seconds(began)}  … ${text} ${detail()}`.trimEnd()), 15_000)
     try {
       const value = await work()
       say(`${seconds(began)}  ${text}`)
-      for (const line of notes.splice(0)) say(`${' '.repeat(10)}${line}`)
       return value
     } catch (error) {
       say(`${seconds(began)}  FAILED ${text}`)
       throw error
     } finally {
+      steps--
       clearInterval(timer)
+      for (const line of notes.splice(0)) say(line)
     }
   }
 
   const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
     const made = await images(disk?.generator ?? 'initramfs-tools', say)
-    const home = scratch(`${name}-guest`)
+    const home = newFolder('guest')
     await fillFolder(home, machine, made, disk)
     const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
     const guest = await step(
       `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
-      () => startGuest({ machine, folder: home, log, scripts: scripts.files }),
+      () => startGuest({ machine, folder: home, log, scripts: scripts }),
       () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
     )
     options.started(guest)
+    if (disk !== undefined) users.set(disk.file, guest)
     return guest
   }
 
@@ -110,30 +121,23 @@ export function openLab(options: LabOptions): Lab {
 
   const disk = async (generator: Generator): Promise<Disk> => {
     const made = await images(generator, say)
-    const file = join(scratch(`${name}-disk`), 'disk.img')
+    const file = join(newFolder('disk'), 'disk.img')
     await step(`a copy of the ${generator} disk`, () => copyDisk(made.disk, file))
-    const attached = (env: Record<string, string> = {}) => ({
-      disk: file,
-      kernel: made.kernel,
-      mount: join(folder, 'root'),
-      env: { ...path, ...env },
-    })
+    const attached = (env: Record<string, string> = {}) => {
+      if (users.get(file)?.running()) throw new LabError('a guest still runs from this disk: end it first')
+      return { disk: file, kernel: made.kernel, mount: join(folder, 'root'), env: { ...path, ...env } }
+    }
     return {
       generator,
       file,
-      apply: (text, script, env) => step(`${text}, on the disk`, () => withDisk(attached(env), script)),
-      attempt: (text, script, env) => step(`${text}, on the disk`, () => tryWithDisk(attached(env), script)),
+      apply: (text, script, env) => step(`${text}, on the disk`, async () => withDisk(attached(env), script)),
+      attempt: (text, script, env) => step(`${text}, on the disk`, async () => tryWithDisk(attached(env), script)),
     }
   }
 
   const capture = async (machine: Machine, command: string): Promise<Capture> => {
     const made = await images('initramfs-tools', say)
-    const recipe = [
-      made.folder,
-      qemuArguments(machine),
-      command,
-      scripts.files.map((file) => readFileSync(file, 'utf8')),
-    ]
+    const recipe = [made.folder, qemuArguments(machine), command, scripts.map((file) => readFileSync(file, 'utf8'))]
     const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {
       const guest = await start(machine)
       const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
@@ -152,7 +156,11 @@ export function openLab(options: LabOptions): Lab {
     start,
     disk,
     capture,
-    note: (text) => notes.push(text),
+    note: (text) => {
+      const line = `${' '.repeat(10)}${text}`
+      if (steps > 0) notes.push(line)
+      else say(line)
+    },
     host: (command) => run(['bash', '-c', command], { env: path }),
   }
 }

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** What a person can act on: printed as it stands, without a stack trace. */
 export class LabError extends Error {}
@@ -18,12 +19,14 @@ export interface ShellOptions {
 
 /** Everything that was started and still runs, each in a process group of its own. */
 const running = new Set<ChildProcess>()
+let ending = false
 
 /**
  * Starts a program in its own process group. The kernel ends it when the lab itself dies, even by SIGKILL
  * (PR_SET_PDEATHSIG, prctl(2)).
  */
 export function start(argv: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  if (ending) throw new LabError('the lab is ending')
   const child = spawn('setpriv', ['--pdeathsig', 'TERM', '--', ...argv], {
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...process.env, LC_ALL: 'C', ...options.env },
@@ -42,8 +45,12 @@ export function stop(child: ChildProcess): void {
   setTimeout(() => signal(child, 'SIGKILL'), 2000).unref()
 }
 
-export function stopAll(): void {
+/** Ends whatever still runs; what does not listen for two seconds is killed. */
+export async function stopAll(): Promise<void> {
+  ending = true
   for (const child of running) signal(child, 'SIGTERM')
+  for (let waited = 0; running.size > 0 && waited < 2000; waited += 50) await sleep(50)
+  for (const child of running) signal(child, 'SIGKILL')
 }
 
 function signal(child: ChildProcess, name: NodeJS.Signals): void {
