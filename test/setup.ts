@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { chmodSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { has } from './run.ts'
 
 /**
  * The tests run the built scripts: build them from the sources that are being tested.
@@ -11,7 +12,11 @@ export function setup(): () => void {
   execFileSync(process.execPath, ['build.mjs'], { stdio: 'inherit' })
   const folder = inMemory() ?? newFolder(tmpdir())
   process.env.TMPDIR = folder
-  return () => rmSync(folder, { recursive: true, force: true })
+  return () => {
+    rmSync(folder, { recursive: true, force: true })
+    const qemu = has('qemu-system-x86_64') ? 'npm run lab' : 'no QEMU here; npm run lab -- --install'
+    console.log(`The lab (real kernels in emulated machines) was not run: ${qemu}`)
+  }
 }
 
 function newFolder(parent: string): string {
