@@ -38,6 +38,18 @@ describe('--capture', () => {
     }
   })
 
+  it('works where /lib is a link to usr/lib, as almost everywhere', () => {
+    const dir = scratchDir('merged')
+    runProgram('cp', ['-a', `${machineDir('i9-14900k-vmd')}/.`, dir])
+    runProgram('mv', [`${dir}/lib`, `${dir}/usr/lib`])
+    symlinkSync('usr/lib', `${dir}/lib`)
+    const copy = capture('list-iommu', dir)
+    const from = (root: string) => runScript('list-iommu', ['--root', root, '--json'])
+    expect(from(copy)).toEqual(from(dir))
+    expect(from(copy).stdout).toContain('"nouveau"')
+    expect(runProgram('readlink', [`${copy}/lib`]).stdout).toBe('usr/lib\n')
+  })
+
   it('is small: of the big tables only the lines that were used', () => {
     const copy = capture('list-iommu', machineDir('i9-14900k-vmd'))
     const [kilobytes = ''] = runProgram('du', ['-sk', '--apparent-size', copy]).stdout.split('\t')
