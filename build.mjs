@@ -22,8 +22,8 @@ const common = {
 }
 
 /**
- * Takes Node's own modules through require: importing them makes Node build an ES module around each and, for node:fs,
- * load all of its streams, which is a twentieth of a script's start-up.
+ * Takes Node's own modules as they are: importing them makes Node build an ES module around each and, for node:fs, load
+ * all of its streams, which is a twentieth of a script's start-up.
  * @type {import('esbuild').Plugin}
  */
 const builtinsByRequire = {
@@ -31,8 +31,8 @@ const builtinsByRequire = {
   setup({ onLoad }) {
     onLoad({ filter: /\.m?ts$/ }, ({ path }) => ({
       contents: readFileSync(path, 'utf8').replace(
-        /^import (\{[^}]*\}) from ('node:(?!module)\w+')/gm,
-        'const $1 = require($2)',
+        /^import (\{[^}]*\}) from ('node:\w+')/gm,
+        (_, names, module) => `const ${names.replaceAll(' as ', ': ')} = require(${module})`,
       ),
       loader: 'ts',
     }))
@@ -47,8 +47,9 @@ async function buildScripts() {
     outdir: 'scripts',
     outExtension: { '.js': '.mjs' },
     plugins: [builtinsByRequire],
+    // Node 18 and the first of 20 have no getBuiltinModule.
     banner: {
-      js: "import { createRequire as createNodeRequire } from 'node:module'\nconst require = createNodeRequire(import.meta.url)",
+      js: "const require = process.getBuiltinModule ?? (await import('node:module')).createRequire(import.meta.url)",
     },
   })
   for (const name of entries) chmodSync(join(root, 'scripts', name.replace(/mts$/, 'mjs')), 0o755)
