@@ -9,27 +9,35 @@ export function addressStyle(devices: readonly PciDevice[], domains: boolean): (
   return (address) => (full ? address : address.slice(5))
 }
 
-/** `NVIDIA Corporation GP107GL [Quadro P620]`, or what is known of it. */
-export function deviceName(device: PciDevice): string {
-  const { vendor, device: product } = device
+/** `NVIDIA GP107GL [Quadro P620]`, or what is known of it: the vendor as people call it, since columns are short. */
+export function deviceName({ vendor, device }: PciDevice): string {
   if (vendor.name === null) return 'Device'
-  return `${vendor.name} ${product.name ?? 'Device'}`
+  return `${shortVendor(vendor.name)} ${device.name ?? 'Device'}`
+}
+
+/** `Advanced Micro Devices, Inc. [AMD/ATI]` → `AMD/ATI`, `Intel Corporation` → `Intel`. */
+function shortVendor(name: string): string {
+  const known = /\[([^\]]+)\]$/.exec(name)?.[1]
+  return (
+    known ??
+    (name.replace(/,? (?:Corporation|Corp|Company|Incorporated|Inc|Limited|Ltd|LLC|Co|GmbH|AG|S\.?A)\b.*$/, '') || name)
+  )
 }
 
 /** One line of `lspci -nns ADDRESS`: `01:00.0 VGA compatible controller [0300]: NVIDIA … [10de:1cb6] (rev a1)`. */
 export function lspciLine(device: PciDevice, address: string): string {
+  const { vendor, device: product, class: type } = device
   const revision = device.revision === null || device.revision === '00' ? '' : ` (rev ${device.revision})`
-  const id = `${device.vendor.id}:${device.device.id}`
-  return printable(
-    `${address} ${device.class.name ?? 'Class'} [${device.class.id}]: ${deviceName(device)} [${id}]${revision}`,
-  )
+  const name = vendor.name === null ? 'Device' : `${vendor.name} ${product.name ?? 'Device'}`
+  const id = `${vendor.id}:${product.id}`
+  return printable(`${address} ${type.name ?? 'Class'} [${type.id}]: ${name} [${id}]${revision}`)
 }
 
 const COLUMNS = [
   { title: 'GROUP', align: 'right' },
   { title: 'ADDRESS' },
   { title: 'CLASS', least: 10, drop: 2 },
-  { title: 'DEVICE', least: 16 },
+  { title: 'DEVICE', least: 16, want: 32 },
   { title: 'ID' },
   { title: 'REV', drop: 4 },
   { title: 'DRIVER', least: 8 },

@@ -19,7 +19,7 @@ const VERDICT_COLORS: Record<ResetVerdict, Color> = {
 const COLUMNS = [
   { title: 'VERDICT' },
   { title: 'ADDRESS' },
-  { title: 'DEVICE', least: 18 },
+  { title: 'DEVICE', least: 16, want: 32 },
   { title: 'ID', drop: 2 },
   { title: 'METHODS', least: 8 },
   { title: 'MSI', drop: 1 },

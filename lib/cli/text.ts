@@ -52,6 +52,8 @@ export interface Column {
   align?: 'right'
   /** Columns that may shrink when the terminal is narrow, and to how little. */
   least?: number
+  /** Other columns are left out before it shrinks below this. */
+  want?: number
   /** Columns that go when shrinking is not enough: the highest number first. */
   drop?: number
 }
@@ -89,24 +91,27 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
   return text
 }
 
-function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: number[]): number[] {
-  let shown = all
+/** Which columns to show: leaves out and shrinks (in `widths`) until the line fits, or nothing more can give way. */
+function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: readonly number[]): number[] {
+  let shown = [...all]
   const excess = (): number => shown.reduce((sum, index) => sum + (widths[index] ?? 0) + 2, -2) - limit
-  for (;;) {
-    const spare = (index: number): number =>
-      Math.max(0, (widths[index] ?? 0) - (columns[index]?.least ?? Number.POSITIVE_INFINITY))
-    const total = shown.reduce((sum, index) => sum + spare(index), 0)
-    if (excess() <= total) break
-    const victim = shown.reduce(
-      (worst, index) => ((columns[index]?.drop ?? 0) > (columns[worst]?.drop ?? 0) ? index : worst),
-      shown[0] ?? 0,
-    )
-    if (!columns[victim]?.drop) break
-    shown = shown.filter((index) => index !== victim)
+  const spare = (index: number): number => {
+    const { least = Number.POSITIVE_INFINITY, want = least } = columns[index] ?? {}
+    return Math.max(0, (widths[index] ?? 0) - want)
   }
-  for (const index of [...shown].sort((one, other) => (widths[other] ?? 0) - (widths[one] ?? 0))) {
-    const least = columns[index]?.least
-    if (least !== undefined && excess() > 0) widths[index] = Math.max(least, (widths[index] ?? 0) - excess())
+  while (excess() > shown.reduce((sum, index) => sum + spare(index), 0)) {
+    const drops = shown.map((index) => columns[index]?.drop ?? 0)
+    const highest = Math.max(...drops)
+    if (highest === 0) break
+    shown = shown.filter((_, place) => place !== drops.indexOf(highest))
+  }
+  const widest = [...shown].sort((one, other) => (widths[other] ?? 0) - (widths[one] ?? 0))
+  for (const floor of ['want', 'least'] as const) {
+    for (const index of widest) {
+      const to = columns[index]?.[floor] ?? columns[index]?.least
+      if (to !== undefined)
+        widths[index] = Math.min(widths[index] ?? 0, Math.max(to, (widths[index] ?? 0) - Math.max(0, excess())))
+    }
   }
   return shown
 }
