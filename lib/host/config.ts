@@ -21,6 +21,9 @@ const MSIX = 0x11
 export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
   const config = reader.optionalBytes(`${device.path}/config`, 256)
   const capabilities = config === undefined ? undefined : listCapabilities(config)
+  // One remark for all functions: it is the same for each.
+  if (config?.length === 64)
+    reader.denied.set('config', 'configuration space: cut after 64 bytes, MSI and MSI-X unknown')
   if (config === undefined || capabilities === undefined) return { msi: null, msix: null }
   const interrupt = (id: number, enable: number): { supported: boolean; enabled: boolean } => {
     const at = capabilities.get(id)
