@@ -22,7 +22,7 @@ interface Table {
   used: Map<number, string>
 }
 
-/** How a table writes `pattern → module`. */
+/** How a table writes `pattern → module`. Captured: `module`, and the fields of the pattern, each `*` or a number. */
 interface Form {
   name: string
   expression(ids: string): RegExp
@@ -31,12 +31,18 @@ interface Form {
 // `alias PATTERN MODULE` a line.
 const MODULES: Form = {
   name: 'modules.alias',
-  expression: (ids) => new RegExp(`^alias pci:v(?:${ids})sv\\S* (?<module>\\S+)\\n?`, 'gm'),
+  expression: (ids) => new RegExp(`^alias ${fields(ids)} (?<module>\\S+)\\n?`, 'gm'),
 }
 // `MODULE.alias=PATTERN`, each ended by NUL.
 const BUILTIN: Form = {
   name: 'modules.builtin.modinfo',
-  expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=pci:v(?:${ids})sv[^\\0]*\\0?`, 'g'),
+  expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=${fields(ids)}(?:\\0|$)`, 'g'),
+}
+
+/** A whole `pci:` pattern whose vendor and device are among `ids`. The kernel ends most with one more `*`. */
+function fields(ids: string): string {
+  const field = (name: string): string => `(?<${name}>\\*|[0-9A-F]+)`
+  return `pci:v(?<ids>${ids})sv${field('sv')}sd${field('sd')}bc${field('bc')}sc${field('sc')}i${field('i')}\\*?`
 }
 
 /**
@@ -73,20 +79,38 @@ function claiming(tables: readonly Table[], keys: readonly ModuleKey[]): (string
   const ids = idExpression(keys)
   const aliases = tables.flatMap((table) => {
     const records = [...table.text.matchAll(table.form.expression(ids))]
-    return records.map((record) => ({ table, record, pattern: aliasExpression(record) }))
+    return records.map((record) => ({ table, record, pattern: record.groups ?? {} }))
   })
   const known = new Map<string, string[]>()
   return keys.map((key) => {
-    const modalias = modaliasOf(key)
-    let modules = known.get(modalias)
+    const wanted = fieldsOf(key)
+    const name = Object.values(wanted).join()
+    let modules = known.get(name)
     if (modules === undefined) {
-      const matching = aliases.filter(({ pattern }) => pattern.test(modalias))
+      const matching = aliases.filter(({ pattern }) => matches(pattern, wanted))
       for (const { table, record } of matching) table.used.set(record.index ?? 0, record[0])
-      modules = [...new Set(matching.map(({ record }) => record.groups?.module ?? ''))]
-      known.set(modalias, modules)
+      modules = [...new Set(matching.map(({ pattern }) => pattern.module ?? ''))]
+      known.set(name, modules)
     }
     return modules
   })
+}
+
+type Fields = Record<string, string>
+
+/** Is every field of a pattern `*` or the function's own? */
+function matches(pattern: Fields, { vendor, device, ...rest }: Fields): boolean {
+  const ids = pattern.ids ?? ''
+  if (ids !== '*d*' && ids !== `${vendor}d*` && ids !== `${vendor}d${device}`) return false
+  for (const name in rest) if (pattern[name] !== '*' && pattern[name] !== rest[name]) return false
+  return true
+}
+
+/** What a function's modalias holds, field by field. */
+function fieldsOf({ vendor, device, subsystem, pciClass }: ModuleKey): Fields {
+  const [bc = '', sc = '', i = ''] = (pciClass.toUpperCase().match(/../g) ?? []) as string[]
+  const [sv, sd] = [upper(subsystem?.vendor), upper(subsystem?.device)]
+  return { vendor: upper(vendor), device: upper(device), sv, sd, bc, sc, i }
 }
 
 /** `000010DEd(?:\*|00001CB6|…)|…|\*d\*`: the start of every pattern that could match one of the functions. */
@@ -100,18 +124,6 @@ function idExpression(keys: readonly ModuleKey[]): string {
   return [...each, '\\*d\\*'].join('|')
 }
 
-/** The pattern of a record as an expression: `*` stands for any digits, everything else for itself. */
-function aliasExpression(record: RegExpMatchArray): RegExp {
-  const [, pattern = ''] = /(pci:v[^\s\0]+)/.exec(record[0]) ?? []
-  return new RegExp(`^${pattern.replace(/[^\w:*]/g, '\\$&').replaceAll('*', '[0-9A-F]*')}$`)
-}
-
 function upper(id: string | undefined): string {
   return (id ?? '').toUpperCase().padStart(8, '0')
-}
-
-function modaliasOf({ vendor, device, subsystem, pciClass }: ModuleKey): string {
-  const [base, sub, progIf] = (pciClass.toUpperCase().match(/../g) ?? []) as string[]
-  const subsystemPart = `sv${upper(subsystem?.vendor)}sd${upper(subsystem?.device)}`
-  return `pci:v${upper(vendor)}d${upper(device)}${subsystemPart}bc${base}sc${sub}i${progIf}`
 }
