@@ -1,7 +1,7 @@
 // npm run bench: how long list-iommu takes, against bare node, the guides' shell loop and lspci, in one run.
 // The runs of one size alternate, so that whatever else the machine does hits all of them; medians are compared.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { manyAliases, manyNames } from './fake/bulk.ts'
@@ -91,6 +91,17 @@ function runsOn(tree: string, devices: number): Run[] {
   return runs
 }
 
+const BARE = '  without tables'
+
+/** list-iommu where there are no names and no module tables to look into: what sysfs alone takes. */
+function withoutTables(tree: string, runs: readonly Run[]): Run {
+  const sysfs = scratchDir('bench-sysfs')
+  for (const folder of ['sys', 'proc'])
+    cpSync(join(tree, folder), join(sysfs, folder), { recursive: true, verbatimSymlinks: true })
+  const list = runs.find(({ name }) => name === 'list-iommu') as Run
+  return { ...list, name: BARE, args: [script, '--root', sysfs] }
+}
+
 /** Milliseconds; the output is read, as by a pipe. */
 function timed(run: Run, environment = process.env): { ms: number; stdout: string; stderr: string } {
   const start = process.hrtime.bigint()
@@ -139,6 +150,7 @@ function peakMemory(run: Run): number {
 function rowsFor(devices: number): Row[] {
   const { tree } = makeTree(devices)
   const runs = runsOn(tree, devices)
+  if (devices < 100) runs.push(withoutTables(tree, runs))
   const medians = measure(runs, devices)
   const of = (name: string): number => medians.get(name) ?? Number.NaN
   const list = of('list-iommu')
@@ -155,6 +167,8 @@ function rowsFor(devices: number): Row[] {
   if (devices < 100) {
     const ok = list <= 1.3 * of('node -e 0')
     rows.push(row('list-iommu', { ratio: against('node -e 0'), wanted: '≤ 1.3', ok }))
+    const bare = (of(BARE) / of('node -e 0')).toFixed(2)
+    rows.push(row(BARE, { ratio: `${bare} × node -e 0` }))
   } else if (devices < 1000) {
     const faster = of('shell loop') / list
     rows.push(
