@@ -32,7 +32,7 @@ export interface Arguments {
 }
 
 /** Every script has these. */
-export const COMMON_OPTIONS: readonly Option[] = [
+const COMMON_OPTIONS: readonly Option[] = [
   { name: 'json', kind: 'flag', help: 'print one JSON document' },
   { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
   { name: 'machine', kind: 'value', value: 'DIR', help: 'a captured machine to use instead of the one under --root' },

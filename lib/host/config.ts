@@ -36,7 +36,7 @@ export function readMessageInterrupts(reader: Reader, device: PciDevice): Messag
  * Where each capability stands, by its ID; `undefined` when the list leads out of what could be read (users other
  * than root get the first 64 bytes) or does not end.
  */
-export function listCapabilities(config: Buffer): Map<number, number> | undefined {
+function listCapabilities(config: Buffer): Map<number, number> | undefined {
   if (config.length < 64) return undefined
   const found = new Map<number, number>()
   const hasList = (config.readUInt16LE(0x06) & 0x0010) !== 0

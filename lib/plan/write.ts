@@ -5,7 +5,8 @@ import type { Seen } from '../host/reader.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
- * and renamed. The folder that it goes into must exist; `target` itself may, if it is empty. Throws a UserError that names the path and the errno.
+ * and renamed. The folder that it goes into must exist (Node's recursive mkdir never ends below /proc); `target` itself
+ * may, if it is empty. Throws a UserError that names the path and the errno.
  */
 export function writeTree(target: string, tree: ReadonlyMap<string, Seen>): void {
   const folder = resolve(target)

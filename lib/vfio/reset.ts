@@ -39,7 +39,7 @@ const RESET_BUG: readonly [first: number, last: number, family: string][] = [
 ]
 
 /** The GPU family with a known reset bug that a function belongs to. */
-export function resetBugFamily(device: PciDevice): string | undefined {
+function resetBugFamily(device: PciDevice): string | undefined {
   if (device.vendor.id !== '1002' || !isDisplay(device)) return undefined
   const id = Number.parseInt(device.device.id, 16)
   return RESET_BUG.find(([first, last]) => id >= first && id <= last)?.[2]
