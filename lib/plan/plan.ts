@@ -1,0 +1,44 @@
+import type { Setting } from './setting.ts'
+
+/**
+ * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
+ * `null`: there is no such file.
+ */
+export type Content = string | null
+
+/** Writes a file whole, or removes it. */
+export interface FileChange {
+  kind: 'file'
+  /** Without symbolic links, as seen from the root. */
+  path: string
+  before: Content
+  after: Content
+  /** Permissions of a new file; an existing one keeps its own. */
+  mode: number
+  reason: string
+}
+
+/** Runs a program that makes files out of files: an initramfs, grub.cfg. */
+export interface CommandChange {
+  kind: 'command'
+  argv: readonly string[]
+  /** What takes its effect back once the files are as they were; most generators simply run again. */
+  inverse: readonly string[]
+  /** The files it may write: copied aside before, put back when it fails. */
+  touches: readonly string[]
+  reason: string
+}
+
+export type Change = FileChange | CommandChange
+
+/** What will change, and why. What is shown is exactly what is applied: applying computes nothing. */
+export interface Plan {
+  /** Files first, then commands, in the order in which they are applied. */
+  changes: Change[]
+  /** What the files gain, for a later undo and `--status`. */
+  settings: Setting[]
+  /** For the person: what was decided and why, what is left to do. */
+  notes: string[]
+  /** Does any of it take effect with the next boot only? */
+  rebootNeeded: boolean
+}

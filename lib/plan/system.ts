@@ -1,0 +1,75 @@
+import type { Kernel } from '../host/kernel.ts'
+import type { Reader } from '../host/reader.ts'
+import type { CommandChange } from './plan.ts'
+import type { Setting } from './setting.ts'
+
+/** The system that is read and changed, as adapters see it. */
+export interface Host {
+  /** Its files. */
+  files: Reader
+  /** The captured or running machine: /proc and /sys. Not that of `files` when another root is looked at. */
+  machine: Reader
+  /** Is this the system that runs? Else nothing can be said of the boot that was. */
+  running: boolean
+  /** Every kernel that is installed. */
+  kernels: readonly Kernel[]
+}
+
+/** A kernel argument as some file sets it. */
+export interface SetArgument {
+  token: string
+  /** With `-` as `_`. */
+  name: string
+  value: string | undefined
+  file: string
+  line: number
+}
+
+/** What an adapter found out about present boot entries or images. `ok: null`: could not be seen. */
+export interface Observation {
+  ok: boolean | null
+  /** `/boot/grub/grub.cfg: 2 of 2 normal entries have intel_iommu=on`. */
+  evidence: string
+}
+
+export interface Bootloader {
+  name: string
+  /** What a person would read. */
+  documentation: string
+  /** What speaks for it: how sure, and why. `booted`: this boot came from it; `configured`: its files are here. */
+  evidence(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
+  /** The kernel arguments that its files set for the next boot, in the order in which the kernel sees them. */
+  configured(host: Host): SetArgument[]
+  /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
+  settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
+  /** What makes them effective. */
+  commands(host: Host): CommandChange[]
+  /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
+  observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
+  /** How to reach the boot menu and change the line for one boot, on this host. */
+  menu(host: Host): string
+  /** The steps for a person to do it by hand. */
+  steps(tokens: readonly string[]): string[]
+}
+
+/** What an initramfs has to hold and do. */
+export interface InitramfsNeeds {
+  /** `vfio-pci` (or `pci-stub`): in the image, and loaded early. */
+  module: string
+  /** Files of /etc/modprobe.d that must be in it. */
+  modprobe: readonly string[]
+}
+
+export interface Initramfs {
+  name: string
+  documentation: string
+  /** What speaks for it on this host. */
+  evidence(host: Host): string | undefined
+  settings(host: Host, needs: InitramfsNeeds): Setting[]
+  commands(host: Host): CommandChange[]
+  /** The image of each kernel that has one. */
+  images(host: Host): { release: string; path: string }[]
+  /** The command that lists an image's files, one path somewhere in each line. */
+  lister(image: string): readonly string[]
+  steps(needs: InitramfsNeeds): string[]
+}
