@@ -1,4 +1,4 @@
-import type { Kernel } from '../host/kernel.ts'
+import type { Kernel } from '../host/kernels.ts'
 import type { Reader } from '../host/reader.ts'
 import type { CommandChange } from './plan.ts'
 import type { Setting } from './setting.ts'
