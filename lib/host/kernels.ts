@@ -1,0 +1,56 @@
+import coerce from 'semver/functions/coerce.js'
+import { kernelConfigText } from './kernel.ts'
+import type { Reader } from './reader.ts'
+
+/** An installed kernel: one folder of /lib/modules with modules or built-in drivers in it. */
+export interface Kernel {
+  /** `6.1.0-37-amd64`. */
+  release: string
+  /** `6.1.0`: what can be compared, whatever a distro appends; `null` when there is no number in it. */
+  version: string | null
+  /** How it has a module (`vfio-pci` or `vfio_pci`): `null` when its tables are not readable. */
+  provides(module: string): 'builtin' | 'module' | 'absent' | null
+  /** A symbol of its configuration (`CONFIG_VFIO_PCI`); `null` when that is not readable, `n` when it is not set. */
+  config(symbol: string): string | null
+}
+
+/**
+ * Every kernel under /lib/modules, oldest name first. Folders that a removed kernel left behind (no modules.dep, no
+ * modules.builtin) do not count.
+ * Source: depmod(8), modules.dep(5), Documentation/kbuild/kbuild.rst (modules.builtin).
+ */
+export function readKernels(files: Reader): Kernel[] {
+  const kernels: Kernel[] = []
+  for (const release of files.list('/lib/modules') ?? []) {
+    const folder = `/lib/modules/${release}`
+    const names = files.list(folder) ?? []
+    if (!names.includes('modules.dep') && !names.includes('modules.builtin')) continue
+    const table = lazily((name: string) => files.optionalBytes(`${folder}/${name}`)?.toString('latin1'))
+    const config = lazily(() => kernelConfigText(files, release))
+    kernels.push({
+      release,
+      version: coerce(release)?.version ?? null,
+      provides(module) {
+        const pattern = new RegExp(`(?:^|/)${module.replace(/[-_]/g, '[-_]')}\\.ko(?:\\.\\w+)?(?::|$)`, 'm')
+        const [builtin, modules] = [table('modules.builtin'), table('modules.dep')]
+        if (builtin !== undefined && pattern.test(builtin)) return 'builtin'
+        if (modules !== undefined && pattern.test(modules)) return 'module'
+        return builtin === undefined || modules === undefined ? null : 'absent'
+      },
+      config(symbol) {
+        const text = config('')
+        if (text === undefined) return null
+        return new RegExp(`^${symbol}=(.*)$`, 'm').exec(text)?.[1] ?? 'n'
+      },
+    })
+  }
+  return kernels
+}
+
+function lazily<T>(read: (name: string) => T): (name: string) => T {
+  const known = new Map<string, T>()
+  return (name) => {
+    if (!known.has(name)) known.set(name, read(name))
+    return known.get(name) as T
+  }
+}
