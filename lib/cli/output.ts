@@ -29,15 +29,16 @@ function writeLater(stream: NodeJS.WriteStream, rest: Buffer): void {
 }
 
 /** Colours only on a terminal, and not with --no-color, NO_COLOR (no-color.org) or a dumb terminal. */
-export function look(noColor: boolean): Look {
-  if (!isCharacterDevice() || !process.stdout.isTTY) return { color: false, columns: undefined }
+export function look(noColor: boolean, stream: 1 | 2 = 1): Look {
+  const own = (): NodeJS.WriteStream => (stream === 1 ? process.stdout : process.stderr)
+  if (!isCharacterDevice(stream) || !own().isTTY) return { color: false, columns: undefined }
   const { NO_COLOR, TERM } = process.env
-  return { color: !noColor && !NO_COLOR && TERM !== 'dumb', columns: process.stdout.columns || 80 }
+  return { color: !noColor && !NO_COLOR && TERM !== 'dumb', columns: own().columns || 80 }
 }
 
-function isCharacterDevice(): boolean {
+function isCharacterDevice(stream: 1 | 2): boolean {
   try {
-    return fstatSync(1).isCharacterDevice()
+    return fstatSync(stream).isCharacterDevice()
   } catch {
     return false
   }

@@ -20,14 +20,31 @@ export interface Answer {
 export interface Context {
   arguments: Arguments
   machine: Machine
+  script: Script
+  /** The script's own file, for commands that name it. */
+  self: string
   /** A line on standard error. */
   warn: (message: string) => void
 }
 
-/** Runs a script: parses, answers, prints, sets the exit code. `self` is the entry's `import.meta.url`. */
-export function run(script: Script, self: string, answer: (context: Context) => Answer): void {
+/**
+ * Runs a script: parses, answers, prints, sets the exit code. `self` is the entry's `import.meta.url`.
+ * A script that only reads answers at once; one that runs programs gives a promise.
+ */
+export function run(script: Script, self: string, answer: (context: Context) => Answer | Promise<Answer>): void {
   const argv = ownArguments(self)
   const say = (message: string): void => write(2, `${script.name}: ${printable(message)}\n`)
+  const fail = (error: unknown): void => {
+    process.exitCode = 2
+    if (!(error instanceof UserError)) throw error
+    const { code, message, details } = error
+    if (wantsJson(argv) && code !== 'no-output') {
+      const found = details.length > 0 ? { code, message, details } : { code, message }
+      write(1, jsonText({ schema: 'vfio-scripts/error/1', error: found }))
+    }
+    say(message)
+    for (const line of details) write(2, `  ${printable(line)}\n`)
+  }
   try {
     const parsed = parseArguments(script, argv)
     if (parsed.flag('help')) write(1, helpText(script))
@@ -39,23 +56,22 @@ export function run(script: Script, self: string, answer: (context: Context) => 
         machine: parsed.value('machine'),
         record: capture !== undefined,
       })
-      const result = answer({ arguments: parsed, machine, warn: say })
-      for (const remark of machine.remarks()) say(remark)
-      if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
-      if (capture !== undefined) {
-        writeTree(capture, captureTree(machine))
-        say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
+      const finish = (result: Answer): void => {
+        for (const remark of machine.remarks()) say(remark)
+        if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
+        if (capture !== undefined) {
+          writeTree(capture, captureTree(machine))
+          say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
+        }
+        write(1, parsed.flag('json') ? jsonText(result.json) : result.text(look(parsed.flag('no-color'))))
+        process.exitCode = result.code
       }
-      write(1, parsed.flag('json') ? jsonText(result.json) : result.text(look(parsed.flag('no-color'))))
-      process.exitCode = result.code
+      const result = answer({ arguments: parsed, machine, script, self: fileURLToPath(self), warn: say })
+      if (result instanceof Promise) result.then(finish).catch(fail)
+      else finish(result)
     }
   } catch (error) {
-    process.exitCode = 2
-    if (!(error instanceof UserError)) throw error
-    if (wantsJson(argv) && error.code !== 'no-output') {
-      write(1, jsonText({ schema: 'vfio-scripts/error/1', error: { code: error.code, message: error.message } }))
-    }
-    say(error.message)
+    fail(error)
   }
 }
 

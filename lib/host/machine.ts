@@ -7,7 +7,12 @@ import { openReader, type Reader } from './reader.ts'
 
 /** A machine to look at: the readers and what is read through them. */
 export interface Machine {
+  /** /proc and /sys: of the capture, if one is used. */
   reader: Reader
+  /** The system's own files: /etc, /boot, /lib/modules. */
+  files: Reader
+  /** Is this the system that runs here? */
+  running: boolean
   names: Names
   modules: ModuleTables
   /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
@@ -33,11 +38,14 @@ export function openMachine(options: {
 }): Machine {
   const { root = '/', machine, record = false } = options
   const reader = openReader(machine ?? root, { record })
-  const readers = machine === undefined ? [reader] : [reader, openReader(root)]
+  const files = machine === undefined ? reader : openReader(root)
+  const readers = [...new Set([reader, files])]
   const names = openNames(readers)
   const modules = readModuleTables(readers, kernelRelease(reader))
   return {
     reader,
+    files,
+    running: root === '/' && machine === undefined,
     names,
     modules,
     tables: () => [...names.excerpts().keys(), ...modules.excerpts().keys()],

@@ -9,6 +9,7 @@ import {
   readlinkSync,
   readSync,
   realpathSync,
+  statfsSync,
   statSync,
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
@@ -40,6 +41,10 @@ export interface Reader {
   list(path: string): string[] | undefined
   /** Does it exist? Links are followed. */
   exists(path: string): boolean
+  /** A file's size in bytes; `undefined` when it is absent or no file. */
+  size(path: string): number | undefined
+  /** Bytes that root could still write into the file system that a folder is on; `undefined` when it is absent. */
+  freeSpace(path: string): number | undefined
   /** The path without symbolic links, still as seen from the root. */
   resolve(path: string): string | undefined
   /** Paths that exist but were not ours to read, with their errno. */
@@ -235,6 +240,16 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       const at = resolve(path)
       if (at !== undefined && options.record && !seen.has(at)) seen.set(at, { file: Buffer.alloc(0) })
       return at !== undefined
+    },
+    size(path) {
+      const at = resolve(path)
+      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
+      return stat?.isFile() ? stat.size : undefined
+    },
+    freeSpace(path) {
+      const at = resolve(path)
+      const stat = at === undefined ? undefined : call(at, () => statfsSync(base + at))
+      return stat === undefined ? undefined : stat.bfree * stat.bsize
     },
   }
 }

@@ -1,4 +1,4 @@
-import type { Setting } from './setting.ts'
+import type { PlannedSetting } from './setting.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -29,14 +29,24 @@ export interface CommandChange {
   reason: string
 }
 
-export type Change = FileChange | CommandChange
+/** Gives a PCI function another driver, now, without a boot. */
+export interface DriverChange {
+  kind: 'driver'
+  address: string
+  /** `null`: no driver. */
+  before: string | null
+  after: string | null
+  reason: string
+}
+
+export type Change = FileChange | CommandChange | DriverChange
 
 /** What will change, and why. What is shown is exactly what is applied: applying computes nothing. */
 export interface Plan {
   /** Files first, then commands, in the order in which they are applied. */
   changes: Change[]
   /** What the files gain, for a later undo and `--status`. */
-  settings: Setting[]
+  settings: PlannedSetting[]
   /** For the person: what was decided and why, what is left to do. */
   notes: string[]
   /** Does any of it take effect with the next boot only? */

@@ -1,3 +1,7 @@
+import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
+import type { Content, FileChange } from './plan.ts'
+import { addToken, hasToken, removeToken } from './shell.ts'
+
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
 export type Setting = LineSetting | IdSetting | ArgumentSetting
 
@@ -14,6 +18,9 @@ interface InFile {
   /** Why it is there, for the plan. */
   reason: string
 }
+
+/** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
+export type PlannedSetting = Setting & { devices: readonly string[] }
 
 /** A whole line. */
 export interface LineSetting extends InFile {
@@ -34,4 +41,62 @@ export interface ArgumentSetting extends InFile {
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
   token: string
+}
+
+/** The comment that every file of our own starts with. */
+export function ownHead(): string {
+  return '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+}
+
+/** Does the file say it? */
+export function hasSetting(content: Content, setting: Setting): boolean {
+  if (content === null) return false
+  if (setting.kind === 'line') return hasLine(content, setting.line)
+  if (setting.kind === 'id') return hasId(content, setting.module, setting.id)
+  return hasToken(content, setting.variable, setting.token)
+}
+
+/** The file with the setting in it: the same text when it says so already. */
+export function addSetting(content: Content, setting: Setting): string {
+  const text = content ?? setting.head ?? ''
+  if (hasSetting(text, setting)) return text
+  if (setting.kind === 'line') return addLine(text, setting.line)
+  if (setting.kind === 'id') return addId(text, setting.module, setting.id)
+  return addToken(text, setting.variable, setting.token, setting.head !== undefined)
+}
+
+/** The file without the setting; `null` when a file of our own has nothing left to say. */
+export function removeSetting(content: Content, setting: Setting): Content {
+  if (content === null) return null
+  let text = content
+  if (setting.kind === 'line') text = removeLine(text, setting.line)
+  else if (setting.kind === 'id') text = removeId(text, setting.module, setting.id)
+  else text = removeToken(text, setting.variable, setting.token)
+  return setting.head !== undefined && text === setting.head ? null : text
+}
+
+/** What tells two settings apart: all but the reason and who needs it. */
+export function settingKey(planned: Setting | PlannedSetting): string {
+  const { reason: _reason, devices: _devices, ...setting } = { devices: [], ...planned }
+  return JSON.stringify(Object.entries(setting).sort(([one], [other]) => (one < other ? -1 : 1)))
+}
+
+/** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
+export function changesFor(
+  settings: readonly Setting[],
+  read: (path: string) => Content,
+  edit: (content: Content, setting: Setting) => Content,
+): FileChange[] {
+  const changes = new Map<string, FileChange>()
+  for (const setting of settings) {
+    const { path, mode = 0o644, reason } = setting
+    let change = changes.get(path)
+    if (change === undefined) {
+      const before = read(path)
+      change = { kind: 'file', path, before, after: before, mode, reason }
+      changes.set(path, change)
+    }
+    change.after = edit(change.after, setting)
+  }
+  return [...changes.values()].filter(({ before, after }) => before !== after)
 }

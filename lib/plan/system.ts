@@ -1,4 +1,5 @@
 import type { Kernel } from '../host/kernels.ts'
+import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { CommandChange } from './plan.ts'
 import type { Setting } from './setting.ts'
@@ -72,4 +73,28 @@ export interface Initramfs {
   /** The command that lists an image's files, one path somewhere in each line. */
   lister(image: string): readonly string[]
   steps(needs: InitramfsNeeds): string[]
+}
+
+/** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
+export interface Choice<T> {
+  adapter: T | undefined
+  why: string
+}
+
+/** A family of distributions: what its name decides, which is little; loader and generator are found by evidence. */
+export interface Distro {
+  name: string
+  documentation: string
+  /** `ID` values of os-release(5) that belong to it. */
+  ids: readonly string[]
+}
+
+/** What is known of distributions, handed to those who decide: lib imports none of it. */
+export interface Adapters {
+  bootloaders: readonly Bootloader[]
+  initramfs: readonly Initramfs[]
+  findDistro(release: OsRelease): Choice<Distro>
+  /** The one that is named, or the one that the evidence is for. */
+  findBootloader(host: Host, name: string | undefined): Choice<Bootloader>
+  findInitramfs(host: Host, name: string | undefined): Choice<Initramfs>
 }

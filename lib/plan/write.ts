@@ -1,14 +1,35 @@
-import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, resolve } from 'node:path'
+import { Buffer } from 'node:buffer'
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, dirname, join, resolve } from 'node:path'
 import { UserError } from '../cli/error.ts'
 import type { Seen } from '../host/reader.ts'
+import { runCommand } from './command.ts'
+import type { Content } from './plan.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
  * and renamed. The folder that it goes into must exist (Node's recursive mkdir never ends below /proc); `target` itself
- * may, if it is empty. Throws a UserError that names the path and the errno.
+ * may, if it is empty. `durable`: it is on the disk before it has its name, and has its name before this returns.
+ * Throws a UserError that names the path and the errno.
  */
-export function writeTree(target: string, tree: ReadonlyMap<string, Seen>): void {
+export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
   const folder = resolve(target)
   if (entriesOf(folder)?.length) throw new UserError('exists', `${folder}: is not empty; name a new folder`)
   let made: string | undefined
@@ -31,11 +52,35 @@ export function writeTree(target: string, tree: ReadonlyMap<string, Seen>): void
         }
       }
     }
+    if (durable) syncTree(made)
     renameSync(made, folder)
+    if (durable) sync(dirname(folder))
   } catch (error) {
     if (made !== undefined) rmSync(made, { recursive: true, force: true })
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new UserError('unwritable', `${folder}: cannot be written (${code ?? message})`)
+    throw unwritable(folder, error)
+  }
+}
+
+function unwritable(path: string, error: unknown): UserError {
+  if (error instanceof UserError) return error
+  const { code, message } = error as NodeJS.ErrnoException
+  return new UserError('unwritable', `${path}: cannot be written (${code ?? message})`)
+}
+
+function syncTree(path: string): void {
+  for (const entry of readdirSync(path, { withFileTypes: true })) {
+    if (entry.isDirectory()) syncTree(join(path, entry.name))
+    else if (entry.isFile()) sync(join(path, entry.name))
+  }
+  sync(path)
+}
+
+function sync(path: string): void {
+  const fd = openSync(path, constants.O_RDONLY)
+  try {
+    fsyncSync(fd)
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -58,4 +103,140 @@ function foldersOf(tree: ReadonlyMap<string, Seen>): Set<string> {
     for (let at = dirname(path); at !== '/' && !folders.has(at); at = dirname(at)) folders.add(at)
   }
   return folders
+}
+
+/** A file that is being written: beside its target, under a name that no program reads (.conf, .cfg, .d folders). */
+function besideOf(path: string): string {
+  return join(dirname(path), `.${basename(path)}.vfio-scripts~`)
+}
+
+/**
+ * Gives a file its content, whole or not at all, whatever happens meanwhile; `null` removes it. A file that exists
+ * keeps its mode, owner, ACL and extended attributes (cp(1) knows how; Node has no calls for them), a new one gets
+ * `mode`. Throws a UserError with code `unwritable`; then the file is as it was.
+ */
+export async function replaceFile(path: string, content: Content, mode: number): Promise<void> {
+  const beside = besideOf(path)
+  try {
+    if (content === null) unlinkSync(path)
+    else {
+      rmSync(beside, { force: true })
+      const exists = existsSync(path)
+      if (exists) await copyWith(['--attributes-only'], path, beside)
+      const fd = openSync(beside, exists ? 'r+' : 'wx', 0o600)
+      try {
+        writeFileSync(fd, Buffer.from(content, 'latin1'))
+        if (!exists) fchmodSync(fd, mode)
+        fsyncSync(fd)
+      } finally {
+        closeSync(fd)
+      }
+      renameSync(beside, path)
+    }
+    sync(dirname(path))
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw unwritable(path, error)
+  }
+}
+
+async function copyWith(options: readonly string[], from: string, to: string): Promise<void> {
+  const argv = ['cp', ...options, '--preserve=all', '--reflink=auto', '--', from, to]
+  const { code, output } = await runCommand(argv, { root: '/' })
+  if (code !== 0) throw new UserError('unwritable', `${to}: ${output.trim().split('\n').at(-1)}`)
+}
+
+/** Copies a file with all its attributes to a new name, durably. */
+export async function copyFile(from: string, to: string): Promise<void> {
+  try {
+    await copyWith([], from, to)
+    sync(to)
+  } catch (error) {
+    throw unwritable(to, error)
+  }
+}
+
+/** Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. */
+export async function putBack(copy: string, path: string): Promise<void> {
+  const beside = besideOf(path)
+  try {
+    await copyWith([], copy, beside).catch(async () => {
+      rmSync(path, { force: true })
+      await copyWith([], copy, beside)
+    })
+    sync(beside)
+    renameSync(beside, path)
+    sync(dirname(path))
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw unwritable(path, error)
+  }
+}
+
+/** Removes what a run that was cut short left beside a file. */
+export function removeLeftover(path: string): void {
+  rmSync(besideOf(path), { force: true })
+}
+
+/** Makes a folder. Its parent exists. */
+export function makeFolder(path: string, mode = 0o755): void {
+  try {
+    if (!existsSync(path)) mkdirSync(path, { mode })
+    sync(dirname(path))
+  } catch (error) {
+    throw unwritable(path, error)
+  }
+}
+
+/** Removes a folder that we made, if nobody put anything else into it. */
+export function removeFolder(path: string): void {
+  try {
+    rmdirSync(path)
+  } catch {
+    // Not empty: it is somebody else's too by now. Or gone.
+  }
+}
+
+/** Removes a folder with all that is in it; its name goes first, so that half of it is never taken for the whole. */
+export function removeTree(path: string): void {
+  try {
+    if (!path.endsWith('~')) renameSync(path, `${path}~`)
+    rmSync(path.endsWith('~') ? path : `${path}~`, { recursive: true, force: true })
+  } catch (error) {
+    throw unwritable(path, error)
+  }
+}
+
+/**
+ * Takes a lock: a file that names its holder. A holder that `gone` knows to have ended is replaced.
+ * The other holder's text when somebody else has it, else `undefined`.
+ */
+export function takeLock(path: string, text: string, gone: (holder: string) => boolean): string | undefined {
+  const own = `${path}.${process.pid}`
+  try {
+    writeFileSync(own, text)
+    for (;;) {
+      try {
+        linkSync(own, path)
+        return undefined
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+      }
+      const holder = readFileSync(path, 'utf8')
+      if (!gone(holder)) return holder
+      const aside = `${own}.old`
+      renameSync(path, aside)
+      // Somebody else may have replaced it in between: then it is theirs.
+      if (readFileSync(aside, 'utf8') !== holder) linkSync(aside, path)
+      rmSync(aside)
+    }
+  } catch (error) {
+    throw unwritable(path, error)
+  } finally {
+    rmSync(own, { force: true })
+  }
+}
+
+export function releaseLock(path: string): void {
+  rmSync(path, { force: true })
 }

@@ -49,7 +49,7 @@ export function machineName(machine: Machine): string {
 
 /** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
 const cards: Record<Card, (bus: string) => string[]> = {
-  radeon: (bus) => withAudio('ati-vga,model=rv100', 'radeon', bus),
+  radeon: (bus) => withAudio('ati-vga,model=rv100', 'radeon', bus, 'intel-hda'),
   displayA: (bus) => withAudio('secondary-vga', 'displayA', bus),
   displayB: (bus) => withAudio('secondary-vga', 'displayB', bus),
   nicA: (bus) => [`-device e1000e,bus=${bus},romfile=`],
@@ -76,10 +76,11 @@ const cards: Record<Card, (bus: string) => string[]> = {
   ],
 }
 
-function withAudio(device: string, id: string, bus: string): string[] {
+/** The two equal displays have equal audio functions, the radeon card has one with an ID of its own. */
+function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-hda'): string[] {
   return [
     `-device ${device},id=${id},bus=${bus},addr=0x00.0,multifunction=on`,
-    `-device ich9-intel-hda,bus=${bus},addr=0x00.1`,
+    `-device ${audio},bus=${bus},addr=0x00.1`,
   ]
 }
 

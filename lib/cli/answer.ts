@@ -1,0 +1,132 @@
+import type { PciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import type { EntryFacts } from '../plan/apply.ts'
+import type { BoundFunction, Recorded } from '../plan/journal.ts'
+import type { Plan } from '../plan/plan.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { parseSelector, selectDevices } from '../vfio/select.ts'
+import type { BindState } from '../vfio/status.ts'
+import { UserError } from './error.ts'
+import type { Arguments } from './options.ts'
+import { type ChangeJson, changeJson } from './plan.ts'
+import type { Context } from './run.ts'
+
+/** What bind-vfio prints with `--json`. */
+export interface BindVfio {
+  schema: 'vfio-scripts/bind-vfio/1'
+  action: 'plan' | 'apply' | 'status'
+  /** Was anything written? */
+  changed: boolean
+  /** Does what is (or would be) written take effect with the next boot only? */
+  rebootNeeded: boolean
+  /** With `--status`. */
+  state?: BindState
+  devices: (PciDevice | BoundFunction)[]
+  changes: ChangeJson[]
+  /** Commands that are left to the person. */
+  commands: (readonly string[])[]
+  notes: string[]
+  findings: Finding[]
+}
+
+/** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
+export function askedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
+  const devices = given.operands.map(parseSelector)
+  const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
+  const { devices: asked, missing } = selectDevices(pci.devices, filter)
+  const [first] = missing
+  if (first !== undefined)
+    throw new UserError('no-device', `${first}: no such device on this machine; list-iommu shows what there is`)
+  return asked
+}
+
+/** Stops at the first guard that is not overridden by its name: a UserError with the guard's code. */
+export function refuse(findings: readonly Finding[], given: Arguments): void {
+  const problems = findings.filter(
+    ({ state, code, forceable }) => state === 'problem' && !(forceable && given.list('force').includes(code)),
+  )
+  const [first, ...more] = problems
+  if (first === undefined) return
+  const lines = [...first.evidence, ...(first.next === null ? [] : [`→ ${first.next}`])]
+  const others = more.flatMap(({ code, summary, evidence, next }) => [
+    `also refused (${code}): ${summary}`,
+    ...evidence,
+    ...(next === null ? [] : [`→ ${next}`]),
+  ])
+  const override = problems.every(({ forceable }) => forceable)
+    ? `; ${problems.map(({ code }) => `--force ${code}`).join(' ')} overrides`
+    : ''
+  throw new UserError(first.code, `refused (${first.code}): ${first.summary}${override}`, [...lines, ...others])
+}
+
+/** Of what was bound, the addresses that the arguments name; all when they name none. */
+export function namedAddresses(functions: readonly BoundFunction[], given: Arguments, script: string): string[] {
+  if (given.operands.length === 0) return functions.map(({ address }) => address)
+  return given.operands.flatMap((text) => {
+    const { matches } = parseSelector(text)
+    const found = functions.filter(({ address, vendor, device }) =>
+      matches({ address, vendor: { id: vendor }, device: { id: device }, group: null } as PciDevice),
+    )
+    if (found.length === 0) throw new UserError('no-device', `${text}: not bound by ${script}; --status shows what is`)
+    return found.map(({ address }) => address)
+  })
+}
+
+export function answerJson(
+  action: BindVfio['action'],
+  plan: Plan,
+  devices: BindVfio['devices'],
+  findings: Finding[],
+): BindVfio {
+  const { notes, rebootNeeded } = plan
+  const changes = plan.changes.map(changeJson)
+  return {
+    schema: 'vfio-scripts/bind-vfio/1',
+    action,
+    changed: false,
+    rebootNeeded,
+    devices,
+    changes,
+    commands: [],
+    notes,
+    findings,
+  }
+}
+
+export function entryFacts(
+  context: Context,
+  plan: Plan,
+  functions: BoundFunction[],
+  adapters: EntryFacts['adapters'],
+): EntryFacts {
+  const time = new Date().toISOString()
+  return {
+    script: context.script.name,
+    functions,
+    time,
+    boot: bootOf(context),
+    plan,
+    adapters,
+    undoes: [],
+    undone: [],
+    emptied: [],
+  }
+}
+
+export function bootOf({ machine }: Context): string | null {
+  return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
+}
+
+export function recordOf({ address, vendor, device, subsystem, driver }: PciDevice): BoundFunction {
+  const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`
+  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver }
+}
+
+export function durations(journal: readonly Recorded[]): Record<string, number> {
+  return Object.assign({}, ...journal.map(({ seconds }) => seconds))
+}
+
+/** The same answer, once it was done. */
+export function applied(json: BindVfio, printed: (readonly string[])[]): BindVfio {
+  return { ...json, action: 'apply', changed: true, commands: printed }
+}

@@ -1,0 +1,113 @@
+import { readPciFacts } from '../host/machine.ts'
+import { openReader } from '../host/reader.ts'
+import { readUse } from '../host/use.ts'
+import { applyPlan } from '../plan/apply.ts'
+import { withLock } from '../plan/lock.ts'
+import type { Adapters } from '../plan/system.ts'
+import { planBinding, withGroupMates } from '../vfio/bind.ts'
+import { readBindFacts, readHost } from '../vfio/facts.ts'
+import { guard, sharedIds } from '../vfio/guards.ts'
+import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
+import { choose } from './choose.ts'
+import { UserError } from './error.ts'
+import { answerLive } from './live.ts'
+import type { Arguments, Option } from './options.ts'
+import type { Answer, Context } from './run.ts'
+import { status } from './status.ts'
+import { targetFor } from './target.ts'
+import { appliedText, planText } from './texts.ts'
+import { undo } from './undoing.ts'
+import { promised } from './verify.ts'
+
+/** The options of bind-vfio. */
+export function bindOptions(adapters: Adapters): Option[] {
+  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+  return [
+    { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+    { name: 'status', kind: 'flag', help: 'is all as planned? each point with its evidence' },
+    { name: 'undo', kind: 'flag', help: 'take back what this script did, for DEVICE or altogether' },
+    { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
+    { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
+    { name: 'choose', kind: 'flag', help: 'choose the card from a list, see the plan, confirm (on a terminal)' },
+    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
+    {
+      name: 'bootloader',
+      kind: 'value',
+      choices: names(adapters.bootloaders),
+      help: 'the boot loader, where it is not found out',
+    },
+    {
+      name: 'initramfs',
+      kind: 'value',
+      choices: names(adapters.initramfs),
+      help: 'the initramfs generator, where it is not found out',
+    },
+    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  ]
+}
+
+/** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
+export async function answerBinding(context: Context, adapters: Adapters): Promise<Answer> {
+  const given = context.arguments
+  checkUsage(given)
+  if (given.flag('now')) return answerLive(context)
+  if (given.flag('status')) return status(context, adapters)
+  const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
+    apply ? withLock(targetFor(context), openReader('/'), work) : work()
+  if (given.flag('choose'))
+    return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply), apply))
+  const apply = given.flag('apply')
+  return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply)), apply)
+}
+
+function checkUsage(given: Arguments): void {
+  const usage = (message: string): UserError => new UserError('usage', message)
+  const modes = ['status', 'undo', 'choose'].filter((name) => given.flag(name))
+  if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
+  if (given.flag('status') && given.flag('apply')) throw usage('--status changes nothing: leave --apply out')
+  if (given.flag('status') && given.operands.length > 0)
+    throw usage('--status looks at all that is bound: leave the devices out')
+  if (given.flag('now') && (given.flag('status') || given.flag('choose') || given.flag('all')))
+    throw usage('--now goes with --undo and --apply only')
+  if (given.flag('all') && !given.flag('undo')) throw usage('--all goes with --undo')
+  if (given.flag('all') && given.operands.length > 0) throw usage('--all is everything: leave the devices out')
+  if (given.flag('apply') && given.value('machine') !== undefined && given.value('root') === undefined)
+    throw usage('--machine is a captured machine: --apply needs the --root that it belongs to')
+  if (modes.length === 0 && given.operands.length === 0)
+    throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
+}
+
+async function bind(context: Context, adapters: Adapters, apply: boolean): Promise<Answer> {
+  const { machine, warn, script, arguments: given } = context
+  const pci = readPciFacts(machine, warn)
+  const asked = askedDevices(pci, given)
+  const chosen = withGroupMates(pci.devices, asked)
+  const facts = readBindFacts(machine, pci, chosen, adapters, {
+    bootloader: given.value('bootloader'),
+    initramfs: given.value('initramfs'),
+  })
+  const use = readUse(machine.reader, facts.host.files, pci.devices)
+  const findings = guard(pci.devices, chosen, asked, use, pci.groups)
+  refuse(findings, given)
+  const binding = planBinding(facts, chosen, given.flag('iommu-pt'))
+  const byId = binding.bound.map(({ device }) => device)
+  const shared = sharedIds(pci.devices, byId)
+  refuse([shared], given)
+  const { plan } = binding
+  const json = answerJson('plan', plan, chosen, [...findings, shared])
+  const took = durations(facts.journal)
+  const menu = facts.bootloader.adapter?.menu(facts.host)
+  const view = { script, plan, chosen, all: pci.devices, groups: pci.groups, took, menu, given }
+  if (!apply || plan.changes.length === 0)
+    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => planText(look, view) }
+  const target = targetFor(context)
+  const names = { bootloader: facts.bootloader.adapter?.name ?? null, initramfs: facts.initramfs.adapter?.name ?? null }
+  const entry = entryFacts(context, plan, byId.map(recordOf), names)
+  const { printed } = await applyPlan(target, entry, () => promised(readHost(machine), facts, binding, target))
+  return {
+    code: 0,
+    json: applied(json, printed),
+    text: (look) => appliedText(look, view, printed),
+  }
+}

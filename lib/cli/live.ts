@@ -1,0 +1,108 @@
+import { readPciFacts } from '../host/machine.ts'
+import { openReader } from '../host/reader.ts'
+import { readUse } from '../host/use.ts'
+import { applyPlan } from '../plan/apply.ts'
+import { driverOf } from '../plan/driver.ts'
+import { LIVE_JOURNAL, type Recorded, readJournal } from '../plan/journal.ts'
+import { withLock } from '../plan/lock.ts'
+import type { DriverChange, Plan } from '../plan/plan.ts'
+import { withGroupMates } from '../vfio/bind.ts'
+import { guard, liveGuard } from '../vfio/guards.ts'
+import { answerJson, applied, askedDevices, entryFacts, namedAddresses, recordOf, refuse } from './answer.ts'
+import { UserError } from './error.ts'
+import type { Answer, Context } from './run.ts'
+import { targetFor } from './target.ts'
+import { liveText } from './texts.ts'
+
+/** `--now`: drivers change at once, without a boot, and only until the next one. */
+export function answerLive(context: Context): Promise<Answer> {
+  const { arguments: given, machine } = context
+  if (!machine.running) throw new UserError('usage', '--now changes the running system: leave --root and --machine out')
+  const work = (): Promise<Answer> => (given.flag('undo') ? release(context) : take(context))
+  return given.flag('apply') ? withLock(targetFor(context, LIVE_JOURNAL), openReader('/'), work) : work()
+}
+
+/** All functions of the groups go to vfio-pci, or none does. */
+async function take(context: Context): Promise<Answer> {
+  const { machine, warn, arguments: given } = context
+  const pci = readPciFacts(machine, warn)
+  if (pci.iommu.enabled === false) throw new UserError('iommu-off', `the IOMMU is off: ${pci.iommu.reason}`)
+  const asked = askedDevices(pci, given)
+  const chosen = withGroupMates(pci.devices, asked)
+  const use = readUse(machine.reader, machine.files, pci.devices)
+  const findings = [...guard(pci.devices, chosen, asked, use, pci.groups), ...liveGuard(chosen, use)]
+  refuse(findings, given)
+  const changes = chosen
+    .filter(({ driver }) => driver !== 'vfio-pci')
+    .map(
+      ({ address, driver }): DriverChange => ({
+        kind: 'driver',
+        address,
+        before: driver,
+        after: 'vfio-pci',
+        reason: 'until the next boot',
+      }),
+    )
+  const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)
+  const notes = groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)
+  const functions = chosen.filter(({ driver }) => driver !== 'vfio-pci').map(recordOf)
+  return settle(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
+}
+
+/** Gives functions back to the drivers that had them. */
+async function release(context: Context): Promise<Answer> {
+  const { arguments: given, machine, script } = context
+  const entries = liveEntries(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
+  const functions = entries.flatMap(({ entry }) => entry.functions)
+  const named = namedAddresses(functions, given, script.name)
+  const going = functions.filter(({ address }) => named.includes(address))
+  const changes = going
+    .map(
+      ({ address, driver }): DriverChange => ({
+        kind: 'driver',
+        address,
+        before: driverOf(address),
+        after: driver,
+        reason: 'as it was before',
+      }),
+    )
+    .filter(({ before, after }) => before !== after)
+  const pci = readPciFacts(machine, context.warn)
+  const chosen = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
+  refuse(liveGuard(chosen, readUse(machine.reader, machine.files, pci.devices)), given)
+  const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
+  return settle(context, plan, going, { undoes: entries.map(({ number }) => number), undone: named })
+}
+
+/** What was bound live in this boot and not released: with the functions that are still out. */
+function liveEntries(journal: readonly Recorded[]): Recorded[] {
+  const done = journal.filter(({ state }) => state === 'done')
+  return done
+    .filter(({ entry }) => entry.undoes.length === 0)
+    .map((one) => {
+      const back = done.filter(({ entry }) => entry.undoes.includes(one.number)).flatMap(({ entry }) => entry.undone)
+      const functions = one.entry.functions.filter(({ address }) => !back.includes(address))
+      return { ...one, entry: { ...one.entry, functions } }
+    })
+    .filter(({ entry }) => entry.functions.length > 0)
+}
+
+async function settle(
+  context: Context,
+  plan: Plan,
+  functions: ReturnType<typeof recordOf>[],
+  undo: { undoes: number[]; undone: string[] },
+): Promise<Answer> {
+  const { script, arguments: given } = context
+  const json = answerJson('plan', plan, functions, [])
+  const view = { script, plan, releasing: undo.undoes.length > 0, applied: false }
+  if (!given.flag('apply') || plan.changes.length === 0)
+    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => liveText(look, view) }
+  const entry = { ...entryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }
+  await applyPlan(targetFor(context, LIVE_JOURNAL), entry, async () => [])
+  return {
+    code: 0,
+    json: applied(json, []),
+    text: (look) => liveText(look, { ...view, applied: true }),
+  }
+}

@@ -1,0 +1,127 @@
+import type { IommuGroup } from '../host/iommu.ts'
+import type { PciDevice } from '../host/pci.ts'
+import type { BoundFunction, Claim } from '../plan/journal.ts'
+import type { Plan } from '../plan/plan.ts'
+import type { Status } from '../vfio/status.ts'
+import { addressStyle, deviceName } from './devices.ts'
+import type { Arguments, Script } from './options.ts'
+import { changesText, findingsText, shellWord } from './plan.ts'
+import { type Look, paint, printable } from './text.ts'
+
+export interface PlanView {
+  script: Script
+  plan: Plan
+  chosen: readonly PciDevice[]
+  all: readonly PciDevice[]
+  groups: readonly IommuGroup[]
+  /** Seconds that a command took the last time. */
+  took: Readonly<Record<string, number>>
+  /** How to reach the boot menu. */
+  menu: string | undefined
+  given: Arguments
+}
+
+/** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
+export function planText(look: Look, view: PlanView): string {
+  const { plan, script, given } = view
+  const head = deviceText(look, view)
+  if (plan.changes.length === 0)
+    return `${head}${notesText(plan.notes)}\nNothing to do: all of this is set up. See ${script.name} --status.\n`
+  const root = given.value('root')
+  const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
+  return `${head}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}
+After the reboot:       ${own} --status
+To take it back:        ${own} --undo --apply
+If it does not boot:    ${printable(view.menu ?? ESCAPE)}
+Nothing was written. Add --apply.
+`
+}
+
+const ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
+
+/** What was done, and what is left to do. */
+export function appliedText(look: Look, view: PlanView, printed: readonly (readonly string[])[]): string {
+  const { script, plan } = view
+  return `${deviceText(look, view)}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}
+${printed.length > 0 ? leftText(printed, view.given) : 'Done. '}Reboot, then:           ${script.name} --status
+To take it back:        ${script.name} --undo --apply
+If it does not boot:    ${printable(view.menu ?? ESCAPE)}
+`
+}
+
+function leftText(printed: readonly (readonly string[])[], given: Arguments): string {
+  const root = given.value('root')
+  const chroot = root === undefined || root === '/' ? '' : `chroot ${shellWord(root)} `
+  const lines = printed.map((argv) => `  ${chroot}${argv.map(shellWord).join(' ')}\n`).join('')
+  return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
+}
+
+function notesText(notes: readonly string[]): string {
+  return notes.length === 0 ? '' : `\n${notes.map((note) => `  note: ${printable(note)}\n`).join('')}`
+}
+
+function deviceText(look: Look, { script, chosen, all, groups }: PlanView): string {
+  const address = addressStyle(all, false)
+  const numbers = [...new Set(chosen.map(({ group }) => group))]
+  const lines = chosen.map((device) => {
+    const id = `[${device.vendor.id}:${device.device.id}]`
+    return `  ${paint(look, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
+  })
+  const place = numbers.map((number) => {
+    if (number === null) return 'no IOMMU group'
+    const bridges = groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
+    return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
+  })
+  const count = `${chosen.length} function${chosen.length === 1 ? '' : 's'}`
+  return `${paint(look, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
+}
+
+export interface UndoView {
+  script: Script
+  plan: Plan
+  functions: readonly BoundFunction[]
+  claims: readonly Claim[]
+  took: Readonly<Record<string, number>>
+  given: Arguments
+}
+
+/** The plan of an undo; with `printed`, what was done. */
+export function undoneText(look: Look, view: UndoView, printed: readonly (readonly string[])[] | undefined): string {
+  const { script, plan, functions, claims, given } = view
+  if (claims.length === 0) return `${script.name}: nothing to take back.\n`
+  const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
+  const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || 'the kernel arguments'}\n`
+  const body = `${head}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}\n`
+  if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
+  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${plan.rebootNeeded ? 'Reboot: the devices go back to their drivers with the next boot.\n' : ''}\n`
+}
+
+/** The state, then each point with its evidence. */
+export function statusText(look: Look, script: string, { state, functions, findings }: Status): string {
+  const colors = { bound: 'green', none: 'dim', 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' } as const
+  const what = {
+    bound: 'all is as planned',
+    none: 'nothing is set up',
+    'reboot-needed': 'set up, but not in force before the next boot',
+    drifted: 'not as planned',
+    moved: 'a card is at another address than it was',
+  }
+  const names = functions.map(({ address }) => address).join(', ')
+  return `${script}: ${paint(look, colors[state], state)}: ${what[state]}${names === '' ? '' : ` (${names})`}\n${findingsText(look, findings)}`
+}
+
+export interface LiveView {
+  script: Script
+  plan: Plan
+  releasing: boolean
+  applied: boolean
+}
+
+/** Drivers that change at once: the plan, or what was done. */
+export function liveText(look: Look, { script, plan, releasing, applied }: LiveView): string {
+  const name = `${script.name} --now${releasing ? ' --undo' : ''}`
+  if (plan.changes.length === 0) return `${name}: nothing to do.\n`
+  const body = `${paint(look, 'bold', name)}:\n\n${changesText(look, plan)}${notesText(plan.notes)}\n`
+  if (!applied) return `${body}Nothing was changed. Add --apply.\n`
+  return `${body}Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`
+}

@@ -1,0 +1,60 @@
+import { applyPlan, type EntryFacts } from '../plan/apply.ts'
+import { type Claim, claimsOf, type Recorded, readJournal } from '../plan/journal.ts'
+import type { CommandChange } from '../plan/plan.ts'
+import type { Adapters, Host } from '../plan/system.ts'
+import { undoPlan } from '../plan/undo.ts'
+import { readHost } from '../vfio/facts.ts'
+import { boundFunctions } from '../vfio/status.ts'
+import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
+import type { Arguments } from './options.ts'
+import type { Answer, Context } from './run.ts'
+import { targetFor } from './target.ts'
+import { undoneText } from './texts.ts'
+import { takenBack } from './verify.ts'
+
+/** Takes back what a script did: the plan, or with --apply the doing. */
+export async function undo(context: Context, adapters: Adapters): Promise<Answer> {
+  const { machine, script, arguments: given } = context
+  const host = readHost(machine)
+  const journal = readJournal(host.files)
+  const going = chosenClaims(journal, script.name, given)
+  const entries = [...new Set(going.map(({ entry }) => entry))]
+  const plan = undoPlan(host.files, journal, going, undoCommands(host, going, adapters))
+  const functions = boundFunctions(going)
+  const json = answerJson('plan', plan, functions, [])
+  const view = { script, plan, functions, took: durations(journal), given, claims: going }
+  if (!given.flag('apply') || going.length === 0)
+    return { code: going.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
+  const target = targetFor(context)
+  const entry: EntryFacts = {
+    ...entryFacts(context, plan, functions, entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null }),
+    undoes: entries.map(({ number }) => number),
+    undone: [...new Set(going.map(({ device }) => device))],
+    emptied: entries.flatMap(({ entry: { folders } }) => folders),
+  }
+  const { printed } = await applyPlan(target, entry, () => takenBack(readHost(machine), going, adapters, target))
+  return {
+    code: 0,
+    json: applied(json, printed),
+    text: (look) => undoneText(look, view, printed),
+  }
+}
+
+/** The claims of this script (or all), for the devices named (or all). */
+function chosenClaims(journal: readonly Recorded[], script: string, given: Arguments): Claim[] {
+  const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
+  if (given.operands.length === 0) return claims
+  const named = namedAddresses(boundFunctions(claims), given, script)
+  return claims.filter(({ device }) => named.includes(device))
+}
+
+/** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
+function undoCommands(host: Host, going: readonly Claim[], adapters: Adapters): CommandChange[] {
+  const used = (pick: (entry: Recorded['entry']['adapters']) => string | null): Set<string | null> =>
+    new Set(going.map(({ entry }) => pick(entry.entry.adapters)))
+  const image = going.some(({ setting }) => setting.kind !== 'argument')
+  const loader = going.some(({ setting }) => setting.kind === 'argument')
+  const generators = adapters.initramfs.filter(({ name }) => image && used((one) => one.initramfs).has(name))
+  const loaders = adapters.bootloaders.filter(({ name }) => loader && used((one) => one.bootloader).has(name))
+  return [...generators, ...loaders].flatMap((adapter) => adapter.commands(host))
+}

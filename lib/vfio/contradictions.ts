@@ -1,0 +1,38 @@
+import { contradictions, type Directive, findIds, isId } from '../plan/modprobe.ts'
+import type { SetArgument } from '../plan/system.ts'
+import type { FunctionBinding, Mechanism } from './mechanism.ts'
+
+/**
+ * What a person, or another tool, has set that works against a binding, or does not do what it looks like:
+ * `/etc/default/grub:11: intel_iommu=off switches the IOMMU off`.
+ */
+export function contradictionsIn(
+  configured: readonly SetArgument[],
+  modprobe: readonly Directive[],
+  mechanism: Mechanism | null,
+  bound: readonly FunctionBinding[],
+): string[] {
+  const found = configured
+    .filter(({ name, value }) => /^(intel_|amd_)?iommu$/.test(name) && value?.split(',').includes('off'))
+    .map((one) => ({ ...one, what: `${one.token} switches the IOMMU off` }))
+  if (mechanism !== null) {
+    const { module } = mechanism
+    const lists = configured.filter(({ name }) => name === `${module.replaceAll('-', '_')}.ids`)
+    for (const one of lists.slice(0, -1))
+      found.push({ ...one, what: `${one.token}: a later ${module}.ids replaces it` })
+    for (const one of lists) {
+      const wrong = (one.value ?? '').split(',').filter((id) => id !== '' && !isId(id))
+      found.push(...wrong.map((id) => ({ ...one, what: `${id} is no ID` })))
+    }
+  }
+  const lines = found.map(({ file, line, what }) => `${file}:${line}: ${what}`)
+  if (!mechanism?.byModule) return lines
+  const before = [...new Set(bound.flatMap(({ modules }) => modules))]
+  const files = [
+    ...findIds(modprobe, mechanism.module).flatMap(({ file, line, problems }) =>
+      problems.map((what) => ({ file, line, what })),
+    ),
+    ...contradictions(modprobe, { module: mechanism.module, before }),
+  ]
+  return [...lines, ...files.map(({ file, line, what }) => `${file}:${line}: ${what}`)]
+}

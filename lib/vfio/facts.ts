@@ -1,0 +1,56 @@
+import { UserError } from '../cli/error.ts'
+import { readKernels } from '../host/kernels.ts'
+import type { Machine, PciFacts } from '../host/machine.ts'
+import { readModuleTables } from '../host/modules.ts'
+import { readOsRelease } from '../host/os-release.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { openReader, type Reader } from '../host/reader.ts'
+import { JOURNAL, type Recorded, readJournal } from '../plan/journal.ts'
+import { modprobeFiles, readModprobe } from '../plan/modprobe.ts'
+import type { Adapters, Host } from '../plan/system.ts'
+import type { BindFacts } from './bind.ts'
+
+/** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */
+export function readHost({ files, reader, running }: Machine): Host {
+  const now = openReader(files.root)
+  return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
+}
+
+/** All that a binding is decided on, read once. */
+export function readBindFacts(
+  machine: Machine,
+  pci: PciFacts,
+  chosen: readonly PciDevice[],
+  adapters: Adapters,
+  named: { bootloader: string | undefined; initramfs: string | undefined },
+): BindFacts {
+  const host = readHost(machine)
+  const { files } = host
+  const keys = chosen.map(({ vendor, device, subsystem, class: type }) => ({
+    vendor: vendor.id,
+    device: device.id,
+    subsystem,
+    pciClass: type.id + type.progIf,
+  }))
+  return {
+    host,
+    iommu: pci.iommu,
+    modprobe: readModprobe(modprobeFiles(files)),
+    distro: adapters.findDistro(readOsRelease(files)),
+    bootloader: adapters.findBootloader(host, named.bootloader),
+    initramfs: adapters.findInitramfs(host, named.initramfs),
+    journal: knownJournal(files),
+    claiming: ({ release }) => readModuleTables([files], release).claiming(keys),
+  }
+}
+
+/** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
+function knownJournal(files: Reader): Recorded[] {
+  try {
+    return readJournal(files)
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code !== 'denied') throw error
+    files.denied.set(JOURNAL, error.message)
+    return []
+  }
+}

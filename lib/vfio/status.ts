@@ -1,0 +1,257 @@
+import type { PciDevice } from '../host/pci.ts'
+import { type BoundFunction, type Claim, claimsOf, type Recorded } from '../plan/journal.ts'
+import { hasSetting } from '../plan/setting.ts'
+import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
+import { contentReader } from '../plan/undo.ts'
+import type { Finding } from './finding.ts'
+import { isVfio } from './mechanism.ts'
+
+/** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
+export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
+
+export interface StatusFacts {
+  host: Host
+  devices: readonly PciDevice[]
+  journal: readonly Recorded[]
+  /** This boot; `null` when another root is looked at. */
+  boot: string | null
+  bootloader: Bootloader | undefined
+  initramfs: Initramfs | undefined
+  /** The files in an image; `null` when it could not be listed. */
+  list: (argv: readonly string[]) => Promise<string | null>
+  /** The kernel log of this boot; `null` when it may not be read. */
+  log: string | null
+}
+
+export interface Status {
+  state: BindState
+  functions: BoundFunction[]
+  findings: Finding[]
+}
+
+/** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
+export async function bindStatus(facts: StatusFacts): Promise<Status> {
+  const claims = claimsOf(facts.journal)
+  const functions = boundFunctions(claims)
+  if (claims.length === 0) {
+    const last = facts.journal.filter(({ state }) => state === 'done').at(-1)
+    const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
+    const findings = fresh ? [finding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
+    return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
+  }
+  const promised = [
+    ...settingFindings(facts, claims),
+    ...loaderFindings(facts, tokensOf(claims)),
+    ...(await imageFindings(facts, needsOf(claims))),
+  ]
+  const drivers = functions.map((one) => driverFinding(facts, one))
+  const findings = [...promised, ...drivers.map(({ finding }) => finding), ...logFindings(facts, functions)]
+  return { state: stateOf(facts, claims, promised, drivers), functions, findings }
+}
+
+interface DriverFinding {
+  finding: Finding
+  moved: boolean
+}
+
+function stateOf(
+  facts: StatusFacts,
+  claims: readonly Claim[],
+  promised: readonly Finding[],
+  drivers: readonly DriverFinding[],
+): BindState {
+  if (drivers.some(({ moved }) => moved)) return 'moved'
+  if (promised.some(({ state }) => state === 'problem')) return 'drifted'
+  const waiting = claims.some(({ entry }) => entry.entry.boot === facts.boot)
+  if (drivers.length === 0) return waiting || !facts.host.running ? 'reboot-needed' : 'bound'
+  if (drivers.every(({ finding }) => finding.state === 'ok')) return 'bound'
+  return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
+}
+
+export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
+  const known = new Map<string, BoundFunction>()
+  for (const { device, entry } of claims) {
+    const one = entry.entry.functions.find(({ address }) => address === device)
+    if (one !== undefined) known.set(device, one)
+  }
+  return [...known.values()]
+}
+
+export function tokensOf(claims: readonly Claim[]): string[] {
+  return [...new Set(claims.flatMap(({ setting }) => (setting.kind === 'argument' ? [setting.token] : [])))]
+}
+
+/** What the images must hold: the module that takes the IDs, and the file that says which. */
+export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
+  const ids = claims.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
+  const [first] = ids
+  return first === undefined ? null : { module: first.module, modprobe: [...new Set(ids.map(({ path }) => path))] }
+}
+
+function finding(
+  code: string,
+  state: Finding['state'],
+  summary: string,
+  evidence: string[],
+  next: string | null,
+): Finding {
+  return { code, state, summary, evidence, next, forceable: false }
+}
+
+function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Finding[] {
+  const read = contentReader(host.files)
+  const paths = [...new Set(claims.map(({ setting }) => setting.path))]
+  return paths.map((path) => {
+    const text = read(path)
+    const own = claims.filter(({ setting }) => setting.path === path)
+    const lost = new Set(
+      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => describe(setting)),
+    )
+    if (lost.size === 0) return finding('files', 'ok', `${path} says what it should`, [], null)
+    return finding(
+      'files',
+      'problem',
+      `${path} ${text === null ? 'is gone' : 'was changed'}`,
+      [...lost].map((one) => `not there: ${one}`),
+      'bind the devices again, or undo',
+    )
+  })
+}
+
+function describe(setting: Claim['setting']): string {
+  if (setting.kind === 'line') return setting.line
+  return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
+}
+
+function loaderFindings({ host, bootloader }: StatusFacts, tokens: string[]): Finding[] {
+  if (tokens.length === 0) return []
+  if (bootloader === undefined)
+    return [finding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
+  return bootloader.observe(host, tokens, false).map(({ ok, evidence }) =>
+    finding(
+      'boot-entries',
+      ok === null ? 'unknown' : ok ? 'ok' : 'problem',
+      evidence,
+      [],
+      ok === false
+        ? bootloader
+            .commands(host)
+            .map(({ argv }) => argv.join(' '))
+            .join(' && ')
+        : null,
+    ),
+  )
+}
+
+async function imageFindings({ host, initramfs, list }: StatusFacts, needs: InitramfsNeeds | null): Promise<Finding[]> {
+  if (needs === null) return []
+  if (initramfs === undefined)
+    return [finding('images', 'unknown', 'which program makes the initramfs is not known', [], null)]
+  const findings: Finding[] = []
+  for (const { release, path } of initramfs.images(host)) {
+    const listing = await list(initramfs.lister(path))
+    const kernel = host.kernels.find((one) => one.release === release)
+    const lost = listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin')
+    if (listing === null) findings.push(finding('images', 'unknown', `${path} could not be looked into`, [], null))
+    else if (lost.length === 0)
+      findings.push(finding('images', 'ok', `${path} holds ${needs.module} and its IDs`, [], null))
+    else
+      findings.push(
+        finding(
+          'images',
+          'problem',
+          `${path} lacks ${lost.join(' and ')}`,
+          [],
+          initramfs
+            .commands(host)
+            .map(({ argv }) => argv.join(' '))
+            .join(' && '),
+        ),
+      )
+  }
+  return findings
+}
+
+/** What a list of an image's files lacks. */
+export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
+  const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
+  const files = needs.modprobe.filter((path) => !listing.includes(path.slice(1)))
+  return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
+}
+
+function identity({ vendor, device, subsystem }: PciDevice): string {
+  return [`${vendor.id}:${device.id}`, subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`].join(' ')
+}
+
+/** Who has a function now, and is it still that function? */
+function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): DriverFinding {
+  const wanted = [`${one.vendor}:${one.device}`, one.subsystem].join(' ')
+  const here = devices.find(({ address }) => address === one.address)
+  if (!host.running)
+    return {
+      moved: false,
+      finding: finding('drivers', 'unknown', `${one.address}: only the running system shows its driver`, [], null),
+    }
+  if (here === undefined || identity(here) !== wanted) {
+    const there = devices.filter((device) => identity(device) === wanted)
+    const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
+    if (there.length === 0)
+      return {
+        moved: false,
+        finding: finding(
+          'drivers',
+          'problem',
+          `${one.address}: ${now}, and ${one.vendor}:${one.device} is nowhere`,
+          [],
+          'undo, if the card is gone for good',
+        ),
+      }
+    const places = there.map(({ address, driver }) => `${address} (${driver ?? 'no driver'})`)
+    return {
+      moved: true,
+      finding: finding(
+        'drivers',
+        'problem',
+        `${one.address} moved to ${places.join(', ')}`,
+        [now],
+        'undo, then bind the card at its new address',
+      ),
+    }
+  }
+  if (here.driver !== null && isVfio(here.driver))
+    return { moved: false, finding: finding('drivers', 'ok', `${one.address} is on ${here.driver}`, [], null) }
+  return {
+    moved: false,
+    finding: finding(
+      'drivers',
+      'problem',
+      `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
+      [],
+      'reboot; if that was done, look at the findings above',
+    ),
+  }
+}
+
+/** Drivers say the address of what they take: was a host driver there first? */
+function logFindings({ host, log }: StatusFacts, functions: readonly BoundFunction[]): Finding[] {
+  if (!host.running) return []
+  if (log === null) return [finding('kernel-log', 'unknown', 'the kernel log may not be read: try as root', [], null)]
+  const lines = log.split('\n')
+  return functions.flatMap(({ address, driver }) => {
+    if (driver === null || isVfio(driver)) return []
+    const early = lines.filter((line) =>
+      new RegExp(`\\b${driver.replace(/[-_]/g, '[-_]')} ${address.replaceAll('.', '\\.')}:`).test(line),
+    )
+    if (early.length === 0)
+      return [finding('kernel-log', 'ok', `${address}: no word of ${driver} in the kernel log`, [], null)]
+    return [
+      finding(
+        'kernel-log',
+        'problem',
+        `${address}: ${driver} had it in this boot`,
+        early.slice(0, 2),
+        'see whether the image of this kernel holds the settings',
+      ),
+    ]
+  })
+}
