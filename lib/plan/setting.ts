@@ -35,3 +35,8 @@ export interface ArgumentSetting extends InFile {
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
   token: string
 }
+
+/** The comment that every file of our own starts with. */
+export function ownHead(): string {
+  return '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+}
