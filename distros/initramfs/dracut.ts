@@ -1,0 +1,94 @@
+import type { Reader } from '../../lib/host/reader.ts'
+import type { CommandChange } from '../../lib/plan/plan.ts'
+import type { LineSetting } from '../../lib/plan/setting.ts'
+import { ownHead } from '../../lib/plan/setting.ts'
+import type { Host, Initramfs } from '../../lib/plan/system.ts'
+import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
+
+const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
+const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
+const FOLDER = '/etc/dracut.conf.d'
+
+/** Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
+export const dracut: Initramfs = {
+  name: 'dracut',
+  documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
+
+  evidence({ files }) {
+    const program = PROGRAMS.find((path) => files.exists(path))
+    if (program === undefined || !files.exists('/usr/lib/dracut')) return undefined
+    const update = updateInitramfs(files)
+    if (update === 'dracut') return `${program}, which update-initramfs runs`
+    const [debian, install] = HOOKS.map((path) => files.exists(path))
+    // Debian's dracut-core alone is a tool for other images: initramfs-tools makes those of this machine.
+    if (update === 'initramfs-tools' && !debian) return undefined
+    return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
+  },
+
+  settings({ files }, { module, modprobe }) {
+    // Only what ends in .conf is read.
+    const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+    const line = (text: string, reason: string): LineSetting => ({
+      kind: 'line',
+      path,
+      head: ownHead(),
+      line: text,
+      reason,
+    })
+    return [
+      // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
+      line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
+      // /etc/modprobe.d goes into host-only images alone.
+      ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
+    ]
+  },
+
+  /**
+   * An image each, by its path: `--regenerate-all` writes to where dracut itself would, also for kernels that have no
+   * image. Both work in a chroot, where `uname -r` is another's. As the inverse it is right: other kernels may be
+   * installed by then. Source: dracut(8).
+   */
+  commands(host) {
+    const wrapped = updateInitramfs(host.files) === 'dracut'
+    return dracut.images(host).flatMap((image): CommandChange[] => {
+      const { release, path } = image
+      // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
+      if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
+      const argv = ['dracut', '--force', path, release]
+      const own = places(host.files, release).slice(0, -1).includes(path)
+      const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
+      return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
+    })
+  },
+
+  images: ({ files, kernels }: Host) =>
+    kernels.flatMap(({ release }) => {
+      const path = places(files, release)
+        .map((place) => files.resolve(place))
+        .find((found) => found !== undefined)
+      return path === undefined ? [] : [{ release, path }]
+    }),
+
+  lister: (image) => ['lsinitrd', image],
+
+  steps: ({ module, modprobe }) => [
+    `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
+    ...modprobe.map((file) => `echo 'install_items+=" ${file} "' >> ${FOLDER}/vfio.conf`),
+    'dracut --force --regenerate-all',
+    `lsinitrd | grep -E '${module}|modprobe.d'`,
+  ],
+}
+
+/** Where a kernel's image may be, in dracut's own order, and last as Arch's hooks call it. Source: dracut(8), FILES. */
+function places(files: Reader, release: string): string[] {
+  const id = files.optionalText('/etc/machine-id')?.trim()
+  const base = files.optionalText(`/usr/lib/modules/${release}/pkgbase`)?.trim()
+  return [
+    ...(id ? ['/efi', '/boot', '/boot/efi'].map((folder) => `${folder}/${id}/${release}/initrd`) : []),
+    `/lib/modules/${release}/initrd`,
+    `/boot/initrd.img-${release}`,
+    `/boot/initramfs-${release}.img`,
+    `/boot/initrd-${release}`,
+    `/boot/initramfs-${base ?? release}.img`,
+  ]
+}

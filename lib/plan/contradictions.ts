@@ -1,0 +1,131 @@
+import { type Directive, idLists, moduleName } from './modprobe.ts'
+
+/** A line that speaks against the binding, and how. */
+export interface Contradiction {
+  file: string
+  line: number
+  /** `softdep vfio_pci pre: nouveau: loading vfio-pci loads nouveau first`. */
+  what: string
+}
+
+/** A list of IDs as some line sets it. */
+export interface SetIds {
+  file: string
+  line: number
+  ids: string[]
+  /** What is wrong with it, for a person. */
+  problems: string[]
+}
+
+/** vendor:device[:subvendor[:subdevice[:class[:mask]]]]; vfio_pci_fill_ids() in the kernel's vfio_pci.c. */
+const ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
+
+/** Every list of IDs that the module is given, in the order in which it sees them, with what is wrong with each. */
+export function findIds(directives: readonly Directive[], module: string): SetIds[] {
+  const found = optionsOf(directives, module).flatMap((directive) => {
+    const lists = idLists(directive.rest)
+    return lists.map(({ at, members }) => ({
+      ...place(directive),
+      ids: present(members),
+      problems: problemsOf(directive.rest, at, members),
+    }))
+  })
+  const last = found.at(-1)
+  for (const set of found.slice(0, -1)) {
+    if (last !== undefined)
+      set.problems.push(`has no effect: the last ids= wins, and that is ${last.file}, line ${last.line}`)
+  }
+  return found
+}
+
+function problemsOf(options: string, at: number, members: readonly string[]): string[] {
+  const problems = present(members)
+    .filter((id) => !ID.test(id))
+    .map((id) => `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`)
+  // A space ends the list, unless it stands in quotes: what follows is another parameter, which the module does not know.
+  const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
+  const lost = /^\s+((?:[^\s"=]+\s*)+)(?=\s|$)/.exec(options.slice(at + end.length))?.[1]?.trim()
+  if (options[at - 1] !== '"' && lost !== undefined && (end.endsWith(',') || lost.startsWith(',')))
+    problems.push(`${lost} is lost: there must be no space in the list`)
+  return problems
+}
+
+/**
+ * Lines that keep `module` from being loaded before the drivers `before`, or from having its IDs. Each was tried with
+ * kmod 30. `blacklist` is none of them: a softdep, and a modprobe that names the module, load it all the same.
+ *
+ * Of several softdeps (or install commands) for one module kmod takes the first alone: kmod_module_get_softdeps().
+ */
+export function contradictions(
+  directives: readonly Directive[],
+  { module, before }: { module: string; before: readonly string[] },
+): Contradiction[] {
+  const found: Contradiction[] = []
+  const say = (directive: Directive, what: string): void => {
+    found.push({ ...place(directive), what: `${textOf(directive)}: ${what}` })
+  }
+  const first = (command: Directive['command'], name: string): Directive | undefined =>
+    directives.find((one) => one.command === command && covers(one.module, name))
+
+  const own = first('softdep', module)
+  for (const driver of before) {
+    if (own !== undefined && softdeps(own, 'pre').includes(moduleName(driver)))
+      say(own, `loading ${module} loads ${driver} first`)
+    const softdep = first('softdep', driver)
+    if (softdep === undefined || softdeps(softdep, 'pre').includes(moduleName(module))) continue
+    if (softdeps(softdep, 'post').includes(moduleName(module))) say(softdep, `${module} comes after ${driver}`)
+    const hidden = directives.find(
+      (one) =>
+        one.command === 'softdep' && covers(one.module, driver) && softdeps(one, 'pre').includes(moduleName(module)),
+    )
+    const without = `only the first softdep of ${driver} counts, and this one has no pre: ${module}`
+    if (hidden !== undefined) say(softdep, `${without}; ${hidden.file}, line ${hidden.line}, has no effect`)
+    else if (!softdeps(softdep, 'post').includes(moduleName(module))) say(softdep, without)
+  }
+  const install = first('install', module)
+  // A command that goes on to modprobe is somebody's way of doing more, not of keeping it out.
+  if (install !== undefined && !/\bmodprobe\b/.test(install.rest)) say(install, `${module} is never loaded`)
+  const alias = first('alias', module)
+  if (alias !== undefined && alias.rest !== moduleName(module)) say(alias, `${alias.rest} is loaded in its place`)
+
+  const lists = optionsOf(directives, module).flatMap((directive) =>
+    idLists(directive.rest).map(({ members }) => ({ directive, ids: present(members) })),
+  )
+  const last = lists.at(-1)
+  if (last?.ids.length === 0 && lists.some(({ ids }) => ids.length > 0))
+    say(last.directive, 'the last ids= wins, and it is empty')
+  return found
+}
+
+const present = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')
+const place = ({ file, line }: Directive): { file: string; line: number } => ({ file, line })
+const textOf = ({ command, module, rest }: Directive): string => `${command} ${module} ${rest.trim()}`.trim()
+
+function optionsOf(directives: readonly Directive[], module: string): Directive[] {
+  return directives.filter((one) => one.command === 'options' && one.module === moduleName(module))
+}
+
+/** The modules after `pre:` or `post:`; these are words of their own, so `pre:vfio-pci` names nothing. */
+function softdeps({ rest }: Directive, kind: 'pre' | 'post'): string[] {
+  const modules: string[] = []
+  let mode: string | undefined
+  for (const word of rest.split(/\s+/)) {
+    if (word === 'pre:' || word === 'post:') mode = word
+    else if (word !== '' && mode === `${kind}:`) modules.push(moduleName(word))
+  }
+  return modules
+}
+
+/** Does a pattern of fnmatch(3) cover the module? */
+function covers(pattern: string, module: string): boolean {
+  const source = pattern.replace(/\[!?[^\]]+\]|[^\w]/g, (part) => {
+    if (part === '*') return '.*'
+    if (part === '?') return '.'
+    return part.startsWith('[') && part.length > 1 ? part.replace('[!', '[^').replaceAll('\\', '\\\\') : `\\${part}`
+  })
+  try {
+    return new RegExp(`^${source}$`, 's').test(moduleName(module))
+  } catch {
+    return false
+  }
+}

@@ -1,0 +1,240 @@
+import type { Reader } from '../host/reader.ts'
+
+// modprobe.d(5) as kmod reads it. Texts are one character a byte.
+
+/** A file that modprobe reads, or is going to read. */
+export interface ConfigFile {
+  path: string
+  text: string
+}
+
+const COMMANDS = ['alias', 'blacklist', 'install', 'options', 'remove', 'softdep'] as const
+
+export interface Directive {
+  file: string
+  /** The line on which it starts, from 1. */
+  line: number
+  command: (typeof COMMANDS)[number]
+  /** With `-` as `_`; may be a pattern (`snd_*`) but for `options` and `blacklist`. Of an alias, the alias. */
+  module: string
+  /** What follows, as it stands: options, `pre: vfio-pci`, a shell command; of an alias, the module that it stands for. */
+  rest: string
+}
+
+const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/modprobe.d`)
+
+/**
+ * The files that modprobe reads, in its order: by name, whatever their folder; of two with one name that of the first
+ * folder. With a kernel's release also its modules.softdep, which is read as one of them, at its place in the alphabet.
+ * Source: modprobe.d(5); kmod_config_new() in kmod's libkmod/libkmod-config.c.
+ */
+export function modprobeFiles(files: Reader, release?: string): ConfigFile[] {
+  const paths = new Map<string, string>()
+  if (release !== undefined) paths.set('modules.softdep', `/lib/modules/${release}/modules.softdep`)
+  for (const folder of FOLDERS) {
+    for (const name of files.list(folder) ?? []) {
+      if (/^[^.].*\.conf$/s.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
+    }
+  }
+  const sorted = [...paths].sort(([one], [other]) => (one < other ? -1 : 1))
+  return sorted.flatMap(([, path]) => {
+    // A link to /dev/null masks a file.
+    const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
+    return text === undefined ? [] : [{ path, text }]
+  })
+}
+
+/** What the files say, in kmod's order. Lines that kmod ignores as bad are left out. Source: modprobe.d(5). */
+export function readModprobe(files: readonly ConfigFile[]): Directive[] {
+  return files.flatMap(({ path, text }) =>
+    linesOf(text).flatMap((line) => {
+      const directive = parse(line)
+      return directive === undefined ? [] : [{ file: path, line: line.number, ...directive }]
+    }),
+  )
+}
+
+/** Module names are equal whether written with `-` or `_`; in a pattern's brackets a `-` is a range. */
+export function moduleName(name: string): string {
+  return name.replace(/\[[^\]]*\]|-/g, (part) => (part === '-' ? '_' : part))
+}
+
+/** An `ids=` of a module's options: where its value starts in the options, and its members as they stand. */
+export interface IdList {
+  at: number
+  members: string[]
+}
+
+/**
+ * Every `ids=` among a module's options; the kernel keeps the last. Words and quotes are the kernel's: next_arg() in
+ * its lib/cmdline.c.
+ */
+export function idLists(options: string): IdList[] {
+  return wordsOf(options).flatMap(({ at, word }) => {
+    const [whole, value] = /^"?ids="?([^"]*)/.exec(word) ?? []
+    if (whole === undefined || value === undefined) return []
+    return [{ at: at + whole.length - value.length, members: value.split(',') }]
+  })
+}
+
+/** Does the last `ids=` of the module in this text have the ID? Upper and lower case are the same. */
+export function hasId(text: string, module: string, id: string): boolean {
+  return lastList(text, module)?.list.members.some((member) => sameId(member, id)) ?? false
+}
+
+/**
+ * The text with the ID in the module's last `ids=`, or with a line of its own where there is none. What stands around it
+ * stays as it is, byte for byte.
+ */
+export function addId(text: string, module: string, id: string): string {
+  const last = lastList(text, module)
+  if (last === undefined) return addLine(text, `options ${module} ids=${id}`)
+  if (last.list.members.some((member) => sameId(member, id))) return text
+  const { members, at } = last.list
+  const length = members.join(',').length
+  // vfio_pci_fill_ids() passes over an empty member, so a comma at the end, or no member at all, can stay.
+  const [offset, added] = length === 0 ? [0, `${id},`] : [members.at(-1) === '' ? length - 1 : length, `,${id}`]
+  const place = last.rest + at + offset
+  const before = last.line.chars[place - 1]
+  return before === undefined ? text : text.slice(0, before.end) + added + text.slice(before.end)
+}
+
+/** The text without the ID in the module's last `ids=`; without the option or the line when nothing else is in it. */
+export function removeId(text: string, module: string, id: string): string {
+  for (let rest = text; ; ) {
+    const last = lastList(rest, module)
+    const index = last?.list.members.findIndex((member) => sameId(member, id)) ?? -1
+    if (last === undefined || index < 0) return rest
+    rest = withoutMember(rest, last, index)
+  }
+}
+
+/** Is it a line of the text? Blanks and carriage returns at its end do not count; nor does the rest of a continued line. */
+export function hasLine(text: string, line: string): boolean {
+  return linesOf(text).some((one) => bare(one.raw) === bare(line))
+}
+
+/** The text with the line at its end. Only before a last line that ends within a continuation it goes in front of that. */
+export function addLine(text: string, line: string): string {
+  if (hasLine(text, line)) return text
+  const last = linesOf(text).at(-1)
+  if (last === undefined || last.end === 'newline') return `${text}${line}\n`
+  if (last.end === 'nothing') return `${text}\n${line}`
+  return `${text.slice(0, last.start)}${line}\n${text.slice(last.start)}`
+}
+
+/** The text without the line, wherever it stands. After `addLine` it is what it was, byte for byte. */
+export function removeLine(text: string, line: string): string {
+  const found = linesOf(text).filter((one) => bare(one.raw) === bare(line))
+  return found.reduceRight(withoutLine, text)
+}
+
+/** A line with those that continue it. */
+interface Line {
+  number: number
+  start: number
+  raw: string
+  /** Its characters without continuations and backslashes, with their place in the text. */
+  chars: { char: string; start: number; end: number }[]
+  /** How it ends: as it should, with the file, or with the file after a backslash. */
+  end: 'newline' | 'nothing' | 'continuation'
+}
+
+/** A backslash joins lines; before anything else it is dropped. Source: freadline_wrapped() in kmod's shared/util.c. */
+function linesOf(text: string): Line[] {
+  const lines: Line[] = []
+  let number = 1
+  for (let at = 0; at < text.length; ) {
+    const line: Line = { number, start: at, raw: '', chars: [], end: 'nothing' }
+    while (at < text.length && line.end !== 'newline') {
+      const start = at
+      const escaped = text[at] === '\\'
+      if (escaped) at++
+      const char = text[at] ?? ''
+      at++
+      line.end = escaped && /^\n?$/.test(char) ? 'continuation' : 'nothing'
+      if (char === '\n') number++
+      if (char === '\n' && !escaped) line.end = 'newline'
+      else if (line.end === 'nothing') line.chars.push({ char, start, end: at })
+    }
+    line.raw = text.slice(line.start, at)
+    lines.push(line)
+  }
+  return lines
+}
+
+const bare = (line: string): string => line.replace(/[\t\r\n ]+$/, '')
+
+function parse(line: Line): (Pick<Directive, 'command' | 'module' | 'rest'> & { at: number }) | undefined {
+  const text = line.chars.map(({ char }) => char).join('')
+  // Only what starts in the first column is a comment; cut as by strtok(3) with tab and space.
+  const [head, name, second = ''] = /^(?!#)[\t ]*([^\t ]+)[\t ]+([^\t ]+)[\t ]?/.exec(text) ?? []
+  const command = COMMANDS.find((each) => each === name)
+  if (head === undefined || command === undefined || /^[^[]*\]|\[[^\]]*$/.test(second)) return undefined
+  const at = head.length
+  const rest = command === 'alias' ? (/[^\t ]+/.exec(text.slice(at))?.[0] ?? '') : text.slice(at)
+  if (rest === '' && command !== 'blacklist') return undefined
+  return {
+    command,
+    module: moduleName(second),
+    rest: command === 'blacklist' ? '' : command === 'alias' ? moduleName(rest) : rest,
+    at,
+  }
+}
+
+interface FoundList {
+  line: Line
+  /** Where the options start among the line's characters. */
+  rest: number
+  options: string
+  list: IdList
+}
+
+function lastList(text: string, module: string): FoundList | undefined {
+  for (const line of linesOf(text).reverse()) {
+    const directive = parse(line)
+    if (directive?.command !== 'options' || directive.module !== moduleName(module)) continue
+    const list = idLists(directive.rest).at(-1)
+    if (list !== undefined) return { line, rest: directive.at, options: directive.rest, list }
+  }
+  return undefined
+}
+
+function withoutMember(text: string, { line, rest, options, list }: FoundList, index: number): string {
+  const { members, at } = list
+  if (members.length > 1) {
+    // With the comma before it; the first one with that after it.
+    const from = index === 0 ? 0 : members.slice(0, index).join(',').length
+    return cut(text, line, rest + at + from, (members[index] ?? '').length + 1)
+  }
+  const words = wordsOf(options)
+  const own = words.filter((word) => word.at < at).at(-1)
+  if (words.length === 1 || own === undefined) return withoutLine(text, line)
+  // With the blanks before it; the first one with those after it.
+  const end = own.at + own.word.length
+  const [before, after] = [options.slice(0, own.at), options.slice(end)]
+  const from = bare(before).length
+  if (from > 0) return cut(text, line, rest + from, end - from)
+  const blanks = /^[\t ]*/.exec(after)?.[0].length ?? 0
+  return cut(text, line, rest + own.at, own.word.length + blanks)
+}
+
+/** Takes characters of a line out of the text; continuations before and after them stay. */
+function cut(text: string, { chars }: Line, from: number, length: number): string {
+  const gone = chars.slice(from, from + length)
+  return gone.reduceRight((left, { start, end }) => left.slice(0, start) + left.slice(end), text)
+}
+
+function withoutLine(text: string, { start, raw, end }: Line): string {
+  // The last line of a file whose end has no newline goes with the newline before it.
+  const from = end === 'nothing' && start > 0 ? start - 1 : start
+  return text.slice(0, from) + text.slice(start + raw.length)
+}
+
+function wordsOf(options: string): { at: number; word: string }[] {
+  return [...options.matchAll(/(?:[^\s"]|"[^"]*"?)+/g)].map(({ index, 0: word }) => ({ at: index, word }))
+}
+
+function sameId(one: string, other: string): boolean {
+  return one.trim().toLowerCase() === other.trim().toLowerCase()
+}
