@@ -20,6 +20,11 @@ export interface SetIds {
 /** vendor:device[:subvendor[:subdevice[:class[:mask]]]]; vfio_pci_fill_ids() in the kernel's vfio_pci.c. */
 const ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
 
+/** Could vfio-pci take this? */
+export function isId(text: string): boolean {
+  return ID.test(text)
+}
+
 /** Every list of IDs that the module is given, in the order in which it sees them, with what is wrong with each. */
 export function findIds(directives: readonly Directive[], module: string): SetIds[] {
   const found = optionsOf(directives, module).flatMap((directive) => {
@@ -40,7 +45,7 @@ export function findIds(directives: readonly Directive[], module: string): SetId
 
 function problemsOf(options: string, at: number, members: readonly string[]): string[] {
   const problems = present(members)
-    .filter((id) => !ID.test(id))
+    .filter((id) => !isId(id))
     .map((id) => `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`)
   // A space ends the list, unless it stands in quotes: what follows is another parameter, which the module does not know.
   const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
@@ -95,6 +100,12 @@ export function contradictions(
   if (last?.ids.length === 0 && lists.some(({ ids }) => ids.length > 0))
     say(last.directive, 'the last ids= wins, and it is empty')
   return found
+}
+
+/** What is loaded before a module: the `pre:` of the first softdep that covers it. */
+export function loadedBefore(directives: readonly Directive[], module: string): string[] {
+  const first = directives.find((one) => one.command === 'softdep' && covers(one.module, module))
+  return first === undefined ? [] : softdeps(first, 'pre')
 }
 
 const present = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')

@@ -2,8 +2,9 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { hasArgument } from '../plan/arguments.ts'
+import { findIds, loadedBefore } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
-import { type Directive, findIds } from '../plan/modprobe.ts'
+import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { Plan } from '../plan/plan.ts'
 import {
   addSetting,
@@ -144,7 +145,9 @@ function modprobeSettings(
 ): PlannedSetting[] {
   const own = { path: host.files.resolve(MODPROBE) ?? MODPROBE, head: ownHead() }
   // A second list would replace the first: where somebody has one already, ours goes into it.
-  const theirs = findIds(modprobe, module).find(({ file }) => file !== own.path)
+  const theirs = findIds(modprobe, module)
+    .filter(({ file }) => file !== own.path)
+    .at(-1)
   const place = theirs === undefined ? own : { path: host.files.resolve(theirs.file) ?? theirs.file }
   const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
   const ids = byId(bound)
@@ -187,11 +190,10 @@ function inForce({ host, modprobe, bootloader }: BindFacts, setting: Setting): b
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)$/.exec(setting.line) ?? []
-  const same = (one: string, other: string): boolean => one.replaceAll('-', '_') === other.replaceAll('-', '_')
-  const softdep = modprobe.some(
-    (one) => one.kind === 'softdep' && same(one.module, name) && one.pre.some((each) => same(each, holder)),
+  return (
+    hasSetting(contentReader(host.files)(setting.path), setting) ||
+    (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
   )
-  return softdep || hasSetting(contentReader(host.files)(setting.path), setting)
 }
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */

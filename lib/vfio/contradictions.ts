@@ -1,4 +1,5 @@
-import { contradictions, type Directive, findIds, isId } from '../plan/modprobe.ts'
+import { contradictions, findIds, isId } from '../plan/contradictions.ts'
+import type { Directive } from '../plan/modprobe.ts'
 import type { SetArgument } from '../plan/system.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 

@@ -29,7 +29,10 @@ const listing = `(cd "$ROOT/etc" && find . -printf '%p %y %m %U:%G %l\\n' | sort
 const apply = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${chosen} --iommu-pt --apply`
 
 function expectBound(drivers: Drivers): void {
-  expectDrivers(drivers, Object.fromEntries([...Object.keys(bound), driverless].map((address) => [address, 'vfio-pci'])))
+  expectDrivers(
+    drivers,
+    Object.fromEntries([...Object.keys(bound), driverless].map((address) => [address, 'vfio-pci'])),
+  )
   for (const [address, driver] of Object.entries(bound)) expectNeverProbed(drivers, address, driver)
   expectDrivers(drivers, others)
 }
@@ -45,7 +48,11 @@ async function status(guest: Guest, code: number, says: RegExp): Promise<void> {
 /** Appends to the kernel line of grub.cfg, as a person does with the editor of GRUB's menu. */
 const append = (text: string): string => `sed -i 's|^\\(\\tlinux\\t.*\\)$|\\1 ${text}|' "$ROOT/boot/grub/grub.cfg"`
 
-async function applied(lab: Lab, machine: Machine, generator: Generator): Promise<{ disk: Disk; env: Record<string, string>; before: string }> {
+async function applied(
+  lab: Lab,
+  machine: Machine,
+  generator: Generator,
+): Promise<{ disk: Disk; env: Record<string, string>; before: string }> {
   const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
   const env = { CAPTURE: folder }
   const disk = await lab.disk(generator)
@@ -59,7 +66,9 @@ async function applied(lab: Lab, machine: Machine, generator: Generator): Promis
 async function loop(lab: Lab, machine: Machine, generator: Generator): Promise<void> {
   const { disk, before } = await applied(lab, machine, generator)
   const guest = await lab.start(machine, disk)
-  await lab.step('on vfio-pci, never probed by a host driver, all others as before', async () => expectBound(await driversOf(guest)))
+  await lab.step('on vfio-pci, never probed by a host driver, all others as before', async () =>
+    expectBound(await driversOf(guest)),
+  )
   await lab.step('--status is 0', () => status(guest, 0, /^bind-vfio: bound/m))
   await guest.end()
   await disk.apply('undone', 'bind-vfio --root "$ROOT" --undo --apply')
@@ -88,11 +97,13 @@ const escapeHatch: Scenario = {
   },
 }
 
-const laterKernel = 'rm "$ROOT/boot/initrd.img-$KERNEL"; in_root run-parts --exit-on-error --arg="$KERNEL" --arg="/boot/vmlinuz-$KERNEL" /etc/kernel/postinst.d'
+const laterKernel =
+  'rm "$ROOT/boot/initrd.img-$KERNEL"; in_root run-parts --exit-on-error --arg="$KERNEL" --arg="/boot/vmlinuz-$KERNEL" /etc/kernel/postinst.d'
 
 const newKernel: Scenario = {
   name: 'bind-vfio-new-kernel',
-  about: "a kernel installed after apply is bound too; undo.sh from a shell without Node; one installed after that is not",
+  about:
+    'a kernel installed after apply is bound too; undo.sh from a shell without Node; one installed after that is not',
   async run(lab) {
     const machine = grub(amd, 'uefi')
     const { disk, before } = await applied(lab, machine, 'initramfs-tools')
@@ -100,7 +111,8 @@ const newKernel: Scenario = {
     const guest = await lab.start(machine, disk)
     await lab.step('on vfio-pci, never probed by a host driver', async () => expectBound(await driversOf(guest)))
     await guest.end()
-    const undo = 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; ! command -v node >/dev/null || PATH=/usr/sbin:/sbin:/bin; sh "$ROOT"/var/lib/vfio-scripts/0001/undo.sh "$ROOT"'
+    const undo =
+      'PATH=/usr/sbin:/usr/bin:/sbin:/bin; ! command -v node >/dev/null || PATH=/usr/sbin:/sbin:/bin; sh "$ROOT"/var/lib/vfio-scripts/0001/undo.sh "$ROOT"'
     await disk.apply('undo.sh', undo)
     expectSame('/etc after undo.sh', (await disk.apply('/etc listed', listing)).stdout, before)
     await disk.apply("the kernel package's hooks", laterKernel)
@@ -116,11 +128,21 @@ const live: Scenario = {
     const guest = await lab.start({ ...intel, restored: false })
     const before = await driversOf(guest)
     await lab.step('taken', async () => {
-      expectCode('--now', await guest.run('bind-vfio 04:00 01:00 06:00 --now --apply', { seconds: 300 }), 0, /\/dev\/vfio\/\d+/)
+      expectCode(
+        '--now',
+        await guest.run('bind-vfio 04:00 01:00 06:00 --now --apply', { seconds: 300 }),
+        0,
+        /\/dev\/vfio\/\d+/,
+      )
     })
     await lab.step('on vfio-pci, the twin as before', async () => {
       const now = await driversOf(guest)
-      const taken = { '0000:04:00.0': 'vfio-pci', '0000:01:00.0': 'vfio-pci', '0000:01:00.1': 'vfio-pci', '0000:06:00.0': 'vfio-pci' }
+      const taken = {
+        '0000:04:00.0': 'vfio-pci',
+        '0000:01:00.0': 'vfio-pci',
+        '0000:01:00.1': 'vfio-pci',
+        '0000:06:00.0': 'vfio-pci',
+      }
       expectDrivers(now, { ...taken, '0000:05:00.0': 'e1000e', '0000:02:00.0': 'bochs-drm' })
       expectCode('/dev/vfio', await guest.run('ls /dev/vfio'), 0, /\d+\n\d+\n\d+/)
     })
