@@ -104,7 +104,7 @@ export interface Machine {
   /** bytes of config space to be seen: 64 is what a reader without root gets [256] */
   configBytes?: number
   /** more files and symbolic links, by path from the root, written last */
-  files?: Record<string, string>
+  files?: Record<string, string | Uint8Array>
   links?: Record<string, string>
 }
 

@@ -1,6 +1,7 @@
 import { UserError } from '../cli/error.ts'
 
-const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO'])
+/** ESRCH: the process that a file of /proc was about is gone. */
+const ABSENT = new Set(['ENOENT', 'ENOTDIR', 'ENODEV', 'ENXIO', 'ESRCH'])
 const DENIED = new Set(['EACCES', 'EPERM'])
 
 export function errno(error: unknown): string {

@@ -37,6 +37,8 @@ export interface Reader {
   optionalBytes(path: string, limit?: number): Buffer | undefined
   /** The last part of a symbolic link's text (`../../bus/pci/drivers/nouveau` → `nouveau`); `undefined` if no link. */
   linkName(path: string): string | undefined
+  /** All of a symbolic link's text, which need not be a path (`/proc/PID/fd/N`: `socket:[4711]`); `undefined` if no link. */
+  link(path: string): string | undefined
   /** The names in a folder, sorted by code unit. */
   list(path: string): string[] | undefined
   /** Does it exist? Links are followed. */
@@ -107,6 +109,11 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     return at
   }
 
+  function link(path: string): string | undefined {
+    const at = locate(path)
+    return at && readLink(at)
+  }
+
   function readLink(path: string): string | undefined {
     const link = call(path, () => {
       try {
@@ -164,9 +171,11 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     const file = open(path)
     if (file === undefined) return undefined
     try {
-      const content = call(file.at, () => {
+      return call(file.at, () => {
         const stat = fstatSync(file.fd)
-        if (!stat.isFile()) throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
+        // Of a disk, only so much as was asked for, and never into a record.
+        if (!stat.isFile() && !(stat.isBlockDevice() && limit))
+          throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
         const most = limit ?? WHOLE_FILE
         // sysfs and procfs give a size of 0 or one page whatever they hold: read until the end.
         let buffer = Buffer.allocUnsafe(Math.min(most, Math.max(stat.size + 1, 4096)))
@@ -174,15 +183,17 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
         for (;;) {
           const count = readSync(file.fd, buffer, length, buffer.length - length, null)
           length += count
-          if (count === 0 || length === limit) return buffer.subarray(0, length)
+          if (count === 0 || length === limit) {
+            const content = buffer.subarray(0, length)
+            if (options.record && stat.isFile()) seen.set(file.at, { file: content })
+            return content
+          }
           if (length === buffer.length) {
             if (length >= most) throw Object.assign(new Error(), { code: 'EFBIG' })
             buffer = Buffer.concat([buffer], Math.min(most, buffer.length * 2))
           }
         }
       })
-      if (content !== undefined && options.record) seen.set(file.at, { file: content })
-      return content
     } finally {
       closeSync(file.fd)
     }
@@ -223,11 +234,8 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     resolve,
     optionalText: (path) => optional(path, () => text(path)),
     optionalBytes: (path, limit) => optional(path, () => bytes(path, limit)),
-    linkName(path) {
-      const at = locate(path)
-      const link = at === undefined ? undefined : readLink(at)
-      return link?.slice(link.lastIndexOf('/') + 1)
-    },
+    link,
+    linkName: (path) => link(path)?.replace(/^.*\//s, ''),
     list(path) {
       const at = resolve(path)
       if (at === undefined) return undefined

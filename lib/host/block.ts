@@ -1,0 +1,192 @@
+import { ownerOf, type Unseen } from './facts.ts'
+import { type Mount, readCrypttab, readFstab, readMounts, readSwaps, realNode, type TableEntry } from './mounts.ts'
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** A block device, what uses it, and what was built on top of it. */
+export interface Volume {
+  /** `nvme0n1p2`, `dm-0`. */
+  name: string
+  /** `/dev/nvme0n1p2`, `/dev/mapper/vg-root`. */
+  node: string
+  /** What made it; `null` for disks and partitions. */
+  kind: 'LVM' | 'LUKS' | 'dm-crypt' | 'multipath' | 'RAID' | 'bcache' | 'DRBD' | 'device mapper' | null
+  /** What udev found on it (blkid's TYPE): `ext4`, `LVM2_member`; `null` without an answer. */
+  signature: string | null
+  label: string | null
+  /** Mount points. */
+  mounts: string[]
+  swap: boolean
+  /** Lines of fstab and crypttab that name it. */
+  tables: TableEntry[]
+  /** Did the firmware load this boot's loader from here? */
+  booted: boolean
+  /** What is on top: device mapper, RAID, bcache. */
+  holders: Volume[]
+}
+
+export interface Storage {
+  /** The block devices that chosen devices carry, partitions one by one. */
+  disks: { address: string; volume: Volume }[]
+  unseen: Unseen[]
+}
+
+const BLOCK = '/sys/class/block'
+// Mass storage, SD host controllers, serial buses (USB): what may carry a disk when the tree does not say.
+const CARRIERS = /^(01|0805|0c)/
+/** https://systemd.io/BOOT_LOADER_INTERFACE/ */
+const LOADER_PARTITION = '/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
+
+/**
+ * What the block devices below the chosen devices are used for. Nothing but /sys/class/block is read when there are none.
+ * Source: Documentation/ABI/stable/sysfs-block, udev's database (systemd, src/libsystemd/sd-device).
+ */
+export function readStorage(reader: Reader, files: Reader, chosen: readonly PciDevice[]): Storage {
+  const names = reader.list(BLOCK)
+  if (names === undefined) {
+    const carries = chosen.some((device) => CARRIERS.test(device.class.id))
+    return { disks: [], unseen: carries ? [{ what: `${BLOCK} is not there`, root: false }] : [] }
+  }
+  const own = names.flatMap((name) => carriersOf(reader, name, chosen).map(({ address }) => ({ address, name })))
+  if (own.length === 0) return { disks: [], unseen: [] }
+  const mounts = readMounts(reader)
+  const swaps = readSwaps(reader)
+  const unseen: Unseen[] = []
+  if (mounts === undefined) unseen.push({ what: 'what is mounted (/proc/self/mountinfo)', root: false })
+  if (swaps === undefined) unseen.push({ what: 'what is swapped to (/proc/swaps)', root: false })
+  const used: Used = {
+    mounts: mounts ?? [],
+    swaps: swaps ?? [],
+    tables: [...readFstab(files), ...readCrypttab(files)].map((entry) => ({
+      ...entry,
+      device: realNode(reader, entry.device),
+    })),
+    btrfs: (mounts ?? []).some((mount) => mount.type === 'btrfs') ? readBtrfs(reader, mounts ?? []) : new Map(),
+    loader: loaderPartition(reader),
+  }
+  const disks = own.flatMap(({ address, name }) => {
+    const volume = readVolume(reader, name, used, unseen, 0)
+    return volume === undefined ? [] : [{ address, volume }]
+  })
+  return { disks, unseen }
+}
+
+interface Used {
+  mounts: readonly Mount[]
+  swaps: readonly string[]
+  tables: readonly TableEntry[]
+  /** Name of a btrfs member → where its file system is mounted. */
+  btrfs: ReadonlyMap<string, string[]>
+  loader: string | undefined
+}
+
+/**
+ * The chosen devices that a block device is below. With native NVMe multipath the disk is below a virtual subsystem,
+ * whose controllers are links (drivers/nvme/host/multipath.c).
+ */
+function carriersOf(reader: Reader, name: string, chosen: readonly PciDevice[]): PciDevice[] {
+  const path = reader.resolve(`${BLOCK}/${name}`)
+  if (path === undefined) return []
+  const subsystem = /^.*\/nvme-subsystem\/[^/]+(?=\/)/.exec(path)?.[0]
+  const paths =
+    subsystem === undefined
+      ? [path]
+      : (reader.list(subsystem) ?? [])
+          .filter((entry) => /^nvme\d+$/.test(entry))
+          .map((entry) => `${reader.resolve(`${subsystem}/${entry}`)}/`)
+  return [...new Set(paths.map((each) => ownerOf(each, chosen)).filter((device) => device !== undefined))]
+}
+
+function readVolume(reader: Reader, name: string, used: Used, unseen: Unseen[], depth: number): Volume | undefined {
+  const path = `${BLOCK}/${name}`
+  const number = reader.text(`${path}/dev`)
+  // Hidden disks (one path of an NVMe multipath disk) have no number and no node.
+  if (number === undefined || depth > 16) return undefined
+  const device = `/dev/${name.replaceAll('!', '/')}`
+  const mapper = name.startsWith('dm-') ? reader.text(`${path}/dm/name`) : undefined
+  const node = mapper === undefined ? device : `/dev/mapper/${mapper}`
+  const udev = readUdev(reader, `b${number}`)
+  if (udev === undefined) unseen.push({ what: `what is on ${node} (udev's database)`, root: false })
+  const label = udev?.get('ID_FS_LABEL') ?? null
+  const partition = udev?.get('ID_PART_ENTRY_UUID') ?? /^PARTUUID=(.*)$/m.exec(reader.text(`${path}/uevent`) ?? '')?.[1]
+  const called = new Set([device, node, ...specs(udev, partition)].map((spec) => spec.toLowerCase()))
+  const signature = udev?.get('ID_FS_TYPE') ?? null
+  const mounts = used.mounts.filter(
+    (mount) =>
+      mount.number === number ||
+      mount.source.split(':').some((source) => source === device || source === node) ||
+      (signature === 'zfs_member' && mount.type === 'zfs' && mount.source.split('/')[0] === label),
+  )
+  return {
+    name,
+    node,
+    kind: kindOf(name, mapper === undefined ? undefined : reader.text(`${path}/dm/uuid`)),
+    signature,
+    label,
+    mounts: [...new Set([...mounts.map(({ point }) => point), ...(used.btrfs.get(name) ?? [])])].sort(byLength),
+    swap: used.swaps.some((swap) => swap === device || swap === node),
+    tables: used.tables.filter((entry) => called.has(entry.device.toLowerCase())),
+    booted: used.loader !== undefined && used.loader === partition?.toLowerCase(),
+    holders: (reader.list(`${path}/holders`) ?? [])
+      .map((holder) => readVolume(reader, holder, used, unseen, depth + 1))
+      .filter((holder) => holder !== undefined),
+  }
+}
+
+/** `/` before `/boot` before `/var/lib/containers/…`. */
+function byLength(one: string, other: string): number {
+  return one.length - other.length || (one < other ? -1 : 1)
+}
+
+function specs(udev: ReadonlyMap<string, string> | undefined, partition: string | undefined): string[] {
+  const named = { UUID: 'ID_FS_UUID', LABEL: 'ID_FS_LABEL', PARTLABEL: 'ID_PART_ENTRY_NAME' }
+  const found = Object.entries(named).flatMap(([tag, key]) => (udev?.has(key) ? [`${tag}=${udev.get(key)}`] : []))
+  return partition === undefined ? found : [...found, `PARTUUID=${partition}`]
+}
+
+/** By the prefix that its maker gave the device mapper's UUID (libdevmapper, DM_UUID). */
+function kindOf(name: string, uuid: string | undefined): Volume['kind'] {
+  if (/^md\d|^md_/.test(name)) return 'RAID'
+  if (name.startsWith('bcache')) return 'bcache'
+  if (name.startsWith('drbd')) return 'DRBD'
+  if (!name.startsWith('dm-')) return null
+  if (/^LVM-/.test(uuid ?? '')) return 'LVM'
+  if (/^CRYPT-LUKS/.test(uuid ?? '')) return 'LUKS'
+  if (/^CRYPT-/.test(uuid ?? '')) return 'dm-crypt'
+  if (/^(part\d+-)?mpath-/.test(uuid ?? '')) return 'multipath'
+  return /^(part\d+-)?DMRAID-/.test(uuid ?? '') ? 'RAID' : 'device mapper'
+}
+
+/** The properties (`E:KEY=value`) that udev keeps of a device: `b259:2`, `c13:64`. */
+function readUdev(reader: Reader, id: string): Map<string, string> | undefined {
+  const text = reader.optionalText(`/run/udev/data/${id}`)
+  if (text === undefined) return undefined
+  return new Map([...text.matchAll(/^E:([^=\n]+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value]))
+}
+
+/** Every device of a mounted btrfs, though the mount table names one (Documentation/filesystems/btrfs, sysfs). */
+function readBtrfs(reader: Reader, mounts: readonly Mount[]): Map<string, string[]> {
+  const found = new Map<string, string[]>()
+  const mounted = mounts.filter((mount) => mount.type === 'btrfs')
+  for (const id of reader.list('/sys/fs/btrfs') ?? []) {
+    const members = reader.list(`/sys/fs/btrfs/${id}/devices`) ?? []
+    const nodes = members.flatMap((name) => {
+      const mapper = name.startsWith('dm-') ? reader.text(`${BLOCK}/${name}/dm/name`) : undefined
+      return mapper === undefined ? [`/dev/${name}`] : [`/dev/${name}`, `/dev/mapper/${mapper}`]
+    })
+    // Without an initramfs the root's source is /dev/root, whatever it is.
+    const own = mounted.filter(({ source }) => nodes.includes(source) || source === '/dev/root')
+    for (const name of members)
+      found.set(
+        name,
+        own.map(({ point }) => point),
+      )
+  }
+  return found
+}
+
+/** The partition that the boot loader came from: four bytes of attributes, then UTF-16. */
+function loaderPartition(reader: Reader): string | undefined {
+  const value = reader.optionalBytes(LOADER_PARTITION)?.subarray(4).toString('utf16le')
+  return value?.replace(/\0+$/, '').toLowerCase()
+}

@@ -1,0 +1,87 @@
+import { linesOf, unescapeOctal } from './facts.ts'
+import type { Reader } from './reader.ts'
+
+/** One line of /proc/self/mountinfo. */
+export interface Mount {
+  /** `259:2`; btrfs, ZFS and other file systems of several devices have an anonymous one, `0:31`. */
+  number: string
+  point: string
+  type: string
+  /** `/dev/nvme0n1p2`, `rpool/ROOT`; without symbolic links where the machine has them. */
+  source: string
+}
+
+/** What is mounted, in the order of mounting; `undefined` when the tree does not say. Source: proc_pid_mountinfo(5). */
+export function readMounts(reader: Reader): Mount[] | undefined {
+  return linesOf(reader, '/proc/self/mountinfo')?.flatMap((line) => {
+    const fields = line.split(' ')
+    const dash = fields.indexOf('-', 6)
+    const [number, point, type, source] = [fields[2], fields[4], fields[dash + 1], fields[dash + 2]]
+    if (dash < 0 || !number || !point || !type || source === undefined) return []
+    return [{ number, point: unescapeOctal(point), type, source: realNode(reader, unescapeOctal(source)) }]
+  })
+}
+
+/** The device files that are swapped to; `undefined` when the tree does not say. Source: proc_swaps(5). */
+export function readSwaps(reader: Reader): string[] | undefined {
+  const [head, ...lines] = linesOf(reader, '/proc/swaps') ?? []
+  if (head === undefined) return undefined
+  return lines.flatMap((line) => {
+    const [file = '', type] = line.split(/\s+/)
+    return type === 'partition' ? [realNode(reader, unescapeOctal(file))] : []
+  })
+}
+
+/** `/dev/mapper/vg-root` → `/dev/dm-0`, where the machine's /dev is to be seen. */
+export function realNode(reader: Reader, node: string): string {
+  return (node.startsWith('/dev/') && reader.resolve(node)) || node
+}
+
+/** One line of /etc/fstab or /etc/crypttab that names a device. */
+export interface TableEntry {
+  table: string
+  /** `UUID=…`, `PARTUUID=…`, `LABEL=…`, `PARTLABEL=…`, or a path. */
+  device: string
+  /** The mount point, or the name of the opened volume. */
+  target: string
+  /** fstab: the file system's type. */
+  type: string
+  options: string[]
+}
+
+/** Source: fstab(5). */
+export function readFstab(files: Reader): TableEntry[] {
+  return readTable(files, '/etc/fstab').map(([device = '', target = '', type = '', options = '']) => ({
+    table: '/etc/fstab',
+    device: plainSpec(device),
+    target: unescapeOctal(target),
+    type,
+    options: options.split(','),
+  }))
+}
+
+/** Source: crypttab(5); mkinitcpio's sd-encrypt reads a table of its own. */
+export function readCrypttab(files: Reader): TableEntry[] {
+  return ['/etc/crypttab', '/etc/crypttab.initramfs'].flatMap((table) =>
+    readTable(files, table).map(([target = '', device = '', , options = '']) => ({
+      table,
+      device: plainSpec(device),
+      target,
+      type: 'crypt',
+      options: options.split(','),
+    })),
+  )
+}
+
+function readTable(files: Reader, path: string): string[][] {
+  return (linesOf(files, path) ?? [])
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([first]) => !/^(#|$)/.test(first ?? ''))
+}
+
+/** `/dev/disk/by-uuid/X` and `UUID="X"` → `UUID=X`. */
+function plainSpec(text: string): string {
+  const [, kind, value] = /^\/dev\/disk\/by-(uuid|partuuid|label|partlabel)\/(.*)$/.exec(text) ?? []
+  const spec = kind === undefined ? text.replace(/"/g, '') : `${kind.toUpperCase()}=${value}`
+  return unescapeOctal(spec)
+}

@@ -1,0 +1,120 @@
+import { linesOf, ownerOf, type Unseen } from './facts.ts'
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+import { flipWords, shortAddress } from './sockets.ts'
+
+/** A network interface that a chosen device carries. */
+export interface Interface {
+  address: string
+  name: string
+  /** Is it switched on (IFF_UP)? */
+  up: boolean
+  /** The interface alone, then every way up through bonds, VLANs and bridges: `['eth0', 'bond0', 'br0']`. */
+  chains: string[][]
+}
+
+/** A route of the main table. Source: Documentation/networking/proc_net_tcp, net/ipv4/fib_trie.c, net/ipv6/route.c. */
+export interface Route {
+  family: 4 | 6
+  /** `default`, `192.168.1.0/24`. */
+  destination: string
+  device: string
+  metric: number
+  /** Hex digits in network order, 8 or 32, and how many of their bits count. */
+  prefix: { address: string; length: number }
+}
+
+export interface Network {
+  interfaces: Interface[]
+  routes: Route[]
+  unseen: Unseen[]
+}
+
+const NET = '/sys/class/net'
+const UP = 1
+// RTF_UP, RTF_REJECT of linux/route.h
+const ROUTE_UP = 1
+const ROUTE_REJECT = 0x200
+
+/** The interfaces below the chosen devices, and the routes. Nothing but /sys/class/net is read when there are none. */
+export function readNetwork(reader: Reader, chosen: readonly PciDevice[]): Network {
+  const names = reader.list(NET)
+  if (names === undefined) {
+    const carries = chosen.some((device) => device.class.id.startsWith('02'))
+    return { interfaces: [], routes: [], unseen: carries ? [{ what: `${NET} is not there`, root: false }] : [] }
+  }
+  const interfaces = names.flatMap((name) => {
+    const path = reader.resolve(`${NET}/${name}`)
+    const owner = path === undefined ? undefined : ownerOf(path, chosen)
+    if (owner === undefined) return []
+    const up = (Number(reader.text(`${NET}/${name}/flags`) ?? 0) & UP) !== 0
+    return [{ address: owner.address, name, up, chains: chainsOf(reader, names, [name]) }]
+  })
+  if (interfaces.length === 0) return { interfaces, routes: [], unseen: [] }
+  const four = linesOf(reader, '/proc/net/route')
+  const six = linesOf(reader, '/proc/net/ipv6_route')
+  // Without IPv6 there is no ipv6_route; without /proc/net/route nothing is known.
+  const unseen = four === undefined ? [{ what: 'the routes (/proc/net/route)', root: false }] : []
+  return { interfaces, routes: [...readFour(four ?? []), ...readSix(six ?? [])], unseen }
+}
+
+/**
+ * Upper interfaces are links in the folder of the lower one (Documentation/ABI/testing/sysfs-class-net). The switch of
+ * Open vSwitch has no link to the interfaces it shows the host: all virtual ones that rest on nothing may be its own.
+ */
+function chainsOf(reader: Reader, names: readonly string[], chain: readonly string[]): string[][] {
+  const last = chain[chain.length - 1] ?? ''
+  const entries = reader.list(`${NET}/${last}`) ?? []
+  const above = new Set(entries.filter((entry) => entry.startsWith('upper_')).map((entry) => entry.slice(6)))
+  const master = reader.linkName(`${NET}/${last}/master`)
+  if (master !== undefined) above.add(master)
+  if (last === 'ovs-system') for (const name of names) if (restsOnNothing(reader, name)) above.add(name)
+  const ways = [...above].filter((name) => !chain.includes(name) && chain.length < 16)
+  return [[...chain], ...ways.flatMap((name) => chainsOf(reader, names, [...chain, name]))]
+}
+
+function restsOnNothing(reader: Reader, name: string): boolean {
+  const path = reader.resolve(`${NET}/${name}`)
+  if (name === 'lo' || path === undefined || !path.startsWith('/sys/devices/virtual/net/')) return false
+  return !reader.list(path)?.some((entry) => entry.startsWith('lower_'))
+}
+
+/** Iface Destination Gateway Flags RefCnt Use Metric Mask …: addresses as the machine keeps them in memory. */
+function readFour(lines: readonly string[]): Route[] {
+  return lines.slice(1).flatMap((line) => {
+    const [device = '', target = '', , flags = '', , , metric = '', mask = ''] = line.trim().split(/\s+/)
+    const state = Number.parseInt(flags, 16)
+    if (!/^[0-9A-F]{8}$/i.test(target) || (state & ROUTE_UP) === 0 || (state & ROUTE_REJECT) !== 0) return []
+    const length = BigInt(`0x${mask}`).toString(2).replaceAll('0', '').length
+    return [route(4, device, flipWords(target), length, Number(metric))]
+  })
+}
+
+/** Destination, its length, source, its length, next hop, metric, reference count, use, flags (all hex), device. */
+function readSix(lines: readonly string[]): Route[] {
+  return lines.flatMap((line) => {
+    const [target = '', length = '', , , , metric = '', , , flags = '', device = ''] = line.trim().split(/\s+/)
+    const state = Number.parseInt(flags, 16)
+    if (!/^[0-9a-f]{32}$/i.test(target) || (state & ROUTE_UP) === 0 || (state & ROUTE_REJECT) !== 0) return []
+    if (device === 'lo') return []
+    return [route(6, device, target, Number.parseInt(length, 16), Number.parseInt(metric, 16))]
+  })
+}
+
+function route(family: 4 | 6, device: string, target: string, length: number, metric: number): Route {
+  const destination = length === 0 ? 'default' : `${shortAddress(target)}/${length}`
+  return { family, destination, device, metric, prefix: { address: target, length } }
+}
+
+/** The most specific routes to an address (hex digits in network order); of these, those with the least metric. */
+export function routesTo(routes: readonly Route[], peer: string): Route[] {
+  const fits = routes.filter(({ prefix }) => {
+    const shift = BigInt(4 * peer.length - prefix.length)
+    const bits = (address: string): bigint => BigInt(`0x${address}`) >> shift
+    return prefix.address.length === peer.length && bits(prefix.address) === bits(peer)
+  })
+  const longest = Math.max(...fits.map((each) => each.prefix.length))
+  const best = fits.filter((each) => each.prefix.length === longest)
+  const least = Math.min(...best.map((each) => each.metric))
+  return best.filter((each) => each.metric === least)
+}
