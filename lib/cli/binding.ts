@@ -6,7 +6,7 @@ import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import { planBinding, withGroupMates } from '../vfio/bind.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
-import { guard, sharedIds } from '../vfio/guards.ts'
+import { guard, guardIds } from '../vfio/guards.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
 import { choose } from './choose.ts'
 import { UserError } from './error.ts'
@@ -87,12 +87,12 @@ async function bind(context: Context, adapters: Adapters, apply: boolean): Promi
     bootloader: given.value('bootloader'),
     initramfs: given.value('initramfs'),
   })
-  const use = readUse(machine.reader, facts.host.files, pci.devices)
+  const use = readUse(machine.reader, facts.host.files, chosen)
   const findings = guard(pci.devices, chosen, asked, use, pci.groups)
   refuse(findings, given)
   const binding = planBinding(facts, chosen, given.flag('iommu-pt'))
   const byId = binding.bound.map(({ device }) => device)
-  const shared = sharedIds(pci.devices, byId)
+  const shared = guardIds(pci.devices, byId)
   refuse([shared], given)
   const { plan } = binding
   const json = answerJson('plan', plan, chosen, [...findings, shared])

@@ -7,7 +7,8 @@ import { LIVE_JOURNAL, type Recorded, readJournal } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { DriverChange, Plan } from '../plan/plan.ts'
 import { withGroupMates } from '../vfio/bind.ts'
-import { guard, liveGuard } from '../vfio/guards.ts'
+import { guard } from '../vfio/guards.ts'
+import { guardInterfaces, guardOpen } from '../vfio/occupied.ts'
 import { answerJson, applied, askedDevices, entryFacts, namedAddresses, recordOf, refuse } from './answer.ts'
 import { UserError } from './error.ts'
 import type { Answer, Context } from './run.ts'
@@ -29,8 +30,8 @@ async function take(context: Context): Promise<Answer> {
   if (pci.iommu.enabled === false) throw new UserError('iommu-off', `the IOMMU is off: ${pci.iommu.reason}`)
   const asked = askedDevices(pci, given)
   const chosen = withGroupMates(pci.devices, asked)
-  const use = readUse(machine.reader, machine.files, pci.devices)
-  const findings = [...guard(pci.devices, chosen, asked, use, pci.groups), ...liveGuard(chosen, use)]
+  const use = readUse(machine.reader, machine.files, chosen)
+  const findings = [...guard(pci.devices, chosen, asked, use, pci.groups), guardInterfaces(use)]
   refuse(findings, given)
   const changes = chosen
     .filter(({ driver }) => driver !== 'vfio-pci')
@@ -69,7 +70,7 @@ async function release(context: Context): Promise<Answer> {
     .filter(({ before, after }) => before !== after)
   const pci = readPciFacts(machine, context.warn)
   const chosen = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
-  refuse(liveGuard(chosen, readUse(machine.reader, machine.files, pci.devices)), given)
+  refuse([guardOpen(readUse(machine.reader, machine.files, chosen))], given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
   return settle(context, plan, going, { undoes: entries.map(({ number }) => number), undone: named })
 }
