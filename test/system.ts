@@ -47,7 +47,7 @@ export function systemDir(system: System): string {
     'etc/os-release': 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n',
     'etc/default/grub': GRUB_DEFAULTS,
     'etc/modprobe.d/blacklist-floppy.conf': 'blacklist floppy\n',
-    'usr/sbin/grub-mkconfig': '#!/bin/sh\n# . ${sysconfdir}/default/grub.d/*.cfg\n',
+    'usr/sbin/grub-mkconfig': '#!/bin/sh\n# reads /etc/default/grub.d/*.cfg\n',
     'usr/sbin/update-grub': '#!/bin/sh\nexec grub-mkconfig -o /boot/grub/grub.cfg "$@"\n',
     'boot/grub/grub.cfg': grubConfig(kernels, 'quiet'),
     'var/lib/dpkg/status': '',
@@ -57,7 +57,7 @@ export function systemDir(system: System): string {
     files['usr/lib/dracut/dracut-version.sh'] = 'DRACUT_VERSION=059\n'
     files['etc/kernel/postinst.d/dracut'] = '#!/bin/sh\n'
   } else {
-    files['usr/sbin/update-initramfs'] = '#!/bin/sh\n'
+    files['usr/sbin/update-initramfs'] = '#!/bin/sh\nexec mkinitramfs "$@"\n'
     files['etc/initramfs-tools/initramfs.conf'] = 'MODULES=most\n'
     files['etc/initramfs-tools/modules'] = '# List of modules that you want to include in your initramfs.\n'
     files['etc/kernel/postinst.d/initramfs-tools'] = '#!/bin/sh\n'

@@ -37,7 +37,9 @@ export function askedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
   const [first] = missing
   if (first !== undefined)
     throw new UserError('no-device', `${first}: no such device on this machine; list-iommu shows what there is`)
-  return asked
+  // Bridges that come along with a group stay with the host; one that is named itself is a guard's business.
+  const named = devices.filter(({ text }) => !text.startsWith('group:'))
+  return asked.filter((device) => !device.bridge || named.some(({ matches }) => matches(device)))
 }
 
 /** Stops at the first guard that is not overridden by its name: a UserError with the guard's code. */

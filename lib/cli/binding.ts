@@ -98,7 +98,17 @@ async function bind(context: Context, adapters: Adapters, apply: boolean): Promi
   const json = answerJson('plan', plan, chosen, [...findings, shared])
   const took = durations(facts.journal)
   const menu = facts.bootloader.adapter?.menu(facts.host)
-  const view = { script, plan, chosen, all: pci.devices, groups: pci.groups, took, menu, given }
+  const view = {
+    script,
+    plan,
+    findings: [...findings, shared],
+    chosen,
+    all: pci.devices,
+    groups: pci.groups,
+    took,
+    menu,
+    given,
+  }
   if (!apply || plan.changes.length === 0)
     return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => planText(look, view) }
   const target = targetFor(context)

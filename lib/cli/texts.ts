@@ -2,6 +2,7 @@ import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { BoundFunction, Claim } from '../plan/journal.ts'
 import type { Plan } from '../plan/plan.ts'
+import type { Finding } from '../vfio/finding.ts'
 import type { Status } from '../vfio/status.ts'
 import { addressStyle, deviceName } from './devices.ts'
 import type { Arguments, Script } from './options.ts'
@@ -11,6 +12,7 @@ import { type Look, paint, printable } from './text.ts'
 export interface PlanView {
   script: Script
   plan: Plan
+  findings: readonly Finding[]
   chosen: readonly PciDevice[]
   all: readonly PciDevice[]
   groups: readonly IommuGroup[]
@@ -24,7 +26,7 @@ export interface PlanView {
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
 export function planText(look: Look, view: PlanView): string {
   const { plan, script, given } = view
-  const head = deviceText(look, view)
+  const head = deviceText(look, view) + unseenText(look, view.findings)
   if (plan.changes.length === 0)
     return `${head}${notesText(plan.notes)}\nNothing to do: all of this is set up. See ${script.name} --status.\n`
   const root = given.value('root')
@@ -54,6 +56,12 @@ function leftText(printed: readonly (readonly string[])[], given: Arguments): st
   const chroot = root === undefined || root === '/' ? '' : `chroot ${shellWord(root)} `
   const lines = printed.map((argv) => `  ${chroot}${argv.map(shellWord).join(' ')}\n`).join('')
   return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
+}
+
+/** Guards that could not look; a person decides whether to go on. */
+function unseenText(look: Look, findings: readonly Finding[]): string {
+  const unseen = findings.filter(({ state }) => state === 'unknown')
+  return unseen.length === 0 ? '' : `\n${findingsText(look, unseen)}`
 }
 
 function notesText(notes: readonly string[]): string {

@@ -30,7 +30,7 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     ...entryFacts(context, plan, functions, entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null }),
     undoes: entries.map(({ number }) => number),
     undone: [...new Set(going.map(({ device }) => device))],
-    emptied: entries.flatMap(({ entry: { folders } }) => folders),
+    emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
   }
   const { printed } = await applyPlan(target, entry, () => takenBack(readHost(machine), going, adapters, target))
   return {

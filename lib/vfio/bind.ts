@@ -79,7 +79,10 @@ export function planBinding(facts: BindFacts, chosen: readonly PciDevice[], pass
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   // What a person set by hand and does the job stays theirs.
   const settings = [...modprobe, ...image, ...loader].filter(
-    (setting) => own.has(settingKey(setting)) || !inForce(facts, setting),
+    (setting) =>
+      own.has(settingKey(setting)) ||
+      (setting.head !== undefined && isThere(facts, setting)) ||
+      !inForce(facts, setting),
   )
   const changes = changesFor(settings, contentReader(host.files), addSetting)
   const changed = (some: readonly Setting[]): boolean =>
@@ -182,18 +185,21 @@ function loaderSettings({ host, bootloader }: BindFacts, wanted: readonly Wanted
   )
 }
 
+function isThere({ host }: BindFacts, setting: Setting): boolean {
+  return hasSetting(contentReader(host.files)(setting.path), setting)
+}
+
 /** Does the system say this already, wherever it does? */
-function inForce({ host, modprobe, bootloader }: BindFacts, setting: Setting): boolean {
-  if (setting.kind === 'id') return findIds(modprobe, setting.module).some(({ ids }) => ids.includes(setting.id))
+function inForce(facts: BindFacts, setting: Setting): boolean {
+  const { host, modprobe, bootloader } = facts
+  if (setting.kind === 'id')
+    return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'argument') {
     const configured = bootloader.adapter?.configured(host) ?? []
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)$/.exec(setting.line) ?? []
-  return (
-    hasSetting(contentReader(host.files)(setting.path), setting) ||
-    (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
-  )
+  return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
 }
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
