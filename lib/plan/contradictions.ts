@@ -24,6 +24,9 @@ const ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
 export function isId(text: string): boolean {
   return ID.test(text)
 }
+=======
+/** One blank is cut off with the module's name. */
+const TWO_BLANKS = /^\s\S+/
 
 /** Every list of IDs that the module is given, in the order in which it sees them, with what is wrong with each. */
 export function findIds(directives: readonly Directive[], module: string): SetIds[] {
@@ -74,18 +77,19 @@ export function contradictions(
 
   const own = first('softdep', module)
   for (const driver of before) {
-    if (own !== undefined && softdeps(own, 'pre').includes(moduleName(driver)))
-      say(own, `loading ${module} loads ${driver} first`)
+    if (own !== undefined && names(own, 'pre', driver)) say(own, `loading ${module} loads ${driver} first`)
     const softdep = first('softdep', driver)
-    if (softdep === undefined || softdeps(softdep, 'pre').includes(moduleName(module))) continue
-    if (softdeps(softdep, 'post').includes(moduleName(module))) say(softdep, `${module} comes after ${driver}`)
+    if (softdep === undefined || names(softdep, 'pre', module)) continue
+    if (names(softdep, 'post', module)) say(softdep, `${module} comes after ${driver}`)
     const hidden = directives.find(
-      (one) =>
-        one.command === 'softdep' && covers(one.module, driver) && softdeps(one, 'pre').includes(moduleName(module)),
+      (one) => one.command === 'softdep' && covers(one.module, driver) && names(one, 'pre', module),
     )
-    const without = `only the first softdep of ${driver} counts, and this one has no pre: ${module}`
+    const no = TWO_BLANKS.test(softdep.rest)
+      ? 'is not understood, for it has two blanks before pre:'
+      : `has no pre: ${module}`
+    const without = `only the first softdep of ${driver} counts, and this one ${no}`
     if (hidden !== undefined) say(softdep, `${without}; ${hidden.file}, line ${hidden.line}, has no effect`)
-    else if (!softdeps(softdep, 'post').includes(moduleName(module))) say(softdep, without)
+    else if (!names(softdep, 'post', module)) say(softdep, without)
   }
   const install = first('install', module)
   // A command that goes on to modprobe is somebody's way of doing more, not of keeping it out.
@@ -108,6 +112,19 @@ export function loadedBefore(directives: readonly Directive[], module: string): 
   return first === undefined ? [] : softdeps(first, 'pre')
 }
 
+/**
+ * The softdep that loads `module` before `driver`, with what the first softdep of the driver says so far: r8169 brings
+ * `pre: realtek` in modules.softdep. It has to be read before that one, so from a file whose name sorts before
+ * `modules.softdep` and before the person's files.
+ */
+export function softdepFor(directives: readonly Directive[], driver: string, module: string): string {
+  const first = directives.find((one) => one.command === 'softdep' && covers(one.module, driver))
+  const others = (kind: 'pre' | 'post'): string[] =>
+    first === undefined ? [] : softdeps(first, kind).filter((name) => moduleName(name) !== moduleName(module))
+  const [pre, post] = [others('pre'), others('post')]
+  return ['softdep', driver, 'pre:', module, ...pre, ...(post.length > 0 ? ['post:', ...post] : [])].join(' ')
+}
+
 const present = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')
 const place = ({ file, line }: Directive): { file: string; line: number } => ({ file, line })
 const textOf = ({ command, module, rest }: Directive): string => `${command} ${module} ${rest.trim()}`.trim()
@@ -116,15 +133,22 @@ function optionsOf(directives: readonly Directive[], module: string): Directive[
   return directives.filter((one) => one.command === 'options' && one.module === moduleName(module))
 }
 
-/** The modules after `pre:` or `post:`; these are words of their own, so `pre:vfio-pci` names nothing. */
-function softdeps({ rest }: Directive, kind: 'pre' | 'post'): string[] {
+/**
+ * The modules after `pre:` or `post:`; these are words of their own, so `pre:vfio-pci` names nothing. Nor does a `pre:`
+ * behind two blanks (it is one with the second), though behind three it does: kmod_config_add_softdep().
+ */
+export function softdeps({ rest }: Pick<Directive, 'rest'>, kind: 'pre' | 'post'): string[] {
   const modules: string[] = []
   let mode: string | undefined
-  for (const word of rest.split(/\s+/)) {
+  for (const word of rest.replace(TWO_BLANKS, '').split(/\s+/)) {
     if (word === 'pre:' || word === 'post:') mode = word
-    else if (word !== '' && mode === `${kind}:`) modules.push(moduleName(word))
+    else if (word !== '' && mode === `${kind}:`) modules.push(word)
   }
   return modules
+}
+
+function names(softdep: Directive, kind: 'pre' | 'post', module: string): boolean {
+  return softdeps(softdep, kind).some((name) => moduleName(name) === moduleName(module))
 }
 
 /** Does a pattern of fnmatch(3) cover the module? */

@@ -48,8 +48,10 @@ export function modprobeFiles(files: Reader, release?: string): ConfigFile[] {
 export function readModprobe(files: readonly ConfigFile[]): Directive[] {
   return files.flatMap(({ path, text }) =>
     linesOf(text).flatMap((line) => {
-      const directive = parse(line)
-      return directive === undefined ? [] : [{ file: path, line: line.number, ...directive }]
+      const found = parse(line)
+      if (found === undefined) return []
+      const { command, module, rest } = found
+      return [{ file: path, line: line.number, command, module, rest }]
     }),
   )
 }
