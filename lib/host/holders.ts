@@ -70,13 +70,17 @@ export function readHolders(reader: Reader, wanted: ReadonlySet<string>): Holder
   let denied = 0
   for (const pid of pids) {
     const folder = `/proc/${pid}/fd`
-    const fds = unlessDenied(() => reader.list(folder), null)
-    if (fds === null) denied++
     const targets = new Set<string>()
-    for (const fd of fds ?? []) {
-      const target = unlessDenied(() => reader.link(`${folder}/${fd}`), null)?.replace(/ \(deleted\)$/, '')
-      if (target !== undefined && wanted.has(target)) targets.add(target)
-    }
+    const open = unlessDenied(() => {
+      for (const fd of reader.list(folder) ?? []) {
+        const target = reader.link(`${folder}/${fd}`)
+        if (target === undefined) continue
+        const name = target.endsWith(' (deleted)') ? target.slice(0, -' (deleted)'.length) : target
+        if (wanted.has(name)) targets.add(name)
+      }
+      return true
+    }, false)
+    if (!open) denied++
     if (targets.size === 0) continue
     const process = reader.optionalText(`/proc/${pid}/comm`) ?? '?'
     for (const target of targets) found.push({ target, pid: Number(pid), process })

@@ -108,7 +108,7 @@ function readVolume(reader: Reader, files: Reader, crypt: Crypt, unlock: Unlock)
     if (option !== undefined) unlock.tpm.push(`${entry.table}: ${crypt.name} has ${option}`)
   }
   for (const name of crypt.from) {
-    const node = name.startsWith('dm-') ? `/dev/${name}` : `/dev/${name.replaceAll('!', '/')}`
+    const node = `/dev/${name.replaceAll('!', '/')}`
     unlock.volumes.push(`${node} (${crypt.name})`)
     const header = unlessDenied(() => reader.bytes(node, HEADER), null)
     if (header === null || header === undefined) {

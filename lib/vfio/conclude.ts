@@ -25,7 +25,7 @@ export function conclude({ code, forceable, problem, ok, next, evidence, unseen 
   return {
     code,
     state: 'unknown',
-    summary: `Not known: ${lower(problem)}?`,
+    summary: `Not known whether ${lower(problem)}`,
     evidence: [...new Set(unseen.map(({ what }) => `not seen: ${what}`))],
     next: root ? 'run as root to see it' : null,
     forceable,

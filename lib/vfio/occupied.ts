@@ -4,8 +4,9 @@ import type { Use } from '../host/use.ts'
 import { conclude } from './conclude.ts'
 import type { Finding } from './finding.ts'
 
-/** Guards against taking what the host uses right now. */
+// Guards against taking what the host uses now.
 
+/** The text console: fbcon keeps its frame buffer's driver from letting go (Documentation/fb/fbcon.rst). */
 export function guardConsole({ screens }: Use): Finding {
   return conclude({
     code: 'console',
@@ -18,6 +19,10 @@ export function guardConsole({ screens }: Use): Finding {
   })
 }
 
+/**
+ * Open device nodes: unbinding waits for them, some drivers for ever (snd_card_free in sound/core/init.c; NVIDIA's
+ * driver stays in the kernel).
+ */
 export function guardOpen({ open }: Use): Finding {
   return conclude({
     code: 'in-use',
@@ -34,6 +39,7 @@ export function guardOpen({ open }: Use): Finding {
   })
 }
 
+/** Mounted, swapped to, part of something larger, named by fstab or crypttab, or what this boot came from. */
 export function guardStorage({ storage }: Use): Finding {
   return conclude({
     code: 'storage',
@@ -86,6 +92,7 @@ function several(points: readonly string[]): string {
   return rest === 0 ? shown.join(', ') : `${shown.join(', ')} and ${rest} more`
 }
 
+/** A default route over it, through bonds, VLANs and bridges; of another one that stays, the evidence tells. */
 export function guardNetwork({ network }: Use): Finding {
   const routes = network.routes.filter(({ destination }) => destination === 'default')
   const lost = routes.flatMap((route) =>
@@ -119,6 +126,7 @@ function over(interfaces: readonly Interface[], names: readonly string[]): strin
   )
 }
 
+/** Sessions by the sockets of sshd: sudo drops SSH_CONNECTION. */
 export function guardSsh({ network, ssh }: Use): Finding {
   return conclude({
     code: 'ssh',
@@ -155,6 +163,7 @@ export function guardInterfaces({ network }: Use): Finding {
   })
 }
 
+/** The controller of the last keyboard; one on i8042 (PS/2, most laptops) always stays. */
 export function guardKeyboard({ keyboards }: Use): Finding {
   const lost = keyboards.found.filter(({ address }) => address !== null)
   const staying = keyboards.found.filter(({ address }) => address === null)
