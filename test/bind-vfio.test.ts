@@ -11,7 +11,7 @@ const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo
 /** The second card of the i9-14900K, a Quadro P620: nothing shares its IDs. */
 const card = '02:00'
 const system = { machine: 'i9-14900k-vmd' } as const
-const modprobe = 'etc/modprobe.d/vfio-scripts.conf'
+const modprobe = 'etc/modprobe.d/00-vfio-scripts.conf'
 
 function expectRan(ran: Ran, code: number, says?: RegExp): void {
   expect(`${ran.stdout}${ran.stderr}`).toMatch(says ?? /./)
@@ -48,7 +48,7 @@ describe('a plan', () => {
           `${one.sign} ${one.path ?? one.command?.join(' ')}`,
       ),
     ).toEqual([
-      '+ /etc/modprobe.d/vfio-scripts.conf',
+      '+ /etc/modprobe.d/00-vfio-scripts.conf',
       '+ /etc/initramfs-tools/hooks/vfio-scripts',
       expect.stringMatching(/^> update-initramfs -u/),
     ])

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { openReader } from '../lib/host/reader.ts'
+import { openReader } from '../lib/host/rooted.ts'
 import { softdeps } from '../lib/plan/contradictions.ts'
 import {
   addId,

@@ -1,5 +1,5 @@
 import { readPciFacts } from '../host/machine.ts'
-import { openReader } from '../host/reader.ts'
+import { openReader } from '../host/rooted.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { withLock } from '../plan/lock.ts'

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { captureTree } from '../host/capture.ts'
 import { type Machine, openMachine } from '../host/machine.ts'
-import { sameFile } from '../host/reader.ts'
+import { sameFile } from '../host/rooted.ts'
 import { writeTree } from '../plan/write.ts'
 import { UserError } from './error.ts'
 import { type Arguments, helpText, parseArguments, type Script } from './options.ts'

@@ -3,7 +3,8 @@ import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
 import { type Names, openNames } from './names.ts'
 import { type PciDevice, readPciDevices } from './pci.ts'
-import { openReader, type Reader } from './reader.ts'
+import type { Reader } from './reader.ts'
+import { openReader } from './rooted.ts'
 
 /** A machine to look at: the readers and what is read through them. */
 export interface Machine {

@@ -5,7 +5,7 @@ import type { Seen } from '../host/reader.ts'
 import { type Ran, runCommand } from './command.ts'
 import { giveTo } from './driver.ts'
 import { type Entry, readJournal } from './journal.ts'
-import type { CommandChange, Content, FileChange } from './plan.ts'
+import type { CommandChange, FileChange } from './plan.ts'
 import {
   at,
   commandsOf,
@@ -17,6 +17,7 @@ import {
   type Target,
   touchedBy,
 } from './rollback.ts'
+import type { Content } from './setting.ts'
 import { contentReader, type UndoFile, undoScript } from './undo.ts'
 import { copyFile, makeFolder, removeFolder, replaceFile, writeTree } from './write.ts'
 

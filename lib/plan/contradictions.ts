@@ -24,7 +24,7 @@ const ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
 export function isId(text: string): boolean {
   return ID.test(text)
 }
-=======
+
 /** One blank is cut off with the module's name. */
 const TWO_BLANKS = /^\s\S+/
 
@@ -66,7 +66,7 @@ function problemsOf(options: string, at: number, members: readonly string[]): st
  */
 export function contradictions(
   directives: readonly Directive[],
-  { module, before }: { module: string; before: readonly string[] },
+  { module, before, ours }: { module: string; before: readonly string[]; ours: string },
 ): Contradiction[] {
   const found: Contradiction[] = []
   const say = (directive: Directive, what: string): void => {
@@ -81,15 +81,13 @@ export function contradictions(
     const softdep = first('softdep', driver)
     if (softdep === undefined || names(softdep, 'pre', module)) continue
     if (names(softdep, 'post', module)) say(softdep, `${module} comes after ${driver}`)
-    const hidden = directives.find(
-      (one) => one.command === 'softdep' && covers(one.module, driver) && names(one, 'pre', module),
-    )
-    const no = TWO_BLANKS.test(softdep.rest)
-      ? 'is not understood, for it has two blanks before pre:'
-      : `has no pre: ${module}`
-    const without = `only the first softdep of ${driver} counts, and this one ${no}`
-    if (hidden !== undefined) say(softdep, `${without}; ${hidden.file}, line ${hidden.line}, has no effect`)
-    else if (!names(softdep, 'post', module)) say(softdep, without)
+    // What is read after our file does not count.
+    else if (nameOf(softdep.file) < ours) {
+      const no = TWO_BLANKS.test(softdep.rest)
+        ? 'is not understood, for it has two blanks before pre:'
+        : `has no pre: ${module}`
+      say(softdep, `only the first softdep of ${driver} counts, and this one ${no}`)
+    }
   }
   const install = first('install', module)
   // A command that goes on to modprobe is somebody's way of doing more, not of keeping it out.
@@ -109,7 +107,7 @@ export function contradictions(
 /** What is loaded before a module: the `pre:` of the first softdep that covers it. */
 export function loadedBefore(directives: readonly Directive[], module: string): string[] {
   const first = directives.find((one) => one.command === 'softdep' && covers(one.module, module))
-  return first === undefined ? [] : softdeps(first, 'pre')
+  return first === undefined ? [] : softdeps(first, 'pre').map(moduleName)
 }
 
 /**
@@ -126,6 +124,7 @@ export function softdepFor(directives: readonly Directive[], driver: string, mod
 }
 
 const present = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')
+const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
 const place = ({ file, line }: Directive): { file: string; line: number } => ({ file, line })
 const textOf = ({ command, module, rest }: Directive): string => `${command} ${module} ${rest.trim()}`.trim()
 

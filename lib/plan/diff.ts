@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { structuredPatch } from 'diff'
-import type { Content } from './plan.ts'
+import type { Content } from './setting.ts'
 
 /** The lines that change between two contents, with two lines around them, each with its sign: ` `, `-` or `+`. */
 export function diffLines(before: Content, after: Content): string[] {

@@ -1,5 +1,5 @@
 import { UserError } from '../cli/error.ts'
-import { openReader } from '../host/reader.ts'
+import { openReader } from '../host/rooted.ts'
 import { runCommand } from './command.ts'
 
 const PCI = '/sys/bus/pci'

@@ -1,6 +1,7 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
-import type { Content, Plan } from './plan.ts'
+import type { Plan } from './plan.ts'
+import type { Content } from './setting.ts'
 import { type Setting, settingKey } from './setting.ts'
 
 /** Where journals lie, below the root. */

@@ -1,10 +1,4 @@
-import type { PlannedSetting } from './setting.ts'
-
-/**
- * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
- * `null`: there is no such file.
- */
-export type Content = string | null
+import type { Content, PlannedSetting, Setting } from './setting.ts'
 
 /** Writes a file whole, or removes it. */
 export interface FileChange {
@@ -51,4 +45,24 @@ export interface Plan {
   notes: string[]
   /** Does any of it take effect with the next boot only? */
   rebootNeeded: boolean
+}
+
+/** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
+export function changesFor(
+  settings: readonly Setting[],
+  read: (path: string) => Content,
+  edit: (content: Content, setting: Setting) => Content,
+): FileChange[] {
+  const changes = new Map<string, FileChange>()
+  for (const setting of settings) {
+    const { path, mode = 0o644, reason } = setting
+    let change = changes.get(path)
+    if (change === undefined) {
+      const before = read(path)
+      change = { kind: 'file', path, before, after: before, mode, reason }
+      changes.set(path, change)
+    }
+    change.after = edit(change.after, setting)
+  }
+  return [...changes.values()].filter(({ before, after }) => before !== after)
 }

@@ -1,4 +1,5 @@
-import { openReader, type Reader } from '../host/reader.ts'
+import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/rooted.ts'
 import type { Way } from './command.ts'
 import { giveTo } from './driver.ts'
 import { type Entry, readJournal } from './journal.ts'

@@ -1,6 +1,11 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
-import type { Content, FileChange } from './plan.ts'
 import { addToken, hasToken, removeToken } from './shell.ts'
+
+/**
+ * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
+ * `null`: there is no such file.
+ */
+export type Content = string | null
 
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
 export type Setting = LineSetting | IdSetting | ArgumentSetting
@@ -79,24 +84,4 @@ export function removeSetting(content: Content, setting: Setting): Content {
 export function settingKey(planned: Setting | PlannedSetting): string {
   const { reason: _reason, devices: _devices, ...setting } = { devices: [], ...planned }
   return JSON.stringify(Object.entries(setting).sort(([one], [other]) => (one < other ? -1 : 1)))
-}
-
-/** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
-export function changesFor(
-  settings: readonly Setting[],
-  read: (path: string) => Content,
-  edit: (content: Content, setting: Setting) => Content,
-): FileChange[] {
-  const changes = new Map<string, FileChange>()
-  for (const setting of settings) {
-    const { path, mode = 0o644, reason } = setting
-    let change = changes.get(path)
-    if (change === undefined) {
-      const before = read(path)
-      change = { kind: 'file', path, before, after: before, mode, reason }
-      changes.set(path, change)
-    }
-    change.after = edit(change.after, setting)
-  }
-  return [...changes.values()].filter(({ before, after }) => before !== after)
 }

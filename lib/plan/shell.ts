@@ -1,6 +1,5 @@
 import { parseCommandLine } from '../host/kernel.ts'
 import { addArgument, hasArgument, removeArgument } from './arguments.ts'
-import type { SetArgument } from './system.ts'
 
 // Shell files that hold settings, such as /etc/default/grub: what is assigned where, and edits that touch nothing else.
 // Texts are one character a byte. Source: POSIX.1-2017, Shell Command Language.
@@ -145,6 +144,16 @@ function closing(text: string, from: number): number {
     else if (text[at] === close && --depth === 0) return at
   }
   return text.length
+}
+
+/** A kernel argument as some file sets it. */
+export interface SetArgument {
+  token: string
+  /** With `-` as `_`. */
+  name: string
+  value: string | undefined
+  file: string
+  line: number
 }
 
 /** A stretch of a value, and the assignment that it comes from. */

@@ -3,6 +3,7 @@ import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { CommandChange } from './plan.ts'
 import type { Setting } from './setting.ts'
+import type { SetArgument } from './shell.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -14,16 +15,6 @@ export interface Host {
   running: boolean
   /** Every kernel that is installed. */
   kernels: readonly Kernel[]
-}
-
-/** A kernel argument as some file sets it. */
-export interface SetArgument {
-  token: string
-  /** With `-` as `_`. */
-  name: string
-  value: string | undefined
-  file: string
-  line: number
 }
 
 /** What an adapter found out about present boot entries or images. `ok: null`: could not be seen. */

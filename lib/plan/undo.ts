@@ -1,7 +1,7 @@
 import type { Reader } from '../host/reader.ts'
 import { type Claim, claimsOf, historyOf, type Recorded } from './journal.ts'
-import type { CommandChange, Content, FileChange, Plan } from './plan.ts'
-import { changesFor, removeSetting, type Setting } from './setting.ts'
+import { type CommandChange, changesFor, type FileChange, type Plan } from './plan.ts'
+import { type Content, removeSetting, type Setting } from './setting.ts'
 
 /**
  * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes

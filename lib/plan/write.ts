@@ -21,7 +21,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { UserError } from '../cli/error.ts'
 import type { Seen } from '../host/reader.ts'
 import { runCommand } from './command.ts'
-import type { Content } from './plan.ts'
+import type { Content } from './setting.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it

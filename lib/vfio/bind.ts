@@ -2,26 +2,18 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { hasArgument } from '../plan/arguments.ts'
-import { findIds, loadedBefore } from '../plan/contradictions.ts'
+import { findIds, loadedBefore, softdepFor } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { Plan } from '../plan/plan.ts'
-import {
-  addSetting,
-  changesFor,
-  hasSetting,
-  ownHead,
-  type PlannedSetting,
-  type Setting,
-  settingKey,
-} from '../plan/setting.ts'
+import { changesFor } from '../plan/plan.ts'
+import { addSetting, hasSetting, ownHead, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
-import { contradictionsIn } from './contradictions.ts'
+import { contradictionsIn, OURS } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
 
-/** The modprobe.d file of ours. */
-const MODPROBE = '/etc/modprobe.d/vfio-scripts.conf'
+const MODPROBE = `/etc/modprobe.d/${OURS}`
 
 /** What the decision stands on. */
 export interface BindFacts {
@@ -153,6 +145,7 @@ function modprobeSettings(
     .at(-1)
   const place = theirs === undefined ? own : { path: host.files.resolve(theirs.file) ?? theirs.file }
   const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
+  const others = modprobe.filter(({ file }) => file !== own.path)
   const ids = byId(bound)
   const before = names.length > 0 ? ` before ${names.join(', ')}` : ''
   const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
@@ -160,7 +153,7 @@ function modprobeSettings(
     ...ids.map(({ id, devices }): PlannedSetting => ({ kind: 'id', ...place, module, id, devices, reason })),
     ...names.map((name): PlannedSetting => {
       const devices = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
-      return { kind: 'line', ...own, line: `softdep ${name} pre: ${module}`, devices, reason }
+      return { kind: 'line', ...own, line: softdepFor(others, name, module), devices, reason }
     }),
   ]
 }
@@ -198,7 +191,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
     const configured = bootloader.adapter?.configured(host) ?? []
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
-  const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)$/.exec(setting.line) ?? []
+  const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
 }
 

@@ -1,7 +1,10 @@
 import { contradictions, findIds, isId } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
-import type { SetArgument } from '../plan/system.ts'
+import type { SetArgument } from '../plan/shell.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
+
+/** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
+export const OURS = '00-vfio-scripts.conf'
 
 /**
  * What a person, or another tool, has set that works against a binding, or does not do what it looks like:
@@ -33,7 +36,7 @@ export function contradictionsIn(
     ...findIds(modprobe, mechanism.module).flatMap(({ file, line, problems }) =>
       problems.map((what) => ({ file, line, what })),
     ),
-    ...contradictions(modprobe, { module: mechanism.module, before }),
+    ...contradictions(modprobe, { module: mechanism.module, before, ours: OURS }),
   ]
   return [...lines, ...files.map(({ file, line, what }) => `${file}:${line}: ${what}`)]
 }

@@ -1,10 +1,11 @@
 import { UserError } from '../cli/error.ts'
-import { readKernels } from '../host/kernels.ts'
+import { type Kernel, readKernels } from '../host/kernels.ts'
 import type { Machine, PciFacts } from '../host/machine.ts'
 import { readModuleTables } from '../host/modules.ts'
 import { readOsRelease } from '../host/os-release.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { openReader, type Reader } from '../host/reader.ts'
+import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/rooted.ts'
 import { JOURNAL, type Recorded, readJournal } from '../plan/journal.ts'
 import { modprobeFiles, readModprobe } from '../plan/modprobe.ts'
 import type { Adapters, Host } from '../plan/system.ts'
@@ -35,13 +36,18 @@ export function readBindFacts(
   return {
     host,
     iommu: pci.iommu,
-    modprobe: readModprobe(modprobeFiles(files)),
+    modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
     distro: adapters.findDistro(readOsRelease(files)),
     bootloader: adapters.findBootloader(host, named.bootloader),
     initramfs: adapters.findInitramfs(host, named.initramfs),
     journal: knownJournal(files),
     claiming: ({ release }) => readModuleTables([files], release).claiming(keys),
   }
+}
+
+/** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */
+function newest({ kernels }: Host): Kernel | undefined {
+  return kernels.at(-1)
 }
 
 /** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
