@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process'
-import type { Socket } from 'node:net'
 import type { Reader } from '../host/reader.ts'
 
 /** How commands reach the system: run here, run in a chroot, or printed for the person. */
@@ -50,7 +49,8 @@ export function runCommand(argv: readonly string[], options: RunOptions): Promis
       const timer = setTimeout(() => {
         if (child.pid !== undefined) endGroup(child.pid)
         output += `no answer after ${options.seconds} s`
-        for (const one of [child, child.stdout as Socket, child.stderr as Socket]) one.unref()
+        // Its pipes are sockets, which would keep this process waiting.
+        for (const one of [child, child.stdout, child.stderr]) (one as { unref?: () => void }).unref?.()
         end(null)
       }, options.seconds * 1000)
       child.on('close', () => clearTimeout(timer))
