@@ -1,8 +1,7 @@
-import { appendFileSync, chmodSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type Ran, runScript } from './run.ts'
-import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
+import { snapshotOf, systemDir, textOf } from './system.ts'
 
 const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
 const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
