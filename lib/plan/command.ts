@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import type { Reader } from '../host/reader.ts'
 
 /** How commands reach the system: run here, run in a chroot, or printed for the person. */
@@ -36,7 +35,9 @@ const SBIN = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
  * Runs a program, never through a shell, in the C locale, with the folders of system programs on its PATH (su does not
  * put them there). A session of its own: Ctrl-C and a lost terminal reach this process, which decides.
  */
-export function runCommand(argv: readonly string[], options: RunOptions): Promise<Ran> {
+export async function runCommand(argv: readonly string[], options: RunOptions): Promise<Ran> {
+  // Loaded only here: it costs a plan that runs nothing five milliseconds.
+  const { spawn } = await import('node:child_process')
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
   const { PATH, ...rest } = process.env
   const env = { ...rest, PATH: PATH === undefined ? SBIN : `${PATH}:${SBIN}`, LC_ALL: 'C' }

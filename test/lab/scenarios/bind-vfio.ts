@@ -3,9 +3,10 @@ import type { Guest } from '../guest.ts'
 import type { Generator } from '../images.ts'
 import { amd, grub, intel, type Machine } from '../machines.ts'
 import type { Disk, Lab, Scenario } from '../scenario.ts'
+import { LabError } from '../shell.ts'
 
-// A graphics card with its audio, an NVMe drive, a USB controller, and a bridge's group of three.
-const chosen = '01:00 06:00 07:00 group:23'
+// A graphics card with its audio, an NVMe drive, a USB controller, one of a bridge's group of three, and the twin of another of that group.
+const chosen = '01:00 06:00 07:00 09:01 00:04'
 const bound: Record<string, string> = {
   '0000:01:00.0': 'radeon',
   '0000:01:00.1': 'snd_hda_intel',
@@ -14,8 +15,8 @@ const bound: Record<string, string> = {
   '0000:09:01.0': 'e1000',
   '0000:09:02.0': 'snd_intel8x0',
 }
-/** Nobody had it before. */
-const driverless = '0000:09:03.0'
+/** Nobody had them before. */
+const driverless = ['0000:00:04.0', '0000:09:03.0']
 const others = {
   '0000:02:00.0': 'bochs-drm',
   '0000:02:00.1': 'snd_hda_intel',
@@ -29,16 +30,18 @@ const listing = `(cd "$ROOT/etc" && find . -printf '%p %y %m %U:%G %l\\n' | sort
 const apply = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${chosen} --iommu-pt --apply`
 
 function expectBound(drivers: Drivers): void {
+  if (!/(^| )iommu=pt( |$)/.test(drivers.commandLine)) throw new LabError(`no iommu=pt: ${drivers.commandLine}`)
   expectDrivers(
     drivers,
-    Object.fromEntries([...Object.keys(bound), driverless].map((address) => [address, 'vfio-pci'])),
+    Object.fromEntries([...Object.keys(bound), ...driverless].map((address) => [address, 'vfio-pci'])),
   )
   for (const [address, driver] of Object.entries(bound)) expectNeverProbed(drivers, address, driver)
   expectDrivers(drivers, others)
 }
 
 function expectUnbound(drivers: Drivers): void {
-  expectDrivers(drivers, { ...bound, ...others, [driverless]: '' })
+  expectDrivers(drivers, { ...bound, ...others })
+  expectDrivers(drivers, Object.fromEntries(driverless.map((address) => [address, ''])))
 }
 
 async function status(guest: Guest, code: number, says: RegExp): Promise<void> {
@@ -56,6 +59,9 @@ async function applied(
   const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
   const env = { CAPTURE: folder }
   const disk = await lab.disk(generator)
+  // So that a kernel argument has to be added; the emulated AMD-Vi needs it from the start.
+  if (machine.iommu === 'intel')
+    await disk.apply('iommu=pt taken out', `sed -i 's/ iommu=pt//' "$ROOT/etc/default/grub"; in_root update-grub`)
   const before = await disk.apply('/etc listed', listing)
   await disk.apply('bind-vfio --apply', apply, env)
   await disk.apply('a second time changes nothing', `${apply} | grep -q '^Nothing to do'`, env)
