@@ -1,10 +1,11 @@
 import { applyPlan, type EntryFacts } from '../plan/apply.ts'
 import { type Claim, claimsOf, type Recorded, readJournal } from '../plan/journal.ts'
 import type { CommandChange } from '../plan/plan.ts'
-import type { Adapters, Host } from '../plan/system.ts'
-import { undoPlan } from '../plan/undo.ts'
+import type { Setting } from '../plan/setting.ts'
+import type { Adapters, Host, KeptChange } from '../plan/system.ts'
+import { leavingSettings, undoPlan } from '../plan/undo.ts'
 import { readHost } from '../vfio/facts.ts'
-import { boundFunctions } from '../vfio/status.ts'
+import { boundFunctions } from '../vfio/promise.ts'
 import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
 import type { Arguments } from './options.ts'
 import type { Answer, Context } from './run.ts'
@@ -19,7 +20,12 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
   const journal = readJournal(host.files)
   const going = chosenClaims(journal, script.name, given)
   const entries = [...new Set(going.map(({ entry }) => entry))]
-  const plan = undoPlan(host.files, journal, going, undoCommands(host, going, adapters))
+  const plan = undoPlan(
+    host.files,
+    journal,
+    going,
+    undoCommands(host, going, leavingSettings(journal, going), adapters),
+  )
   const functions = boundFunctions(going)
   const json = answerJson('plan', plan, functions, [])
   const view = { script, plan, functions, took: durations(journal), given, claims: going }
@@ -49,12 +55,28 @@ function chosenClaims(journal: readonly Recorded[], script: string, given: Argum
 }
 
 /** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
-function undoCommands(host: Host, going: readonly Claim[], adapters: Adapters): CommandChange[] {
+function undoCommands(
+  host: Host,
+  going: readonly Claim[],
+  leaving: readonly Setting[],
+  adapters: Adapters,
+): CommandChange[] {
   const used = (pick: (entry: Recorded['entry']['adapters']) => string | null): Set<string | null> =>
     new Set(going.map(({ entry }) => pick(entry.entry.adapters)))
-  const image = going.some(({ setting }) => setting.kind !== 'argument')
-  const loader = going.some(({ setting }) => setting.kind === 'argument')
-  const generators = adapters.initramfs.filter(({ name }) => image && used((one) => one.initramfs).has(name))
-  const loaders = adapters.bootloaders.filter(({ name }) => loader && used((one) => one.bootloader).has(name))
-  return [...generators, ...loaders].flatMap((adapter) => adapter.commands(host))
+  const generators = adapters.initramfs.filter(({ name }) => used((one) => one.initramfs).has(name))
+  const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
+  const forLoader = leaving.filter((setting) => isForLoader(setting, adapters))
+  const forImage = leaving.filter((setting) => !forLoader.includes(setting))
+  return [
+    ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
+    ...(forLoader.length > 0 ? loaders.flatMap((one) => one.commands(host, keptOf(forLoader, one.name))) : []),
+  ]
+}
+
+function isForLoader(setting: Setting, { bootloaders }: Adapters): boolean {
+  return setting.kind === 'argument' || (setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by))
+}
+
+function keptOf(leaving: readonly Setting[], name: string): KeptChange {
+  return { add: [], remove: leaving.flatMap((one) => (one.kind === 'kept' && one.by === name ? [one.token] : [])) }
 }

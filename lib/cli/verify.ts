@@ -3,7 +3,7 @@ import type { Claim } from '../plan/journal.ts'
 import type { Target } from '../plan/rollback.ts'
 import type { Adapters, Host } from '../plan/system.ts'
 import type { BindFacts, Binding } from '../vfio/bind.ts'
-import { missingIn, needsOf, tokensOf } from '../vfio/status.ts'
+import { missingIn, needsOf, tokensOf } from '../vfio/promise.ts'
 
 async function listImage(argv: readonly string[], { root, way }: Target): Promise<string | undefined> {
   const { code, stdout } = await runCommand(argv, { root: way === 'chroot' ? root : '/' })
@@ -14,17 +14,15 @@ async function listImage(argv: readonly string[], { root, way }: Target): Promis
 export async function promised(
   host: Host,
   { bootloader, initramfs }: BindFacts,
-  { plan, tokens, needs }: Binding,
+  { tokens, needs, made }: Binding,
   target: Target,
 ): Promise<string[]> {
-  const ran = (argv: readonly string[]): boolean =>
-    plan.changes.some((change) => change.kind === 'command' && change.argv.join(' ') === argv.join(' '))
   const wrong: string[] = []
-  if (bootloader.adapter?.commands(host).some(({ argv }) => ran(argv))) {
-    const seen = bootloader.adapter.observe(host, tokens, false)
+  if (made.entries) {
+    const seen = bootloader.adapter?.observe(host, tokens, false) ?? []
     wrong.push(...seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence))
   }
-  if (needs === null || !initramfs.adapter?.commands(host).some(({ argv }) => ran(argv))) return wrong
+  if (needs === null || !made.images || initramfs.adapter === undefined) return wrong
   for (const { release, path } of initramfs.adapter.images(host)) {
     const kernel = host.kernels.find((one) => one.release === release)
     if (kernel?.provides(needs.module) === 'absent') continue

@@ -8,10 +8,10 @@ import { addToken, hasToken, removeToken } from './shell.ts'
 export type Content = string | null
 
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
-export type Setting = LineSetting | IdSetting | ArgumentSetting
+export type Setting = LineSetting | IdSetting | ArgumentSetting | KeptSetting
 
-interface InFile {
-  /** The file, without symbolic links, as seen from the root. */
+interface Place {
+  /** The file, without symbolic links, as seen from the root; empty for what a program keeps. */
   path: string
   /**
    * Of a file of our own: the text that it starts with. When nothing but this is left, the file goes. Without it the
@@ -24,59 +24,89 @@ interface InFile {
   reason: string
 }
 
-/** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
-export type PlannedSetting = Setting & { devices: readonly string[] }
-
 /** A whole line. */
-export interface LineSetting extends InFile {
+export interface LineSetting extends Place {
   kind: 'line'
   line: string
 }
 
 /** An ID in `options MODULE ids=…` (modprobe.d(5)). */
-export interface IdSetting extends InFile {
+export interface IdSetting extends Place {
   kind: 'id'
   module: string
   id: string
 }
 
 /** A kernel argument in a variable of a shell file such as /etc/default/grub. */
-export interface ArgumentSetting extends InFile {
+export interface ArgumentSetting extends Place {
   kind: 'argument'
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
   token: string
 }
 
+/** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
+export interface KeptSetting extends Place {
+  kind: 'kept'
+  /** The adapter's name. */
+  by: string
+  /** A kernel argument, or what else the adapter understands. */
+  token: string
+}
+
+/** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
+export type PlannedSetting = Setting & { devices: readonly string[] }
+
 /** The comment that every file of our own starts with. */
 export function ownHead(): string {
   return '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
 }
 
+/** How a kind of setting is read, added and removed; texts are one character a byte. */
+interface Form<S> {
+  has(text: string, setting: S): boolean
+  add(text: string, setting: S): string
+  remove(text: string, setting: S): string
+}
+
+const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
+  line: {
+    has: (text, { line }) => hasLine(text, line),
+    add: (text, { line }) => addLine(text, line),
+    remove: (text, { line }) => removeLine(text, line),
+  },
+  id: {
+    has: (text, { module, id }) => hasId(text, module, id),
+    add: (text, { module, id }) => addId(text, module, id),
+    remove: (text, { module, id }) => removeId(text, module, id),
+  },
+  argument: {
+    has: (text, { variable, token }) => hasToken(text, variable, token),
+    add: (text, { variable, token, head }) => addToken(text, variable, token, head !== undefined),
+    remove: (text, { variable, token }) => removeToken(text, variable, token),
+  },
+  kept: { has: () => false, add: (text) => text, remove: (text) => text },
+}
+
+function formOf(setting: Setting): Form<Setting> {
+  return FORMS[setting.kind] as Form<Setting>
+}
+
 /** Does the file say it? */
 export function hasSetting(content: Content, setting: Setting): boolean {
-  if (content === null) return false
-  if (setting.kind === 'line') return hasLine(content, setting.line)
-  if (setting.kind === 'id') return hasId(content, setting.module, setting.id)
-  return hasToken(content, setting.variable, setting.token)
+  return content !== null && formOf(setting).has(content, setting)
 }
 
 /** The file with the setting in it: the same text when it says so already. */
 export function addSetting(content: Content, setting: Setting): string {
   const text = content ?? setting.head ?? ''
-  if (hasSetting(text, setting)) return text
-  if (setting.kind === 'line') return addLine(text, setting.line)
-  if (setting.kind === 'id') return addId(text, setting.module, setting.id)
-  return addToken(text, setting.variable, setting.token, setting.head !== undefined)
+  return hasSetting(text, setting) ? text : formOf(setting).add(text, setting)
 }
 
 /** The file without the setting; `null` when a file of our own has nothing left to say. */
 export function removeSetting(content: Content, setting: Setting): Content {
   if (content === null) return null
-  let text = content
-  if (setting.kind === 'line') text = removeLine(text, setting.line)
-  else if (setting.kind === 'id') text = removeId(text, setting.module, setting.id)
-  else text = removeToken(text, setting.variable, setting.token)
+  const text = formOf(setting).remove(content, setting)
   return setting.head !== undefined && text === setting.head ? null : text
 }
 

@@ -24,6 +24,12 @@ export interface Observation {
   evidence: string
 }
 
+/** Tokens of kept settings that come and go. */
+export interface KeptChange {
+  add: readonly string[]
+  remove: readonly string[]
+}
+
 export interface Bootloader {
   name: string
   /** What a person would read. */
@@ -34,14 +40,16 @@ export interface Bootloader {
   configured(host: Host): SetArgument[]
   /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
   settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
-  /** What makes them effective. */
-  commands(host: Host): CommandChange[]
+  /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
+  commands(host: Host, kept?: KeptChange): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
   /** How to reach the boot menu and change the line for one boot, on this host. */
   menu(host: Host): string
-  /** The steps for a person to do it by hand. */
-  steps(tokens: readonly string[]): string[]
+  /** The steps for a person to do it by hand, on this host. */
+  steps(tokens: readonly string[], host: Host): string[]
+  /** Nothing is written: the steps are all that there is. */
+  byHand?: true
 }
 
 /** What an initramfs has to hold and do. */
@@ -58,12 +66,15 @@ export interface Initramfs {
   /** What speaks for it on this host. */
   evidence(host: Host): string | undefined
   settings(host: Host, needs: InitramfsNeeds): Setting[]
-  commands(host: Host): CommandChange[]
+  /** Of a generator that keeps its settings itself: what it keeps now. */
+  kept?(host: Host): string[]
+  commands(host: Host, kept?: KeptChange): CommandChange[]
   /** The image of each kernel that has one. */
   images(host: Host): { release: string; path: string }[]
   /** The command that lists an image's files, one path somewhere in each line. */
   lister(image: string): readonly string[]
-  steps(needs: InitramfsNeeds): string[]
+  steps(needs: InitramfsNeeds, host: Host): string[]
+  byHand?: true
 }
 
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */

@@ -14,17 +14,9 @@ export function undoPlan(
   going: readonly Claim[],
   commands: readonly CommandChange[],
 ): Plan {
-  const staying = claimsOf(journal).filter(
-    (one) =>
-      !going.some(
-        ({ entry, device, key }) => one.entry.number === entry.number && one.device === device && one.key === key,
-      ),
-  )
-  const kept = new Set(staying.map(({ key }) => key))
+  const staying = stayingClaims(journal, going)
   const stay = new Set(staying.map(({ setting }) => setting.path))
-  const settings = [
-    ...new Map(going.filter(({ key }) => !kept.has(key)).map(({ key, setting }) => [key, setting])).values(),
-  ]
+  const settings = leavingSettings(journal, going)
   const read = contentReader(files)
   const notes: string[] = []
   const changes = changesFor(settings, read, removeSetting).map((change): FileChange => {
@@ -35,17 +27,26 @@ export function undoPlan(
     return { ...change, reason: 'changed since: without our settings' }
   })
   notes.push(...missing(settings, read))
-  return {
-    changes: [...changes, ...(changes.length > 0 ? commands : [])],
-    settings: [],
-    notes,
-    rebootNeeded: changes.length > 0,
-  }
+  const run = changes.length > 0 || settings.some(({ kind }) => kind === 'kept') ? commands : []
+  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: changes.length + run.length > 0 }
+}
+
+function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): Claim[] {
+  const gone = new Set(going.map(({ entry, device, key }) => `${entry.number} ${device} ${key}`))
+  return claimsOf(journal).filter(({ entry, device, key }) => !gone.has(`${entry.number} ${device} ${key}`))
+}
+
+/** The settings that nobody needs once these claims are gone. */
+export function leavingSettings(journal: readonly Recorded[], going: readonly Claim[]): Setting[] {
+  const kept = new Set(stayingClaims(journal, going).map(({ key }) => key))
+  const leaving = going.filter(({ key }) => !kept.has(key))
+  return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }
 
 /** Files of ours that somebody removed already. */
 function missing(settings: readonly Setting[], read: (path: string) => Content): string[] {
-  const paths = new Set(settings.map(({ path }) => path).filter((path) => read(path) === null))
+  const files = settings.filter(({ kind }) => kind !== 'kept')
+  const paths = new Set(files.map(({ path }) => path).filter((path) => read(path) === null))
   return [...paths].map((path) => `${path} is gone already.`)
 }
 

@@ -5,7 +5,7 @@ import { hasArgument } from '../plan/arguments.ts'
 import { findIds, loadedBefore, softdepFor } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { CommandChange, Plan } from '../plan/plan.ts'
 import { changesFor } from '../plan/plan.ts'
 import { addSetting, hasSetting, ownHead, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
@@ -37,6 +37,8 @@ export interface Binding {
   needs: InitramfsNeeds | null
   /** The functions that vfio-pci has after the boot. */
   bound: FunctionBinding[]
+  /** Does the plan make images and boot entries again? */
+  made: { images: boolean; entries: boolean }
 }
 
 /** Widens what was named to all that must go along: every member of its groups that is no bridge. */
@@ -76,23 +78,24 @@ export function planBinding(facts: BindFacts, chosen: readonly PciDevice[], pass
       (setting.head !== undefined && isThere(facts, setting)) ||
       !inForce(facts, setting),
   )
-  const changes = changesFor(settings, contentReader(host.files), addSetting)
-  const changed = (some: readonly Setting[]): boolean =>
-    changes.some((change) => some.some(({ path }) => path === change.path))
-  const commands = [
-    ...(changed([...modprobe, ...image]) ? (facts.initramfs.adapter?.commands(host) ?? []) : []),
-    ...(changed(loader) ? (facts.bootloader.adapter?.commands(host) ?? []) : []),
-  ]
+  const files = changesFor(settings, contentReader(host.files), addSetting)
+  // What a program keeps is no file: it comes along with the command that adds it.
+  const added = (some: readonly Setting[]): string[] =>
+    settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !inForce(facts, one) ? [one.token] : []))
+  const commandsOf = (adapter: Bootloader | Initramfs | undefined, some: readonly Setting[]): CommandChange[] => {
+    const kept = { add: added(some), remove: [] }
+    const changed = files.some((change) => some.some(({ path }) => path === change.path))
+    return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
+  }
+  const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...image])
+  const entries = commandsOf(facts.bootloader.adapter, loader)
+  const changes = [...files, ...images, ...entries]
   return {
-    plan: {
-      changes: [...changes, ...commands],
-      settings,
-      notes: notesFor(iommu, mechanism),
-      rebootNeeded: changes.length > 0,
-    },
+    plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
     tokens: wanted.map(({ token }) => token),
     needs,
     bound,
+    made: { images: images.length > 0, entries: entries.length > 0 },
   }
 }
 
@@ -187,7 +190,8 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
   const { host, modprobe, bootloader } = facts
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
-  if (setting.kind === 'argument') {
+  if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
+  if (setting.kind === 'argument' || setting.kind === 'kept') {
     const configured = bootloader.adapter?.configured(host) ?? []
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
@@ -204,39 +208,36 @@ function expectNoContradiction(facts: BindFacts, mechanism: Mechanism | null, bo
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))
 }
 
-/** Where loader, generator or distribution are not known for sure, the steps are for the person. */
+/** Where loader, generator or distribution are not known for sure, or are not ours to write, the steps are for the person. */
 function expectKnownSystem(
   { host, bootloader, initramfs, distro }: BindFacts,
   modprobe: readonly PlannedSetting[],
   needs: InitramfsNeeds | null,
   wanted: readonly Wanted[],
 ): void {
-  const why = [
-    ...(wanted.length > 0 && bootloader.adapter === undefined ? [bootloader.why] : []),
-    ...(needs !== null && initramfs.adapter === undefined ? [initramfs.why] : []),
-  ]
+  const why = [...(wanted.length > 0 ? unknown(bootloader) : []), ...(needs !== null ? unknown(initramfs) : [])]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
   if (why.length === 0) return
   const tokens = wanted.map(({ token }) => token)
   const files = changesFor(modprobe, contentReader(host.files), addSetting)
+  const anyImage = `Have your initramfs generator put ${needs?.module} and ${needs?.modprobe.join(', ')} into every image, load it before the drivers, and make the images again.`
+  const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
-    ...files.flatMap(({ path, after }) => [
-      `Make ${path} say:`,
-      ...(after ?? '')
-        .trimEnd()
-        .split('\n')
-        .map((line) => `    ${line}`),
-    ]),
-    ...(needs === null
-      ? []
-      : (initramfs.adapter?.steps(needs) ?? [
-          `Have your initramfs generator put ${needs.module} and ${needs.modprobe.join(', ')} into every image, and load it before the drivers; make the images again.`,
-        ])),
-    ...(tokens.length === 0
-      ? []
-      : (bootloader.adapter?.steps(tokens) ?? [
-          `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`,
-        ])),
+    ...files.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
+    ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
+    ...(tokens.length === 0 ? [] : (bootloader.adapter?.steps(tokens, host) ?? [anyLoader])),
   ])
+}
+
+function unknown({ adapter, why }: Choice<Bootloader | Initramfs>): string[] {
+  if (adapter === undefined) return [why]
+  return adapter.byHand ? [`${adapter.name} (${why}) is set up by hand`] : []
+}
+
+function indented(text: string): string[] {
+  return text
+    .trimEnd()
+    .split('\n')
+    .map((line) => `    ${line}`)
 }

@@ -5,6 +5,7 @@ import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system
 import { contentReader } from '../plan/undo.ts'
 import type { Finding } from './finding.ts'
 import { isVfio } from './mechanism.ts'
+import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -68,26 +69,6 @@ function stateOf(
   return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
 }
 
-export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
-  const known = new Map<string, BoundFunction>()
-  for (const { device, entry } of claims) {
-    const one = entry.entry.functions.find(({ address }) => address === device)
-    if (one !== undefined) known.set(device, one)
-  }
-  return [...known.values()]
-}
-
-export function tokensOf(claims: readonly Claim[]): string[] {
-  return [...new Set(claims.flatMap(({ setting }) => (setting.kind === 'argument' ? [setting.token] : [])))]
-}
-
-/** What the images must hold: the module that takes the IDs, and the file that says which. */
-export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
-  const ids = claims.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
-  const [first] = ids
-  return first === undefined ? null : { module: first.module, modprobe: [...new Set(ids.map(({ path }) => path))] }
-}
-
 function finding(
   code: string,
   state: Finding['state'],
@@ -100,7 +81,8 @@ function finding(
 
 function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Finding[] {
   const read = contentReader(host.files)
-  const paths = [...new Set(claims.map(({ setting }) => setting.path))]
+  const files = claims.filter(({ setting }) => setting.kind !== 'kept')
+  const paths = [...new Set(files.map(({ setting }) => setting.path))]
   return paths.map((path) => {
     const text = read(path)
     const own = claims.filter(({ setting }) => setting.path === path)
@@ -170,13 +152,6 @@ async function imageFindings({ host, initramfs, list }: StatusFacts, needs: Init
       )
   }
   return findings
-}
-
-/** What a list of an image's files lacks. */
-export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
-  const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = needs.modprobe.filter((path) => !listing.includes(path.slice(1)))
-  return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
 }
 
 function identity({ vendor, device, subsystem }: PciDevice): string {

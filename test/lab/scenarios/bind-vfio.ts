@@ -166,12 +166,31 @@ const live: Scenario = {
   },
 }
 
+const inGuest: Scenario = {
+  name: 'bind-vfio-in-guest',
+  about: 'the whole loop inside the guest: apply, reboot, status, undo, reboot',
+  slow: true,
+  async run(lab) {
+    const guest = await lab.start(grub(amd, 'bios'))
+    const run = async (command: string, code: number) =>
+      expectCode(command, await guest.run(command, { seconds: 1500 }), code)
+    await lab.step('applied', () => run(`bind-vfio ${chosen} --iommu-pt --apply`, 0))
+    await lab.step('--status before the reboot', () => status(guest, 1, /^bind-vfio: reboot-needed/m))
+    await lab.step('rebooted', () => guest.reboot())
+    await lab.step('on vfio-pci, never probed by a host driver', async () => expectBound(await driversOf(guest)))
+    await lab.step('undone', () => run('bind-vfio --undo --apply', 0))
+    await lab.step('rebooted', () => guest.reboot())
+    await lab.step('back on their host drivers', async () => expectUnbound(await driversOf(guest)))
+  },
+}
+
 export const bindVfio: readonly Scenario[] = [
   loopOf(grub(intel, 'bios'), 'initramfs-tools', false),
   loopOf(grub(amd, 'uefi'), 'dracut', false),
   newKernel,
   escapeHatch,
   live,
+  inGuest,
   loopOf(grub(intel, 'uefi'), 'initramfs-tools', true),
   loopOf(grub(amd, 'bios'), 'initramfs-tools', true),
   loopOf(grub(intel, 'bios'), 'dracut', true),

@@ -1,6 +1,5 @@
 import type { Scenario } from '../scenario.ts'
 import { bindVfio } from './bind-vfio.ts'
-import { byHandInGuest } from './by-hand.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
@@ -10,7 +9,6 @@ import { startUp } from './start-up.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
-  byHandInGuest,
   ...bindVfio,
   captureRooted,
   listIommuIntel,

@@ -1,0 +1,37 @@
+import type { BoundFunction, Claim } from '../plan/journal.ts'
+import type { InitramfsNeeds } from '../plan/system.ts'
+
+// What claims promise of the machine after the next boot.
+
+/** The functions that were bound. */
+export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
+  const known = new Map<string, BoundFunction>()
+  for (const { device, entry } of claims) {
+    const one = entry.entry.functions.find(({ address }) => address === device)
+    if (one !== undefined) known.set(device, one)
+  }
+  return [...known.values()]
+}
+
+/** What the boot entries must carry. */
+export function tokensOf(claims: readonly Claim[]): string[] {
+  return [
+    ...new Set(
+      claims.flatMap(({ setting }) => (setting.kind === 'argument' || setting.kind === 'kept' ? [setting.token] : [])),
+    ),
+  ]
+}
+
+/** What the images must hold: the module that takes the IDs, and the file that says which. */
+export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
+  const ids = claims.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
+  const [first] = ids
+  return first === undefined ? null : { module: first.module, modprobe: [...new Set(ids.map(({ path }) => path))] }
+}
+
+/** What a list of an image's files lacks. */
+export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
+  const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
+  const files = needs.modprobe.filter((path) => !listing.includes(path.slice(1)))
+  return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
+}
