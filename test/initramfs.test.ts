@@ -133,7 +133,7 @@ force_load vfio-pci
   })
 
   it('says what a person would do', () => {
-    expect(initramfsTools.steps(needs)).toEqual([
+    expect(initramfsTools.steps(needs, hostWith({}, '6.1.0'))).toEqual([
       'echo vfio-pci >> /etc/initramfs-tools/modules',
       'update-initramfs -u -k all',
       "lsinitramfs /boot/initrd.img-$(uname -r) | grep -E 'vfio-pci|modprobe.d'",
@@ -189,7 +189,7 @@ install_items+=" /etc/modprobe.d/vfio-scripts.conf "
   })
 
   it('says what a person would do', () => {
-    expect(dracut.steps(needs)).toEqual([
+    expect(dracut.steps(needs, hostWith({}, '6.1.0'))).toEqual([
       `echo 'force_drivers+=" vfio_pci "' >> /etc/dracut.conf.d/vfio.conf`,
       `echo 'install_items+=" /etc/modprobe.d/vfio-scripts.conf "' >> /etc/dracut.conf.d/vfio.conf`,
       'dracut --force --regenerate-all',

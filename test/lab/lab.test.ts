@@ -8,7 +8,7 @@ describe('the lab’s command line', () => {
     const { code, stdout } = lab('--list')
     expect(code).toBe(0)
     expect(stdout).toMatch(/^list-iommu-intel +\S/m)
-    expect(stdout).toMatch(/^by-hand-in-guest .*\(slow\)$/m)
+    expect(stdout).toMatch(/^bind-vfio-in-guest .*\(slow\)$/m)
   })
 
   it.each([['--no-such'], ['no-such'], ['--keep'], ['--scripts']])('%s is one line and exit 2', (...args) => {
