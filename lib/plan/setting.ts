@@ -1,5 +1,5 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
-import { addToken, hasToken, removeToken } from './shell.ts'
+import { addToken, hasToken, removeToken } from './variable.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -67,7 +67,7 @@ export function addSetting(content: Content, setting: Setting): string {
   if (hasSetting(text, setting)) return text
   if (setting.kind === 'line') return addLine(text, setting.line)
   if (setting.kind === 'id') return addId(text, setting.module, setting.id)
-  return addToken(text, setting.variable, setting.token, setting.head !== undefined)
+  return addToken(text, setting.variable, setting.token)
 }
 
 /** The file without the setting; `null` when a file of our own has nothing left to say. */

@@ -10,6 +10,7 @@ import { changesFor } from '../plan/plan.ts'
 import { addSetting, hasSetting, ownHead, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
+import { sureLine } from '../plan/variable.ts'
 import { contradictionsIn, OURS } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
 
@@ -189,7 +190,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'argument') {
     const configured = bootloader.adapter?.configured(host) ?? []
-    return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
+    return hasArgument(sureLine(configured), setting.token)
   }
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))

@@ -1,6 +1,6 @@
 import { contradictions, findIds, isId } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
-import type { SetArgument } from '../plan/shell.ts'
+import type { SetArgument } from '../plan/variable.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 
 /** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
