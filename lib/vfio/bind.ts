@@ -199,7 +199,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
 function expectNoContradiction(facts: BindFacts, mechanism: Mechanism | null, bound: readonly FunctionBinding[]): void {
   const configured = facts.bootloader.adapter?.configured(facts.host) ?? []
-  const lines = contradictionsIn(configured, facts.modprobe, mechanism, bound)
+  const lines = contradictionsIn(configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))

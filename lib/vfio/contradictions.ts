@@ -1,3 +1,4 @@
+import type { IommuState } from '../host/iommu.ts'
 import { contradictions, findIds, isId } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
 import type { SetArgument } from '../plan/variable.ts'
@@ -15,9 +16,11 @@ export function contradictionsIn(
   modprobe: readonly Directive[],
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],
+  kind: IommuState['kind'],
 ): string[] {
+  const switches = ['iommu', ...(kind === 'amd' ? [] : ['intel_iommu']), ...(kind === 'intel' ? [] : ['amd_iommu'])]
   const found = configured
-    .filter(({ name, value }) => /^(intel_|amd_)?iommu$/.test(name) && value?.split(',').includes('off'))
+    .filter(({ name, value }) => switches.includes(name) && value?.split(',').includes('off'))
     .map((one) => ({ ...one, what: `${one.token} switches the IOMMU off` }))
   if (mechanism !== null) {
     const { module } = mechanism
