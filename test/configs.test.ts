@@ -15,17 +15,20 @@ const base = { machine: 'i9-14900k-vmd', iommuByDefault: false } as const
 
 /** Files that speak against the binding: part of their name, and what is said. Each was read and is wrong that way. */
 const REFUSED: [RegExp, RegExp][] = [
-  [/^Andrei-Paul_proxmox__.*passthrough\.conf/, /passthrough\.conf:22: has no effect: the last ids= wins.*line 24/],
-  [/^iroger_ASRock-TRX40-proxmox__.*modprobe\.d__vfio\.conf/, /vfio\.conf:2: has no effect: .*line 14 \(and 3 more\)/],
-  [/^booski_winguest__/, /vfio\.conf:2: %DEVICES% is no ID/],
-  [/^Skeen_libvirt-gpu-passthrough__/, /vfio\.conf:1: install vfio_pci \/usr\/sbin\/vfio-pci-override: /],
-  [/^chloecdn_arch-vfio-vm-stuff__/, /vfio\.conf:1: install vfio_pci \/usr\/local\/bin\/vfio-pci-override\.sh: /],
+  [/^Andrei-Paul_proxmox /, /passthrough\.conf:22: has no effect: the last ids= wins.*line 24/],
+  [/^iroger_ASRock-TRX40-proxmox modprobe/, /vfio\.conf:2: has no effect: .*line 14 \(and 3 more\)/],
+  [/^booski_winguest /, /vfio\.conf:2: %DEVICES% is no ID/],
+  [/^Skeen_libvirt-gpu-passthrough /, /vfio\.conf:1: install vfio_pci \/usr\/sbin\/vfio-pci-override: /],
+  [/^chloecdn_arch-vfio-vm-stuff /, /vfio\.conf:1: install vfio_pci \/usr\/local\/bin\/vfio-pci-override\.sh: /],
 ]
 
-const counts = { files: 0, applied: 0, refused: 0, nothing: 0 }
+const counts = { systems: 0, applied: 0, refused: 0, nothing: 0 }
 afterAll(() => {
-  const { files, applied, refused, nothing } = counts
-  console.log(`Real configurations: ${files} systems, ${applied} applied, ${nothing} had it all, ${refused} refused`)
+  const { systems, applied, refused, nothing } = counts
+  const files = ['grub', 'modprobe', 'dracut', 'initramfs-tools'].flatMap(filesOf).length
+  console.log(
+    `${files} real files in ${systems} systems: ${applied} applied, ${nothing} had it all, ${refused} refused`,
+  )
 })
 
 /** The name of its file says where it was: `owner_repo__etc__default__grub`. */
@@ -38,6 +41,28 @@ function placeOf(kind: string, name: string): string {
   if (kind === 'modprobe') return `etc/modprobe.d/${file}`
   if (kind === 'initramfs-tools') return `etc/initramfs-tools/${file}`
   return file === 'dracut.conf' ? 'etc/dracut.conf' : `etc/dracut.conf.d/${file}`
+}
+
+interface Configuration {
+  name: string
+  /** place → text */
+  files: Record<string, string>
+}
+
+/** The files of a kind, those of one repository together as far as each has a place of its own; by what a title says. */
+function configurations(kind: string): [string, Configuration][] {
+  const all: Configuration[] = []
+  for (const file of filesOf(kind)) {
+    const name = `${file.split('__')[0]} ${kind}`
+    const place = placeOf(kind, file)
+    let one = all.find((other) => other.name === name && other.files[place] === undefined)
+    if (one === undefined) {
+      one = { name, files: {} }
+      all.push(one)
+    }
+    one.files[place] = readFileSync(`${CONFIGS}/${kind}/${file}`, 'latin1')
+  }
+  return all.map((one) => [`${one.name}: ${Object.keys(one.files).join(' ')}`, one])
 }
 
 function bind(dir: string, ...args: string[]): Promise<Ran> {
@@ -74,7 +99,7 @@ function expectOthersEqual(before: Map<string, string>, after: Map<string, strin
 
 const list = (dir: string, folder: string): string[] =>
   existsSync(join(dir, folder)) ? readdirSync(join(dir, folder)).map((name) => `${folder}/${name}`) : []
-const bySortedName = (files: string[]): string[] =>
+const byName = (files: string[]): string[] =>
   files.sort((one, other) => (one.replace(/.*\//, '') < other.replace(/.*\//, '') ? -1 : 1))
 
 interface Judge<T> {
@@ -85,7 +110,7 @@ interface Judge<T> {
 
 /** Applies, applies again and takes back; what the real reader sees is judged in between. */
 async function judge<T>(name: string, system: System, { read, expectOurs }: Judge<T>): Promise<void> {
-  counts.files++
+  counts.systems++
   const dir = systemDir(system)
   const tree = snapshotOf(join(dir, 'etc'))
   const before = read(dir)
@@ -110,131 +135,104 @@ async function judge<T>(name: string, system: System, { read, expectOurs }: Judg
   expect(snapshotOf(join(dir, 'etc'))).toBe(tree)
 }
 
-const textOf = (kind: string, name: string): string => readFileSync(`${CONFIGS}/${kind}/${name}`, 'latin1')
+const tokens = (line: string | undefined): string[] => line?.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? []
+const COMMAND_LINES = ['GRUB_CMDLINE_LINUX', 'GRUB_CMDLINE_LINUX_DEFAULT']
 
-describe.skipIf(filesOf('grub').length === 0)(
-  `real GRUB settings (skipped without ${CONFIGS})`,
-  { concurrent: true },
-  () => {
-    const tokens = (line: string | undefined): string[] => line?.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? []
-    const isList = (token: string): boolean => /^vfio[-_]pci\.ids=/.test(token)
+function grubJudge(dropIns: boolean): Judge<Map<string, string>> {
+  const isList = (token: string): boolean => /^vfio[-_]pci\.ids=/.test(token)
+  return {
+    read: (dir) => bashReads(dir, ['etc/default/grub', ...(dropIns ? list(dir, 'etc/default/grub.d').sort() : [])]),
+    expectOurs(before, after) {
+      expectOthersEqual(before, after, COMMAND_LINES)
+      const line = (all: Map<string, string>): string[] => COMMAND_LINES.flatMap((each) => tokens(all.get(each)))
+      const was = line(before)
+      const iommu = was.includes('intel_iommu=on') ? [] : ['intel_iommu=on']
+      const ids = was.some(isList) ? [] : [`vfio-pci.ids=${IDS.join(',')}`]
+      const merged = was.map((token) => (isList(token) ? [token, ...IDS].join(',') : token))
+      expect(line(after)).toEqual([...merged, ...iommu, ...ids])
+      // Recovery entries get this one: none of ours are in it, unless the list was.
+      if (!tokens(before.get('GRUB_CMDLINE_LINUX')).some(isList))
+        expect(after.get('GRUB_CMDLINE_LINUX')).toBe(before.get('GRUB_CMDLINE_LINUX'))
+    },
+  }
+}
 
-    it.each(
-      filesOf('grub').flatMap((name) => {
-        const ways = /grub\.d__/.test(name) ? ['a drop-in'] : ['a drop-in', 'in place']
-        return ways.map((way) => [name, way] as const)
-      }),
-    )('%s, %s', async (name, way) => {
-      const mkconfig = way === 'in place' ? { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' } : {}
-      const files = { [placeOf('grub', name)]: textOf('grub', name), ...mkconfig }
-      const names = ['GRUB_CMDLINE_LINUX', 'GRUB_CMDLINE_LINUX_DEFAULT']
-      await judge(
-        name,
-        { ...base, builtin: ['vfio_pci', 'vfio'], files },
-        {
-          read: (dir) =>
-            bashReads(dir, ['etc/default/grub', ...(way === 'in place' ? [] : list(dir, 'etc/default/grub.d').sort())]),
-          expectOurs(before, after) {
-            expectOthersEqual(before, after, names)
-            const line = (all: Map<string, string>): string[] => names.flatMap((each) => tokens(all.get(each)))
-            const [was, is] = [line(before), line(after)]
-            const iommu = was.includes('intel_iommu=on') ? [] : ['intel_iommu=on']
-            const ids = was.some(isList) ? [] : [`vfio-pci.ids=${IDS.join(',')}`]
-            expect(is).toEqual([
-              ...was.map((token) => (isList(token) ? [token, ...IDS].join(',') : token)),
-              ...iommu,
-              ...ids,
-            ])
-            // The recovery entries get none of ours, unless the list is there.
-            if (!tokens(before.get('GRUB_CMDLINE_LINUX')).some(isList))
-              expect(after.get('GRUB_CMDLINE_LINUX')).toBe(before.get('GRUB_CMDLINE_LINUX'))
-          },
-        },
-      )
-    })
+const modprobeJudge: Judge<string[]> = {
+  read(dir) {
+    const folders = ['etc/modprobe.d', 'usr/lib/modprobe.d'].map((folder) => join(dir, folder))
+    const args = folders.filter((folder) => existsSync(folder)).flatMap((folder) => ['-C', folder])
+    const { stdout } = spawnSync('modprobe', ['--showconfig', ...args], { encoding: 'latin1' })
+    return stdout.replace(/^# End of configuration files.*/ms, '').split('\n')
   },
-)
-
-describe.skipIf(filesOf('modprobe').length === 0 || !has('modprobe'))(
-  'real modprobe.d files',
-  { concurrent: true },
-  () => {
-    const folders = ['etc/modprobe.d', 'usr/lib/modprobe.d']
+  expectOurs(before, after) {
     const isList = (line: string): boolean => /^options vfio_pci .*\bids=/.test(line)
-    it.each(filesOf('modprobe'))('%s', async (name) => {
-      const files = { [placeOf('modprobe', name)]: textOf('modprobe', name) }
-      await judge(
-        name,
-        { ...base, iommuByDefault: true, files },
-        {
-          read(dir) {
-            const args = folders.flatMap((folder) => (existsSync(join(dir, folder)) ? ['-C', join(dir, folder)] : []))
-            const { stdout } = spawnSync('modprobe', ['--showconfig', ...args], { encoding: 'latin1' })
-            return stdout.replace(/^# End of configuration files.*/ms, '').split('\n')
-          },
-          expectOurs(before, after) {
-            const added = after.filter((line) => !before.includes(line))
-            const lists = after.filter(isList)
-            expect(lists).toHaveLength(1)
-            for (const id of IDS) expect(lists[0]).toMatch(new RegExp(`[=,]${id}(,|\\s|$)`))
-            for (const module of ['nouveau', 'snd_hda_intel']) {
-              const first = after.find((line) => line.startsWith(`softdep ${module} `))
-              expect(first).toMatch(/ pre: vfio[-_]pci\b/)
-            }
-            const softdeps = added.filter((line) => line.startsWith('softdep '))
-            const rest = after
-              .filter((line) => !softdeps.includes(line))
-              .map((line) =>
-                isList(line) ? IDS.reduce((left, id) => left.replace(new RegExp(`,?${id}`), ''), line) : line,
-              )
-              .filter((line) => line !== 'options vfio_pci ids=')
-            expect(rest.sort()).toEqual([...before].sort())
-          },
-        },
-      )
-    })
+    const lists = after.filter(isList)
+    expect(lists).toHaveLength(1)
+    for (const id of IDS) expect(lists[0]).toMatch(new RegExp(`[=,]${id}(,|\\s|$)`))
+    for (const module of ['nouveau', 'snd_hda_intel'])
+      expect(after.find((line) => line.startsWith(`softdep ${module} `))).toMatch(/ pre: vfio[-_]pci\b/)
+    const theirs = after
+      .filter((line) => before.includes(line) || !line.startsWith('softdep '))
+      .map((line) => (isList(line) ? IDS.reduce((left, id) => left.replace(new RegExp(`,?${id}`), ''), line) : line))
+      .filter((line) => line !== 'options vfio_pci ids=')
+    expect(theirs.sort()).toEqual([...before].sort())
   },
-)
+}
 
-describe.skipIf(filesOf('dracut').length === 0)('real dracut settings', { concurrent: true }, () => {
-  const word = (text: string | undefined, wanted: string): boolean => (text ?? '').split(' ').includes(wanted)
-  it.each(filesOf('dracut'))('%s', async (name) => {
-    const files = { [placeOf('dracut', name)]: textOf('dracut', name) }
-    await judge(
-      name,
-      { ...base, iommuByDefault: true, generator: 'dracut', files },
-      {
-        read: (dir) =>
-          bashReads(dir, [
-            'etc/dracut.conf',
-            ...bySortedName(
-              ['etc/dracut.conf.d', 'usr/lib/dracut/dracut.conf.d']
-                .flatMap((folder) => list(dir, folder))
-                .filter((file) => file.endsWith('.conf')),
-            ),
-          ]),
-        expectOurs(before, after) {
-          expectOthersEqual(before, after, ['force_drivers', 'install_items'])
-          expect(word(after.get('force_drivers'), 'vfio_pci')).toBe(true)
-          expect(word(after.get('install_items'), '/etc/modprobe.d/00-vfio-scripts.conf')).toBe(true)
-          for (const list of ['force_drivers', 'install_items'])
-            for (const one of (before.get(list) ?? '').split(/\s+/)) expect(word(after.get(list), one)).toBe(true)
-        },
-      },
-    )
+const dracutJudge: Judge<Map<string, string>> = {
+  read(dir) {
+    const files = ['etc/dracut.conf.d', 'usr/lib/dracut/dracut.conf.d'].flatMap((folder) => list(dir, folder))
+    return bashReads(dir, ['etc/dracut.conf', ...byName(files.filter((file) => file.endsWith('.conf')))])
+  },
+  expectOurs(before, after) {
+    const LISTS = ['force_drivers', 'install_items']
+    expectOthersEqual(before, after, LISTS)
+    const words = (all: Map<string, string>, name: string): string[] => (all.get(name) ?? '').split(/\s+/)
+    expect(words(after, 'force_drivers')).toContain('vfio_pci')
+    expect(words(after, 'install_items')).toContain('/etc/modprobe.d/00-vfio-scripts.conf')
+    for (const name of LISTS) expect(words(after, name)).toEqual(expect.arrayContaining(words(before, name)))
+  },
+}
+
+const concurrent = { concurrent: true }
+
+describe.skipIf(filesOf('grub').length === 0)(`real GRUB settings (skipped without ${CONFIGS})`, concurrent, () => {
+  const builtin = ['vfio_pci', 'vfio']
+  const all = configurations('grub')
+
+  it.each(all)('%s', async (_, { name, files }) => {
+    await judge(name, { ...base, builtin, files }, grubJudge(true))
+  })
+
+  it.each(all.filter(([, { files }]) => 'etc/default/grub' in files))(
+    '%s, without drop-ins',
+    async (_, { name, files }) => {
+      const upstream = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }
+      await judge(name, { ...base, builtin, files: { ...files, ...upstream } }, grubJudge(false))
+    },
+  )
+})
+
+describe.skipIf(filesOf('modprobe').length === 0 || !has('modprobe'))('real modprobe.d files', concurrent, () => {
+  it.each(configurations('modprobe'))('%s', async (_, { name, files }) => {
+    await judge(name, { ...base, iommuByDefault: true, files }, modprobeJudge)
   })
 })
 
-describe.skipIf(filesOf('initramfs-tools').length === 0)('real initramfs-tools settings', { concurrent: true }, () => {
-  it.each(filesOf('initramfs-tools'))('%s', async (name) => {
-    const place = placeOf('initramfs-tools', name)
-    const text = textOf('initramfs-tools', name)
+describe.skipIf(filesOf('dracut').length === 0)('real dracut settings', concurrent, () => {
+  it.each(configurations('dracut'))('%s', async (_, { name, files }) => {
+    await judge(name, { ...base, iommuByDefault: true, generator: 'dracut', files }, dracutJudge)
+  })
+})
+
+describe.skipIf(filesOf('initramfs-tools').length === 0)('real initramfs-tools settings', concurrent, () => {
+  it.each(configurations('initramfs-tools'))('%s', async (_, { name, files }) => {
     await judge(
       name,
-      { ...base, iommuByDefault: true, files: { [place]: text } },
+      { ...base, iommuByDefault: true, files },
       {
-        read: (dir) => readFileSync(join(dir, place), 'latin1'),
-        expectOurs: (before, after) => expect(after).toBe(before),
+        read: (dir) => Object.keys(files).map((place) => readFileSync(join(dir, place), 'latin1')),
+        expectOurs: (before, after) => expect(after).toEqual(before),
       },
     )
   })

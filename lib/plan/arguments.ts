@@ -5,6 +5,11 @@ import { type KernelArgument, parseCommandLine } from '../host/kernel.ts'
 /** Arguments that hold a list of which the last one wins: members are added to it, a second list never. */
 const LISTS = /^(vfio_pci|pci_stub)\.ids$/
 
+/** Is it a member of such a list? */
+export function isListed(token: string): boolean {
+  return LISTS.test(parseCommandLine(token)[0]?.name ?? '')
+}
+
 /**
  * Is the argument there? Of a list such as `vfio-pci.ids=10de:1cb6` the member counts, in the last list of that name;
  * of others the value, or one of those between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.

@@ -234,7 +234,7 @@ function codeEnd(text: string, from: number): number | undefined {
       const word = readWord(text, blanks(text, at, false))
       if (word === undefined || word.end === word.start) return undefined
       at = word.end
-    } else if (operator !== '(') {
+    } else if (operator !== '(' && !(operator === '|' && top === 'case')) {
       if (command && !(top === 'clause' && operator.startsWith(';;'))) return undefined
       if (/^;[;&]/.test(operator) && open.pop() !== 'clause') return undefined
       if (/^[;&]$/.test(operator) && open.length === 0) return at

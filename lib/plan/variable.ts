@@ -1,5 +1,5 @@
 import { parseCommandLine } from '../host/kernel.ts'
-import { hasArgument, placeFor, rangeOf } from './arguments.ts'
+import { hasArgument, isListed, placeFor, rangeOf } from './arguments.ts'
 import { type Assignment, readShell, type Step, UNKNOWN, type Word } from './shell.ts'
 
 // Kernel arguments in a variable of shell files, such as GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub.
@@ -145,6 +145,8 @@ export function addToken(text: string, variable: string, token: string): string 
     const tilde = text[value.end - 1] === '~'
     if (!tilde && hasToken(edited, variable, token) && removeToken(edited, variable, token) === text) return edited
   }
+  // A second list would replace the first.
+  if (isListed(token) && holding.length > 0) return text
   const line = `${variable}="$${variable} ${escaped(token, '"')}"`
   const added = text === '' || text.endsWith('\n') ? `${text}${line}\n` : `${text}\n${line}`
   return hasToken(added, variable, token) ? added : text
