@@ -1,5 +1,5 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
-import { addToken, hasToken, removeToken } from './shell.ts'
+import { addToken, hasToken, removeToken } from './variable.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -82,7 +82,7 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   },
   argument: {
     has: (text, { variable, token }) => hasToken(text, variable, token),
-    add: (text, { variable, token, head }) => addToken(text, variable, token, head !== undefined),
+    add: (text, { variable, token }) => addToken(text, variable, token),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
   },
   kept: { has: () => false, add: (text) => text, remove: (text) => text },
