@@ -1,11 +1,12 @@
-// npm run bench: how long list-iommu takes, against bare node, the guides' shell loop and lspci, in one run.
+// npm run bench: how long list-iommu and a plan of bind-vfio take, against bare node, the guides' shell loop and lspci, in one run.
 // The runs of one size alternate, so that whatever else the machine does hits all of them; medians are compared.
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { manyAliases, manyNames } from './fake/bulk.ts'
-import { generateMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
+import { generateMachine, loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
+import { systemDir } from './system.ts'
 
 interface Run {
   name: string
@@ -15,6 +16,8 @@ interface Run {
   rounds: number
   /** how many devices its output shows */
   count: (stdout: string) => number
+  /** its exit code [0] */
+  code?: number
 }
 
 interface Row {
@@ -112,7 +115,7 @@ function timed(run: Run, environment = process.env): { ms: number; stdout: strin
   })
   const ms = Number(process.hrtime.bigint() - start) / 1e6
   if (error !== undefined) throw error
-  if (status !== 0) throw new Error(`${run.name} ended with ${status}: ${stderr.slice(0, 500)}`)
+  if (status !== (run.code ?? 0)) throw new Error(`${run.name} ended with ${status}: ${stderr.slice(0, 500)}`)
   return { ms, stdout, stderr }
 }
 
@@ -185,6 +188,31 @@ function rowsFor(devices: number): Row[] {
   return rows
 }
 
+/** The plan of bind-vfio for a graphics card, on a whole system. */
+function planRow(): Row {
+  const root = systemDir({ machine: 'i9-14900k-vmd', iommuByDefault: false })
+  const devices = Object.keys(loadMachine('i9-14900k-vmd').devices).length
+  const plan = join(process.cwd(), 'scripts/bind-vfio.mjs')
+  const node = { command: process.execPath, rounds: 41, count: () => devices }
+  const medians = measure(
+    [
+      { ...node, name: 'node -e 0', args: ['-e', '0'] },
+      { ...node, name: 'bind-vfio', args: [plan, '--root', root, '02:00'], code: 1 },
+    ],
+    devices,
+  )
+  const [bare = Number.NaN, ms = Number.NaN] = medians.values()
+  const ratio = `${(ms / bare).toFixed(2)} × node -e 0`
+  return {
+    devices,
+    what: 'bind-vfio, a plan',
+    median: `${ms.toFixed(1)} ms`,
+    ratio,
+    wanted: '≤ 1.5',
+    ok: ms <= 1.5 * bare,
+  }
+}
+
 function show(rows: Row[]): void {
   const cells = rows.map((row) => [
     String(row.devices),
@@ -213,7 +241,7 @@ function main(): number {
     console.error('bench: no scripts/list-iommu.mjs: run npm run build')
     return 2
   }
-  const rows = [32, 512, 4096].flatMap(rowsFor)
+  const rows = [...[32, 512, 4096].flatMap(rowsFor), planRow()]
   show(rows)
   const [load = 0] = loadavg()
   if (load > cpus().length + 1) {

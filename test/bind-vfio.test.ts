@@ -190,6 +190,12 @@ describe('an IOMMU that is off', () => {
 })
 
 describe('usage', () => {
+  it('--help has every option', async () => {
+    const ran = runScript('bind-vfio', ['--help'])
+    await expect(ran.stdout).toMatchFileSnapshot('golden/bind-vfio.help.txt')
+    expect(ran).toMatchObject({ code: 0, stderr: '' })
+  })
+
   const dir = systemDir(system)
   it.each([
     [[], /no device given/],

@@ -37,7 +37,7 @@ export function newFolder(): string {
 }
 
 /** The built script alone in a new folder. */
-export function copyScript(name: ScriptName): string {
+export function copyScript(name: string): string {
   const file = join(newFolder(), `${name}.mjs`)
   copyFileSync(`${PROJECT}scripts/${name}.mjs`, file)
   chmodSync(file, 0o755)

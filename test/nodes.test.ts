@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { copyScript, newFolder, SCRIPTS, type ScriptName } from './expect.ts'
 import { machineDir } from './machine.ts'
 import { PROJECT, type Ran, runProgram, runScript } from './run.ts'
+import { snapshotOf, systemDir } from './system.ts'
 
 const machine = machineDir('i9-14900k-vmd')
 /** Done or healthy, the answer is no, could not; with all that each prints. */
@@ -46,6 +47,32 @@ describe.each(versions)('Node: %s', (_name, node, version) => {
   it.each(questions)(`${version}: $script alone: $what`, ({ script, args }) => {
     const cwd = dirname(alone[script])
     expect(runProgram(node, [alone[script], ...args], { cwd })).toEqual(runScript(script, args))
+  })
+})
+
+/** bind-vfio plans, applies, and takes back, with nothing but itself. */
+function expectBinds(run: (...args: string[]) => Ran): void {
+  const dir = systemDir({ machine: 'i9-14900k-vmd', iommuByDefault: false })
+  const before = snapshotOf(join(dir, 'etc'))
+  expect(run('--root', dir, '02:00')).toMatchObject({ code: 1, stderr: '' })
+  expect(run('--root', dir, '02:00', '--apply', '--no-commands')).toMatchObject({ code: 0, stderr: '' })
+  expect(snapshotOf(join(dir, 'etc'))).not.toBe(before)
+  expect(run('--root', dir, '--status').code).toBe(1)
+  expect(run('--root', dir, '--undo', '--apply', '--no-commands')).toMatchObject({ code: 0, stderr: '' })
+  expect(snapshotOf(join(dir, 'etc'))).toBe(before)
+}
+
+describe('bind-vfio alone', () => {
+  const script = copyScript('bind-vfio')
+  const cwd = dirname(script)
+
+  it.each(versions)('Node: %s', (_name, node) => {
+    expectBinds((...args) => runProgram(node, [script, ...args], { cwd }))
+  })
+
+  it('zx, with a shell and a prefix of somebody else', () => {
+    const env = { NODE_OPTIONS: undefined, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;' }
+    expectBinds((...args) => runProgram(`${PROJECT}node_modules/.bin/zx`, ['--quiet', script, ...args], { cwd, env }))
   })
 })
 

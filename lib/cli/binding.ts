@@ -100,8 +100,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean): Promi
   const menu = facts.bootloader.adapter?.menu(facts.host)
   const view = {
     script,
-    plan,
-    findings: [...findings, shared],
+    json,
     chosen,
     all: pci.devices,
     groups: pci.groups,

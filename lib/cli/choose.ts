@@ -22,16 +22,22 @@ export async function choose(
     .map((card) => devices.filter((device) => !device.bridge && cardOf(device) === card))
     .sort((one, other) => Number(other.some(isDisplay)) - Number(one.some(isDisplay)))
   write(1, cards.map((card, index) => cardLine(style, index + 1, card, addressStyle(devices, false))).join(''))
-  const answer = await ask(`Which card is for the guest? [1-${cards.length}] `)
-  const card = /^\d+$/.test(answer) ? cards[Number(answer) - 1]?.[0] : undefined
-  if (card === undefined)
-    throw new UserError('not-confirmed', `${answer || 'nothing'}: no card of that number; nothing was written`)
-  const chosen = { ...context, arguments: { ...context.arguments, operands: [cardOf(card)] } }
-  const plan = await bind(chosen, false)
-  write(1, `\n${plan.text(style)}`)
-  if (plan.code === 0) return { ...plan, text: () => '' }
-  if (!/^y(es)?$/i.test(await ask('Write this? [y/N] '))) throw new UserError('not-confirmed', 'nothing was written')
-  return bind(chosen, true)
+  const prompt = await openPrompt()
+  try {
+    const answer = await prompt.ask(`Which card is for the guest? [1-${cards.length}] `)
+    const card = /^\d+$/.test(answer) ? cards[Number(answer) - 1]?.[0] : undefined
+    if (card === undefined)
+      throw new UserError('not-confirmed', `${answer || 'nothing'}: no card of that number; nothing was written`)
+    const chosen = { ...context, arguments: { ...context.arguments, operands: [cardOf(card)] } }
+    const plan = await bind(chosen, false)
+    write(1, `\n${plan.text(style)}`)
+    if (plan.code === 0) return { ...plan, text: () => '' }
+    if (!/^y(es)?$/i.test(await prompt.ask('Write this? [y/N] ')))
+      throw new UserError('not-confirmed', 'nothing was written')
+    return await bind(chosen, true)
+  } finally {
+    prompt.close()
+  }
 }
 
 function cardLine(
@@ -49,14 +55,17 @@ function cardLine(
   return `${String(number).padStart(3)}  ${paint(style, 'bold', address(first.address))}  ${printable(what)}\n`
 }
 
-async function ask(question: string): Promise<string> {
+/** Asks one question after another; an input that ends answers nothing. */
+async function openPrompt(): Promise<{ ask(question: string): Promise<string>; close(): void }> {
   const { createInterface } = await import('node:readline')
-  const terminal = createInterface({ input: process.stdin, output: process.stdout })
-  return new Promise((settle) => {
-    terminal.on('close', () => settle(''))
-    terminal.question(question, (answer) => {
-      settle(answer.trim())
-      terminal.close()
-    })
-  })
+  const terminal = createInterface({ input: process.stdin, terminal: false })
+  const lines = terminal[Symbol.asyncIterator]()
+  return {
+    async ask(question) {
+      write(1, question)
+      const { value } = await lines.next()
+      return String(value ?? '').trim()
+    },
+    close: () => terminal.close(),
+  }
 }

@@ -96,7 +96,7 @@ async function settle(
 ): Promise<Answer> {
   const { script, arguments: given } = context
   const json = answerJson('plan', plan, functions, [])
-  const view = { script, plan, releasing: undo.undoes.length > 0, applied: false }
+  const view = { script, json, releasing: undo.undoes.length > 0, applied: false }
   if (!given.flag('apply') || plan.changes.length === 0)
     return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => liveText(look, view) }
   const entry = { ...entryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }

@@ -1,5 +1,5 @@
 import { diffLines } from '../plan/diff.ts'
-import type { Change, Plan } from '../plan/plan.ts'
+import type { Change } from '../plan/plan.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { type Look, paint, printable } from './text.ts'
 
@@ -30,8 +30,11 @@ export function changeJson(change: Change): ChangeJson {
 const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yellow' } as const
 
 /** A plan's changes, each with its reason and the lines that differ; `took`: seconds of a command the last time. */
-export function changesText(look: Look, plan: Plan, took: Readonly<Record<string, number>> = {}): string {
-  const changes = plan.changes.map(changeJson)
+export function changesText(
+  look: Look,
+  changes: readonly ChangeJson[],
+  took: Readonly<Record<string, number>> = {},
+): string {
   const heads = changes.map(({ path, command, address, driver }) =>
     printable(
       path ??

@@ -1,9 +1,9 @@
 import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { BoundFunction, Claim } from '../plan/journal.ts'
-import type { Plan } from '../plan/plan.ts'
 import type { Finding } from '../vfio/finding.ts'
 import type { Status } from '../vfio/status.ts'
+import type { BindVfio } from './answer.ts'
 import { addressStyle, deviceName } from './devices.ts'
 import type { Arguments, Script } from './options.ts'
 import { changesText, findingsText, shellWord } from './plan.ts'
@@ -11,8 +11,7 @@ import { type Look, paint, printable } from './text.ts'
 
 export interface PlanView {
   script: Script
-  plan: Plan
-  findings: readonly Finding[]
+  json: BindVfio
   chosen: readonly PciDevice[]
   all: readonly PciDevice[]
   groups: readonly IommuGroup[]
@@ -25,13 +24,13 @@ export interface PlanView {
 
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
 export function planText(look: Look, view: PlanView): string {
-  const { plan, script, given } = view
-  const head = deviceText(look, view) + unseenText(look, view.findings)
-  if (plan.changes.length === 0)
-    return `${head}${notesText(plan.notes)}\nNothing to do: all of this is set up. See ${script.name} --status.\n`
+  const { json, script, given } = view
+  const head = deviceText(look, view) + unseenText(look, json.findings)
+  if (json.changes.length === 0)
+    return `${head}${notesText(json.notes)}\nNothing to do: all of this is set up. See ${script.name} --status.\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
-  return `${head}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}
+  return `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
 After the reboot:       ${own} --status
 To take it back:        ${own} --undo --apply
 If it does not boot:    ${printable(view.menu ?? ESCAPE)}
@@ -43,8 +42,8 @@ const ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off
 
 /** What was done, and what is left to do. */
 export function appliedText(look: Look, view: PlanView, printed: readonly (readonly string[])[]): string {
-  const { script, plan } = view
-  return `${deviceText(look, view)}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}
+  const { script, json } = view
+  return `${deviceText(look, view)}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
 ${printed.length > 0 ? leftText(printed, view.given) : 'Done. '}Reboot, then:           ${script.name} --status
 To take it back:        ${script.name} --undo --apply
 If it does not boot:    ${printable(view.menu ?? ESCAPE)}
@@ -86,7 +85,7 @@ function deviceText(look: Look, { script, chosen, all, groups }: PlanView): stri
 
 export interface UndoView {
   script: Script
-  plan: Plan
+  json: BindVfio
   functions: readonly BoundFunction[]
   claims: readonly Claim[]
   took: Readonly<Record<string, number>>
@@ -95,13 +94,13 @@ export interface UndoView {
 
 /** The plan of an undo; with `printed`, what was done. */
 export function undoneText(look: Look, view: UndoView, printed: readonly (readonly string[])[] | undefined): string {
-  const { script, plan, functions, claims, given } = view
+  const { script, json, functions, claims, given } = view
   if (claims.length === 0) return `${script.name}: nothing to take back.\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || 'the kernel arguments'}\n`
-  const body = `${head}\n${changesText(look, plan, view.took)}${notesText(plan.notes)}\n`
+  const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`
   if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
-  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${plan.rebootNeeded ? 'Reboot: the devices go back to their drivers with the next boot.\n' : ''}\n`
+  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${json.rebootNeeded ? 'Reboot: the devices go back to their drivers with the next boot.\n' : ''}\n`
 }
 
 /** The state, then each point with its evidence. */
@@ -120,16 +119,16 @@ export function statusText(look: Look, script: string, { state, functions, findi
 
 export interface LiveView {
   script: Script
-  plan: Plan
+  json: BindVfio
   releasing: boolean
   applied: boolean
 }
 
 /** Drivers that change at once: the plan, or what was done. */
-export function liveText(look: Look, { script, plan, releasing, applied }: LiveView): string {
+export function liveText(look: Look, { script, json, releasing, applied }: LiveView): string {
   const name = `${script.name} --now${releasing ? ' --undo' : ''}`
-  if (plan.changes.length === 0) return `${name}: nothing to do.\n`
-  const body = `${paint(look, 'bold', name)}:\n\n${changesText(look, plan)}${notesText(plan.notes)}\n`
+  if (json.changes.length === 0) return `${name}: nothing to do.\n`
+  const body = `${paint(look, 'bold', name)}:\n\n${changesText(look, json.changes)}${notesText(json.notes)}\n`
   if (!applied) return `${body}Nothing was changed. Add --apply.\n`
   return `${body}Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`
 }

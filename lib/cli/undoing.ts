@@ -28,7 +28,7 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
   )
   const functions = boundFunctions(going)
   const json = answerJson('plan', plan, functions, [])
-  const view = { script, plan, functions, took: durations(journal), given, claims: going }
+  const view = { script, json, functions, took: durations(journal), given, claims: going }
   if (!given.flag('apply') || going.length === 0)
     return { code: going.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
   const target = targetFor(context)

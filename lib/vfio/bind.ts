@@ -8,6 +8,7 @@ import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { CommandChange, Plan } from '../plan/plan.ts'
 import { changesFor } from '../plan/plan.ts'
 import { addSetting, hasSetting, ownHead, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
+import type { SetArgument } from '../plan/shell.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
 import { contradictionsIn, OURS } from './contradictions.ts'
@@ -23,6 +24,8 @@ export interface BindFacts {
   modprobe: readonly Directive[]
   distro: Choice<Distro>
   bootloader: Choice<Bootloader>
+  /** The kernel arguments that its files set for the next boot. */
+  configured: readonly SetArgument[]
   initramfs: Choice<Initramfs>
   journal: readonly Recorded[]
   /** For each installed kernel, the modules that its tables name for each chosen function. */
@@ -187,12 +190,11 @@ function isThere({ host }: BindFacts, setting: Setting): boolean {
 
 /** Does the system say this already, wherever it does? */
 function inForce(facts: BindFacts, setting: Setting): boolean {
-  const { host, modprobe, bootloader } = facts
+  const { host, modprobe, configured } = facts
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
   if (setting.kind === 'argument' || setting.kind === 'kept') {
-    const configured = bootloader.adapter?.configured(host) ?? []
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
@@ -201,8 +203,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
 function expectNoContradiction(facts: BindFacts, mechanism: Mechanism | null, bound: readonly FunctionBinding[]): void {
-  const configured = facts.bootloader.adapter?.configured(facts.host) ?? []
-  const lines = contradictionsIn(configured, facts.modprobe, mechanism, bound)
+  const lines = contradictionsIn(facts.configured, facts.modprobe, mechanism, bound)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))

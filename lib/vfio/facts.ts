@@ -1,4 +1,5 @@
 import { UserError } from '../cli/error.ts'
+import { kernelRelease } from '../host/kernel.ts'
 import { type Kernel, readKernels } from '../host/kernels.ts'
 import type { Machine, PciFacts } from '../host/machine.ts'
 import { readModuleTables } from '../host/modules.ts'
@@ -27,6 +28,7 @@ export function readBindFacts(
 ): BindFacts {
   const host = readHost(machine)
   const { files } = host
+  const bootloader = adapters.findBootloader(host, named.bootloader)
   const keys = chosen.map(({ vendor, device, subsystem, class: type }) => ({
     vendor: vendor.id,
     device: device.id,
@@ -38,10 +40,15 @@ export function readBindFacts(
     iommu: pci.iommu,
     modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
     distro: adapters.findDistro(readOsRelease(files)),
-    bootloader: adapters.findBootloader(host, named.bootloader),
+    bootloader,
+    configured: bootloader.adapter?.configured(host) ?? [],
     initramfs: adapters.findInitramfs(host, named.initramfs),
     journal: knownJournal(files),
-    claiming: ({ release }) => readModuleTables([files], release).claiming(keys),
+    // The running kernel's tables were looked into already.
+    claiming: ({ release }) =>
+      release === kernelRelease(machine.reader)
+        ? chosen.map(({ modules }) => modules)
+        : readModuleTables([files], release).claiming(keys),
   }
 }
 
