@@ -4,6 +4,7 @@ export const nixos: Distro = {
   name: 'NixOS',
   documentation: 'https://nixos.org/manual/nixos/stable/ and https://wiki.nixos.org/wiki/PCI_passthrough',
   ids: ['nixos'],
+  kernel: 'boot.kernelPatches with structuredExtraConfig, or other boot.kernelPackages, and nixos-rebuild boot',
   packages: {
     command: 'add to environment.systemPackages, or enable its module:',
     names: {

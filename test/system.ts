@@ -20,6 +20,8 @@ export interface System {
   kernels?: readonly string[]
   /** modules that are built into every kernel [none] */
   builtin?: readonly string[]
+  /** modules that no kernel has [none] */
+  without?: readonly string[]
   /** is CONFIG_INTEL_IOMMU_DEFAULT_ON set? [true, as Debian has it] */
   iommuByDefault?: boolean
   /** path → text; replaces what is there, `null` removes it */
@@ -41,7 +43,7 @@ export function systemDir(system: System): string {
   writeMachine(machine, dir)
   const kernels = system.kernels ?? [machine.kernel]
   const modules = [...Object.keys(machine.modules ?? {}), 'vfio_pci', 'vfio'].filter(
-    (name) => !system.builtin?.includes(name),
+    (name) => !system.builtin?.includes(name) && !system.without?.includes(name),
   )
   const files: Record<string, string | null> = {
     'etc/os-release': 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n',
@@ -63,11 +65,11 @@ export function systemDir(system: System): string {
     files['etc/kernel/postinst.d/initramfs-tools'] = '#!/bin/sh\n'
   }
   for (const release of kernels) {
-    const config =
-      system.iommuByDefault === false ? '# CONFIG_INTEL_IOMMU_DEFAULT_ON is not set' : 'CONFIG_INTEL_IOMMU_DEFAULT_ON=y'
     files[`boot/vmlinuz-${release}`] = 'kernel'
     files[`boot/initrd.img-${release}`] = 'initramfs'
-    files[`boot/config-${release}`] = `CONFIG_INTEL_IOMMU=y\n${config}\nCONFIG_VFIO_PCI=m\n`
+    files[`boot/config-${release}`] = kernelConfig({
+      INTEL_IOMMU_DEFAULT_ON: system.iommuByDefault === false ? 'n' : 'y',
+    })
     files[`lib/modules/${release}/modules.dep`] = modules
       .map((name) => `kernel/drivers/${name.replace('vfio_pci', 'vfio-pci')}.ko:\n`)
       .join('')
@@ -80,6 +82,27 @@ export function systemDir(system: System): string {
   }
   for (const [path, text] of Object.entries({ ...files, ...system.files })) if (text !== null) writeIn(dir, path, text)
   return dir
+}
+
+const CONFIG = {
+  ...Object.fromEntries(
+    'IOMMU_SUPPORT INTEL_IOMMU INTEL_IOMMU_DEFAULT_ON AMD_IOMMU IRQ_REMAP VFIO_GROUP VFIO_CONTAINER VFIO_PCI_VGA PCI_QUIRKS HUGETLBFS'
+      .split(' ')
+      .map((symbol) => [symbol, 'y']),
+  ),
+  ...Object.fromEntries(
+    'VFIO VFIO_IOMMU_TYPE1 VFIO_PCI VFIO_VIRQFD IOMMUFD KVM KVM_INTEL KVM_AMD TUN BRIDGE VHOST_NET DRM_NOUVEAU SND_HDA_INTEL'
+      .split(' ')
+      .map((symbol) => [symbol, 'm']),
+  ),
+}
+
+/** A kernel's configuration that has all that is needed, but for what is told: `n` is not set. */
+export function kernelConfig(symbols: Readonly<Record<string, string>> = {}, version = '6.12.1'): string {
+  const lines = Object.entries({ ...CONFIG, ...symbols }).map(([symbol, value]) =>
+    value === 'n' ? `# CONFIG_${symbol} is not set\n` : `CONFIG_${symbol}=${value}\n`,
+  )
+  return `#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 ${version} Kernel Configuration\n#\n${lines.join('')}`
 }
 
 /** A grub.cfg as Debian's grub-mkconfig writes it, with a recovery entry a kernel. */

@@ -19,7 +19,7 @@ const TREE = '/usr/src/linux/.config'
 
 /**
  * The configuration of each installed kernel (and of the one that runs, in `machine`), where one is found, and that of
- * the source tree; `unknown`: releases without one.
+ * the source tree; `unknown`: installed kernels without one.
  */
 export function readKernelConfigs(
   files: Reader,
@@ -37,8 +37,8 @@ export function readKernelConfigs(
       ...[`/boot/config-${release}`, `/lib/modules/${release}/config`].map((path) => [path, text(path)] as const),
       builtFrom(`/lib/modules/${release}/build/.config`, release, text),
     ].find(([, one]) => one !== undefined)
-    if (found?.[1] === undefined) unknown.push(release)
-    else known.push(configOf(found[0], found[1], release, release))
+    if (found?.[1] !== undefined) known.push(configOf(found[0], found[1], release, release))
+    else if (releases.includes(release)) unknown.push(release)
   }
   const tree = text(TREE)
   if (tree !== undefined) known.push(configOf(TREE, tree, null, versionIn(tree)))

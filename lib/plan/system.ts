@@ -90,6 +90,8 @@ export interface Distro {
   /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
   ids: readonly string[]
   packages: Packages
+  /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
+  kernel?: string
 }
 
 /** What a host needs to run guests. */
