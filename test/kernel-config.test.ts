@@ -12,13 +12,17 @@ const release = '6.6.30-gentoo'
 const config = `boot/config-${release}`
 const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
 
-/** A Gentoo whose only kernel has this configuration. */
+/** A Gentoo whose only kernel has this configuration; with initramfs-tools, so that there is a plan. */
 function gentoo(symbols: Record<string, string> = {}, more: Partial<System> = {}): string {
-  const files = {
-    'etc/os-release': 'NAME=Gentoo\nID=gentoo\nPRETTY_NAME="Gentoo Linux"\n',
-    [config]: kernelConfig(symbols, release),
-  }
-  return systemDir({ machine: 'i9-14900k-vmd', kernels: [release], ...more, files: { ...files, ...more.files } })
+  const files = { [config]: kernelConfig(symbols, release), ...more.files }
+  const base = { machine: 'i9-14900k-vmd', family: 'gentoo', kernels: [release], generator: 'initramfs-tools' } as const
+  return systemDir({ ...base, ...more, files })
+}
+
+/** A Gentoo without an initramfs. */
+function bare(symbols: Record<string, string>, builtin: readonly string[] = []): string {
+  const files = { [config]: kernelConfig(symbols, release) }
+  return systemDir({ machine: 'i9-14900k-vmd', family: 'gentoo', kernels: [release], builtin, files })
 }
 
 /** Hints for a configuration as text, on a host and for devices that need everything. */
@@ -26,7 +30,15 @@ function hints(symbols: Record<string, string>, change: Partial<KernelConfigFact
   const text = kernelConfig(symbols)
   const value = (symbol: string): string => new RegExp(`^CONFIG_${symbol}=(.*)$`, 'm').exec(text)?.[1] ?? 'n'
   const drivers = [{ module: 'nouveau', display: true, builtin: false }]
-  const found = kernelHints({ version: '6.12.1', value, cpu: 'intel', graphics: true, drivers, ...change })
+  const found = kernelHints({
+    version: '6.12.1',
+    value,
+    cpu: 'intel',
+    graphics: true,
+    byAddress: false,
+    drivers,
+    ...change,
+  })
   return found.map(({ need, symbol, have, want, command }) =>
     [need, symbol, `${have} → ${want}`, command?.join(' ')].join(' | '),
   )
@@ -105,6 +117,7 @@ describe('a configuration', () => {
       'useful | CONFIG_USB_XHCI_PCI | y → m or n | --module USB_XHCI_HCD',
       'useful |  | y → m or n | ',
     ])
+    expect(hints({ DRM_NOUVEAU: 'y' }, { drivers, byAddress: true })[0]).toMatch(/^useful \| CONFIG_DRM_NOUVEAU/)
   })
 
   it('is set in one line, each symbol once', () => {
@@ -131,7 +144,7 @@ describe('a configuration', () => {
 
 describe('--kernel-config', () => {
   it('says where and how', async () => {
-    const dir = gentoo({ VFIO_PCI: 'n', DRM_NOUVEAU: 'y', TUN: 'n' })
+    const dir = bare({ VFIO_PCI: 'n', DRM_NOUVEAU: 'y', TUN: 'n' })
     const ran = bind(dir, card, '--kernel-config')
     await expect(ran.stdout).toMatchFileSnapshot('golden/kernel-config-gentoo.txt')
     expect(ran.code).toBe(1)
@@ -152,7 +165,7 @@ describe('--kernel-config', () => {
   })
 
   it('is content with all that is required, for devices and for none', () => {
-    const dir = gentoo({ TUN: 'n', DRM_NOUVEAU: 'y' })
+    const dir = bare({ TUN: 'n', DRM_NOUVEAU: 'y' })
     const ran = bind(dir, '--kernel-config')
     expect(ran.stdout).toMatch(/nothing that is required is missing\n {2}useful {4}CONFIG_TUN is not set/)
     expect(ran.code).toBe(0)
@@ -224,7 +237,7 @@ describe('a plan', () => {
   })
 
   it('that is refused for a driver that is built in says which symbol that is', () => {
-    const ran = bind(gentoo({ DRM_NOUVEAU: 'y' }, { builtin: ['nouveau'] }), card)
+    const ran = bind(bare({ DRM_NOUVEAU: 'y' }, ['nouveau']), card)
     expect(ran.stderr).toMatch(/nouveau is built into the kernel[\s\S]*CONFIG_DRM_NOUVEAU is y, wanted: m or not set/)
     expect(ran.code).toBe(2)
   })

@@ -9,6 +9,12 @@ const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
 const FOLDER = '/etc/dracut.conf.d'
 
+const MODULES = '/usr/lib/dracut/modules.d'
+const MODULE_SETUP = `#!/bin/bash
+${ownHead()}check() { return 255; }
+depends() { :; }
+`
+
 /** Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
 export const dracut: Initramfs = {
   name: 'dracut',
@@ -25,7 +31,9 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  settings({ files }, { module, modprobe }) {
+  overrides: true,
+
+  settings({ files }, { module, modprobe, override }) {
     // Only what ends in .conf is read.
     const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
     const line = (text: string, reason: string): LineSetting => ({
@@ -40,6 +48,7 @@ export const dracut: Initramfs = {
       line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
       // /etc/modprobe.d goes into host-only images alone.
       ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
+      ...(override === null ? [] : overrideSettings(files, override, line)),
     ]
   },
 
@@ -77,6 +86,34 @@ export const dracut: Initramfs = {
     'dracut --force --regenerate-all',
     `lsinitrd | grep -E '${module}|modprobe.d'`,
   ],
+}
+
+/** A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own. */
+function overrideSettings(
+  files: Reader,
+  override: string,
+  line: (text: string, reason: string) => LineSetting,
+): LineSetting[] {
+  const folder = `${files.resolve(MODULES) ?? MODULES}/90vfio-scripts`
+  const own = (name: string, head: string, text: string, reason: string): LineSetting => ({
+    kind: 'line',
+    path: `${folder}/${name}`,
+    head,
+    mode: 0o755,
+    line: text,
+    reason,
+  })
+  const reason = 'runs the script before udev'
+  return [
+    line('add_dracutmodules+=" vfio-scripts "', reason),
+    own(
+      'module-setup.sh',
+      MODULE_SETUP,
+      `install() { inst_hook pre-udev 00 "$moddir/override.sh"; inst_simple ${override}; }`,
+      reason,
+    ),
+    own('override.sh', `#!/bin/sh\n${ownHead()}`, `(${override})`, reason),
+  ]
 }
 
 /** Where a kernel's image may be, in dracut's own order, and last as Arch's hooks call it. Source: dracut(8), FILES. */

@@ -1,6 +1,6 @@
 import type { Reader } from '../../lib/host/reader.ts'
 import type { CommandChange } from '../../lib/plan/plan.ts'
-import { ownHead } from '../../lib/plan/setting.ts'
+import { type LineSetting, ownHead } from '../../lib/plan/setting.ts'
 import type { Host, Initramfs } from '../../lib/plan/system.ts'
 
 // The person's and the kernel packages' door to it. Ubuntu from 25.10 and Debian's dracut from 112 bring one that runs dracut.
@@ -13,6 +13,16 @@ ${ownHead()}if [ "$1" = prereqs ]; then
   exit 0
 fi
 . /usr/share/initramfs-tools/hook-functions
+`
+
+// Scripts without prerequisites run in the order of their names, and udev is one of them: initramfs-tools(7), tsort(1).
+const EARLY = '00-vfio-scripts'
+const INIT_TOP = `#!/bin/sh
+${ownHead()}PREREQ=""
+if [ "$1" = prereqs ]; then
+  echo "$PREREQ"
+  exit 0
+fi
 `
 
 /** Debian, Ubuntu before 25.10, Proxmox VE. It takes /etc/modprobe.d/*.conf into every image by itself. */
@@ -29,12 +39,21 @@ export const initramfsTools: Initramfs = {
     return `${PROGRAM} runs mkinitramfs, and there is ${left}`
   },
 
-  settings({ files }, { module }) {
-    const folder = `${FOLDER}/hooks`
-    const path = `${files.resolve(folder) ?? folder}/vfio-scripts`
+  overrides: true,
+
+  settings({ files }, { module, override }) {
+    const place = (path: string): string => `${files.resolve(`${FOLDER}/${path}`) ?? `${FOLDER}/${path}`}`
+    const hook = { kind: 'line', path: `${place('hooks')}/vfio-scripts`, head: HOOK, mode: 0o755 } as const
     // force_load takes the module in and has it loaded; a softdep decides what comes before it.
     const reason = `${module} is in every initramfs and loaded there`
-    return [{ kind: 'line', path, head: HOOK, mode: 0o755, line: `force_load ${module}`, reason }]
+    const settings: LineSetting[] = [{ ...hook, line: `force_load ${module}`, reason }]
+    if (override === null) return settings
+    const early = { kind: 'line', path: `${place('scripts/init-top')}/${EARLY}`, head: INIT_TOP, mode: 0o755 } as const
+    return [
+      ...settings,
+      { ...hook, line: `copy_file script ${override}`, reason },
+      { ...early, line: override, reason: 'runs the script first thing in the initramfs, before udev' },
+    ]
   },
 
   commands: (host) => updateCommands(host, initramfsTools.images(host)),

@@ -8,13 +8,14 @@ import type { KernelReport } from '../vfio/kernel-report.ts'
 import { parseSelector, selectDevices } from '../vfio/select.ts'
 import type { BindState } from '../vfio/status.ts'
 import { UserError } from './error.ts'
-import type { Arguments } from './options.ts'
+import type { Arguments, Script } from './options.ts'
 import { type ChangeJson, changeJson } from './plan.ts'
 import type { Context } from './run.ts'
 
 /** What bind-vfio prints with `--json`. */
 export interface BindVfio {
-  schema: 'vfio-scripts/bind-vfio/1'
+  /** `vfio-scripts/bind-vfio/1`, or with the name of the script that answers. */
+  schema: string
   action: 'plan' | 'apply' | 'status' | 'kernel-config'
   /** Was anything written? */
   changed: boolean
@@ -78,6 +79,7 @@ export function namedAddresses(functions: readonly BoundFunction[], given: Argum
 }
 
 export function answerJson(
+  { name }: Script,
   action: BindVfio['action'],
   plan: Plan,
   devices: BindVfio['devices'],
@@ -86,7 +88,7 @@ export function answerJson(
   const { notes, rebootNeeded } = plan
   const changes = plan.changes.map(changeJson)
   return {
-    schema: 'vfio-scripts/bind-vfio/1',
+    schema: `vfio-scripts/${name}/1`,
     action,
     changed: false,
     rebootNeeded,
@@ -122,9 +124,12 @@ export function bootOf({ machine }: Context): string | null {
   return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
 }
 
-export function recordOf({ address, vendor, device, subsystem, driver }: PciDevice): BoundFunction {
+export function recordOf(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
+  const { address, vendor, device, subsystem, driver } = one
   const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`
-  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver }
+  const twins = all.filter((other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id)
+  const places = twins.map((twin) => twin.address)
+  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
 }
 
 export function durations(journal: readonly Recorded[]): Record<string, number> {

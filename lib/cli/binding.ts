@@ -1,10 +1,11 @@
 import { readPciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
-import { planBinding, withGroupMates } from '../vfio/bind.ts'
+import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
@@ -18,6 +19,7 @@ import type { Answer, Context } from './run.ts'
 import { status } from './status.ts'
 import { targetFor } from './target.ts'
 import { appliedText, planText } from './texts.ts'
+import { listTwins } from './twins.ts'
 import { undo } from './undoing.ts'
 import { promised } from './verify.ts'
 
@@ -54,9 +56,14 @@ export function bindOptions(adapters: Adapters): Option[] {
   ]
 }
 
+/** By ID where that is enough, or by address because somebody asked for it. */
+type By = 'id' | 'address'
+
 /** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
-export async function answerBinding(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerBinding(context: Context, adapters: Adapters, by: By = 'id'): Promise<Answer> {
   const given = context.arguments
+  const asking = ['status', 'undo', 'choose', 'now', 'apply', 'all'].some((name) => given.flag(name))
+  if (by === 'address' && !asking && given.operands.length === 0) return listTwins(context)
   checkUsage(given)
   if (given.flag('now')) return answerLive(context)
   if (given.flag('status')) return status(context, adapters)
@@ -64,9 +71,9 @@ export async function answerBinding(context: Context, adapters: Adapters): Promi
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
     apply ? withLock(targetFor(context), openReader('/'), work) : work()
   if (given.flag('choose'))
-    return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply), apply))
+    return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
   const apply = given.flag('apply')
-  return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply)), apply)
+  return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply, by)), apply)
 }
 
 function checkUsage(given: Arguments): void {
@@ -87,7 +94,7 @@ function checkUsage(given: Arguments): void {
     throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
 }
 
-async function bind(context: Context, adapters: Adapters, apply: boolean): Promise<Answer> {
+async function bind(context: Context, adapters: Adapters, apply: boolean, by: By): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   const asked = askedDevices(pci, given)
@@ -99,14 +106,23 @@ async function bind(context: Context, adapters: Adapters, apply: boolean): Promi
   const use = readUse(machine.reader, facts.host.files, chosen)
   const findings = guard(pci.devices, chosen, asked, use, pci.groups)
   refuse(findings, given)
-  const kernel = kernelFindings(readKernelReports(facts.host, chosen, facts.claiming), facts.distro.adapter?.kernel)
-  const binding = explained(() => planBinding(facts, chosen, given.flag('iommu-pt')), kernel.findings, kernel.notes)
+  const shared = guardIds(pci.devices, chosen)
+  const forced = given.list('force').includes(shared.code)
+  const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
+  const address = equal ?? (by === 'address' ? 'as asked' : null)
+  if (by === 'address' && equal === null) expectTwin(facts, chosen)
+  if (equal !== null && !facts.initramfs.adapter?.overrides) refuse([shared], given)
+  const byAddress = facts.initramfs.adapter?.overrides === true
+  const kernel = kernelFindings(
+    readKernelReports(facts.host, chosen, facts.claiming, byAddress),
+    facts.distro.adapter?.kernel,
+  )
+  const request = { passThrough: given.flag('iommu-pt'), address }
+  const binding = explained(() => planBinding(facts, chosen, request), kernel)
   binding.plan.notes.push(...kernel.notes)
-  const byId = binding.bound.map(({ device }) => device)
-  const shared = guardIds(pci.devices, byId)
-  refuse([shared], given)
+  const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
-  const json = answerJson('plan', plan, chosen, [...findings, shared, ...kernel.findings])
+  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
   const took = durations(facts.journal)
   const menu = facts.bootloader.adapter?.menu(facts.host)
   const view = {
@@ -127,11 +143,29 @@ async function bind(context: Context, adapters: Adapters, apply: boolean): Promi
     }
   const target = targetFor(context)
   const names = { bootloader: facts.bootloader.adapter?.name ?? null, initramfs: facts.initramfs.adapter?.name ?? null }
-  const entry = entryFacts(context, plan, byId.map(recordOf), names)
+  const entry = entryFacts(
+    context,
+    plan,
+    bound.map((one) => recordOf(one, pci.devices)),
+    names,
+  )
   const { printed } = await applyPlan(target, entry, () => promised(readHost(machine), facts, binding, target))
   return {
     code: 0,
     json: applied(json, printed),
     text: (look) => appliedText(look, view, printed),
   }
+}
+
+/** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */
+function expectTwin({ host, claiming }: BindFacts, chosen: readonly PciDevice[]): void {
+  const builtin = host.kernels.some((kernel) =>
+    claiming(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
+  )
+  const ids = [...new Set(chosen.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
+  if (!builtin)
+    throw new UserError(
+      'not-needed',
+      `no other device is ${ids}: bind-vfio is enough, which goes by ID and follows a card to another slot`,
+    )
 }

@@ -24,7 +24,8 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const pci = readPciFacts(machine, warn)
   const chosen: PciDevice[] = given.operands.length === 0 ? [] : withGroupMates(pci.devices, askedDevices(pci, given))
   const host = readHost(machine)
-  const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen))
+  const byAddress = adapters.findInitramfs(host, given.value('initramfs')).adapter?.overrides === true
+  const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',
@@ -32,7 +33,7 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
     )
   const how = readDistro(host, adapters).adapter?.kernel ?? ANY
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
-  const json: BindVfio = { ...answerJson('kernel-config', none, chosen, []), kernels: kernels.reports }
+  const json: BindVfio = { ...answerJson(context.script, 'kernel-config', none, chosen, []), kernels: kernels.reports }
   return {
     code: lacksAnything(kernels.reports) ? 1 : 0,
     json,
@@ -82,7 +83,7 @@ function kernelLines(findings: readonly Finding[], notes: readonly string[]): st
 }
 
 /** Refusals that a kernel's configuration may explain are given its findings. */
-export function explained<T>(work: () => T, findings: readonly Finding[], notes: readonly string[]): T {
+export function explained<T>(work: () => T, { findings, notes }: { findings: Finding[]; notes: string[] }): T {
   try {
     return work()
   } catch (error) {

@@ -46,7 +46,7 @@ async function take(context: Context): Promise<Answer> {
     )
   const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)
   const notes = groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)
-  const functions = chosen.filter(({ driver }) => driver !== 'vfio-pci').map(recordOf)
+  const functions = chosen.filter(({ driver }) => driver !== 'vfio-pci').map((one) => recordOf(one, pci.devices))
   return settle(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
 }
 
@@ -95,7 +95,7 @@ async function settle(
   undo: { undoes: number[]; undone: string[] },
 ): Promise<Answer> {
   const { script, arguments: given } = context
-  const json = answerJson('plan', plan, functions, [])
+  const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, releasing: undo.undoes.length > 0, applied: false }
   if (!given.flag('apply') || plan.changes.length === 0)
     return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => liveText(look, view) }

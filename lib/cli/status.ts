@@ -31,6 +31,7 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
   })
   const json: BindVfio = {
     ...answerJson(
+      context.script,
       'status',
       { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' },
       found.functions,

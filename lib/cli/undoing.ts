@@ -27,7 +27,7 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     undoCommands(host, going, leavingSettings(journal, going), adapters),
   )
   const functions = boundFunctions(going)
-  const json = answerJson('plan', plan, functions, [])
+  const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, functions, took: durations(journal), given, claims: going }
   if (!given.flag('apply') || going.length === 0)
     return { code: going.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }

@@ -3,7 +3,7 @@ import type { Claim } from '../plan/journal.ts'
 import type { Target } from '../plan/rollback.ts'
 import type { Adapters, Host } from '../plan/system.ts'
 import type { BindFacts, Binding } from '../vfio/bind.ts'
-import { missingIn, needsOf, tokensOf } from '../vfio/promise.ts'
+import { filesOf, missingIn, needsOf, tokensOf } from '../vfio/promise.ts'
 
 async function listImage(argv: readonly string[], { root, way }: Target): Promise<string | undefined> {
   const { code, stdout } = await runCommand(argv, { root: way === 'chroot' ? root : '/' })
@@ -49,7 +49,8 @@ export async function takenBack(
     const seen = loader.observe(host, tokens, true)
     wrong.push(...seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence))
   }
-  const gone = (needsOf(going)?.modprobe ?? []).filter((path) => !host.files.exists(path))
+  const needs = needsOf(going)
+  const gone = (needs === null ? [] : filesOf(needs)).filter((path) => !host.files.exists(path))
   const initramfs = adapters.initramfs.find(({ name }) => name === used?.initramfs)
   if (initramfs === undefined || gone.length === 0) return wrong
   for (const { path } of initramfs.images(host)) {

@@ -16,6 +16,8 @@ export interface BoundFunction {
   device: string
   subsystem: string | null
   driver: string | null
+  /** Where equal functions were then: they are not this one, moved. */
+  twins: string[]
 }
 
 /** What one run of a script did: the plan itself and what undoing it needs. Kept as `entry.json`. */

@@ -58,6 +58,8 @@ export interface InitramfsNeeds {
   module: string
   /** Files of /etc/modprobe.d that must be in it. */
   modprobe: readonly string[]
+  /** The boot script that binds by address, run before udev; `null`: none. */
+  override: string | null
 }
 
 export interface Initramfs {
@@ -65,6 +67,8 @@ export interface Initramfs {
   documentation: string
   /** What speaks for it on this host. */
   evidence(host: Host): string | undefined
+  /** Can it have the boot script run before udev? */
+  overrides?: true
   settings(host: Host, needs: InitramfsNeeds): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
   kept?(host: Host): string[]

@@ -2,19 +2,26 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { hasArgument } from '../plan/arguments.ts'
-import { findIds, loadedBefore, softdepFor } from '../plan/contradictions.ts'
+import { findIds, loadedBefore } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { CommandChange, Plan } from '../plan/plan.ts'
 import { changesFor } from '../plan/plan.ts'
-import { addSetting, hasSetting, ownHead, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
+import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { SetArgument } from '../plan/shell.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
-import { contradictionsIn, OURS } from './contradictions.ts'
-import { decideMechanism, type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
-
-const MODPROBE = `/etc/modprobe.d/${OURS}`
+import { contradictionsIn } from './contradictions.ts'
+import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
+import {
+  imageSettings,
+  loaderSettings,
+  modprobeSettings,
+  needsOf,
+  overrideSettings,
+  type Wanted,
+  wantedArguments,
+} from './wanted.ts'
 
 /** What the decision stands on. */
 export interface BindFacts {
@@ -58,24 +65,35 @@ export function withGroupMates(all: readonly PciDevice[], asked: readonly PciDev
  * Throws a UserError: `iommu-off`, `contradiction`, `unknown-system` (with the steps to do by hand), and those of
  * `decideMechanism`.
  */
-export function planBinding(facts: BindFacts, chosen: readonly PciDevice[], passThrough: boolean): Binding {
+export function planBinding(
+  facts: BindFacts,
+  chosen: readonly PciDevice[],
+  request: { passThrough: boolean; address: string | null },
+): Binding {
   const { host, iommu } = facts
   const off = iommu.enabled === false
   if (off && iommu.code !== 'kernel-parameter')
     throw new UserError('iommu-off', `the IOMMU is off: ${iommu.reason ?? 'nobody knows why'}`)
-  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming)
-  const bound = mechanism?.functions.filter(({ how }) => how === 'id') ?? []
-  const wanted = wantedArguments(facts, chosen, bound, mechanism, passThrough)
+  const mechanism = off
+    ? null
+    : decideMechanism(chosen, host.kernels, facts.claiming, {
+        wanted: request.address,
+        can: facts.initramfs.adapter?.overrides === true,
+      })
+  const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
+  const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
-  const needs = mechanism === null || modprobe.length === 0 ? null : needsOf(mechanism.module, modprobe)
+  const override = overrideSettings(facts, bound)
+  const needs =
+    mechanism === null || modprobe.length + override.length === 0 ? null : needsOf(mechanism.module, modprobe, override)
   expectNoContradiction(facts, mechanism, bound)
-  expectKnownSystem(facts, modprobe, needs, wanted)
+  expectKnownSystem(facts, [...modprobe, ...override], needs, wanted)
 
   const image = imageSettings(facts, needs, bound)
   const loader = loaderSettings(facts, wanted)
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   // What a person set by hand and does the job stays theirs.
-  const settings = [...modprobe, ...image, ...loader].filter(
+  const settings = [...modprobe, ...override, ...image, ...loader].filter(
     (setting) =>
       own.has(settingKey(setting)) ||
       (setting.head !== undefined && isThere(facts, setting)) ||
@@ -90,7 +108,7 @@ export function planBinding(facts: BindFacts, chosen: readonly PciDevice[], pass
     const changed = files.some((change) => some.some(({ path }) => path === change.path))
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
-  const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...image])
+  const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
   const entries = commandsOf(facts.bootloader.adapter, loader)
   const changes = [...files, ...images, ...entries]
   return {
@@ -108,80 +126,6 @@ function notesFor(iommu: IommuState, mechanism: Mechanism | null): string[] {
     notes.push('The IOMMU is off, so there are no groups yet: reboot after this, then bind the devices.')
   if (iommu.kind === 'amd') notes.push('An AMD IOMMU is on by default; amd_iommu=on is no option that Linux knows.')
   return notes
-}
-
-interface Wanted {
-  token: string
-  reason: string
-  devices: string[]
-}
-
-function wantedArguments(
-  { host, iommu }: BindFacts,
-  chosen: readonly PciDevice[],
-  bound: readonly FunctionBinding[],
-  mechanism: Mechanism | null,
-  passThrough: boolean,
-): Wanted[] {
-  if (mechanism !== null && bound.length === 0) return []
-  const all = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
-  const tokens = iommuArguments(iommu, host.kernels, chosen, passThrough).map((one) => ({ ...one, devices: all }))
-  if (!mechanism?.byArgument) return tokens
-  const { module } = mechanism
-  const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
-  return [...tokens, ...byId(bound).map(({ id, devices }) => ({ token: `${module}.ids=${id}`, reason, devices }))]
-}
-
-/** Each ID once, with the addresses that have it. */
-function byId(bound: readonly FunctionBinding[]): { id: string; devices: string[] }[] {
-  const ids = [...new Set(bound.map(({ id }) => id))]
-  return ids.map((id) => ({ id, devices: bound.filter((one) => one.id === id).map(({ device }) => device.address) }))
-}
-
-/** `options` with the IDs, and a softdep for every module that could come first. */
-function modprobeSettings(
-  { host, modprobe }: BindFacts,
-  module: string,
-  bound: readonly FunctionBinding[],
-): PlannedSetting[] {
-  const own = { path: host.files.resolve(MODPROBE) ?? MODPROBE, head: ownHead() }
-  // A second list would replace the first: where somebody has one already, ours goes into it.
-  const theirs = findIds(modprobe, module)
-    .filter(({ file }) => file !== own.path)
-    .at(-1)
-  const place = theirs === undefined ? own : { path: host.files.resolve(theirs.file) ?? theirs.file }
-  const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
-  const others = modprobe.filter(({ file }) => file !== own.path)
-  const ids = byId(bound)
-  const before = names.length > 0 ? ` before ${names.join(', ')}` : ''
-  const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
-  return [
-    ...ids.map(({ id, devices }): PlannedSetting => ({ kind: 'id', ...place, module, id, devices, reason })),
-    ...names.map((name): PlannedSetting => {
-      const devices = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
-      return { kind: 'line', ...own, line: softdepFor(others, name, module), devices, reason }
-    }),
-  ]
-}
-
-function needsOf(module: string, modprobe: readonly Setting[]): InitramfsNeeds {
-  return { module, modprobe: [...new Set(modprobe.map(({ path }) => path))] }
-}
-
-function imageSettings(
-  { host, initramfs }: BindFacts,
-  needs: InitramfsNeeds | null,
-  bound: readonly FunctionBinding[],
-): PlannedSetting[] {
-  const devices = bound.map(({ device }) => device.address)
-  const settings = needs === null ? [] : (initramfs.adapter?.settings(host, needs) ?? [])
-  return settings.map((setting) => ({ ...setting, devices }))
-}
-
-function loaderSettings({ host, bootloader }: BindFacts, wanted: readonly Wanted[]): PlannedSetting[] {
-  return wanted.flatMap(({ devices, ...one }) =>
-    (bootloader.adapter?.settings(host, [one]) ?? []).map((setting) => ({ ...setting, devices })),
-  )
 }
 
 function isThere({ host }: BindFacts, setting: Setting): boolean {
@@ -222,7 +166,7 @@ function expectKnownSystem(
   if (why.length === 0) return
   const tokens = wanted.map(({ token }) => token)
   const files = changesFor(modprobe, contentReader(host.files), addSetting)
-  const anyImage = `Have your initramfs generator put ${needs?.module} and ${needs?.modprobe.join(', ')} into every image, load it before the drivers, and make the images again.`
+  const anyImage = `Have your initramfs generator put ${needs?.module} and ${[...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')} into every image, load it before the drivers, and make the images again.`
   const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...files.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),

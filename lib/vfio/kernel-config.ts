@@ -10,6 +10,8 @@ export interface KernelConfigFacts {
   cpu: 'intel' | 'amd' | null
   /** Is one of the devices a graphics card? */
   graphics: boolean
+  /** Can the boot take a graphics card from a driver that is built in, by its address? */
+  byAddress: boolean
   /** The modules that could claim the devices. `builtin` of one whose symbol is not known: by modules.builtin. */
   drivers: readonly { module: string; display: boolean; builtin: boolean | null }[]
 }
@@ -67,12 +69,13 @@ function commandOf(symbol: string): string {
 
 function driverHint(
   { module, display, builtin }: KernelConfigFacts['drivers'][number],
-  { value }: KernelConfigFacts,
+  { value, byAddress }: KernelConfigFacts,
 ): KernelHint[] {
   const known = DRIVER_SYMBOLS[module.replaceAll('-', '_')]
   if (known === undefined ? builtin !== true : value(known.symbol) !== 'y') return []
   const first = `${module} is built in and has the device before vfio-pci could`
-  const start = "a device that is no graphics card can still be taken when the guest starts (managed='yes')"
+  const start =
+    byAddress && display ? 'it is bound by its address then' : "libvirt (managed='yes') takes it when the guest starts"
   const root = /^(nvme|ahci)$/.test(module)
     ? '; as a module it must be in the initramfs if the root file system is on such a device'
     : ''
@@ -81,8 +84,8 @@ function driverHint(
       symbol: known === undefined ? null : `CONFIG_${known.symbol}`,
       have: 'y',
       want: 'm or n',
-      need: display ? 'required' : 'useful',
-      why: `${first}${display ? '' : `; ${start}`}${root}`,
+      need: display && !byAddress ? 'required' : 'useful',
+      why: `${first}${display && !byAddress ? '' : `; ${start}`}${root}`,
       menu: known?.menu ?? `the driver whose module is called ${module}`,
       command: known === undefined ? null : ['--module', known.by ?? known.symbol],
     },

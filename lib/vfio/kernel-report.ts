@@ -26,12 +26,13 @@ export interface KernelReports {
 
 /**
  * What the installed kernels and the source tree lack for these devices. `claiming` gives the modules that a kernel's
- * own tables name for each of them.
+ * own tables name for each of them; `byAddress`: can the boot take a device from a driver that is built in?
  */
 export function readKernelReports(
   host: Host,
   chosen: readonly PciDevice[],
   claiming: (kernel: Kernel) => (string[] | null)[],
+  byAddress: boolean,
 ): KernelReports {
   const { files, kernels } = host
   const own = host.running || host.machine.root === files.root
@@ -47,7 +48,7 @@ export function readKernelReports(
       return names.map((module) => ({ module, display: isDisplay(device), builtin: builtinIn(used, release, module) }))
     })
     const each = drivers.filter(({ module }, index) => drivers.findIndex((one) => one.module === module) === index)
-    const hints = kernelHints({ version, value, cpu, graphics: chosen.some(isDisplay), drivers: each })
+    const hints = kernelHints({ version, value, cpu, byAddress, graphics: chosen.some(isDisplay), drivers: each })
     return { path, release, version, hints }
   }
   return { reports: known.map(report), unknown, cpu }

@@ -7,8 +7,11 @@ import { isDisplay, type PciDevice } from '../host/pci.ts'
 /** How one function gets to the guest. */
 export interface FunctionBinding {
   device: PciDevice
-  /** `id`: vfio-pci takes it by its ID at boot. `start`: libvirt (managed='yes') takes it when the guest starts. */
-  how: 'id' | 'start'
+  /**
+   * `id`: vfio-pci takes it by its ID at boot. `address`: the boot script gives it that one function. `start`: libvirt
+   * (managed='yes') takes it when the guest starts.
+   */
+  how: 'id' | 'address' | 'start'
   /** `10de:1cb6`. */
   id: string
   /** Loadable modules that could claim it, in any installed kernel. */
@@ -37,6 +40,12 @@ function holderModule(kernels: readonly Kernel[]): { module: Mechanism['module']
   return { module: 'vfio-pci', notes: [`Not bound when Linux ${names} is booted: vfio-pci takes IDs since 4.1.`] }
 }
 
+/** Binding by address: `wanted` for a reason, and whether the initramfs generator of this host can. */
+export interface AddressChoice {
+  wanted: string | null
+  can: boolean
+}
+
 /**
  * Decides how the chosen functions are bound, for every installed kernel. `claiming` gives the modules that a kernel's
  * own tables name for each function.
@@ -46,6 +55,7 @@ export function decideMechanism(
   chosen: readonly PciDevice[],
   kernels: readonly Kernel[],
   claiming: (kernel: Kernel) => (string[] | null)[],
+  address: AddressChoice,
 ): Mechanism {
   if (kernels.length === 0)
     throw new UserError('no-kernel', '/lib/modules: no installed kernel found; is this the root of the system?')
@@ -55,6 +65,7 @@ export function decideMechanism(
   if (lacking.length === kernels.length)
     throw new UserError('no-vfio', `no installed kernel has ${module} (${lacking.join(', ')}); install one that has`)
   if (lacking.length > 0) notes.push(`Not bound when Linux ${lacking.join(', ')} is booted: it has no ${module}.`)
+  let byAddress = address.wanted
   const tables = kernels.map((kernel) => ({ kernel, claims: claiming(kernel) }))
   const functions = chosen.map((device, index): FunctionBinding => {
     const known = tables.flatMap(({ kernel, claims }) =>
@@ -69,14 +80,25 @@ export function decideMechanism(
     const base = { device, id: `${device.vendor.id}:${device.device.id}`, modules }
     if (builtin.length === 0) return { ...base, how: 'id' }
     if (isDisplay(device)) {
-      const why = `${device.address}: ${builtin.join(', ')} is built into the kernel and has it before vfio-pci could`
-      throw new UserError('needs-address', `${why}; override-same-id-gpu binds it by address`)
+      byAddress ??= `${device.address}: ${builtin.join(', ')} is built into the kernel and has it before vfio-pci could`
+      return { ...base, how: 'address' }
     }
     notes.push(
       `${device.address}: ${builtin.join(', ')} is built into the kernel and has it first; no boot binding is needed: libvirt (managed='yes') takes it when the guest starts.`,
     )
     return { ...base, how: 'start' }
   })
+  if (byAddress !== null) {
+    if (!address.can || module !== 'vfio-pci')
+      throw new UserError('needs-address', `${byAddress}; binding by address is not known for this initramfs generator`)
+    return {
+      module,
+      functions: functions.map((one) => ({ ...one, how: 'address' })),
+      byArgument: false,
+      byModule: false,
+      notes: [`By address, not by ID: ${byAddress}.`],
+    }
+  }
   const easy = functions.filter(({ device, how }) => how === 'id' && !isDisplay(device) && !isGpuPart(device, chosen))
   if (easy.length > 0) {
     const names = easy.map(({ device }) => device.address).join(', ')

@@ -1,4 +1,5 @@
 import type { BoundFunction, Claim } from '../plan/journal.ts'
+import { OVERRIDE } from '../plan/override.ts'
 import type { InitramfsNeeds } from '../plan/system.ts'
 
 // What claims promise of the machine after the next boot.
@@ -22,16 +23,22 @@ export function tokensOf(claims: readonly Claim[]): string[] {
   ]
 }
 
-/** What the images must hold: the module that takes the IDs, and the file that says which. */
+/** What the images must hold: the module, and the files that say what it takes. */
 export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
   const ids = claims.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
-  const [first] = ids
-  return first === undefined ? null : { module: first.module, modprobe: [...new Set(ids.map(({ path }) => path))] }
+  const override = claims.find(({ setting }) => setting.path.endsWith(OVERRIDE))?.setting.path ?? null
+  if (ids.length === 0 && override === null) return null
+  return { module: ids[0]?.module ?? 'vfio-pci', modprobe: [...new Set(ids.map(({ path }) => path))], override }
+}
+
+/** The files among the needs. */
+export function filesOf({ modprobe, override }: InitramfsNeeds): string[] {
+  return [...modprobe, ...(override === null ? [] : [override])]
 }
 
 /** What a list of an image's files lacks. */
 export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
   const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = needs.modprobe.filter((path) => !listing.includes(path.slice(1)))
+  const files = filesOf(needs).filter((path) => !listing.includes(path.slice(1)))
   return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
 }

@@ -168,7 +168,9 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
       finding: finding('drivers', 'unknown', `${one.address}: only the running system shows its driver`, [], null),
     }
   if (here === undefined || identity(here) !== wanted) {
-    const there = devices.filter((device) => identity(device) === wanted)
+    const there = devices.filter(
+      (device) => identity(device) === wanted && !one.twins.includes(device.address) && device.address !== one.address,
+    )
     const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
     if (there.length === 0)
       return {
@@ -189,7 +191,7 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
         'problem',
         `${one.address} moved to ${places.join(', ')}`,
         [now],
-        'undo, then bind the card at its new address',
+        `bind-vfio --undo ${one.address} --apply, then bind ${there[0]?.address}`,
       ),
     }
   }

@@ -26,7 +26,7 @@ const others = {
   '0000:0c:00.0': 'e1000e',
 }
 
-const listing = `(cd "$ROOT/etc" && find . -printf '%p %y %m %U:%G %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum)`
+export const listing = `(cd "$ROOT" && { find usr/lib/dracut -path '*vfio*' 2>/dev/null || :; }; cd etc && find . -printf '%p %y %m %U:%G %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum)`
 const apply = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${chosen} --iommu-pt --apply`
 
 function expectBound(drivers: Drivers): void {
@@ -49,7 +49,8 @@ async function status(guest: Guest, code: number, says: RegExp): Promise<void> {
 }
 
 /** Appends to the kernel line of grub.cfg, as a person does with the editor of GRUB's menu. */
-const append = (text: string): string => `sed -i 's|^\\(\\tlinux\\t.*\\)$|\\1 ${text}|' "$ROOT/boot/grub/grub.cfg"`
+export const append = (text: string): string =>
+  `sed -i 's|^\\(\\tlinux\\t.*\\)$|\\1 ${text}|' "$ROOT/boot/grub/grub.cfg"`
 
 async function applied(
   lab: Lab,

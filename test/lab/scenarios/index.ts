@@ -5,11 +5,13 @@ import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
+import { override } from './override.ts'
 import { startUp } from './start-up.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
   ...bindVfio,
+  ...override,
   captureRooted,
   listIommuIntel,
   listIommuAmd,

@@ -1,0 +1,29 @@
+#!/usr/bin/env node
+import { adapters } from '../distros/index.ts'
+import { answerBinding, bindOptions } from '../lib/cli/binding.ts'
+import type { Script } from '../lib/cli/options.ts'
+import { run } from '../lib/cli/run.ts'
+
+export type { BindVfio } from '../lib/cli/answer.ts'
+export type { Twins } from '../lib/cli/twins.ts'
+
+const script: Script = {
+  name: 'override-same-id-gpu',
+  summary:
+    'Has the host boot with one of several equal devices on vfio-pci: by address, from the first second of boot.\n' +
+    'DEVICE is an address (06:00.0), a slot (06:00, all its functions) or group:14; without one, the equal devices are listed.\n' +
+    'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
+  operands: 'DEVICE',
+  options: bindOptions(adapters),
+  exits: [
+    'applied, nothing to do, (--status) bound as planned, or equal devices were listed',
+    'a plan that was not applied, (--status) not bound as planned, or no two devices are equal',
+    'could not: bad usage, refused by a guard, or failed and put back',
+  ],
+  examples: [
+    ['override-same-id-gpu', 'which devices share an ID, and which one shows the console?'],
+    ['override-same-id-gpu 06:00 --apply', 'give the card in slot 06:00 to guests; then reboot'],
+  ],
+}
+
+run(script, import.meta.url, (context) => answerBinding(context, adapters, 'address'))
