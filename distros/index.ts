@@ -1,22 +1,58 @@
 import type { OsRelease } from '../lib/host/os-release.ts'
 import type { Adapters, Bootloader, Choice, Distro, Host, Initramfs } from '../lib/plan/system.ts'
+import { alpine } from './alpine.ts'
+import { arch } from './arch.ts'
 import { grub } from './bootloaders/grub.ts'
 import { debian } from './debian.ts'
+import { fedora, fedoraAtomic, rhel } from './fedora.ts'
+import { gentoo } from './gentoo.ts'
 import { dracut } from './initramfs/dracut.ts'
 import { initramfsTools } from './initramfs/initramfs-tools.ts'
+import { nixos } from './nixos.ts'
+import { microos, opensuse } from './opensuse.ts'
+import { voidLinux } from './void.ts'
 
-const DISTROS: readonly Distro[] = [debian]
+/** Every distribution that is known: a new one is one line here. */
+export const DISTROS: readonly Distro[] = [
+  debian,
+  arch,
+  fedora,
+  fedoraAtomic,
+  rhel,
+  opensuse,
+  microos,
+  gentoo,
+  nixos,
+  alpine,
+  voidLinux,
+]
+/** Systems that name a parent whose way of setting up a boot is not theirs. */
+const UNLIKE: Readonly<Record<string, string>> = {
+  steamos: 'its updates replace the system, and what is set up with it',
+  tails: 'it forgets everything with each boot',
+  endless: 'its system is an image of its own kind (OSTree)',
+  'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
+  xenenterprise: 'its hypervisor is Xen, which has no VFIO',
+}
 const BOOTLOADERS: readonly Bootloader[] = [grub]
 const INITRAMFS: readonly Initramfs[] = [initramfsTools, dracut]
 
-/** The family that a system belongs to: by its own name, else by the nearest that it derives from. */
-function findDistro({ id, like, name }: OsRelease): Choice<Distro> {
-  for (const own of [id, ...like]) {
-    const adapter = DISTROS.find(({ ids }) => ids.includes(own))
-    if (adapter !== undefined) return { adapter, why: `os-release says ${name}` }
+/**
+ * The family that a system belongs to: by its own name, else by the nearest that it derives from; a variant that works
+ * in another way (`fedora/silverblue`) is one of its own.
+ */
+function findDistro({ id, like, name, variant }: OsRelease): Choice<Distro> {
+  const [own = '', ...parents] = [id, ...like].map((word) => word.replace(/\s+/g, '-'))
+  const unlike = UNLIKE[own]
+  for (const each of unlike === undefined ? [own, ...parents] : []) {
+    for (const key of [`${each}/${variant}`, each]) {
+      const adapter = DISTROS.find(({ ids }) => ids.includes(key))
+      if (adapter !== undefined) return { adapter, why: `os-release says ${name}` }
+    }
   }
-  const what = `${name} (ID ${id || 'missing'}) is no distribution that is known here`
-  return { adapter: undefined, why: `${what}; if it works like one, name --bootloader and --initramfs` }
+  const what = unlike === undefined ? 'is no distribution that is known here' : `is not set up here: ${unlike}`
+  const next = 'if it works like one, name --bootloader and --initramfs'
+  return { adapter: undefined, why: `${name} (ID ${id || 'missing'}) ${what}; ${next}` }
 }
 
 /** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */

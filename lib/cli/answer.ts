@@ -4,6 +4,7 @@ import type { EntryFacts } from '../plan/apply.ts'
 import type { BoundFunction, Recorded } from '../plan/journal.ts'
 import type { Plan } from '../plan/plan.ts'
 import type { Finding } from '../vfio/finding.ts'
+import type { KernelReport } from '../vfio/kernel-report.ts'
 import { parseSelector, selectDevices } from '../vfio/select.ts'
 import type { BindState } from '../vfio/status.ts'
 import { UserError } from './error.ts'
@@ -15,7 +16,7 @@ import type { Context } from './run.ts'
 export interface BindVfio {
   /** `vfio-scripts/bind-vfio/1`, or with the name of the script that answers. */
   schema: string
-  action: 'plan' | 'apply' | 'status'
+  action: 'plan' | 'apply' | 'status' | 'kernel-config'
   /** Was anything written? */
   changed: boolean
   /** Does what is (or would be) written take effect with the next boot only? */
@@ -28,6 +29,8 @@ export interface BindVfio {
   commands: (readonly string[])[]
   notes: string[]
   findings: Finding[]
+  /** With `--kernel-config`: what each configuration lacks. */
+  kernels?: KernelReport[]
 }
 
 /** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */

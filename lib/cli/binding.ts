@@ -8,9 +8,11 @@ import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds } from '../vfio/guards.ts'
+import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
 import { choose } from './choose.ts'
 import { UserError } from './error.ts'
+import { answerKernelConfig, explained } from './kernel.ts'
 import { answerLive } from './live.ts'
 import type { Arguments, Option } from './options.ts'
 import type { Answer, Context } from './run.ts'
@@ -31,6 +33,11 @@ export function bindOptions(adapters: Adapters): Option[] {
     { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
     { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
     { name: 'choose', kind: 'flag', help: 'choose the card from a list, see the plan, confirm (on a terminal)' },
+    {
+      name: 'kernel-config',
+      kind: 'flag',
+      help: 'what the kernels were not built with, and how to; with DEVICE: for it',
+    },
     { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
     { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     {
@@ -60,6 +67,7 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   checkUsage(given)
   if (given.flag('now')) return answerLive(context)
   if (given.flag('status')) return status(context, adapters)
+  if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
     apply ? withLock(targetFor(context), openReader('/'), work) : work()
   if (given.flag('choose'))
@@ -70,12 +78,13 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
 
 function checkUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
-  const modes = ['status', 'undo', 'choose'].filter((name) => given.flag(name))
+  const modes = ['status', 'undo', 'choose', 'kernel-config'].filter((name) => given.flag(name))
   if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
-  if (given.flag('status') && given.flag('apply')) throw usage('--status changes nothing: leave --apply out')
+  for (const name of ['status', 'kernel-config'])
+    if (given.flag(name) && given.flag('apply')) throw usage(`--${name} changes nothing: leave --apply out`)
   if (given.flag('status') && given.operands.length > 0)
     throw usage('--status looks at all that is bound: leave the devices out')
-  if (given.flag('now') && (given.flag('status') || given.flag('choose') || given.flag('all')))
+  if (given.flag('now') && (given.flag('all') || modes.some((name) => name !== 'undo')))
     throw usage('--now goes with --undo and --apply only')
   if (given.flag('all') && !given.flag('undo')) throw usage('--all goes with --undo')
   if (given.flag('all') && given.operands.length > 0) throw usage('--all is everything: leave the devices out')
@@ -103,10 +112,17 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const address = equal ?? (by === 'address' ? 'as asked' : null)
   if (by === 'address' && equal === null) expectTwin(facts, chosen)
   if (equal !== null && !facts.initramfs.adapter?.overrides) refuse([shared], given)
-  const binding = planBinding(facts, chosen, { passThrough: given.flag('iommu-pt'), address })
+  const byAddress = facts.initramfs.adapter?.overrides === true
+  const kernel = kernelFindings(
+    readKernelReports(facts.host, chosen, facts.claiming, byAddress),
+    facts.distro.adapter?.kernel,
+  )
+  const request = { passThrough: given.flag('iommu-pt'), address }
+  const binding = explained(() => planBinding(facts, chosen, request), kernel)
+  binding.plan.notes.push(...kernel.notes)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
-  const json = answerJson(context.script, 'plan', plan, chosen, findings)
+  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
   const took = durations(facts.journal)
   const menu = facts.bootloader.adapter?.menu(facts.host)
   const view = {
@@ -120,7 +136,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     given,
   }
   if (!apply || plan.changes.length === 0)
-    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => planText(look, view) }
+    return {
+      code: plan.changes.length > 0 || kernel.findings.length > 0 ? 1 : 0,
+      json,
+      text: (look) => planText(look, view),
+    }
   const target = targetFor(context)
   const names = { bootloader: facts.bootloader.adapter?.name ?? null, initramfs: facts.initramfs.adapter?.name ?? null }
   const entry = entryFacts(

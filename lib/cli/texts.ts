@@ -27,7 +27,7 @@ export function planText(look: Look, view: PlanView): string {
   const { json, script, given } = view
   const head = deviceText(look, view) + unseenText(look, json.findings)
   if (json.changes.length === 0)
-    return `${head}${notesText(json.notes)}\nNothing to do: all of this is set up. See ${script.name} --status.\n`
+    return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   return `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
@@ -57,10 +57,15 @@ function leftText(printed: readonly (readonly string[])[], given: Arguments): st
   return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
 }
 
-/** Guards that could not look; a person decides whether to go on. */
+/** Guards that could not look, and what the kernel lacks; a person decides whether to go on. */
 function unseenText(look: Look, findings: readonly Finding[]): string {
-  const unseen = findings.filter(({ state }) => state === 'unknown')
+  const unseen = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
   return unseen.length === 0 ? '' : `\n${findingsText(look, unseen)}`
+}
+
+/** Nothing that is written helps against a kernel that lacks something. */
+export function hasKernelProblem(findings: readonly Finding[]): boolean {
+  return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
 
 function notesText(notes: readonly string[]): string {

@@ -27,6 +27,14 @@ export function parseCommandLine(line: string): KernelArgument[] {
   })
 }
 
+/** Whose CPU it is: VT-d and VMX, or AMD-Vi and SVM (which Hygon has too); `null` when the tree does not say. */
+export function cpuVendor(reader: Reader): 'intel' | 'amd' | null {
+  // The first processor says enough; asking for all of them takes long on a large host.
+  const cpu = reader.optionalBytes('/proc/cpuinfo', 8192)?.toString('latin1') ?? ''
+  if (cpu.includes('GenuineIntel')) return 'intel'
+  return /AuthenticAMD|HygonGenuine/.test(cpu) ? 'amd' : null
+}
+
 /** The symbols that the kernel's configuration sets (`y`, `m`, or a value); `undefined` when it is not readable. */
 export function readKernelConfig(reader: Reader): Map<string, string> | undefined {
   const release = kernelRelease(reader)

@@ -91,8 +91,21 @@ export interface Choice<T> {
 export interface Distro {
   name: string
   documentation: string
-  /** `ID` values of os-release(5) that belong to it. */
+  /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
   ids: readonly string[]
+  packages: Packages
+  /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
+  kernel?: string
+}
+
+/** What a host needs to run guests. */
+export type Need = 'qemu' | 'libvirt' | 'ovmf' | 'swtpm' | 'virt-manager' | 'virtiofsd'
+
+/** How a distribution calls what a host needs (several names: all of them), and the command that installs it. */
+export interface Packages {
+  /** `apt install`, followed by names; of a declarative system, what a person does instead. */
+  command: string
+  names: Readonly<Record<Need, string>>
 }
 
 /** What is known of distributions, handed to those who decide: lib imports none of it. */

@@ -29,27 +29,36 @@ export function readBindFacts(
   const host = readHost(machine)
   const { files } = host
   const bootloader = adapters.findBootloader(host, named.bootloader)
+  return {
+    host,
+    iommu: pci.iommu,
+    modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
+    distro: readDistro(host, adapters),
+    bootloader,
+    configured: bootloader.adapter?.configured(host) ?? [],
+    initramfs: adapters.findInitramfs(host, named.initramfs),
+    journal: knownJournal(files),
+    claiming: readClaiming(machine, host, chosen),
+  }
+}
+
+export function readDistro({ files }: Host, adapters: Adapters): BindFacts['distro'] {
+  return adapters.findDistro(readOsRelease(files))
+}
+
+/** Looks up the modules that a kernel's own tables name for each function. */
+export function readClaiming(machine: Machine, { files }: Host, chosen: readonly PciDevice[]): BindFacts['claiming'] {
   const keys = chosen.map(({ vendor, device, subsystem, class: type }) => ({
     vendor: vendor.id,
     device: device.id,
     subsystem,
     pciClass: type.id + type.progIf,
   }))
-  return {
-    host,
-    iommu: pci.iommu,
-    modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
-    distro: adapters.findDistro(readOsRelease(files)),
-    bootloader,
-    configured: bootloader.adapter?.configured(host) ?? [],
-    initramfs: adapters.findInitramfs(host, named.initramfs),
-    journal: knownJournal(files),
-    // The running kernel's tables were looked into already.
-    claiming: ({ release }) =>
-      release === kernelRelease(machine.reader)
-        ? chosen.map(({ modules }) => modules)
-        : readModuleTables([files], release).claiming(keys),
-  }
+  // The running kernel's tables were looked into already.
+  return ({ release }) =>
+    release === kernelRelease(machine.reader)
+      ? chosen.map(({ modules }) => modules)
+      : readModuleTables([files], release).claiming(keys)
 }
 
 /** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */

@@ -1,0 +1,18 @@
+import type { Distro } from '../lib/plan/system.ts'
+
+export const alpine: Distro = {
+  name: 'Alpine Linux',
+  documentation: 'https://wiki.alpinelinux.org/wiki/KVM',
+  ids: ['alpine', 'postmarketos'],
+  packages: {
+    command: 'apk add',
+    names: {
+      qemu: 'qemu-system-x86_64',
+      libvirt: 'libvirt-daemon libvirt-qemu',
+      ovmf: 'ovmf',
+      swtpm: 'swtpm',
+      'virt-manager': 'virt-manager',
+      virtiofsd: 'virtiofsd',
+    },
+  },
+}

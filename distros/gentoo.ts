@@ -1,0 +1,20 @@
+import type { Distro } from '../lib/plan/system.ts'
+
+export const gentoo: Distro = {
+  name: 'Gentoo',
+  documentation: 'https://wiki.gentoo.org/wiki/GPU_passthrough_with_virt-manager,_QEMU,_and_KVM',
+  ids: ['gentoo', 'funtoo', 'calculate'],
+  kernel:
+    'in /usr/src/linux: make olddefconfig && make && make modules_install install; of sys-kernel/gentoo-kernel, put the symbols into a file in /etc/kernel/config.d that ends in .config, and emerge it again',
+  packages: {
+    command: 'emerge --ask',
+    names: {
+      qemu: 'app-emulation/qemu',
+      libvirt: 'app-emulation/libvirt',
+      ovmf: 'sys-firmware/edk2-bin',
+      swtpm: 'app-crypt/swtpm',
+      'virt-manager': 'app-emulation/virt-manager',
+      virtiofsd: 'app-emulation/virtiofsd',
+    },
+  },
+}

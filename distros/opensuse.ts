@@ -1,0 +1,25 @@
+import type { Distro, Packages } from '../lib/plan/system.ts'
+
+const names: Packages['names'] = {
+  qemu: 'qemu-x86',
+  libvirt: 'libvirt-daemon-qemu',
+  ovmf: 'qemu-ovmf-x86_64',
+  swtpm: 'swtpm',
+  'virt-manager': 'virt-manager',
+  virtiofsd: 'virtiofsd',
+}
+
+export const opensuse: Distro = {
+  name: 'openSUSE and SLE',
+  documentation: 'https://doc.opensuse.org/documentation/leap/virtualization/html/book-virtualization/',
+  ids: ['opensuse', 'opensuse-leap', 'opensuse-tumbleweed', 'opensuse-slowroll', 'suse', 'sles', 'sled', 'sles_sap'],
+  packages: { command: 'zypper install', names },
+}
+
+/** Its root is read-only: changes go into a new snapshot, which the next boot takes. */
+export const microos: Distro = {
+  name: 'openSUSE MicroOS',
+  documentation: 'https://en.opensuse.org/Portal:MicroOS',
+  ids: ['opensuse-microos', 'opensuse-aeon', 'aeon', 'opensuse-kalpa', 'suse-microos', 'sle-micro', 'sl-micro'],
+  packages: { command: 'transactional-update pkg install', names },
+}

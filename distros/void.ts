@@ -1,0 +1,18 @@
+import type { Distro } from '../lib/plan/system.ts'
+
+export const voidLinux: Distro = {
+  name: 'Void Linux',
+  documentation: 'https://docs.voidlinux.org/config/containers-and-vms/libvirt.html',
+  ids: ['void'],
+  packages: {
+    command: 'xbps-install',
+    names: {
+      qemu: 'qemu',
+      libvirt: 'libvirt',
+      ovmf: 'edk2-ovmf',
+      swtpm: 'swtpm',
+      'virt-manager': 'virt-manager',
+      virtiofsd: 'virtiofsd',
+    },
+  },
+}
