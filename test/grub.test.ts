@@ -6,7 +6,7 @@ import { debianGrub as debian, hostWith } from './root.ts'
 const LOADER = '/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
 const DEFAULTS = { '/etc/default/grub': debian['/etc/default/grub'] }
 
-const efiText = (text: string): string => Buffer.from(`\x06\0\0\0${text}\0`, 'latin1').toString('latin1')
+const efiText = (text: string): string => Buffer.from(`\x06\0\0\0${text}\0\0`, 'latin1').toString('latin1')
 const utf16 = (text: string): string => efiText([...text].map((char) => `${char}\0`).join(''))
 
 describe('evidence', () => {

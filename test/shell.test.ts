@@ -60,6 +60,8 @@ const UNCERTAIN: [string, string, string[]][] = [
   ['$(…) and what touches it', 'A="a$(echo x)b ro"\n', ['?', 'ro']],
   ['an environment variable', `A="quiet \${sysconfdir} ro"\n`, ['quiet', '?', 'ro']],
   ['a variable that a function may set', 'A=quiet\nf() { A=no; }\nf\nA="$A ro"\n', ['?', 'ro']],
+  ['a function called later', 'f() { A=no; }\nA=quiet\nf\n', ['?']],
+  ['a function on lines of its own', 'f()\n{\n  A=no\n}\nA=quiet\nf\n', ['?']],
   ['if', 'A=quiet\nif [ -e /nowhere ]; then\n  A=no\nfi\n', ['?']],
   ['&&', 'A=quiet\nfalse && A=no\n', ['?']],
   ['for', 'A=quiet\nfor B in 1 2; do A="$A $B"; done\nA="$A ro"\n', ['?', 'ro']],

@@ -173,7 +173,7 @@ function codeEnd(text: string, from: number): number | undefined {
     if (char === undefined) return open.length === 0 && documents.length === 0 && !more ? at : undefined
     if (operator === undefined) {
       const word = readWord(text, at)
-      if (word === undefined) return undefined
+      if (word === undefined || word.end === at) return undefined
       const raw = text.slice(word.start, word.end)
       at = word.end
       more = false
