@@ -1,5 +1,6 @@
 import { parseCommandLine } from '../host/kernel.ts'
 import { addArgument, hasArgument, removeArgument } from './arguments.ts'
+import { readArray } from './array.ts'
 
 // Shell files that hold settings, such as /etc/default/grub: what is assigned where, and edits that touch nothing else.
 // Texts are one character a byte. Source: POSIX.1-2017, Shell Command Language.
@@ -12,7 +13,9 @@ export interface Assignment {
   start: number
   end: number
   line: number
-  /** What the word says, in order; `null`: only a shell could tell. */
+  /** Does it stand within `if`, a loop, a function? Then it may or may not happen. */
+  conditional: boolean
+  /** What the word says, in order; `null`: only a shell could tell, or it is an array. */
   pieces: Piece[] | null
 }
 
@@ -65,12 +68,13 @@ function readCommand(text: string, from: number, conditional: boolean): [Assignm
     head.lastIndex = at
     const [matched = '', name = '', plus] = head.exec(text) ?? []
     const start = at + matched.length
-    const { end, pieces } = readWord(text, start)
+    const array = matched !== '' && text[start] === '(' ? readArray(text, start) : undefined
+    const { end, pieces } = array === undefined ? readWord(text, start) : afterArray(text, array.end)
     if (end === at) break
     const word = text.slice(at, end)
     if (matched !== '') {
       const line = text.slice(0, at).split('\n').length
-      found.push({ name, append: plus === '+', start, end, line, pieces: conditional ? null : pieces })
+      found.push({ name, append: plus === '+', start, end, line, conditional, pieces: conditional ? null : pieces })
     } else if (first === '' && word !== 'export') first = word
     const heredoc = /^\d?<<-?["'\\]?(\w+)/.exec(word)?.[1]
     at = heredoc === undefined ? skip(text, end, /[ \t\r]|\\\r?\n/y) : afterDocument(text, end, heredoc)
@@ -78,6 +82,11 @@ function readCommand(text: string, from: number, conditional: boolean): [Assignm
     if (/^(if|then|else|elif|do|while|until|\{|\(|!)$/.test(word)) return [[], at, word]
   }
   return [first === '' ? found : [], at, first]
+}
+
+/** bash takes brackets for an array only when nothing is joined to them. */
+function afterArray(text: string, end: number): { end: number; pieces: null } {
+  return { end: skip(text, end, /[^ \t\n;&|]/y), pieces: null }
 }
 
 function afterDocument(text: string, from: number, delimiter: string): number {

@@ -195,6 +195,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
     const configured = bootloader.adapter?.configured(host) ?? []
     return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
   }
+  if (setting.kind !== 'line') return isThere(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
 }

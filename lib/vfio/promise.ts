@@ -17,7 +17,11 @@ export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
 export function tokensOf(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
-      claims.flatMap(({ setting }) => (setting.kind === 'argument' || setting.kind === 'kept' ? [setting.token] : [])),
+      claims.flatMap(({ setting, entry: { entry } }) =>
+        setting.kind === 'argument' || (setting.kind === 'kept' && setting.by !== entry.adapters.initramfs)
+          ? [setting.token]
+          : [],
+      ),
     ),
   ]
 }

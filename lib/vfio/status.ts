@@ -102,6 +102,7 @@ function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Findi
 
 function describe(setting: Claim['setting']): string {
   if (setting.kind === 'line') return setting.line
+  if (setting.kind === 'word' || setting.kind === 'member') return `${setting.word} in ${setting.variable}`
   return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
