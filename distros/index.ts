@@ -2,12 +2,27 @@ import type { OsRelease } from '../lib/host/os-release.ts'
 import type { Adapters, Bootloader, Choice, Distro, Host, Initramfs } from '../lib/plan/system.ts'
 import { grub } from './bootloaders/grub.ts'
 import { debian } from './debian.ts'
+import { booster } from './initramfs/booster.ts'
 import { dracut } from './initramfs/dracut.ts'
+import { genkernel } from './initramfs/genkernel.ts'
 import { initramfsTools } from './initramfs/initramfs-tools.ts'
+import { mkinitcpio } from './initramfs/mkinitcpio.ts'
+import { mkinitfs } from './initramfs/mkinitfs.ts'
+import { none } from './initramfs/none.ts'
+import { rpmOstree } from './initramfs/rpm-ostree.ts'
 
 const DISTROS: readonly Distro[] = [debian]
 const BOOTLOADERS: readonly Bootloader[] = [grub]
-const INITRAMFS: readonly Initramfs[] = [initramfsTools, dracut]
+const INITRAMFS: readonly Initramfs[] = [
+  initramfsTools,
+  dracut,
+  mkinitcpio,
+  booster,
+  rpmOstree,
+  genkernel,
+  mkinitfs,
+  none,
+]
 
 /** The family that a system belongs to: by its own name, else by the nearest that it derives from. */
 function findDistro({ id, like, name }: OsRelease): Choice<Distro> {

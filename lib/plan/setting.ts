@@ -54,6 +54,8 @@ export interface WordSetting extends Place {
   word: string
   /** The word that it stands behind; without it, it stands in front of all. */
   after?: string
+  /** A file that other shells than bash read, which have no arrays. */
+  posix?: true
 }
 
 /** A member of a list with commas in a YAML file. */
@@ -105,7 +107,7 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   },
   word: {
     has: (text, { variable, word }) => hasWord(text, variable, word),
-    add: (text, { variable, word, after }) => addWord(text, variable, word, after),
+    add: (text, { variable, word, after, posix }) => addWord(text, variable, word, after, posix),
     remove: (text, { variable, word }) => removeWord(text, variable, word),
   },
   member: {

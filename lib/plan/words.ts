@@ -38,16 +38,16 @@ export function hasWord(text: string, variable: string, word: string): boolean {
 /**
  * The text with the word in the variable's last whole assignment: behind the word `after`, at the end where that is
  * missing, in front of all without `after`. Where no assignment can take it, a line at the end goes on from what is
- * there.
+ * there; `posix`: one that any shell can read.
  */
-export function addWord(text: string, variable: string, word: string, after?: string): string {
+export function addWord(text: string, variable: string, word: string, after?: string, posix = false): string {
   if (hasWord(text, variable, word)) return text
   const list = listsOf(text)
     .filter(({ name, append }) => name === variable && !append)
     .at(-1)
   const { words = [], inside } = list ?? {}
   if (list === undefined || list.conditional || inside === undefined)
-    return addLine(text, lineFor(variable, word, after))
+    return addLine(text, posix ? plainLine(variable, word) : lineFor(variable, word, after))
   const [first] = words
   if (first === undefined) return insert(text, inside, word)
   if (after === undefined) return insert(text, first.start, `${word} `)
@@ -57,7 +57,7 @@ export function addWord(text: string, variable: string, word: string, after?: st
 
 /** The text without the word. After `addWord` it is what it was, byte for byte. */
 export function removeWord(text: string, variable: string, word: string): string {
-  for (const line of [lineFor(variable, word), lineFor(variable, word, word)])
+  for (const line of [lineFor(variable, word), lineFor(variable, word, word), plainLine(variable, word)])
     if (hasLine(text, line)) return removeLine(text, line)
   for (const { words } of listsOf(text).filter(({ name, conditional }) => name === variable && !conditional)) {
     const index = words.findIndex((one) => same(one.text, word))
@@ -75,6 +75,10 @@ export function removeWord(text: string, variable: string, word: string): string
 function lineFor(variable: string, word: string, after?: string): string {
   const rest = `\${${variable}[@]}`
   return `${variable}=(${after === undefined ? `${word} ${rest}` : `${rest} ${word}`})`
+}
+
+function plainLine(variable: string, word: string): string {
+  return `${variable}="${word} \${${variable}}"`
 }
 
 function insert(text: string, at: number, more: string): string {

@@ -1,5 +1,5 @@
 import type { BoundFunction, Claim } from '../plan/journal.ts'
-import type { InitramfsNeeds } from '../plan/system.ts'
+import type { Initramfs, InitramfsNeeds } from '../plan/system.ts'
 
 // What claims promise of the machine after the next boot.
 
@@ -33,9 +33,14 @@ export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
   return first === undefined ? null : { module: first.module, modprobe: [...new Set(ids.map(({ path }) => path))] }
 }
 
-/** What a list of an image's files lacks. */
-export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
+/** What a list of the files of a generator's image lacks. */
+export function missingIn(
+  listing: string,
+  needs: InitramfsNeeds,
+  builtin: boolean,
+  { optionsOnly }: Pick<Initramfs, 'optionsOnly'>,
+): string[] {
   const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = needs.modprobe.filter((path) => !listing.includes(path.slice(1)))
+  const files = needs.modprobe.filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
   return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
 }

@@ -134,7 +134,8 @@ async function imageFindings({ host, initramfs, list }: StatusFacts, needs: Init
   for (const { release, path } of initramfs.images(host)) {
     const listing = await list(initramfs.lister(path))
     const kernel = host.kernels.find((one) => one.release === release)
-    const lost = listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin')
+    const lost =
+      listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin', initramfs)
     if (listing === null) findings.push(finding('images', 'unknown', `${path} could not be looked into`, [], null))
     else if (lost.length === 0)
       findings.push(finding('images', 'ok', `${path} holds ${needs.module} and its IDs`, [], null))
