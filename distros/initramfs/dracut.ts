@@ -29,8 +29,8 @@ export const dracut: Initramfs = {
   },
 
   settings({ files }, { module, modprobe }) {
-    // Only what ends in .conf is read.
-    const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+    // Only what ends in .conf is read, by name: behind one that assigns where it should append.
+    const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
     const line = (text: string, reason: string): LineSetting => ({
       kind: 'line',
       path,

@@ -32,5 +32,5 @@ export function entryFolders(files: Reader, release: string): string[] {
 
 /** The name that Arch's kernel packages give: `linux`, `linux-lts`. */
 export function baseOf(files: Reader, release: string): string | undefined {
-  return files.optionalText(`/usr/lib/modules/${release}/pkgbase`)?.trim()
+  return files.optionalText(`/lib/modules/${release}/pkgbase`)?.trim()
 }

@@ -1,3 +1,4 @@
+import type { Reader } from '../../lib/host/reader.ts'
 import { ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { entryFolders, namesIn } from './find.ts'
@@ -23,8 +24,9 @@ export const none: Initramfs = {
     const unified = BOOT.flatMap((folder) => namesIn(files, `${folder}/EFI/Linux`))
     // An unmounted /boot has no image either: a kernel must be there. What may not be looked at could hold one.
     const kernel = [...paths, ...entries].find((path) => /\/(vmlinu[xz]|kernel|bzImage|linux)([-.][^/]*)?$/.test(path))
-    if (kernel === undefined || own !== undefined || unified.length > 0) return undefined
+    if (kernel === undefined || own !== undefined || unified.length > 0 || files.exists('/ostree')) return undefined
     if ([...paths, ...entries].some((path) => /\/(initr|booster)[^/]*$/.test(path))) return undefined
+    if (bootConfigs(files).some((text) => /^\s*initrd\w*\s.*(initr|booster)/m.test(text))) return undefined
     if ([...files.denied.keys()].some((path) => BOOT.some((folder) => path.startsWith(folder)))) return undefined
     return `${kernel}, and no image beside it`
   },
@@ -49,4 +51,13 @@ export const none: Initramfs = {
     `echo ${module} > ${FOLDER}/vfio.conf`,
     `(With an OpenRC that does not read that folder: add ${module} to modules="..." in ${OPENRC}.)`,
   ],
+}
+
+/** What boot loaders load: GRUB's menu, and entries of the Boot Loader Specification. */
+function bootConfigs(files: Reader): string[] {
+  const entries = BOOT.flatMap((folder) =>
+    namesIn(files, `${folder}/loader/entries`).map((name) => `${folder}/loader/entries/${name}`),
+  )
+  const paths = ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg', ...entries.filter((path) => path.endsWith('.conf'))]
+  return paths.flatMap((path) => files.optionalBytes(path)?.toString('latin1') ?? [])
 }
