@@ -6,8 +6,14 @@ import { grub } from './bootloaders/grub.ts'
 import { debian } from './debian.ts'
 import { fedora, fedoraAtomic, rhel } from './fedora.ts'
 import { gentoo } from './gentoo.ts'
+import { booster } from './initramfs/booster.ts'
 import { dracut } from './initramfs/dracut.ts'
+import { genkernel } from './initramfs/genkernel.ts'
 import { initramfsTools } from './initramfs/initramfs-tools.ts'
+import { mkinitcpio } from './initramfs/mkinitcpio.ts'
+import { mkinitfs } from './initramfs/mkinitfs.ts'
+import { none } from './initramfs/none.ts'
+import { rpmOstree } from './initramfs/rpm-ostree.ts'
 import { nixos } from './nixos.ts'
 import { microos, opensuse } from './opensuse.ts'
 import { voidLinux } from './void.ts'
@@ -35,7 +41,16 @@ const UNLIKE: Readonly<Record<string, string>> = {
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
 const BOOTLOADERS: readonly Bootloader[] = [grub]
-const INITRAMFS: readonly Initramfs[] = [initramfsTools, dracut]
+const INITRAMFS: readonly Initramfs[] = [
+  initramfsTools,
+  dracut,
+  mkinitcpio,
+  booster,
+  rpmOstree,
+  genkernel,
+  mkinitfs,
+  none,
+]
 
 /**
  * The family that a system belongs to: by its own name, else by the nearest that it derives from; a variant that works

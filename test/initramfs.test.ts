@@ -144,7 +144,7 @@ force_load vfio-pci
 describe('dracut', () => {
   it('gets a file of our own, whose name ends in .conf', () => {
     const settings = dracut.settings(hostWith(core), needs)
-    expect(new Set(settings.map(({ path }) => path))).toEqual(new Set(['/etc/dracut.conf.d/vfio-scripts.conf']))
+    expect(new Set(settings.map(({ path }) => path))).toEqual(new Set(['/etc/dracut.conf.d/zz-vfio-scripts.conf']))
     expect(textOf(settings)).toBe(`# Written by vfio-scripts; bind-vfio --undo --apply takes it back.
 force_drivers+=" vfio_pci "
 install_items+=" /etc/modprobe.d/vfio-scripts.conf "

@@ -75,7 +75,7 @@ const UNCERTAIN: [string, string, string[]][] = [
   ['return', 'A=quiet\n[ -e / ] && return\nA=no\n', ['?']],
   ['readonly', 'A=quiet\nreadonly B\nA=ro\n', ['?']],
   ['an arithmetic assignment', 'A=quiet\nB=$((A=3))\n', ['?']],
-  ['an array', 'A=(quiet ro)\n', []],
+  ['an array', 'A=(quiet ro)\n', ['?']],
   ['no end of a quote', 'A=quiet\nB="\n', ['?']],
   ['no end of an if', 'A=quiet\nif true; then\nA=no\n', ['?']],
 ]

@@ -22,7 +22,7 @@ export const grub: Bootloader = {
 
   evidence(host) {
     const config = configOf(host.files)
-    if (config === undefined || !host.files.exists(DEFAULTS)) return undefined
+    if (config === undefined || !host.files.exists(DEFAULTS) || isKeptElsewhere(host.files, config)) return undefined
     if (!host.running) return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
     const loader = host.machine.optionalBytes(LOADER_INFO)?.subarray(4).toString('utf16le').replaceAll('\0', '')
     const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(host.machine.optionalText('/proc/cmdline') ?? '')?.[1]
@@ -86,6 +86,15 @@ export const grub: Bootloader = {
     `Add to ${NORMAL} in ${DEFAULTS}: ${tokens.join(' ')}`,
     'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
   ],
+}
+
+/**
+ * Entries that grub-mkconfig does not make: /boot/loader/entries (grubby's), and copies of the menu on ESPs that are not
+ * mounted (proxmox-boot-tool's).
+ */
+function isKeptElsewhere(files: Reader, config: string): boolean {
+  const text = files.optionalBytes(config)?.toString('latin1') ?? ''
+  return /^\s*blscfg\b/m.test(text) || files.exists('/etc/kernel/proxmox-boot-uuids')
 }
 
 function configOf(files: Reader): string | undefined {

@@ -3,6 +3,7 @@ import type { CommandChange } from '../../lib/plan/plan.ts'
 import type { LineSetting } from '../../lib/plan/setting.ts'
 import { ownHead } from '../../lib/plan/setting.ts'
 import type { Host, Initramfs } from '../../lib/plan/system.ts'
+import { entryFolders, findPath } from './find.ts'
 import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
@@ -21,6 +22,8 @@ export const dracut: Initramfs = {
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
 
   evidence({ files }) {
+    // There it is rpm-ostree that runs it.
+    if (files.exists('/ostree/deploy')) return undefined
     const program = PROGRAMS.find((path) => files.exists(path))
     if (program === undefined || !files.exists('/usr/lib/dracut')) return undefined
     const update = updateInitramfs(files)
@@ -34,8 +37,8 @@ export const dracut: Initramfs = {
   overrides: true,
 
   settings({ files }, { module, modprobe, override }) {
-    // Only what ends in .conf is read.
-    const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+    // Only what ends in .conf is read, by name: behind one that assigns where it should append.
+    const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
     const line = (text: string, reason: string): LineSetting => ({
       kind: 'line',
       path,
@@ -73,7 +76,7 @@ export const dracut: Initramfs = {
   images: ({ files, kernels }: Host) =>
     kernels.flatMap(({ release }) => {
       const path = places(files, release)
-        .map((place) => files.resolve(place))
+        .map((place) => findPath(files, place))
         .find((found) => found !== undefined)
       return path === undefined ? [] : [{ release, path }]
     }),
@@ -118,10 +121,9 @@ function overrideSettings(
 
 /** Where a kernel's image may be, in dracut's own order, and last as Arch's hooks call it. Source: dracut(8), FILES. */
 function places(files: Reader, release: string): string[] {
-  const id = files.optionalText('/etc/machine-id')?.trim()
   const base = files.optionalText(`/usr/lib/modules/${release}/pkgbase`)?.trim()
   return [
-    ...(id ? ['/efi', '/boot', '/boot/efi'].map((folder) => `${folder}/${id}/${release}/initrd`) : []),
+    ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
     `/lib/modules/${release}/initrd`,
     `/boot/initrd.img-${release}`,
     `/boot/initramfs-${release}.img`,

@@ -27,7 +27,10 @@ export async function promised(
     const kernel = host.kernels.find((one) => one.release === release)
     if (kernel?.provides(needs.module) === 'absent') continue
     const listing = await listImage(initramfs.adapter.lister(path), target)
-    const lost = listing === undefined ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin')
+    const lost =
+      listing === undefined
+        ? []
+        : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin', initramfs.adapter)
     if (lost.length > 0) wrong.push(`${path} lacks ${lost.join(' and ')}`)
     if (listing === undefined) target.say(`${path}: could not be looked into; see that it holds ${needs.module}`)
   }

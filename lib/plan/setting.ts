@@ -1,5 +1,7 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
 import { addToken, hasToken, removeToken } from './variable.ts'
+import { addWord, hasWord, removeWord } from './words.ts'
+import { addMember, hasMember, removeMember } from './yaml.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -8,7 +10,7 @@ import { addToken, hasToken, removeToken } from './variable.ts'
 export type Content = string | null
 
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
-export type Setting = LineSetting | IdSetting | ArgumentSetting | KeptSetting
+export type Setting = LineSetting | IdSetting | ArgumentSetting | WordSetting | MemberSetting | KeptSetting
 
 interface Place {
   /** The file, without symbolic links, as seen from the root; empty for what a program keeps. */
@@ -43,6 +45,24 @@ export interface ArgumentSetting extends Place {
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
   token: string
+}
+
+/** A word in a bash array or string such as HOOKS of mkinitcpio.conf. */
+export interface WordSetting extends Place {
+  kind: 'word'
+  variable: string
+  word: string
+  /** The word that it stands behind; without it, it stands in front of all. */
+  after?: string
+  /** A file that other shells than bash read, which have no arrays. */
+  posix?: true
+}
+
+/** A member of a list with commas in a YAML file. */
+export interface MemberSetting extends Place {
+  kind: 'member'
+  variable: string
+  word: string
 }
 
 /** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
@@ -84,6 +104,16 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     has: (text, { variable, token }) => hasToken(text, variable, token),
     add: (text, { variable, token }) => addToken(text, variable, token),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
+  },
+  word: {
+    has: (text, { variable, word }) => hasWord(text, variable, word),
+    add: (text, { variable, word, after, posix }) => addWord(text, variable, word, after, posix),
+    remove: (text, { variable, word }) => removeWord(text, variable, word),
+  },
+  member: {
+    has: (text, { variable, word }) => hasMember(text, variable, word),
+    add: (text, { variable, word }) => addMember(text, variable, word),
+    remove: (text, { variable, word }) => removeMember(text, variable, word),
   },
   kept: { has: () => false, add: (text) => text, remove: (text) => text },
 }

@@ -2,6 +2,8 @@
 // byte. Nothing is guessed: what is not a plain assignment is code, and may do anything to what it names.
 // Source: POSIX.1-2017, Shell Command Language; bash(1).
 
+import { readArray } from './array.ts'
+
 /** What a shell reads, in order. */
 export type Step = Assignment | { kind: 'code'; text: string; line: number }
 
@@ -83,12 +85,19 @@ function readSimple(text: string, from: number): { assignments: Assignment[]; en
       at += other[0].length
       continue
     }
-    const value = readWord(text, at + head.length)
+    const value = text[at + head.length] === '(' ? readList(text, at + head.length) : readWord(text, at + head.length)
     // Behind `export`, shells differ in what they expand.
     if (value === undefined || (exported && !PLAIN.test(text.slice(value.start, value.end)))) return undefined
     assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineAt(text, at), value })
     at = value.end
   }
+}
+
+/** A bash array: what it holds is for those who ask for words; `undefined` when something is joined to its brackets. */
+function readList(text: string, start: number): Word | undefined {
+  const end = readArray(text, start)?.end
+  if (end === undefined || !/^$|[ \t\n;]/.test(text[end] ?? '')) return undefined
+  return { start, end, chars: [{ char: UNKNOWN, start, end, quote: '' }] }
 }
 
 const PLAIN = /^("[^"\\]*"|'[^']*'|[\w.,:/=+-]*)$/

@@ -75,6 +75,8 @@ export interface Initramfs {
   commands(host: Host, kept?: KeptChange): CommandChange[]
   /** The image of each kernel that has one. */
   images(host: Host): { release: string; path: string }[]
+  /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
+  optionsOnly?: true
   /** The command that lists an image's files, one path somewhere in each line. */
   lister(image: string): readonly string[]
   steps(needs: InitramfsNeeds, host: Host): string[]

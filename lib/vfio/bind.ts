@@ -142,6 +142,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
   if (setting.kind === 'argument' || setting.kind === 'kept') {
     return hasArgument(sureLine(configured), setting.token)
   }
+  if (setting.kind !== 'line') return isThere(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
 }

@@ -1,6 +1,6 @@
 import type { BoundFunction, Claim } from '../plan/journal.ts'
 import { OVERRIDE } from '../plan/override.ts'
-import type { InitramfsNeeds } from '../plan/system.ts'
+import type { Initramfs, InitramfsNeeds } from '../plan/system.ts'
 
 // What claims promise of the machine after the next boot.
 
@@ -18,7 +18,11 @@ export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
 export function tokensOf(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
-      claims.flatMap(({ setting }) => (setting.kind === 'argument' || setting.kind === 'kept' ? [setting.token] : [])),
+      claims.flatMap(({ setting, entry: { entry } }) =>
+        setting.kind === 'argument' || (setting.kind === 'kept' && setting.by !== entry.adapters.initramfs)
+          ? [setting.token]
+          : [],
+      ),
     ),
   ]
 }
@@ -36,9 +40,14 @@ export function filesOf({ modprobe, override }: InitramfsNeeds): string[] {
   return [...modprobe, ...(override === null ? [] : [override])]
 }
 
-/** What a list of an image's files lacks. */
-export function missingIn(listing: string, needs: InitramfsNeeds, builtin: boolean): string[] {
+/** What a list of the files of a generator's image lacks. */
+export function missingIn(
+  listing: string,
+  needs: InitramfsNeeds,
+  builtin: boolean,
+  { optionsOnly }: Pick<Initramfs, 'optionsOnly'>,
+): string[] {
   const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = filesOf(needs).filter((path) => !listing.includes(path.slice(1)))
+  const files = filesOf(needs).filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
   return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
 }

@@ -102,6 +102,7 @@ function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Findi
 
 function describe(setting: Claim['setting']): string {
   if (setting.kind === 'line') return setting.line
+  if (setting.kind === 'word' || setting.kind === 'member') return `${setting.word} in ${setting.variable}`
   return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
@@ -133,7 +134,8 @@ async function imageFindings({ host, initramfs, list }: StatusFacts, needs: Init
   for (const { release, path } of initramfs.images(host)) {
     const listing = await list(initramfs.lister(path))
     const kernel = host.kernels.find((one) => one.release === release)
-    const lost = listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin')
+    const lost =
+      listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin', initramfs)
     if (listing === null) findings.push(finding('images', 'unknown', `${path} could not be looked into`, [], null))
     else if (lost.length === 0)
       findings.push(finding('images', 'ok', `${path} holds ${needs.module} and its IDs`, [], null))

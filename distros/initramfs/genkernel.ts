@@ -1,0 +1,39 @@
+import type { Initramfs } from '../../lib/plan/system.ts'
+import { findPath } from './find.ts'
+import { otherImages } from './presets.ts'
+
+const PROGRAM = '/usr/bin/genkernel'
+
+/**
+ * Gentoo, by choice. It takes all of /etc/modprobe.d along, but builds from kernel sources with options that only the
+ * person knows, so the steps are for the person. Source: append_modprobed() and append_modules() in gen_initramfs.sh.
+ */
+export const genkernel: Initramfs = {
+  name: 'genkernel',
+  documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
+  byHand: true,
+
+  evidence(host) {
+    const [image] = genkernel.images(host)
+    return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
+  },
+
+  settings: () => [],
+  commands: () => [],
+  images: ({ files, kernels }) => {
+    const old = kernels.flatMap(({ release }) => {
+      const path = findPath(files, `/boot/initramfs-genkernel-x86_64-${release}`)
+      return path === undefined ? [] : [{ release, path }]
+    })
+    return [...otherImages(files, kernels), ...old]
+  },
+  // Of its package.
+  lister: (image) => ['lsinitrd', image],
+
+  steps: ({ module }, host) => [
+    `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
+    'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',
+    `Add doload=${module} to the kernel command line: it is loaded before udev finds the drivers.`,
+    `For ${host.kernels.map(({ release }) => release).join(', ') || 'each kernel'}; see that the image is newer than the change.`,
+  ],
+}

@@ -1,0 +1,110 @@
+import type { Reader } from '../../lib/host/reader.ts'
+import { ownHead, type Setting } from '../../lib/plan/setting.ts'
+import type { Initramfs } from '../../lib/plan/system.ts'
+import { wordsIn } from '../../lib/plan/words.ts'
+import { otherImages, type PresetImage, presetImages } from './presets.ts'
+
+const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
+const MAIN = '/etc/mkinitcpio.conf'
+const DROP_INS = `${MAIN}.d`
+// Behind all others: they are read by name, joined into one text.
+const OURS = 'zz-vfio-scripts.conf'
+// Begins with an empty line: what is joined before it may have no end.
+const HEAD = `\n${ownHead()}`
+
+/** Arch Linux, Manjaro, CachyOS and others of their kin. */
+export const mkinitcpio: Initramfs = {
+  name: 'mkinitcpio',
+  documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
+
+  evidence(host) {
+    const program = PROGRAMS.find((path) => host.files.exists(path))
+    const [image] = mkinitcpio.images(host)
+    return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
+  },
+
+  settings({ files, kernels }, { module }) {
+    const word = module.replaceAll('-', '_')
+    return configsOf(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
+      // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
+      // `kms` brings, and for udev, the softdeps say it once more.
+      const reason = `${module} is in every initramfs, loaded before other modules`
+      const modules: Setting = { kind: 'word', ...place, variable: 'MODULES', word, reason }
+      // Its place among the hooks does not matter: it copies files. The documentation has it there.
+      const why = 'this hook has /etc/modprobe.d in every initramfs'
+      const hook: Setting = {
+        kind: 'word',
+        ...place,
+        variable: 'HOOKS',
+        word: 'modconf',
+        after: 'autodetect',
+        reason: why,
+      }
+      return [modules, hook].filter(
+        (one) =>
+          one.kind === 'word' && !wordsIn(others, one.variable).some((has) => has.replaceAll('-', '_') === one.word),
+      )
+    })
+  },
+
+  commands({ files, kernels }) {
+    const made = presetImages(files, kernels)
+    const presets = [...new Set(made.map(({ preset }) => preset))]
+    if (presets.length > 0)
+      return presets.map((name) => ({
+        kind: 'command',
+        argv: ['mkinitcpio', '-p', name],
+        // By then other kernels may be installed.
+        inverse: ['mkinitcpio', '-P'],
+        touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
+        reason: `the initramfs of ${name}`,
+      }))
+    return otherImages(files, kernels).map(({ release, path }) => {
+      const argv = ['mkinitcpio', '-k', release, '-g', path]
+      return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
+    })
+  },
+
+  images({ files, kernels }) {
+    const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
+    return made.length > 0 ? made : otherImages(files, kernels)
+  },
+
+  lister: (image) => ['lsinitcpio', image],
+
+  steps({ module }, host) {
+    const [image] = mkinitcpio.images(host)
+    const word = module.replaceAll('-', '_')
+    return [
+      `In ${MAIN} (or what your presets name): ${word} first in MODULES=(...), and modconf in HOOKS=(...).`,
+      'mkinitcpio -P',
+      `lsinitcpio ${image?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
+    ]
+  },
+}
+
+interface Config {
+  place: { path: string; head?: string }
+  /** What is read together with a file of our own. */
+  others: string[]
+}
+
+/**
+ * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
+ * else the main file; and what presets name, which is read alone.
+ */
+function configsOf(files: Reader, images: readonly PresetImage[]): Config[] {
+  const text = (path: string): string => files.optionalBytes(path)?.toString('latin1') ?? ''
+  const named = [...new Set(images.flatMap(({ config }) => config ?? []))]
+  const configs = named.map((path): Config => ({ place: { path: files.resolve(path) ?? path }, others: [] }))
+  if (images.length > 0 && images.every(({ config }) => config !== undefined)) return configs
+  const program = text(PROGRAMS.find((path) => files.exists(path)) ?? '')
+  if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {
+    const path = files.resolve(MAIN) ?? MAIN
+    return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
+  }
+  const names = (files.list(DROP_INS) ?? []).filter((name) => /^[^.].*\.conf$/.test(name) && name !== OURS)
+  const others = [MAIN, ...names.map((name) => `${DROP_INS}/${name}`)].map(text)
+  const path = `${files.resolve(DROP_INS) ?? DROP_INS}/${OURS}`
+  return [...configs, { place: { path, head: HEAD }, others }]
+}

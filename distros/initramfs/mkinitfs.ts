@@ -1,0 +1,33 @@
+import type { Initramfs } from '../../lib/plan/system.ts'
+import { findPath } from './find.ts'
+
+const PROGRAM = '/sbin/mkinitfs'
+const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
+
+/** Alpine Linux. Its image is for finding the root file system; GPU drivers are not in it unless somebody put them there. */
+export const mkinitfs: Initramfs = {
+  name: 'mkinitfs',
+  documentation: 'https://wiki.alpinelinux.org/wiki/Initramfs_init',
+  byHand: true,
+
+  evidence: ({ files }) =>
+    files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,
+
+  settings: () => [],
+  commands: () => [],
+  images: ({ files, kernels }) =>
+    kernels.flatMap(({ release }) => {
+      // 6.12.1-0-lts has initramfs-lts.
+      const path = findPath(files, `/boot/initramfs-${release.replace(/^.*-/, '')}`)
+      return path === undefined ? [] : [{ release, path }]
+    }),
+  lister: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
+
+  steps: ({ module, modprobe }, host) => [
+    `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
+    `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,
+    `In ${CONFIG}: vfio among features="...".`,
+    ...host.kernels.map(({ release }) => `mkinitfs ${release}`),
+    `echo ${module} >> /etc/modules`,
+  ],
+}

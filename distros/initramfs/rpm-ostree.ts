@@ -1,0 +1,106 @@
+import type { Reader } from '../../lib/host/reader.ts'
+import type { Host, Initramfs } from '../../lib/plan/system.ts'
+import { namesIn } from './find.ts'
+
+const PROGRAM = '/usr/bin/rpm-ostree'
+const DEPLOYMENTS = '/ostree/deploy'
+// On its own: images are made on this machine at all, instead of taken from the distribution.
+const ENABLE = '--enable'
+
+/**
+ * Fedora Atomic desktops, CoreOS, Bazzite. Each run makes a new deployment with its own image, for the next boot; the
+ * arguments given then are all that there are, so former ones are given again. Given any, it always runs dracut.
+ * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in src/daemon/rpmostreed-transaction-types.cxx.
+ */
+export const rpmOstree: Initramfs = {
+  name: 'rpm-ostree-initramfs',
+  documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
+
+  evidence({ files }) {
+    if (!files.exists(PROGRAM) || !files.exists(DEPLOYMENTS)) return undefined
+    return `${PROGRAM}, and ${DEPLOYMENTS}`
+  },
+
+  settings(_, { module, modprobe }) {
+    const kept = (token: string, reason: string) =>
+      ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
+    return [
+      kept(ENABLE, 'the initramfs is made on this machine'),
+      kept(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
+      ...modprobe.map((file) => kept(`--install=${file}`, `${file} is in it`)),
+    ]
+  },
+
+  kept(host) {
+    const { enabled, args } = stateOf(host)
+    return enabled ? [ENABLE, ...args] : []
+  },
+
+  commands(host, kept = { add: [], remove: [] }) {
+    const now = stateOf(host)
+    const rest = now.args.filter((arg) => !kept.remove.includes(arg))
+    const args = [...rest, ...kept.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
+    const off = kept.remove.includes(ENABLE) && args.length === 0
+    const argv = switchTo(!off, args)
+    const inverse = switchTo(now.enabled, now.args)
+    return [{ kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' }]
+  },
+
+  images(host) {
+    const deployment = nextDeployment(host)
+    const modules = `${deployment}/usr/lib/modules`
+    return (deployment === undefined ? [] : namesIn(host.files, modules)).flatMap((release) => {
+      const path = `${modules}/${release}/initramfs.img`
+      return host.files.exists(path) ? [{ release, path }] : []
+    })
+  },
+
+  lister: (image) => ['lsinitrd', image],
+
+  steps({ module, modprobe }, host) {
+    const former = stateOf(host).args
+    const ours = [`--force-drivers=${module.replaceAll('-', '_')}`, ...modprobe.map((file) => `--install=${file}`)]
+    return [switchTo(true, [...new Set([...former, ...ours])]).join(' ')]
+  },
+}
+
+function switchTo(enabled: boolean, args: readonly string[]): string[] {
+  const options = enabled ? [ENABLE, ...args.map((arg) => `--arg=${arg}`)] : ['--disable']
+  return ['rpm-ostree', 'initramfs', ...options]
+}
+
+/** What the deployment that boots next was made with. Source: rust/src/origin.rs in rpm-ostree. */
+function stateOf(host: Host): { enabled: boolean; args: string[] } {
+  const deployment = nextDeployment(host)
+  const text = deployment === undefined ? '' : (host.files.text(`${deployment}.origin`) ?? '')
+  const value = (key: string): string => new RegExp(`^${key}[ \\t]*=[ \\t]*(.*)$`, 'm').exec(text)?.[1] ?? ''
+  const args = value('initramfs-args').match(/(?:\\.|[^;\\])+/g) ?? []
+  return {
+    enabled: value('regenerate-initramfs').trim() === 'true',
+    args: args.map((arg) => arg.replace(/\\(.)/g, (_, char) => (char === 's' ? ' ' : char))),
+  }
+}
+
+/** One that was made in this boot has no boot entry before the machine shuts down; else that of the first entry. */
+function nextDeployment({ files, machine }: Host): string | undefined {
+  const all = namesIn(files, DEPLOYMENTS).flatMap((name) =>
+    namesIn(files, `${DEPLOYMENTS}/${name}/deploy`)
+      .filter((each) => /\.\d+$/.test(each))
+      .map((each) => `${DEPLOYMENTS}/${name}/deploy/${each}`),
+  )
+  const booting = bootEntries(files)
+  const waiting = all.filter((path) => !booting.includes(files.resolve(path) ?? path))
+  if (machine.exists('/run/ostree/staged-deployment') && waiting.length === 1) return waiting[0]
+  return booting[0] ?? (all.length === 1 ? all[0] : undefined)
+}
+
+/** The deployments of boot entries, the first choice first. */
+function bootEntries(files: Reader): string[] {
+  const folder = '/boot/loader/entries'
+  const names = namesIn(files, folder).filter((name) => /^ostree-.*\.conf$/.test(name))
+  const entries = names.map((name) => files.optionalText(`${folder}/${name}`) ?? '')
+  const version = (text: string): number => Number(/^version\s+(\d+)/m.exec(text)?.[1] ?? 0)
+  return entries
+    .sort((one, other) => version(other) - version(one))
+    .flatMap((text) => files.resolve(/\bostree=(\S+)/.exec(text)?.[1] ?? '/nowhere') ?? [])
+}

@@ -1,0 +1,47 @@
+// A bash array as it stands in a text: `(one "two" three)`, over several lines, with comments.
+// Source: bash(1), Arrays; Compound Commands.
+
+/** A word of a text: where it stands, and what it says without its quotes. */
+export interface Word {
+  start: number
+  end: number
+  text: string
+}
+
+/** The elements of the array whose bracket opens at `from`, and where it is closed; `undefined`: it never is. */
+export function readArray(text: string, from: number): { words: Word[]; end: number } | undefined {
+  const words: Word[] = []
+  for (let at = from + 1; at < text.length; ) {
+    const char = text[at] ?? ''
+    if (char === ')') return { words, end: at + 1 }
+    if (char === '#') at = endOf(text, at, /[^\n]*/y)
+    else if (/\s/.test(char)) at++
+    else {
+      const end = endOf(text, at, /(?:\\[\s\S]|'[^']*'|"(?:\\[\s\S]|[^"\\])*"|\$\([^)]*\)|\$\{[^}]*\}|[^\s\\'"()])+/y)
+      // What is no word ends the array for bash too.
+      if (end === at) return undefined
+      words.push({ start: at, end, text: unquoted(text.slice(at, end)) })
+      at = end
+    }
+  }
+  return undefined
+}
+
+/** The words of a quoted string's inside, or of any other text, cut at blanks. */
+export function readWords(text: string, from: number, to: number): Word[] {
+  return [...text.slice(from, to).matchAll(/\S+/g)].map((match) => {
+    const start = from + (match.index ?? 0)
+    return { start, end: start + match[0].length, text: match[0] }
+  })
+}
+
+function endOf(text: string, from: number, pattern: RegExp): number {
+  pattern.lastIndex = from
+  return from + (pattern.exec(text)?.[0].length ?? 0)
+}
+
+function unquoted(word: string): string {
+  return word.replace(/'([^']*)'|"((?:\\[\s\S]|[^"\\])*)"|\\([\s\S])/g, (_, single, double, escaped) =>
+    String(single ?? double?.replace(/\\([$`"\\])/g, '$1') ?? escaped),
+  )
+}
