@@ -1,3 +1,5 @@
+import { chmodSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import {
   apply,
@@ -18,7 +20,8 @@ import {
   RELEASE,
   undo,
 } from './generators.ts'
-import { textOf, writeIn } from './system.ts'
+import { runScript } from './run.ts'
+import { systemDir, textOf, writeIn } from './system.ts'
 
 const head = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
 const dropIn = 'etc/mkinitcpio.conf.d/zz-vfio-scripts.conf'
@@ -168,6 +171,21 @@ describe('mkinitcpio', () => {
 
   it('is not alone where dracut or booster are here too', () => {
     expectRan(bind(generatorDir(arch, booster), CARD), 2, /more than one initramfs generator.*mkinitcpio.*booster/)
+  })
+})
+
+describe('a plan without root', () => {
+  it.skipIf(process.getuid?.() !== 0)('goes on where the EFI system partition is closed', () => {
+    const efi = { 'etc/machine-id': 'abc\n', [`boot/efi/abc/${RELEASE}/linux`]: 'kernel' }
+    for (const dir of [
+      generatorDir(arch, efi),
+      systemDir({ machine: 'i9-14900k-vmd', generator: 'dracut', files: { ...efi, 'boot/efi/abc/x': '' } }),
+    ]) {
+      for (const open of [dir, dirname(dir)]) chmodSync(open, 0o755)
+      chmodSync(join(dir, 'boot/efi'), 0o700)
+      const ran = runScript('bind-vfio', ['--root', dir, CARD], { uid: 65534 })
+      expectRan(ran, 1, /> (mkinitcpio -p linux|dracut --force)/)
+    }
   })
 })
 
