@@ -73,6 +73,9 @@ describe('a configuration', () => {
     ['PCI_QUIRKS', 'useful | CONFIG_PCI_QUIRKS | n → y | --enable PCI_QUIRKS'],
   ])('without %s lacks just that', (symbol, hint) => expect(hints({ [symbol]: 'n' })).toEqual([hint]))
 
+  it('that leaves out the integrated GPU alone has its IOMMU on', () =>
+    expect(hints({ INTEL_IOMMU_DEFAULT_ON: 'n', INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF: 'y' })).toEqual([]))
+
   it('on AMD lacks its own', () => {
     expect(hints({ AMD_IOMMU: 'n', KVM_AMD: 'n' }, { cpu: 'amd' })).toEqual([
       'required | CONFIG_AMD_IOMMU | n → y | --enable AMD_IOMMU',

@@ -1,4 +1,5 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
+import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
 import { addToken, hasToken, removeToken } from './shell.ts'
 
 /**
@@ -8,7 +9,7 @@ import { addToken, hasToken, removeToken } from './shell.ts'
 export type Content = string | null
 
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
-export type Setting = LineSetting | IdSetting | ArgumentSetting | KeptSetting
+export type Setting = LineSetting | IdSetting | ArgumentSetting | ItemSetting | KeptSetting
 
 interface Place {
   /** The file, without symbolic links, as seen from the root; empty for what a program keeps. */
@@ -43,6 +44,11 @@ export interface ArgumentSetting extends Place {
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
   token: string
+}
+
+/** A member of an option's list in a NixOS module of our own; `head` is that module without any. */
+export interface ItemSetting extends Place, NixItem {
+  kind: 'item'
 }
 
 /** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
@@ -85,6 +91,7 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     add: (text, { variable, token, head }) => addToken(text, variable, token, head !== undefined),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
   },
+  item: { has: hasItem, add: addItem, remove: removeItem },
   kept: { has: () => false, add: (text) => text, remove: (text) => text },
 }
 
