@@ -40,7 +40,13 @@ ${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable 
   arguments(files) {
     const path = SYSTEMS.map((system) => `${system}/kernel-params`).find((one) => files.exists(one))
     const text = path === undefined ? undefined : files.optionalText(path)
-    return parseCommandLine(text ?? '').map((one) => ({ ...one, file: path ?? '', line: 1 }))
+    return parseCommandLine(text ?? '').map((one) => ({
+      ...one,
+      file: path ?? '',
+      line: 1,
+      variable: 'boot.kernelParams',
+      sure: true,
+    }))
   },
 
   menu: 'in the boot menu, choose an older generation; or append vfio-pci.ids= to the kernel command line',

@@ -1,13 +1,15 @@
+import { UserError } from '../../lib/cli/error.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { hasArgument } from '../../lib/plan/arguments.ts'
-import { type ArgumentSetting, ownHead } from '../../lib/plan/setting.ts'
-import { tokensOf } from '../../lib/plan/shell.ts'
+import { type ArgumentSetting, addSetting, ownHead } from '../../lib/plan/setting.ts'
+import { UNKNOWN } from '../../lib/plan/shell.ts'
 import type { Bootloader, Host, Observation } from '../../lib/plan/system.ts'
+import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
 
 const DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'
-// Sorts behind what images and packages bring.
-const OURS = 'zz-vfio-scripts.cfg'
+// Sorts behind what images and packages bring; with more of z behind a person's.
+const OURS = /\/z+-vfio-scripts\.cfg$/
 const NORMAL = 'GRUB_CMDLINE_LINUX_DEFAULT'
 const ALL = 'GRUB_CMDLINE_LINUX'
 // What boot loaders say of themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
@@ -22,40 +24,34 @@ export const grub: Bootloader = {
     const config = configOf(host.files)
     if (config === undefined || !host.files.exists(DEFAULTS)) return undefined
     if (!host.running) return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
-    const loader = host.machine.optionalBytes(LOADER_INFO)?.subarray(4).toString('utf16le')
-    if (loader !== undefined) return /grub/i.test(loader) ? { kind: 'booted', why: `${loader} booted this` } : undefined
-    const booted = /(^|\s)BOOT_IMAGE=/.test(host.machine.optionalText('/proc/cmdline') ?? '')
-    if (booted) return { kind: 'booted', why: `BOOT_IMAGE= in /proc/cmdline, and ${config}` }
+    const loader = host.machine.optionalBytes(LOADER_INFO)?.subarray(4).toString('utf16le').replaceAll('\0', '')
+    const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(host.machine.optionalText('/proc/cmdline') ?? '')?.[1]
+    const other = loader !== undefined && !/grub/i.test(loader)
+    if (image === undefined && other) return undefined
+    // Other loaders start GRUB, and command lines are copied from one to the other.
+    if (other) return { kind: 'configured', why: `${image} in /proc/cmdline, but ${loader} ran too` }
+    if (loader !== undefined) return { kind: 'booted', why: `${loader} booted this` }
+    if (image !== undefined) return { kind: 'booted', why: `${image} in /proc/cmdline, and ${config}` }
     return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
   },
 
-  configured: ({ files }) => [ALL, NORMAL].flatMap((variable) => tokensOf(sourced(files), variable)),
+  configured: ({ files }) => configuredIn(sourced(files)).filter(({ token }) => !token.includes(UNKNOWN)),
 
   settings({ files }, tokens) {
+    const sources = sourced(files)
     return tokens.map(({ token, reason }): ArgumentSetting => {
-      // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
-      const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
-      const lists = /\.ids$/.test(name)
-        ? [ALL, NORMAL].map((variable) => ({
-            variable,
-            found: tokensOf(sourced(files), variable)
-              .filter((one) => one.name === name)
-              .at(-1),
-          }))
-        : []
-      const list = lists.filter(({ found }) => found !== undefined).at(-1)
-      if (list?.found !== undefined && !list.found.file.endsWith(`/${OURS}`))
-        return {
-          kind: 'argument',
-          path: files.resolve(list.found.file) ?? list.found.file,
-          variable: list.variable,
-          token,
-          reason,
-        }
-      if (!readsDropIns(files))
-        return { kind: 'argument', path: files.resolve(DEFAULTS) ?? DEFAULTS, variable: NORMAL, token, reason }
-      const path = `${files.resolve(DROP_INS) ?? DROP_INS}/${OURS}`
-      return { kind: 'argument', path, head: ownHead(), variable: NORMAL, token, reason }
+      const places = placesFor(files, sources, token).map((place) => ({
+        kind: 'argument' as const,
+        token,
+        reason,
+        ...place,
+      }))
+      const found = places.find((setting) => isEffective(files, sources, setting))
+      if (found !== undefined) return found
+      const list = places.find(({ head }) => head === undefined)
+      const last = list?.path ?? sources.filter(({ text }) => text.includes(NORMAL)).at(-1)?.path ?? DEFAULTS
+      const what = `sets ${list?.variable ?? NORMAL} in a way that ${token} cannot be added to for certain`
+      throw new UserError('contradiction', `${last}: ${what}; add it there by hand; nothing was written`)
     })
   },
 
@@ -72,7 +68,7 @@ export const grub: Bootloader = {
     const config = configOf(host.files)
     const text = config === undefined ? undefined : host.files.optionalBytes(config)?.toString('latin1')
     if (text === undefined) return [{ ok: null, evidence: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
-    return absent ? observeAbsent(`${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
+    return absent ? observeAbsent(host, `${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
   },
 
   menu({ machine, files }) {
@@ -110,55 +106,101 @@ function readsDropIns(files: Reader): boolean {
 }
 
 /** The files that grub-mkconfig sources, in its order. */
-function sourced(files: Reader): { path: string; text: string }[] {
-  const names = readsDropIns(files) ? (files.list(DROP_INS) ?? []).filter((name) => /^[^.].*\.cfg$/.test(name)) : []
+function sourced(files: Reader): ShellFile[] {
+  const names = readsDropIns(files) ? (files.list(DROP_INS) ?? []).filter((name) => /^[^.].*\.cfg$/s.test(name)) : []
   return [DEFAULTS, ...names.map((name) => `${DROP_INS}/${name}`)].flatMap((path) => {
     const text = files.optionalBytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
   })
 }
 
+/** What normal entries get, in the order in which the kernel sees it. */
+function configuredIn(sources: readonly ShellFile[]): SetArgument[] {
+  return [ALL, NORMAL].flatMap((variable) => tokensOf(sources, variable))
+}
+
+/** Where an argument could go, the best place first. */
+function placesFor(
+  files: Reader,
+  sources: readonly ShellFile[],
+  token: string,
+): Pick<ArgumentSetting, 'path' | 'variable' | 'head'>[] {
+  // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
+  const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
+  const list = configuredIn(sources)
+    .filter((one) => /\.ids$/.test(name) && one.name === name && one.value !== '')
+    .at(-1)
+  if (list !== undefined && !OURS.test(list.file))
+    return [{ path: files.resolve(list.file) ?? list.file, variable: list.variable }]
+  if (!readsDropIns(files)) return [{ path: files.resolve(DEFAULTS) ?? DEFAULTS, variable: NORMAL }]
+  const folder = files.resolve(DROP_INS) ?? DROP_INS
+  const longest = Math.max(1, ...sources.map(({ path }) => /\/(z*)[^/]*$/.exec(path)?.[1]?.length ?? 0))
+  return Array.from({ length: longest }, (_, more) => ({
+    path: `${folder}/${'z'.repeat(more + 2)}-vfio-scripts.cfg`,
+    head: ownHead(),
+    variable: NORMAL,
+  }))
+}
+
+/** Would the kernel get the argument, with all that the other files do? */
+function isEffective(files: Reader, sources: readonly ShellFile[], setting: ArgumentSetting): boolean {
+  const path = sources.find((one) => files.resolve(one.path) === setting.path)?.path
+  const own = { path: path ?? setting.path, text: sources.find((one) => one.path === path)?.text ?? null }
+  const nameOf = (file: { path: string }): string => (file.path === DEFAULTS ? '' : file.path.replace(/.*\//s, ''))
+  const after = [...sources.filter((one) => one.path !== path), { ...own, text: addSetting(own.text, setting) }]
+  after.sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+  return hasArgument(sureLine(configuredIn(after)), setting.token)
+}
+
 interface Entry {
   title: string
-  /** What follows `linux`: the kernel, then its arguments. */
+  /** The kernel's file name. */
   kernel: string
   line: string
   recovery: boolean
 }
 
-/** The entries that boot a kernel of this system: os-prober's entries of others name a kernel that is not in its /boot. */
-function entriesOf(text: string): Entry[] {
-  let title = ''
+/** The entries that boot a Linux of this system; those that os-prober found are another's. */
+function entriesOf({ files }: Host, text: string): Entry[] {
+  let [title, foreign] = ['', false]
   return text.split('\n').flatMap((row) => {
-    title = /^\s*menuentry\s+(['"])(.*?)\1/.exec(row)?.[2] ?? title
-    const [, kernel, line] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(row) ?? []
-    if (kernel === undefined || line === undefined || /\$menuentry_id_option 'osprober-/.test(row)) return []
-    const recovery = /recovery|rescue/i.test(title) || /(^|\s)(single|recovery)(\s|$)/.test(line)
+    const found = /^\s*menuentry\s+(?:'((?:[^']|'\\'')*)'|"([^"]*)")/.exec(row)
+    if (found !== null)
+      [title, foreign] = [(found[1] ?? found[2] ?? '').replaceAll("'\\''", "'"), /\sosprober-|'osprober-/.test(row)]
+    const [, path, line] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(row) ?? []
+    const kernel = path?.replace(/.*\//, '')
+    if (kernel === undefined || line === undefined || foreign || !files.exists(`/boot/${kernel}`)) return []
+    const recovery = /\((recovery mode|.*rescue.*)\)/i.test(title) || /(^|\s)(single|recovery)(\s|$)/.test(line)
     return [{ title, kernel, line, recovery }]
   })
 }
 
-function observePresent({ kernels }: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
-  const entries = entriesOf(text)
+function observePresent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
+  const entries = entriesOf(host, text)
   if (entries.length === 0 && /^\s*blscfg/m.test(text))
     return [{ ok: null, evidence: `${config} takes its entries from /boot/loader/entries` }]
-  const own = entries.filter(({ kernel }) => kernels.some(({ release }) => kernel.endsWith(`-${release}`)))
-  const observations: Observation[] = kernels
-    .filter(({ release }) => !own.some(({ kernel }) => kernel.endsWith(`-${release}`)))
-    .map(({ release }) => ({ ok: false, evidence: `${config}: Linux ${release} has no entry` }))
-  const normal = own.filter(({ recovery }) => !recovery)
-  const having = normal.filter(({ line }) => tokens.every((token) => hasArgument(line, token)))
-  const without = normal.filter((entry) => !having.includes(entry)).map(({ title }) => title)
-  const what = `${config}: ${having.length} of ${normal.length} normal entries have ${tokens.join(' ')}`
-  observations.push({
-    ok: without.length === 0,
-    evidence: without.length === 0 ? what : `${what}; not: ${[...new Set(without)].join(', ')}`,
+  const observations = host.kernels.flatMap(({ release }): Observation[] => {
+    const images = ['vmlinuz', 'vmlinux', 'kernel'].map((name) => `${name}-${release}`)
+    const missing = images.some((name) => host.files.exists(`/boot/${name}`))
+    if (!missing || entries.some(({ kernel }) => images.includes(kernel))) return []
+    return [{ ok: false, evidence: `${config}: Linux ${release} has no entry` }]
   })
-  return observations
+  const has = ({ line }: Entry): boolean => tokens.every((token) => hasArgument(line, token))
+  const normal = entries.filter(({ recovery }) => !recovery)
+  const without = [...new Set(normal.filter((entry) => !has(entry)).map(({ title }) => title))]
+  const recovery = entries.filter((entry) => entry.recovery && has(entry)).length
+  if (normal.length === 0)
+    return [...observations, { ok: null, evidence: `${config}: no normal entry of it boots a kernel that is in /boot` }]
+  const evidence = [
+    `${config}: ${normal.filter(has).length} of ${normal.length} normal entries have ${tokens.join(' ')}`,
+    ...(without.length > 0 ? [`not: ${without.join(', ')}`] : []),
+    ...(recovery > 0 ? [`${recovery} recovery entries have it too, and do not boot without it`] : []),
+  ]
+  return [...observations, { ok: without.length === 0, evidence: evidence.join('; ') }]
 }
 
-function observeAbsent(config: string, text: string, tokens: readonly string[]): Observation[] {
-  const having = entriesOf(text).filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
+function observeAbsent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
+  const having = entriesOf(host, text).filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
   const evidence = `${config}: ${having.length} entries have ${tokens.join(' or ')}`
   return [{ ok: having.length === 0, evidence }]
 }

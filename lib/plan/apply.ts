@@ -1,11 +1,11 @@
 import { Buffer } from 'node:buffer'
-import { createHash } from 'node:crypto'
 import { UserError } from '../cli/error.ts'
-import type { Seen } from '../host/reader.ts'
+import type { Reader, Seen } from '../host/reader.ts'
 import { type Ran, runCommand } from './command.ts'
 import { giveTo } from './driver.ts'
 import { type Entry, readJournal } from './journal.ts'
-import type { CommandChange, FileChange } from './plan.ts'
+import { type CommandChange, expectOurs, type FileChange } from './plan.ts'
+import { type UndoFile, undoScript } from './rescue.ts'
 import {
   at,
   commandsOf,
@@ -18,7 +18,7 @@ import {
   touchedBy,
 } from './rollback.ts'
 import type { Content } from './setting.ts'
-import { contentReader, type UndoFile, undoScript } from './undo.ts'
+import { contentReader } from './undo.ts'
 import { copyFile, makeFolder, removeFolder, replaceFile, writeTree } from './write.ts'
 
 /** What applying a plan needs to know beside the plan. */
@@ -39,13 +39,14 @@ export async function applyPlan(
   const { changes } = facts.plan
   const commands = commandsOf(facts.plan)
   const read = contentReader(files)
-  for (const change of changes) if (change.kind === 'file') expectUnchanged(change, read(change.path))
+  for (const change of changes) if (change.kind === 'file') expectUnchanged(files, change, read(change.path))
   const folders = changes.flatMap((change) =>
     change.kind === 'file' && change.after !== null ? missingFolders(files, parentOf(change.path)) : [],
   )
   const entry: Entry = {
     schema: 'vfio-scripts/journal/1',
     ...facts,
+    emptied: facts.emptied.filter((path) => files.exists(path)),
     folders: [...new Set(folders)],
     printed: target.way === 'print' && commands.length > 0,
   }
@@ -53,7 +54,7 @@ export async function applyPlan(
   const folder = `${target.journal}/${String(number).padStart(4, '0')}`
   const running = target.way === 'print' ? [] : commands
   checkSpace(target, running)
-  writeTree(at(target, folder), journalTree(entry), true)
+  writeTree(at(target, folder), await journalTree(entry), true)
   const seconds: Record<string, number> = {}
   try {
     await copyImages(target, folder, running)
@@ -61,14 +62,14 @@ export async function applyPlan(
     for (const change of changes) {
       target.signal.throwIfAborted()
       if (change.kind === 'file') {
-        expectUnchanged(change, read(change.path))
+        expectUnchanged(present(target), change, read(change.path))
         await replaceFile(at(target, change.path), change.after, change.mode)
       } else if (change.kind === 'driver') await giveTo(change.address, change.after)
     }
     for (const { argv } of running) seconds[argv.join(' ')] = (await runStep(target, argv)).seconds
     const wrong = target.way === 'print' ? [] : await verify()
     if (wrong.length > 0) throw new UserError('verify-failed', `not as planned: ${wrong.join('; ')}`)
-    for (const path of [...facts.emptied].reverse()) removeFolder(at(target, path))
+    for (const path of [...entry.emptied].reverse()) removeFolder(at(target, path))
     await replaceFile(at(target, `${folder}/done`), `${JSON.stringify(seconds)}\n`, 0o644)
   } catch (error) {
     throw await failed(target, folder, entry, error)
@@ -84,7 +85,7 @@ async function failed(target: Target, folder: string, entry: Entry, error: unkno
     await rollBack(target, folder, entry)
   } catch (second) {
     const messages = [known, second].map((one) => (one instanceof Error ? one.message : String(one)))
-    const next = `run sh ${journal}/undo.sh when the cause is gone`
+    const next = `when the cause is gone, run this again, or: sh ${journal}/undo.sh`
     return new UserError('rollback-failed', `${messages.join('; and it could not all be taken back: ')}; ${next}`)
   }
   if (!(known instanceof UserError)) return known
@@ -106,28 +107,28 @@ async function runStep(target: Target, argv: readonly string[]): Promise<Ran> {
   return ran
 }
 
-function expectUnchanged(change: FileChange, now: Content): void {
-  // A new file of our own in a folder that a program reads them from (dracut's modules) takes nothing from a package.
-  const own = /\/\d*vfio-scripts(\/|$)/.test(change.path)
-  if (/^\/(usr|nix\/store)\//.test(change.path) && !own)
-    throw new UserError('not-ours', `${change.path}: belongs to the packages of this system and is not changed`)
+function expectUnchanged(files: Reader, change: FileChange, now: Content): void {
+  expectOurs(files.resolve(change.path) ?? change.path)
   if (now !== change.before)
     throw new UserError('changed', `${change.path}: changed while the plan was made; look at the new plan`)
 }
 
-function journalTree(entry: Entry): Map<string, Seen> {
+async function journalTree(entry: Entry): Promise<Map<string, Seen>> {
+  // Loaded only here: it costs every plan four milliseconds.
+  const { createHash } = await import('node:crypto')
   const tree = new Map<string, Seen>()
   const hash = (content: Content): string | null =>
     content === null ? null : createHash('sha256').update(content, 'latin1').digest('hex')
   const files = entry.plan.changes.filter((change): change is FileChange => change.kind === 'file')
-  const listed = files.map(({ path, before, after }, index): UndoFile => {
+  const listed = files.map(({ path, before, after, mode }, index): UndoFile => {
     const image = before === null ? null : `before/${index}`
     if (before !== null) tree.set(`/${image}`, { file: Buffer.from(before, 'latin1') })
-    return { path, image, before: hash(before), after: hash(after) }
+    return { path, image, before: hash(before), after: hash(after), mode }
   })
-  const commands = entry.plan.changes.flatMap((change) => (change.kind === 'command' ? [change.inverse] : []))
+  const commands = commandsOf(entry.plan)
+  const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
-  tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry.folders, commands)) })
+  tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry, inverses, touchedBy(commands))) })
   tree.set('/entry.json', { file: Buffer.from(`${JSON.stringify(entry, null, 1)}\n`) })
   return tree
 }

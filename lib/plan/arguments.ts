@@ -5,60 +5,100 @@ import { type KernelArgument, parseCommandLine } from '../host/kernel.ts'
 /** Arguments that hold a list of which the last one wins: members are added to it, a second list never. */
 const LISTS = /^(vfio_pci|pci_stub)\.ids$/
 
+/** Is it a member of such a list? */
+export function isListed(token: string): boolean {
+  return LISTS.test(parseCommandLine(token)[0]?.name ?? '')
+}
+
 /**
  * Is the argument there? Of a list such as `vfio-pci.ids=10de:1cb6` the member counts, in the last list of that name;
- * of others one of the values between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.
+ * of others the value, or one of those between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.
  */
 export function hasArgument(line: string, token: string): boolean {
   const [wanted] = parseCommandLine(token)
-  const same = parseCommandLine(line).filter(({ name }) => name === wanted?.name)
+  const same = argumentsIn(line).filter(({ name }) => name === wanted?.name)
   if (wanted === undefined || same.length === 0) return false
-  const considered = LISTS.test(wanted.name) ? same.slice(-1) : same
-  return considered.some((one) => wanted.value === undefined || membersOf(one).includes(wanted.value.toLowerCase()))
+  const { value } = wanted
+  if (value === undefined) return true
+  if (LISTS.test(wanted.name)) return memberOf(same.at(-1), value) !== undefined
+  return same.some((one) => one.value === value || one.value?.split(',').includes(value))
+}
+
+/** Where in the line the argument is to be put, and the text with its blank or comma; `undefined` when it is there. */
+export function placeFor(line: string, token: string): { at: number; text: string } | undefined {
+  if (hasArgument(line, token)) return undefined
+  const all = argumentsIn(line)
+  const [wanted] = parseCommandLine(token)
+  const list = LISTS.test(wanted?.name ?? '') ? all.filter(({ name }) => name === wanted?.name).at(-1) : undefined
+  // A quote that closes the list stays its end. An empty list is left alone: the last one wins.
+  if (list?.value) {
+    const at = list.at + list.token.replace(/"+$/, '').length
+    return { at, text: `,${wanted?.value}` }
+  }
+  const end = endOfArguments(line)
+  if (end < line.length) return { at: end, text: `${token} ` }
+  return { at: end, text: line === '' ? token : ` ${token}` }
+}
+
+/** Where the last such argument, or member of a list, stands, with one blank or comma; an empty list goes altogether. */
+export function rangeOf(line: string, token: string): { from: number; to: number } | undefined {
+  const [wanted] = parseCommandLine(token)
+  const same = argumentsIn(line).filter(({ name }) => name === wanted?.name)
+  const isList = wanted?.value !== undefined && LISTS.test(wanted.name)
+  const found = same
+    .filter((one) => (isList ? memberOf(one, `${wanted.value}`) !== undefined : one.value === wanted?.value))
+    .at(-1)
+  if (found === undefined) return undefined
+  const member = isList ? memberOf(found, `${wanted.value}`) : undefined
+  if (member !== undefined && !member.only) return member
+  const to = found.at + found.token.length
+  if (/\s/.test(line[found.at - 1] ?? '')) return { from: found.at - 1, to }
+  return { from: found.at, to: /\s/.test(line[to] ?? '') ? to + 1 : to }
 }
 
 /** The line with the argument at its end, or the member at the end of its list; the same line when it is there. */
 export function addArgument(line: string, token: string): string {
-  if (hasArgument(line, token)) return line
-  const [wanted] = parseCommandLine(token)
-  const list = LISTS.test(wanted?.name ?? '') ? placesOf(line, wanted?.name).at(-1) : undefined
-  if (list === undefined) return line === '' ? token : `${line} ${token}`
-  const members = (list.value ?? '') === '' ? '' : ','
-  // A quote that closes the list stays its end.
-  const text = list.token.replace(/(\\?["']*)$/, `${members}${wanted?.value}$1`)
-  return line.slice(0, list.at) + text + line.slice(list.at + list.token.length)
+  const place = placeFor(line, token)
+  return place === undefined ? line : line.slice(0, place.at) + place.text + line.slice(place.at)
 }
 
-/** The line without the argument, or without the member of its list; an empty list goes altogether. */
+/** The line without the argument, or without the member of its list. */
 export function removeArgument(line: string, token: string): string {
-  const [wanted] = parseCommandLine(token)
-  const isList = LISTS.test(wanted?.name ?? '')
-  const found = placesOf(line, wanted?.name)
-    .reverse()
-    .find((one) => (isList ? membersOf(one).includes(wanted?.value?.toLowerCase() ?? '') : one.value === wanted?.value))
-  if (found === undefined) return line
-  const [before, after] = [line.slice(0, found.at), line.slice(found.at + found.token.length)]
-  if (isList && membersOf(found).length > 1) {
-    const member = new RegExp(`,${wanted?.value}(?=[,"'\\\\]|$)|(?<=[="'])${wanted?.value},`, 'i')
-    return before + found.token.replace(member, '') + after
-  }
-  return /\s$/.test(before) ? before.slice(0, -1) + after : before + after.replace(/^\s/, '')
+  const range = rangeOf(line, token)
+  return range === undefined ? line : line.slice(0, range.from) + line.slice(range.to)
 }
 
-function membersOf({ value }: KernelArgument): string[] {
-  return (value ?? '')
-    .toLowerCase()
-    .split(',')
-    .filter((member) => member !== '')
-}
+type Placed = KernelArgument & { at: number }
 
-/** The arguments of a name, each with where it starts in the line. */
-function placesOf(line: string, name: string | undefined): (KernelArgument & { at: number })[] {
+/** The kernel's arguments, each with where it starts. What stands behind `--` is for init. */
+function argumentsIn(line: string): Placed[] {
   let from = 0
-  const places = parseCommandLine(line).map((argument) => {
+  return parseCommandLine(line.slice(0, endOfArguments(line))).map((argument) => {
     const at = line.indexOf(argument.token, from)
     from = at + argument.token.length
     return { ...argument, at }
   })
-  return places.filter((argument) => argument.name === name)
+}
+
+/** Source: parse_args() in the kernel's kernel/params.c. */
+function endOfArguments(line: string): number {
+  let from = 0
+  for (const { token } of parseCommandLine(line)) {
+    const at = line.indexOf(token, from)
+    if (token === '--') return at
+    from = at + token.length
+  }
+  return line.length
+}
+
+/** Where a list has a member, with the comma before it (the first one with that after it). IDs are equal in any case. */
+function memberOf(list: Placed | undefined, id: string): { from: number; to: number; only: boolean } | undefined {
+  if (list?.value === undefined) return undefined
+  const start = list.at + (/^[^=]*="*/.exec(list.token.replace(/"+$/, ''))?.[0].length ?? 0)
+  const members = list.value.split(',')
+  const index = members.findIndex((member) => member.toLowerCase() === id.toLowerCase())
+  if (index < 0) return undefined
+  const from = start + (index === 0 ? 0 : members.slice(0, index).join(',').length)
+  const only = members.filter((member) => member !== '').length === 1
+  return { from, to: from + (members[index] ?? '').length + 1, only }
 }

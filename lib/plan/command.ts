@@ -1,3 +1,4 @@
+import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
 
 /** How commands reach the system: run here, run in a chroot, or printed for the person. */
@@ -31,6 +32,11 @@ export interface RunOptions {
 
 const SBIN = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
+/** In the environment of every program that a run starts while it holds the lock: the lock's text. */
+export const RUN = 'VFIO_SCRIPTS_RUN'
+/** How long a program may take to clean up when it is told to end. */
+const PATIENCE = 5
+
 /**
  * Runs a program, never through a shell, in the C locale, with the folders of system programs on its PATH (su does not
  * put them there). A session of its own: Ctrl-C and a lost terminal reach this process, which decides.
@@ -44,7 +50,11 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
   const began = Date.now()
   return new Promise((settle) => {
     let [stdout, output] = ['', '']
-    const end = (code: number | null): void => settle({ code, stdout, output, seconds: (Date.now() - began) / 1000 })
+    const end = (code: number | null): void => {
+      options.signal?.removeEventListener('abort', abort)
+      clearTimeout(harder)
+      settle({ code, stdout, output, seconds: (Date.now() - began) / 1000 })
+    }
     const child = spawn(program, args, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
     if (options.seconds !== undefined) {
       const timer = setTimeout(() => {
@@ -56,7 +66,14 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
       }, options.seconds * 1000)
       child.on('close', () => clearTimeout(timer))
     }
-    options.signal?.addEventListener('abort', () => child.pid !== undefined && endGroup(child.pid), { once: true })
+    let harder: NodeJS.Timeout | undefined
+    const abort = (): void => {
+      if (child.pid === undefined) return
+      const { pid } = child
+      endGroup(pid)
+      harder = setTimeout(() => endGroup(pid, 'SIGKILL'), PATIENCE * 1000)
+    }
+    options.signal?.addEventListener('abort', abort, { once: true })
     child.stdout.setEncoding('utf8').on('data', (text: string) => {
       stdout += text
       output += text
@@ -74,9 +91,35 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
   })
 }
 
-function endGroup(pid: number): void {
+/**
+ * Ends what a run that is gone left running, and waits until it is: else it would go on writing what is being put back.
+ * `look` opens a reader on the running system. Throws a UserError with code `busy` when it does not end.
+ */
+export async function endLeftBehind(look: () => Reader, run: string): Promise<void> {
+  const began = Date.now()
+  for (;;) {
+    const reader = look()
+    const left = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name) && isOf(reader, name, run))
+    if (left.length === 0) return
+    const seconds = (Date.now() - began) / 1000
+    if (seconds > 3 * PATIENCE)
+      throw new UserError('busy', `process ${left[0]}, left by a run that was cut short, does not end; reboot first`)
+    const stats = left.map((name) => reader.optionalText(`/proc/${name}/stat`) ?? '')
+    // Field 5 of proc_pid_stat(5).
+    const groups = new Set(stats.map((stat) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2])))
+    for (const group of groups) if (group > 1) endGroup(group, seconds > PATIENCE ? 'SIGKILL' : 'SIGTERM')
+    await new Promise((wake) => setTimeout(wake, 100))
+  }
+}
+
+function isOf(reader: Reader, pid: string, run: string): boolean {
+  const environment = reader.optionalBytes(`/proc/${pid}/environ`)?.toString('utf8').split('\0')
+  return environment?.includes(`${RUN}=${run}`) ?? false
+}
+
+function endGroup(pid: number, signal: NodeJS.Signals = 'SIGTERM'): void {
   try {
-    process.kill(-pid, 'SIGTERM')
+    process.kill(-pid, signal)
   } catch {
     // It has ended meanwhile.
   }

@@ -91,7 +91,10 @@ export function contradictions(
   }
   const install = first('install', module)
   // A command that goes on to modprobe is somebody's way of doing more, not of keeping it out.
-  if (install !== undefined && !/\bmodprobe\b/.test(install.rest)) say(install, `${module} is never loaded`)
+  if (install !== undefined && !/\bmodprobe\b/.test(install.rest)) {
+    const never = /^(\/usr)?(\/bin\/)?(true|false|:)\b|^:/.test(install.rest.trim())
+    say(install, never ? `${module} is never loaded` : `only this program knows whether ${module} is loaded`)
+  }
   const alias = first('alias', module)
   if (alias !== undefined && alias.rest !== moduleName(module)) say(alias, `${alias.rest} is loaded in its place`)
 

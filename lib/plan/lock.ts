@@ -1,7 +1,9 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/rooted.ts'
+import { endLeftBehind, RUN } from './command.ts'
 import { at, missingFolders, present, recover, type Target } from './rollback.ts'
-import { makeFolder, releaseLock, removeFolder, takeLock } from './write.ts'
+import { discard, makeFolder, removeFolder, takeLock } from './write.ts'
 
 /** What a run that holds the lock knows of who else might. */
 export interface Holder {
@@ -15,7 +17,9 @@ export interface Holder {
 export function holderOf(own: Reader, pid: number): Holder {
   const stat = own.optionalText(`/proc/${pid}/stat`)
   const boot = own.optionalText('/proc/sys/kernel/random/boot_id')
-  return { pid, started: stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19], boot }
+  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  // A zombie does nothing any more, however long its parent leaves it.
+  return { pid, started: state === 'Z' ? undefined : fields[18], boot }
 }
 
 /**
@@ -30,10 +34,15 @@ export async function withLock<T>(target: Target, own: Reader, work: () => Promi
   const gone = (text: string): boolean => {
     const [pid, started, boot] = text.trim().split(' ')
     const now = holderOf(own, Number(pid))
-    return now.started === undefined || now.started !== started || now.boot !== boot
+    return now.started === undefined || now.started !== started || String(now.boot) !== boot
   }
+  const ended = new Set<string>()
   const { pid, started, boot } = holderOf(own, process.pid)
-  const other = takeLock(lock, `${pid} ${started} ${boot}\n`, gone)
+  const text = `${pid} ${started} ${boot}`
+  const other = takeLock(lock, text, (holder) => {
+    if (gone(holder)) ended.add(holder)
+    return ended.has(holder)
+  })
   if (other !== undefined) {
     throw new UserError(
       'busy',
@@ -41,10 +50,16 @@ export async function withLock<T>(target: Target, own: Reader, work: () => Promi
     )
   }
   try {
+    process.env[RUN] = text
+    for (const holder of ended) await endLeftBehind(() => openReader('/'), holder)
+    for (const name of present(target).list(target.journal) ?? []) {
+      const path = `${target.journal}/${name}`
+      if (/^lock\./.test(name) && gone(present(target).text(path) ?? '')) discard(at(target, path))
+    }
     await recover(target)
     return await work()
   } finally {
-    releaseLock(lock)
+    discard(lock)
     for (const folder of folders.reverse()) removeFolder(at(target, folder))
   }
 }

@@ -1,3 +1,4 @@
+import { UserError } from '../cli/error.ts'
 import type { Content, PlannedSetting, Setting } from './setting.ts'
 
 /** Writes a file whole, or removes it. */
@@ -47,6 +48,14 @@ export interface Plan {
   rebootNeeded: boolean
 }
 
+/** Throws a UserError with code `not-ours` for a file that the packages of the system brought. */
+export function expectOurs(path: string): void {
+  // A new file of our own in a folder that a program reads them from (dracut's modules) takes nothing from a package.
+  const own = /\/\d*vfio-scripts(\/|$)/.test(path)
+  if (/^\/(usr|nix\/store)\//.test(path) && !own)
+    throw new UserError('not-ours', `${path}: belongs to the packages of this system and is not changed`)
+}
+
 /** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
 export function changesFor(
   settings: readonly Setting[],
@@ -59,6 +68,7 @@ export function changesFor(
     const { path, mode = 0o644, reason } = setting
     let change = changes.get(path)
     if (change === undefined) {
+      expectOurs(path)
       const before = read(path)
       change = { kind: 'file', path, before, after: before, mode, reason }
       changes.set(path, change)

@@ -1,11 +1,13 @@
+import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { openReader } from '../host/rooted.ts'
 import type { Way } from './command.ts'
 import { giveTo } from './driver.ts'
 import { type Entry, readJournal } from './journal.ts'
 import type { CommandChange, Plan } from './plan.ts'
+import { hasSetting, removeSetting } from './setting.ts'
 import { contentReader } from './undo.ts'
-import { makeFolder, putBack, removeFolder, removeLeftover, removeTree, replaceFile } from './write.ts'
+import { besideOf, discard, makeFolder, putBack, removeFolder, removeTree, replaceFile } from './write.ts'
 
 /** Where a plan is applied, and how that is told. */
 export interface Target {
@@ -41,30 +43,47 @@ export function removeImages(target: Target, folder: string): void {
   if (present(target).exists(`${folder}/images`)) removeTree(at(target, `${folder}/images`))
 }
 
-/** Puts everything back that an entry changed: images from their copies, files that are still as it left them. */
+/**
+ * Puts everything back that an entry changed: images from their copies, files that are still as it left them; what
+ * somebody else changed meanwhile loses our settings. Goes on after a failure, and then throws a UserError with code
+ * `rollback-failed` and keeps the entry.
+ */
 export async function rollBack(target: Target, folder: string, entry: Entry): Promise<void> {
   const { changes } = entry.plan
   const files = present(target)
   const read = contentReader(files)
   const touched = touchedBy(commandsOf(entry.plan))
+  const failures: string[] = []
+  const attempt = async (work: () => unknown): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      failures.push(error.message)
+    }
+  }
   // Images are copied before the first file is written: without the mark no command ran.
   if (files.exists(`${folder}/images/complete`)) {
     for (const [index, path] of touched.entries()) {
       const copy = `${folder}/images/${index}`
-      if (files.exists(copy)) await putBack(at(target, copy), at(target, path))
-      else if (files.exists(path)) await replaceFile(at(target, path), null, 0)
+      if (files.exists(copy)) await attempt(() => putBack(at(target, copy), at(target, path)))
+      else if (files.exists(path)) await attempt(() => replaceFile(at(target, path), null, 0))
     }
   }
-  for (const path of entry.emptied) makeFolder(at(target, path))
+  for (const path of entry.emptied) await attempt(() => makeFolder(at(target, path)))
   for (const change of [...changes].reverse()) {
-    if (change.kind === 'driver') await giveTo(change.address, change.before)
+    if (change.kind === 'driver') await attempt(() => giveTo(change.address, change.before))
     if (change.kind !== 'file') continue
-    removeLeftover(at(target, change.path))
+    discard(besideOf(at(target, change.path)))
     const now = read(change.path)
     if (now === change.before) continue
-    if (now === change.after) await replaceFile(at(target, change.path), change.before, change.mode)
-    else target.say(`${change.path}: changed by somebody else meanwhile; left alone`)
+    const ours = entry.plan.settings.filter((one) => one.path === change.path && !hasSetting(change.before, one))
+    const then = now === change.after ? change.before : ours.reduce(removeSetting, now)
+    if (then !== now) await attempt(() => replaceFile(at(target, change.path), then, change.mode))
+    if (now !== change.after)
+      target.say(`${change.path}: changed by somebody else meanwhile; only our settings are taken out of it`)
   }
+  if (failures.length > 0) throw new UserError('rollback-failed', failures.join('; '))
   for (const path of [...entry.folders].reverse()) removeFolder(at(target, path))
   removeTree(at(target, folder))
 }
@@ -95,7 +114,7 @@ export function parentOf(path: string): string {
 /** A path of the system as a path of this process: links resolved below the root, so that nothing else is written. */
 export function at(target: Target, path: string): string {
   const files = present(target)
-  const parent = files.resolve(parentOf(path)) ?? parentOf(path)
-  const real = parent === '/' ? `/${path.slice(path.lastIndexOf('/') + 1)}` : parent + path.slice(path.lastIndexOf('/'))
+  const folder = files.resolve(parentOf(path)) ?? parentOf(path)
+  const real = files.resolve(path) ?? (folder === '/' ? '' : folder) + path.slice(path.lastIndexOf('/'))
   return target.root === '/' ? real : target.root + real
 }

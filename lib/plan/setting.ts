@@ -1,6 +1,6 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
 import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
-import { addToken, hasToken, removeToken } from './shell.ts'
+import { addToken, hasToken, removeToken } from './variable.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -88,7 +88,7 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   },
   argument: {
     has: (text, { variable, token }) => hasToken(text, variable, token),
-    add: (text, { variable, token, head }) => addToken(text, variable, token, head !== undefined),
+    add: (text, { variable, token }) => addToken(text, variable, token),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
   },
   item: { has: hasItem, add: addItem, remove: removeItem },

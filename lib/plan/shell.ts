@@ -1,250 +1,245 @@
-import { parseCommandLine } from '../host/kernel.ts'
-import { addArgument, hasArgument, removeArgument } from './arguments.ts'
+// Shell files that hold settings, such as /etc/default/grub: what they assign for certain. Texts are one character a
+// byte. Nothing is guessed: what is not a plain assignment is code, and may do anything to what it names.
+// Source: POSIX.1-2017, Shell Command Language; bash(1).
 
-// Shell files that hold settings, such as /etc/default/grub: what is assigned where, and edits that touch nothing else.
-// Texts are one character a byte. Source: POSIX.1-2017, Shell Command Language.
+/** What a shell reads, in order. */
+export type Step = Assignment | { kind: 'code'; text: string; line: number }
 
-/** One `NAME=value` or `NAME+=value`. */
+/** One `NAME=value` or `NAME+=value` that is always made. */
 export interface Assignment {
+  kind: 'assignment'
   name: string
   append: boolean
-  /** Where the value's word stands in the text. */
+  /** Where it starts in the text. */
+  at: number
+  line: number
+  value: Word
+}
+
+export interface Word {
   start: number
   end: number
-  line: number
-  /** What the word says, in order; `null`: only a shell could tell. */
-  pieces: Piece[] | null
+  chars: Char[]
 }
 
-/** Text as it stands, or a variable's name. */
-export type Piece = { text: string } | { name: string }
+/** A character of what a word says, and where in the text it stands. */
+export interface Char {
+  /** `UNKNOWN`: a variable or a substitution. */
+  char: string
+  start: number
+  end: number
+  /** The quotes that it is in. */
+  quote: '' | '"' | "'"
+  /** Of `$NAME` and `${NAME}`. */
+  name?: string
+}
 
-/**
- * The assignments that a shell makes when it reads the file. Those within `if`, loops, functions and the like may or
- * may not happen: their `pieces` are `null`.
- */
-export function readAssignments(text: string): Assignment[] {
+/** Stands for any text; no byte is this character. */
+export const UNKNOWN = '\uffff'
+
+/** What the file does. `broken`: it is no program that a shell would run to its end, or nobody knows where it ends. */
+export function readShell(text: string): { steps: Step[]; broken: boolean } {
+  const steps: Step[] = []
+  for (let at = blanks(text, 0, true); at < text.length; at = blanks(text, at, true)) {
+    const simple = readSimple(text, at)
+    const end = simple?.end ?? codeEnd(text, at)
+    if (simple !== undefined) steps.push(...simple.assignments)
+    else steps.push({ kind: 'code', text: text.slice(at, end), line: lineAt(text, at) })
+    if (end === undefined) return { steps, broken: true }
+    at = end
+  }
+  return { steps, broken: false }
+}
+
+/** Behind blanks, continuations and, with `lines`, comments and newlines. */
+function blanks(text: string, from: number, lines: boolean): number {
+  const pattern = lines ? /(?:[ \t\n]|\\\n|#[^\n]*)*/y : /(?:[ \t]|\\\n)*/y
+  pattern.lastIndex = from
+  return from + (pattern.exec(text)?.[0].length ?? 0)
+}
+
+function lineAt(text: string, at: number): number {
+  return text.slice(0, at).split('\n').length
+}
+
+function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | undefined {
+  const sticky = new RegExp(pattern, 'y')
+  sticky.lastIndex = at
+  return sticky.exec(text) ?? undefined
+}
+
+/** A command of assignments and nothing else; `undefined` when it is none. */
+function readSimple(text: string, from: number): { assignments: Assignment[]; end: number } | undefined {
   const assignments: Assignment[] = []
-  let depth = 0
-  let at = 0
-  while (at < text.length) {
-    at = skip(text, at, /[ \t;&|\r\n]|\\\r?\n/y)
-    if (text[at] === '#') at = skip(text, at, /[^\n]/y)
-    else {
-      const [found, end, word] = readCommand(text, at, depth > 0)
-      if (/^(if|for|while|until|case|select|\{|\(|function)$/.test(word) || /\(\)\{?$/.test(word)) depth++
-      else if (/^(fi|done|esac|\}|\))$/.test(word)) depth = Math.max(0, depth - 1)
-      assignments.push(...found)
-      at = Math.max(end, at + 1)
+  const exported = matchAt(/export[ \t]+(?=\w)/, text, from)?.[0]
+  for (let at = from + (exported?.length ?? 0); ; ) {
+    at = blanks(text, at, false)
+    if (at >= text.length || /[\n#]/.test(text[at] ?? '')) return { assignments, end: at }
+    if (matchAt(/;(?![;&])/, text, at)) return { assignments, end: at + 1 }
+    const [head, name, plus] = matchAt(/([A-Za-z_]\w*)(\+?)=/, text, at) ?? []
+    if (head === undefined || name === undefined) {
+      const other = exported === undefined ? undefined : matchAt(/[A-Za-z_]\w*(?=[ \t\n;]|$)/, text, at)
+      if (other === undefined) return undefined
+      at += other[0].length
+      continue
     }
+    const value = readWord(text, at + head.length)
+    // Behind `export`, shells differ in what they expand.
+    if (value === undefined || (exported && !PLAIN.test(text.slice(value.start, value.end)))) return undefined
+    assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineAt(text, at), value })
+    at = value.end
   }
-  return assignments
 }
 
-function skip(text: string, from: number, one: RegExp): number {
+const PLAIN = /^("[^"\\]*"|'[^']*'|[\w.,:/=+-]*)$/
+
+/** A word with its quotes; `undefined` when it does not end, or where it ends is hard to tell. */
+function readWord(text: string, from: number): Word | undefined {
+  const chars: Char[] = []
+  let quote: Char['quote'] = ''
   let at = from
-  for (;;) {
-    one.lastIndex = at
-    const [match] = one.exec(text) ?? []
-    if (match === undefined) return at
-    at += match.length
+  while (quote !== '' || (at < text.length && !/[ \t\n;&|<>()]/.test(text[at] ?? ''))) {
+    const [start, char, next] = [at, text[at], text[at + 1]]
+    if (char === undefined || (char === '\\' && next === undefined)) return undefined
+    at++
+    if (char === quote) quote = ''
+    else if (quote === "'") chars.push({ char, start, end: at, quote })
+    else if (quote === '' && (char === '"' || char === "'")) quote = char
+    else if (char === '\\') {
+      // Between double quotes it stays before most characters.
+      if (quote === '"' && !/["$`\\\n]/.test(next ?? '')) chars.push({ char, start, end: at, quote })
+      else if (next !== '\n') chars.push({ char: next ?? '', start, end: ++at, quote })
+      else at++
+    } else if (
+      char === '`' ||
+      (char === '$' && matchAt(quote === '"' ? /[\w{(@*#?$!-]/ : /[\w{(@*#?$!'"[-]/, text, at))
+    ) {
+      const end = substitutionEnd(text, start)
+      if (end === undefined) return undefined
+      const [, plain, braced] = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/.exec(text.slice(start, end)) ?? []
+      const name = plain ?? braced
+      chars.push({ char: UNKNOWN, start, end, quote, ...(name === undefined ? {} : { name }) })
+      at = end
+    } else chars.push({ char: (quote === '' && char === '~') || char === '\0' ? UNKNOWN : char, start, end: at, quote })
   }
+  return { start: from, end: at, chars }
 }
 
-/** A simple command: its assignments, where it ends, and its first word. Before a command they are not the shell's own. */
-function readCommand(text: string, from: number, conditional: boolean): [Assignment[], number, string] {
-  const found: Assignment[] = []
-  let first = ''
-  let at = from
-  while (at < text.length && !/[;&|\n]/.test(text[at] ?? '')) {
-    if (text[at] === '#') {
-      at = skip(text, at, /[^\n]/y)
-      break
-    }
-    const head = /([A-Za-z_]\w*)(\+?)=/y
-    head.lastIndex = at
-    const [matched = '', name = '', plus] = head.exec(text) ?? []
-    const start = at + matched.length
-    const { end, pieces } = readWord(text, start)
-    if (end === at) break
-    const word = text.slice(at, end)
-    if (matched !== '') {
-      const line = text.slice(0, at).split('\n').length
-      found.push({ name, append: plus === '+', start, end, line, pieces: conditional ? null : pieces })
-    } else if (first === '' && word !== 'export') first = word
-    const heredoc = /^\d?<<-?["'\\]?(\w+)/.exec(word)?.[1]
-    at = heredoc === undefined ? skip(text, end, /[ \t\r]|\\\r?\n/y) : afterDocument(text, end, heredoc)
-    // What follows these words is a command of its own.
-    if (/^(if|then|else|elif|do|while|until|\{|\(|!)$/.test(word)) return [[], at, word]
-  }
-  return [first === '' ? found : [], at, first]
+/** Behind the substitution that starts here. Those that hold a program of their own kind are not looked into. */
+function substitutionEnd(text: string, start: number): number | undefined {
+  const plain = matchAt(/\$(?:[A-Za-z_]\w*|[\d@*#?$!-])/, text, start)
+  if (plain !== undefined) return start + plain[0].length
+  const end = /['"[]/.test(text[start + 1] ?? '') && text[start] === '$' ? undefined : past(text, start)
+  const inner = text.slice(start, end)
+  return end === undefined || /<<|\bcase\b|[\s(;]#|^\$\{[^}]*['"\\`]/.test(inner) ? undefined : end
 }
 
-function afterDocument(text: string, from: number, delimiter: string): number {
-  const end = new RegExp(`\\n\\t*${delimiter}(?=\\n|$)`, 'g')
-  end.lastIndex = from
-  return end.exec(text) === null ? text.length : end.lastIndex
+/** Behind what starts here: a quoted stretch, a substitution, a bracket, or one character. */
+function past(text: string, at: number): number | undefined {
+  const char = text[at] ?? ''
+  if (char === '\\') return at + 2
+  if (char === "'") return text.indexOf("'", at + 1) + 1 || undefined
+  if (/["`(]/.test(char)) return pastEnd(text, at + 1, char === '(' ? ')' : char)
+  const open = char === '$' ? text[at + 1] : undefined
+  if (open === '(' || open === '{') return pastEnd(text, at + 2, open === '(' ? ')' : '}')
+  return at + 1
 }
 
-/** A word with its quotes. Substitutions are stepped over and make it unknown. */
-function readWord(text: string, from: number): { end: number; pieces: Piece[] | null } {
-  const pieces: Piece[] = []
-  let known = true
-  let quote = ''
-  let at = from
-  const put = (more: string): void => {
-    const last = pieces.at(-1)
-    if (last !== undefined && 'text' in last) last.text += more
-    else pieces.push({ text: more })
+function pastEnd(text: string, from: number, close: string): number | undefined {
+  let at: number | undefined = from
+  while (at !== undefined && at < text.length) {
+    const char: string = text[at] ?? ''
+    if (char === close) return at + 1
+    // Between double quotes ' and ( are characters as others are; between backquotes all but \ are.
+    at = (close === '"' && /['(]/.test(char)) || (close === '`' && char !== '\\') ? at + 1 : past(text, at)
   }
-  for (; at < text.length; at++) {
-    const c = text[at] ?? ''
-    const next = text[at + 1] ?? ''
-    if (quote === "'") {
-      if (c === "'") quote = ''
-      else put(c)
-    } else if (c === '\\') {
-      at++
-      if (next === '\n') continue
-      put(quote === '"' && !/["$`\\]/.test(next) ? c + next : next)
-    } else if (c === quote) quote = ''
-    else if (quote === '' && (c === '"' || c === "'")) {
-      quote = c
-      put('')
-    } else if (c === '$' && /[\w{(']/.test(next) && !(quote === '"' && next === "'")) {
-      const name = /\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})/y
-      name.lastIndex = at
-      const [all, plain, braced] = name.exec(text) ?? []
-      if (all === undefined) {
-        known = false
-        if (next === '{' || next === '(') at = closing(text, at + 1)
-      } else {
-        pieces.push({ name: plain ?? braced ?? '' })
-        at += all.length - 1
+  return undefined
+}
+
+const CLOSES: Readonly<Record<string, string>> = { if: 'fi', while: 'done', until: 'done', '{': '}', '[[': ']]' }
+
+/** Behind the command that starts here, with all that belongs to it; `undefined` when nobody can tell. */
+function codeEnd(text: string, from: number): number | undefined {
+  // What is open: the word that closes it; `case` before a pattern, `clause` behind it.
+  const open: string[] = []
+  const documents: { end: string; tabs: boolean }[] = []
+  let command = true
+  let more = false
+  for (let at = from; ; ) {
+    at = blanks(text, at, false)
+    const char = text[at]
+    const top = open.at(-1)
+    const operator = matchAt(/;;&|;;|;&|&&|\|\||\|&|<<<|<<-?|&>>?|[<>]\(|[<>]&|>>|<>|>\||[;&|<>()\n#]/, text, at)?.[0]
+    if (char === undefined) return open.length === 0 && documents.length === 0 && !more ? at : undefined
+    if (operator === undefined) {
+      const word = readWord(text, at)
+      if (word === undefined || word.end === at) return undefined
+      const raw = text.slice(word.start, word.end)
+      at = word.end
+      more = false
+      if (raw === top && (command || top === ']]')) open.pop()
+      else if (raw === 'esac' && top === 'case') open.pop()
+      else if (raw === 'esac' && command && top === 'clause') open.splice(-2)
+      else if (top === 'case') continue
+      else if (command && /^(fi|done|esac|\}|in)$/.test(raw)) return undefined
+      else if (command && /^(then|else|elif|do|!|time)$/.test(raw)) continue
+      else if (command && CLOSES[raw] !== undefined) {
+        open.push(CLOSES[raw] ?? '')
+        if (raw !== '[[') continue
+      } else if (command && /^(for|select)$/.test(raw)) open.push('done')
+      else if (command && raw === 'case') open.push('case')
+      else if (command && raw === 'function') {
+        at = readWord(text, blanks(text, at, false))?.end ?? at
+        more = true
+        continue
       }
-    } else if (c === '`') {
-      known = false
-      at = Math.max(at, text.indexOf('`', at + 1))
-    } else if (quote === '' && /[\s;&|]/.test(c)) break
-    else if (quote === '' && /[~*?[<>()]/.test(c)) {
-      known = known && !/[~<>()]/.test(c)
-      put(c)
-    } else put(c)
-  }
-  return { end: Math.min(at, text.length), pieces: known && quote === '' ? pieces : null }
-}
-
-/** Where the bracket that opens at `from` is closed. */
-function closing(text: string, from: number): number {
-  const [open, close] = text[from] === '(' ? ['(', ')'] : ['{', '}']
-  let depth = 0
-  for (let at = from; at < text.length; at++) {
-    if (text[at] === '\\') at++
-    else if (text[at] === open) depth++
-    else if (text[at] === close && --depth === 0) return at
-  }
-  return text.length
-}
-
-/** A kernel argument as some file sets it. */
-export interface SetArgument {
-  token: string
-  /** With `-` as `_`. */
-  name: string
-  value: string | undefined
-  file: string
-  line: number
-}
-
-/** A stretch of a value, and the assignment that it comes from. */
-interface Part {
-  text: string
-  file: string
-  line: number
-}
-
-/**
- * The kernel arguments in a variable after the files were read one after another, each with the file and line that it
- * comes from. What only a shell could tell is left out.
- */
-export function tokensOf(files: readonly { path: string; text: string }[], variable: string): SetArgument[] {
-  const values = new Map<string, Part[]>()
-  for (const { path, text } of files) {
-    for (const { name, append, pieces, line } of readAssignments(text)) {
-      if (pieces === null) continue
-      const parts = pieces.flatMap((piece) =>
-        'text' in piece ? [{ text: piece.text, file: path, line }] : (values.get(piece.name) ?? []),
-      )
-      values.set(name, append ? [...(values.get(name) ?? []), ...parts] : parts)
+      command = false
+      continue
+    }
+    at += operator.length
+    if (operator === '#') at = text.indexOf('\n', at) < 0 ? text.length : text.indexOf('\n', at)
+    else if (operator === '\n') {
+      for (const { end, tabs } of documents.splice(0)) {
+        const line = matchAt(new RegExp(`(?:.*\\n)*?${tabs ? '\\t*' : ''}${end}(?:\\n|$)`), text, at)
+        if (line === undefined) return undefined
+        at += line[0].length
+      }
+      if (open.length === 0 && !more) return at
+      command = true
+    } else if (/^<<-?$/.test(operator)) {
+      const word = readWord(text, blanks(text, at, false))
+      const end = word?.chars.map((each) => each.char).join('')
+      if (word === undefined || !end || !/^\w+$/.test(end)) return undefined
+      documents.push({ end, tabs: operator === '<<-' })
+      at = word.end
+    } else if (/^[<>]\($|^\($/.test(operator) && top !== 'case') {
+      const arithmetic = command && operator === '(' && text[at] === '('
+      if (arithmetic || operator !== '(') {
+        const end = pastEnd(text, at, ')')
+        if (end === undefined) return undefined
+        at = end
+        command = false
+      } else {
+        open.push(command || text[at - 2] === '=' ? ')' : '()')
+        command = true
+      }
+    } else if (operator === ')') {
+      if (top === 'case') open.push('clause')
+      else if (top === ')' || top === '()') open.pop()
+      else return undefined
+      // A function's body follows.
+      more = top === '()'
+      command = top !== ')'
+    } else if (/^[<>]|^&>/.test(operator)) {
+      const word = readWord(text, blanks(text, at, false))
+      if (word === undefined || word.end === word.start) return undefined
+      at = word.end
+    } else if (operator !== '(' && !(operator === '|' && top === 'case')) {
+      if (command && !(top === 'clause' && operator.startsWith(';;'))) return undefined
+      if (/^;[;&]/.test(operator) && open.pop() !== 'clause') return undefined
+      if (/^[;&]$/.test(operator) && open.length === 0) return at
+      more = /^[&|]{2}$|^\|/.test(operator)
+      command = top !== ']]'
     }
   }
-  const parts = values.get(variable) ?? []
-  const value = parts.map(({ text }) => text).join('')
-  let from = 0
-  return parseCommandLine(value).map((argument) => {
-    from = value.indexOf(argument.token, from)
-    let left = from
-    const part = parts.find(({ text }) => {
-      left -= text.length
-      return left < 0
-    })
-    from += argument.token.length
-    return { ...argument, file: part?.file ?? '', line: part?.line ?? 0 }
-  })
-}
-
-/** Has the last assignment of the variable this kernel argument? */
-export function hasToken(text: string, variable: string, token: string): boolean {
-  const place = placeOf(text, variable, token)
-  return place !== undefined && hasArgument(text.slice(place.start, place.end), token)
-}
-
-/**
- * Puts a kernel argument into the last assignment of the variable, within the quotes that are there. Without an
- * assignment a line is added: of a file of our own (`own`) it goes on from what other files say.
- */
-export function addToken(text: string, variable: string, token: string, own: boolean): string {
-  const place = placeOf(text, variable, token)
-  if (place === undefined) {
-    const newline = text === '' || text.endsWith('\n') ? '' : '\n'
-    return `${text}${newline}${variable}="${own ? `$${variable} ` : ''}${token}"\n`
-  }
-  const inner = addArgument(text.slice(place.start, place.end), token)
-  const value = place.quoted || !/\s/.test(inner) ? inner : `"${inner}"`
-  return text.slice(0, place.start) + value + text.slice(place.end)
-}
-
-/** Takes a kernel argument out again; the line that goes on from other files goes when it adds nothing any more. */
-export function removeToken(text: string, variable: string, token: string): string {
-  const place = placeOf(text, variable, token)
-  if (place === undefined) return text
-  const inner = removeArgument(text.slice(place.start, place.end), token)
-  const edited = text.slice(0, place.start) + inner + text.slice(place.end)
-  const empty = new RegExp(`^${variable}="\\$${variable}"\\n`, 'm')
-  return inner === `$${variable}` ? edited.replace(empty, '') : edited
-}
-
-/**
- * Where a kernel argument goes: within the quotes of the assignment that has its list already, else of the last. Of
- * several quoted pieces the last one, or the one that has it.
- */
-function placeOf(
-  text: string,
-  variable: string,
-  token: string,
-): { start: number; end: number; quoted: boolean } | undefined {
-  const assignments = readAssignments(text).filter(({ name }) => name === variable)
-  const places = assignments.flatMap(({ start, end }) => {
-    const word = text.slice(start, end)
-    const quotes = [...word.matchAll(/"((?:[^"\\]|\\[\s\S])*)"|'([^']*)'/g)].map((match) => {
-      const from = start + (match.index ?? 0) + 1
-      return { start: from, end: from + match[0].length - 2, quoted: true }
-    })
-    return quotes.length > 0 ? quotes : [{ start, end, quoted: false }]
-  })
-  const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
-  const holding = places.filter(
-    ({ start, end }) => hasArgument(text.slice(start, end), name) || hasArgument(text.slice(start, end), token),
-  )
-  return holding.at(-1) ?? places.at(-1)
 }

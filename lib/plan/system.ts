@@ -4,7 +4,7 @@ import type { Reader } from '../host/reader.ts'
 import type { NixItem } from './nix.ts'
 import type { CommandChange } from './plan.ts'
 import type { Setting } from './setting.ts'
-import type { SetArgument } from './shell.ts'
+import type { SetArgument } from './variable.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {

@@ -27,8 +27,9 @@ export function undoPlan(
     return { ...change, reason: 'changed since: without our settings' }
   })
   notes.push(...missing(settings, read))
-  const run = changes.length > 0 || settings.some(({ kind }) => kind === 'kept') ? commands : []
-  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: changes.length + run.length > 0 }
+  // Files that somebody removed already may still be in the images.
+  const run = settings.length > 0 ? commands : []
+  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
 }
 
 function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): Claim[] {
@@ -53,85 +54,4 @@ function missing(settings: readonly Setting[], read: (path: string) => Content):
 /** A file's content, one character a byte. */
 export function contentReader(files: Reader): (path: string) => Content {
   return (path) => files.bytes(path)?.toString('latin1') ?? null
-}
-
-/** What undo.sh needs of each file. `image`: its before-image's name in the entry's folder; hashes are SHA-256, hex. */
-export interface UndoFile {
-  path: string
-  image: string | null
-  before: string | null
-  after: string | null
-}
-
-/**
- * A POSIX shell program that takes one entry back where there is no Node: `sh undo.sh [ROOT]`, ROOT being where a
- * rescue system has mounted the machine's root. It restores what is still as we left it, leaves the rest alone, and
- * runs the generators.
- */
-export function undoScript(
-  about: string,
-  files: readonly UndoFile[],
-  folders: readonly string[],
-  commands: readonly (readonly string[])[],
-): string {
-  const q = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
-  const lines = [...files]
-    .reverse()
-    .map(
-      ({ path, image, before, after }) =>
-        `restore ${q(path)} ${q(after ?? 'absent')} ${q(before ?? 'absent')} ${q(image ?? '')}`,
-    )
-  const remove = [...folders].reverse().map((folder) => `rmdir "$root"${q(folder)} 2>/dev/null || :`)
-  const run = commands.map((argv) => `run ${argv.map(q).join(' ')}`)
-  return `#!/bin/sh
-# Takes back: ${about.replace(/[^ -~]/g, '?')}
-#   sh undo.sh          on the machine itself
-#   sh undo.sh /mnt     from a rescue system that has mounted the machine's root there (with its /boot, and with
-#                       /proc, /sys and /dev: mount --rbind /dev /mnt/dev, and so on)
-# With several entries in this journal: the newest first.
-set -u
-entry=$(cd "$(dirname "$0")" && pwd) || exit 2
-root=\${1:-}
-root=\${root%/}
-failed=0
-
-sum() {
-  if [ -e "$1" ]; then sha256sum <"$1" | cut -d ' ' -f 1; else echo absent; fi
-}
-
-# restore PATH HASH-AS-WE-LEFT-IT HASH-BEFORE BEFORE-IMAGE
-restore() {
-  now=$(sum "$root$1")
-  if [ "$now" = "$3" ]; then
-    echo "$1: already as it was"
-  elif [ "$now" != "$2" ]; then
-    echo "$1: changed since; look at it by hand (as it was: \${4:+$entry/$4})" >&2
-    failed=1
-  elif [ "$3" = absent ]; then
-    rm -f "$root$1" && echo "$1: removed" || failed=1
-  else
-    cp -p "$entry/$4" "$root$1.undo~" && mv -f "$root$1.undo~" "$root$1" && echo "$1: restored" || failed=1
-  fi
-}
-
-run() {
-  echo "> $*"
-  if [ -z "$root" ]; then "$@" || failed=1
-  elif [ -e "$root/proc/self" ] && [ -e "$root/dev/null" ]; then chroot "$root" "$@" || failed=1
-  else
-    echo "  not run: mount /proc, /sys and /dev below $root, then: chroot $root $*" >&2
-    failed=1
-  fi
-}
-
-${[...lines, ...remove, ...run].join('\n')}
-sync
-if [ "$failed" = 0 ]; then
-  : >"$entry/undone"
-  echo 'Taken back. Reboot.'
-else
-  echo 'Not all of it could be taken back: see above.' >&2
-fi
-exit "$failed"
-`
 }

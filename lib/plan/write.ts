@@ -1,9 +1,9 @@
 import { Buffer } from 'node:buffer'
 import {
+  chmodSync,
   closeSync,
   constants,
   existsSync,
-  fchmodSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -13,6 +13,7 @@ import {
   renameSync,
   rmdirSync,
   rmSync,
+  statSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -26,7 +27,8 @@ import type { Content } from './setting.ts'
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
  * and renamed. The folder that it goes into must exist (Node's recursive mkdir never ends below /proc); `target` itself
- * may, if it is empty. `durable`: it is on the disk before it has its name, and has its name before this returns.
+ * may, if it is empty. `durable`: it is on the disk before it has its name, has its name before this returns, and is
+ * for its owner alone.
  * Throws a UserError that names the path and the errno.
  */
 export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
@@ -35,7 +37,7 @@ export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durab
   let made: string | undefined
   try {
     const beside = `${folder}.${process.pid}`
-    mkdirSync(beside)
+    mkdirSync(beside, durable ? 0o700 : 0o777)
     made = beside
     const folders = foldersOf(tree)
     for (const path of folders) mkdirSync(made + path, { recursive: true })
@@ -54,9 +56,10 @@ export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durab
     }
     if (durable) syncTree(made)
     renameSync(made, folder)
+    made = folder
     if (durable) sync(dirname(folder))
   } catch (error) {
-    if (made !== undefined) rmSync(made, { recursive: true, force: true })
+    if (made !== undefined) discard(made)
     throw unwritable(folder, error)
   }
 }
@@ -88,11 +91,9 @@ function entriesOf(folder: string): string[] | undefined {
   try {
     return readdirSync(folder)
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new UserError(
-      'unwritable',
-      `${folder}: cannot be used as a new folder (${(error as NodeJS.ErrnoException).code})`,
-    )
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') return undefined
+    throw new UserError('unwritable', `${folder}: cannot be used as a new folder (${code})`)
   }
 }
 
@@ -106,7 +107,7 @@ function foldersOf(tree: ReadonlyMap<string, Seen>): Set<string> {
 }
 
 /** A file that is being written: beside its target, under a name that no program reads (.conf, .cfg, .d folders). */
-function besideOf(path: string): string {
+export function besideOf(path: string): string {
   return join(dirname(path), `.${basename(path)}.vfio-scripts~`)
 }
 
@@ -116,26 +117,28 @@ function besideOf(path: string): string {
  * `mode`. Throws a UserError with code `unwritable`; then the file is as it was.
  */
 export async function replaceFile(path: string, content: Content, mode: number): Promise<void> {
+  await throughBeside(path, content !== null, async (beside) => {
+    if (content === null) return unlinkSync(path)
+    const exists = existsSync(path)
+    if (exists) await copyWith(['--attributes-only'], path, beside)
+    writeFileSync(beside, Buffer.from(content, 'latin1'), { flag: exists ? 'r+' : 'wx', mode: 0o600 })
+    if (!exists) chmodSync(beside, mode)
+  })
+}
+
+/** What `make` made beside a file gets the file's name, durably; of a failure nothing is left. */
+async function throughBeside(path: string, rename: boolean, make: (beside: string) => unknown): Promise<void> {
   const beside = besideOf(path)
   try {
-    if (content === null) unlinkSync(path)
-    else {
-      rmSync(beside, { force: true })
-      const exists = existsSync(path)
-      if (exists) await copyWith(['--attributes-only'], path, beside)
-      const fd = openSync(beside, exists ? 'r+' : 'wx', 0o600)
-      try {
-        writeFileSync(fd, Buffer.from(content, 'latin1'))
-        if (!exists) fchmodSync(fd, mode)
-        fsyncSync(fd)
-      } finally {
-        closeSync(fd)
-      }
+    rmSync(beside, { force: true })
+    await make(beside)
+    if (rename) {
+      sync(beside)
       renameSync(beside, path)
     }
     sync(dirname(path))
   } catch (error) {
-    rmSync(beside, { force: true })
+    discard(beside)
     throw unwritable(path, error)
   }
 }
@@ -148,40 +151,33 @@ async function copyWith(options: readonly string[], from: string, to: string): P
 
 /** Copies a file with all its attributes to a new name, durably. */
 export async function copyFile(from: string, to: string): Promise<void> {
-  try {
-    await copyWith([], from, to)
-    sync(to)
-  } catch (error) {
-    throw unwritable(to, error)
-  }
+  await throughBeside(to, true, (beside) => copyWith([], from, beside))
 }
 
-/** Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. */
+/**
+ * Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. A
+ * file that has the copy's size and time was not written since.
+ */
 export async function putBack(copy: string, path: string): Promise<void> {
-  const beside = besideOf(path)
-  try {
-    await copyWith([], copy, beside).catch(async () => {
+  const was = statSync(copy)
+  const now = statSync(path, { throwIfNoEntry: false })
+  if (now?.size === was.size && now.mtimeMs === was.mtimeMs) return discard(besideOf(path))
+  await throughBeside(path, true, async (beside) => {
+    await copyWith([], copy, beside).catch(async (error) => {
+      if (!String(error).includes('No space left')) throw error
       rmSync(path, { force: true })
       await copyWith([], copy, beside)
     })
-    sync(beside)
-    renameSync(beside, path)
-    sync(dirname(path))
-  } catch (error) {
-    rmSync(beside, { force: true })
-    throw unwritable(path, error)
-  }
+  })
 }
 
-/** Removes what a run that was cut short left beside a file. */
-export function removeLeftover(path: string): void {
-  rmSync(besideOf(path), { force: true })
-}
-
-/** Makes a folder. Its parent exists. */
+/** Makes a folder with these permissions, whatever the umask. Its parent exists. */
 export function makeFolder(path: string, mode = 0o755): void {
   try {
-    if (!existsSync(path)) mkdirSync(path, { mode })
+    if (!existsSync(path)) {
+      mkdirSync(path, { mode })
+      chmodSync(path, mode)
+    }
     sync(dirname(path))
   } catch (error) {
     throw unwritable(path, error)
@@ -199,44 +195,65 @@ export function removeFolder(path: string): void {
 
 /** Removes a folder with all that is in it; its name goes first, so that half of it is never taken for the whole. */
 export function removeTree(path: string): void {
+  const going = path.endsWith('~') ? path : `${path}~`
   try {
-    if (!path.endsWith('~')) renameSync(path, `${path}~`)
-    rmSync(path.endsWith('~') ? path : `${path}~`, { recursive: true, force: true })
+    if (path !== going) renameSync(path, going)
+    sync(dirname(path))
+    rmSync(going, { recursive: true, force: true })
   } catch (error) {
     throw unwritable(path, error)
   }
 }
 
 /**
- * Takes a lock: a file that names its holder. A holder that `gone` knows to have ended is replaced.
- * The other holder's text when somebody else has it, else `undefined`.
+ * Takes a lock: a file that names its holder, whole from the moment it is there. A holder that `gone` knows to have
+ * ended is replaced. The other holder's text when somebody else has it, else `undefined`.
  */
 export function takeLock(path: string, text: string, gone: (holder: string) => boolean): string | undefined {
   const own = `${path}.${process.pid}`
+  const taking = `${path}.taking`
   try {
-    writeFileSync(own, text)
     for (;;) {
-      try {
-        linkSync(own, path)
-        return undefined
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-      }
-      const holder = readFileSync(path, 'utf8')
+      writeFileSync(own, text)
+      if (alsoNamed(own, path)) return undefined
+      const holder = textIn(path)
+      if (holder === undefined) continue
       if (!gone(holder)) return holder
-      const aside = `${own}.old`
-      renameSync(path, aside)
-      // Somebody else may have replaced it in between: then it is theirs.
-      if (readFileSync(aside, 'utf8') !== holder) linkSync(aside, path)
-      rmSync(aside)
+      // One at a time: a second one would remove the lock that the first has just taken.
+      if (alsoNamed(own, taking)) {
+        if (textIn(path) === holder) rmSync(path)
+        rmSync(taking)
+      } else {
+        const other = textIn(taking)
+        if (other !== undefined && !gone(other)) return other
+        rmSync(taking, { force: true })
+      }
     }
   } catch (error) {
     throw unwritable(path, error)
   } finally {
-    rmSync(own, { force: true })
+    discard(own)
   }
 }
 
-export function releaseLock(path: string): void {
-  rmSync(path, { force: true })
+const textIn = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)
+
+/** Gives a file one more name, if nothing has it. */
+function alsoNamed(path: string, name: string): boolean {
+  try {
+    linkSync(path, name)
+  } catch (error) {
+    if (/EEXIST|ENOENT/.test(String((error as NodeJS.ErrnoException).code))) return false
+    throw error
+  }
+  return true
+}
+
+/** Removes what nobody needs any more. What cannot be removed is found by the next run. */
+export function discard(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true })
+  } catch {
+    // As said.
+  }
 }

@@ -8,9 +8,10 @@ import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { CommandChange, Plan } from '../plan/plan.ts'
 import { changesFor } from '../plan/plan.ts'
 import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
-import type { SetArgument } from '../plan/shell.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
+import type { SetArgument } from '../plan/variable.ts'
+import { sureLine } from '../plan/variable.ts'
 import { contradictionsIn } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import {
@@ -145,7 +146,7 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
   if (setting.kind === 'argument' || setting.kind === 'kept') {
-    return hasArgument(configured.map(({ token }) => token).join(' '), setting.token)
+    return hasArgument(sureLine(configured), setting.token)
   }
   if (setting.kind === 'item') return isThere(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
@@ -154,11 +155,11 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
 export function expectNoContradiction(
-  facts: Pick<BindFacts, 'configured' | 'modprobe'>,
+  facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],
 ): void {
-  const lines = contradictionsIn(facts.configured, facts.modprobe, mechanism, bound)
+  const lines = contradictionsIn(facts.configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))

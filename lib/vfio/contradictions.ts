@@ -1,6 +1,7 @@
+import type { IommuState } from '../host/iommu.ts'
 import { contradictions, findIds, isId } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
-import type { SetArgument } from '../plan/shell.ts'
+import type { SetArgument } from '../plan/variable.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 
 /** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
@@ -15,9 +16,11 @@ export function contradictionsIn(
   modprobe: readonly Directive[],
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],
+  kind: IommuState['kind'],
 ): string[] {
+  const switches = ['iommu', ...(kind === 'amd' ? [] : ['intel_iommu']), ...(kind === 'intel' ? [] : ['amd_iommu'])]
   const found = configured
-    .filter(({ name, value }) => /^(intel_|amd_)?iommu$/.test(name) && value?.split(',').includes('off'))
+    .filter(({ name, value }) => switches.includes(name) && value?.split(',').includes('off'))
     .map((one) => ({ ...one, what: `${one.token} switches the IOMMU off` }))
   if (mechanism !== null) {
     const { module } = mechanism
