@@ -36,6 +36,7 @@ export const DISTROS: readonly Distro[] = [
 const UNLIKE: Readonly<Record<string, string>> = {
   steamos: 'its updates replace the system, and what is set up with it',
   tails: 'it forgets everything with each boot',
+  sysrescue: 'it forgets everything with each boot',
   endless: 'its system is an image of its own kind (OSTree)',
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',

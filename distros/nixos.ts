@@ -1,4 +1,76 @@
-import type { Distro } from '../lib/plan/system.ts'
+import { parseCommandLine } from '../lib/host/kernel.ts'
+import type { NixItem } from '../lib/plan/nix.ts'
+import { ownHead } from '../lib/plan/setting.ts'
+import type { Declarative, DeclaredNeed, Distro } from '../lib/plan/system.ts'
+
+/** The system that boots next, and the one that runs, where the first cannot be seen. */
+const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
+
+const OPTIONS: Readonly<Record<DeclaredNeed['kind'], Omit<NixItem, 'item'>>> = {
+  argument: { option: 'boot.kernelParams', form: 'arguments' },
+  early: { option: 'boot.initrd.kernelModules', form: 'strings' },
+  modprobe: { option: 'boot.extraModprobeConfig', form: 'lines' },
+  blacklist: { option: 'boot.blacklistedKernelModules', form: 'strings' },
+  package: { option: 'virtualisation.libvirtd.qemu.vhostUserPackages', form: 'expressions' },
+}
+
+/** Since 25.11 these options are an error: libvirt finds the firmware that QEMU brings. */
+const OVMF = `  virtualisation.libvirtd.qemu.ovmf.enable = true;
+  virtualisation.libvirtd.qemu.ovmf.packages = [
+    (pkgs.OVMFFull.override {
+      secureBoot = true;
+      tpmSupport = true;
+    }).fd
+  ];
+`
+
+const declarative: Declarative = {
+  path: '/etc/nixos/vfio.nix',
+
+  head: (version) => `${ownHead()}{ pkgs, ... }:
+
+{
+  virtualisation.libvirtd.enable = true;
+${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable = true;
+}
+`,
+
+  item: ({ kind, text }) => ({ ...OPTIONS[kind], item: kind === 'package' ? `pkgs.${text}` : text }),
+
+  arguments(files) {
+    const path = SYSTEMS.map((system) => `${system}/kernel-params`).find((one) => files.exists(one))
+    const text = path === undefined ? undefined : files.optionalText(path)
+    return parseCommandLine(text ?? '').map((one) => ({
+      ...one,
+      file: path ?? '',
+      line: 1,
+      variable: 'boot.kernelParams',
+      sure: true,
+    }))
+  },
+
+  menu: 'in the boot menu, choose an older generation; or append vfio-pci.ids= to the kernel command line',
+
+  steps: (path) => [
+    `Import it: imports = [ ${importOf(path)} ]; in configuration.nix, or among the modules of nixosSystem in a flake.`,
+    `In a flake, git add it first: files that git does not know are not seen.`,
+    `Then: nixos-rebuild boot, and reboot.`,
+  ],
+
+  undoSteps: (path) => [
+    `Take ${importOf(path)} out of imports where this removes the file; then nixos-rebuild boot, and reboot.`,
+  ],
+}
+
+/** `./vfio.nix`: beside the file that imports it, as a rule. */
+function importOf(path: string): string {
+  return `./${path.slice(path.lastIndexOf('/') + 1)}`
+}
+
+function isBefore2511(version: string): boolean {
+  const [, year, month] = /^(\d+)\.(\d+)/.exec(version) ?? []
+  return year !== undefined && Number(year) * 100 + Number(month) < 2511
+}
 
 export const nixos: Distro = {
   name: 'NixOS',
@@ -16,4 +88,5 @@ export const nixos: Distro = {
       virtiofsd: 'virtiofsd',
     },
   },
+  declarative,
 }

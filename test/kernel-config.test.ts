@@ -14,7 +14,8 @@ const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['-
 
 /** A Gentoo whose only kernel has this configuration; with initramfs-tools, so that there is a plan. */
 function gentoo(symbols: Record<string, string> = {}, more: Partial<System> = {}): string {
-  const files = { [config]: kernelConfig(symbols, release), ...more.files }
+  const images = Object.fromEntries((more.kernels ?? [release]).map((one) => [`boot/initrd.img-${one}`, 'initramfs']))
+  const files = { [config]: kernelConfig(symbols, release), ...images, ...more.files }
   const base = { machine: 'i9-14900k-vmd', family: 'gentoo', kernels: [release], generator: 'initramfs-tools' } as const
   return systemDir({ ...base, ...more, files })
 }
@@ -72,6 +73,9 @@ describe('a configuration', () => {
     ['VHOST_NET', 'useful | CONFIG_VHOST_NET | n → m or y | --module VHOST_NET'],
     ['PCI_QUIRKS', 'useful | CONFIG_PCI_QUIRKS | n → y | --enable PCI_QUIRKS'],
   ])('without %s lacks just that', (symbol, hint) => expect(hints({ [symbol]: 'n' })).toEqual([hint]))
+
+  it('that leaves out the integrated GPU alone has its IOMMU on', () =>
+    expect(hints({ INTEL_IOMMU_DEFAULT_ON: 'n', INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF: 'y' })).toEqual([]))
 
   it('on AMD lacks its own', () => {
     expect(hints({ AMD_IOMMU: 'n', KVM_AMD: 'n' }, { cpu: 'amd' })).toEqual([

@@ -6,11 +6,13 @@ import { applyPlan } from '../plan/apply.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
+import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
 import { choose } from './choose.ts'
+import { declared, expectOutput, isNewFile } from './declared.ts'
 import { UserError } from './error.ts'
 import { answerKernelConfig, explained } from './kernel.ts'
 import { answerLive } from './live.ts'
@@ -52,6 +54,8 @@ export function bindOptions(adapters: Adapters): Option[] {
       choices: names(adapters.initramfs),
       help: 'the initramfs generator, where it is not found out',
     },
+    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
     { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
 }
@@ -111,6 +115,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
   const address = equal ?? (by === 'address' ? 'as asked' : null)
   if (by === 'address' && equal === null) expectTwin(facts, chosen)
+  expectOutput(given, facts.distro.adapter, apply)
   if (equal !== null && !facts.initramfs.adapter?.overrides) refuse([shared], given)
   const byAddress = facts.initramfs.adapter?.overrides === true
   const kernel = kernelFindings(
@@ -118,13 +123,20 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     facts.distro.adapter?.kernel,
   )
   const request = { passThrough: given.flag('iommu-pt'), address }
-  const binding = explained(() => planBinding(facts, chosen, request), kernel)
+  const { declarative } = facts.distro.adapter ?? {}
+  const binding =
+    declarative === undefined
+      ? explained(() => planBinding(facts, chosen, request), kernel)
+      : explained(
+          () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
+          kernel,
+        )
   binding.plan.notes.push(...kernel.notes)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
   const took = durations(facts.journal)
-  const menu = facts.bootloader.adapter?.menu(facts.host)
+  const menu = declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host)
   const view = {
     script,
     json,
@@ -134,6 +146,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     took,
     menu,
     given,
+    module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
   }
   if (!apply || plan.changes.length === 0)
     return {
@@ -142,7 +155,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       text: (look) => planText(look, view),
     }
   const target = targetFor(context)
-  const names = { bootloader: facts.bootloader.adapter?.name ?? null, initramfs: facts.initramfs.adapter?.name ?? null }
+  const used = declarative === undefined ? facts : null
+  const names = {
+    bootloader: used?.bootloader.adapter?.name ?? null,
+    initramfs: used?.initramfs.adapter?.name ?? null,
+  }
   const entry = entryFacts(
     context,
     plan,

@@ -20,6 +20,8 @@ export interface PlanView {
   /** How to reach the boot menu. */
   menu: string | undefined
   given: Arguments
+  /** A whole file for the person to put somewhere, and no place for it yet. */
+  module?: boolean
 }
 
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
@@ -28,6 +30,8 @@ export function planText(look: Look, view: PlanView): string {
   const head = deviceText(look, view) + unseenText(look, json.findings)
   if (json.changes.length === 0)
     return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
+  if (view.module)
+    return `${head}\n${moduleText(json)}${notesText(json.notes)}\nNothing was written. Save this, or add --output FILE --apply.\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   return `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
@@ -36,6 +40,12 @@ To take it back:        ${own} --undo --apply
 If it does not boot:    ${printable(view.menu ?? ESCAPE)}
 Nothing was written. Add --apply.
 `
+}
+
+/** A file as it stands, for copying. */
+function moduleText({ changes: [change] }: BindVfio): string {
+  const lines = (change?.diff ?? []).filter((line) => !line.startsWith('-')).map((line) => line.slice(1))
+  return `${lines.map(printable).join('\n')}\n`
 }
 
 const ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'

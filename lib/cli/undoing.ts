@@ -4,7 +4,7 @@ import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
-import { readHost } from '../vfio/facts.ts'
+import { readDistro, readHost } from '../vfio/facts.ts'
 import { boundFunctions } from '../vfio/promise.ts'
 import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
 import type { Arguments } from './options.ts'
@@ -26,6 +26,7 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     going,
     undoCommands(host, going, leavingSettings(journal, going), adapters),
   )
+  plan.notes.push(...declaredNotes(host, going, adapters))
   const functions = boundFunctions(going)
   const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, functions, took: durations(journal), given, claims: going }
@@ -44,6 +45,13 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     json: applied(json, printed),
     text: (look) => undoneText(look, view, printed),
   }
+}
+
+/** What a person has to do where a file of ours is one that they import. */
+function declaredNotes(host: Host, going: readonly Claim[], adapters: Adapters): string[] {
+  const { declarative } = readDistro(host, adapters).adapter ?? {}
+  const paths = new Set(going.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
+  return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
 }
 
 /** The claims of this script (or all), for the devices named (or all). */

@@ -6,6 +6,14 @@ export function kernelRelease(reader: Reader): string | undefined {
   return reader.optionalText('/proc/sys/kernel/osrelease')?.trim() || undefined
 }
 
+/** Where kernels have their modules; NixOS has no /lib/modules. */
+export const MODULE_FOLDERS = [
+  '/lib/modules',
+  '/run/booted-system/kernel-modules/lib/modules',
+  '/run/current-system/kernel-modules/lib/modules',
+  '/nix/var/nix/profiles/system/kernel-modules/lib/modules',
+]
+
 export interface KernelArgument {
   /** As it stands: `vfio-pci.ids=10de:1cb6`. */
   token: string

@@ -1,5 +1,5 @@
 import coerce from 'semver/functions/coerce.js'
-import { kernelConfigText } from './kernel.ts'
+import { kernelConfigText, MODULE_FOLDERS } from './kernel.ts'
 import type { Reader } from './reader.ts'
 
 /** An installed kernel: one folder of /lib/modules with modules or built-in drivers in it. */
@@ -15,14 +15,18 @@ export interface Kernel {
 }
 
 /**
- * Every kernel under /lib/modules, oldest name first. Folders that a removed kernel left behind (no modules.dep, no
+ * Every kernel under /lib/modules (on NixOS: of the system that runs, and of the one that boots next), oldest name first. Folders that a removed kernel left behind (no modules.dep, no
  * modules.builtin) do not count.
  * Source: depmod(8), modules.dep(5), Documentation/kbuild/kbuild.rst (modules.builtin).
  */
 export function readKernels(files: Reader): Kernel[] {
   const kernels: Kernel[] = []
-  for (const release of files.list('/lib/modules') ?? []) {
-    const folder = `/lib/modules/${release}`
+  const found = MODULE_FOLDERS.flatMap((folder) =>
+    (files.list(folder) ?? []).map((release) => [release, folder] as const),
+  )
+  // The folder that comes first is the one that counts.
+  for (const [release, parent] of new Map([...found].reverse())) {
+    const folder = `${parent}/${release}`
     const names = files.list(folder) ?? []
     if (!names.includes('modules.dep') && !names.includes('modules.builtin')) continue
     const table = lazily((name: string) => files.optionalBytes(`${folder}/${name}`)?.toString('latin1'))
@@ -44,7 +48,7 @@ export function readKernels(files: Reader): Kernel[] {
       },
     })
   }
-  return kernels
+  return kernels.sort((one, other) => (one.release < other.release ? -1 : 1))
 }
 
 function lazily<T>(read: (name: string) => T): (name: string) => T {

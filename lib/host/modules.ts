@@ -1,3 +1,4 @@
+import { MODULE_FOLDERS } from './kernel.ts'
 import type { Reader } from './reader.ts'
 
 /** What a PCI function is matched by. IDs are lower-case hex: four digits, the class six. */
@@ -53,8 +54,8 @@ function fields(ids: string): string {
 export function readModuleTables(readers: readonly Reader[], release: string | undefined): ModuleTables {
   const tables: Table[] = []
   for (const form of release === undefined ? [] : [MODULES, BUILTIN]) {
-    for (const folder of [`/lib/modules/${release}`, `/usr/lib/modules/${release}`]) {
-      const path = `${folder}/${form.name}`
+    for (const folder of [...MODULE_FOLDERS, '/usr/lib/modules']) {
+      const path = `${folder}/${release}/${form.name}`
       const data = readers.map((reader) => reader.optionalBytes(path)).find((found) => found !== undefined)
       if (data === undefined) continue
       tables.push({ path, text: data.toString('latin1'), form, used: new Map() })

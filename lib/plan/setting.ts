@@ -1,4 +1,5 @@
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
+import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
 import { addToken, hasToken, removeToken } from './variable.ts'
 import { addWord, hasWord, removeWord } from './words.ts'
 import { addMember, hasMember, removeMember } from './yaml.ts'
@@ -10,7 +11,14 @@ import { addMember, hasMember, removeMember } from './yaml.ts'
 export type Content = string | null
 
 /** One thing that a file can say. It knows how it is read, added and removed; plan, status and undo use nothing else. */
-export type Setting = LineSetting | IdSetting | ArgumentSetting | WordSetting | MemberSetting | KeptSetting
+export type Setting =
+  | LineSetting
+  | IdSetting
+  | ArgumentSetting
+  | WordSetting
+  | MemberSetting
+  | ItemSetting
+  | KeptSetting
 
 interface Place {
   /** The file, without symbolic links, as seen from the root; empty for what a program keeps. */
@@ -65,6 +73,11 @@ export interface MemberSetting extends Place {
   word: string
 }
 
+/** A member of an option's list in a NixOS module of our own; `head` is that module without any. */
+export interface ItemSetting extends Place, NixItem {
+  kind: 'item'
+}
+
 /** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
 export interface KeptSetting extends Place {
   kind: 'kept'
@@ -115,6 +128,7 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     add: (text, { variable, word }) => addMember(text, variable, word),
     remove: (text, { variable, word }) => removeMember(text, variable, word),
   },
+  item: { has: hasItem, add: addItem, remove: removeItem },
   kept: { has: () => false, add: (text) => text, remove: (text) => text },
 }
 

@@ -1,6 +1,7 @@
 import type { Kernel } from '../host/kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
+import type { NixItem } from './nix.ts'
 import type { CommandChange } from './plan.ts'
 import type { Setting } from './setting.ts'
 import type { SetArgument } from './variable.ts'
@@ -98,6 +99,30 @@ export interface Distro {
   packages: Packages
   /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
   kernel?: string
+  /** Its system is described in files of a language of its own: one such file of ours binds devices. */
+  declarative?: Declarative
+}
+
+/** What a binding needs of a system that is described and not edited. */
+export interface DeclaredNeed {
+  /** Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded. */
+  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package'
+  text: string
+}
+
+export interface Declarative {
+  /** Where a person would put the file. */
+  path: string
+  /** The file without any device; `version`: os-release's. */
+  head(version: string): string
+  item(need: DeclaredNeed): NixItem
+  /** The kernel arguments of the system that boots next. */
+  arguments(files: Reader): SetArgument[]
+  /** How to reach the boot menu, and boot without the file. */
+  menu: string
+  /** How the file comes into effect, and how its going does. */
+  steps(path: string): string[]
+  undoSteps(path: string): string[]
 }
 
 /** What a host needs to run guests. */

@@ -72,9 +72,7 @@ export function planBinding(
   request: { passThrough: boolean; address: string | null },
 ): Binding {
   const { host, iommu } = facts
-  const off = iommu.enabled === false
-  if (off && iommu.code !== 'kernel-parameter')
-    throw new UserError('iommu-off', `the IOMMU is off: ${iommu.reason ?? 'nobody knows why'}`)
+  const off = expectIommu(iommu)
   const mechanism = off
     ? null
     : decideMechanism(chosen, host.kernels, facts.claiming, {
@@ -121,7 +119,15 @@ export function planBinding(
   }
 }
 
-function notesFor(iommu: IommuState, mechanism: Mechanism | null): string[] {
+/** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */
+export function expectIommu(iommu: IommuState): boolean {
+  const off = iommu.enabled === false
+  if (off && iommu.code !== 'kernel-parameter')
+    throw new UserError('iommu-off', `the IOMMU is off: ${iommu.reason ?? 'nobody knows why'}`)
+  return off
+}
+
+export function notesFor(iommu: IommuState, mechanism: Mechanism | null): string[] {
   const notes = [...(mechanism?.notes ?? [])]
   if (mechanism === null)
     notes.push('The IOMMU is off, so there are no groups yet: reboot after this, then bind the devices.')
@@ -148,7 +154,11 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
 }
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
-function expectNoContradiction(facts: BindFacts, mechanism: Mechanism | null, bound: readonly FunctionBinding[]): void {
+export function expectNoContradiction(
+  facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
+  mechanism: Mechanism | null,
+  bound: readonly FunctionBinding[],
+): void {
   const lines = contradictionsIn(facts.configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''

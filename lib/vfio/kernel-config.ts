@@ -47,7 +47,7 @@ function applies({ cpu, from, before, graphics }: WantedSymbol, facts: KernelCon
 
 function hintFor(one: WantedSymbol, { value }: KernelConfigFacts): KernelHint[] {
   const have = value(one.symbol)
-  if (have === 'y' || (have === 'm' && one.want === 'm')) return []
+  if (have === 'y' || (have === 'm' && one.want === 'm') || (one.or && value(one.or) === 'y')) return []
   const replaced = one.legacy === true && value('IOMMUFD') !== 'n' && value('VFIO_DEVICE_CDEV') === 'y'
   const set = one.by ?? one.symbol
   return [

@@ -16,6 +16,8 @@ export interface WantedSymbol {
   need: 'required' | 'useful'
   why: string
   menu: string
+  /** What does as well. */
+  or?: string
   /** Kconfig sets it for another symbol, and asks nobody. */
   by?: string
   /** Only on this CPU. */
@@ -45,6 +47,7 @@ export const WANTED: readonly WantedSymbol[] = [
     want: 'y',
     need: 'useful',
     cpu: 'intel',
+    or: 'INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF',
     why: 'the IOMMU is on without intel_iommu=on on the kernel command line',
     menu: `${IOMMU} → Enable Intel DMA Remapping Devices by default`,
   },

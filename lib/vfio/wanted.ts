@@ -43,7 +43,7 @@ export function wantedArguments(
 }
 
 /** Each ID once, with the addresses that have it. */
-function byId(bound: readonly FunctionBinding[]): { id: string; devices: string[] }[] {
+export function byId(bound: readonly FunctionBinding[]): { id: string; devices: string[] }[] {
   const ids = [...new Set(bound.map(({ id }) => id))]
   return ids.map((id) => ({ id, devices: bound.filter((one) => one.id === id).map(({ device }) => device.address) }))
 }

@@ -1,0 +1,182 @@
+import lt from 'semver/functions/lt.js'
+import { UserError } from '../cli/error.ts'
+import type { Kernel } from '../host/kernels.ts'
+import { isDisplay, type PciDevice } from '../host/pci.ts'
+import { claimsOf } from '../plan/journal.ts'
+import { changesFor } from '../plan/plan.ts'
+import { addSetting, hasSetting, type ItemSetting, ownHead, type PlannedSetting } from '../plan/setting.ts'
+import type { Declarative, DeclaredNeed } from '../plan/system.ts'
+import { contentReader } from '../plan/undo.ts'
+import { type BindFacts, type Binding, expectIommu, expectNoContradiction, notesFor } from './bind.ts'
+import { decideMechanism, type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
+import { byId } from './wanted.ts'
+
+export interface DeclaredRequest {
+  passThrough: boolean
+  address: string | null
+  /** The file to write; `null`: only shown, as the one that is there already or a usual place. */
+  output: string | null
+  /** Packages for the guests' file sharing: virtiofsd. */
+  packages: readonly string[]
+  /** os-release's VERSION_ID. */
+  version: string
+}
+
+interface Need extends DeclaredNeed {
+  reason: string
+  devices: string[]
+}
+
+/**
+ * As `planBinding`, on a system that is described and not edited: the plan is one file of our own, which a person
+ * imports. Throws a UserError with code `not-ours` for a file that somebody else wrote, and those of `planBinding`.
+ */
+export function planDeclared(
+  facts: BindFacts,
+  declarative: Declarative,
+  all: readonly PciDevice[],
+  chosen: readonly PciDevice[],
+  request: DeclaredRequest,
+): Binding & { path: string } {
+  const { host, iommu } = facts
+  const off = expectIommu(iommu)
+  const byAddress = { wanted: request.address, can: false }
+  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, byAddress)
+  const bound = mechanism?.functions.filter(({ how }) => how === 'id') ?? []
+  expectNoContradiction({ ...facts, configured: declarative.arguments(host.files) }, mechanism, bound)
+  const { path, head } = placeOf(facts, declarative, request)
+  const needs = [
+    ...argumentNeeds(facts, chosen, mechanism, bound, request),
+    ...(mechanism === null ? [] : moduleNeeds(facts, mechanism, bound, all)),
+    ...(bound.length === 0 ? [] : packageNeeds(request.packages, bound)),
+  ]
+  const settings = needs.map(({ kind, text, reason, devices }): PlannedSetting => {
+    return { kind: 'item', path, head, ...declarative.item({ kind, text }), reason, devices }
+  })
+  const changes = changesFor(settings, contentReader(host.files), addSetting)
+  const [change] = changes
+  const lost = settings.find((setting) => change !== undefined && !hasSetting(change.after, setting))
+  if (lost?.kind === 'item')
+    throw new UserError(
+      'changed',
+      `${path}: was changed so that ${lost.option} cannot be set in it; move it away first`,
+    )
+  const tokens = needs.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
+  const notes = [...notesFor(iommu, mechanism), ...foreignIds(facts, declarative, tokens), ...declarative.steps(path)]
+  return {
+    plan: { changes, settings, notes, rebootNeeded: changes.length > 0 },
+    tokens,
+    needs: null,
+    bound,
+    made: { images: false, entries: false },
+    path,
+  }
+}
+
+/** The file, and what ours holds without a device: as it was when it was first written. */
+function placeOf(
+  { host, journal }: BindFacts,
+  declarative: Declarative,
+  { output, version }: DeclaredRequest,
+): { path: string; head: string } {
+  const known = claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'item' ? [setting] : []))
+  const asked = output ?? known.at(-1)?.path ?? declarative.path
+  const path = host.files.resolve(asked) ?? asked
+  const text = contentReader(host.files)(path)
+  if (text !== null && !text.startsWith(ownHead()))
+    throw new UserError('not-ours', `${path}: exists, and was not written by this toolkit; name another file`)
+  const same = known.find((setting: ItemSetting) => setting.path === path)
+  return { path, head: same?.head ?? declarative.head(version) }
+}
+
+function argumentNeeds(
+  { host, iommu }: BindFacts,
+  chosen: readonly PciDevice[],
+  mechanism: Mechanism | null,
+  bound: readonly FunctionBinding[],
+  { passThrough }: DeclaredRequest,
+): Need[] {
+  if (mechanism !== null && bound.length === 0) return []
+  const devices = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
+  // What the present kernel does by itself says nothing of the next one that nixos-rebuild brings.
+  const known = { ...iommu, enabled: null }
+  const switches = iommuArguments(known, host.kernels, chosen, passThrough)
+  return [
+    ...switches.map(({ token, reason }): Need => ({ kind: 'argument', text: token, reason, devices })),
+    ...byId(bound).map(({ id, devices: own }): Need => {
+      const module = mechanism?.module ?? 'vfio-pci'
+      return { kind: 'argument', text: `${module}.ids=${id}`, reason: `${module} takes ${id}`, devices: own }
+    }),
+  ]
+}
+
+function moduleNeeds(
+  { host }: BindFacts,
+  { module }: Mechanism,
+  bound: readonly FunctionBinding[],
+  all: readonly PciDevice[],
+): Need[] {
+  const devices = bound.map(({ device }) => device.address)
+  if (devices.length === 0) return []
+  const early = module === 'vfio-pci' ? ['vfio_pci', 'vfio', 'vfio_iommu_type1', 'vfio_virqfd'] : ['pci_stub']
+  const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
+  const users = (name: string): string[] =>
+    bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
+  return [
+    ...early
+      .filter((name) => isLoadable(host.kernels, name))
+      .map((text): Need => ({ kind: 'early', text, reason: `${module} is loaded in the initramfs`, devices })),
+    ...names.map((name): Need => {
+      const text = `softdep ${name} pre: ${module}`
+      return { kind: 'modprobe', text, reason: `${module} comes before ${name}`, devices: users(name) }
+    }),
+    ...names
+      .filter((name) => isOnlyFor(name, bound, all))
+      .map(
+        (text): Need => ({ kind: 'blacklist', text, reason: `no other device needs ${text}`, devices: users(text) }),
+      ),
+  ]
+}
+
+/** As a module of one of the kernels; vfio_virqfd is a part of vfio since Linux 6.2. */
+function isLoadable(kernels: readonly Kernel[], name: string): boolean {
+  return kernels.some((kernel) => {
+    const how = kernel.provides(name)
+    if (how !== null) return how === 'module'
+    return name !== 'vfio_virqfd' || (kernel.version !== null && lt(kernel.version, '6.2.0'))
+  })
+}
+
+/** Is the driver of a graphics card one that no device of the host has or could have? */
+function isOnlyFor(name: string, bound: readonly FunctionBinding[], all: readonly PciDevice[]): boolean {
+  const users = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device)
+  const others = all.filter((device) => !users.includes(device))
+  return (
+    users.every(isDisplay) &&
+    others.every(({ driver, modules }) => modules !== null && driver !== name && !modules.includes(name))
+  )
+}
+
+function packageNeeds(packages: readonly string[], bound: readonly FunctionBinding[]): Need[] {
+  const devices = bound.map(({ device }) => device.address)
+  return packages.map((text): Need => ({ kind: 'package', text, reason: 'shares folders with guests', devices }))
+}
+
+/** Somebody's own list of IDs elsewhere in the configuration: only the last one counts. */
+function foreignIds({ host, journal }: BindFacts, declarative: Declarative, tokens: readonly string[]): string[] {
+  const ours = new Set([
+    ...tokens,
+    ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'item' ? [setting.item] : [])),
+  ])
+  return declarative
+    .arguments(host.files)
+    .filter(({ name, value }) => /^(vfio_pci|pci_stub)\.ids$/.test(name) && !isOurs(value, ours))
+    .map(
+      ({ token }) =>
+        `Your configuration sets ${token} already, and of several such lists only the last counts: leave it to this module.`,
+    )
+}
+
+function isOurs(value: string | undefined, tokens: ReadonlySet<string>): boolean {
+  return (value ?? '').split(',').every((id) => [...tokens].some((token) => token.endsWith(`.ids=${id}`)))
+}

@@ -1,0 +1,30 @@
+// The real Nix, where it is here: Debian's nix-bin. Its store stays in a folder of its own.
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { scratchDir } from './machine.ts'
+import { has, runProgram } from './run.ts'
+
+export const HAS_NIX = has('nix-instantiate')
+
+function nix(...args: string[]): string {
+  const home = scratchDir('nix')
+  const env = { HOME: home, NIX_STORE_DIR: `${home}/store`, NIX_STATE_DIR: `${home}/var`, NIX_LOG_DIR: `${home}/log` }
+  const { code, stdout, stderr } = runProgram('nix-instantiate', args, { env: { ...env, NIX_REMOTE: '' } })
+  if (code !== 0) throw new Error(stderr)
+  return stdout
+}
+
+/** Is it Nix at all? Throws what Nix says otherwise. */
+export function parseNix(text: string): void {
+  const file = join(scratchDir('module'), 'vfio.nix')
+  writeFileSync(file, text)
+  nix('--parse', file)
+}
+
+/** What a NixOS module sets, with the packages that it names as their names. */
+export function evaluateModule(text: string): unknown {
+  const file = join(scratchDir('module'), 'vfio.nix')
+  writeFileSync(file, text)
+  const pkgs = '{ virtiofsd = "virtiofsd"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
+  return JSON.parse(nix('--eval', '--strict', '--json', '--expr', `import ${file} { pkgs = ${pkgs}; }`))
+}
