@@ -41,6 +41,11 @@ export interface Bootloader {
   configured(host: Host): SetArgument[]
   /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
   settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
+  /**
+   * Settings with these tokens in files that programs have made since, for kernels to come, out of what settings of ours
+   * say: they go with them.
+   */
+  derived?(host: Host, tokens: readonly string[]): Setting[]
   /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
   commands(host: Host, kept?: KeptChange): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */

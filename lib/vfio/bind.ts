@@ -1,17 +1,16 @@
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { hasArgument } from '../plan/arguments.ts'
 import { findIds, loadedBefore } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { CommandChange, Plan } from '../plan/plan.ts'
-import { changesFor } from '../plan/plan.ts'
+import { changesFor, onceEach } from '../plan/plan.ts'
 import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
 import type { SetArgument } from '../plan/variable.ts'
-import { sureLine } from '../plan/variable.ts'
+import { isSet } from '../plan/variable.ts'
 import { contradictionsIn } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import {
@@ -109,7 +108,7 @@ export function planBinding(
   }
   const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
   const entries = commandsOf(facts.bootloader.adapter, loader)
-  const changes = [...files, ...images, ...entries]
+  const changes = [...files, ...onceEach([...images, ...entries])]
   return {
     plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
     tokens: wanted.map(({ token }) => token),
@@ -145,9 +144,8 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
-  if (setting.kind === 'argument' || setting.kind === 'kept') {
-    return hasArgument(sureLine(configured), setting.token)
-  }
+  if (setting.kind === 'argument' || setting.kind === 'kept') return isSet(configured, setting.token)
+  if (setting.kind === 'cmdline') return isThere(facts, setting) || isSet(configured, setting.token)
   if (setting.kind !== 'line') return isThere(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
