@@ -170,6 +170,26 @@ describe('apply', () => {
   })
 })
 
+describe('a part of the system that is not mounted', () => {
+  const fstab = (line: string): string =>
+    systemDir({ ...system, files: { 'etc/fstab': `UUID=1 / ext4 defaults 0 1\n${line}\n` } })
+
+  it.each(['/var', '/boot', '/boot/efi'])('%s: nothing is written, and an undo is no "nothing to do"', (point) => {
+    const dir = fstab(`UUID=2 ${point} ext4 defaults 0 2`)
+    const before = snapshotOf(dir)
+    for (const args of [[card, '--apply'], ['--undo'], ['--undo', '--apply']]) {
+      expectRan(bind(dir, ...args), 2, new RegExp(`${dir}${point}: is in fstab and not mounted`))
+    }
+    expect(snapshotOf(dir)).toBe(before)
+    expectRan(bind(dir, card), 1)
+  })
+
+  it('does not count with noauto, nor elsewhere', () => {
+    expectRan(apply(fstab('UUID=2 /boot/efi vfat noauto 0 2'), card), 0)
+    expectRan(apply(fstab('UUID=2 /home ext4 defaults 0 2'), card), 0)
+  })
+})
+
 describe('an IOMMU that is off', () => {
   it('is switched on first, without a device', () => {
     const dir = systemDir({ machine: 'kernel-off', iommuByDefault: false })

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
@@ -10,6 +11,7 @@ import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
+import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
 import { choose } from './choose.ts'
 import { declared, expectOutput, isNewFile } from './declared.ts'
@@ -72,8 +74,11 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   if (given.flag('now')) return answerLive(context)
   if (given.flag('status')) return status(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
+  const { files } = context.machine
+  const own = openReader('/')
+  if (given.flag('apply') || given.flag('choose') || given.flag('undo')) expectMounted(files, own, resolve(files.root))
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
-    apply ? withLock(targetFor(context), openReader('/'), work) : work()
+    apply ? withLock(targetFor(context), own, work) : work()
   if (given.flag('choose'))
     return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
   const apply = given.flag('apply')
