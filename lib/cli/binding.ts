@@ -4,6 +4,7 @@ import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
+import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
@@ -136,7 +137,8 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
           () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
           kernel,
         )
-  binding.plan.notes.push(...kernel.notes)
+  const short = cutShort(facts.journal)
+  binding.plan.notes.push(...kernel.notes, ...short)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
@@ -151,11 +153,12 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     took,
     menu,
     given,
+    cutShort: short.length > 0,
     module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
   }
   if (!apply || plan.changes.length === 0)
     return {
-      code: plan.changes.length > 0 || kernel.findings.length > 0 ? 1 : 0,
+      code: plan.changes.length + kernel.findings.length + short.length > 0 ? 1 : 0,
       json,
       text: (look) => planText(look, view),
     }

@@ -1,5 +1,5 @@
 import type { PciDevice } from '../host/pci.ts'
-import { type BoundFunction, type Claim, claimsOf, type Recorded } from '../plan/journal.ts'
+import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
 import { hasSetting } from '../plan/setting.ts'
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
@@ -34,6 +34,13 @@ export interface Status {
 export async function bindStatus(facts: StatusFacts): Promise<Status> {
   const claims = claimsOf(facts.journal)
   const functions = boundFunctions(claims)
+  const short = cutShort(facts.journal)
+  if (short.length > 0)
+    return {
+      state: 'drifted',
+      functions,
+      findings: short.map((one) => finding('cut-short', 'problem', one, [], 'run it again')),
+    }
   if (claims.length === 0) {
     const last = facts.journal.filter(({ state }) => state === 'done').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
