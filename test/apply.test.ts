@@ -8,7 +8,7 @@ import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 // Commands really run here: in a chroot whose programs are busybox and stand-ins that do what a test wants of them.
 const release = '6.14.7-zen1'
 const image = `boot/initrd.img-${release}`
-const GOOD = `printf 'usr/lib/modules/x/vfio-pci.ko\\n' >/${image}; cat /etc/modprobe.d/00-vfio-scripts.conf >/dev/null && echo etc/modprobe.d/00-vfio-scripts.conf >>/${image}`
+const GOOD = `printf 'usr/lib/modules/x/vfio-pci.ko\\n' >/${image}; if [ -e /etc/modprobe.d/00-vfio-scripts.conf ]; then echo etc/modprobe.d/00-vfio-scripts.conf >>/${image}; fi`
 
 /** A system whose update-initramfs does this. */
 function systemThat(updates: string): string {
@@ -140,5 +140,37 @@ describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone
     writeIn(dir, 'boot/go', '')
     expect((await ended).code).toBe(0)
     expect(apply(dir).stdout).toMatch(/^Nothing to do/m)
+  })
+
+  const undoScript = 'var/lib/vfio-scripts/0001/undo.sh'
+
+  it.each(['dash', 'busybox'].filter(has))('undo.sh alone takes it back, under %s', (shell) => {
+    const dir = systemThat(GOOD)
+    const before = snapshotOf(join(dir, 'etc'))
+    expect(apply(dir).code).toBe(0)
+    const ran = runProgram(shell, [...(shell === 'busybox' ? ['sh'] : []), join(dir, undoScript), dir])
+    expect(ran.stdout).toMatch(/> update-initramfs -u -k all\n.*Taken back\. Reboot\./s)
+    expect(ran.code).toBe(0)
+    expect(snapshotOf(join(dir, 'etc'))).toBe(before)
+    expect(runScript('bind-vfio', ['--root', dir, '--undo']).stdout).toMatch(/nothing to take back/)
+  })
+
+  it('undo.sh leaves a file alone that was changed since, says so, and exits 1', () => {
+    const dir = systemThat(GOOD)
+    expect(apply(dir).code).toBe(0)
+    const path = 'etc/modprobe.d/00-vfio-scripts.conf'
+    const changed = `${textOf(dir, path)}options kvm ignore_msrs=1\n`
+    writeIn(dir, path, changed)
+    const ran = runProgram('sh', [join(dir, undoScript), dir])
+    expect(ran.stderr).toContain('00-vfio-scripts.conf: changed since')
+    expect(ran.code).toBe(1)
+    expect(textOf(dir, path)).toBe(changed)
+    expect(textOf(dir, 'etc/initramfs-tools/hooks/vfio-scripts')).toBeNull()
+  })
+
+  it.runIf(has('shellcheck'))('undo.sh is clean (shellcheck)', () => {
+    const dir = systemThat(GOOD)
+    expect(apply(dir).code).toBe(0)
+    expect(runProgram('shellcheck', [join(dir, undoScript)])).toEqual({ code: 0, stdout: '', stderr: '' })
   })
 })
