@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type Ran, runScript } from './run.ts'
-import { snapshotOf, systemDir, textOf } from './system.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
 const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
 const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
@@ -45,6 +45,16 @@ describe('what is set by hand', () => {
     expect(textOf(dir, modprobe)).not.toContain('ids=')
     expectRan(undo(dir), 0)
     expect(etcOf(dir)).toBe(before)
+  })
+
+  it('and hides our argument from an undo is named', () => {
+    const files = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }
+    const dir = systemDir({ ...system, iommuByDefault: false, files })
+    expectRan(apply(dir, card), 0)
+    const text = textOf(dir, 'etc/default/grub') ?? ''
+    writeIn(dir, 'etc/default/grub', text.replace(/^(GRUB_CMDLINE_LINUX_DEFAULT=.*)$/m, 'if true; then $1; fi'))
+    expectRan(undo(dir), 0, /etc\/default\/grub still holds intel_iommu=on, in a place that was changed since/)
+    expect(textOf(dir, 'etc/default/grub')).toContain('intel_iommu=on')
   })
 
   it('on the command line is merged, never followed by a second list', () => {
