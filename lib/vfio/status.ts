@@ -1,10 +1,9 @@
-import type { PciDevice } from '../host/pci.ts'
+import { isVfio, type PciDevice } from '../host/pci.ts'
 import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
 import { hasSetting } from '../plan/setting.ts'
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
 import type { Finding } from './finding.ts'
-import { isVfio } from './mechanism.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
