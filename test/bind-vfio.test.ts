@@ -1,25 +1,9 @@
 import { appendFileSync, chmodSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type Ran, runScript } from './run.ts'
+import { apply, bind, card, etcOf, expectRan, modprobe, system, undo } from './bind.ts'
+import { runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
-
-const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
-const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
-const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo', '--apply', '--no-commands')
-
-/** The second card of the i9-14900K, a Quadro P620: nothing shares its IDs. */
-const card = '02:00'
-const system = { machine: 'i9-14900k-vmd' } as const
-const modprobe = 'etc/modprobe.d/00-vfio-scripts.conf'
-
-function expectRan(ran: Ran, code: number, says?: RegExp): void {
-  expect(`${ran.stdout}${ran.stderr}`).toMatch(says ?? /./)
-  expect(ran.code).toBe(code)
-}
-
-/** All but the journal, which stays. */
-const etcOf = (dir: string): string => snapshotOf(join(dir, 'etc'))
 
 describe('a plan', () => {
   it.each(['initramfs-tools', 'dracut'] as const)('with %s', async (generator) => {
@@ -167,6 +151,26 @@ describe('apply', () => {
 
   it('of a captured machine needs the root that it belongs to', () => {
     expectRan(runScript('bind-vfio', ['--machine', systemDir(system), card, '--apply']), 2, /--apply needs the --root/)
+  })
+})
+
+describe('a part of the system that is not mounted', () => {
+  const fstab = (line: string): string =>
+    systemDir({ ...system, files: { 'etc/fstab': `UUID=1 / ext4 defaults 0 1\n${line}\n` } })
+
+  it.each(['/var', '/boot', '/boot/efi'])('%s: nothing is written, and an undo is no "nothing to do"', (point) => {
+    const dir = fstab(`UUID=2 ${point} ext4 defaults 0 2`)
+    const before = snapshotOf(dir)
+    for (const args of [[card, '--apply'], ['--undo'], ['--undo', '--apply']]) {
+      expectRan(bind(dir, ...args), 2, new RegExp(`${dir}${point}: is in fstab and not mounted`))
+    }
+    expect(snapshotOf(dir)).toBe(before)
+    expectRan(bind(dir, card), 1)
+  })
+
+  it('does not count with noauto, nor elsewhere', () => {
+    expectRan(apply(fstab('UUID=2 /boot/efi vfat noauto 0 2'), card), 0)
+    expectRan(apply(fstab('UUID=2 /home ext4 defaults 0 2'), card), 0)
   })
 })
 

@@ -1,24 +1,6 @@
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type Ran, runScript } from './run.ts'
-import { snapshotOf, systemDir, textOf } from './system.ts'
-
-const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
-const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
-const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo', '--apply', '--no-commands')
-
-/** The second card of the i9-14900K, a Quadro P620: nothing shares its IDs. */
-const card = '02:00'
-const system = { machine: 'i9-14900k-vmd' } as const
-const modprobe = 'etc/modprobe.d/00-vfio-scripts.conf'
-
-function expectRan(ran: Ran, code: number, says?: RegExp): void {
-  expect(`${ran.stdout}${ran.stderr}`).toMatch(says ?? /./)
-  expect(ran.code).toBe(code)
-}
-
-/** All but the journal, which stays. */
-const etcOf = (dir: string): string => snapshotOf(join(dir, 'etc'))
+import { apply, bind, card, etcOf, expectRan, modprobe, system, undo } from './bind.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
 describe('what is set by hand', () => {
   it('and does the job is adopted, and stays', () => {
@@ -45,6 +27,16 @@ describe('what is set by hand', () => {
     expect(textOf(dir, modprobe)).not.toContain('ids=')
     expectRan(undo(dir), 0)
     expect(etcOf(dir)).toBe(before)
+  })
+
+  it('and hides our argument from an undo is named', () => {
+    const files = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }
+    const dir = systemDir({ ...system, iommuByDefault: false, files })
+    expectRan(apply(dir, card), 0)
+    const text = textOf(dir, 'etc/default/grub') ?? ''
+    writeIn(dir, 'etc/default/grub', text.replace(/^(GRUB_CMDLINE_LINUX_DEFAULT=.*)$/m, 'if true; then $1; fi'))
+    expectRan(undo(dir), 0, /etc\/default\/grub still holds intel_iommu=on, in a place that was changed since/)
+    expect(textOf(dir, 'etc/default/grub')).toContain('intel_iommu=on')
   })
 
   it('on the command line is merged, never followed by a second list', () => {

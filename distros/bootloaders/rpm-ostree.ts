@@ -60,12 +60,12 @@ export const rpmOstreeKargs: Bootloader = {
 
 function change(from: string, to: string): string[] {
   const { added, removed, replaced } = differenceOf(from, to)
-  const valueOf = (token: string): string => token.replace(/^[^=]*=/, '')
+  const valueIn = (token: string): string => token.replace(/^[^=]*=/, '')
   return [
     'rpm-ostree',
     'kargs',
     ...removed.map((token) => `--delete-if-present=${token}`),
-    ...replaced.map((one) => `--replace=${one.from}=${valueOf(one.to)}`),
+    ...replaced.map((one) => `--replace=${one.from}=${valueIn(one.to)}`),
     ...added.map((token) => `--append-if-missing=${token}`),
   ]
 }

@@ -1,8 +1,10 @@
+import { resolve } from 'node:path'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
+import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
@@ -10,6 +12,7 @@ import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
+import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
 import { choose } from './choose.ts'
 import { declared, expectOutput, isNewFile } from './declared.ts'
@@ -72,8 +75,11 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   if (given.flag('now')) return answerLive(context)
   if (given.flag('status')) return status(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
+  const { files } = context.machine
+  const own = openReader('/')
+  if (given.flag('apply') || given.flag('choose') || given.flag('undo')) expectMounted(files, own, resolve(files.root))
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
-    apply ? withLock(targetFor(context), openReader('/'), work) : work()
+    apply ? withLock(targetFor(context), own, work) : work()
   if (given.flag('choose'))
     return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
   const apply = given.flag('apply')
@@ -131,7 +137,8 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
           () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
           kernel,
         )
-  binding.plan.notes.push(...kernel.notes)
+  const short = cutShort(facts.journal)
+  binding.plan.notes.push(...kernel.notes, ...short)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
@@ -146,11 +153,12 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     took,
     menu,
     given,
+    cutShort: short.length > 0,
     module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
   }
   if (!apply || plan.changes.length === 0)
     return {
-      code: plan.changes.length > 0 || kernel.findings.length > 0 ? 1 : 0,
+      code: plan.changes.length + kernel.findings.length + short.length > 0 ? 1 : 0,
       json,
       text: (look) => planText(look, view),
     }

@@ -20,6 +20,8 @@ export interface PlanView {
   /** How to reach the boot menu. */
   menu: string | undefined
   given: Arguments
+  /** Was a run cut short, so that not even what is there is whole? */
+  cutShort: boolean
   /** A whole file for the person to put somewhere, and no place for it yet. */
   module?: boolean
 }
@@ -28,6 +30,7 @@ export interface PlanView {
 export function planText(look: Look, view: PlanView): string {
   const { json, script, given } = view
   const head = deviceText(look, view) + unseenText(look, json.findings)
+  if (json.changes.length === 0 && view.cutShort) return `${head}${notesText(json.notes)}\nAdd --apply.\n`
   if (json.changes.length === 0)
     return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
   if (view.module)
@@ -110,6 +113,8 @@ export interface UndoView {
 /** The plan of an undo; with `printed`, what was done. */
 export function undoneText(look: Look, view: UndoView, printed: readonly (readonly string[])[] | undefined): string {
   const { script, json, functions, claims, given } = view
+  if (claims.length === 0 && json.notes.length > 0)
+    return `${script.name} --undo:\n${notesText(json.notes)}\nAdd --apply.\n`
   if (claims.length === 0) return `${script.name}: nothing to take back.\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || 'the kernel arguments'}\n`

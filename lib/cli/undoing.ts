@@ -1,5 +1,5 @@
 import { applyPlan, type EntryFacts } from '../plan/apply.ts'
-import { type Claim, claimsOf, type Recorded, readJournal } from '../plan/journal.ts'
+import { type Claim, claimsOf, cutShort, type Recorded, readJournal } from '../plan/journal.ts'
 import { type CommandChange, onceEach } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
@@ -28,12 +28,13 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     undoCommands(host, going, leaving, adapters),
     derivedSettings(host, going, leaving, adapters),
   )
-  plan.notes.push(...declaredNotes(host, going, adapters))
+  const short = cutShort(journal)
+  plan.notes.push(...declaredNotes(host, going, adapters), ...short)
   const functions = boundFunctions(going)
   const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, functions, took: durations(journal), given, claims: going }
   if (!given.flag('apply') || going.length === 0)
-    return { code: going.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
+    return { code: going.length + short.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
   const target = targetFor(context)
   const entry: EntryFacts = {
     ...entryFacts(context, plan, functions, entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null }),

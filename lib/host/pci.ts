@@ -69,6 +69,11 @@ export function isDisplay(device: PciDevice): boolean {
   return device.class.id.startsWith('03')
 }
 
+/** Does this driver hold devices for guests? vfio-pci, a variant driver of its kind (mlx5_vfio_pci), or pci-stub. */
+export function isVfio(driver: string | null): boolean {
+  return /(^|[-_])vfio([-_]|$)|^pci[-_]stub$/.test(driver ?? '')
+}
+
 // PCI Code and ID Assignment Specification, base class 06: host, ISA, EISA, MCA, PCI-to-PCI, PCMCIA, CardBus and
 // semi-transparent bridges. 0680 (other) is not among them: NVSwitches carry it and are passed through.
 const BRIDGES = new Set(['0600', '0601', '0602', '0603', '0604', '0605', '0607', '0609'])

@@ -1,4 +1,5 @@
 import { UserError } from '../cli/error.ts'
+import { isVfio } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { runCommand } from './command.ts'
 
@@ -36,7 +37,7 @@ export async function giveTo(address: string, driver: string | null): Promise<vo
   }
   const until = Date.now() + SECONDS * 1000
   while (driverOf(address) !== driver && Date.now() < until) await new Promise((wake) => setTimeout(wake, 100))
-  if (driver === null || !/vfio|stub/.test(driver)) await writeAttribute(`${device}/driver_override`, '')
+  if (!isVfio(driver)) await writeAttribute(`${device}/driver_override`, '')
   const now = driverOf(address)
   if (now !== driver)
     throw new UserError(

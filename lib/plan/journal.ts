@@ -82,6 +82,13 @@ function parse(path: string, text: string | undefined): Entry {
   throw new UserError('journal', `${path}: not a journal that this version can read; keep it, and look at its undo.sh`)
 }
 
+/** What a person has to know of runs that were cut short; the next one that applies anything takes them back. */
+export function cutShort(journal: readonly Recorded[]): string[] {
+  return journal
+    .filter(({ state }) => state === 'broken')
+    .map(({ entry }) => `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`)
+}
+
 /** One setting that one device needs, as an entry put it there. A setting stays while anybody claims it. */
 export interface Claim {
   /** `settingKey` of the setting. */

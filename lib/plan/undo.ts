@@ -1,7 +1,7 @@
 import type { Reader } from '../host/reader.ts'
 import { type Claim, claimsOf, historyOf, type Recorded } from './journal.ts'
 import { type CommandChange, changesFor, type FileChange, type Plan } from './plan.ts'
-import { type Content, removeSetting, type Setting } from './setting.ts'
+import { type Content, hasSetting, removeSetting, type Setting } from './setting.ts'
 
 /**
  * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes
@@ -29,7 +29,7 @@ export function undoPlan(
     notes.push(`${change.path} was changed since: only our settings are taken out of it.`)
     return { ...change, reason: 'changed since: without our settings' }
   })
-  notes.push(...missing(settings, read))
+  notes.push(...missing(settings, read), ...hidden(settings, read))
   // Files that somebody removed already may still be in the images.
   const run = settings.length > 0 ? commands : []
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
@@ -48,6 +48,15 @@ export function leavingSettings(journal: readonly Recorded[], going: readonly Cl
     .filter(({ key }) => !kept.has(key))
     .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
+}
+
+/** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
+function hidden(settings: readonly Setting[], read: (path: string) => Content): string[] {
+  return settings.flatMap((setting) => {
+    const text = read(setting.path)
+    if (setting.kind !== 'argument' || !text?.includes(setting.token) || hasSetting(text, setting)) return []
+    return [`${setting.path} still holds ${setting.token}, in a place that was changed since: take it out by hand.`]
+  })
 }
 
 /** Files of ours that somebody removed already. */

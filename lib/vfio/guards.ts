@@ -1,5 +1,5 @@
 import type { IommuGroup } from '../host/iommu.ts'
-import { cardOf, isDisplay, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
+import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } from '../host/pci.ts'
 import type { Use } from '../host/use.ts'
 import { conclude } from './conclude.ts'
 import type { Finding } from './finding.ts'
@@ -78,12 +78,7 @@ function guardGroup(chosen: readonly PciDevice[], use: Use, groups: readonly Iom
 }
 
 function keepsGroup({ driver }: PciDevice): boolean {
-  return driver !== null && driver !== 'pcieport' && driver !== 'pci-stub' && !isVfio(driver)
-}
-
-/** vfio-pci, and the variant drivers that libvirt may choose (mlx5_vfio_pci, xe-vfio-pci). */
-function isVfio(driver: string | null): boolean {
-  return /(^|[-_])vfio([-_]|$)/.test(driver ?? '')
+  return driver !== null && driver !== 'pcieport' && !isVfio(driver)
 }
 
 /** Which display controllers does the host keep? One that is set aside for guests already is none of them. */

@@ -1,11 +1,10 @@
 import { cpuVendor } from '../host/kernel.ts'
 import { type KernelConfig, readKernelConfigs } from '../host/kernel-configs.ts'
 import type { Kernel } from '../host/kernels.ts'
-import { isDisplay, type PciDevice } from '../host/pci.ts'
+import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Host } from '../plan/system.ts'
 import type { Finding } from './finding.ts'
 import { configLine, type KernelHint, kernelHints } from './kernel-config.ts'
-import { isVfio } from './mechanism.ts'
 
 /** One configuration and what it lacks. */
 export interface KernelReport {

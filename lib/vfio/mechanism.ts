@@ -2,7 +2,7 @@ import lt from 'semver/functions/lt.js'
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { Kernel } from '../host/kernels.ts'
-import { isDisplay, type PciDevice } from '../host/pci.ts'
+import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 
 /** How one function gets to the guest. */
 export interface FunctionBinding {
@@ -116,11 +116,6 @@ export function decideMechanism(
 /** The audio, USB and UCSI functions of a graphics card, which go with it. */
 function isGpuPart(device: PciDevice, chosen: readonly PciDevice[]): boolean {
   return chosen.some((other) => isDisplay(other) && other.group === device.group)
-}
-
-/** vfio-pci, or a variant driver of the same kind (mlx5_vfio_pci); pci-stub holds devices just so. */
-export function isVfio(driver: string): boolean {
-  return /(^|[-_])vfio([-_]|$)/.test(driver) || /^pci[-_]stub$/.test(driver)
 }
 
 /**

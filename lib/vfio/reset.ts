@@ -1,4 +1,4 @@
-import { cardOf, isDisplay, isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
+import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } from '../host/pci.ts'
 
 /**
  * `ok`: every function resets itself. `bus`: VFIO resets the bus that the card is on, with all that is below that
@@ -73,7 +73,7 @@ export function judgeResets(
     const card = cardOf(device)
     if (wanted.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
   }
-  const aside = endpoints.filter((device) => /(^|[-_])vfio([-_]|$)/.test(device.driver ?? ''))
+  const aside = endpoints.filter((device) => isVfio(device.driver))
   const together = options.together ? endpoints.filter((device) => wanted.has(cardOf(device))) : undefined
   const tree = bridgesOf(all)
   return [...cards].map(([card, functions]) =>

@@ -1,10 +1,9 @@
-import type { PciDevice } from '../host/pci.ts'
-import { type BoundFunction, type Claim, claimsOf, type Recorded } from '../plan/journal.ts'
+import { isVfio, type PciDevice } from '../host/pci.ts'
+import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
 import { hasSetting } from '../plan/setting.ts'
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
 import type { Finding } from './finding.ts'
-import { isVfio } from './mechanism.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
@@ -34,6 +33,13 @@ export interface Status {
 export async function bindStatus(facts: StatusFacts): Promise<Status> {
   const claims = claimsOf(facts.journal)
   const functions = boundFunctions(claims)
+  const short = cutShort(facts.journal)
+  if (short.length > 0)
+    return {
+      state: 'drifted',
+      functions,
+      findings: short.map((one) => finding('cut-short', 'problem', one, [], 'run it again')),
+    }
   if (claims.length === 0) {
     const last = facts.journal.filter(({ state }) => state === 'done').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot

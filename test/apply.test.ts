@@ -1,0 +1,176 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
+
+// Commands really run here: in a chroot whose programs are busybox and stand-ins that do what a test wants of them.
+const release = '6.14.7-zen1'
+const image = `boot/initrd.img-${release}`
+const GOOD = `printf 'usr/lib/modules/x/vfio-pci.ko\\n' >/${image}; if [ -e /etc/modprobe.d/00-vfio-scripts.conf ]; then echo etc/modprobe.d/00-vfio-scripts.conf >>/${image}; fi`
+
+/** A system whose update-initramfs does this. */
+function systemThat(updates: string): string {
+  const script = `#!/bin/sh\n# as if it ran mkinitramfs\n${updates}\n`
+  const files = {
+    'proc/self': '',
+    'dev/null': '',
+    'usr/sbin/update-initramfs': script,
+    'usr/bin/lsinitramfs': '#!/bin/sh\ncat "$1"\n',
+  }
+  const dir = systemDir({ machine: 'i9-14900k-vmd', kernels: [release], files })
+  mkdirSync(join(dir, 'bin'))
+  copyFileSync('/usr/bin/busybox', join(dir, 'bin/busybox'))
+  for (const name of ['sh', 'cat', 'sleep']) symlinkSync('busybox', join(dir, 'bin', name))
+  return dir
+}
+
+const apply = (dir: string): Ran => runScript('bind-vfio', ['--root', dir, '02:00', '--apply'])
+const files = (dir: string): string => snapshotOf(join(dir, 'etc')) + snapshotOf(join(dir, 'boot'))
+const journal = (dir: string): string[] =>
+  existsSync(join(dir, 'var/lib/vfio-scripts')) ? readdirSync(join(dir, 'var/lib/vfio-scripts')) : []
+
+const can = has('busybox') && process.getuid?.() === 0 && runProgram('ldd', ['/usr/bin/busybox']).code !== 0
+
+async function until(done: () => boolean): Promise<void> {
+  for (let tries = 0; !done() && tries < 400; tries++) await new Promise((wake) => setTimeout(wake, 50))
+  expect(done()).toBe(true)
+}
+
+/** Starts an apply whose command waits for the file `go`; `waiting` when it does. */
+async function start(
+  dir: string,
+): Promise<{ child: ChildProcess; ended: Promise<{ code: number | null; stderr: string }> }> {
+  const child = spawn(process.execPath, [`${PROJECT}scripts/bind-vfio.mjs`, '--root', dir, '02:00', '--apply'])
+  let stderr = ''
+  child.stderr.on('data', (text) => {
+    stderr += text
+  })
+  const ended = new Promise<{ code: number | null; stderr: string }>((settle) =>
+    child.on('close', (code) => settle({ code, stderr })),
+  )
+  await until(() => existsSync(join(dir, 'boot/started')))
+  return { child, ended }
+}
+const WAITS = `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; rm -f /boot/go /boot/started; ${GOOD}`
+
+describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone)', () => {
+  it('run, are looked at, and leave no copies behind', () => {
+    const dir = systemThat(GOOD)
+    const before = files(dir)
+    const ran = apply(dir)
+    expect(ran.stderr).toMatch(/^> update-initramfs -u -k 6\.14\.7-zen1$/m)
+    expect(ran.stdout).toContain('Done. Reboot, then:')
+    expect(ran.code).toBe(0)
+    expect(textOf(dir, image)).toContain('vfio-pci.ko')
+    expect(readdirSync(join(dir, 'var/lib/vfio-scripts/0001')).sort()).toEqual(['done', 'entry.json', 'undo.sh'])
+    writeIn(dir, 'usr/sbin/update-initramfs', `#!/bin/sh\n# mkinitramfs\nprintf initramfs >/${image}\n`)
+    expect(runScript('bind-vfio', ['--root', dir, '--undo', '--apply']).code).toBe(0)
+    expect(files(dir)).toBe(before)
+  })
+
+  it.each([
+    [
+      'that fail half-way',
+      `echo half >/${image}; echo one; echo two >&2; exit 3`,
+      /update-initramfs -u -k \S+ ended with 3: one \| two; nothing is changed/,
+    ],
+    [
+      'that say all is well and did nothing',
+      'exit 0',
+      /not as planned: \/boot\/initrd\.img-\S+ lacks vfio-pci and \/etc\/modprobe\.d\/00-vfio-scripts\.conf; nothing is changed/,
+    ],
+    ['that remove the image', `busybox rm /${image}; exit 1`, /ended with 1/],
+  ])('%s: files and images are as before, and the journal empty', (_, updates, says) => {
+    const dir = systemThat(updates)
+    const before = files(dir)
+    const ran = apply(dir)
+    expect(ran.stderr).toMatch(says)
+    expect(ran.code).toBe(2)
+    expect(files(dir)).toBe(before)
+    expect(journal(dir)).toEqual([])
+  })
+
+  it.each(['SIGTERM', 'SIGINT'] as const)('%s puts everything back', async (signal) => {
+    const dir = systemThat(WAITS)
+    const before = files(dir)
+    const { child, ended } = await start(dir)
+    child.kill(signal)
+    const { code, stderr } = await ended
+    expect(stderr).toMatch(/interrupted; nothing is changed/)
+    expect(code).toBe(2)
+    runProgram('rm', ['-f', join(dir, 'boot/started')])
+    expect(files(dir)).toBe(before)
+  })
+
+  it('a lost terminal (SIGHUP) does not stop it', async () => {
+    const dir = systemThat(WAITS)
+    const { child, ended } = await start(dir)
+    child.kill('SIGHUP')
+    writeIn(dir, 'boot/go', '')
+    expect((await ended).code).toBe(0)
+  })
+
+  it('killed while one runs: the next run takes that back, and does its own work', async () => {
+    const dir = systemThat(WAITS)
+    const { child, ended } = await start(dir)
+    child.kill('SIGKILL')
+    await ended
+    writeIn(dir, 'boot/go', '')
+    await until(() => !existsSync(join(dir, 'boot/started')))
+    for (const args of [['02:00'], ['--undo'], ['--status']]) {
+      const told = runScript('bind-vfio', ['--root', dir, ...args])
+      expect(told.stdout).toMatch(/A run of bind-vfio of \S+ was cut short/)
+      expect(told.code).toBe(1)
+    }
+    writeIn(dir, 'usr/sbin/update-initramfs', `#!/bin/sh\n# mkinitramfs\n${GOOD}\n`)
+    const ran = apply(dir)
+    expect(ran.stderr).toMatch(/a run of bind-vfio of \S+ was cut short: it is taken back first/)
+    expect(ran.code).toBe(0)
+    expect(journal(dir)).toEqual(['0001'])
+  })
+
+  it('a second run at the same time refuses, and loses nothing', async () => {
+    const dir = systemThat(WAITS)
+    const { child, ended } = await start(dir)
+    const second = apply(dir)
+    expect(second.stderr).toMatch(new RegExp(`process ${child.pid} is changing this system; wait until it is done`))
+    expect(second.code).toBe(2)
+    writeIn(dir, 'boot/go', '')
+    expect((await ended).code).toBe(0)
+    expect(apply(dir).stdout).toMatch(/^Nothing to do/m)
+  })
+
+  const undoScript = 'var/lib/vfio-scripts/0001/undo.sh'
+
+  it.each(['dash', 'busybox'].filter(has))('undo.sh alone takes it back, under %s', (shell) => {
+    const dir = systemThat(GOOD)
+    const before = snapshotOf(join(dir, 'etc'))
+    expect(apply(dir).code).toBe(0)
+    const ran = runProgram(shell, [...(shell === 'busybox' ? ['sh'] : []), join(dir, undoScript), dir])
+    expect(ran.stdout).toMatch(/> update-initramfs -u -k all\n.*Taken back\. Reboot\./s)
+    expect(ran.code).toBe(0)
+    expect(snapshotOf(join(dir, 'etc'))).toBe(before)
+    expect(runScript('bind-vfio', ['--root', dir, '--undo']).stdout).toMatch(/nothing to take back/)
+  })
+
+  it('undo.sh leaves a file alone that was changed since, says so, and exits 1', () => {
+    const dir = systemThat(GOOD)
+    expect(apply(dir).code).toBe(0)
+    const path = 'etc/modprobe.d/00-vfio-scripts.conf'
+    const changed = `${textOf(dir, path)}options kvm ignore_msrs=1\n`
+    writeIn(dir, path, changed)
+    const ran = runProgram('sh', [join(dir, undoScript), dir])
+    expect(ran.stderr).toContain('00-vfio-scripts.conf: changed since')
+    expect(ran.code).toBe(1)
+    expect(textOf(dir, path)).toBe(changed)
+    expect(textOf(dir, 'etc/initramfs-tools/hooks/vfio-scripts')).toBeNull()
+  })
+
+  it.runIf(has('shellcheck'))('undo.sh is clean (shellcheck)', () => {
+    const dir = systemThat(GOOD)
+    expect(apply(dir).code).toBe(0)
+    expect(runProgram('shellcheck', [join(dir, undoScript)])).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+})
