@@ -53,8 +53,9 @@ export function leavingSettings(journal: readonly Recorded[], going: readonly Cl
 /** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
 function hidden(settings: readonly Setting[], read: (path: string) => Content): string[] {
   return settings.flatMap((setting) => {
+    if (setting.kind !== 'argument') return []
     const text = read(setting.path)
-    if (setting.kind !== 'argument' || !text?.includes(setting.token) || hasSetting(text, setting)) return []
+    if (!text?.includes(setting.token) || hasSetting(text, setting)) return []
     return [`${setting.path} still holds ${setting.token}, in a place that was changed since: take it out by hand.`]
   })
 }
