@@ -2,7 +2,16 @@ import type { OsRelease } from '../lib/host/os-release.ts'
 import type { Adapters, Bootloader, Choice, Distro, Host, Initramfs } from '../lib/plan/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
+import { bootc } from './bootloaders/bootc.ts'
 import { grub } from './bootloaders/grub.ts'
+import { grubby } from './bootloaders/grubby.ts'
+import { kernelstub } from './bootloaders/kernelstub.ts'
+import { limine } from './bootloaders/limine.ts'
+import { proxmox, proxmoxGrub } from './bootloaders/proxmox.ts'
+import { refind } from './bootloaders/refind.ts'
+import { rpmOstreeKargs } from './bootloaders/rpm-ostree.ts'
+import { sdbootutil } from './bootloaders/sdbootutil.ts'
+import { systemdBoot } from './bootloaders/systemd-boot.ts'
 import { debian } from './debian.ts'
 import { fedora, fedoraAtomic, rhel } from './fedora.ts'
 import { gentoo } from './gentoo.ts'
@@ -41,7 +50,19 @@ const UNLIKE: Readonly<Record<string, string>> = {
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
-const BOOTLOADERS: readonly Bootloader[] = [grub]
+const BOOTLOADERS: readonly Bootloader[] = [
+  grub,
+  grubby,
+  systemdBoot,
+  sdbootutil,
+  kernelstub,
+  rpmOstreeKargs,
+  bootc,
+  proxmox,
+  proxmoxGrub,
+  limine,
+  refind,
+]
 const INITRAMFS: readonly Initramfs[] = [
   initramfsTools,
   dracut,

@@ -10,8 +10,8 @@ export const bootc: Bootloader = {
   byHand: true,
 
   evidence(host) {
-    const program = findProgram(host, 'bootc')
-    if (program === undefined || findProgram(host, 'rpm-ostree') !== undefined) return undefined
+    const program = findProgram(host.files, 'bootc')
+    if (program === undefined || findProgram(host.files, 'rpm-ostree') !== undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
       return { kind: 'booted', why: `/run/ostree-booted, and ${program}` }
     return host.files.exists('/ostree/deploy')

@@ -1,6 +1,7 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import { addArgument, isListed, removeArgument } from '../../lib/plan/arguments.ts'
 import type { KeptChange } from '../../lib/plan/system.ts'
+import type { SetArgument } from '../../lib/plan/variable.ts'
 
 /** What a program has to be told, so that a line becomes another. */
 export interface Difference {
@@ -34,4 +35,15 @@ export function differenceOf(before: string, after: string): Difference {
 
 export function isSame({ added, removed, replaced }: Difference): boolean {
   return added.length + removed.length + replaced.length === 0
+}
+
+/** What a person has to mind where a list such as `vfio-pci.ids=` is set already: of two, the kernel takes the last. */
+export function listSteps(
+  present: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
+  tokens: readonly string[],
+): string[] {
+  const names = tokens.filter(isListed).map((token) => parseCommandLine(token)[0]?.name)
+  return present
+    .filter(({ name }) => names.includes(name))
+    .map(({ file, line, token }) => `${file}:${line} has ${token} already: put the IDs into that, not behind it.`)
 }

@@ -1,3 +1,4 @@
+import type { Reader } from '../../lib/host/reader.ts'
 import type { Host } from '../../lib/plan/system.ts'
 
 // What boot loaders say of themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
@@ -25,7 +26,7 @@ export function bootedLine({ machine, running }: Host): string | undefined {
 }
 
 /** Where a program is. */
-export function findProgram({ files }: Host, name: string): string | undefined {
+export function findProgram(files: Reader, name: string): string | undefined {
   return ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
     .map((folder) => `${folder}/${name}`)
     .find((path) => files.exists(path))

@@ -19,7 +19,7 @@ export const grubby: Bootloader = {
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
 
   evidence(host) {
-    const program = findProgram(host, 'grubby')
+    const program = findProgram(host.files, 'grubby')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined || !isGrubs(host) || host.files.exists('/ostree/deploy'))
       return undefined

@@ -15,7 +15,7 @@ export const kernelstub: Bootloader = {
   documentation: 'https://github.com/pop-os/kernelstub',
 
   evidence(host) {
-    const program = findProgram(host, 'kernelstub')
+    const program = findProgram(host.files, 'kernelstub')
     if (program === undefined || !host.files.exists(CONFIGURATION)) return undefined
     const loader = loaderInfo(host)
     if (loader === undefined) return { kind: 'configured', why: `${program} and ${CONFIGURATION}` }

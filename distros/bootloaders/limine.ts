@@ -1,6 +1,9 @@
+import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { addArgument } from '../../lib/plan/arguments.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import type { ShellFile } from '../../lib/plan/variable.ts'
 import { findPath, namesIn } from '../initramfs/find.ts'
+import { listSteps } from './difference.ts'
 import { PLACES } from './entries.ts'
 import { FREE, findProgram, loaderInfo } from './evidence.ts'
 
@@ -29,18 +32,23 @@ export const limine: Bootloader = {
 
   steps(tokens, host) {
     const args = tokens.join(' ')
-    if (findProgram(host, 'limine-update') !== undefined || findProgram(host, 'limine-entry-tool') !== undefined) {
-      const files = toolFiles(host)
-      const present = files.flatMap(({ path, text }) =>
-        text
-          .split('\n')
-          .flatMap((row, index) => (/^\s*KERNEL_CMDLINE\[/.test(row) ? [`${path}:${index + 1}: ${row.trim()}`] : [])),
+    if (
+      findProgram(host.files, 'limine-update') !== undefined ||
+      findProgram(host.files, 'limine-entry-tool') !== undefined
+    ) {
+      const rows = toolFiles(host).flatMap(({ path, text }) =>
+        text.split('\n').flatMap((row, index) => {
+          const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
+          return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
+        }),
+      )
+      const present = rows.flatMap(({ value, ...place }) =>
+        parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
       )
       return [
-        ...(present.length === 0
-          ? []
-          : ['The kernel arguments are now set by:', ...present.map((row) => `    ${row}`)]),
-        ...lists(files, tokens),
+        ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
+        ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
+        ...listSteps(present, tokens),
         `Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${args}"`,
         'limine-update',
       ]
@@ -50,18 +58,11 @@ export const limine: Bootloader = {
       const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
       const rows = text.split('\n').flatMap((row, index) => {
         const found = /^\s*(?:kernel_)?cmdline\s*[:=]\s*(.*?)\s*$/i.exec(row)
-        return found === null ? [] : [`    line ${index + 1}: ${found[1]} ${args}`]
+        return found === null ? [] : [`    line ${index + 1}: ${tokens.reduce(addArgument, found[1] ?? '')}`]
       })
       return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
     })
   },
-}
-
-/** A list that is there has to be completed: of two, the last one wins. */
-function lists(files: readonly ShellFile[], tokens: readonly string[]): string[] {
-  const names = tokens.map((token) => token.replace(/=.*/, '=')).filter((name) => name.endsWith('.ids='))
-  const has = names.filter((name) => files.some(({ text }) => text.includes(name)))
-  return [...new Set(has)].map((name) => `There is a ${name} already: put the IDs into it instead.`)
 }
 
 function toolFiles({ files }: Host): ShellFile[] {

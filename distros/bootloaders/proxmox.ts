@@ -59,11 +59,11 @@ export const proxmoxGrub: Bootloader = {
 
   commands: () => refresh(),
   observe: () => unseen(),
-  steps: (tokens) => [...grub.steps(tokens, undefined as never).slice(0, 1), 'proxmox-boot-tool refresh'],
+  steps: (tokens, host) => [...grub.steps(tokens, host).slice(0, -1), 'proxmox-boot-tool refresh'],
 }
 
 function toolOf(host: Host): string | undefined {
-  return findProgram(host, 'proxmox-boot-tool') !== undefined && host.files.exists(UUIDS) ? UUIDS : undefined
+  return findProgram(host.files, 'proxmox-boot-tool') !== undefined && host.files.exists(UUIDS) ? UUIDS : undefined
 }
 
 function refresh(): CommandChange[] {

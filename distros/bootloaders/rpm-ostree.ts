@@ -15,7 +15,7 @@ export const rpmOstreeKargs: Bootloader = {
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
   evidence(host) {
-    const program = findProgram(host, 'rpm-ostree')
+    const program = findProgram(host.files, 'rpm-ostree')
     if (program === undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
       return { kind: 'booted', why: `/run/ostree-booted, and ${program}` }

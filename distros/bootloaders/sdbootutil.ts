@@ -14,7 +14,7 @@ export const sdbootutil: Bootloader = {
   documentation: 'https://github.com/openSUSE/sdbootutil',
 
   evidence(host) {
-    const program = findProgram(host, 'sdbootutil')
+    const program = findProgram(host.files, 'sdbootutil')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined) return undefined
     const loader = loaderInfo(host)

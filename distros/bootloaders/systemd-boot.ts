@@ -91,5 +91,5 @@ function isMade({ files, kernels }: Host, { path, text }: Entry): boolean {
 
 function isKeptElsewhere(host: Host): boolean {
   const files = ['/etc/kernelstub/configuration', '/etc/kernel/proxmox-boot-uuids', '/ostree/deploy']
-  return files.some((path) => host.files.exists(path)) || findProgram(host, 'sdbootutil') !== undefined
+  return files.some((path) => host.files.exists(path)) || findProgram(host.files, 'sdbootutil') !== undefined
 }

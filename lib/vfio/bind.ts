@@ -1,6 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
+import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
+import { addArgument } from '../plan/arguments.ts'
 import { findIds, loadedBefore } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
@@ -174,7 +176,9 @@ function expectKnownSystem(
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
   if (why.length === 0) return
-  const tokens = wanted.map(({ token }) => token)
+  // For a person, each list is one argument.
+  const line = wanted.reduce((before, { token }) => addArgument(before, token), '')
+  const tokens = parseCommandLine(line).map(({ token }) => token)
   const files = changesFor(modprobe, contentReader(host.files), addSetting)
   const anyImage = `Have your initramfs generator put ${needs?.module} and ${[...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')} into every image, load it before the drivers, and make the images again.`
   const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
