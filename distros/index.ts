@@ -12,6 +12,7 @@ import { refind } from './bootloaders/refind.ts'
 import { rpmOstreeKargs } from './bootloaders/rpm-ostree.ts'
 import { sdbootutil } from './bootloaders/sdbootutil.ts'
 import { systemdBoot } from './bootloaders/systemd-boot.ts'
+import { uki } from './bootloaders/uki.ts'
 import { debian } from './debian.ts'
 import { fedora, fedoraAtomic, rhel } from './fedora.ts'
 import { gentoo } from './gentoo.ts'
@@ -54,6 +55,7 @@ const BOOTLOADERS: readonly Bootloader[] = [
   grub,
   grubby,
   systemdBoot,
+  uki,
   sdbootutil,
   kernelstub,
   rpmOstreeKargs,
@@ -99,7 +101,10 @@ function findBootloader(host: Host, name: string | undefined): Choice<Bootloader
     return found === undefined ? [] : [{ adapter, ...found }]
   })
   const booted = evidence.filter(({ kind }) => kind === 'booted')
-  return choose('bootloader', BOOTLOADERS, booted.length > 0 ? booted : evidence, name)
+  // A unified image has its own command line, whatever loader started it.
+  const unified = booted.filter(({ adapter }) => adapter === uki)
+  const best = [unified, booted].find((some) => some.length > 0) ?? evidence
+  return choose('bootloader', BOOTLOADERS, best, name)
 }
 
 /** The initramfs generator: the one named, else by evidence. */

@@ -7,7 +7,7 @@ import { grub } from './grub.ts'
 export const bootc: Bootloader = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
     const program = findProgram(host.files, 'bootc')

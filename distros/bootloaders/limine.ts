@@ -14,7 +14,7 @@ const DROP_INS = '/etc/limine-entry-tool.d'
 export const limine: Bootloader = {
   name: 'limine',
   documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
     const loader = loaderInfo(host)

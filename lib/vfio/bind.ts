@@ -109,7 +109,8 @@ export function planBinding(
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
-  const entries = commandsOf(facts.bootloader.adapter, loader)
+  const held = facts.bootloader.adapter?.embeds ? [...modprobe, ...override, ...image] : []
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
   const changes = [...files, ...onceEach([...images, ...entries])]
   return {
     plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
@@ -172,7 +173,11 @@ function expectKnownSystem(
   needs: InitramfsNeeds | null,
   wanted: readonly Wanted[],
 ): void {
-  const why = [...(wanted.length > 0 ? unknown(bootloader) : []), ...(needs !== null ? unknown(initramfs) : [])]
+  const loads = wanted.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
+  const why = [
+    ...(loads ? unknown(host, bootloader) : []),
+    ...(needs !== null ? unknown(host, initramfs) : []),
+  ]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
   if (why.length === 0) return
@@ -185,13 +190,13 @@ function expectKnownSystem(
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...files.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
     ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
-    ...(tokens.length === 0 ? [] : (bootloader.adapter?.steps(tokens, host) ?? [anyLoader])),
+    ...(loads ? (bootloader.adapter?.steps(tokens, host) ?? [anyLoader]) : []),
   ])
 }
 
-function unknown({ adapter, why }: Choice<Bootloader | Initramfs>): string[] {
+function unknown(host: Host, { adapter, why }: Choice<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
-  return adapter.byHand ? [`${adapter.name} (${why}) is set up by hand`] : []
+  return adapter.byHand?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
 }
 
 function indented(text: string): string[] {
