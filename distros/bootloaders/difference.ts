@@ -37,13 +37,19 @@ export function isSame({ added, removed, replaced }: Difference): boolean {
   return added.length + removed.length + replaced.length === 0
 }
 
-/** What a person has to mind where a list such as `vfio-pci.ids=` is set already: of two, the kernel takes the last. */
+/**
+ * For a person: a list such as `vfio-pci.ids=` that is set already has to be completed, for of two the kernel takes the
+ * last. `rest`: the arguments that are to be added.
+ */
 export function listSteps(
   present: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
   tokens: readonly string[],
-): string[] {
-  const names = tokens.filter(isListed).map((token) => parseCommandLine(token)[0]?.name)
-  return present
-    .filter(({ name }) => names.includes(name))
-    .map(({ file, line, token }) => `${file}:${line} has ${token} already: put the IDs into that, not behind it.`)
+): { steps: string[]; rest: string[] } {
+  const nameOf = (token: string): string | undefined => (isListed(token) ? parseCommandLine(token)[0]?.name : undefined)
+  const lists = present.filter(({ name, token }) => isListed(token) && tokens.some((one) => nameOf(one) === name))
+  const steps = lists.map(({ file, line, name, token }) => {
+    const to = tokens.filter((one) => nameOf(one) === name).reduce(addArgument, token)
+    return `In ${file}, line ${line}, make ${token} say ${to}`
+  })
+  return { steps, rest: tokens.filter((token) => !lists.some(({ name }) => nameOf(token) === name)) }
 }

@@ -82,11 +82,14 @@ export const grub: Bootloader = {
     return `${reach}: press e, append ${FREE} to the line that starts with linux, press Ctrl-x`
   },
 
-  steps: (tokens, { files }) => [
-    ...listSteps(configuredIn(sourced(files)), tokens),
-    `Add to ${NORMAL} in ${DEFAULTS}: ${tokens.join(' ')}`,
-    'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
-  ],
+  steps(tokens, { files }) {
+    const { steps, rest } = listSteps(configuredIn(sourced(files)), tokens)
+    return [
+      ...steps,
+      ...(rest.length > 0 ? [`Add to ${NORMAL} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
+      'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
+    ]
+  },
 }
 
 /**

@@ -31,7 +31,6 @@ export const limine: Bootloader = {
   menu: () => `in Limine's menu: press E on the entry, append ${FREE} to its cmdline, press F10`,
 
   steps(tokens, host) {
-    const args = tokens.join(' ')
     if (
       findProgram(host.files, 'limine-update') !== undefined ||
       findProgram(host.files, 'limine-entry-tool') !== undefined
@@ -45,11 +44,14 @@ export const limine: Bootloader = {
       const present = rows.flatMap(({ value, ...place }) =>
         parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
       )
+      const { steps, rest } = listSteps(present, tokens)
       return [
         ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
         ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
-        ...listSteps(present, tokens),
-        `Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${args}"`,
+        ...steps,
+        ...(rest.length > 0
+          ? [`Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${rest.join(' ')}"`]
+          : []),
         'limine-update',
       ]
     }

@@ -174,10 +174,7 @@ function expectKnownSystem(
   wanted: readonly Wanted[],
 ): void {
   const loads = wanted.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
-  const why = [
-    ...(loads ? unknown(host, bootloader) : []),
-    ...(needs !== null ? unknown(host, initramfs) : []),
-  ]
+  const why = [...(loads ? unknown(host, bootloader) : []), ...(needs !== null ? unknown(host, initramfs) : [])]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
   if (why.length === 0) return
