@@ -13,7 +13,7 @@ export const RELEASES = ['6.9.1-1', '6.9.2-1'] as const
 export const CMDLINE = 'etc/kernel/cmdline'
 
 export type Files = Record<string, string | null>
-export type Loader = Pick<System, 'family' | 'kernels'> & { files: Files }
+export type Loader = Pick<System, 'family' | 'kernels' | 'builtin' | 'iommuByDefault'> & { files: Files }
 
 const noGrub: Files = {
   'etc/default/grub': null,
@@ -165,7 +165,7 @@ export function loaderDir({ files, ...system }: Loader, more: Files = {}): strin
   })
 }
 
-/** Applies, prints the commands, and applies again, which changes nothing. */
+/** The commands that are left to the person. */
 export function commandsOf(ran: Ran): string[] {
   expect(ran.stderr).toBe('')
   const { commands } = JSON.parse(ran.stdout) as { commands: string[][] }
@@ -174,3 +174,75 @@ export function commandsOf(ran: Ran): string[] {
 
 export const applied = (dir: string, ...args: string[]): string[] => commandsOf(apply(dir, card, '--json', ...args))
 export const undone = (dir: string): string[] => commandsOf(bind(dir, '--undo', '--apply', '--no-commands', '--json'))
+
+/** A unified image as far as its command line goes: a PE file with one section. */
+export function unifiedImage(line: string | null): string {
+  const bytes = Buffer.alloc(0x200 + (line?.length ?? 0) + 1)
+  bytes.write('MZ', 0)
+  bytes.writeUInt32LE(0x40, 0x3c)
+  bytes.write('PE\0\0', 0x40, 'latin1')
+  bytes.writeUInt16LE(2, 0x46)
+  bytes.writeUInt16LE(16, 0x54)
+  const table = 0x40 + 24 + 16
+  bytes.write('.osrel', table)
+  if (line !== null) {
+    bytes.write('.cmdline', table + 40)
+    bytes.writeUInt32LE(line.length + 1, table + 48)
+    bytes.writeUInt32LE(line.length + 1, table + 56)
+    bytes.writeUInt32LE(0x200, table + 60)
+    bytes.write(line, 0x200, 'latin1')
+  }
+  return bytes.toString('latin1')
+}
+
+const LINE = `${ROOT} rw quiet`
+
+/** Arch Linux whose preset makes a unified image, and nothing else. */
+export const ukiPreset: Loader = {
+  family: 'arch',
+  kernels: ['6.9.1-arch1-1'],
+  files: {
+    'boot/loader/entries/arch.conf': null,
+    'lib/modules/6.9.1-arch1-1/pkgbase': 'linux\n',
+    'boot/initramfs-linux.img': null,
+    'etc/mkinitcpio.d/linux.preset': `ALL_kver="/boot/vmlinuz-linux"\nPRESETS=('default')\ndefault_uki="/efi/EFI/Linux/arch-linux.efi"\n`,
+    'efi/EFI/Linux/arch-linux.efi': unifiedImage(LINE),
+    'efi/loader/loader.conf': 'timeout 3\n',
+  },
+}
+
+export const ukiDracut: Loader = {
+  family: 'gentoo',
+  kernels: RELEASES,
+  files: {
+    ...noGrub,
+    'usr/sbin/grub-mkconfig': null,
+    'usr/bin/dracut': '#!/bin/bash\n',
+    'usr/lib/dracut/dracut-version.sh': 'DRACUT_VERSION=107\n',
+    'etc/dracut.conf.d/uefi.conf': 'uefi="yes"\n',
+    ...Object.fromEntries(
+      RELEASES.map((release) => [`efi/EFI/Linux/linux-${release}-${MACHINE_ID}.efi`, unifiedImage(LINE)]),
+    ),
+  },
+}
+
+/** kernel-install with ukify, the initramfs by dracut. */
+export const ukiInstall: Loader = {
+  family: 'gentoo',
+  kernels: RELEASES,
+  files: {
+    ...ukiDracut.files,
+    'etc/dracut.conf.d/uefi.conf': null,
+    'usr/lib/kernel/install.d/50-dracut.install': '#!/bin/bash\n',
+    'usr/lib/kernel/install.d/60-ukify.install': '#!/usr/bin/python3\n',
+    'etc/kernel/install.conf': '# mine\nlayout=uki\nuki_generator=ukify\n',
+    'etc/machine-id': `${MACHINE_ID}\n`,
+    ...Object.fromEntries(
+      RELEASES.flatMap((release) => [
+        [`efi/EFI/Linux/linux-${release}-${MACHINE_ID}.efi`, null],
+        [`efi/EFI/Linux/${MACHINE_ID}-${release}.efi`, unifiedImage(LINE)],
+        [`usr/lib/modules/${release}/vmlinuz`, 'kernel'],
+      ]),
+    ),
+  },
+}
