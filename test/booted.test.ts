@@ -10,6 +10,7 @@ import {
   kernelstub,
   type Loader,
   limine,
+  limineTool,
   MACHINE_ID,
   proxmox,
   proxmoxGrub,
@@ -87,6 +88,16 @@ describe('what booted this machine is found', () => {
       'proxmox-boot-tool-grub',
     ],
     ['Limine', limine, { ...grubToo, ...loaderInfo('Limine 8.0') }, 'limine'],
+    [
+      'Limine, by unified images of its tool',
+      limineTool,
+      {
+        'etc/default/limine': 'ENABLE_UKI=yes\n',
+        ...loaderInfo('Limine 9.3'),
+        ...told('StubInfo', 'systemd-stub 257'),
+      },
+      'limine',
+    ],
     [
       'rEFInd, by the line that runs',
       refind,

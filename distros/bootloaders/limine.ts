@@ -31,10 +31,7 @@ export const limine: Bootloader = {
   menu: () => `in Limine's menu: press E on the entry, append ${FREE} to its cmdline, press F10`,
 
   steps(tokens, host) {
-    if (
-      findProgram(host.files, 'limine-update') !== undefined ||
-      findProgram(host.files, 'limine-entry-tool') !== undefined
-    ) {
+    if (hasTool(host)) {
       const rows = toolFiles(host).flatMap(({ path, text }) =>
         text.split('\n').flatMap((row, index) => {
           const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
@@ -65,6 +62,15 @@ export const limine: Bootloader = {
       return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
     })
   },
+}
+
+function hasTool({ files }: Host): boolean {
+  return ['limine-update', 'limine-entry-tool'].some((name) => findProgram(files, name) !== undefined)
+}
+
+/** Does limine-entry-tool make unified images? Then its files have their command line, too. */
+export function makesUnified(host: Host): boolean {
+  return hasTool(host) && toolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
 }
 
 function toolFiles({ files }: Host): ShellFile[] {

@@ -16,6 +16,7 @@ import {
 } from '../initramfs/unified.ts'
 import { PLACES, readEntries } from './entries.ts'
 import { FREE, loaderInfo, stubInfo } from './evidence.ts'
+import { makesUnified } from './limine.ts'
 import { systemdBoot } from './systemd-boot.ts'
 import { embeddedLine, isSigned } from './uki-image.ts'
 import { dracutLine, fileLine, type Line } from './uki-line.ts'
@@ -26,6 +27,7 @@ export const uki: Bootloader = {
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
 
   evidence(host) {
+    if (makesUnified(host)) return undefined
     const stub = stubInfo(host)
     if (stub !== undefined) return { kind: 'booted', why: `${stub} booted this` }
     // It would have said so.
