@@ -1,9 +1,10 @@
 // Fake systems of every boot loader but GRUB, for tests. Their kernels have vfio-pci built in and the IOMMU off, so that
 // both an argument and a list of IDs go on the command line.
+import { join } from 'node:path'
 import { expect } from 'vitest'
 import { apply, bind, card } from './bind.ts'
 import type { Ran } from './run.ts'
-import { type System, systemDir } from './system.ts'
+import { type System, snapshotOf, systemDir } from './system.ts'
 
 export const ROOT = 'root=UUID=6c616221-0000-4000-8000-000000000001'
 export const IDS = 'vfio-pci.ids=10de:1cb6,10de:0fb9'
@@ -164,6 +165,10 @@ export function loaderDir({ files, ...system }: Loader, more: Files = {}): strin
     files: { ...files, ...more },
   })
 }
+
+/** All that a boot is made from. */
+export const treeOf = (dir: string): string =>
+  ['etc', 'boot', 'usr'].map((one) => snapshotOf(join(dir, one))).join('\n')
 
 /** The commands that are left to the person. */
 export function commandsOf(ran: Ran): string[] {
