@@ -24,7 +24,7 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const pci = readPciFacts(machine, warn)
   const chosen: PciDevice[] = given.operands.length === 0 ? [] : withGroupMates(pci.devices, askedDevices(pci, given))
   const host = readHost(machine)
-  const byAddress = adapters.findInitramfs(host, given.value('initramfs')).adapter?.overrides === true
+  const byAddress = adapters.findInitramfs(host, given.value('initramfs')).adapter?.overrides !== undefined
   const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(

@@ -20,22 +20,20 @@ export function overrideLine({ address, vendor, device, subsystem, path }: Ident
 }
 
 /**
- * All of the boot script but its lines. POSIX shell, as dash and busybox have it (whose modprobe knows no -i).
+ * The boot script. POSIX shell, as dash and busybox have it (whose modprobe knows no -i); of other programs it needs
+ * readlink and modprobe. `functions` prints a line for each function: `overrideLine` without its mark.
  * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
-export const OVERRIDE_HEAD = `#!/bin/sh
-${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
-# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
-self=${OVERRIDE}
-pci=/sys/bus/pci
+export function overrideProgram(functions: string): string {
+  return `pci=/sys/bus/pci
 
 log() {
   echo "vfio-scripts: $*" >/dev/kmsg
 }
 
 functions() {
-  sed -n 's/^#= //p' "$self"
+  ${functions}
 }
 
 # driver ADDRESS: who has it
@@ -97,4 +95,31 @@ functions | while read -r address rest; do
   fi
 done
 exit 0
+`
+}
+
+/** The boot script as a file, but for its lines, which stand at its end. */
+export const OVERRIDE_HEAD = `#!/bin/sh
+${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
+# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
+self=${OVERRIDE}
+${overrideProgram(`while read -r mark function; do
+    if [ "$mark" = '#=' ]; then
+      echo "$function"
+    fi
+  done <"$self"`)}`
+
+/**
+ * The systemd unit that runs it, but for its ExecStart=. An unbind that never ends must not stop the boot.
+ * Source: bootup(7), systemd.service(5).
+ */
+export const OVERRIDE_UNIT = `${ownHead()}[Unit]
+Description=Give PCI functions to vfio-pci before host drivers take them
+DefaultDependencies=no
+Before=systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=60
 `

@@ -61,6 +61,8 @@ export interface InitramfsNeeds {
   modprobe: readonly string[]
   /** The boot script that binds by address, run before udev; `null`: none. */
   override: string | null
+  /** With it: the drivers of the displays among the chosen functions. */
+  drivers: readonly string[]
 }
 
 export interface Initramfs {
@@ -68,8 +70,11 @@ export interface Initramfs {
   documentation: string
   /** What speaks for it on this host. */
   evidence(host: Host): string | undefined
-  /** Can it have the boot script run before udev? */
-  overrides?: true
+  /**
+   * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
+   * Without it: nowhere.
+   */
+  overrides?: 'image' | 'root'
   settings(host: Host, needs: InitramfsNeeds): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
   kept?(host: Host): string[]

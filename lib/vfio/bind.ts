@@ -77,14 +77,16 @@ export function planBinding(
     ? null
     : decideMechanism(chosen, host.kernels, facts.claiming, {
         wanted: request.address,
-        can: facts.initramfs.adapter?.overrides === true,
+        place: facts.initramfs.adapter?.overrides,
       })
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
   const override = overrideSettings(facts, bound)
   const needs =
-    mechanism === null || modprobe.length + override.length === 0 ? null : needsOf(mechanism.module, modprobe, override)
+    mechanism === null || modprobe.length + override.length === 0
+      ? null
+      : needsOf(mechanism.module, modprobe, override, bound)
   expectNoContradiction(facts, mechanism, bound)
   expectKnownSystem(facts, [...modprobe, ...override], needs, wanted)
 
@@ -107,13 +109,15 @@ export function planBinding(
     const changed = files.some((change) => some.some(({ path }) => path === change.path))
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
-  const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
+  // What runs on the root file system is in no image.
+  const onRoot = override.length > 0 && facts.initramfs.adapter?.overrides === 'root'
+  const images = onRoot ? [] : commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
   const entries = commandsOf(facts.bootloader.adapter, loader)
   const changes = [...files, ...images, ...entries]
   return {
     plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
     tokens: wanted.map(({ token }) => token),
-    needs,
+    needs: onRoot ? null : needs,
     bound,
     made: { images: images.length > 0, entries: entries.length > 0 },
   }

@@ -40,7 +40,7 @@ export function planDeclared(
 ): Binding & { path: string } {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const byAddress = { wanted: request.address, can: false }
+  const byAddress = { wanted: request.address, place: undefined }
   const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, byAddress)
   const bound = mechanism?.functions.filter(({ how }) => how === 'id') ?? []
   expectNoContradiction({ ...facts, configured: declarative.arguments(host.files) }, mechanism, bound)

@@ -1,5 +1,5 @@
 import type { IommuState } from '../host/iommu.ts'
-import type { PciDevice } from '../host/pci.ts'
+import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { findIds, softdepFor } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
 import { OVERRIDE, OVERRIDE_HEAD, overrideLine } from '../plan/override.ts'
@@ -87,8 +87,19 @@ export function overrideSettings({ host }: Facts, bound: readonly FunctionBindin
     })
 }
 
-export function needsOf(module: string, modprobe: readonly Setting[], override: readonly Setting[]): InitramfsNeeds {
-  return { module, modprobe: [...new Set(modprobe.map(({ path }) => path))], override: override[0]?.path ?? null }
+export function needsOf(
+  module: string,
+  modprobe: readonly Setting[],
+  override: readonly Setting[],
+  bound: readonly FunctionBinding[],
+): InitramfsNeeds {
+  const drivers = bound.flatMap(({ device, modules }) => (isDisplay(device) ? modules : []))
+  return {
+    module,
+    modprobe: [...new Set(modprobe.map(({ path }) => path))],
+    override: override[0]?.path ?? null,
+    drivers: [...new Set(drivers)],
+  }
 }
 
 export function imageSettings(

@@ -1,0 +1,60 @@
+import { UserError } from '../../lib/cli/error.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import { OVERRIDE_UNIT } from '../../lib/plan/override.ts'
+import { type LineSetting, ownHead } from '../../lib/plan/setting.ts'
+
+// Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
+
+const SYSTEMD = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd']
+const UNITS = '/etc/systemd/system'
+const OPENRC = ['/sbin/openrc-run', '/usr/sbin/openrc-run', '/usr/bin/openrc-run']
+/** Services of OpenRC that load drivers for devices, or by name. */
+const LOADERS = ['udev', 'mdev', 'modules']
+
+const SERVICE = `#!/sbin/openrc-run
+${ownHead()}description="Gives PCI functions to vfio-pci before host drivers take them."
+
+depend() {
+  need sysfs dev-mount
+  before dev modules
+  keyword -docker -lxc -openvz -podman -prefix -systemd-nspawn -vserver -wsl
+}
+`
+
+/**
+ * Has the boot script run on the root file system before udev, for each init system that is here. Files alone: they do
+ * what `systemctl enable` and `rc-update` do with links. Throws a UserError with code `unknown-system` for others.
+ */
+export function rootSettings(files: Reader, override: string): LineSetting[] {
+  const reason = 'runs the script on the root file system, before udev'
+  const own = (path: string, head: string, line: string, mode = 0o644): LineSetting => {
+    const [folder = '', name = ''] = path.split(/\/(?=[^/]*$)/)
+    return { kind: 'line', path: `${files.resolve(folder) ?? folder}/${name}`, head, mode, line, reason }
+  }
+  const settings: LineSetting[] = []
+  if (SYSTEMD.some((path) => files.exists(path)))
+    settings.push(
+      own(`${UNITS}/vfio-scripts.service`, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
+      own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, `${ownHead()}[Unit]\n`, 'Wants=vfio-scripts.service'),
+    )
+  if (OPENRC.some((path) => files.exists(path))) {
+    const loaders = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`))
+    settings.push(
+      own('/etc/init.d/vfio-scripts', SERVICE, `start() { /bin/sh ${override}; }`, 0o755),
+      // A service that is wanted starts whether it is in a runlevel or not, and holds nobody up when it is gone. Of the
+      // two variables only the first that is set counts: _depend() in OpenRC's rc-functions.sh.
+      ...loaders.map((name) =>
+        own(
+          '/etc/rc.conf.d/vfio-scripts.conf',
+          ownHead(),
+          `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
+        ),
+      ),
+    )
+  }
+  if (settings.length > 0) return settings
+  throw new UserError(
+    'unknown-system',
+    `neither systemd nor OpenRC starts this system, so nobody is known to run ${override} before drivers are loaded`,
+  )
+}
