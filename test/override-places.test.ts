@@ -37,7 +37,7 @@ describe('is planned, applied, held to and taken back byte for byte', () => {
       {
         [dropIn]: `\n${head}MODULES=(vfio_pci \${MODULES[@]})\nHOOKS=(vfio-scripts \${HOOKS[@]})\n`,
         'etc/initcpio/hooks/vfio-scripts': `${head}run_earlyhook() { /etc/vfio-scripts/override; }\n`,
-        'etc/initcpio/install/vfio-scripts': expect.stringContaining('\nscript=/etc/vfio-scripts/override\n'),
+        'etc/initcpio/install/vfio-scripts': expect.stringContaining('\nvfio_script=/etc/vfio-scripts/override\n'),
         'etc/vfio-scripts/initramfs.service': expect.stringContaining(runs),
         [unit]: null,
       },

@@ -20,7 +20,7 @@ const UNIT = '/etc/vfio-scripts/initramfs.service'
 // Shell and programs as the hook `base` has them, which comes later, or not at all beside `systemd`.
 const INSTALL = `#!/usr/bin/env bash
 ${ownHead()}build() {
-  add_file "$script"
+  add_file "$vfio_script"
   add_runscript
   add_binary /usr/lib/initcpio/busybox /usr/bin/busybox
   add_symlink /usr/bin/sh busybox
@@ -129,7 +129,7 @@ function overrideSettings(files: Reader, override: string): LineSetting[] {
     return { kind: 'line', path: place, head, line, reason: EARLY }
   }
   return [
-    own(`/etc/initcpio/install/${NAME}`, INSTALL, `script=${override}`),
+    own(`/etc/initcpio/install/${NAME}`, INSTALL, `vfio_script=${override}`),
     own(`/etc/initcpio/hooks/${NAME}`, ownHead(), `run_earlyhook() { ${override}; }`),
     own(UNIT, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
   ]
