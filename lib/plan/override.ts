@@ -1,27 +1,21 @@
+import type { PciDevice } from '../host/pci.ts'
 import { ownHead } from './setting.ts'
 
 /** The boot script that binds by address; the same path on the system and in every image. */
 export const OVERRIDE = '/etc/vfio-scripts/override'
 
-/** A function as the boot script must find it again. IDs are four hex digits. */
-export interface Identity {
-  address: string
-  vendor: string
-  device: string
-  /** `1462:397d`; `-` where the function has none. */
-  subsystem: string
-  /** Its folder in sysfs, which names every port above it. */
-  path: string
-}
-
-/** The line of the boot script that stands for one function. */
-export function overrideLine({ address, vendor, device, subsystem, path }: Identity): string {
-  return `#= ${address} ${vendor} ${device} ${subsystem} ${path}`
+/**
+ * A function as the boot script must find it again: address, vendor, device, subsystem (`1462:397d`; `-` where it has
+ * none), and its folder in sysfs, which names every port above it.
+ */
+export function overrideFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
+  const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
+  return `${address} ${vendor.id} ${device.id} ${board} ${path}`
 }
 
 /**
  * The boot script. POSIX shell, as dash and busybox have it (whose modprobe knows no -i); of other programs it needs
- * readlink and modprobe. `functions` prints a line for each function: `overrideLine` without its mark.
+ * readlink and modprobe. `functions` prints an `overrideFunction` a line.
  * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */

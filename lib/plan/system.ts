@@ -110,8 +110,11 @@ export interface Distro {
 
 /** What a binding needs of a system that is described and not edited. */
 export interface DeclaredNeed {
-  /** Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded. */
-  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package'
+  /**
+   * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
+   * boot script that binds by address (`text` is empty), and its lines.
+   */
+  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package' | 'override' | 'function'
   text: string
 }
 
@@ -123,6 +126,8 @@ export interface Declarative {
   item(need: DeclaredNeed): NixItem
   /** The kernel arguments of the system that boots next. */
   arguments(files: Reader): SetArgument[]
+  /** What the boot script cannot come before, for the person. */
+  earlier: string
   /** How to reach the boot menu, and boot without the file. */
   menu: string
   /** How the file comes into effect, and how its going does. */

@@ -2,7 +2,7 @@ import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { findIds, softdepFor } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
-import { OVERRIDE, OVERRIDE_HEAD, overrideLine } from '../plan/override.ts'
+import { OVERRIDE, OVERRIDE_HEAD, overrideFunction } from '../plan/override.ts'
 import { ownHead, type PlannedSetting, type Setting } from '../plan/setting.ts'
 import type { Bootloader, Choice, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { OURS } from './contradictions.ts'
@@ -78,12 +78,11 @@ export function modprobeSettings(
 export function overrideSettings({ host }: Facts, bound: readonly FunctionBinding[]): PlannedSetting[] {
   return bound
     .filter(({ how }) => how === 'address')
-    .map(({ device: { address, vendor, device, subsystem, path } }): PlannedSetting => {
-      const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
-      const line = overrideLine({ address, vendor: vendor.id, device: device.id, subsystem: board, path })
+    .map(({ device }): PlannedSetting => {
+      const line = `#= ${overrideFunction(device)}`
       const reason = 'gives these addresses to vfio-pci before any host driver, if they are what they were'
       const place = { path: host.files.resolve(OVERRIDE) ?? OVERRIDE, head: OVERRIDE_HEAD, mode: 0o755 }
-      return { kind: 'line', ...place, line, devices: [address], reason }
+      return { kind: 'line', ...place, line, devices: [device.address], reason }
     })
 }
 
