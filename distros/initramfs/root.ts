@@ -19,6 +19,7 @@ depend() {
   before dev modules
   keyword -docker -lxc -openvz -podman -prefix -systemd-nspawn -vserver -wsl
 }
+
 `
 
 /**
@@ -57,4 +58,10 @@ export function rootSettings(files: Reader, override: string): LineSetting[] {
     'unknown-system',
     `neither systemd nor OpenRC starts this system, so nobody is known to run ${override} before drivers are loaded`,
   )
+}
+
+/** The step for a person whose image may hold drivers; `where`: what brings them into it. */
+export function keepOut(drivers: readonly string[], where: string): string {
+  const names = drivers.length > 0 ? drivers.join(', ') : 'the drivers of these devices'
+  return `Leave ${names} out of the image (${where}): what is loaded there comes before the script.`
 }

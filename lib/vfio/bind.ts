@@ -88,9 +88,10 @@ export function planBinding(
       ? null
       : needsOf(mechanism.module, modprobe, override, bound)
   expectNoContradiction(facts, mechanism, bound)
-  expectKnownSystem(facts, [...modprobe, ...override], needs, wanted)
-
   const image = imageSettings(facts, needs, bound)
+  const byHand = facts.initramfs.adapter?.byHand ? image : []
+  expectKnownSystem(facts, [...modprobe, ...override, ...byHand], needs, wanted)
+
   const loader = loaderSettings(facts, wanted)
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   // What a person set by hand and does the job stays theirs.
