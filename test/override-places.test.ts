@@ -1,7 +1,18 @@
 // Binding by address where a system has neither initramfs-tools nor dracut: where the boot script runs, and by what.
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { arch, booster, commandsOf, etcOf, expectRan, generatorDir, none, oldArch } from './generators.ts'
+import {
+  arch,
+  booster,
+  commandsOf,
+  etcOf,
+  expectRan,
+  generatorDir,
+  none,
+  ORIGIN,
+  oldArch,
+  ostree,
+} from './generators.ts'
 import { scratchDir } from './machine.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { textOf, writeIn } from './system.ts'
@@ -98,7 +109,11 @@ describe('is planned, applied, held to and taken back byte for byte', () => {
     for (const [path, text] of Object.entries(written)) expect(textOf(dir, path), path).toEqual(text)
     expect(textOf(dir, script)).toMatch(/\n#= 0000:05:00\.0 10de 2504 1462:397d \S+\n#= 0000:05:00\.1 .*\n$/)
     expectRan(apply(dir), 0, /^Nothing to do/m)
-    expectRan(override(dir, '--status'), 1, /^override-same-id-gpu: reboot-needed/)
+    const status = override(dir, '--status')
+    expectRan(status, 1, /^override-same-id-gpu: reboot-needed/)
+    // What is in no image is not looked for there.
+    expect(/initramfs-linux\.img could not be looked into/.test(status.stdout)).toBe(commands.length > 0)
+    expect(status.stdout).not.toMatch(/booster|not known/)
     // Another device adds, and each goes alone.
     const one = etcOf(dir)
     expectRan(override(dir, '04:00', '--apply', '--no-commands'), 0)
@@ -174,6 +189,23 @@ describe('with mkinitcpio', () => {
       expect(stdout).toMatch(/^vfio-scripts (base|systemd|udev) .*modconf\n$/)
     }
   })
+})
+
+it('rpm-ostree has the script and its unit in the image, and drops them again', () => {
+  const dir = twins(ostree, { 'usr/lib/systemd/systemd': '' })
+  const before = etcOf(dir)
+  const files = [script, unit, wants].map((path) => `/${path}`)
+  const args = ['--force-drivers=vfio_pci', ...files.map((path) => `--install=${path}`)]
+  const command = (list: string[]): string =>
+    `rpm-ostree initramfs --enable ${list.map((one) => `--arg=${one}`).join(' ')}`
+  expect(commandsOf(apply(dir, '--json'))).toEqual([command(args)])
+  expect(textOf(dir, unit)).toContain(runs)
+  // As rpm-ostree then writes it down.
+  writeIn(dir, ORIGIN, `${ostree[ORIGIN]}[rpmostree]\nregenerate-initramfs=true\ninitramfs-args=${args.join(';')};\n`)
+  expectRan(apply(dir), 0, /^Nothing to do/m)
+  expect(commandsOf(override(dir, '04:00', '--apply', '--no-commands', '--json'))).toEqual([command(args)])
+  expect(commandsOf(undo(dir, '--json'))).toEqual(['rpm-ostree initramfs --disable'])
+  expect(etcOf(dir)).toBe(before)
 })
 
 describe('where no image runs a script', () => {

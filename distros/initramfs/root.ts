@@ -26,8 +26,11 @@ depend() {
  * Has the boot script run on the root file system before udev, for each init system that is here. Files alone: they do
  * what `systemctl enable` and `rc-update` do with links. Throws a UserError with code `unknown-system` for others.
  */
-export function rootSettings(files: Reader, override: string): LineSetting[] {
-  const reason = 'runs the script on the root file system, before udev'
+export function rootSettings(
+  files: Reader,
+  override: string,
+  reason = 'runs the script on the root file system, before udev',
+): LineSetting[] {
   const own = (path: string, head: string, line: string, mode = 0o644): LineSetting => {
     const [folder = '', name = ''] = path.split(/\/(?=[^/]*$)/)
     return { kind: 'line', path: `${files.resolve(folder) ?? folder}/${name}`, head, mode, line, reason }
