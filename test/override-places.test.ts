@@ -208,6 +208,18 @@ it('rpm-ostree has the script and its unit in the image, and drops them again', 
   expect(etcOf(dir)).toBe(before)
 })
 
+it.each([
+  [arch, 'etc/initcpio/install/vfio-scripts', 'mkinitcpio -P'],
+  [ostree, unit, 'rpm-ostree initramfs --enable'],
+])('on a distribution that is not known, what runs the script is among the steps', (files, path, command) => {
+  const dir = twins(files, { 'usr/lib/systemd/systemd': '', 'etc/os-release': 'ID=else\nNAME=Else\n' })
+  const before = etcOf(dir)
+  const { code, stderr } = apply(dir)
+  for (const one of [`Make /${script} say:`, `Make /${path} say:`, command]) expect(stderr).toContain(one)
+  expect(code).toBe(2)
+  expect(etcOf(dir)).toBe(before)
+})
+
 describe('where no image runs a script', () => {
   it.each([
     'modules: nouveau\n',

@@ -64,10 +64,10 @@ export const rpmOstree: Initramfs = {
 
   lister: (image) => ['lsinitrd', image],
 
-  steps({ module, modprobe }, host) {
-    const former = stateOf(host).args
-    const ours = [`--force-drivers=${module.replaceAll('-', '_')}`, ...modprobe.map((file) => `--install=${file}`)]
-    return [switchTo(true, [...new Set([...former, ...ours])]).join(' ')]
+  steps(needs, host) {
+    const ours = rpmOstree.settings(host, needs).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
+    const args = [...stateOf(host).args, ...ours.filter((token) => token !== ENABLE)]
+    return [switchTo(true, [...new Set(args)]).join(' ')]
   },
 }
 

@@ -89,8 +89,9 @@ export function planBinding(
       : needsOf(mechanism.module, modprobe, override, bound)
   expectNoContradiction(facts, mechanism, bound)
   const image = imageSettings(facts, needs, bound)
-  const byHand = facts.initramfs.adapter?.byHand ? image : []
-  expectKnownSystem(facts, [...modprobe, ...override, ...byHand], needs, wanted)
+  // The adapters' steps do not have the files that run the boot script.
+  const runners = override.length > 0 ? image : []
+  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, wanted)
 
   const loader = loaderSettings(facts, wanted)
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
