@@ -1,45 +1,28 @@
 // Binding by address where a system has neither initramfs-tools nor dracut: where the boot script runs, and by what.
-import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { arch, booster, commandsOf, etcOf, expectRan, none, ORIGIN, oldArch, ostree, RELEASE } from './generators.ts'
+import { type Ran, runScript } from './run.ts'
+import { systemDir, textOf, writeIn } from './system.ts'
 import {
-  arch,
-  booster,
-  commandsOf,
-  etcOf,
-  expectRan,
-  generatorDir,
-  none,
-  ORIGIN,
-  oldArch,
-  ostree,
-} from './generators.ts'
-import { scratchDir } from './machine.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
-import { textOf, writeIn } from './system.ts'
+  apply,
+  dropIn,
+  main,
+  openrc,
+  override,
+  runs,
+  script,
+  service,
+  systemd,
+  twins,
+  undo,
+  unit,
+  wanted,
+} from './twins.ts'
 
-type Files = Parameters<typeof generatorDir>[0]
+type Files = Parameters<typeof twins>[0]
 
 const head = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
-const dropIn = 'etc/mkinitcpio.conf.d/zz-vfio-scripts.conf'
-const main = 'etc/mkinitcpio.conf'
-const script = 'etc/vfio-scripts/override'
-const unit = 'etc/systemd/system/vfio-scripts.service'
 const wants = 'etc/systemd/system/sysinit.target.d/vfio-scripts.conf'
-const service = 'etc/init.d/vfio-scripts'
-const wanted = 'etc/rc.conf.d/vfio-scripts.conf'
-const runs = 'ExecStart=/bin/sh /etc/vfio-scripts/override\n'
-
-const systemd: Files = { 'usr/lib/systemd/systemd': '' }
-const openrc: Files = {
-  'sbin/openrc-run': '',
-  'etc/init.d/udev': '#!/sbin/openrc-run\n',
-  'etc/init.d/modules': '#!/sbin/openrc-run\n',
-}
-
-const twins = (files: Files, more: Files = {}): string => generatorDir(files, more, 'twin-gpus')
-const override = (dir: string, ...args: string[]): Ran => runScript('override-same-id-gpu', ['--root', dir, ...args])
-const apply = (dir: string, ...args: string[]): Ran => override(dir, '05:00', '--apply', '--no-commands', ...args)
-const undo = (dir: string, ...args: string[]): Ran => override(dir, '--undo', '--apply', '--no-commands', ...args)
 
 describe('is planned, applied, held to and taken back byte for byte', () => {
   it.each<[string, Files, Files, Record<string, unknown>, string[]]>([
@@ -125,72 +108,6 @@ describe('is planned, applied, held to and taken back byte for byte', () => {
   })
 })
 
-/** Runs bash on files of a system as mkinitcpio does: with its own functions, which copy into an image. */
-const CALLS = `
-root=$1 BUILDROOT=$2 _d_hooks=/etc/initcpio/hooks
-add_file() { install -D -m "\${3:-644}" "$root$1" "$BUILDROOT\${2:-$1}"; }
-add_symlink() { mkdir -p "$BUILDROOT\${1%/*}" && ln -sfn "$2" "$BUILDROOT$1"; }
-add_binary() { case $1 in /*) add_file "$1" "$2" 755 ;; *) add_file "/usr/bin/$1" '' 755 ;; esac; }
-add_runscript() { add_file "$_d_hooks/\${BASH_SOURCE[1]##*/}" "/hooks/\${BASH_SOURCE[1]##*/}" 755; }
-script=mine
-. "$root/etc/initcpio/install/vfio-scripts"
-build && declare -f help >/dev/null && echo "$script"
-`
-
-describe('with mkinitcpio', () => {
-  const applied = (): string => {
-    const dir = twins(arch, { 'usr/lib/initcpio/busybox': 'busybox', 'usr/bin/kmod': 'kmod' })
-    expectRan(apply(dir), 0)
-    return dir
-  }
-
-  it('the install hook has all that the script needs in the image', () => {
-    const [dir, image] = [applied(), scratchDir('image')]
-    // mkinitcpio's own variable is as it was.
-    expect(runProgram('bash', ['-euc', CALLS, 'bash', dir, image])).toEqual({ code: 0, stdout: 'mine\n', stderr: '' })
-    expect(textOf(image, script)).toBe(textOf(dir, script))
-    expect(textOf(image, 'hooks/vfio-scripts')).toContain('run_earlyhook')
-    expect(textOf(image, unit)).toContain(runs)
-    const links = runProgram('find', [image, '-type', 'l', '-printf', '%P %l\n']).stdout.trim().split('\n').sort()
-    expect(links).toEqual([
-      `etc/systemd/system/sysinit.target.wants/vfio-scripts.service /${unit}`,
-      'usr/bin/modprobe kmod',
-      'usr/bin/readlink busybox',
-      'usr/bin/sh busybox',
-    ])
-  })
-
-  it.each(['dash', 'busybox'].filter(has))('the runtime hook runs the script (%s)', (shell) => {
-    const [dir, image] = [applied(), scratchDir('image')]
-    writeIn(image, 'hook', (textOf(dir, 'etc/initcpio/hooks/vfio-scripts') ?? '').replace('/etc', `${image}/etc`))
-    writeIn(image, script, '#!/bin/sh\necho "$$"\nexit 3\n')
-    const ran = runProgram(shell, [
-      ...(shell === 'busybox' ? ['sh'] : []),
-      '-c',
-      `. ${image}/hook; run_earlyhook; echo "$? $$"`,
-    ])
-    // In a process of its own: what it sets and how it ends is not the init's.
-    expect(ran.stdout).toMatch(/^(\d+)\n3 (?!\1)\d+\n$/)
-  })
-
-  it('the hook comes before all others, whatever the configuration says', () => {
-    for (const HOOKS of ['(base udev block)', '"systemd sd-vconsole block"', '(udev base)']) {
-      const dir = twins(arch, { [main]: `MODULES=()\nHOOKS=${HOOKS}` })
-      expectRan(apply(dir), 0)
-      const { stdout } = runProgram('bash', [
-        '-c',
-        // An old string among the words of an array is cut up when they are used.
-        `cat "$1" "$2" >"$3"; . "$3"; echo \${HOOKS[@]}`,
-        'bash',
-        join(dir, main),
-        join(dir, dropIn),
-        join(dir, 'joined'),
-      ])
-      expect(stdout).toMatch(/^vfio-scripts (base|systemd|udev) .*modconf\n$/)
-    }
-  })
-})
-
 it('rpm-ostree has the script and its unit in the image, and drops them again', () => {
   const dir = twins(ostree, { 'usr/lib/systemd/systemd': '' })
   const before = etcOf(dir)
@@ -240,9 +157,20 @@ describe('where no image runs a script', () => {
     expectRan(override(twins(files, systemd), '05:00'), 1, /The script runs on the root file system, before udev there/)
   })
 
+  it('a driver that is built in has the device first, and the plan says so', () => {
+    const gentoo = { machine: 'i9-14900k-vmd', family: 'gentoo', builtin: ['nouveau'] } as const
+    const bind = (files: Files): Ran => runScript('bind-vfio', ['--root', systemDir({ ...gentoo, files }), '02:00'])
+    const plan = bind(openrc)
+    expectRan(plan, 1, /nouveau is built into the kernel and has it before vfio-pci could\.\n.*is unbound from it/)
+    expect(plan.stdout).toContain('+ /etc/init.d/vfio-scripts')
+    expectRan(bind({}), 2, /nouveau is built into the kernel.*nothing is known here that runs a script/)
+  })
+
   it('another init system is told, and nothing is written', () => {
     const dir = twins(none)
-    expectRan(apply(dir), 2, /neither systemd nor OpenRC starts this system/)
+    expectRan(apply(dir), 2, /nothing is known here that runs a script before .*and no image beside it/)
+    const unknown = twins(none, { [`boot/kernel-${RELEASE}`]: null, [`boot/vmlinuz-${RELEASE}`]: null, ...systemd })
+    expectRan(apply(unknown), 2, /name it: --initramfs/)
     expect(textOf(dir, script)).toBeNull()
   })
 
@@ -254,29 +182,5 @@ describe('where no image runs a script', () => {
     const before = etcOf(dir)
     expectRan(apply(dir, '--initramfs', name), 2, says)
     expect(etcOf(dir)).toBe(before)
-  })
-})
-
-describe('what is written is clean', () => {
-  const dirs = (): string[] => [twins(arch), twins(none, { ...systemd, ...openrc })]
-
-  it.runIf(has('shellcheck'))('for shellcheck', () => {
-    const files = [script, 'etc/initcpio/install/vfio-scripts', 'etc/initcpio/hooks/vfio-scripts', service, wanted]
-    for (const dir of dirs()) {
-      expectRan(apply(dir), 0)
-      for (const file of files.filter((one) => textOf(dir, one) !== null)) {
-        const shell = file.includes('/install/') ? 'bash' : 'sh'
-        // Variables that others read or set, and the shebang of OpenRC.
-        const args = ['--shell', shell, '--exclude', 'SC2034,SC2154,SC1008', join(dir, file)]
-        expect(runProgram('shellcheck', args)).toEqual({ code: 0, stdout: '', stderr: '' })
-      }
-    }
-  })
-
-  it.runIf(has('systemd-analyze'))('for systemd', () => {
-    const dir = twins(none, systemd)
-    expectRan(apply(dir), 0)
-    const ran = runProgram('systemd-analyze', ['verify', '--man=no', join(dir, unit)])
-    expect(ran.stderr.split('\n').filter((line) => line.includes('vfio-scripts'))).toEqual([])
   })
 })

@@ -5,7 +5,7 @@ import { type MemberSetting, ownHead, type Setting } from '../../lib/plan/settin
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { hasMember } from '../../lib/plan/yaml.ts'
 import { baseOf, findPath } from './find.ts'
-import { rootSettings } from './root.ts'
+import { rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/booster'
 const CONFIG = '/etc/booster.yaml'
@@ -26,7 +26,7 @@ export const booster: Initramfs = {
   },
 
   /** Its init runs no scripts: init/main.go. */
-  overrides: 'root',
+  overrides: rootPlace,
 
   settings({ files, kernels }, { module, override, drivers }): Setting[] {
     if (override !== null) {

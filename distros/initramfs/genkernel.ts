@@ -1,7 +1,7 @@
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { findPath } from './find.ts'
 import { otherImages } from './presets.ts'
-import { keepOut, rootSettings } from './root.ts'
+import { keepOut, rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/genkernel'
 
@@ -20,7 +20,7 @@ export const genkernel: Initramfs = {
   },
 
   /** Its init runs no scripts of ours: defaults/linuxrc. */
-  overrides: 'root',
+  overrides: rootPlace,
 
   settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
   commands: () => [],

@@ -48,7 +48,7 @@ export const mkinitcpio: Initramfs = {
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
-  overrides: 'image',
+  overrides: () => 'image',
 
   settings({ files, kernels }, { module, override }) {
     const word = underscored(module)

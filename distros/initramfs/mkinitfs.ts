@@ -1,6 +1,6 @@
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { findPath } from './find.ts'
-import { keepOut, rootSettings } from './root.ts'
+import { keepOut, rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/sbin/mkinitfs'
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
@@ -15,7 +15,7 @@ export const mkinitfs: Initramfs = {
     files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,
 
   /** Its init runs no scripts of ours: initramfs-init.in. */
-  overrides: 'root',
+  overrides: rootPlace,
 
   settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
   commands: () => [],

@@ -2,7 +2,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import { ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { entryFolders, namesIn } from './find.ts'
-import { rootSettings } from './root.ts'
+import { rootPlace, rootSettings } from './root.ts'
 
 const FOLDER = '/etc/modules-load.d'
 const OPENRC = '/etc/conf.d/modules'
@@ -32,7 +32,7 @@ export const none: Initramfs = {
     return `${kernel}, and no image beside it`
   },
 
-  overrides: 'root',
+  overrides: rootPlace,
 
   settings({ files }, { module, override }): Setting[] {
     // The script loads the module itself.

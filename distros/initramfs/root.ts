@@ -1,7 +1,7 @@
-import { UserError } from '../../lib/cli/error.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { OVERRIDE_UNIT } from '../../lib/plan/override.ts'
 import { type LineSetting, ownHead } from '../../lib/plan/setting.ts'
+import type { Host } from '../../lib/plan/system.ts'
 
 // Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
 
@@ -22,9 +22,14 @@ depend() {
 
 `
 
+/** Is there an init system that is known to run the boot script on the root file system? */
+export function rootPlace({ files }: Host): 'root' | undefined {
+  return [...SYSTEMD, ...OPENRC].some((path) => files.exists(path)) ? 'root' : undefined
+}
+
 /**
  * Has the boot script run on the root file system before udev, for each init system that is here. Files alone: they do
- * what `systemctl enable` and `rc-update` do with links. Throws a UserError with code `unknown-system` for others.
+ * what `systemctl enable` and `rc-update` do with links.
  */
 export function rootSettings(
   files: Reader,
@@ -56,11 +61,7 @@ export function rootSettings(
       ),
     )
   }
-  if (settings.length > 0) return settings
-  throw new UserError(
-    'unknown-system',
-    `neither systemd nor OpenRC starts this system, so nobody is known to run ${override} before drivers are loaded`,
-  )
+  return settings
 }
 
 /** The step for a person whose image may hold drivers; `where`: what brings them into it. */

@@ -22,7 +22,7 @@ export const rpmOstree: Initramfs = {
     return `${PROGRAM}, and ${DEPLOYMENTS}`
   },
 
-  overrides: 'image',
+  overrides: () => 'image',
 
   settings({ files }, { module, modprobe, override }) {
     // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.

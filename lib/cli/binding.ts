@@ -123,8 +123,8 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   if (by === 'address' && equal === null) expectTwin(facts, chosen)
   expectOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides !== undefined
-  if (equal !== null && !byAddress) refuse([shared], given)
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
+  if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
     readKernelReports(facts.host, chosen, facts.claiming, byAddress),
     facts.distro.adapter?.kernel,

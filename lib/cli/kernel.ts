@@ -25,8 +25,8 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const chosen: PciDevice[] = given.operands.length === 0 ? [] : withGroupMates(pci.devices, askedDevices(pci, given))
   const host = readHost(machine)
   const distro = readDistro(host, adapters).adapter
-  const { overrides } = adapters.findInitramfs(host, given.value('initramfs')).adapter ?? {}
-  const byAddress = distro?.declarative !== undefined || overrides !== undefined
+  const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
+  const byAddress = distro?.declarative !== undefined || generator?.overrides(host) !== undefined
   const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(

@@ -65,6 +65,9 @@ export interface InitramfsNeeds {
   drivers: readonly string[]
 }
 
+/** Where the script that binds by address runs. */
+export type OverridePlace = 'image' | 'root'
+
 export interface Initramfs {
   name: string
   documentation: string
@@ -72,9 +75,9 @@ export interface Initramfs {
   evidence(host: Host): string | undefined
   /**
    * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
-   * Without it: nowhere.
+   * `undefined`: nowhere.
    */
-  overrides?: 'image' | 'root'
+  overrides(host: Host): OverridePlace | undefined
   settings(host: Host, needs: InitramfsNeeds): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
   kept?(host: Host): string[]

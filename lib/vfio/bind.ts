@@ -73,12 +73,9 @@ export function planBinding(
 ): Binding {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const mechanism = off
-    ? null
-    : decideMechanism(chosen, host.kernels, facts.claiming, {
-        wanted: request.address,
-        place: facts.initramfs.adapter?.overrides,
-      })
+  const { adapter, why } = facts.initramfs
+  const address = { wanted: request.address, place: adapter?.overrides(host), why }
+  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, address)
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
@@ -112,7 +109,7 @@ export function planBinding(
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   // What runs on the root file system is in no image.
-  const onRoot = override.length > 0 && facts.initramfs.adapter?.overrides === 'root'
+  const onRoot = override.length > 0 && address.place === 'root'
   const images = onRoot ? [] : commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
   const entries = commandsOf(facts.bootloader.adapter, loader)
   const changes = [...files, ...images, ...entries]

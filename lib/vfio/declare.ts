@@ -41,7 +41,7 @@ export function planDeclared(
 ): Binding & { path: string } {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const byAddress = { wanted: request.address, place: 'image' as const }
+  const byAddress = { wanted: request.address, place: 'image', why: '' } as const
   const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, byAddress)
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   expectNoContradiction({ ...facts, configured: declarative.arguments(host.files) }, mechanism, bound)
@@ -145,7 +145,7 @@ function moduleNeeds(
 
 function overrideNeeds(bound: readonly FunctionBinding[]): Need[] {
   const devices = bound.map(({ device }) => device.address)
-  const reason = 'gives these addresses to vfio-pci before any host driver, if they are what they were'
+  const reason = 'gives these addresses to vfio-pci, if they are what they were'
   const script: Need[] = bound.length === 0 ? [] : [{ kind: 'override', text: '', reason, devices }]
   return [
     ...bound.map(({ device }): Need => {

@@ -3,6 +3,7 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
+import type { OverridePlace } from '../plan/system.ts'
 
 /** How one function gets to the guest. */
 export interface FunctionBinding {
@@ -43,7 +44,9 @@ function holderModule(kernels: readonly Kernel[]): { module: Mechanism['module']
 /** Binding by address: `wanted` for a reason, and where the boot script would run on this host, if it can. */
 export interface AddressChoice {
   wanted: string | null
-  place: 'image' | 'root' | undefined
+  place: OverridePlace | undefined
+  /** What is known of how the initramfs is made. */
+  why: string
 }
 
 const ON_ROOT =
@@ -93,7 +96,10 @@ export function decideMechanism(
   })
   if (byAddress !== null) {
     if (address.place === undefined || module !== 'vfio-pci')
-      throw new UserError('needs-address', `${byAddress}; binding by address is not known for this initramfs generator`)
+      throw new UserError(
+        'needs-address',
+        `${byAddress}; nothing is known here that runs a script before drivers are loaded (initramfs: ${address.why})`,
+      )
     return {
       module,
       functions: functions.map((one) => ({ ...one, how: 'address' })),

@@ -80,7 +80,7 @@ export function overrideSettings({ host }: Facts, bound: readonly FunctionBindin
     .filter(({ how }) => how === 'address')
     .map(({ device }): PlannedSetting => {
       const line = `#= ${overrideFunction(device)}`
-      const reason = 'gives these addresses to vfio-pci before any host driver, if they are what they were'
+      const reason = 'gives these addresses to vfio-pci, if they are what they were'
       const place = { path: host.files.resolve(OVERRIDE) ?? OVERRIDE, head: OVERRIDE_HEAD, mode: 0o755 }
       return { kind: 'line', ...place, line, devices: [device.address], reason }
     })
