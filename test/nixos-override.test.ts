@@ -53,6 +53,17 @@ describe('binding by address on NixOS', () => {
     if (HAS_NIX) parseNix(moduleOf(dir))
   })
 
+  it('does not set imports twice: a module that has its own is left as it is', () => {
+    const dir = host()
+    expect(apply(dir, '05:00').code).toBe(0)
+    writeIn(dir, file, moduleOf(dir).replace(/ {2}imports = \[[\s\S]*?\n {2}\];/, '  imports = [ ./mine.nix ];'))
+    const before = moduleOf(dir)
+    const ran = apply(dir, '04:00')
+    expect(ran.stderr).toMatch(/was changed so that imports cannot be set in it/)
+    expect(ran.code).toBe(2)
+    expect(moduleOf(dir)).toBe(before)
+  })
+
   it('is undone byte for byte', () => {
     const dir = host()
     const before = snapshotOf(join(dir, 'etc'))

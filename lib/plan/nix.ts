@@ -30,10 +30,12 @@ export function hasItem(text: string, { option, form, item }: NixItem): boolean 
   return form === 'arguments' ? items.some((one) => hasArgument(one, item)) : items.includes(item)
 }
 
-/** The module with the member in the option's list; unchanged where there is no end of the module to write before. */
+/** The module with the member in the option's list; unchanged where it has no place for it. */
 export function addItem(text: string, one: NixItem): string {
   const { option, form, item } = one
   if (hasItem(text, one)) return text
+  // Nix takes an attribute once.
+  if (form === 'whole' && new RegExp(`^  ${quoted(option)} =`, 'm').test(text)) return text
   const block = form === 'whole' ? undefined : blockOf(text, option, form)
   if (block !== undefined) return put(text, block, form, [...grown(block.items, form, item)])
   const later = ORDER.slice(ORDER.indexOf(option) + 1).map((name) =>
