@@ -35,7 +35,7 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  overrides: true,
+  overrides: () => 'image',
 
   settings({ files }, { module, modprobe, override }) {
     // Only what ends in .conf is read, by name: behind one that assigns where it should append.

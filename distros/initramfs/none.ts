@@ -2,6 +2,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import { ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { entryFolders, namesIn } from './find.ts'
+import { rootPlace, rootSettings } from './root.ts'
 
 const FOLDER = '/etc/modules-load.d'
 const OPENRC = '/etc/conf.d/modules'
@@ -31,7 +32,11 @@ export const none: Initramfs = {
     return `${kernel}, and no image beside it`
   },
 
-  settings({ files }, { module }): Setting[] {
+  overrides: rootPlace,
+
+  settings({ files }, { module, override }): Setting[] {
+    // The script loads the module itself.
+    if (override !== null) return rootSettings(files, override)
     const reason = `${module} is loaded while the system starts`
     // OpenRC of today reads modules-load.d too; its own text says.
     const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')

@@ -123,14 +123,14 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const address = equal ?? (by === 'address' ? 'as asked' : null)
   if (by === 'address' && equal === null) expectTwin(facts, chosen)
   expectOutput(given, facts.distro.adapter, apply)
-  if (equal !== null && !facts.initramfs.adapter?.overrides) refuse([shared], given)
-  const byAddress = facts.initramfs.adapter?.overrides === true
+  const { declarative } = facts.distro.adapter ?? {}
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
+  if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
     readKernelReports(facts.host, chosen, facts.claiming, byAddress),
     facts.distro.adapter?.kernel,
   )
   const request = { passThrough: given.flag('iommu-pt'), address }
-  const { declarative } = facts.distro.adapter ?? {}
   const binding =
     declarative === undefined
       ? explained(() => planBinding(facts, chosen, request), kernel)
@@ -172,7 +172,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const used = declarative === undefined ? facts : null
   const names = {
     bootloader: used?.bootloader.adapter?.name ?? null,
-    initramfs: used?.initramfs.adapter?.name ?? null,
+    initramfs: binding.needs === null ? null : (used?.initramfs.adapter?.name ?? null),
   }
   const entry = entryFacts(
     context,

@@ -3,6 +3,7 @@ import { runCommand } from '../plan/command.ts'
 import { claimsOf, readJournal } from '../plan/journal.ts'
 import type { Adapters } from '../plan/system.ts'
 import { readHost } from '../vfio/facts.ts'
+import { generatorOf } from '../vfio/promise.ts'
 import { bindStatus } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
 import type { Answer, Context } from './run.ts'
@@ -13,7 +14,9 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
   const { machine, warn } = context
   const host = readHost(machine)
   const journal = readJournal(host.files)
-  const last = claimsOf(journal).at(-1)?.entry.entry.adapters
+  const claims = claimsOf(journal)
+  const last = claims.at(-1)?.entry.entry.adapters
+  const generator = generatorOf(claims)
   const list = async (argv: readonly string[]): Promise<string | null> => {
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
@@ -25,7 +28,7 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
     journal,
     boot: bootOf(context),
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
-    initramfs: adapters.initramfs.find(({ name }) => name === last?.initramfs),
+    initramfs: adapters.initramfs.find(({ name }) => name === generator),
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
     log,
   })

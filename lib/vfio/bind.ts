@@ -74,22 +74,23 @@ export function planBinding(
 ): Binding {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const mechanism = off
-    ? null
-    : decideMechanism(chosen, host.kernels, facts.claiming, {
-        wanted: request.address,
-        can: facts.initramfs.adapter?.overrides === true,
-      })
+  const { adapter, why } = facts.initramfs
+  const address = { wanted: request.address, place: adapter?.overrides(host), why }
+  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, address)
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
   const override = overrideSettings(facts, bound)
   const needs =
-    mechanism === null || modprobe.length + override.length === 0 ? null : needsOf(mechanism.module, modprobe, override)
+    mechanism === null || modprobe.length + override.length === 0
+      ? null
+      : needsOf(mechanism.module, modprobe, override, bound)
   expectNoContradiction(facts, mechanism, bound)
-  expectKnownSystem(facts, [...modprobe, ...override], needs, wanted)
-
   const image = imageSettings(facts, needs, bound)
+  // The adapters' steps do not have the files that run the boot script.
+  const runners = override.length > 0 ? image : []
+  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, wanted)
+
   const loader = loaderSettings(facts, wanted)
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   // What a person set by hand and does the job stays theirs.
@@ -108,14 +109,16 @@ export function planBinding(
     const changed = files.some((change) => some.some(({ path }) => path === change.path))
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
-  const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
-  const held = facts.bootloader.adapter?.embeds ? [...modprobe, ...override, ...image] : []
+  // What runs on the root file system is in no image.
+  const onRoot = override.length > 0 && address.place === 'root'
+  const images = onRoot ? [] : commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
+  const held = facts.bootloader.adapter?.embeds && !onRoot ? [...modprobe, ...override, ...image] : []
   const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
   const changes = [...files, ...onceEach([...images, ...entries])]
   return {
     plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
     tokens: wanted.map(({ token }) => token),
-    needs,
+    needs: onRoot ? null : needs,
     bound,
     made: { images: images.length > 0, entries: entries.length > 0 },
   }

@@ -112,7 +112,7 @@ function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Findi
 function describe(setting: Claim['setting']): string {
   if (setting.kind === 'line') return setting.line
   if (setting.kind === 'word' || setting.kind === 'member') return `${setting.word} in ${setting.variable}`
-  if (setting.kind === 'item') return `${setting.option}: ${setting.item}`
+  if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
   return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
