@@ -30,7 +30,6 @@ import { promised } from './verify.ts'
 
 /** The options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
-  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
   return [
     { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
     { name: 'status', kind: 'flag', help: 'is all as planned? each point with its evidence' },
@@ -45,6 +44,17 @@ export function bindOptions(adapters: Adapters): Option[] {
     },
     { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
     { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
+    ...adapterOptions(adapters),
+    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
+    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  ]
+}
+
+/** How a person settles what the evidence does not. */
+export function adapterOptions(adapters: Adapters): Option[] {
+  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+  return [
     {
       name: 'bootloader',
       kind: 'value',
@@ -57,9 +67,6 @@ export function bindOptions(adapters: Adapters): Option[] {
       choices: names(adapters.initramfs),
       help: 'the initramfs generator, where it is not found out',
     },
-    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
-    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
-    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
 }
 

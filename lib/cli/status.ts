@@ -2,10 +2,13 @@ import { readPciFacts } from '../host/machine.ts'
 import { runCommand } from '../plan/command.ts'
 import { claimsOf, readJournal } from '../plan/journal.ts'
 import type { Adapters } from '../plan/system.ts'
+import { tuningStatus } from '../tune/status.ts'
 import { readHost } from '../vfio/facts.ts'
-import { bindStatus } from '../vfio/status.ts'
+import { bindStatus, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
+import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
+import { paint } from './text.ts'
 import { statusText } from './texts.ts'
 
 /** Is what was set up in force? */
@@ -40,4 +43,22 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
     state: found.state,
   }
   return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, context.script.name, found) }
+}
+
+/** Is what tune-host set up in force? */
+export async function tuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
+  const host = readHost(context.machine)
+  const claims = claimsOf(readJournal(host.files)).filter(({ entry }) => entry.entry.script === TUNING)
+  const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
+  const loader = adapters.bootloaders.find(({ name }) => name === used)
+  const { state, findings } = tuningStatus(host, loader, claims, bootOf(context))
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
+  const json = { ...answerJson(context.script, 'status', plan, [], findings), state }
+  const features = [...new Set(claims.map(({ device }) => device))].join(', ')
+  return {
+    code: state === 'in-force' ? 0 : 1,
+    json,
+    text: (look) =>
+      `${context.script.name}: ${paint(look, state === 'in-force' ? 'green' : 'yellow', state)}${features && ` (${features})`}\n${findingsText(look, findings)}`,
+  }
 }

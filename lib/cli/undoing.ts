@@ -4,9 +4,11 @@ import { type CommandChange, onceEach } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
+import { reloads } from '../tune/reload.ts'
 import { readDistro, readHost } from '../vfio/facts.ts'
 import { boundFunctions } from '../vfio/promise.ts'
 import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
+import { UserError } from './error.ts'
 import type { Arguments } from './options.ts'
 import type { Answer, Context } from './run.ts'
 import { targetFor } from './target.ts'
@@ -61,8 +63,18 @@ function declaredNotes(host: Host, going: readonly Claim[], adapters: Adapters):
 function chosenClaims(journal: readonly Recorded[], script: string, given: Arguments): Claim[] {
   const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
   if (given.operands.length === 0) return claims
-  const named = namedAddresses(boundFunctions(claims), given, script)
+  const named = namedDevices(claims, given, script)
   return claims.filter(({ device }) => named.includes(device))
+}
+
+/** The devices, or the features of tune-host, that the arguments name. */
+function namedDevices(claims: readonly Claim[], given: Arguments, script: string): string[] {
+  const functions = boundFunctions(claims)
+  const known = [...new Set(claims.map(({ device }) => device))]
+  const unknown = given.operands.find((text) => !known.includes(text))
+  if (unknown === undefined) return [...given.operands]
+  if (functions.length > 0) return namedAddresses(functions, given, script)
+  throw new UserError('no-feature', `${unknown}: not set up by ${script}; there is ${known.join(', ') || 'nothing'}`)
 }
 
 /** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
@@ -81,6 +93,7 @@ function undoCommands(
   return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
     ...(forLoader.length > 0 ? loaders.flatMap((one) => one.commands(host, keptOf(forLoader, one.name))) : []),
+    ...reloads(leaving.map(({ path }) => path)),
   ])
 }
 

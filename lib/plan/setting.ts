@@ -101,8 +101,8 @@ export interface KeptSetting extends Place {
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
 /** The comment that every file of our own starts with. */
-export function ownHead(): string {
-  return '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+export function ownHead(script = 'bind-vfio'): string {
+  return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */

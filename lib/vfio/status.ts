@@ -6,6 +6,9 @@ import { contentReader } from '../plan/undo.ts'
 import type { Finding } from './finding.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
 
+/** The script whose settings are for the host, not for a device. */
+export const TUNING = 'tune-host'
+
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 
@@ -31,7 +34,7 @@ export interface Status {
 
 /** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
 export async function bindStatus(facts: StatusFacts): Promise<Status> {
-  const claims = claimsOf(facts.journal)
+  const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const functions = boundFunctions(claims)
   const short = cutShort(facts.journal)
   if (short.length > 0)
@@ -41,14 +44,14 @@ export async function bindStatus(facts: StatusFacts): Promise<Status> {
       findings: short.map((one) => finding('cut-short', 'problem', one, [], 'run it again')),
     }
   if (claims.length === 0) {
-    const last = facts.journal.filter(({ state }) => state === 'done').at(-1)
+    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING).at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
     const findings = fresh ? [finding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
   const promised = [
-    ...settingFindings(facts, claims),
-    ...loaderFindings(facts, tokensOf(claims)),
+    ...settingFindings(facts.host, claims),
+    ...loaderFindings(facts.host, facts.bootloader, tokensOf(claims)),
     ...(await imageFindings(facts, needsOf(claims))),
   ]
   const drivers = functions.map((one) => driverFinding(facts, one))
@@ -75,7 +78,7 @@ function stateOf(
   return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
 }
 
-function finding(
+export function finding(
   code: string,
   state: Finding['state'],
   summary: string,
@@ -85,7 +88,8 @@ function finding(
   return { code, state, summary, evidence, next, forceable: false }
 }
 
-function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Finding[] {
+/** Do the files still say what was put there? */
+export function settingFindings(host: Host, claims: readonly Claim[]): Finding[] {
   const read = contentReader(host.files)
   const files = claims.filter(({ setting }) => setting.kind !== 'kept')
   // A boot entry goes with its kernel.
@@ -116,7 +120,8 @@ function describe(setting: Claim['setting']): string {
   return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
-function loaderFindings({ host, bootloader }: StatusFacts, tokens: string[]): Finding[] {
+/** Do the boot entries carry the arguments? */
+export function loaderFindings(host: Host, bootloader: Bootloader | undefined, tokens: string[]): Finding[] {
   if (tokens.length === 0) return []
   if (bootloader === undefined)
     return [finding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]

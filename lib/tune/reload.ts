@@ -1,0 +1,21 @@
+import type { CommandChange } from '../plan/plan.ts'
+
+/** Which programs look at a file again, by where it lies; others do with the next boot. */
+const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [
+  {
+    below: '/etc/udev/rules.d/',
+    commands: [
+      ['udevadm', 'control', '--reload'],
+      ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
+    ],
+  },
+  { below: '/etc/systemd/system/', commands: [['systemctl', 'daemon-reload']] },
+  { below: '/etc/systemd/network/', commands: [['networkctl', 'reload']] },
+]
+
+/** What makes changes to these files effective, and their going too. */
+export function reloads(paths: readonly string[]): CommandChange[] {
+  return RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(({ below, commands }) =>
+    commands.map((argv) => ({ kind: 'command', argv, inverse: argv, touches: [], reason: `for ${below}` })),
+  )
+}
