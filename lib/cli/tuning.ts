@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/rooted.ts'
 import { applyPlan } from '../plan/apply.ts'
+import { parseTime, withSwitch } from '../plan/confirm.ts'
 import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
@@ -11,7 +12,7 @@ import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/wishes.ts'
 import { readHost, readSystemFacts } from '../vfio/facts.ts'
 import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, durations, entryFacts, refuse } from './answer.ts'
-import { adapterOptions } from './binding.ts'
+import { adapterOptions, confirmOptions } from './binding.ts'
 import { UserError } from './error.ts'
 import type { Arguments, Option } from './options.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from './plan.ts'
@@ -19,7 +20,7 @@ import type { Answer, Context } from './run.ts'
 import { tuneStatus } from './status.ts'
 import { targetFor } from './target.ts'
 import { paint } from './text.ts'
-import { undo } from './undoing.ts'
+import { confirm, undo } from './undoing.ts'
 
 /** The options of tune-host. */
 export function tuneOptions(adapters: Adapters): Option[] {
@@ -29,6 +30,7 @@ export function tuneOptions(adapters: Adapters): Option[] {
     { name: 'status', kind: 'flag', help: 'is all as planned, and in force? each point with its evidence' },
     { name: 'undo', kind: 'flag', help: 'take back what this script did, for FEATURE or altogether' },
     { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    ...confirmOptions,
     ...adapterOptions(adapters),
     { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
@@ -40,6 +42,10 @@ export async function answerTuning(context: Context, adapters: Adapters): Promis
   checkUsage(given)
   if (given.flag('status')) return tuneStatus(context, adapters)
   const own = openReader('/')
+  if (given.flag('confirm')) {
+    expectMounted(machine.files, own, resolve(machine.files.root))
+    return withLock(targetFor(context), own, () => confirm(context, adapters))
+  }
   const apply = given.flag('apply')
   if (apply || given.flag('undo')) expectMounted(machine.files, own, resolve(machine.files.root))
   const work = (): Promise<Answer> => (given.flag('undo') ? undo(context, adapters) : tune(context, adapters))
@@ -49,8 +55,8 @@ export async function answerTuning(context: Context, adapters: Adapters): Promis
 function checkUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
   const asks = wantsAny(given)
-  const modes = ['status', 'undo'].filter((name) => given.flag(name))
-  if (modes.length > 1) throw usage('--status and --undo: choose one')
+  const modes = ['status', 'undo', 'confirm'].filter((name) => given.flag(name))
+  if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
   if (modes.length > 0 && asks) throw usage(`--${modes[0]} takes no settings: leave them out`)
   if (given.flag('status') && given.flag('apply')) throw usage('--status changes nothing: leave --apply out')
   if (!given.flag('undo') && given.operands.length > 0)
@@ -71,7 +77,12 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const wishes = wishesFrom(facts, given)
   const findings = wishes.flatMap((wish) => wish.findings)
   refuse(findings, given)
-  const { plan, tokens, made } = planTuning(facts, wishes)
+  const { plan: wanted, tokens, made } = planTuning(facts, wishes)
+  const within = given.value('confirm-within')
+  const plan =
+    within === undefined || wanted.changes.length === 0
+      ? wanted
+      : withSwitch(host.files, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
   const short = cutShort(facts.journal)
   plan.notes.push(...short)
   const json = answerJson(script, 'plan', plan, [], findings)

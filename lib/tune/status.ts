@@ -3,7 +3,7 @@ import type { Claim } from '../plan/journal.ts'
 import type { Bootloader, Host } from '../plan/system.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { tokensOf } from '../vfio/promise.ts'
-import { finding, loaderFindings, settingFindings } from '../vfio/status.ts'
+import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/status.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
@@ -16,7 +16,11 @@ export function tuningStatus(
 ): { state: TuneState; findings: Finding[] } {
   if (claims.length === 0) return { state: 'none', findings: [] }
   const tokens = tokensOf(claims)
-  const promised = [...settingFindings(host, claims), ...loaderFindings(host, bootloader, tokens)]
+  const promised = [
+    ...confirmFindings(claims),
+    ...settingFindings(host, claims),
+    ...loaderFindings(host, bootloader, tokens),
+  ]
   const now = host.running ? [...argumentFindings(host, tokens), ...sysctlFindings(host, claims)] : []
   const findings = [...promised, ...now]
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }

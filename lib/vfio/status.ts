@@ -1,4 +1,5 @@
 import { isVfio, type PciDevice } from '../host/pci.ts'
+import { CONFIRM } from '../plan/confirm.ts'
 import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
 import { hasSetting } from '../plan/setting.ts'
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
@@ -50,6 +51,7 @@ export async function bindStatus(facts: StatusFacts): Promise<Status> {
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
   const promised = [
+    ...confirmFindings(claims),
     ...settingFindings(facts.host, claims),
     ...loaderFindings(facts.host, facts.bootloader, tokensOf(claims)),
     ...(await imageFindings(facts, needsOf(claims))),
@@ -86,6 +88,14 @@ export function finding(
   next: string | null,
 ): Finding {
   return { code, state, summary, evidence, next, forceable: false }
+}
+
+/** Is a dead man's switch waiting? */
+export function confirmFindings(claims: readonly Claim[]): Finding[] {
+  const scripts = claims.filter(({ device }) => device === CONFIRM).map(({ entry }) => entry.entry.script)
+  return [...new Set(scripts)].map((script) =>
+    finding('unconfirmed', 'unknown', 'is going to be taken back unless it is confirmed', [], `${script} --confirm`),
+  )
 }
 
 /** Do the files still say what was put there? */
