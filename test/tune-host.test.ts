@@ -2,8 +2,9 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
+import { loadMachine } from './machine.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
-import { snapshotOf, systemDir, textOf } from './system.ts'
+import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
 
 const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
 const write = ['--apply', '--no-commands']
@@ -22,6 +23,15 @@ function host(files: Readonly<Record<string, string>> = {}): string {
       ...files,
     },
   })
+  // Eight CPUs, four cores of two threads.
+  for (let cpu = 0; cpu < 8; cpu++) {
+    const topology = join(dir, `sys/devices/system/cpu/cpu${cpu}/topology`)
+    mkdirSync(topology, { recursive: true })
+    writeFileSync(join(topology, 'thread_siblings_list'), `${cpu % 4},${(cpu % 4) + 4}\n`)
+    writeFileSync(join(topology, 'core_id'), `${cpu % 4}\n`)
+    writeFileSync(join(topology, 'physical_package_id'), '0\n')
+  }
+  for (const list of ['online', 'present']) writeFileSync(join(dir, `sys/devices/system/cpu/${list}`), '0-7\n')
   for (const size of [2048, 1048576]) {
     const file = join(dir, `sys/kernel/mm/hugepages/hugepages-${size}kB/nr_hugepages`)
     mkdirSync(dirname(file), { recursive: true })
@@ -37,6 +47,13 @@ const FEATURES: [name: string, args: string[], file: string, says: string][] = [
   ['hugepages', ['--hugepages', '16G'], 'etc/sysctl.d/zz-vfio-scripts.conf', 'vm.nr_hugepages = 8192'],
   ['hugepages of 1 GiB', ['--hugepages', '16G', '--page-size', '1G'], GRUB, ' hugepagesz=1G hugepages=16"'],
   ['hugepages on a node', ['--hugepages', '8G', '--node', '0'], GRUB, ' hugepagesz=2M hugepages=0:4096"'],
+  ['isolate', ['--isolate', '4'], GRUB, ' isolcpus=managed_irq,domain,1-2,5-6 rcu_nocbs=1-2,5-6"'],
+  [
+    'isolate by slices',
+    ['--isolate', '3', '--slices'],
+    'etc/systemd/system/init.scope.d/vfio-scripts.conf',
+    '[Scope]\nAllowedCPUs=0,3-4,7\n',
+  ],
   ['governor', ['--governor', 'performance'], GRUB, ' cpufreq.default_governor=performance"'],
   ['threadirqs', ['--threadirqs'], GRUB, ' threadirqs"'],
   [
@@ -141,6 +158,13 @@ describe('several at once', () => {
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
 
+  it('isolates from the timer tick too where the kernel can', () => {
+    const config = `boot/config-${loadMachine(system.machine).kernel}`
+    const dir = host({ [config]: kernelConfig({ NO_HZ_FULL: 'y' }) })
+    expectRan(tune(dir, '--isolate', '2'), 1, / isolcpus=managed_irq,domain,1,5 nohz_full=1,5 rcu_nocbs=1,5"/)
+    expectRan(tune(host(), '--isolate', '2'), 1, /nohz_full is left out: the kernel was built without/)
+  })
+
   it('say which commands make them effective', () => {
     const ran = tune(host(), ...all, '--json')
     const commands = JSON.parse(ran.stdout).changes.flatMap(
@@ -183,6 +207,9 @@ describe('refusals', { concurrent: true }, () => {
       /grub:1: hugepages=2 is set already/,
       { 'etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT="hugepages=2"\n' },
     ],
+    ['more vCPUs than there are', ['--isolate', '8'], /8 vCPUs: more than this host can give.*ask for 6 at most/],
+    ['no number of vCPUs', ['--isolate', 'all'], /is no number of CPUs/],
+    ['a device that there is not', ['--isolate', '2', '--near', '77:00'], /77:00: no such device/],
     ['a governor that there is not', ['--governor', 'fast'], /this machine has performance, schedutil/],
     ['a driver in use', ['--blacklist', 'nvidia'], /driver-needed.*nvidia serves devices/s],
     ['a driver of no name', ['--blacklist', 'a b'], /not the name of a module/],

@@ -1,9 +1,9 @@
 import { UserError } from '../cli/error.ts'
+import { readMeminfo, readMemory } from '../host/memory.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { expectUnset, ownLine, parseSize, sizeText, type TuneFacts, type Wish, wish } from './feature.ts'
 
 const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
-const HUGEPAGES = '/sys/kernel/mm/hugepages'
 /** What the host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
@@ -42,13 +42,12 @@ export function hugepages(
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */
 function expectPageSize({ host: { machine } }: TuneFacts, page: number): void {
-  const sizes = (machine.list(HUGEPAGES) ?? []).flatMap((name) => /^hugepages-(\d+)kB$/.exec(name)?.[1] ?? [])
-  if (sizes.length === 0 || sizes.includes(String(page / 1024))) return
-  const known = sizes
-    .map(Number)
-    .sort((one, other) => one - other)
-    .map((kilo) => sizeText(kilo * 1024))
-  throw new UserError('page-size', `--page-size ${sizeText(page)}: this machine has pages of ${known.join(' and ')}`)
+  const sizes = readMemory(machine).hugePages.map(({ size }) => size)
+  if (sizes.length === 0 || sizes.includes(page)) return
+  throw new UserError(
+    'page-size',
+    `--page-size ${sizeText(page)}: this machine has pages of ${sizes.map(sizeText).join(' and ')}`,
+  )
 }
 
 function expectNode({ host: { machine, kernels } }: TuneFacts, node: string): void {
@@ -69,10 +68,9 @@ function before(version: string, major: number, minor: number): boolean {
 /** Would the host be left with too little? */
 function starving({ host: { machine } }: TuneFacts, bytes: number, node: string | undefined): Finding {
   const path = node === undefined ? '/proc/meminfo' : `/sys/devices/system/node/node${node}/meminfo`
-  const text = machine.optionalText(path)
-  const total = Number(/MemTotal:\s+(\d+) kB/.exec(text ?? '')?.[1] ?? Number.NaN) * 1024
+  const total = readMeminfo(machine, path).get('MemTotal')
   const base = { code: 'host-memory', evidence: [], forceable: true }
-  if (Number.isNaN(total))
+  if (total === undefined)
     return {
       ...base,
       state: 'unknown',

@@ -1,6 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import type { Arguments, Option } from '../cli/options.ts'
+import { parseSelector } from '../vfio/select.ts'
 import { disk, tap, vfioGroup } from './access.ts'
+import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
 import { hugepages } from './memory.ts'
@@ -25,6 +27,39 @@ const FEATURES: readonly Feature[] = [
         pageSize: given.value('page-size'),
         node: given.value('node'),
       }),
+  },
+  {
+    options: [
+      {
+        name: 'isolate',
+        kind: 'value',
+        value: 'N',
+        help: 'keep the host off the CPUs that gen-domain --vcpus N pins a guest to',
+      },
+      { name: 'near', kind: 'value', value: 'DEVICE', help: 'with --isolate: CPUs near this device' },
+      {
+        name: 'prefer',
+        kind: 'value',
+        choices: ['cache', 'frequency'],
+        help: 'with --isolate: where L3 clusters differ, the one with more of it',
+      },
+      { name: 'slices', kind: 'flag', help: 'with --isolate: by systemd while it runs, not by kernel arguments' },
+    ],
+    wish(facts, given) {
+      const near = given.value('near')
+      const device = near === undefined ? undefined : facts.devices.find(parseSelector(near).matches)
+      if (near !== undefined && device === undefined)
+        throw new UserError(
+          'no-device',
+          `--near ${near}: no such device on this machine; list-iommu shows what there is`,
+        )
+      return isolate(facts, {
+        vcpus: Number(given.value('isolate')),
+        near: device?.address,
+        prefer: given.value('prefer') as 'cache' | 'frequency' | undefined,
+        slices: given.flag('slices'),
+      })
+    },
   },
   {
     options: [
