@@ -9,8 +9,11 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
       ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
     ],
   },
+  // It says what netplan itself does not understand, before the boot does.
+  { below: '/etc/netplan/', commands: [['netplan', 'generate']] },
   { below: '/etc/systemd/system/', commands: [['systemctl', 'daemon-reload']] },
-  { below: '/etc/systemd/network/', commands: [['networkctl', 'reload']] },
+  // The TAP device; a bridge waits for the boot.
+  { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
 ]
 
 /** What makes changes to these files effective, and their going too. */

@@ -2,6 +2,7 @@ import { UserError } from '../cli/error.ts'
 import type { Arguments, Option } from '../cli/options.ts'
 import { parseSelector } from '../vfio/select.ts'
 import { disk, tap, vfioGroup } from './access.ts'
+import { bridge } from './bridge.ts'
 import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
@@ -106,6 +107,23 @@ const FEATURES: readonly Feature[] = [
       const user = given.value('user')
       if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
       return tap(facts, given.value('tap') ?? '', user, given.value('tap-bridge'))
+    },
+  },
+  {
+    options: [
+      { name: 'bridge', kind: 'value', value: 'NAME', help: 'make a bridge for guests (br0), from the next boot on' },
+      { name: 'port', kind: 'value', value: 'INTERFACE', help: 'with --bridge: the network card that is its port' },
+      {
+        name: 'vlan',
+        kind: 'value',
+        value: 'N',
+        help: 'with --bridge: for guests of this VLAN; the host stays as it is',
+      },
+    ],
+    wish(facts, given) {
+      const port = given.value('port')
+      if (port === undefined) throw new UserError('usage', '--bridge needs --port, the network card that is its port')
+      return bridge(facts, { name: given.value('bridge') ?? '', port, vlan: given.value('vlan') })
     },
   },
   {
