@@ -34,7 +34,7 @@ export const netifrc: NetworkConfig = {
     const text = files.optionalBytes(NET)?.toString('latin1') ?? ''
     const moved = text.split('\n').flatMap((from): Setting[] => {
       const to = from.replace(variableOf(port), `$1_${nameOf(name)}=`)
-      return to === from ? [] : [{ kind: 'replace', path, from, to, reason: `what the host has, for ${name}` }]
+      return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
     })
     return [...moved, ...lines]
   },
