@@ -103,12 +103,15 @@ function wantedOf(size: PinRequest['size']): number | undefined {
 }
 
 function tooMany(cores: readonly Core[], need: number, most: number, what: string): UserError {
-  const here = `${cores.flatMap(({ cpus }) => cpus).length} CPUs online in ${count(cores, 'core')}`
-  const advice = most > 0 ? `ask for ${most} at most` : 'a guest here cannot be pinned'
-  const asked = need > 0 ? `${need} ${what}` : what
+  const here = `${count(
+    cores.flatMap(({ cpus }) => cpus),
+    'online CPU',
+  )} in ${count(cores, 'core')} and keeps one core`
   return new UserError(
     'too-many-vcpus',
-    `${asked}: more than this host can give, which has ${here} and keeps one core: ${advice}`,
+    most === 0
+      ? `this host has ${here}: none is left to pin a guest to; do without pinning`
+      : `${need} ${what} are more than this host can give, which has ${here}: ask for ${most} at most`,
   )
 }
 
