@@ -94,6 +94,13 @@ export function pin(root: string, request: PinRequest): Pinning {
   return pinVcpus(readCpus(openReader(root)), request)
 }
 
+/** The CPUs in the order of the vCPUs. */
+export const cpusOf = (root: string, request: PinRequest): string =>
+  pin(root, request)
+    .vcpus.map(({ cpu }) => cpu)
+    .join(' ')
+export const because = (root: string, request: PinRequest): string => pin(root, request).reasons.join('\n')
+
 /** A pinning as a person would write it down. */
 export function pinningText({ vcpus, topology, ...rest }: Pinning): string {
   const { sockets, dies, cores, threads } = topology
@@ -105,6 +112,29 @@ export function pinningText({ vcpus, topology, ...rest }: Pinning): string {
     '',
   ].join('\n')
 }
+
+export const times = <T>(count: number, make: (index: number) => T): T[] =>
+  Array.from({ length: count }, (_, index) => make(index))
+
+/** Cores with two threads, N and N + cores; an L3 cluster each `perL3` cores, a node each `perNode`. */
+export const smt = (cores: number, perL3 = cores, perNode = cores): Row[] =>
+  times(cores * 2, (cpu) => {
+    const core = cpu % cores
+    const node = Math.floor(core / perNode)
+    return { cpu, core, l2: core, l3: Math.floor(core / perL3), node, socket: node, mhz: 5000 }
+  })
+
+/** P cores first, each with that many threads; E cores in fours with one L2 cache. */
+export const hybrid = (fast: number, slow: number, threads = 2): Row[] => [
+  ...times(fast * threads, (cpu) => {
+    const core = Math.floor(cpu / threads)
+    return { cpu, core: core * 4, l2: core, l3: 0, node: 0, mhz: core === 2 ? 5800 : 5500 }
+  }),
+  ...times(slow, (index) => {
+    const number = fast * threads + index
+    return { cpu: number, core: 100 + index, l2: 100 + Math.floor(index / 4), l3: 0, node: 0, mhz: 4600 }
+  }),
+]
 
 /** Rows of `lscpu -e`, in any language: the columns are CPU NODE SOCKET CORE L1d:L1i:L2:L3 ONLINE MAXMHZ. */
 export function lscpuRows(text: string): Row[] {

@@ -52,6 +52,7 @@ function smallestPlace(cores: readonly Core[], need: number, home: number | unde
   const [best] = ranked(places, ({ cores: group, level }) => [
     farthest(group, home, rules),
     level,
+    nearest(group, home, rules),
     rank(group, rules),
     Number(group.some(({ cluster }) => cluster === rules.bootCore.cluster)),
     lowest(group),
@@ -76,6 +77,11 @@ function takeOf(cores: readonly Core[], need: number, { weight, bootCore, prefer
 function farthest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
   if (home === undefined) return new Set(cores.map(({ node }) => node)).size
   return Math.max(...cores.map(({ node }) => distance(home, node)))
+}
+
+/** A package that has the card's node is nearer than one whose farthest node is as far: firmware need not tell more. */
+function nearest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
+  return home === undefined ? 0 : Math.min(...cores.map(({ node }) => distance(home, node)))
 }
 
 function rank(cores: readonly Core[], { ranks }: Rules): number {
