@@ -26,6 +26,14 @@ describe('L3 clusters', () => {
     const rows = times(11, (cpu) => ({ cpu, core: cpu, l3: cpu < 3 ? 0 : cpu < 5 ? 1 : 2 }))
     expect(cpusOf(cpuTree(rows), { size: { cores: 5 } })).toBe('5 6 7 8 9')
     expect(cpusOf(cpuTree(rows), { size: { cores: 8 } })).toBe('3 4 5 6 7 8 9 10')
+    // Of 1, 2, 3 and 4 cores, seven are of the last two.
+    const four = times(10, (cpu) => ({ cpu, core: cpu, l3: Math.floor((Math.sqrt(8 * cpu + 1) - 1) / 2) }))
+    expect(cpusOf(cpuTree(four), { size: { cores: 7 } })).toBe('3 4 5 6 7 8 9')
+  })
+
+  it('of one node, when one of them holds all and the first does not', () => {
+    const rows = times(14, (cpu) => ({ cpu, core: cpu, node: cpu < 6 ? 0 : 1, l3: cpu < 6 ? 0 : cpu < 8 ? 1 : 2 }))
+    expect(cpusOf(cpuTree(rows), { size: { cores: 3 } })).toBe('8 9 10')
   })
 
   it.each([
@@ -38,6 +46,12 @@ describe('L3 clusters', () => {
     expect(cpusOf(x3d(), { size: { cores }, prefer })).toBe(expected)
     // A driver that tells the same clock for all: the larger cache is the slower one.
     expect(cpusOf(x3d(false), { size: { cores }, prefer })).toBe(expected)
+  })
+
+  it('the faster one though the host has its first CPU there', () => {
+    const root = cpuTree(smt(4, 2, 4), { ...amd, l3Size: { 1: 98304 } })
+    expect(cpusOf(root, { size: { cores: 2 }, prefer: 'frequency' })).toBe('0 4 1 5')
+    expect(cpusOf(root, { size: { cores: 2 }, prefer: 'cache' })).toBe('2 6 3 7')
   })
 
   it('that differ are told of, and so is a preference that decides nothing', () => {
@@ -73,6 +87,12 @@ describe('hybrid', () => {
     expect(most.reasons.join()).toContain('3 of them are needed')
   })
 
+  it('puts P cores first, whatever their numbers', () => {
+    const rows = hybrid(2, 4).map((row) => ({ ...row, cpu: (row.cpu + 4) % 8 }))
+    expect(efficient(cpuTree(rows))).toBe('0-3')
+    expect(cpusOf(cpuTree(rows), { size: { vcpus: 6 } })).toBe('4 5 6 7 1 2')
+  })
+
   it('is known without SMT, by L2 caches that E cores share', () => {
     expect(efficient(cpuTree(hybrid(8, 16, 1)))).toBe('8-23')
   })
@@ -105,7 +125,7 @@ describe('hybrid', () => {
     expect(
       efficient(
         cpuTree(
-          smt(8).map((row) => ({ ...row, perf: fast(row) ? 236 : 166 })),
+          smt(8).map((row) => ({ ...row, perf: fast(row) ? 236 : 110 })),
           amd,
         ),
       ),
@@ -147,7 +167,13 @@ describe('NUMA', () => {
     )
     expect(pin(four, { size: { cores: 6 }, node: 3 })).toMatchObject({ nodes: [1, 3] })
     expect(pin(four, { size: { cores: 6 }, node: 2 })).toMatchObject({ nodes: [0, 2] })
+    expect(cpusOf(four, { size: { cores: 6 }, node: 3 })).toBe('4 20 5 21 12 28 13 29 14 30 15 31')
     expect(because(four, { size: { cores: 6 }, node: 3 })).toContain("the card's (3) among them")
+  })
+
+  it('more than a node holds, and no card: nodes that are near to each other', () => {
+    const distances = { 0: '10 21 11 21\n', 1: '21 10 21 11\n', 2: '11 21 10 21\n', 3: '21 11 21 10\n' }
+    expect(pin(cpuTree(smt(16, 4, 4), { distances }), { size: { cores: 6 } })).toMatchObject({ nodes: [1, 3] })
   })
 
   it("more than a node holds, and no distances: the rest is of the card's package", () => {

@@ -75,6 +75,9 @@ describe('threads and caches in the guest', () => {
     const root = cpuTree(smt(12, 3), amd)
     expect(pin(root, { size: { cores: 6 } })).toMatchObject({ topology: { dies: 2, cores: 3 }, caches: 'passthrough' })
     expect(pin(root, { size: { cores: 4 } })).toMatchObject({ topology: { dies: 1, cores: 4 }, caches: 'emulate' })
+    // Four cores of five and four of four: as many in each, but the processor would tell of five.
+    const uneven = cpuTree(times(9, (cpu) => ({ cpu, core: cpu, l3: cpu < 5 ? 0 : 1 })))
+    expect(pin(uneven, { size: 'all-cores' })).toMatchObject({ topology: { dies: 2, cores: 4 }, caches: 'emulate' })
   })
 })
 

@@ -69,7 +69,7 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   const chosen =
     need <= sum(fast)
       ? takeCores(fast, need, node, rules)
-      : [...fast, ...takeCores(slow, need - sum(fast), node ?? fast[0]?.node, rules)]
+      : [...fast, ...takeCores(slow, need - sum(fast), node, rules)]
   chosen.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
 
   const threads = chosen.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))

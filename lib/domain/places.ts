@@ -29,7 +29,6 @@ export function takeCores(cores: readonly Core[], need: number, home: number | u
     farthest(part, home, rules),
     rank(part, rules),
     -sum(part, weight),
-    Number(part[0]?.cluster === bootCore.cluster),
     lowest(part),
   ])
   const first = parts[0] ?? []
@@ -60,10 +59,9 @@ function smallestPlace(cores: readonly Core[], need: number, home: number | unde
   return best ?? { cores: [...cores], isCluster: true }
 }
 
-/** Of one cluster: the host's first CPU last, cores with all their threads first. */
-function takeOf(cores: readonly Core[], need: number, { weight, bootCore, prefer }: Rules): Core[] {
+/** Of one cluster: cores with all their threads first. */
+function takeOf(cores: readonly Core[], need: number, { weight, prefer }: Rules): Core[] {
   const sorted = ranked(cores, (core) => [
-    Number(core === bootCore),
     -core.cpus.length,
     prefer === 'frequency' ? -(core.frequency ?? 0) : 0,
     lowest([core]),
