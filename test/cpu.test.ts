@@ -76,6 +76,21 @@ describe('CPUs', () => {
     expect(machine.cpus[1]).toMatchObject({ core: undefined, siblings: undefined, caches: undefined, node: undefined })
   })
 
+  it('of other kernels are read too: siblings before Linux 5.3, nodes by mask alone or with a NUL at the end', () => {
+    const system = '/sys/devices/system'
+    const files = {
+      [`${system}/cpu/cpu4/topology/thread_siblings_list`]: '4,36\n',
+      [`${system}/node/node0/cpumap`]: '00000001,00000003\n',
+      [`${system}/node/node1/cpulist`]: '4,36\n\0',
+    }
+    const { cpus, nodes } = readCpus(openReader(cpuTree([], { files })))
+    expect(cpus.map(({ number, siblings, node }) => [number, siblings, node])).toEqual([[4, [4, 36], 1]])
+    expect(nodes?.map((node) => node.cpus)).toEqual([
+      [0, 1, 32],
+      [4, 36],
+    ])
+  })
+
   it('of a machine that says nothing are none', () => {
     expect(readCpus(openReader(scratchDir('empty')))).toEqual({ cpus: [] })
   })

@@ -49,9 +49,7 @@ export function cpuTree(rows: readonly Row[], around: Around = {}): string {
     if (row.online === false) continue
     files[`${folder}/topology/core_id`] = row.core
     files[`${folder}/topology/physical_package_id`] = socket
-    files[`${folder}/topology/thread_siblings_list`] = listOf(
-      (each) => each.core === row.core && each.socket === row.socket,
-    )
+    files[`${folder}/topology/core_cpus_list`] = listOf((each) => each.core === row.core && each.socket === row.socket)
     files[`${folder}/cpufreq/cpuinfo_max_freq`] = row.mhz === undefined ? undefined : row.mhz * 1000
     files[`${folder}/acpi_cppc/highest_perf`] = row.perf
     files[`${folder}/cpu_capacity`] = row.capacity
