@@ -165,7 +165,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const within = given.value('confirm-within')
   if (within !== undefined && binding.plan.changes.length > 0)
     binding.plan = withSwitch(
-      facts.host.files,
+      facts.host,
       facts.journal,
       binding.plan,
       script.name,

@@ -82,7 +82,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const plan =
     within === undefined || wanted.changes.length === 0
       ? wanted
-      : withSwitch(host.files, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
+      : withSwitch(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
   const short = cutShort(facts.journal)
   plan.notes.push(...short)
   const json = answerJson(script, 'plan', plan, [], findings)

@@ -59,7 +59,7 @@ async function takeBack(
     undoCommands(host, going, leaving, adapters),
     derivedSettings(host, going, leaving, adapters),
   )
-  if (confirms) plan.rebootNeeded = false
+  if (confirms || !entries.some(({ entry }) => entry.plan.rebootNeeded)) plan.rebootNeeded = false
   const short = cutShort(journal)
   plan.notes.push(...declaredNotes(host, going, adapters), ...short)
   const functions = boundFunctions(going)
@@ -126,8 +126,14 @@ function undoCommands(
   return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
     ...(forLoader.length > 0 ? loaders.flatMap((one) => one.commands(host, keptOf(forLoader, one.name))) : []),
-    ...stopCommands(leaving.map(({ path }) => path)),
-    ...reloads(leaving.map(({ path }) => path)),
+    ...stopCommands(
+      host,
+      leaving.map(({ path }) => path),
+    ),
+    ...reloads(
+      host,
+      leaving.map(({ path }) => path),
+    ),
   ])
 }
 

@@ -3,6 +3,7 @@ import type { Reader } from '../host/reader.ts'
 import { JOURNAL, nextNumber, type Recorded } from './journal.ts'
 import { type CommandChange, changesFor, type Plan } from './plan.ts'
 import { addSetting, ownHead, type PlannedSetting } from './setting.ts'
+import type { Host } from './system.ts'
 import { contentReader } from './undo.ts'
 
 /** Whom these settings are for, in the journal. */
@@ -29,14 +30,15 @@ export function parseTime(option: string, text: string): number {
  * Throws a UserError, code `unknown-system`, where neither systemd nor OpenRC's local would run it.
  */
 export function withSwitch(
-  files: Reader,
+  { files, running }: Host,
   journal: readonly Recorded[],
   plan: Plan,
   script: string,
   seconds: number,
 ): Plan {
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
-  const reboot = plan.rebootNeeded
+  // What does not run now is looked at when it does.
+  const reboot = plan.rebootNeeded || !running
   const systemd = files.exists('/usr/lib/systemd/systemd') || files.exists('/lib/systemd/systemd')
   const settings = systemd ? units(files, undo, seconds, reboot) : local(files, undo, seconds, reboot)
   const own = changesFor(settings, contentReader(files), addSetting)
@@ -47,7 +49,7 @@ export function withSwitch(
   const note = `Unless ${script} --confirm follows within ${timeText(seconds)}${reboot ? ' of the next boot' : ''}, all of this is taken back${reboot ? ', and the machine reboots' : ''}.`
   return {
     ...plan,
-    changes: [...written, ...own, ...run, ...(systemd ? switchCommands(reboot) : [])],
+    changes: [...written, ...own, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
     settings: [...plan.settings, ...settings],
     notes: [...plan.notes, note],
   }
@@ -76,8 +78,8 @@ export function isSwitch(path: string): boolean {
 }
 
 /** What stops it when it goes. */
-export function stopCommands(paths: readonly string[]): CommandChange[] {
-  if (!paths.includes(TIMER)) return []
+export function stopCommands({ running }: Host, paths: readonly string[]): CommandChange[] {
+  if (!running || !paths.includes(TIMER)) return []
   const argv = ['systemctl', 'stop', `${UNIT}.timer`]
   return [{ kind: 'command', argv, inverse: argv, touches: [], reason: 'the switch' }]
 }

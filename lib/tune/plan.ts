@@ -32,7 +32,7 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[]): Tuning {
   const settled = settle(facts, { files, image: [], loader })
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
   const fresh = wishes.filter(({ files }) => files.some(({ path }) => changed.has(path)))
-  const changes = [...settled.changes, ...reloads([...changed])]
+  const changes = [...settled.changes, ...reloads(facts.host, [...changed])]
   const late = settled.made.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
     plan: { changes, settings: settled.settings, notes: wishes.flatMap(({ notes }) => notes), rebootNeeded: late },

@@ -1,4 +1,5 @@
 import type { CommandChange } from '../plan/plan.ts'
+import type { Host } from '../plan/system.ts'
 
 /** Which programs look at a file again, by where it lies; others do with the next boot. */
 const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [
@@ -6,7 +7,9 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
     below: '/etc/udev/rules.d/',
     commands: [
       ['udevadm', 'control', '--reload'],
-      ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
+      // As when they came: only then are owner and mode set back where no rule sets them any more.
+      ['udevadm', 'trigger', '--action=add', '--subsystem-match=vfio'],
+      ['udevadm', 'trigger', '--subsystem-match=block'],
     ],
   },
   // It says what netplan itself does not understand, before the boot does.
@@ -16,8 +19,9 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
   { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
 ]
 
-/** What makes changes to these files effective, and their going too. */
-export function reloads(paths: readonly string[]): CommandChange[] {
+/** What makes changes to these files effective, and their going too: in the system that runs, no other. */
+export function reloads({ running }: Host, paths: readonly string[]): CommandChange[] {
+  if (!running) return []
   return RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(({ below, commands }) =>
     commands.map((argv) => ({ kind: 'command', argv, inverse: argv, touches: [], reason: `for ${below}` })),
   )
