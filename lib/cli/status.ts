@@ -4,25 +4,25 @@ import { claimsOf, readJournal } from '../plan/journal.ts'
 import type { Adapters } from '../plan/system.ts'
 import { tuningStatus } from '../tune/status.ts'
 import { readHost } from '../vfio/facts.ts'
-import { bindStatus, TUNING } from '../vfio/status.ts'
+import { bindStatus, type Status, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
 import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
 import { paint } from './text.ts'
 import { statusText } from './texts.ts'
 
-/** Is what was set up in force? */
-export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+/** Is what was bound in force, each point with its evidence? */
+export async function bindingStatus(context: Context, adapters: Adapters): Promise<Status> {
   const { machine, warn } = context
   const host = readHost(machine)
   const journal = readJournal(host.files)
-  const last = claimsOf(journal).at(-1)?.entry.entry.adapters
+  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
+  const last = claims.at(-1)?.entry.entry.adapters
   const list = async (argv: readonly string[]): Promise<string | null> => {
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
   }
-  const log = machine.running ? await list(['dmesg']) : null
-  const found = await bindStatus({
+  return bindStatus({
     host,
     devices: readPciFacts(machine, warn).devices,
     journal,
@@ -30,19 +30,20 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
     initramfs: adapters.initramfs.find(({ name }) => name === last?.initramfs),
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
-    log,
+    log: machine.running ? await list(['dmesg']) : null,
   })
+}
+
+/** Is what was set up in force? */
+export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+  const { script } = context
+  const found = await bindingStatus(context, adapters)
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' }
   const json: BindVfio = {
-    ...answerJson(
-      context.script,
-      'status',
-      { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' },
-      found.functions,
-      found.findings,
-    ),
+    ...answerJson(script, 'status', plan, found.functions, found.findings),
     state: found.state,
   }
-  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, context.script.name, found) }
+  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, script.name, found) }
 }
 
 /** Is what tune-host set up in force? */

@@ -26,6 +26,7 @@ cat > "$ROOT/etc/systemd/system/lab.service" <<'EOF'
 ${service}EOF
 mkdir -p "$ROOT/etc/systemd/network"
 printf '[Match]\\nName=enp4s0\\n\\n[Network]\\nAddress=192.0.2.5/24\\n\\n[Route]\\nGateway=192.0.2.1\\n' > "$ROOT/etc/systemd/network/20-wired.network"
+in_root systemd-machine-id-setup 2>/dev/null
 in_root systemctl -q enable lab.service systemd-networkd.service
 in_root systemctl -q mask serial-getty@ttyS0.service systemd-networkd-wait-online.service
 in_root systemctl -q set-default graphical.target
