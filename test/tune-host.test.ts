@@ -86,6 +86,12 @@ const FEATURES: [name: string, args: string[], file: string, says: string][] = [
     'etc/systemd/network/50-vfio-scripts-tap0.netdev',
     'Name=tap0\nKind=tap\n\n[Tap]\nUser=ann\n',
   ],
+  [
+    'libvirt-network',
+    ['--libvirt-network', 'br0'],
+    'etc/vfio-scripts/network-br0.xml',
+    "<network>\n  <name>br0</name>\n  <forward mode='bridge'/>\n  <bridge name='br0'/>\n</network>\n",
+  ],
   ['blacklist', ['--blacklist', 'nouveau'], GRUB, ' module_blacklist=nouveau"'],
   ['two drivers', ['--blacklist', 'nouveau', '--blacklist', 'nvidiafb'], GRUB, ' module_blacklist=nouveau,nvidiafb"'],
   ['text-mode', ['--text-mode'], GRUB, ' systemd.unit=multi-user.target"'],
@@ -188,6 +194,41 @@ describe('several at once', () => {
   )
 })
 
+describe('what programs keep', () => {
+  const commands = (ran: Ran): string[] =>
+    JSON.parse(ran.stdout).changes.flatMap((change: { command?: string[] }) => change.command?.join(' ') ?? [])
+
+  it('packages that are missing are installed, and only these are removed again', () => {
+    const dir = host({ 'usr/bin/swtpm': '#!/bin/sh\n', 'usr/share/OVMF/OVMF_CODE_4M.fd': '' })
+    const install = 'apt-get install -y --no-install-recommends qemu-system-x86 libvirt-daemon-system virtiofsd'
+    expect(commands(tune(dir, '--packages', '--json'))).toEqual([install])
+    expectRan(tune(dir, '--packages', ...write), 0, new RegExp(install))
+    expect(commands(tune(dir, '--undo', '--json'))).toEqual([
+      'apt-get remove -y qemu-system-x86 libvirt-daemon-system virtiofsd',
+    ])
+  })
+
+  it('libvirt is enabled, and disabled again', () => {
+    const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
+    expect(commands(tune(dir, '--libvirt', '--json'))).toEqual(['systemctl enable libvirtd.service'])
+    tune(dir, '--libvirt', ...write)
+    expect(commands(tune(dir, '--undo', '--json'))).toEqual(['systemctl disable libvirtd.service'])
+    expectRan(tune(host(), '--libvirt'), 2, /libvirt is not installed; --packages does that first/)
+  })
+
+  it('where packages are not installed in place, the command is for the person', () => {
+    const dir = systemDir({ ...system, family: 'nixos' })
+    expectRan(tune(dir, '--packages'), 2, /by hand:\n.*environment\.systemPackages/)
+  })
+
+  it.skipIf(!has('virt-xml-validate'))('the network is one that libvirt knows', () => {
+    const dir = host()
+    tune(dir, '--libvirt-network', 'br0', ...write)
+    const ran = runProgram('virt-xml-validate', [join(dir, 'etc/vfio-scripts/network-br0.xml'), 'network'])
+    expect(ran).toMatchObject({ code: 0 })
+  })
+})
+
 describe('refusals', { concurrent: true }, () => {
   it.each<[string, string[], RegExp, Record<string, string>?]>([
     ['no settings', [], /nothing was asked for/],
@@ -203,7 +244,7 @@ describe('refusals', { concurrent: true }, () => {
       /grub:1: hugepages=2 is set already/,
       { 'etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT="hugepages=2"\n' },
     ],
-    ['more vCPUs than there are', ['--isolate', '8'], /8 vCPUs: more than this host can give.*ask for 6 at most/],
+    ['more vCPUs than there are', ['--isolate', '8'], /8 vCPUs are more than this host can give.*ask for 6 at most/],
     ['no number of vCPUs', ['--isolate', 'all'], /is no number of CPUs/],
     ['a device that there is not', ['--isolate', '2', '--near', '77:00'], /77:00: no such device/],
     ['a governor that there is not', ['--governor', 'fast'], /this machine has performance, schedutil/],

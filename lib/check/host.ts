@@ -1,6 +1,7 @@
-import { findFirmware, findProgram } from '../host/programs.ts'
+import { findProgram } from '../host/programs.ts'
 import type { Need } from '../plan/system.ts'
 import { sizeText } from '../tune/feature.ts'
+import { present } from '../tune/programs.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { type CheckFacts, isOne } from './facts.ts'
 import { ok, problem, unknown } from './say.ts'
@@ -8,13 +9,12 @@ import { ok, problem, unknown } from './say.ts'
 /** A program that guests need: who has it, its version, or the package that brings it. */
 async function program(
   facts: CheckFacts,
-  need: Need,
-  names: readonly string[],
+  need: Exclude<Need, 'virt-manager'>,
   title: string,
   absent?: string,
 ): Promise<Finding> {
   const { files } = facts.host
-  const path = need === 'ovmf' ? findFirmware(files) : findProgram(files, ...names)
+  const path = present(files, need)
   if (path !== undefined) {
     const version = need === 'ovmf' ? null : await facts.version(path)
     return ok(need, `${title} is there (${version ?? path})`)
@@ -27,11 +27,11 @@ async function program(
 
 export async function programs(facts: CheckFacts): Promise<Finding[]> {
   return [
-    await program(facts, 'qemu', ['qemu-system-x86_64', 'qemu-kvm'], 'QEMU'),
-    await program(facts, 'libvirt', ['libvirtd', 'virtqemud'], 'libvirt', 'guests can be run by QEMU alone'),
-    await program(facts, 'ovmf', [], 'UEFI firmware for guests (OVMF)'),
-    await program(facts, 'swtpm', ['swtpm'], 'swtpm', 'Windows 11 wants a TPM'),
-    await program(facts, 'virtiofsd', ['virtiofsd'], 'virtiofsd', 'it shares folders with guests'),
+    await program(facts, 'qemu', 'QEMU'),
+    await program(facts, 'libvirt', 'libvirt', 'guests can be run by QEMU alone'),
+    await program(facts, 'ovmf', 'UEFI firmware for guests (OVMF)'),
+    await program(facts, 'swtpm', 'swtpm', 'Windows 11 wants a TPM'),
+    await program(facts, 'virtiofsd', 'virtiofsd', 'it shares folders with guests'),
   ]
 }
 

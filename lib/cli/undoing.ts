@@ -5,6 +5,7 @@ import { type CommandChange, onceEach } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
+import { keptCommands } from '../tune/programs.ts'
 import { reloads } from '../tune/reload.ts'
 import { readDistro, readHost } from '../vfio/facts.ts'
 import { boundFunctions } from '../vfio/promise.ts'
@@ -59,7 +60,7 @@ async function takeBack(
     undoCommands(host, going, leaving, adapters),
     derivedSettings(host, going, leaving, adapters),
   )
-  if (confirms || !entries.some(({ entry }) => entry.plan.rebootNeeded)) plan.rebootNeeded = false
+  if (confirms) plan.rebootNeeded = false
   const short = cutShort(journal)
   plan.notes.push(...declaredNotes(host, going, adapters), ...short)
   const functions = boundFunctions(going)
@@ -130,9 +131,11 @@ function undoCommands(
       host,
       leaving.map(({ path }) => path),
     ),
+    ...keptCommands(host, readDistro(host, adapters).adapter, (by) => keptOf(leaving, by)),
     ...reloads(
       host,
       leaving.map(({ path }) => path),
+      false,
     ),
   ])
 }

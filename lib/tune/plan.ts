@@ -2,6 +2,7 @@ import type { Plan } from '../plan/plan.ts'
 import type { PlannedSetting } from '../plan/setting.ts'
 import { expectKnownSystem, settle } from '../plan/settle.ts'
 import type { TuneFacts, Wish } from './feature.ts'
+import { keptCommands } from './programs.ts'
 import { reloads } from './reload.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
@@ -32,7 +33,11 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[]): Tuning {
   const settled = settle(facts, { files, image: [], loader })
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
   const fresh = wishes.filter(({ files }) => files.some(({ path }) => changed.has(path)))
-  const changes = [...settled.changes, ...reloads(facts.host, [...changed])]
+  const fromPrograms = keptCommands(facts.host, facts.distro.adapter, (by) => {
+    const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
+    return { add: settings.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])), remove: [] }
+  })
+  const changes = [...settled.changes, ...fromPrograms, ...reloads(facts.host, [...changed], true)]
   const late = settled.made.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
     plan: { changes, settings: settled.settings, notes: wishes.flatMap(({ notes }) => notes), rebootNeeded: late },

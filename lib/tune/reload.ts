@@ -7,9 +7,8 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
     below: '/etc/udev/rules.d/',
     commands: [
       ['udevadm', 'control', '--reload'],
-      // As when they came: only then are owner and mode set back where no rule sets them any more.
-      ['udevadm', 'trigger', '--action=add', '--subsystem-match=vfio'],
-      ['udevadm', 'trigger', '--subsystem-match=block'],
+      // Owner and mode that no rule sets any more stay until the boot.
+      ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
     ],
   },
   // It says what netplan itself does not understand, before the boot does.
@@ -19,10 +18,30 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
   { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
 ]
 
+/** libvirt keeps a copy of its own. */
+const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
+
 /** What makes changes to these files effective, and their going too: in the system that runs, no other. */
-export function reloads({ running }: Host, paths: readonly string[]): CommandChange[] {
+export function reloads({ running }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
   if (!running) return []
-  return RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(({ below, commands }) =>
-    commands.map((argv) => ({ kind: 'command', argv, inverse: argv, touches: [], reason: `for ${below}` })),
+  const read = RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(
+    ({ below, commands }) => commands.map((argv) => change(argv, argv, `for ${below}`)),
   )
+  const networks = paths.flatMap((path) => {
+    const name = NETWORK.exec(path)?.[1]
+    if (name === undefined) return []
+    const virsh = (...words: string[]): string[] => ['virsh', '-c', 'qemu:///system', ...words]
+    const steps: [string[], string[]][] = [
+      [virsh('net-define', path), virsh('net-undefine', name)],
+      [virsh('net-autostart', name), virsh('net-autostart', '--disable', name)],
+      [virsh('net-start', name), virsh('net-destroy', name)],
+    ]
+    const order = coming ? steps : [...steps].reverse().map(([there, back]) => [back, there] as [string[], string[]])
+    return order.map(([argv, inverse]) => change(argv, inverse, 'the network of libvirt'))
+  })
+  return [...read, ...networks]
+}
+
+function change(argv: readonly string[], inverse: readonly string[], reason: string): CommandChange {
+  return { kind: 'command', argv, inverse, touches: [], reason }
 }

@@ -7,6 +7,7 @@ import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
 import { hugepages } from './memory.ts'
+import { libvirtNetwork, libvirtService, packages } from './programs.ts'
 
 /** One thing that can be asked for: its options (the first asks for it) and what they come to. */
 interface Feature {
@@ -125,6 +126,22 @@ const FEATURES: readonly Feature[] = [
       if (port === undefined) throw new UserError('usage', '--bridge needs --port, the network card that is its port')
       return bridge(facts, { name: given.value('bridge') ?? '', port, vlan: given.value('vlan') })
     },
+  },
+  {
+    options: [
+      { name: 'packages', kind: 'flag', help: 'install what guests need and is not there: QEMU, firmware, libvirt …' },
+    ],
+    wish: (facts) => packages(facts),
+  },
+  {
+    options: [{ name: 'libvirt', kind: 'flag', help: 'have libvirt run, from now on' }],
+    wish: (facts) => libvirtService(facts),
+  },
+  {
+    options: [
+      { name: 'libvirt-network', kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
+    ],
+    wish: (facts, given) => libvirtNetwork(facts, given.value('libvirt-network') ?? ''),
   },
   {
     options: [
