@@ -3,12 +3,11 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
 import { scratchDir } from './machine.ts'
+import { IFUP, interfaces, MAC, NETPLAN, NETWORKD, NM, net, profile, wired, yaml } from './networks.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
 // The network of a host moves to a bridge: each program that sets networks up reads its own files, real where Debian has it.
-
-const MAC = '52:54:00:12:34:56'
 
 const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
 const bridge = ['--bridge', 'br0', '--port', 'enp5s0']
@@ -26,80 +25,6 @@ function host(files: Readonly<Record<string, string>>): string {
   return dir
 }
 
-const IFUP = { 'sbin/ifup': '#!/bin/sh\n' }
-const NETWORKD = { 'etc/systemd/system/multi-user.target.wants/systemd-networkd.service': '' }
-const NM = { 'etc/systemd/system/multi-user.target.wants/NetworkManager.service': '' }
-const NETPLAN = { 'usr/sbin/netplan': '#!/bin/sh\n' }
-
-const interfaces = `# mine
-source /etc/network/interfaces.d/*
-auto lo enp5s0
-iface lo inet loopback
-
-allow-hotplug enp5s0 enp6s0
-iface enp5s0 inet static
-    address 192.0.2.5/24
-    gateway 192.0.2.1
-    dns-nameservers 192.0.2.1 # both
-iface enp5s0 inet6 auto
-iface enp6s0 inet dhcp
-`
-const wired = `# by hand
-[Match]
-Name=en*
-
-[Link]
-MTUBytes=9000
-
-[Network]
-Address=192.0.2.5/24
-DNS=192.0.2.1
-
-[Route]
-Gateway=192.0.2.1
-`
-const yaml = `# by the installer
-network:
-  version: 2
-  renderer: networkd
-  ethernets:
-    # the first
-    enp5s0:
-      mtu: 9000
-      addresses:
-        - 192.0.2.5/24
-      routes:
-        - to: default
-          via: 192.0.2.1
-      nameservers:
-        addresses: [192.0.2.1]
-      match:
-        macaddress: ${MAC}
-      set-name: enp5s0
-
-    enp6s0:
-      dhcp4: true
-`
-const profile = `[connection]
-id=Office
-uuid=11111111-2222-4333-8444-555555555555
-type=ethernet
-interface-name=enp5s0
-
-[ipv4]
-address1=192.0.2.5/24,192.0.2.1
-dns=192.0.2.1;
-method=manual
-
-[ipv6]
-method=auto
-`
-const net = `# /etc/conf.d/net
-config_enp5s0="192.0.2.5/24"
-routes_enp5s0="default via 192.0.2.1"
-dns_servers_enp5s0="192.0.2.1"
-config_enp6s0="dhcp"
-`
 const HOSTS: [name: string, files: Record<string, string>][] = [
   ['ifupdown', { ...IFUP, 'etc/network/interfaces': interfaces }],
   ['systemd-networkd', { ...NETWORKD, 'etc/systemd/network/20-wired.network': wired }],

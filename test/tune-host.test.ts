@@ -1,44 +1,11 @@
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
 import { loadMachine } from './machine.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
-
-const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
-const write = ['--apply', '--no-commands']
-
-/** A Debian host with 64 GiB, huge pages of both sizes and a group kvm. */
-function host(files: Readonly<Record<string, string>> = {}): string {
-  const dir = systemDir({
-    ...system,
-    files: {
-      'etc/group': 'root:x:0:\nkvm:x:104:\n',
-      'proc/meminfo': 'MemTotal:       67108864 kB\nMemFree:        60000000 kB\n',
-      'usr/lib/systemd/systemd': '',
-      'etc/systemd/system/multi-user.target.wants/systemd-networkd.service': '',
-      'sys/devices/system/cpu/cpufreq/policy0/scaling_available_governors': 'performance schedutil\n',
-      'sys/devices/system/node/node0/meminfo': 'Node 0 MemTotal:       33554432 kB\n',
-      ...files,
-    },
-  })
-  // Eight CPUs, four cores of two threads.
-  for (let cpu = 0; cpu < 8; cpu++) {
-    const topology = join(dir, `sys/devices/system/cpu/cpu${cpu}/topology`)
-    mkdirSync(topology, { recursive: true })
-    writeFileSync(join(topology, 'thread_siblings_list'), `${cpu % 4},${(cpu % 4) + 4}\n`)
-    writeFileSync(join(topology, 'core_id'), `${cpu % 4}\n`)
-    writeFileSync(join(topology, 'physical_package_id'), '0\n')
-  }
-  for (const list of ['online', 'present']) writeFileSync(join(dir, `sys/devices/system/cpu/${list}`), '0-7\n')
-  for (const size of [2048, 1048576]) {
-    const file = join(dir, `sys/kernel/mm/hugepages/hugepages-${size}kB/nr_hugepages`)
-    mkdirSync(dirname(file), { recursive: true })
-    writeFileSync(file, '0\n')
-  }
-  return dir
-}
+import { host, tune, write } from './tune.ts'
 
 const GRUB = 'etc/default/grub.d/zz-vfio-scripts.cfg'
 
@@ -226,55 +193,6 @@ describe('what programs keep', () => {
     tune(dir, '--libvirt-network', 'br0', ...write)
     const ran = runProgram('virt-xml-validate', [join(dir, 'etc/vfio-scripts/network-br0.xml'), 'network'])
     expect(ran).toMatchObject({ code: 0 })
-  })
-})
-
-describe('refusals', { concurrent: true }, () => {
-  it.each<[string, string[], RegExp, Record<string, string>?]>([
-    ['no settings', [], /nothing was asked for/],
-    ['an option alone', ['--page-size', '1G'], /--page-size goes with --hugepages/],
-    ['no size', ['--hugepages', 'much'], /--hugepages much: not a size/],
-    ['pages that there are not', ['--hugepages', '1G', '--page-size', '4M'], /has pages of 2 MiB and 1 GiB/],
-    ['a node that there is not', ['--hugepages', '1G', '--node', '7'], /no such NUMA node/],
-    ['all memory', ['--hugepages', '63G'], /host-memory.*would keep 1 GiB of 64 GiB.*--force host-memory/],
-    ['all of a node', ['--hugepages', '31G', '--node', '0'], /host-memory.*would keep 1 GiB of 32 GiB/],
-    [
-      'huge pages that are set already',
-      ['--hugepages', '4G', '--page-size', '1G'],
-      /grub:1: hugepages=2 is set already/,
-      { 'etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT="hugepages=2"\n' },
-    ],
-    ['more vCPUs than there are', ['--isolate', '8'], /8 vCPUs are more than this host can give.*ask for 6 at most/],
-    ['no number of vCPUs', ['--isolate', 'all'], /is no number of CPUs/],
-    ['a device that there is not', ['--isolate', '2', '--near', '77:00'], /77:00: no such device/],
-    ['a governor that there is not', ['--governor', 'fast'], /this machine has performance, schedutil/],
-    ['a driver in use', ['--blacklist', 'nvidia'], /driver-needed.*nvidia serves devices/s],
-    ['a driver of no name', ['--blacklist', 'a b'], /not the name of a module/],
-    ['no such group', ['--vfio-group', 'nobodies'], /there is no such group/],
-    ['a group of bad name', ['--vfio-group', 'a"b'], /not the name of a group/],
-    ['a disk by a name that moves', ['--disk', '/dev/sda'], /below \/dev\/disk\/by-id/],
-    ['a long interface', ['--tap', 'a-name-that-is-long', '--user', 'ann'], /not a name for a network interface/],
-    ['a TAP of nobody', ['--tap', 'tap0'], /--tap needs --user/],
-    ['interrupts', ['--unsafe-interrupts'], /refused \(unsafe-interrupts\).*--force unsafe-interrupts overrides/],
-    ['groups', ['--acs-override'], /refused \(acs-override\).*--force acs-override overrides/],
-    ['both ways', ['--threadirqs', '--undo'], /--undo takes no settings/],
-    ['a feature without undo', ['--threadirqs', 'hugepages'], /features are named with --undo only/],
-  ])('%s', (_, args, says, files) => {
-    const dir = host(files)
-    const before = snapshotOf(dir)
-    const ran = tune(dir, ...args, '--apply')
-    expect(ran.stderr).toMatch(says)
-    expect(ran).toMatchObject({ code: 2, stdout: '' })
-    expect(snapshotOf(dir)).toBe(before)
-  })
-
-  it('an ACS override that no kernel here has, whatever is forced', () => {
-    const dir = systemDir({ machine: 'x570-navi10' })
-    expectRan(
-      tune(dir, '--acs-override', '--force', 'acs-override'),
-      2,
-      /does not have it: no kernel of a large distribution does/,
-    )
   })
 })
 
