@@ -32,7 +32,7 @@ in_root systemctl -q mask serial-getty@ttyS0.service systemd-networkd-wait-onlin
 in_root systemctl -q set-default graphical.target
 in_root update-grub`
 
-const machine = { ...grub(intel, 'bios'), cpus: 4 }
+const machine = { ...grub(intel, 'bios'), cpus: 4, memory: 2048 }
 
 async function systemdDisk(lab: Lab): Promise<{ disk: Disk; env: Record<string, string>; before: string }> {
   const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
