@@ -6,6 +6,7 @@ export const alpine: Distro = {
   ids: ['alpine', 'postmarketos'],
   packages: {
     command: 'apk add',
+    unattended: { install: ['apk', 'add'], remove: ['apk', 'del'] },
     names: {
       qemu: 'qemu-system-x86_64',
       libvirt: 'libvirt-daemon libvirt-qemu',

@@ -20,6 +20,7 @@ export const arch: Distro = {
   ],
   packages: {
     command: 'pacman -S',
+    unattended: { install: ['pacman', '-S', '--needed', '--noconfirm'], remove: ['pacman', '-Rs', '--noconfirm'] },
     names: {
       qemu: 'qemu-desktop',
       libvirt: 'libvirt',

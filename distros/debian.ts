@@ -23,6 +23,10 @@ export const debian: Distro = {
   ],
   packages: {
     command: 'apt install',
+    unattended: {
+      install: ['apt-get', 'install', '-y', '--no-install-recommends'],
+      remove: ['apt-get', 'remove', '-y'],
+    },
     names: {
       qemu: 'qemu-system-x86',
       libvirt: 'libvirt-daemon-system',

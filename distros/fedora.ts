@@ -9,11 +9,13 @@ const names: Packages['names'] = {
   virtiofsd: 'virtiofsd',
 }
 
+const DNF = { install: ['dnf', 'install', '-y'], remove: ['dnf', 'remove', '-y'] }
+
 export const fedora: Distro = {
   name: 'Fedora',
   documentation: 'https://docs.fedoraproject.org/en-US/quick-docs/virtualization-getting-started/',
   ids: ['fedora', 'nobara', 'korora', 'ultramarine', 'risios'],
-  packages: { command: 'dnf install', names },
+  packages: { command: 'dnf install', unattended: DNF, names },
 }
 
 function ofFedora(variant: string): string {
@@ -41,5 +43,5 @@ export const rhel: Distro = {
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/configuring_and_managing_virtualization/',
   ids: ['rhel', 'centos', 'rocky', 'almalinux', 'ol', 'eurolinux', 'scientific', 'virtuozzo', 'cloudlinux'],
   // virt-manager is deprecated there, yet installable; RHEL 10 leaves it to Cockpit.
-  packages: { command: 'dnf install', names },
+  packages: { command: 'dnf install', unattended: DNF, names },
 }

@@ -8,6 +8,7 @@ export const gentoo: Distro = {
     'in /usr/src/linux: make olddefconfig && make && make modules_install install; of sys-kernel/gentoo-kernel, put the symbols into a file in /etc/kernel/config.d that ends in .config, and emerge it again',
   packages: {
     command: 'emerge --ask',
+    unattended: { install: ['emerge', '--noreplace'], remove: ['emerge', '--depclean'] },
     names: {
       qemu: 'app-emulation/qemu',
       libvirt: 'app-emulation/libvirt',

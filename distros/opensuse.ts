@@ -13,7 +13,11 @@ export const opensuse: Distro = {
   name: 'openSUSE and SLE',
   documentation: 'https://doc.opensuse.org/documentation/leap/virtualization/html/book-virtualization/',
   ids: ['opensuse', 'opensuse-leap', 'opensuse-tumbleweed', 'opensuse-slowroll', 'suse', 'sles', 'sled', 'sles_sap'],
-  packages: { command: 'zypper install', names },
+  packages: {
+    command: 'zypper install',
+    unattended: { install: ['zypper', '-n', 'install'], remove: ['zypper', '-n', 'remove'] },
+    names,
+  },
 }
 
 /** Its root is read-only: changes go into a new snapshot, which the next boot takes. */

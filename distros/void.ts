@@ -6,6 +6,7 @@ export const voidLinux: Distro = {
   ids: ['void'],
   packages: {
     command: 'xbps-install',
+    unattended: { install: ['xbps-install', '-y'], remove: ['xbps-remove', '-y'] },
     names: {
       qemu: 'qemu',
       libvirt: 'libvirt',

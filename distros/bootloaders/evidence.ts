@@ -1,4 +1,3 @@
-import type { Reader } from '../../lib/host/reader.ts'
 import type { Host } from '../../lib/plan/system.ts'
 
 // What boot loaders say of themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
@@ -23,13 +22,6 @@ function told({ machine, running }: Host, name: string): string | undefined {
 /** The command line of this boot; of another root nothing is known. */
 export function bootedLine({ machine, running }: Host): string | undefined {
   return running ? machine.optionalText('/proc/cmdline')?.trim() : undefined
-}
-
-/** Where a program is. */
-export function findProgram(files: Reader, name: string): string | undefined {
-  return ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
-    .map((folder) => `${folder}/${name}`)
-    .find((path) => files.exists(path))
 }
 
 /** What frees devices for one boot, whatever bound them. */

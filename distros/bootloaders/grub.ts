@@ -1,12 +1,13 @@
 import { UserError } from '../../lib/cli/error.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { hasArgument } from '../../lib/plan/arguments.ts'
+import { hasArgument, isListed } from '../../lib/plan/arguments.ts'
 import { type ArgumentSetting, addSetting, ownHead } from '../../lib/plan/setting.ts'
 import { UNKNOWN } from '../../lib/plan/shell.ts'
 import type { Bootloader, Host, Observation } from '../../lib/plan/system.ts'
 import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
 import { listSteps } from './difference.ts'
-import { bootedLine, FREE, findProgram, loaderInfo } from './evidence.ts'
+import { bootedLine, FREE, loaderInfo } from './evidence.ts'
 
 const DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'
@@ -135,7 +136,7 @@ function placesFor(
   // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
   const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
   const list = configuredIn(sources)
-    .filter((one) => /\.ids$/.test(name) && one.name === name && one.value !== '')
+    .filter((one) => isListed(token) && one.name === name && one.value !== '')
     .at(-1)
   if (list !== undefined && !OURS.test(list.file))
     return [{ path: files.resolve(list.file) ?? list.file, variable: list.variable }]

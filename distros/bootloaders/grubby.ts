@@ -1,10 +1,11 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { CommandChange } from '../../lib/plan/plan.ts'
 import type { Setting } from '../../lib/plan/setting.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
-import { bootedLine, findProgram, loaderInfo } from './evidence.ts'
+import { bootedLine, loaderInfo } from './evidence.ts'
 import { grub } from './grub.ts'
 import { CMDLINE } from './kernel-cmdline.ts'
 

@@ -1,8 +1,9 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { observeEntries, readEntries } from './entries.ts'
-import { FREE, findProgram, loaderInfo } from './evidence.ts'
+import { FREE, loaderInfo } from './evidence.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 

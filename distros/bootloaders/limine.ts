@@ -1,11 +1,12 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import { addArgument } from '../../lib/plan/arguments.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import type { ShellFile } from '../../lib/plan/variable.ts'
 import { findPath, namesIn } from '../initramfs/find.ts'
 import { listSteps } from './difference.ts'
 import { PLACES } from './entries.ts'
-import { FREE, findProgram, loaderInfo } from './evidence.ts'
+import { FREE, loaderInfo } from './evidence.ts'
 
 const DEFAULTS = '/etc/default/limine'
 const DROP_INS = '/etc/limine-entry-tool.d'

@@ -1,9 +1,9 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import type { SetArgument } from '../../lib/plan/variable.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { configuredIn, type Entry, observeEntries, readEntries } from './entries.ts'
-import { findProgram } from './evidence.ts'
 import { grub } from './grub.ts'
 
 const DEPLOYMENTS = '/ostree/deploy'

@@ -1,7 +1,8 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { Bootloader } from '../../lib/plan/system.ts'
 import { observeEntries, readEntries } from './entries.ts'
-import { findProgram, loaderInfo } from './evidence.ts'
+import { loaderInfo } from './evidence.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
 import { systemdBoot } from './systemd-boot.ts'
 

@@ -1,9 +1,9 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host } from '../../lib/plan/system.ts'
 import { wordsIn } from '../../lib/plan/words.ts'
 import { findPath } from '../initramfs/find.ts'
 import { dracutConfig } from '../initramfs/unified.ts'
-import { findProgram } from './evidence.ts'
 
 /** The sections of a unified image come before its kernel and initramfs. */
 const HEAD = 4 << 20

@@ -3,6 +3,7 @@ import type { PciDevice } from '../host/pci.ts'
 import type { EntryFacts } from '../plan/apply.ts'
 import type { BoundFunction, Recorded } from '../plan/journal.ts'
 import type { Plan } from '../plan/plan.ts'
+import type { TuneState } from '../tune/status.ts'
 import type { Finding } from '../vfio/finding.ts'
 import type { KernelReport } from '../vfio/kernel-report.ts'
 import { parseSelector, selectDevices } from '../vfio/select.ts'
@@ -22,7 +23,7 @@ export interface BindVfio {
   /** Does what is (or would be) written take effect with the next boot only? */
   rebootNeeded: boolean
   /** With `--status`. */
-  state?: BindState
+  state?: BindState | TuneState
   devices: (PciDevice | BoundFunction)[]
   changes: ChangeJson[]
   /** Commands that are left to the person. */

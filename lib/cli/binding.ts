@@ -5,6 +5,7 @@ import { openReader } from '../host/rooted.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
+import { parseTime, withSwitch } from '../plan/confirm.ts'
 import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
@@ -26,12 +27,11 @@ import { status } from './status.ts'
 import { targetFor } from './target.ts'
 import { appliedText, planText } from './texts.ts'
 import { listTwins } from './twins.ts'
-import { undo } from './undoing.ts'
+import { confirm, undo } from './undoing.ts'
 import { promised } from './verify.ts'
 
 /** The options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
-  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
   return [
     { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
     { name: 'status', kind: 'flag', help: 'is all as planned? each point with its evidence' },
@@ -46,6 +46,29 @@ export function bindOptions(adapters: Adapters): Option[] {
     },
     { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
     { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
+    ...confirmOptions,
+    ...adapterOptions(adapters),
+    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
+    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  ]
+}
+
+/** The dead man's switch. */
+export const confirmOptions: readonly Option[] = [
+  {
+    name: 'confirm-within',
+    kind: 'value',
+    value: 'TIME',
+    help: 'with --apply: take it back unless --confirm follows in time (10m), after the reboot where one is needed',
+  },
+  { name: 'confirm', kind: 'flag', help: 'keep what was applied with --confirm-within' },
+]
+
+/** How a person settles what the evidence does not. */
+export function adapterOptions(adapters: Adapters): Option[] {
+  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+  return [
     {
       name: 'bootloader',
       kind: 'value',
@@ -58,9 +81,6 @@ export function bindOptions(adapters: Adapters): Option[] {
       choices: names(adapters.initramfs),
       help: 'the initramfs generator, where it is not found out',
     },
-    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
-    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
-    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
 }
 
@@ -70,7 +90,7 @@ type By = 'id' | 'address'
 /** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
 export async function answerBinding(context: Context, adapters: Adapters, by: By = 'id'): Promise<Answer> {
   const given = context.arguments
-  const asking = ['status', 'undo', 'choose', 'now', 'apply', 'all'].some((name) => given.flag(name))
+  const asking = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all'].some((name) => given.flag(name))
   if (by === 'address' && !asking && given.operands.length === 0) return listTwins(context)
   checkUsage(given)
   if (given.flag('now')) return answerLive(context)
@@ -78,18 +98,21 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   const { files } = context.machine
   const own = openReader('/')
-  if (given.flag('apply') || given.flag('choose') || given.flag('undo')) expectMounted(files, own, resolve(files.root))
+  const confirms = given.flag('confirm')
+  if (confirms || given.flag('apply') || given.flag('choose') || given.flag('undo'))
+    expectMounted(files, own, resolve(files.root))
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
     apply ? withLock(targetFor(context), own, work) : work()
   if (given.flag('choose'))
     return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
+  if (confirms) return locked(() => confirm(context, adapters), true)
   const apply = given.flag('apply')
   return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply, by)), apply)
 }
 
 function checkUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
-  const modes = ['status', 'undo', 'choose', 'kernel-config'].filter((name) => given.flag(name))
+  const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config'].filter((name) => given.flag(name))
   if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
   for (const name of ['status', 'kernel-config'])
     if (given.flag(name) && given.flag('apply')) throw usage(`--${name} changes nothing: leave --apply out`)
@@ -101,6 +124,8 @@ function checkUsage(given: Arguments): void {
   if (given.flag('all') && given.operands.length > 0) throw usage('--all is everything: leave the devices out')
   if (given.flag('apply') && given.value('machine') !== undefined && given.value('root') === undefined)
     throw usage('--machine is a captured machine: --apply needs the --root that it belongs to')
+  if (given.flag('now') && given.value('confirm-within') !== undefined)
+    throw usage('--now ends with the next boot by itself: leave --confirm-within out')
   if (modes.length === 0 && given.operands.length === 0)
     throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
 }
@@ -143,6 +168,15 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
     refuse(findings, given)
   }
+  const within = given.value('confirm-within')
+  if (within !== undefined && binding.plan.changes.length > 0)
+    binding.plan = withSwitch(
+      facts.host,
+      facts.journal,
+      binding.plan,
+      script.name,
+      parseTime('--confirm-within', within),
+    )
   const short = cutShort(facts.journal)
   binding.plan.notes.push(...kernel.notes, ...short)
   const bound = binding.bound.map(({ device }) => device)

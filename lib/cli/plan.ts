@@ -1,6 +1,7 @@
 import { diffLines } from '../plan/diff.ts'
 import type { Change } from '../plan/plan.ts'
 import type { Finding } from '../vfio/finding.ts'
+import type { Arguments } from './options.ts'
 import { type Look, paint, printable } from './text.ts'
 
 /** One change as `--json` prints it: `+` a new file, `~` an edited one, `-` a removed one, `>` a command, `=` a driver. */
@@ -77,4 +78,17 @@ export function findingsText(look: Look, findings: readonly Finding[]): string {
       return `${text.join('\n')}\n`
     })
     .join('')
+}
+
+/** Commands that are left to the person. */
+export function leftText(printed: readonly (readonly string[])[], given: Arguments): string {
+  const root = given.value('root')
+  const chroot = root === undefined || root === '/' ? '' : `chroot ${shellWord(root)} `
+  const lines = printed.map((argv) => `  ${chroot}${argv.map(shellWord).join(' ')}\n`).join('')
+  return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
+}
+
+/** What was decided and why, what is left to do. */
+export function notesText(notes: readonly string[]): string {
+  return notes.length === 0 ? '' : `\n${notes.map((note) => `  note: ${printable(note)}\n`).join('')}`
 }

@@ -2,27 +2,29 @@ import { readPciFacts } from '../host/machine.ts'
 import { runCommand } from '../plan/command.ts'
 import { claimsOf, readJournal } from '../plan/journal.ts'
 import type { Adapters } from '../plan/system.ts'
+import { tuningStatus } from '../tune/status.ts'
 import { readHost } from '../vfio/facts.ts'
 import { generatorOf } from '../vfio/promise.ts'
-import { bindStatus } from '../vfio/status.ts'
+import { bindStatus, type Status, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
+import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
+import { paint } from './text.ts'
 import { statusText } from './texts.ts'
 
-/** Is what was set up in force? */
-export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+/** Is what was bound in force, each point with its evidence? */
+export async function bindingStatus(context: Context, adapters: Adapters): Promise<Status> {
   const { machine, warn } = context
   const host = readHost(machine)
   const journal = readJournal(host.files)
-  const claims = claimsOf(journal)
+  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const last = claims.at(-1)?.entry.entry.adapters
   const generator = generatorOf(claims)
   const list = async (argv: readonly string[]): Promise<string | null> => {
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
   }
-  const log = machine.running ? await list(['dmesg']) : null
-  const found = await bindStatus({
+  return bindStatus({
     host,
     devices: readPciFacts(machine, warn).devices,
     journal,
@@ -30,17 +32,36 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
     initramfs: adapters.initramfs.find(({ name }) => name === generator),
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
-    log,
+    log: machine.running ? await list(['dmesg']) : null,
   })
+}
+
+/** Is what was set up in force? */
+export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+  const { script } = context
+  const found = await bindingStatus(context, adapters)
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' }
   const json: BindVfio = {
-    ...answerJson(
-      context.script,
-      'status',
-      { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' },
-      found.functions,
-      found.findings,
-    ),
+    ...answerJson(script, 'status', plan, found.functions, found.findings),
     state: found.state,
   }
-  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, context.script.name, found) }
+  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, script.name, found) }
+}
+
+/** Is what tune-host set up in force? */
+export async function tuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
+  const host = readHost(context.machine)
+  const claims = claimsOf(readJournal(host.files)).filter(({ entry }) => entry.entry.script === TUNING)
+  const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
+  const loader = adapters.bootloaders.find(({ name }) => name === used)
+  const { state, findings } = tuningStatus(host, loader, claims, bootOf(context))
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
+  const json = { ...answerJson(context.script, 'status', plan, [], findings), state }
+  const features = [...new Set(claims.map(({ device }) => device))].join(', ')
+  return {
+    code: state === 'in-force' ? 0 : 1,
+    json,
+    text: (look) =>
+      `${context.script.name}: ${paint(look, state === 'in-force' ? 'green' : 'yellow', state)}${features && ` (${features})`}\n${findingsText(look, findings)}`,
+  }
 }

@@ -6,7 +6,7 @@ import type { Status } from '../vfio/status.ts'
 import type { BindVfio } from './answer.ts'
 import { addressStyle, deviceName } from './devices.ts'
 import type { Arguments, Script } from './options.ts'
-import { changesText, findingsText, shellWord } from './plan.ts'
+import { changesText, findingsText, leftText, notesText, shellWord } from './plan.ts'
 import { type Look, paint, printable } from './text.ts'
 
 export interface PlanView {
@@ -63,13 +63,6 @@ If it does not boot:    ${printable(view.menu ?? ESCAPE)}
 `
 }
 
-function leftText(printed: readonly (readonly string[])[], given: Arguments): string {
-  const root = given.value('root')
-  const chroot = root === undefined || root === '/' ? '' : `chroot ${shellWord(root)} `
-  const lines = printed.map((argv) => `  ${chroot}${argv.map(shellWord).join(' ')}\n`).join('')
-  return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
-}
-
 /** Guards that could not look, and what the kernel lacks; a person decides whether to go on. */
 function unseenText(look: Look, findings: readonly Finding[]): string {
   const unseen = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
@@ -79,10 +72,6 @@ function unseenText(look: Look, findings: readonly Finding[]): string {
 /** Nothing that is written helps against a kernel that lacks something. */
 export function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
-}
-
-function notesText(notes: readonly string[]): string {
-  return notes.length === 0 ? '' : `\n${notes.map((note) => `  note: ${printable(note)}\n`).join('')}`
 }
 
 function deviceText(look: Look, { script, chosen, all, groups }: PlanView): string {
@@ -117,10 +106,23 @@ export function undoneText(look: Look, view: UndoView, printed: readonly (readon
     return `${script.name} --undo:\n${notesText(json.notes)}\nAdd --apply.\n`
   if (claims.length === 0) return `${script.name}: nothing to take back.\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
-  const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || 'the kernel arguments'}\n`
+  const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
   const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`
   if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
-  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${json.rebootNeeded ? 'Reboot: the devices go back to their drivers with the next boot.\n' : ''}\n`
+  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${rebootText(json, functions)}\n`
+}
+
+function rebootText({ rebootNeeded }: BindVfio, functions: readonly BoundFunction[]): string {
+  if (!rebootNeeded) return ''
+  return functions.length > 0
+    ? 'Reboot: the devices go back to their drivers with the next boot.\n'
+    : 'Reboot: it is in force until then.\n'
+}
+
+/** What was set up for no device. */
+function featureNames(claims: readonly Claim[]): string {
+  const names = [...new Set(claims.map(({ device }) => device))].filter((name) => name !== 'host')
+  return names.join(', ') || 'the kernel arguments'
 }
 
 /** The state, then each point with its evidence. */

@@ -1,12 +1,17 @@
 import { applyPlan, type EntryFacts } from '../plan/apply.ts'
+import { CONFIRM, isSwitch, stopCommands } from '../plan/confirm.ts'
 import { type Claim, claimsOf, cutShort, type Recorded, readJournal } from '../plan/journal.ts'
 import { type CommandChange, onceEach } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
+import { keptCommands } from '../tune/programs.ts'
+import { reloads } from '../tune/reload.ts'
 import { readDistro, readHost } from '../vfio/facts.ts'
 import { boundFunctions } from '../vfio/promise.ts'
+import { TUNING } from '../vfio/status.ts'
 import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
+import { UserError } from './error.ts'
 import type { Arguments } from './options.ts'
 import type { Answer, Context } from './run.ts'
 import { targetFor } from './target.ts'
@@ -14,13 +19,40 @@ import { undoneText } from './texts.ts'
 import { takenBack } from './verify.ts'
 
 /** Takes back what a script did: the plan, or with --apply the doing. */
-export async function undo(context: Context, adapters: Adapters): Promise<Answer> {
+export function undo(context: Context, adapters: Adapters): Promise<Answer> {
+  const { machine, script, arguments: given } = context
+  const journal = readJournal(readHost(machine).files)
+  return takeBack(context, adapters, journal, chosenClaims(journal, script.name, given))
+}
+
+/** Keeps what was applied with --confirm-within: the switch goes, and nothing else. */
+export async function confirm(context: Context, adapters: Adapters): Promise<Answer> {
+  const { machine, script } = context
+  const journal = readJournal(readHost(machine).files)
+  const going = claimsOf(journal).filter(
+    ({ device, entry }) => device === CONFIRM && entry.entry.script === script.name,
+  )
+  if (going.length === 0)
+    throw new UserError(
+      'nothing-to-confirm',
+      `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
+    )
+  const answer = await takeBack(context, adapters, journal, going, true)
+  return { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` }
+}
+
+async function takeBack(
+  context: Context,
+  adapters: Adapters,
+  journal: readonly Recorded[],
+  going: readonly Claim[],
+  apply = context.arguments.flag('apply'),
+): Promise<Answer> {
   const { machine, script, arguments: given } = context
   const host = readHost(machine)
-  const journal = readJournal(host.files)
-  const going = chosenClaims(journal, script.name, given)
   const entries = [...new Set(going.map(({ entry }) => entry))]
   const leaving = leavingSettings(journal, going)
+  const confirms = going.every(({ device }) => device === CONFIRM)
   const plan = undoPlan(
     host.files,
     journal,
@@ -28,12 +60,13 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
     undoCommands(host, going, leaving, adapters),
     derivedSettings(host, going, leaving, adapters),
   )
+  if (confirms) plan.rebootNeeded = false
   const short = cutShort(journal)
   plan.notes.push(...declaredNotes(host, going, adapters), ...short)
   const functions = boundFunctions(going)
   const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, functions, took: durations(journal), given, claims: going }
-  if (!given.flag('apply') || going.length === 0)
+  if (!apply || going.length === 0)
     return { code: going.length + short.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
   const target = targetFor(context)
   const entry: EntryFacts = {
@@ -61,8 +94,21 @@ function declaredNotes(host: Host, going: readonly Claim[], adapters: Adapters):
 function chosenClaims(journal: readonly Recorded[], script: string, given: Arguments): Claim[] {
   const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
   if (given.operands.length === 0) return claims
-  const named = namedAddresses(boundFunctions(claims), given, script)
-  return claims.filter(({ device }) => named.includes(device))
+  const named = namedDevices(claims, given, script)
+  const going = claims.filter(({ device }) => named.includes(device))
+  // A switch would take the same back once more.
+  const entries = new Set(going.map(({ entry }) => entry))
+  return claims.filter((claim) => going.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
+}
+
+/** The devices, or the features of tune-host, that the arguments name. */
+function namedDevices(claims: readonly Claim[], given: Arguments, script: string): string[] {
+  const functions = boundFunctions(claims)
+  const known = [...new Set(claims.map(({ device }) => device))]
+  const unknown = given.operands.find((text) => !known.includes(text))
+  if (unknown === undefined) return [...given.operands]
+  if (script !== TUNING) return namedAddresses(functions, given, script)
+  throw new UserError('no-feature', `${unknown}: not set up by ${script}; there is ${known.join(', ') || 'nothing'}`)
 }
 
 /** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
@@ -77,11 +123,21 @@ function undoCommands(
   const generators = adapters.initramfs.filter(({ name }) => used((one) => one.initramfs).has(name))
   const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
   const forLoader = leaving.filter((setting) => isForLoader(setting, adapters))
-  const forImage = leaving.filter((setting) => !forLoader.includes(setting))
+  const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isSwitch(setting.path))
   return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
     ...loaders.flatMap((one) =>
       forLoader.length > 0 || one.embeds ? one.commands(host, keptOf(forLoader, one.name)) : [],
+    ),
+    ...stopCommands(
+      host,
+      leaving.map(({ path }) => path),
+    ),
+    ...keptCommands(host, readDistro(host, adapters).adapter, (by) => keptOf(leaving, by)),
+    ...reloads(
+      host,
+      leaving.map(({ path }) => path),
+      false,
     ),
   ])
 }

@@ -7,7 +7,7 @@ import type { Seen } from './reader.ts'
  * were used, and what identifies a machine or a person is replaced by stable pseudonyms: serial numbers, MAC
  * addresses, UUIDs, host names.
  */
-export function captureTree({ reader, names, modules }: Machine): Map<string, Seen> {
+export function captureTree({ reader, names, modules, told }: Machine): Map<string, Seen> {
   const excerpts = new Map(
     // where the file is, not by which link it was found: /lib is a link to usr/lib almost everywhere
     [...names.excerpts(), ...modules.excerpts()].map(([path, text]) => [reader.resolve(path) ?? path, text]),
@@ -15,7 +15,9 @@ export function captureTree({ reader, names, modules }: Machine): Map<string, Se
   const hostname = reader.optionalText('/proc/sys/kernel/hostname')?.trim()
   const rename = pseudonyms()
   const seen = new Map(reader.seen)
-  seen.delete('/proc/sys/kernel/hostname')
+  for (const [path, text] of told) seen.set(path, { file: Buffer.from(text) })
+  // Names of people and machines.
+  for (const path of ['/proc/sys/kernel/hostname', '/etc/passwd', '/etc/group']) seen.delete(path)
   for (const path of reader.seen.keys()) {
     // A database is replaced as a whole by its excerpt, which is plain text.
     if (path.endsWith('.gz') && excerpts.has(path.slice(0, -3))) seen.delete(path)

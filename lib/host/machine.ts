@@ -14,6 +14,8 @@ export interface Machine {
   files: Reader
   /** Is this the system that runs here? */
   running: boolean
+  /** What programs told of the running machine, by the file that a capture has it in. */
+  told: Map<string, string>
   names: Names
   modules: ModuleTables
   /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
@@ -47,6 +49,7 @@ export function openMachine(options: {
     reader,
     files,
     running: root === '/' && machine === undefined,
+    told: new Map(),
     names,
     modules,
     tables: () => [...names.excerpts().keys(), ...modules.excerpts().keys()],

@@ -3,7 +3,7 @@ import { UserError } from '../cli/error.ts'
 import type { Reader, Seen } from '../host/reader.ts'
 import { type Ran, runCommand } from './command.ts'
 import { giveTo } from './driver.ts'
-import { type Entry, readJournal } from './journal.ts'
+import { type Entry, nextNumber, readJournal } from './journal.ts'
 import { type CommandChange, expectOurs, type FileChange } from './plan.ts'
 import { type UndoFile, undoScript } from './rescue.ts'
 import {
@@ -50,7 +50,7 @@ export async function applyPlan(
     folders: [...new Set(folders)],
     printed: target.way === 'print' && commands.length > 0,
   }
-  const number = Math.max(0, ...readJournal(files, target.journal).map(({ number }) => number)) + 1
+  const number = nextNumber(readJournal(files, target.journal))
   const folder = `${target.journal}/${String(number).padStart(4, '0')}`
   const running = target.way === 'print' ? [] : commands
   checkSpace(target, running)

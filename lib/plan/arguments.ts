@@ -3,7 +3,7 @@ import { type KernelArgument, parseCommandLine } from '../host/kernel.ts'
 // A kernel command line as ordered tokens. Order and quotes stay: `hugepagesz=` must come before its `hugepages=`.
 
 /** Arguments that hold a list of which the last one wins: members are added to it, a second list never. */
-const LISTS = /^(vfio_pci|pci_stub)\.ids$/
+const LISTS = /^((vfio_pci|pci_stub)\.ids|module_blacklist)$/
 
 /** Is it a member of such a list? */
 export function isListed(token: string): boolean {

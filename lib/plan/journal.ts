@@ -72,6 +72,11 @@ export function readJournal(files: Reader, journal = JOURNAL): Recorded[] {
   return entries.sort((one, other) => one.number - other.number)
 }
 
+/** What the next entry is going to be called. */
+export function nextNumber(journal: readonly Recorded[]): number {
+  return Math.max(0, ...journal.map(({ number }) => number)) + 1
+}
+
 function parse(path: string, text: string | undefined): Entry {
   try {
     const entry = JSON.parse(text ?? '') as Entry

@@ -20,6 +20,7 @@ export type Setting =
   | WordSetting
   | MemberSetting
   | ItemSetting
+  | ReplaceSetting
   | KeptSetting
 
 interface Place {
@@ -88,6 +89,13 @@ export interface ItemSetting extends Place, NixItem {
   kind: 'item'
 }
 
+/** Lines of a person's file that come to say something else. Both are whole lines, without the last one's end. */
+export interface ReplaceSetting extends Place {
+  kind: 'replace'
+  from: string
+  to: string
+}
+
 /** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
 export interface KeptSetting extends Place {
   kind: 'kept'
@@ -101,8 +109,8 @@ export interface KeptSetting extends Place {
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
 /** The comment that every file of our own starts with. */
-export function ownHead(): string {
-  return '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+export function ownHead(script = 'bind-vfio'): string {
+  return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */
@@ -144,7 +152,22 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     remove: (text, { variable, word }) => removeMember(text, variable, word),
   },
   item: { has: hasItem, add: addItem, remove: removeItem },
+  replace: {
+    has: (text, { to }) => findLines(text, to) >= 0,
+    add: (text, { from, to }) => swapLines(text, from, to),
+    remove: (text, { from, to }) => swapLines(text, to, from),
+  },
   kept: { has: () => false, add: (text) => text, remove: (text) => text },
+}
+
+/** Where whole lines stand; -1 when they do not. */
+function findLines(text: string, lines: string): number {
+  return `\n${text}\n`.indexOf(`\n${lines}\n`)
+}
+
+function swapLines(text: string, from: string, to: string): string {
+  const at = findLines(text, from)
+  return at < 0 ? text : text.slice(0, at) + to + text.slice(at + from.length)
 }
 
 function formOf(setting: Setting): Form<Setting> {

@@ -155,6 +155,8 @@ export type Need = 'qemu' | 'libvirt' | 'ovmf' | 'swtpm' | 'virt-manager' | 'vir
 export interface Packages {
   /** `apt install`, followed by names; of a declarative system, what a person does instead. */
   command: string
+  /** The same without a question, and what takes packages away again; none where it is not done in place. */
+  unattended?: { install: readonly string[]; remove: readonly string[] }
   names: Readonly<Record<Need, string>>
 }
 

@@ -1,18 +1,9 @@
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
-import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { addArgument } from '../plan/arguments.ts'
-import { findIds, loadedBefore } from '../plan/contradictions.ts'
-import { claimsOf, type Recorded } from '../plan/journal.ts'
-import { type Directive, moduleName } from '../plan/modprobe.ts'
-import type { CommandChange, Plan } from '../plan/plan.ts'
-import { changesFor, onceEach } from '../plan/plan.ts'
-import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
-import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
-import { contentReader } from '../plan/undo.ts'
-import type { SetArgument } from '../plan/variable.ts'
-import { isSet } from '../plan/variable.ts'
+import type { Plan } from '../plan/plan.ts'
+import { expectKnownSystem, type SystemFacts, settle } from '../plan/settle.ts'
+import type { InitramfsNeeds } from '../plan/system.ts'
 import { contradictionsIn } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import {
@@ -21,22 +12,12 @@ import {
   modprobeSettings,
   needsOf,
   overrideSettings,
-  type Wanted,
   wantedArguments,
 } from './wanted.ts'
 
 /** What the decision stands on. */
-export interface BindFacts {
-  host: Host
+export interface BindFacts extends SystemFacts {
   iommu: IommuState
-  /** What modprobe reads now. */
-  modprobe: readonly Directive[]
-  distro: Choice<Distro>
-  bootloader: Choice<Bootloader>
-  /** The kernel arguments that its files set for the next boot. */
-  configured: readonly SetArgument[]
-  initramfs: Choice<Initramfs>
-  journal: readonly Recorded[]
   /** For each installed kernel, the modules that its tables name for each chosen function. */
   claiming: Parameters<typeof decideMechanism>[2]
 }
@@ -89,39 +70,19 @@ export function planBinding(
   const image = imageSettings(facts, needs, bound)
   // The adapters' steps do not have the files that run the boot script.
   const runners = override.length > 0 ? image : []
-  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, wanted)
+  const tokens = wanted.map(({ token }) => token)
+  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, tokens)
 
   const loader = loaderSettings(facts, wanted)
-  const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
-  // What a person set by hand and does the job stays theirs.
-  const settings = [...modprobe, ...override, ...image, ...loader].filter(
-    (setting) =>
-      own.has(settingKey(setting)) ||
-      (setting.head !== undefined && isThere(facts, setting)) ||
-      !inForce(facts, setting),
-  )
-  const files = changesFor(settings, contentReader(host.files), addSetting)
-  // What a program keeps is no file: it comes along with the command that adds it.
-  const added = (some: readonly Setting[]): string[] =>
-    settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !inForce(facts, one) ? [one.token] : []))
-  const commandsOf = (adapter: Bootloader | Initramfs | undefined, some: readonly Setting[]): CommandChange[] => {
-    const kept = { add: added(some), remove: [] }
-    const changed = files.some((change) => some.some(({ path }) => path === change.path))
-    return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
-  }
   // What runs on the root file system is in no image.
   const onRoot = override.length > 0 && address.place === 'root'
-  const images = onRoot ? [] : commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
-  const held = facts.bootloader.adapter?.embeds && !onRoot ? [...modprobe, ...override, ...image] : []
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
-  const changes = [...files, ...onceEach([...images, ...entries])]
-  return {
-    plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
-    tokens: wanted.map(({ token }) => token),
-    needs: onRoot ? null : needs,
-    bound,
-    made: { images: images.length > 0, entries: entries.length > 0 },
-  }
+  const parts = [...modprobe, ...override, ...image]
+  const { changes, settings, made } = settle(
+    facts,
+    onRoot ? { files: parts, image: [], loader } : { image: parts, loader },
+  )
+  const plan = { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 }
+  return { plan, tokens, needs: onRoot ? null : needs, bound, made }
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */
@@ -140,23 +101,6 @@ export function notesFor(iommu: IommuState, mechanism: Mechanism | null): string
   return notes
 }
 
-function isThere({ host }: BindFacts, setting: Setting): boolean {
-  return hasSetting(contentReader(host.files)(setting.path), setting)
-}
-
-/** Does the system say this already, wherever it does? */
-function inForce(facts: BindFacts, setting: Setting): boolean {
-  const { host, modprobe, configured } = facts
-  if (setting.kind === 'id')
-    return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
-  if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
-  if (setting.kind === 'argument' || setting.kind === 'kept') return isSet(configured, setting.token)
-  if (setting.kind === 'cmdline') return isThere(facts, setting) || isSet(configured, setting.token)
-  if (setting.kind !== 'line') return isThere(facts, setting)
-  const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
-  return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
-}
-
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
 export function expectNoContradiction(
   facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
@@ -167,41 +111,4 @@ export function expectNoContradiction(
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))
-}
-
-/** Where loader, generator or distribution are not known for sure, or are not ours to write, the steps are for the person. */
-function expectKnownSystem(
-  { host, bootloader, initramfs, distro }: BindFacts,
-  modprobe: readonly PlannedSetting[],
-  needs: InitramfsNeeds | null,
-  wanted: readonly Wanted[],
-): void {
-  const loads = wanted.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
-  const why = [...(loads ? unknown(host, bootloader) : []), ...(needs !== null ? unknown(host, initramfs) : [])]
-  const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
-  if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
-  if (why.length === 0) return
-  // For a person, each list is one argument.
-  const line = wanted.reduce((before, { token }) => addArgument(before, token), '')
-  const tokens = parseCommandLine(line).map(({ token }) => token)
-  const files = changesFor(modprobe, contentReader(host.files), addSetting)
-  const anyImage = `Have your initramfs generator put ${needs?.module} and ${[...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')} into every image, load it before the drivers, and make the images again.`
-  const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
-  throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
-    ...files.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
-    ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
-    ...(loads ? (bootloader.adapter?.steps(tokens, host) ?? [anyLoader]) : []),
-  ])
-}
-
-function unknown(host: Host, { adapter, why }: Choice<Bootloader | Initramfs>): string[] {
-  if (adapter === undefined) return [why]
-  return adapter.byHand?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
-}
-
-function indented(text: string): string[] {
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => `    ${line}`)
 }

@@ -9,6 +9,7 @@ import type { Reader } from '../host/reader.ts'
 import { openReader } from '../host/rooted.ts'
 import { JOURNAL, type Recorded, readJournal } from '../plan/journal.ts'
 import { modprobeFiles, readModprobe } from '../plan/modprobe.ts'
+import type { SystemFacts } from '../plan/settle.ts'
 import type { Adapters, Host } from '../plan/system.ts'
 import type { BindFacts } from './bind.ts'
 
@@ -18,26 +19,37 @@ export function readHost({ files, reader, running }: Machine): Host {
   return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
 }
 
-/** All that a binding is decided on, read once. */
-export function readBindFacts(
-  machine: Machine,
-  pci: PciFacts,
-  chosen: readonly PciDevice[],
+/** The system as it is set up; `named`: the adapters that the person named. */
+export function readSystemFacts(
+  host: Host,
   adapters: Adapters,
   named: { bootloader: string | undefined; initramfs: string | undefined },
-): BindFacts {
-  const host = readHost(machine)
+): SystemFacts {
   const { files } = host
   const bootloader = adapters.findBootloader(host, named.bootloader)
   return {
     host,
-    iommu: pci.iommu,
     modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
     distro: readDistro(host, adapters),
     bootloader,
     configured: bootloader.adapter?.configured(host) ?? [],
     initramfs: adapters.findInitramfs(host, named.initramfs),
     journal: knownJournal(files),
+  }
+}
+
+/** All that a binding is decided on, read once. */
+export function readBindFacts(
+  machine: Machine,
+  pci: PciFacts,
+  chosen: readonly PciDevice[],
+  adapters: Adapters,
+  named: Parameters<typeof readSystemFacts>[2],
+): BindFacts {
+  const host = readHost(machine)
+  return {
+    ...readSystemFacts(host, adapters, named),
+    iommu: pci.iommu,
     claiming: readClaiming(machine, host, chosen),
   }
 }

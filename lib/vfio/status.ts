@@ -1,10 +1,15 @@
 import { isVfio, type PciDevice } from '../host/pci.ts'
+
 import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
-import { hasSetting } from '../plan/setting.ts'
+
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
-import { contentReader } from '../plan/undo.ts'
+
 import type { Finding } from './finding.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
+import { confirmFindings, finding, loaderFindings, settingFindings } from './promised.ts'
+
+/** The script whose settings are for the host, not for a device. */
+export const TUNING = 'tune-host'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -31,7 +36,7 @@ export interface Status {
 
 /** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
 export async function bindStatus(facts: StatusFacts): Promise<Status> {
-  const claims = claimsOf(facts.journal)
+  const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const functions = boundFunctions(claims)
   const short = cutShort(facts.journal)
   if (short.length > 0)
@@ -41,14 +46,15 @@ export async function bindStatus(facts: StatusFacts): Promise<Status> {
       findings: short.map((one) => finding('cut-short', 'problem', one, [], 'run it again')),
     }
   if (claims.length === 0) {
-    const last = facts.journal.filter(({ state }) => state === 'done').at(-1)
+    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING).at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
     const findings = fresh ? [finding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
   const promised = [
-    ...settingFindings(facts, claims),
-    ...loaderFindings(facts, tokensOf(claims)),
+    ...confirmFindings(claims),
+    ...settingFindings(facts.host, claims),
+    ...loaderFindings(facts.host, facts.bootloader, tokensOf(claims)),
     ...(await imageFindings(facts, needsOf(claims))),
   ]
   const drivers = functions.map((one) => driverFinding(facts, one))
@@ -73,67 +79,6 @@ function stateOf(
   if (drivers.length === 0) return waiting || !facts.host.running ? 'reboot-needed' : 'bound'
   if (drivers.every(({ finding }) => finding.state === 'ok')) return 'bound'
   return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
-}
-
-function finding(
-  code: string,
-  state: Finding['state'],
-  summary: string,
-  evidence: string[],
-  next: string | null,
-): Finding {
-  return { code, state, summary, evidence, next, forceable: false }
-}
-
-function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Finding[] {
-  const read = contentReader(host.files)
-  const files = claims.filter(({ setting }) => setting.kind !== 'kept')
-  // A boot entry goes with its kernel.
-  const ended = ({ setting }: Claim): boolean =>
-    setting.kind === 'cmdline' && setting.layout === 'options' && read(setting.path) === null
-  const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
-  return paths.map((path) => {
-    const text = read(path)
-    const own = claims.filter(({ setting }) => setting.path === path)
-    const lost = new Set(
-      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => describe(setting)),
-    )
-    if (lost.size === 0) return finding('files', 'ok', `${path} says what it should`, [], null)
-    return finding(
-      'files',
-      'problem',
-      `${path} ${text === null ? 'is gone' : 'was changed'}`,
-      [...lost].map((one) => `not there: ${one}`),
-      'bind the devices again, or undo',
-    )
-  })
-}
-
-function describe(setting: Claim['setting']): string {
-  if (setting.kind === 'line') return setting.line
-  if (setting.kind === 'word' || setting.kind === 'member') return `${setting.word} in ${setting.variable}`
-  if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
-  return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
-}
-
-function loaderFindings({ host, bootloader }: StatusFacts, tokens: string[]): Finding[] {
-  if (tokens.length === 0) return []
-  if (bootloader === undefined)
-    return [finding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
-  return bootloader.observe(host, tokens, false).map(({ ok, evidence }) =>
-    finding(
-      'boot-entries',
-      ok === null ? 'unknown' : ok ? 'ok' : 'problem',
-      evidence,
-      [],
-      ok === false
-        ? bootloader
-            .commands(host)
-            .map(({ argv }) => argv.join(' '))
-            .join(' && ') || 'bind the devices again, or undo'
-        : null,
-    ),
-  )
 }
 
 async function imageFindings({ host, initramfs, list }: StatusFacts, needs: InitramfsNeeds | null): Promise<Finding[]> {

@@ -31,6 +31,8 @@ export interface Guest {
   /** Leaves the guest; QEMU's exit status has to be the one that the guest asked for. */
   end(): Promise<void>
   running(): boolean
+  /** Waits until the guest reboots or powers off by itself. */
+  gone(seconds: number): Promise<void>
   /** Connects the terminal with a shell in the guest until that ends. */
   shell(): Promise<void>
 }
@@ -171,6 +173,10 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     },
     end: leave,
     running: () => guest.status() === undefined,
+    async gone(seconds) {
+      await Promise.race([guest.ended, sleep(seconds * 1000, undefined, { ref: false })])
+      if (guest.status() === undefined) throw new LabError(`the guest still runs after ${seconds} s, see ${log}`)
+    },
     async shell() {
       say('shell')
       const { stdin, stdout } = process

@@ -1,5 +1,6 @@
 #!/bin/bash
-# PID 1 of every guest: a real kernel, real udev with the root's own modprobe.d, no services.
+# PID 1 of every guest: a real kernel, real udev with the root's own modprobe.d, no services. Where a scenario needs these,
+# systemd is PID 1 and this is one of them.
 # Then it obeys the lab, one line on the console each:
 #   run SECONDS   unpack the payload disk, run its ./run, send stdout, stderr, code and files back as a tar
 #   shell         a shell on the console
@@ -9,16 +10,18 @@ mountpoint -q /proc || mount -t proc proc /proc
 mountpoint -q /sys || mount -t sysfs sys /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
 mountpoint -q /run || mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /tmp
+mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp
 mount -o remount,rw /
 mkdir -p /dev/pts /dev/shm
-mount -t devpts devpts /dev/pts
+mountpoint -q /dev/pts || mount -t devpts devpts /dev/pts
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 echo "LAB kernel up after $(cut -d' ' -f1 /proc/uptime) s"
 
-/lib/systemd/systemd-udevd --daemon
-udevadm trigger --type=subsystems --action=add
-udevadm trigger --type=devices --action=add
+if [ $$ = 1 ]; then
+  /lib/systemd/systemd-udevd --daemon
+  udevadm trigger --type=subsystems --action=add
+  udevadm trigger --type=devices --action=add
+fi
 modprobe -q virtio_console
 udevadm settle -t 120
 dmesg -n 1

@@ -29,6 +29,8 @@ export interface Machine {
   moved?: Partial<Record<Card, Port>>
   /** MiB; 1024 unless told. */
   memory?: number
+  /** 1 unless told. */
+  cpus?: number
 }
 
 export const intel: Machine = { iommu: 'intel', boot: 'direct', restored: true }
@@ -130,7 +132,7 @@ export function qemuArguments(machine: Machine): string[] {
   return [
     'qemu-system-x86_64',
     ...words(
-      '-nodefaults -no-user-config -M q35 -accel tcg -smp 1 -display none -no-reboot',
+      `-nodefaults -no-user-config -M q35 -accel tcg -smp ${machine.cpus ?? 1} -display none -no-reboot`,
       `-cpu ${machine.iommu === 'amd' ? 'max' : 'Nehalem'} -m ${machine.memory ?? 1024}`,
       '-serial stdio',
     ),

@@ -7,11 +7,13 @@ import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
 import { override } from './override.ts'
 import { startUp } from './start-up.ts'
+import { tuneHost } from './tune-host.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
   ...bindVfio,
   ...override,
+  ...tuneHost,
   captureRooted,
   listIommuIntel,
   listIommuAmd,

@@ -1,0 +1,149 @@
+import { findProgram } from '../host/programs.ts'
+import type { Need } from '../plan/system.ts'
+import { sizeText } from '../tune/feature.ts'
+import { present } from '../tune/programs.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { type CheckFacts, isOne } from './facts.ts'
+import { ok, problem, unknown } from './say.ts'
+
+/** A program that guests need: who has it, its version, or the package that brings it. */
+async function program(
+  facts: CheckFacts,
+  need: Exclude<Need, 'virt-manager'>,
+  title: string,
+  absent?: string,
+): Promise<Finding> {
+  const { files } = facts.host
+  const path = present(files, need)
+  if (path !== undefined) {
+    const version = need === 'ovmf' ? null : await facts.version(path)
+    return ok(need, `${title} is there (${version ?? path})`)
+  }
+  const { command, names: packages } = facts.packages ?? {}
+  const install = command === undefined ? 'install it' : `${command} ${packages?.[need]}`
+  if (absent !== undefined) return { ...unknown(need, `${title} is not there: ${absent}`, []), next: install }
+  return problem(need, `${title} is not there`, [], install)
+}
+
+export async function programs(facts: CheckFacts): Promise<Finding[]> {
+  return [
+    await program(facts, 'qemu', 'QEMU'),
+    await program(facts, 'libvirt', 'libvirt', 'guests can be run by QEMU alone'),
+    await program(facts, 'ovmf', 'UEFI firmware for guests (OVMF)'),
+    await program(facts, 'swtpm', 'swtpm', 'Windows 11 wants a TPM'),
+    await program(facts, 'virtiofsd', 'virtiofsd', 'it shares folders with guests'),
+  ]
+}
+
+/** One daemon, or one for each driver: either listens below /run/libvirt. Source: libvirt's manpages, virtqemud(8). */
+export function libvirtRunning({ host }: CheckFacts): Finding {
+  const code = 'libvirt-running'
+  const { files, machine } = host
+  if (findProgram(files, 'libvirtd', 'virtqemud') === undefined) return ok(code, 'Without libvirt nothing has to run')
+  const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
+  const found = sockets.find((path) => machine.exists(path))
+  if (found !== undefined) return ok(code, `libvirt listens (${found})`)
+  if (!isOne(host)) return unknown(code, 'Only the running system shows whether libvirt runs', [])
+  const unit = findProgram(files, 'virtqemud') === undefined ? 'libvirtd' : 'virtqemud.socket'
+  const start = files.exists('/etc/init.d/libvirtd') ? 'rc-service libvirtd start' : `systemctl enable --now ${unit}`
+  return problem(code, 'libvirt does not run', [`neither ${sockets.join(' nor ')}`], start)
+}
+
+export function userGroups({ user, host: { files } }: CheckFacts): Finding {
+  const code = 'user-groups'
+  if (user.root) return ok(code, 'root may use all of it')
+  if (user.name === null) return unknown(code, 'Who runs the guests is not known', [])
+  const wanted = ['libvirt', 'kvm'].filter((name) =>
+    new RegExp(`^${name}:`, 'm').test(files.optionalText('/etc/group') ?? ''),
+  )
+  const missing = wanted.filter((name) => !user.groups.includes(name))
+  if (missing.length === 0)
+    return ok(code, `${user.name} is in ${wanted.join(' and ') || 'no group that matters here'}`)
+  return problem(
+    code,
+    `${user.name} is not in ${missing.join(' and ')}`,
+    ['/etc/group'],
+    `usermod -aG ${missing.join(',')} ${user.name}, and log in again`,
+  )
+}
+
+/** VFIO locks all memory of a guest; libvirt raises the limit for its own. */
+export function memoryLock({ user, memory, host: { files } }: CheckFacts): Finding {
+  const code = 'memory-lock'
+  if (user.root || findProgram(files, 'libvirtd', 'virtqemud') !== undefined)
+    return ok(code, 'Guests may lock their memory (root, or libvirt, sees to it)')
+  if (user.memlock === null) return unknown(code, 'How much memory may be locked was not seen', ['/proc/self/limits'])
+  if (user.memlock === undefined || user.memlock >= (memory.total ?? 0) / 2)
+    return ok(code, 'Guests may lock their memory')
+  return problem(
+    code,
+    `${user.name} may lock ${sizeText(user.memlock)}, and a guest needs all of its memory locked`,
+    ['/proc/self/limits'],
+    'tune-host --vfio-group kvm',
+  )
+}
+
+export function hugePages({ memory }: CheckFacts): Finding {
+  const code = 'hugepages'
+  const set = memory.hugePages.filter(({ total }) => (total ?? 0) > 0)
+  if (set.length === 0) return ok(code, 'No huge pages are set aside; guests run without (tune-host --hugepages)')
+  const texts = set.map(
+    ({ size, total = 0, free }) => `${total} of ${sizeText(size)}${free === undefined ? '' : `, ${free} free`}`,
+  )
+  return ok(code, `Huge pages are set aside: ${texts.join('; ')}`)
+}
+
+/** As many as were asked for? The kernel gives what it finds in one piece. */
+export function hugePagesGiven({ memory, host: { machine } }: CheckFacts): Finding {
+  const code = 'hugepages-given'
+  const line = machine.optionalText('/proc/cmdline') ?? ''
+  const wanted = Number(/(?:^|\s)hugepages=(\d+)(?:\s|$)/.exec(line)?.[1] ?? 0)
+  const size = /(?:^|\s)hugepagesz=(\d+)([MG])\s+hugepages=\d/.exec(line)
+  if (wanted === 0) return ok(code, 'No huge pages were asked for on the kernel command line')
+  const bytes = size === null ? 2 * 1024 ** 2 : Number(size[1]) * 1024 ** (size[2] === 'G' ? 3 : 2)
+  const given = memory.hugePages.find((one) => one.size === bytes)?.total
+  if (given === undefined) return unknown(code, 'How many huge pages there are was not seen', [])
+  if (given >= wanted) return ok(code, 'The huge pages that were asked for are there')
+  return problem(
+    code,
+    `${given} of ${wanted} huge pages of ${sizeText(bytes)} are there`,
+    ['/proc/cmdline'],
+    'ask for fewer, or stop what uses memory early in the boot',
+  )
+}
+
+export function governor({ host: { machine } }: CheckFacts): Finding {
+  const code = 'governor'
+  const base = '/sys/devices/system/cpu/cpufreq'
+  const policies = (machine.list(base) ?? []).filter((name) => /^policy\d+$/.test(name))
+  const seen = new Set(policies.map((name) => machine.optionalText(`${base}/${name}/scaling_governor`)?.trim()))
+  if (seen.size === 0) return ok(code, 'The CPUs have one clock, or firmware governs it')
+  const driver = machine.optionalText(`${base}/${policies[0]}/scaling_driver`)?.trim() ?? ''
+  // With these, powersave is what others call ondemand.
+  const managed = /^(intel_pstate|amd-pstate-epp)$/.test(driver)
+  if (!seen.has('powersave') || managed) return ok(code, `The CPUs are governed by ${[...seen].join(', ')}`)
+  return problem(
+    code,
+    'The CPUs stay at their lowest clock (powersave)',
+    [`${base}/policy*/scaling_governor`],
+    'tune-host --governor performance, or schedutil',
+  )
+}
+
+/** Images are made beside the present ones: a full /boot breaks that half-way. */
+export function bootSpace({ host: { files } }: CheckFacts): Finding {
+  const code = 'boot-space'
+  const sizes = (files.list('/boot') ?? [])
+    .filter((name) => /^(initr|booster)/.test(name))
+    .map((name) => files.size(`/boot/${name}`) ?? 0)
+  const free = files.freeSpace('/boot')
+  if (free === undefined || sizes.length === 0) return ok(code, 'Nothing is made in /boot')
+  const need = Math.max(...sizes) * 1.2
+  if (free >= need) return ok(code, `/boot has room for another initramfs (${sizeText(free)})`)
+  return problem(
+    code,
+    `/boot has ${sizeText(free)} left, and an initramfs takes ${sizeText(need)}`,
+    [],
+    'remove kernels that you do not use',
+  )
+}

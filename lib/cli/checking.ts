@@ -1,0 +1,193 @@
+import { framebuffer, groups, resets, rom, romFile, sharedInterrupts } from '../check/device.ts'
+import { type CheckFacts, readCheckFacts } from '../check/facts.ts'
+import {
+  bootSpace,
+  governor,
+  hugePages,
+  hugePagesGiven,
+  libvirtRunning,
+  memoryLock,
+  programs,
+  userGroups,
+} from '../check/host.ts'
+import {
+  argumentsInForce,
+  cpuVirtualisation,
+  dangerous,
+  interruptRemapping,
+  iommu,
+  kvm,
+  modprobeIds,
+  msrs,
+  secureBoot,
+  vfioModules,
+} from '../check/kernel.ts'
+import { readKernels } from '../host/kernels.ts'
+import { readPciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { openReader } from '../host/rooted.ts'
+import { readUse } from '../host/use.ts'
+import { runCommand } from '../plan/command.ts'
+import { claimsOf } from '../plan/journal.ts'
+import type { Adapters } from '../plan/system.ts'
+import { withGroupMates } from '../vfio/bind.ts'
+import { readClaiming, readSystemFacts } from '../vfio/facts.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { guard } from '../vfio/guards.ts'
+import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
+import { boundFunctions } from '../vfio/promise.ts'
+import { parseSelector, selectDevices } from '../vfio/select.ts'
+import { UserError } from './error.ts'
+import type { Option } from './options.ts'
+import { findingsText } from './plan.ts'
+import type { Answer, Context } from './run.ts'
+import { bindingStatus } from './status.ts'
+import { type Look, paint, printable } from './text.ts'
+
+/** What check-host prints with `--json`. */
+export interface CheckHost {
+  schema: 'vfio-scripts/check-host/1'
+  /** Is anything a problem? */
+  healthy: boolean
+  /** With `--device`: those that were named, and their group mates. */
+  devices: PciDevice[]
+  findings: Finding[]
+}
+
+export const CHECK_OPTIONS: readonly Option[] = [
+  {
+    name: 'device',
+    kind: 'list',
+    value: 'DEVICE',
+    help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
+  },
+  { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
+  { name: 'all', kind: 'flag', help: 'show what is well, too' },
+  {
+    name: 'capture',
+    kind: 'value',
+    value: 'DIR',
+    help: 'write a copy of all that was read, for --machine or a report',
+  },
+]
+
+const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
+  cpuVirtualisation,
+  kvm,
+  iommu,
+  interruptRemapping,
+  argumentsInForce,
+  vfioModules,
+  dangerous,
+  modprobeIds,
+  msrs,
+  secureBoot,
+  libvirtRunning,
+  userGroups,
+  memoryLock,
+  hugePages,
+  hugePagesGiven,
+  governor,
+  bootSpace,
+]
+
+const DEVICE_CHECKS: readonly ((facts: CheckFacts, chosen: readonly PciDevice[]) => Finding)[] = [
+  groups,
+  resets,
+  framebuffer,
+  rom,
+  sharedInterrupts,
+]
+
+/** Is this host ready for guests with devices; with `--device`, for this one? */
+export async function answerCheck(context: Context, adapters: Adapters): Promise<Answer> {
+  const { machine, warn, script, arguments: given } = context
+  const file = given.value('rom')
+  if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
+  const { files, reader, running } = machine
+  // Not by a reader of its own: a capture is of what was read.
+  const host = { files, machine: reader, running, kernels: readKernels(files) }
+  const pci = readPciFacts(machine, warn)
+  const ask = async (argv: readonly string[]): Promise<string | null> => {
+    if (!machine.running) return null
+    const { code, stdout } = await runCommand(argv, { root: '/', seconds: 10 })
+    return code === 0 ? stdout : null
+  }
+  const system = readSystemFacts(host, adapters, {
+    bootloader: undefined,
+    initramfs: undefined,
+  })
+  const live = (await ask(['dmesg'])) ?? (await ask(['journalctl', '-k', '-b', '-o', 'short-monotonic', '--no-pager']))
+  if (live !== null) machine.told.set(LOG, live)
+  const facts = readCheckFacts(system, pci, {
+    log: live ?? machine.reader.optionalBytes(LOG)?.toString('utf8') ?? null,
+    logMissing: machine.running ? 'the kernel log may not be read: try as root' : 'no kernel log was captured',
+    version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
+  })
+  const chosen = chosenDevices(pci.devices, given.list('device'))
+  const findings = [
+    ...CHECKS.map((check) => check(facts)),
+    ...kernelFindings(
+      readKernelReports(host, chosen, readClaiming(machine, host, chosen), true),
+      facts.distro.adapter?.kernel,
+    ).findings,
+    ...(await programs(facts)),
+    ...(chosen.length === 0 ? [] : await deviceFindings(context, adapters, facts, chosen)),
+  ]
+  if (file !== undefined) {
+    const data = openReader('/').bytes(file, ROM_SIZE)
+    if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+    findings.push(romFile(file, data, chosen))
+  }
+  const healthy = findings.every(({ state }) => state !== 'problem')
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: chosen, findings }
+  const all = given.flag('all') || chosen.length > 0
+  return { code: healthy ? 0 : 1, json, text: (look) => checkText(look, script.name, findings, all) }
+}
+
+/** Where a capture has the kernel log. */
+const LOG = '/var/log/dmesg'
+const ROM_SIZE = 16 * 1024 * 1024
+
+function chosenDevices(all: readonly PciDevice[], named: readonly string[]): PciDevice[] {
+  if (named.length === 0) return []
+  const devices = named.map(parseSelector)
+  const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
+  const { devices: asked, missing } = selectDevices(all, filter)
+  if (missing[0] !== undefined)
+    throw new UserError('no-device', `${missing[0]}: no such device on this machine; list-iommu shows what there is`)
+  return asked
+}
+
+/** Before a binding: what speaks against it. After: is it as it was promised? */
+async function deviceFindings(
+  context: Context,
+  adapters: Adapters,
+  facts: CheckFacts,
+  asked: readonly PciDevice[],
+): Promise<Finding[]> {
+  const { machine } = context
+  const { devices, groups: all } = facts.pci
+  const chosen = withGroupMates(devices, asked)
+  const checks = DEVICE_CHECKS.map((check) => check(facts, asked))
+  const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
+  if (asked.every(({ address }) => bound.includes(address)))
+    return [...checks, ...(await bindingStatus(context, adapters)).findings]
+  const use = readUse(machine.reader, facts.host.files, chosen)
+  return [...checks, ...guard(devices, chosen, asked, use, all)]
+}
+
+/** Problems first, then what could not be seen; what is well as one line, or all of it. */
+function checkText(look: Look, script: string, findings: readonly Finding[], all: boolean): string {
+  const by = (state: Finding['state']): Finding[] => findings.filter((one) => one.state === state)
+  const [problems, open, well] = [by('problem'), by('unknown'), by('ok')]
+  const verdict =
+    problems.length === 0
+      ? paint(look, 'green', 'no problem')
+      : paint(look, 'red', `${problems.length} problem${problems.length === 1 ? '' : 's'}`)
+  const counts = [`${open.length} not known`, `${well.length} well`].join(', ')
+  const rest = all
+    ? findingsText(look, well)
+    : `  ${printable(`${well.length} checks found nothing wrong; --all shows them.`)}\n`
+  return `${paint(look, 'bold', script)}: ${verdict} (${counts})\n${findingsText(look, [...problems, ...open])}${rest}`
+}

@@ -1,0 +1,34 @@
+import type { Reader } from './reader.ts'
+
+/** Who is going to run guests. */
+export interface User {
+  /** `null`: of a captured machine nobody knows. */
+  name: string | null
+  root: boolean
+  groups: string[]
+  /** Bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
+  memlock: number | undefined | null
+}
+
+/**
+ * The person behind this process: under sudo the one who called it, whose groups /etc/group has.
+ * Source: proc_pid_status(5), proc_pid_limits(5), group(5), sudo(8).
+ */
+export function readUser(machine: Reader, files: Reader, running: boolean): User {
+  const sudo = running ? process.env.SUDO_USER : undefined
+  const status = machine.optionalText('/proc/self/status')
+  const uid = /^Uid:\s+(\d+)/m.exec(status ?? '')?.[1]
+  const passwd = files.optionalText('/etc/passwd')
+  const own = uid === undefined ? undefined : new RegExp(`^([^:]+):[^:]*:${uid}:`, 'm').exec(passwd ?? '')?.[1]
+  const name = sudo !== undefined && sudo !== 'root' ? sudo : (own ?? null)
+  const limit = /^Max locked memory\s+(\S+)/m.exec(machine.optionalText('/proc/self/limits') ?? '')?.[1]
+  const lines = (files.optionalText('/etc/group') ?? '').split('\n').map((line) => line.split(':'))
+  return {
+    name,
+    root: uid === '0' && (sudo === undefined || sudo === 'root'),
+    groups: lines
+      .filter(([, , , members = '']) => members.split(',').includes(name ?? ''))
+      .map(([group = '']) => group),
+    memlock: limit === undefined || name !== own ? null : limit === 'unlimited' ? undefined : Number(limit),
+  }
+}

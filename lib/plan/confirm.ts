@@ -1,0 +1,125 @@
+import { UserError } from '../cli/error.ts'
+import type { Reader } from '../host/reader.ts'
+import { JOURNAL, nextNumber, type Recorded } from './journal.ts'
+import { type CommandChange, changesFor, type Plan } from './plan.ts'
+import { addSetting, ownHead, type PlannedSetting } from './setting.ts'
+import type { Host } from './system.ts'
+import { contentReader } from './undo.ts'
+
+/** Whom these settings are for, in the journal. */
+export const CONFIRM = 'confirm'
+
+const UNIT = 'vfio-scripts-confirm'
+const UNITS = '/etc/systemd/system'
+const TIMER = `${UNITS}/${UNIT}.timer`
+const LOCAL = `/etc/local.d/${UNIT}.start`
+
+/** Seconds of `10m`, `90s`, `2h`; a number alone is minutes. Throws a UserError with code `usage`. */
+export function parseTime(option: string, text: string): number {
+  const [, digits, unit = 'm'] = /^(\d{1,5})([smh]?)$/.exec(text) ?? []
+  const seconds = Number(digits) * ({ s: 1, m: 60, h: 3600 }[unit || 'm'] ?? 60)
+  if (digits === undefined || seconds < 60)
+    throw new UserError('usage', `${option} ${text}: not a time; write 10m or 1h, one minute at least`)
+  return seconds
+}
+
+/**
+ * The plan with a dead man's switch: unless it is confirmed in time, counted from the next boot where one is needed, a
+ * timer runs the undo.sh of this very entry, and reboots where that is needed. It is part of the entry: what undo.sh
+ * takes back includes the switch. Source: systemd.timer(5); OpenRC's local service.
+ * Throws a UserError, code `unknown-system`, where neither systemd nor OpenRC's local would run it.
+ */
+export function withSwitch(
+  { files, running }: Host,
+  journal: readonly Recorded[],
+  plan: Plan,
+  script: string,
+  seconds: number,
+): Plan {
+  const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
+  // What does not run now is looked at when it does.
+  const reboot = plan.rebootNeeded || !running
+  const systemd = files.exists('/usr/lib/systemd/systemd') || files.exists('/lib/systemd/systemd')
+  const settings = systemd ? units(files, undo, seconds, reboot) : local(files, undo, seconds, reboot)
+  const own = changesFor(settings, contentReader(files), addSetting)
+  const [written, run] = [
+    plan.changes.filter(({ kind }) => kind === 'file'),
+    plan.changes.filter(({ kind }) => kind !== 'file'),
+  ]
+  const note = `Unless ${script} --confirm follows within ${timeText(seconds)}${reboot ? ' of the next boot' : ''}, all of this is taken back${reboot ? ', and the machine reboots' : ''}.`
+  return {
+    ...plan,
+    changes: [...written, ...own, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
+    settings: [...plan.settings, ...settings],
+    notes: [...plan.notes, note],
+  }
+}
+
+/** What starts and stops the switch: one that waits for a boot starts with it. */
+function switchCommands(reboot: boolean): CommandChange[] {
+  const stop = ['systemctl', 'stop', `${UNIT}.timer`]
+  const load = ['systemctl', 'daemon-reload']
+  const commands: CommandChange[] = [
+    { kind: 'command', argv: load, inverse: load, touches: [], reason: 'for the switch' },
+    {
+      kind: 'command',
+      argv: ['systemctl', 'start', `${UNIT}.timer`],
+      inverse: stop,
+      touches: [],
+      reason: 'the switch',
+    },
+  ]
+  return reboot ? commands.slice(0, 1) : commands
+}
+
+/** Is this file a part of the switch? */
+export function isSwitch(path: string): boolean {
+  return path.includes(`/${UNIT}.`) || path.endsWith('/timers.target.d/vfio-scripts.conf')
+}
+
+/** What stops it when it goes. */
+export function stopCommands({ running }: Host, paths: readonly string[]): CommandChange[] {
+  if (!running || !paths.includes(TIMER)) return []
+  const argv = ['systemctl', 'stop', `${UNIT}.timer`]
+  return [{ kind: 'command', argv, inverse: argv, touches: [], reason: 'the switch' }]
+}
+
+function units(files: Reader, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+  const reason = 'takes this back unless it is confirmed'
+  const own = (path: string, head: string, line: string): PlannedSetting => {
+    const folder = path.replace(/\/[^/]*$/, '')
+    const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
+    return { kind: 'line', path: place, head: ownHead() + head, line, devices: [CONFIRM], reason }
+  }
+  const run = `[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\nExecStart=-/bin/sh ${undo}\n`
+  const when = reboot ? 'OnBootSec' : 'OnActiveSec'
+  return [
+    own(`${UNITS}/${UNIT}.service`, run, `ExecStart=${reboot ? '/bin/systemctl --no-block reboot' : '/bin/true'}`),
+    own(TIMER, `[Unit]\nDescription=Waits for the confirmation\n\n[Timer]\n`, `${when}=${seconds}s`),
+    ...(reboot ? [own(`${UNITS}/timers.target.d/vfio-scripts.conf`, '[Unit]\n', `Wants=${UNIT}.timer`)] : []),
+  ]
+}
+
+function local(files: Reader, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+  if (!files.exists('/etc/local.d') || !reboot)
+    throw new UserError(
+      'unknown-system',
+      '--confirm-within is done by a timer of systemd, or after a boot by the local service of OpenRC; neither is here',
+    )
+  const path = `${files.resolve('/etc/local.d') ?? '/etc/local.d'}/${UNIT}.start`
+  return [
+    {
+      kind: 'line',
+      path,
+      head: `#!/bin/sh\n${ownHead()}`,
+      mode: 0o755,
+      line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo}; reboot; }) &`,
+      devices: [CONFIRM],
+      reason: 'takes this back unless it is confirmed',
+    },
+  ]
+}
+
+function timeText(seconds: number): string {
+  return seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`
+}

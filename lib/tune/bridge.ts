@@ -1,0 +1,103 @@
+import { UserError } from '../cli/error.ts'
+import { claimsOf } from '../plan/journal.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { expectInterfaceName } from './access.ts'
+import { type TuneFacts, type Wish, wish } from './feature.ts'
+import { ifupdown } from './networks/ifupdown.ts'
+import { netifrc } from './networks/netifrc.ts'
+import { netplan } from './networks/netplan.ts'
+import { type BridgeRequest, type NetworkConfig, reasonFor } from './networks/network.ts'
+import { networkManager } from './networks/network-manager.ts'
+import { networkd } from './networks/networkd.ts'
+
+const NET = '/sys/class/net'
+
+/** netplan writes for the others; NetworkManager has what nobody else names. */
+const ALL: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
+
+/**
+ * A bridge for guests, by what sets up this host's network. It comes with the next boot, as a whole: a network that is
+ * changed under way may leave nobody to finish. Throws a UserError: `no-interface`, `unknown-system`.
+ */
+export function bridge(facts: TuneFacts, asked: { name: string; port: string; vlan: string | undefined }): Wish {
+  const { machine, files } = facts.host
+  const { name, port } = asked
+  expectInterfaceName('--bridge', name)
+  expectInterfaceName('--port', port)
+  const vlan = asked.vlan === undefined ? undefined : Number(asked.vlan)
+  if (vlan !== undefined && !(Number.isInteger(vlan) && vlan >= 1 && vlan <= 4094))
+    throw new UserError('usage', `--vlan ${asked.vlan}: not the number of a VLAN (1 to 4094)`)
+  const seen = machine.list(NET)
+  if (seen !== undefined && !seen.includes(port))
+    throw new UserError(
+      'no-interface',
+      `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
+    )
+  const mac = machine.optionalText(`${NET}/${port}/address`)?.trim().toLowerCase()
+  const request: BridgeRequest = { name, port, mac, vlan }
+  const present = claimsOf(facts.journal).filter(({ device }) => device === 'bridge')
+  if (present.some(({ setting }) => setting.reason === reasonFor(request)))
+    return wish('bridge', reasonFor(request), { files: present.map(({ setting }) => setting) })
+  if (present.length > 0)
+    throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
+  const { declarative } = facts.distro.adapter ?? {}
+  if (declarative !== undefined) throw byHand(request, `on ${facts.distro.adapter?.name}`, nixLines(request))
+  const found = ALL.map((config) => ({ config, why: config.evidence(files, port, mac) })).find(
+    ({ why }) => why !== undefined,
+  )
+  if (found === undefined)
+    throw byHand(request, `nothing that is known here sets ${port} up`, [
+      `ip link add name ${name} type bridge && ip link set ${port} master ${name}, wherever your system makes its network.`,
+    ])
+  const moved =
+    vlan === undefined
+      ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
+      : `${port} itself stays as it is.`
+  return wish('bridge', `${name}, with ${port}, by ${found.config.name}`, {
+    files: found.config.settings(files, request),
+    findings: [unbridgeable(facts, port)],
+    notes: [
+      `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
+      ...(found.config.left === undefined ? [] : [found.config.left(request)]),
+      'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
+    ],
+    rebootNeeded: true,
+  })
+}
+
+/** Some cards cannot be ports of a bridge, or are already. */
+function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
+  const base = { code: 'bridge-port', evidence: [] as string[], forceable: false }
+  const master = machine.linkName(`${NET}/${port}/master`)
+  const wireless = machine.exists(`${NET}/${port}/wireless`) || machine.exists(`${NET}/${port}/phy80211`)
+  if (wireless)
+    return {
+      ...base,
+      state: 'problem',
+      summary: `${port} is a wireless card: an access point takes frames of its own address only`,
+      next: 'give guests a libvirt network with NAT instead',
+    }
+  if (master !== undefined)
+    return {
+      ...base,
+      state: 'problem',
+      summary: `${port} is a port of ${master} already`,
+      next: `use ${master} for guests`,
+    }
+  return { ...base, state: 'ok', summary: `${port} can be a port of a bridge`, next: null }
+}
+
+function byHand({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {
+  return new UserError('unknown-system', `a bridge ${name} with ${port}: ${why}. Nothing was written; by hand:`, lines)
+}
+
+function nixLines({ name, port, vlan }: BridgeRequest): string[] {
+  const lower = vlan === undefined ? port : `${port}.${vlan}`
+  return [
+    ...(vlan === undefined ? [] : [`networking.vlans."${lower}" = { id = ${vlan}; interface = "${port}"; };`]),
+    `networking.bridges."${name}".interfaces = [ "${lower}" ];`,
+    ...(vlan === undefined
+      ? [`networking.interfaces."${name}".useDHCP = true;  # or what networking.interfaces."${port}" says now`]
+      : []),
+  ]
+}

@@ -1,0 +1,130 @@
+import { UserError } from '../cli/error.ts'
+import { moduleName } from '../plan/modprobe.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+
+const MODPROBE = '/etc/modprobe.d/vfio-scripts-kvm.conf'
+const CPUFREQ = '/sys/devices/system/cpu'
+
+/** The governor of all CPUs, from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
+export function governor(facts: TuneFacts, name: string): Wish {
+  const { machine } = facts.host
+  const policy = (machine.list(`${CPUFREQ}/cpufreq`) ?? []).find((one) => /^policy\d+$/.test(one))
+  const known = machine.optionalText(`${CPUFREQ}/cpufreq/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
+  if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
+    throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
+  const tokens = [`cpufreq.default_governor=${name}`]
+  expectUnset(facts, 'governor', tokens)
+  return wish('governor', `all CPUs start with the governor ${name}`, { arguments: tokens })
+}
+
+/** Interrupt handlers as threads, which can be kept off the guest's CPUs. */
+export function threadIrqs(): Wish {
+  return wish('threadirqs', 'interrupts are handled by threads, which leave isolated CPUs alone', {
+    arguments: ['threadirqs'],
+  })
+}
+
+/** Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's parameters. */
+export function ignoreMsrs({ host: { files, kernels } }: TuneFacts): Wish {
+  const reason = 'guests may read registers that KVM does not know, without a fault'
+  const options = ['ignore_msrs=1', 'report_ignored_msrs=0']
+  if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
+    return wish('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
+  return wish('ignore-msrs', reason, {
+    files: [ownLine(files, MODPROBE, `options kvm ${options.join(' ')}`, reason)],
+    rebootNeeded: true,
+  })
+}
+
+/** A driver that is never loaded. Refused while it serves a device that stays with the host. */
+export function blacklist({ devices, host: { kernels } }: TuneFacts, modules: readonly string[]): Wish {
+  const findings = modules.map((given): Finding => {
+    const module = moduleName(given)
+    if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${given}: not the name of a module`)
+    const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
+    const builtin = kernels.find((kernel) => kernel.provides(module) === 'builtin')
+    const base = { code: 'driver-needed', forceable: false, next: null }
+    if (builtin !== undefined)
+      return {
+        ...base,
+        state: 'problem',
+        summary: `${given} is built into Linux ${builtin.release} and cannot be left out`,
+        evidence: [],
+      }
+    if (using.length === 0)
+      return { ...base, state: 'ok', summary: `No device of the host needs ${given}`, evidence: [] }
+    return {
+      ...base,
+      state: 'problem',
+      summary: `${given} serves devices that stay with the host`,
+      evidence: using.map(({ address, driver }) => `${address} is on ${driver}`),
+      next: 'bind them with bind-vfio first, or leave the driver',
+    }
+  })
+  return wish('blacklist', `${modules.join(' and ')} is never loaded`, {
+    arguments: modules.map((module) => `module_blacklist=${module}`),
+    findings,
+  })
+}
+
+/** No display manager at boot: the graphics card is free for a guest. */
+export function textMode({ host: { files }, ...facts }: TuneFacts): Wish {
+  expectSystemd(files, '--text-mode', 'with OpenRC: rc-update del display-manager default')
+  const tokens = ['systemd.unit=multi-user.target']
+  expectUnset({ host: { files } as TuneFacts['host'], ...facts }, 'text-mode', tokens)
+  return wish('text-mode', 'the host starts without a display manager', { arguments: tokens })
+}
+
+/** What weakens the host, and is done for those who know why only: each needs `--force` with its own name. */
+export function dangerous(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-override'): Wish {
+  const { kernels } = facts.host
+  const finding = (summary: string, evidence: string[], next: string | null, forceable: boolean): Finding => ({
+    code: which,
+    state: 'problem',
+    summary,
+    evidence,
+    next,
+    forceable,
+  })
+  if (which === 'unsafe-interrupts')
+    return wish(which, 'guests may have devices although interrupts are not remapped', {
+      arguments: ['vfio_iommu_type1.allow_unsafe_interrupts=1'],
+      findings: [
+        finding(
+          'A guest that owns a device could then raise any interrupt of the host',
+          ['Documentation/admin-guide/kernel-parameters.txt: allow_unsafe_interrupts'],
+          'switch interrupt remapping on in the firmware instead; check-host shows whether it is',
+          true,
+        ),
+      ],
+    })
+  const without = kernels.filter(({ release }) => !hasAcsOverride(facts, release))
+  const tokens = ['pcie_acs_override=downstream,multifunction']
+  expectUnset(facts, which, tokens)
+  return wish(which, 'devices are put into groups of their own, whether they are isolated or not', {
+    arguments: tokens,
+    findings: [
+      without.length > 0
+        ? finding(
+            `Linux ${without.map(({ release }) => release).join(', ')} does not have it: no kernel of a large distribution does`,
+            ['it comes with a patch (linux-zen, CachyOS, Proxmox)'],
+            'install such a kernel, or put the card into another slot: list-iommu shows the groups',
+            false,
+          )
+        : finding(
+            'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
+            ['the kernel is told of isolation that the hardware does not promise'],
+            'put the card into another slot: list-iommu shows the groups',
+            true,
+          ),
+    ],
+  })
+}
+
+/** The patch shows in no symbol of the configuration: names of kernels that carry it, or its own text in the image. */
+function hasAcsOverride({ host: { files } }: TuneFacts, release: string): boolean {
+  if (/-(zen|cachyos|pve|xanmod|liquorix|tkg)/i.test(release)) return true
+  const map = files.optionalBytes(`/boot/System.map-${release}`)?.toString('latin1')
+  return map?.includes('pcie_acs_override_setup') ?? false
+}

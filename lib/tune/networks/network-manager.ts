@@ -1,0 +1,81 @@
+import { createHash } from 'node:crypto'
+import type { Reader } from '../../host/reader.ts'
+import { ownHead, type Setting } from '../../plan/setting.ts'
+import { type NetworkConfig, ownFile, reasonFor, sectionsOf, valuesOf } from './network.ts'
+
+const FOLDER = '/etc/NetworkManager/system-connections'
+
+/**
+ * NetworkManager: profiles of our own, for the bridge with what the card's profile says of addresses, and for the card
+ * as its port, which goes before any other. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
+ */
+export const networkManager: NetworkConfig = {
+  name: 'NetworkManager',
+  documentation: 'https://networkmanager.dev/docs/api/latest/nm-settings-keyfile.html',
+
+  evidence(files) {
+    const units = ['multi-user.target.wants/NetworkManager.service', 'dbus-org.freedesktop.NetworkManager.service']
+    const found = units.map((name) => `/etc/systemd/system/${name}`).find((path) => files.exists(path))
+    return (
+      found ??
+      (files.exists('/etc/runlevels/default/NetworkManager') ? '/etc/runlevels/default/NetworkManager' : undefined)
+    )
+  },
+
+  settings(files, request) {
+    const { name, port, mac, vlan } = request
+    const reason = reasonFor(request)
+    const own = (id: string, text: string): Setting =>
+      ownFile(files, `${FOLDER}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
+    const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
+    const connection = (id: string, type: string, device: string, more = ''): string =>
+      `[connection]\nid=${id}\nuuid=${uuidOf(id)}\ntype=${type}\ninterface-name=${device}\nautoconnect-priority=999\n${more}`
+    const port_ = `master=${name}\nslave-type=bridge\n`
+    if (vlan !== undefined) {
+      const lower = `${port}.${vlan}`
+      return [
+        own(
+          bridge,
+          `${connection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n`,
+        ),
+        own(member, `${connection(member, 'vlan', lower, port_)}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
+      ]
+    }
+    const profile = profileOf(files, port, mac)
+    const part = (section: string): string => {
+      const lines = profile?.find((one) => one.name === section)?.lines ?? ['method=auto']
+      return `\n[${section}]\n${lines.map((line) => `${line}\n`).join('')}`
+    }
+    const address = mac === undefined ? '' : `mac-address=${mac}\n`
+    return [
+      own(
+        bridge,
+        `${connection(bridge, 'bridge', name)}\n[bridge]\n${address}stp=false\n${part('ipv4')}${part('ipv6')}`,
+      ),
+      own(member, `${connection(member, 'ethernet', port, port_)}`),
+    ]
+  },
+}
+
+/** The profile that the card has: by its name, by its address, or the only one for any card. */
+function profileOf(files: Reader, port: string, mac: string | undefined): ReturnType<typeof sectionsOf> | undefined {
+  const all = (files.list(FOLDER) ?? [])
+    .filter((name) => name.endsWith('.nmconnection') && !name.startsWith('vfio-scripts-'))
+    .map((name) => sectionsOf(files.optionalBytes(`${FOLDER}/${name}`)?.toString('latin1') ?? ''))
+    .filter((one) => /^(ethernet|802-3-ethernet)$/.test(valuesOf(one, 'connection', 'type')[0] ?? ''))
+  const named = (one: (typeof all)[number]): string | undefined => valuesOf(one, 'connection', 'interface-name')[0]
+  const addressed = (one: (typeof all)[number]): string | undefined =>
+    valuesOf(one, 'ethernet', 'mac-address')[0]?.toLowerCase()
+  const any = all.filter((one) => named(one) === undefined && addressed(one) === undefined)
+  return (
+    all.find((one) => named(one) === port) ??
+    all.find((one) => mac !== undefined && addressed(one) === mac) ??
+    (any.length === 1 ? any[0] : undefined)
+  )
+}
+
+/** The same for the same name, so that a second run writes the same file. */
+function uuidOf(name: string): string {
+  const hex = createHash('sha256').update(name).digest('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`
+}

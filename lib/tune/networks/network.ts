@@ -1,0 +1,72 @@
+import type { Reader } from '../../host/reader.ts'
+import type { Setting } from '../../plan/setting.ts'
+
+/** A bridge that guests are to be attached to. */
+export interface BridgeRequest {
+  name: string
+  /** The network card that becomes a port of it. */
+  port: string
+  /** The card's address, which the bridge takes over: leases of DHCP stay the same. */
+  mac: string | undefined
+  /** Guests are in this VLAN, and the host stays as it is; else its addresses, DNS and routes move to the bridge. */
+  vlan: number | undefined
+}
+
+/** What sets up the network of a host: the one whose configuration has the card. */
+export interface NetworkConfig {
+  name: string
+  documentation: string
+  /** What shows that this card is its. */
+  evidence(files: Reader, port: string, mac: string | undefined): string | undefined
+  /** Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain. */
+  settings(files: Reader, request: BridgeRequest): Setting[]
+  /** What is left to the person, and after an undo. */
+  left?(request: BridgeRequest): string
+}
+
+/** Why a setting is there; what two requests are told apart by. */
+export function reasonFor({ name, port, vlan }: BridgeRequest): string {
+  return `${name} is a bridge with ${port}${vlan === undefined ? '' : `, VLAN ${vlan},`} as its port`
+}
+
+/** Sections of an INI file as systemd and NetworkManager write them: their names, and their lines as they stand. */
+export function sectionsOf(text: string): { name: string; lines: string[] }[] {
+  const sections: { name: string; lines: string[] }[] = []
+  for (const line of text.split('\n')) {
+    const name = /^\s*\[([^\]]+)\]\s*$/.exec(line)?.[1]
+    if (name !== undefined) sections.push({ name, lines: [] })
+    else if (line.trim() !== '' && !/^\s*[#;]/.test(line)) sections.at(-1)?.lines.push(line.trim())
+  }
+  return sections
+}
+
+/** The values of a key in all sections of that name. */
+export function valuesOf(sections: ReturnType<typeof sectionsOf>, section: string, key: string): string[] {
+  return sections
+    .filter(({ name }) => name === section)
+    .flatMap(({ lines }) => lines)
+    .flatMap((line) => (line.startsWith(`${key}=`) ? [line.slice(key.length + 1)] : []))
+}
+
+/** A file of our own: all of `text` but its last line is the head. */
+export function ownFile(
+  files: Reader,
+  path: string,
+  head: string,
+  text: string,
+  reason: string,
+  mode = 0o644,
+): Setting {
+  const [folder, name] = [path.replace(/\/[^/]*$/, ''), path.replace(/.*\//, '')]
+  const lines = text.trimEnd().split('\n')
+  const last = lines.pop() ?? ''
+  const above = lines.map((line) => `${line}\n`).join('')
+  return {
+    kind: 'line',
+    path: `${files.resolve(folder) ?? folder}/${name}`,
+    head: head + above,
+    line: last,
+    mode,
+    reason,
+  }
+}

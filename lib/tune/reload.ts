@@ -1,0 +1,47 @@
+import type { CommandChange } from '../plan/plan.ts'
+import type { Host } from '../plan/system.ts'
+
+/** Which programs look at a file again, by where it lies; others do with the next boot. */
+const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [
+  {
+    below: '/etc/udev/rules.d/',
+    commands: [
+      ['udevadm', 'control', '--reload'],
+      // Owner and mode that no rule sets any more stay until the boot.
+      ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
+    ],
+  },
+  // It says what netplan itself does not understand, before the boot does.
+  { below: '/etc/netplan/', commands: [['netplan', 'generate']] },
+  { below: '/etc/systemd/system/', commands: [['systemctl', 'daemon-reload']] },
+  // The TAP device; a bridge waits for the boot.
+  { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
+]
+
+/** libvirt keeps a copy of its own. */
+const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
+
+/** What makes changes to these files effective, and their going too: in the system that runs, no other. */
+export function reloads({ running }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
+  if (!running) return []
+  const read = RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(
+    ({ below, commands }) => commands.map((argv) => change(argv, argv, `for ${below}`)),
+  )
+  const networks = paths.flatMap((path) => {
+    const name = NETWORK.exec(path)?.[1]
+    if (name === undefined) return []
+    const virsh = (...words: string[]): string[] => ['virsh', '-c', 'qemu:///system', ...words]
+    const steps: [string[], string[]][] = [
+      [virsh('net-define', path), virsh('net-undefine', name)],
+      [virsh('net-autostart', name), virsh('net-autostart', '--disable', name)],
+      [virsh('net-start', name), virsh('net-destroy', name)],
+    ]
+    const order = coming ? steps : [...steps].reverse().map(([there, back]) => [back, there] as [string[], string[]])
+    return order.map(([argv, inverse]) => change(argv, inverse, 'the network of libvirt'))
+  })
+  return [...read, ...networks]
+}
+
+function change(argv: readonly string[], inverse: readonly string[], reason: string): CommandChange {
+  return { kind: 'command', argv, inverse, touches: [], reason }
+}

@@ -1,0 +1,51 @@
+import { hasArgument } from '../plan/arguments.ts'
+import type { Claim } from '../plan/journal.ts'
+import type { Bootloader, Host } from '../plan/system.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { tokensOf } from '../vfio/promise.ts'
+import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/promised.ts'
+
+export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
+
+/** Are the files as they were left, do boot entries carry the arguments, and is all of it in force? */
+export function tuningStatus(
+  host: Host,
+  bootloader: Bootloader | undefined,
+  claims: readonly Claim[],
+  boot: string | null,
+): { state: TuneState; findings: Finding[] } {
+  if (claims.length === 0) return { state: 'none', findings: [] }
+  const tokens = tokensOf(claims)
+  const promised = [
+    ...confirmFindings(claims),
+    ...settingFindings(host, claims),
+    ...loaderFindings(host, bootloader, tokens),
+  ]
+  const now = host.running ? [...argumentFindings(host, tokens), ...sysctlFindings(host, claims)] : []
+  const findings = [...promised, ...now]
+  if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
+  const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
+  if (!now.some(({ state }) => state === 'problem'))
+    return { state: host.running ? 'in-force' : 'reboot-needed', findings }
+  return { state: fresh ? 'reboot-needed' : 'drifted', findings }
+}
+
+function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding[] {
+  const line = machine.optionalText('/proc/cmdline')
+  if (line === undefined || tokens.length === 0) return []
+  const lost = tokens.filter((token) => !hasArgument(line, token))
+  if (lost.length === 0) return [finding('booted-with', 'ok', `this boot has ${tokens.join(' ')}`, [], null)]
+  return [finding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
+}
+
+/** Huge pages: the kernel may find less memory in one piece than was asked for. */
+function sysctlFindings({ machine }: Host, claims: readonly Claim[]): Finding[] {
+  return claims.flatMap(({ setting }) => {
+    const [, wanted] = setting.kind === 'line' ? (/^vm\.nr_hugepages = (\d+)$/.exec(setting.line) ?? []) : []
+    if (wanted === undefined) return []
+    const now = machine.optionalText('/proc/sys/vm/nr_hugepages')
+    const ok = Number(now) >= Number(wanted)
+    const text = `${now ?? 'nobody knows how many'} of ${wanted} huge pages are set aside`
+    return [finding('hugepages', now === undefined ? 'unknown' : ok ? 'ok' : 'problem', text, [], ok ? null : 'reboot')]
+  })
+}

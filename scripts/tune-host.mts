@@ -1,0 +1,28 @@
+#!/usr/bin/env node
+import { adapters } from '../distros/index.ts'
+import type { Script } from '../lib/cli/options.ts'
+import { run } from '../lib/cli/run.ts'
+import { answerTuning, tuneOptions } from '../lib/cli/tuning.ts'
+
+export type { BindVfio as TuneHost } from '../lib/cli/answer.ts'
+
+const script: Script = {
+  name: 'tune-host',
+  summary:
+    'Sets the host up for guests: huge pages, CPUs, drivers, who may use what; shows, applies, checks, takes back.\n' +
+    'Each option is a feature of its own; FEATURE, with --undo, is the name of one (hugepages).\n' +
+    'Nothing is written without --apply.',
+  operands: 'FEATURE',
+  options: tuneOptions(adapters),
+  exits: [
+    'applied, nothing to do, or (--status) in force',
+    'a plan that was not applied, or (--status) not in force',
+    'could not: bad usage, refused by a guard, or failed and put back',
+  ],
+  examples: [
+    ['tune-host --hugepages 16G', 'the plan for a guest of 16 GiB'],
+    ['tune-host --hugepages 16G --vfio-group kvm --apply', 'set both up; then reboot'],
+  ],
+}
+
+run(script, import.meta.url, (context) => answerTuning(context, adapters))

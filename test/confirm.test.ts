@@ -1,0 +1,120 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { apply, bind, card, etcOf, expectRan, system, undo } from './bind.ts'
+import { has, type Ran, runProgram, runScript } from './run.ts'
+import { systemDir, textOf } from './system.ts'
+
+const units = 'etc/systemd/system'
+const timer = `${units}/vfio-scripts-confirm.timer`
+const service = `${units}/vfio-scripts-confirm.service`
+const local = 'etc/local.d/vfio-scripts-confirm.start'
+
+const debian = (): string => systemDir({ ...system, files: { 'usr/lib/systemd/systemd': '' } })
+
+const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args, '--no-commands'])
+
+describe('--confirm-within', { concurrent: true }, () => {
+  it('plants a timer that takes this very entry back after the next boot', () => {
+    const dir = debian()
+    const before = etcOf(dir)
+    expectRan(
+      bind(dir, card, '--confirm-within', '10m'),
+      1,
+      /Unless bind-vfio --confirm follows within 10 min of the next boot/,
+    )
+    expect(etcOf(dir)).toBe(before)
+    expectRan(apply(dir, card, '--confirm-within', '10m'), 0, /and the machine reboots/)
+    expect(textOf(dir, timer)).toContain('[Timer]\nOnBootSec=600s\n')
+    expect(textOf(dir, service)).toContain(
+      'ExecStart=-/bin/sh /var/lib/vfio-scripts/0001/undo.sh\nExecStart=/bin/systemctl --no-block reboot\n',
+    )
+    expect(textOf(dir, `${units}/timers.target.d/vfio-scripts.conf`)).toContain(
+      '[Unit]\nWants=vfio-scripts-confirm.timer\n',
+    )
+    expectRan(bind(dir, '--status'), 1, /taken back unless it is confirmed\n +→ bind-vfio --confirm/)
+    // What the timer runs.
+    const ran = runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), dir])
+    expect(ran.stdout).toContain('vfio-scripts-confirm.timer: removed')
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it('is gone once it is confirmed, and the rest stays until its own undo', () => {
+    const dir = debian()
+    const before = etcOf(dir)
+    apply(dir, card)
+    const plain = etcOf(dir)
+    undo(dir)
+    apply(dir, card, '--confirm-within', '1h')
+    const ran = bind(dir, '--confirm', '--no-commands', '--json')
+    // The images hold nothing of it; units are reloaded in the system that runs only.
+    expect(JSON.parse(ran.stdout)).toMatchObject({ changed: true, rebootNeeded: false, commands: [] })
+    expect(etcOf(dir)).toBe(plain)
+    expectRan(bind(dir, '--confirm'), 2, /nothing waits for a confirmation/)
+    expectRan(undo(dir), 0)
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it('goes with an undo of what it would take back', () => {
+    const dir = debian()
+    const before = etcOf(dir)
+    apply(dir, card, '--confirm-within', '10m')
+    expectRan(undo(dir, card), 0)
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it('waits for the boot of a system that does not run now, whatever is planned there', () => {
+    const dir = systemDir({ ...system, files: { 'usr/lib/systemd/systemd': '', 'etc/group': 'kvm:x:104:\n' } })
+    const ran = tune(dir, '--vfio-group', 'kvm', '--confirm-within', '10m', '--apply', '--json')
+    expect(JSON.parse(ran.stdout).commands).toEqual([])
+    expect(textOf(dir, timer)).toContain('OnBootSec=600s')
+    expectRan(tune(dir, '--confirm'), 0, /confirmed; what was applied stays/)
+    expect(textOf(dir, timer)).toBeNull()
+    expect(textOf(dir, 'etc/udev/rules.d/99-vfio-scripts.rules')).toContain('vfio')
+  })
+
+  it('with OpenRC is a script of its local service', () => {
+    const dir = systemDir({ ...system, files: { 'etc/local.d/README': 'OpenRC\n' } })
+    const before = etcOf(dir)
+    expectRan(apply(dir, card, '--confirm-within', '2m'), 0)
+    expect(textOf(dir, local)).toContain(
+      '(sleep 120; [ ! -e /etc/local.d/vfio-scripts-confirm.start ] || { sh /var/lib/vfio-scripts/0001/undo.sh; reboot; }) &',
+    )
+    if (has('shellcheck')) expect(runProgram('shellcheck', [join(dir, local)])).toMatchObject({ code: 0, stdout: '' })
+    expectRan(bind(dir, '--confirm', '--no-commands'), 0)
+    expect(textOf(dir, local)).toBeNull()
+    undo(dir)
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it('names the entry that it belongs to', () => {
+    const dir = debian()
+    apply(dir, card)
+    undo(dir)
+    apply(dir, card, '--confirm-within', '10m')
+    expect(textOf(dir, service)).toContain('/var/lib/vfio-scripts/0003/undo.sh')
+  })
+
+  it.skipIf(!has('systemd-analyze'))('its units pass systemd-analyze verify', () => {
+    const dir = debian()
+    apply(dir, card, '--confirm-within', '10m')
+    const ran = runProgram('systemd-analyze', ['verify', '--man=no', join(dir, timer), join(dir, service)])
+    expect(`${ran.stdout}${ran.stderr}`).not.toMatch(
+      /vfio-scripts-confirm.*(Unknown|Failed to parse|ignoring|not executable)/,
+    )
+  })
+
+  it.each<[string, string[], RegExp]>([
+    ['no time', [card, '--confirm-within', 'soon', '--apply'], /--confirm-within soon: not a time/],
+    ['too short a time', [card, '--confirm-within', '5s', '--apply'], /one minute at least/],
+    ['--now', [card, '--now', '--confirm-within', '5m'], /ends with the next boot by itself/],
+    ['nothing to confirm', ['--confirm'], /nothing waits for a confirmation/],
+    ['a system without either', [card, '--confirm-within', '5m', '--apply'], /neither is here/],
+  ])('refuses %s', (_, args, says) => {
+    const dir = systemDir(system)
+    const before = etcOf(dir)
+    const ran = runScript('bind-vfio', args.includes('--now') ? args : ['--root', dir, ...args])
+    expect(ran.stderr).toMatch(says)
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(etcOf(dir)).toBe(before)
+  })
+})
