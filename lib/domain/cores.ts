@@ -1,0 +1,100 @@
+import type { Cpu, CpuCache, Cpus } from '../host/cpu.ts'
+
+/** A core and what decides who gets it. Unknown is `undefined`. */
+export interface Core {
+  /** Its online threads, in numeric order: one at least. */
+  cpus: number[]
+  package: number | undefined
+  node: number | undefined
+  /** The lowest CPU of those that share its L3 cache and its NUMA node; without an L3, its package and node. */
+  cluster: number
+  /** Size of the L3 cache in bytes. */
+  cache: number | undefined
+  /** The highest clock in kHz. */
+  frequency: number | undefined
+  /** Slower than others of the machine by design: an E core. */
+  efficient: boolean
+}
+
+/** The cores that are online, by their lowest CPU. */
+export function coresOf(machine: Cpus): Core[] {
+  const online = machine.cpus.filter((cpu) => cpu.online)
+  const threads = [...groupBy(online, coreKey).values()]
+  const clusters = groupBy(threads, ([first]) => clusterKey(first))
+  const slow = efficientCpus(machine, threads)
+  return threads.map((cpus) => ({
+    cpus: cpus.map(({ number }) => number),
+    package: cpus[0]?.package,
+    node: cpus[0]?.node,
+    cluster: clusters.get(clusterKey(cpus[0]))?.[0]?.[0]?.number ?? 0,
+    cache: cacheOf(cpus[0], 3)?.size,
+    frequency: highest(cpus, 'maxFrequency'),
+    efficient: cpus.some(({ number }) => slow.has(number)),
+  }))
+}
+
+/** The values by what `key` says of them, in their order. */
+export function groupBy<T, K>(values: readonly T[], key: (value: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>()
+  for (const value of values) {
+    const group = groups.get(key(value))
+    if (group === undefined) groups.set(key(value), [value])
+    else group.push(value)
+  }
+  return groups
+}
+
+/** One for all threads of a core. What the tree does not tell apart stays apart: no two cores become one. */
+function coreKey({ number, siblings, package: socket, die, core }: Cpu): string {
+  if (siblings?.includes(number)) return `siblings ${Math.min(...siblings)}`
+  return core === undefined ? `alone ${number}` : `core ${socket} ${die} ${core}`
+}
+
+function clusterKey(cpu: Cpu | undefined): string {
+  const { cpus, id } = cacheOf(cpu, 3) ?? {}
+  return `${cpu?.node} ${cpu?.package} ${cpus?.[0] ?? id}`
+}
+
+function cacheOf(cpu: Cpu | undefined, level: number): CpuCache | undefined {
+  return cpu?.caches?.find((cache) => cache.level === level && cache.type !== 'Instruction')
+}
+
+type Speed = 'capacity' | 'highestPerf' | 'maxFrequency'
+
+function highest(cpus: readonly Cpu[], what: Speed): number | undefined {
+  const known = cpus.map((cpu) => cpu[what]).filter((value) => value !== undefined)
+  return known.length === 0 ? undefined : Math.max(...known)
+}
+
+/**
+ * The CPUs of E cores. Favoured P cores differ in speed by a few percent, P and E cores by 17 or more (Arrow Lake).
+ * A Xeon with SST-TF has two speeds too, but only one kind of core: an E core has one thread and shares its L2 cache
+ * with others. AMD's preferred cores are ranked far apart though they are of one kind: not asked.
+ */
+function efficientCpus({ vendor, performance, efficient }: Cpus, cores: readonly Cpu[][]): Set<number> {
+  if (performance?.length && efficient?.length) return new Set(efficient)
+  const speeds: Speed[] = ['capacity', 'highestPerf', 'maxFrequency']
+  for (const what of vendor === 'amd' ? [] : speeds) {
+    const speed = (core: readonly Cpu[]): number => highest(core, what) ?? 0
+    const sorted = cores.map(speed).sort((one, other) => other - one)
+    // Where the speeds fall by more than 12 percent for the first time; others than Intel's: to less than half.
+    const isGap = (value: number, index: number): boolean =>
+      vendor === 'intel' ? value * 1.12 < (sorted[index - 1] ?? 0) : value * 2 < (sorted[0] ?? 0)
+    const limit = sorted.find(isGap)
+    if (limit === undefined || sorted.includes(0)) continue
+    const slow = cores.filter((core) => speed(core) <= limit)
+    const likely =
+      vendor !== 'intel' ||
+      (slow.every((core) => core.length === 1) &&
+        (cores.some((core) => core.length > 1) ||
+          slow.some(sharesL2) ||
+          cores.every(([cpu]) => cpu?.caches === undefined)))
+    return new Set(likely ? slow.flat().map(({ number }) => number) : [])
+  }
+  return new Set()
+}
+
+function sharesL2(core: readonly Cpu[]): boolean {
+  const numbers = core.map(({ number }) => number)
+  return cacheOf(core[0], 2)?.cpus?.some((cpu) => !numbers.includes(cpu)) ?? false
+}
