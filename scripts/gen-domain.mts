@@ -14,7 +14,7 @@ const script: Script = {
   options: DOMAIN_OPTIONS,
   exits: [
     'the domain was printed',
-    'with --patch: there was nothing to change',
+    'with --diff: there is something to change',
     'could not: bad usage, refused by a guard, or a document that is not well-formed',
   ],
   examples: [

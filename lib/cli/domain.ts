@@ -1,19 +1,27 @@
-import { type Decision, decideGuest } from '../domain/decide.ts'
+import { Buffer } from 'node:buffer'
+import { type Decision, decideGuest, type GuestFacts } from '../domain/decide.ts'
 import type { Guest } from '../domain/guest.ts'
+import type { Chosen, Request } from '../domain/request.ts'
 import { guestXml } from '../domain/xml.ts'
+import { diffLines } from '../plan/diff.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { refuse } from './answer.ts'
 import { checkGuest, chooseCards, readGuestFacts } from './domain-facts.ts'
+import { checkPatchUsage, patchDomain, readPatched } from './domain-patch.ts'
 import { requestFrom } from './domain-request.ts'
 import { UserError } from './error.ts'
 import type { Arguments } from './options.ts'
+import { diffColor } from './plan.ts'
 import type { Answer, Context } from './run.ts'
+import { type Look, paint, printable } from './text.ts'
 
 /** What `gen-domain --json` prints. */
 export interface GenDomain {
   schema: 'vfio-scripts/gen-domain/1'
   /** As libvirt defines it. */
   xml: string
+  /** Is it another text than the one that was given? */
+  changed: boolean
   /** What was decided; `null` for a patch. */
   guest: Guest | null
   /** Why. */
@@ -28,28 +36,52 @@ export function answerDomain(context: Context): Answer {
   const { arguments: given, warn } = context
   const request = requestFrom(given)
   checkUsage(given)
+  const file = given.value('patch')
+  const before = file === undefined ? null : readPatched(file)
   const { pci, chosen } = chooseCards(context)
   const facts = readGuestFacts(context, request, chosen)
-  const decision = decideGuest(request, chosen, facts)
+  const decision =
+    before === null
+      ? newGuest(request, chosen, facts)
+      : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
   const { findings, warnings } = checkGuest(context, request, facts, pci, chosen)
   refuse(findings, given)
   say(context, decision, findings, warnings)
-  const xml = guestXml(decision.guest, facts.versions)
   if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
-  const { guest, reasons, notes } = decision
+  const { guest, reasons, notes, text } = decision
+  const changed = text !== before
   const json: GenDomain = {
     schema: 'vfio-scripts/gen-domain/1',
-    xml,
+    xml: text,
+    changed,
     guest,
     reasons,
     notes: [...notes, ...warnings],
     findings,
   }
-  return { code: 0, json, text: () => xml }
+  if (given.flag('diff') && before !== null)
+    return { code: changed ? 1 : 0, json, text: (look) => diffText(look, before, text) }
+  return { code: 0, json, text: () => text }
+}
+
+function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision & { text: string } {
+  const decision = decideGuest(request, chosen, facts)
+  return { ...decision, text: guestXml(decision.guest, facts.versions) }
+}
+
+function diffText(look: Look, before: string, after: string): string {
+  const bytes = (text: string): string => Buffer.from(text).toString('latin1')
+  return diffLines(bytes(before), bytes(after))
+    .map((line) => `${paint(look, diffColor(line), printable(line))}\n`)
+    .join('')
 }
 
 function checkUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
+  if (given.value('patch') !== undefined) {
+    checkPatchUsage(given)
+    return
+  }
   for (const name of ['remove', 'diff'])
     if (given.flag(name) || given.list(name).length > 0) throw usage(`--${name} goes with --patch`)
   if (given.value('name') === undefined) throw usage('--name NAME: the new guest needs a name')

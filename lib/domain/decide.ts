@@ -59,7 +59,12 @@ export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts)
   return { guest, ...talk }
 }
 
-function decideMemory(request: Request, { memoryKib, hugepages }: Hypervisor, talk: Talk) {
+/** Memory and its pages: as asked, and as the host has them. */
+export function decideMemory(
+  request: Pick<Request, 'memoryKib' | 'hugepageKib'>,
+  { memoryKib, hugepages }: Hypervisor,
+  talk: Talk,
+) {
   const half = memoryKib === null ? 8 : Math.floor(memoryKib / 2 / GIB)
   const kib = request.memoryKib ?? Math.max(1, Math.min(16, half)) * GIB
   if (request.memoryKib === undefined)
@@ -137,7 +142,11 @@ function findFirmware(
 }
 
 /** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
-function decideHiding(request: Request, versions: Versions, talk: Talk) {
+export function decideHiding(
+  request: Pick<Request, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
+  versions: Versions,
+  talk: Talk,
+) {
   const driver = semver.coerce(request.nvidiaDriver)
   const old = driver !== null && semver.lt(driver, NVIDIA_LIFTED)
   if (driver !== null && !old)

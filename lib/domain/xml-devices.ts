@@ -82,6 +82,25 @@ export function scsiHostdev({ host, bus, target, unit }: ScsiDevice): Part {
   )
 }
 
+export function diskPart({ path, kind, format, bus }: Disk, target: string, iothread: boolean, boot?: Part): Part {
+  const block = kind === 'block'
+  return part(
+    'disk',
+    { type: kind, device: 'disk' },
+    part('driver', {
+      name: 'qemu',
+      type: format,
+      cache: block ? 'none' : null,
+      io: block ? 'native' : null,
+      discard: 'unmap',
+      iothread: iothread && bus === 'virtio' ? 1 : null,
+    }),
+    part('source', block ? { dev: path } : { file: path }),
+    part('target', { dev: target, bus }),
+    boot,
+  )
+}
+
 const PREFIX = { virtio: 'vd', scsi: 'sd', sata: 'sd' } as const
 
 /** Disks and CD-ROMs; names go on where others of the same kind stopped. `order` starts the boot order. */
@@ -93,21 +112,7 @@ export function diskParts(
   const used = { vd: 0, sd: 0 }
   const name = (prefix: 'vd' | 'sd'): string => `${prefix}${String.fromCharCode(97 + used[prefix]++)}`
   const own = disks.map((disk, index) =>
-    part(
-      'disk',
-      { type: disk.kind, device: 'disk' },
-      part('driver', {
-        name: 'qemu',
-        type: disk.format,
-        cache: disk.kind === 'block' ? 'none' : null,
-        io: disk.kind === 'block' ? 'native' : null,
-        discard: 'unmap',
-        iothread: iothread && disk.bus === 'virtio' ? 1 : null,
-      }),
-      part('source', disk.kind === 'block' ? { dev: disk.path } : { file: disk.path }),
-      part('target', { dev: name(PREFIX[disk.bus]), bus: disk.bus }),
-      part('boot', { order: order + index }),
-    ),
+    diskPart(disk, name(PREFIX[disk.bus]), iothread, part('boot', { order: order + index })),
   )
   const images = cdroms.map((file, index) =>
     part(
@@ -142,15 +147,9 @@ export function nicPart({ kind, source, model, mac }: Nic): Part {
   )
 }
 
-export function evdevParts(paths: readonly string[]): Part[] {
-  return paths.map((dev, index) =>
-    part(
-      'input',
-      { type: 'evdev' },
-      // The first is what the others follow when both control keys are pressed.
-      part('source', index === 0 ? { dev, grab: 'all', repeat: 'on' } : { dev }),
-    ),
-  )
+/** The first is what the others follow when both control keys are pressed. */
+export function evdevPart(dev: string, first: boolean): Part {
+  return part('input', { type: 'evdev' }, part('source', first ? { dev, grab: 'all', repeat: 'on' } : { dev }))
 }
 
 /** Shared memory of Looking Glass by libvirt's own element; kvmfr's goes through QEMU's arguments. */
@@ -175,4 +174,13 @@ export function sharePart({ path, tag }: Guest['shares'][number]): Part {
 
 export function tpmPart(): Part {
   return part('tpm', { model: 'tpm-crb' }, part('backend', { type: 'emulator', version: '2.0' }))
+}
+
+/** A sound card, and where its sound goes; SPICE's own needs no more words. */
+export function soundParts(audio: Guest['audio'], model: string): Part[] {
+  if (audio === null) return []
+  if (audio.kind === 'spice') return [part('sound', { model })]
+  const { kind, runtimeDir } = audio
+  const server = kind === 'pipewire' ? { runtimeDir } : { serverName: `${runtimeDir}/pulse/native` }
+  return [part('sound', { model }, part('audio', { id: 1 })), part('audio', { id: 1, type: kind, ...server })]
 }

@@ -4,13 +4,14 @@ import type { Guest } from './guest.ts'
 import { buildParts, type Part, part } from './part.ts'
 import {
   diskParts,
-  evdevParts,
+  evdevPart,
   hostdevs,
   nicPart,
   rootPort,
   scsiHostdev,
   sharePart,
   shmemPart,
+  soundParts,
   tpmPart,
   usbHostdev,
 } from './xml-devices.ts'
@@ -32,7 +33,7 @@ export function guestXml(guest: Guest, versions: Versions): string {
     tuneParts(guest),
     windowParts(guest, versions),
     osPart(guest),
-    featuresPart(guest),
+    featuresPart(guest, versions),
     cpuPart(guest, versions),
     clockPart(guest),
     part('on_poweroff', {}, 'destroy'),
@@ -85,7 +86,7 @@ function osPart({ firmware, chipset }: Guest): Part {
   )
 }
 
-function featuresPart(guest: Guest): Part {
+function featuresPart(guest: Guest, versions: Versions): Part {
   const { firmware, hyperv, vendorId } = guest
   const flags = (hyperv ?? []).map((flag) => part(flag, { state: 'on', retries: flag === 'spinlocks' ? 8191 : null }))
   return part(
@@ -95,7 +96,7 @@ function featuresPart(guest: Guest): Part {
     part('apic'),
     flags.length + Number(vendorId !== null) > 0 &&
       part('hyperv', {}, flags, vendorId !== null && part('vendor_id', { state: 'on', value: vendorId })),
-    guest.hideKvm && part('kvm', {}, part('hidden', { state: 'on' })),
+    guest.hideKvm && allows(versions, 'hideKvm') && part('kvm', {}, part('hidden', { state: 'on' })),
     part('vmport', { state: 'off' }),
     firmware.kind !== 'bios' && firmware.secure && part('smm', { state: 'on' }),
     guest.ioapicKvm && part('ioapic', { driver: 'kvm' }),
@@ -147,8 +148,8 @@ function devicesPart(guest: Guest, versions: Versions): Part {
       ),
     guest.nics.map(nicPart),
     graphics !== null && installationParts(graphics),
-    evdevParts(guest.evdev),
-    soundParts(guest),
+    guest.evdev.map((dev, index) => evdevPart(dev, index === 0)),
+    soundParts(guest.audio, q35 ? 'ich9' : 'ich6'),
     guest.tpm && tpmPart(),
     guest.shares.map(sharePart),
     cards.flatMap((card, index) =>
@@ -185,34 +186,30 @@ function installationParts(video: string): Part[] {
   ]
 }
 
-function soundParts({ audio, chipset }: Guest): Part[] {
-  if (audio === null) return []
-  const card = part('sound', { model: chipset === 'q35' ? 'ich9' : 'ich6' })
-  if (audio.kind === 'spice') return [card]
-  const { kind, runtimeDir } = audio
-  const server =
-    kind === 'pipewire'
-      ? { type: 'pipewire', runtimeDir }
-      : { type: 'pulseaudio', serverName: `${runtimeDir}/pulse/native` }
-  return [
-    part('sound', { model: card.attributes.model ?? 'ich9' }, part('audio', { id: 1 })),
-    part('audio', { id: 1, ...server }),
-  ]
+/** QEMU's own arguments for kvmfr, for which libvirt has no element. */
+export function frameArguments({ frames }: Pick<Guest, 'frames'>): string[] {
+  if (frames?.device !== 'kvmfr') return []
+  const memory = `memory-backend-file,id=looking-glass,mem-path=/dev/kvmfr0,size=${frames.mib}M,share=on`
+  return ['-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass', '-object', memory]
 }
+
+const GPU = 'ua-vfio-gpu'
 
 /** What libvirt has no element for, or has none yet. */
 function qemuParts(guest: Guest, versions: Versions): Part[] {
-  const args: string[] = []
-  const { frames, mmio64Mib } = guest
-  if (frames?.device === 'kvmfr') {
-    const size = `${frames.mib}M`
-    args.push('-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass')
-    args.push('-object', `memory-backend-file,id=looking-glass,mem-path=/dev/kvmfr0,size=${size},share=on`)
-  }
-  if (mmio64Mib !== null && !allows(versions, 'fwcfg')) args.push('-fw_cfg', `name=${FWCFG},string=${mmio64Mib}`)
+  const { mmio64Mib } = guest
   const vga = guest.cards.some(({ xVga }) => xVga)
   const override = vga && allows(versions, 'override')
-  if (vga && !override) args.push('-set', `device.${allows(versions, 'aliases') ? 'ua-vfio-gpu' : 'hostdev0'}.x-vga=on`)
+  const args = [
+    ...frameArguments(guest),
+    ...(mmio64Mib !== null && !allows(versions, 'fwcfg') ? ['-fw_cfg', `name=${FWCFG},string=${mmio64Mib}`] : []),
+    ...(vga && !override ? ['-set', `device.${allows(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
+    // Before 1.2.8 libvirt cannot hide KVM: a second -cpu takes the place of its own.
+    ...(guest.hideKvm && !allows(versions, 'hideKvm')
+      ? ['-cpu', `${guest.cpuModel.replace('-passthrough', '')},kvm=off`]
+      : []),
+  ]
+  const property = part('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
   return [
     ...(args.length === 0
       ? []
@@ -224,17 +221,7 @@ function qemuParts(guest: Guest, versions: Versions): Part[] {
           ),
         ]),
     ...(override
-      ? [
-          part(
-            'qemu:override',
-            {},
-            part(
-              'qemu:device',
-              { alias: 'ua-vfio-gpu' },
-              part('qemu:frontend', {}, part('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })),
-            ),
-          ),
-        ]
+      ? [part('qemu:override', {}, part('qemu:device', { alias: GPU }, part('qemu:frontend', {}, property)))]
       : []),
   ]
 }
