@@ -69,7 +69,7 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   const chosen =
     need <= sum(fast)
       ? takeCores(fast, need, node, rules)
-      : [...fast, ...takeCores(slow, need - sum(fast), node ?? fast[0]?.node, rules)]
+      : [...fast, ...takeCores(slow, need - sum(fast), node, rules)]
   chosen.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
 
   const threads = chosen.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
@@ -103,12 +103,15 @@ function wantedOf(size: PinRequest['size']): number | undefined {
 }
 
 function tooMany(cores: readonly Core[], need: number, most: number, what: string): UserError {
-  const here = `${cores.flatMap(({ cpus }) => cpus).length} CPUs online in ${count(cores, 'core')}`
-  const advice = most > 0 ? `ask for ${most} at most` : 'a guest here cannot be pinned'
-  const asked = need > 0 ? `${need} ${what}` : what
+  const here = `${count(
+    cores.flatMap(({ cpus }) => cpus),
+    'online CPU',
+  )} in ${count(cores, 'core')} and keeps one core`
   return new UserError(
     'too-many-vcpus',
-    `${asked}: more than this host can give, which has ${here} and keeps one core: ${advice}`,
+    most === 0
+      ? `this host has ${here}: none is left to pin a guest to; do without pinning`
+      : `${need} ${what} are more than this host can give, which has ${here}: ask for ${most} at most`,
   )
 }
 
@@ -153,44 +156,45 @@ function reasonsFor(
   const slow = cores.filter((core) => core.efficient)
   const offline = machine.cpus.filter((cpu) => !cpu.online).map(({ number }) => number)
   const blind = machine.cpus.every(({ siblings, core }) => siblings === undefined && core === undefined)
-  const clusters = [...groupBy(chosen, ({ cluster }) => cluster).keys()]
-  const places = clusters.map((cluster) => placeText(cores, cluster))
   const differ = new Set(cores.filter((core) => !core.efficient).map(({ cache }) => cache)).size > 1
-  const given = cpuList(vcpus.map(({ cpu }) => cpu))
   const threads = Math.max(...chosen.map(({ cpus }) => cpus.length))
-  const shares =
-    idle.length === 0 && threads > 1 ? 'whole cores with all their online threads' : 'no core is shared with the host'
-  const onNodes = nodes.length > 0 ? ` on NUMA node ${cpuList(nodes)}` : ''
+  const onNodes = nodes.length > 0 ? ` on NUMA node${nodes.length === 1 ? '' : 's'} ${cpuList(nodes)}` : ''
   const card = node === undefined || node < 0 || nodes.length === 0 ? '' : cardText(node, nodes)
+  const beyond = oneThread ? 'that were not asked for' : 'beyond the number of vCPUs'
   return [
     ...(blind ? ['The machine does not say which CPUs are threads of one core: each is taken for a core.'] : []),
-    ...(offline.length > 0 ? [`CPUs ${cpuList(offline)} are offline and given to nobody.`] : []),
-    `The guest has CPUs ${given}, ${count(chosen, 'core')}: ${shares}.`,
+    ...(offline.length > 0 ? [`Offline, and given to nobody: ${cpusText(offline)}.`] : []),
+    `The guest has ${cpusText(vcpus.map(({ cpu }) => cpu))}: ${count(chosen, 'core')} of its own${onNodes}${card}.`,
     ...(slow.length > 0 ? [kindText(slow, chosen)] : []),
-    `They are ${clusters.length === 1 ? 'of one L3 cluster' : `of ${clusters.length} L3 clusters, the fewest that hold them`}: ${places.join(' and ')}${onNodes}${card}.`,
+    clusterText(cores, chosen),
     ...(differ && prefer === undefined
       ? ['L3 clusters of this machine differ in size; a preference for cache or frequency chooses between them.']
       : []),
     ...(prefer === undefined ? [] : [preferText(cores, prefer)]),
-    `The host keeps CPUs ${cpuList(host)}; QEMU's own threads are on ${cpuList(emulator)}.`,
-    ...(idle.length > 0
-      ? [
-          `CPUs ${cpuList(idle)} stay idle: threads of the guest's cores ${oneThread ? 'that were not asked for' : 'beyond the number of vCPUs'}.`,
-        ]
-      : []),
+    `The host keeps ${cpusText(host)}; QEMU's own threads are on ${cpusText(emulator)}.`,
+    ...(idle.length > 0 ? [`Idle: ${cpusText(idle)}, threads of the guest's cores ${beyond}.`] : []),
     topology.threads > 1
       ? `The guest sees ${topology.threads} threads in each core${topoext ? ', which takes topoext on AMD' : ''}.`
-      : `The guest sees each vCPU as a core${threads > 1 ? ': not every one of its cores has all threads in it' : ''}.`,
+      : `The guest sees each vCPU as a core${threads > 1 ? ', for not all of its cores have all threads in it' : ''}.`,
     caches === 'passthrough'
-      ? 'It sees the caches of the host, which its CPUs share as the host does.'
-      : 'It sees caches that QEMU makes up: the host shares its own in another way.',
+      ? "It sees the host's caches, which its vCPUs share as the host's CPUs do."
+      : "It sees caches that QEMU makes up, since its vCPUs do not share the host's as the processor would tell it.",
   ]
 }
 
-function placeText(cores: readonly Core[], cluster: number): string {
-  const own = cores.filter((core) => core.cluster === cluster)
-  const cache = own[0]?.cache
-  return `CPUs ${cpuList(own.flatMap(({ cpus }) => cpus))}${cache === undefined ? '' : ` (${cache / 2 ** 20} MiB)`}`
+function clusterText(cores: readonly Core[], chosen: readonly Core[]): string {
+  if (chosen.some(({ cache }) => cache === undefined))
+    return 'The machine does not say which of them share an L3 cache: those of one package are taken to.'
+  const places = [...groupBy(chosen, ({ cluster }) => cluster)].map(([cluster, [first]]) => {
+    const own = cores.filter((core) => core.cluster === cluster).flatMap(({ cpus }) => cpus)
+    return `${cpusText(own)} (${Math.round(((first?.cache ?? 0) / 2 ** 20) * 10) / 10} MiB)`
+  })
+  if (places.length === 1) return `They are of one L3 cluster, ${places[0]}.`
+  return `They are of ${places.length} L3 clusters, the fewest that hold them: ${places.slice(0, 4).join('; ')}${places.length > 4 ? ' …' : '.'}`
+}
+
+function cpusText(cpus: readonly number[]): string {
+  return `CPU${cpus.length === 1 ? '' : 's'} ${cpuList(cpus)}`
 }
 
 function cardText(node: number, nodes: readonly number[]): string {
@@ -200,7 +204,7 @@ function cardText(node: number, nodes: readonly number[]): string {
 
 function kindText(slow: readonly Core[], chosen: readonly Core[]): string {
   const taken = chosen.filter((core) => core.efficient).length
-  const all = `CPUs ${cpuList(slow.flatMap(({ cpus }) => cpus))} are efficient cores`
+  const all = `Efficient cores are ${cpusText(slow.flatMap(({ cpus }) => cpus))}`
   return taken === 0 ? `${all}: left to the host.` : `${all}: ${taken} of them are needed, and slower than the others.`
 }
 

@@ -29,7 +29,6 @@ export function takeCores(cores: readonly Core[], need: number, home: number | u
     farthest(part, home, rules),
     rank(part, rules),
     -sum(part, weight),
-    Number(part[0]?.cluster === bootCore.cluster),
     lowest(part),
   ])
   const first = parts[0] ?? []
@@ -52,6 +51,7 @@ function smallestPlace(cores: readonly Core[], need: number, home: number | unde
   const [best] = ranked(places, ({ cores: group, level }) => [
     farthest(group, home, rules),
     level,
+    nearest(group, home, rules),
     rank(group, rules),
     Number(group.some(({ cluster }) => cluster === rules.bootCore.cluster)),
     lowest(group),
@@ -59,10 +59,9 @@ function smallestPlace(cores: readonly Core[], need: number, home: number | unde
   return best ?? { cores: [...cores], isCluster: true }
 }
 
-/** Of one cluster: the host's first CPU last, cores with all their threads first. */
-function takeOf(cores: readonly Core[], need: number, { weight, bootCore, prefer }: Rules): Core[] {
+/** Of one cluster: cores with all their threads first. */
+function takeOf(cores: readonly Core[], need: number, { weight, prefer }: Rules): Core[] {
   const sorted = ranked(cores, (core) => [
-    Number(core === bootCore),
     -core.cpus.length,
     prefer === 'frequency' ? -(core.frequency ?? 0) : 0,
     lowest([core]),
@@ -76,6 +75,11 @@ function takeOf(cores: readonly Core[], need: number, { weight, bootCore, prefer
 function farthest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
   if (home === undefined) return new Set(cores.map(({ node }) => node)).size
   return Math.max(...cores.map(({ node }) => distance(home, node)))
+}
+
+/** A package that has the card's node is nearer than one whose farthest node is as far: firmware need not tell more. */
+function nearest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
+  return home === undefined ? 0 : Math.min(...cores.map(({ node }) => distance(home, node)))
 }
 
 function rank(cores: readonly Core[], { ranks }: Rules): number {

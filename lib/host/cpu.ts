@@ -89,7 +89,7 @@ export function readCpus(reader: Reader): Cpus {
 /** `0-2,8` → 0, 1, 2, 8: the kernel's list format; `undefined` when it is something else. */
 export function parseCpuList(text: string | undefined): number[] | undefined {
   const numbers: number[] = []
-  for (const range of text?.trim().split(',').filter(Boolean) ?? []) {
+  for (const range of textOf(text).split(',').filter(Boolean)) {
     const [, first, last = first] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range) ?? []
     if (first === undefined) return undefined
     for (let number = Number(first); number <= Number(last); number++) numbers.push(number)
@@ -103,6 +103,19 @@ export function cpuList(numbers: readonly number[]): string {
   const starts = sorted.filter((number, index) => sorted[index - 1] !== number - 1)
   const ends = sorted.filter((number, index) => sorted[index + 1] !== number + 1)
   return starts.map((start, index) => (start === ends[index] ? `${start}` : `${start}-${ends[index]}`)).join(',')
+}
+
+/** `00000000,00000107` → 0, 1, 2, 8: all that some captured machines have. */
+function parseCpuMask(text: string | undefined): number[] | undefined {
+  const digits = textOf(text).replace(/,/g, '')
+  if (!/^[0-9a-f]+$/.test(digits)) return undefined
+  const bits = [...BigInt(`0x${digits}`).toString(2)].reverse()
+  return bits.flatMap((bit, number) => (bit === '1' ? [number] : []))
+}
+
+/** Linux 5.15 ended the lists of nodes with a NUL. */
+function textOf(attribute = ''): string {
+  return (attribute.split('\0')[0] ?? '').trim()
 }
 
 /** The N of all `cpuN` in a folder, in numeric order. */
@@ -156,7 +169,7 @@ function readNode(reader: Reader, number: number, nodes: readonly number[]): Num
   const distances = reader.text(`${folder}/distance`)?.trim().split(/\s+/).map(Number)
   return {
     number,
-    cpus: parseCpuList(reader.text(`${folder}/cpulist`)) ?? [],
+    cpus: parseCpuList(reader.text(`${folder}/cpulist`)) ?? parseCpuMask(reader.text(`${folder}/cpumap`)) ?? [],
     memory: meminfo.get('MemTotal'),
     free: meminfo.get('MemFree'),
     // One for each node that is online, in their order.

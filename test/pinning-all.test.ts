@@ -1,0 +1,115 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { coresOf } from '../lib/domain/cores.ts'
+import { type Pinning, type PinRequest, pinVcpus } from '../lib/domain/pinning.ts'
+import { type Cpus, readCpus } from '../lib/host/cpu.ts'
+import { openReader } from '../lib/host/rooted.ts'
+import { cpuTree, DUMPS, dumpArchives, dumpRoots, lscpuRows, pin, pinningText } from './cpus.ts'
+
+/** What holds for every guest on every machine. */
+function expectSound(machine: Cpus, { vcpus, host, idle, emulator, topology, reasons }: Pinning): void {
+  const numeric = (numbers: number[]): number[] => [...numbers].sort((one, other) => one - other)
+  const cpus = vcpus.map(({ cpu }) => cpu)
+  const online = machine.cpus.filter((cpu) => cpu.online).map(({ number }) => number)
+  expect(numeric([...cpus, ...host, ...idle])).toEqual(online)
+  expect(vcpus.map(({ vcpu }) => vcpu)).toEqual(cpus.map((_, index) => index))
+  expect(topology.sockets * topology.dies * topology.cores * topology.threads).toBe(cpus.length)
+  for (const core of coresOf(machine)) {
+    const kept = core.cpus.filter((cpu) => host.includes(cpu)).length
+    expect([0, core.cpus.length]).toContain(kept)
+  }
+  expect(host.length).toBeGreaterThan(0)
+  expect(emulator.length).toBeGreaterThan(0)
+  expect(emulator.filter((cpu) => !host.includes(cpu))).toEqual([])
+  expect(reasons.join('\n')).not.toMatch(/undefined|NaN|null|\bCPUs? [,;:.]/)
+}
+
+function expectSoundAtAll(machine: Cpus): void {
+  const total = machine.cpus.length
+  const steps = [1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 31, 32, 48, 64].filter((count) => count <= total)
+  const nodes = [undefined, ...(machine.nodes ?? []).map(({ number }) => number)].slice(0, 4)
+  let refused = Number.POSITIVE_INFINITY
+  for (const vcpus of [...steps, total]) {
+    for (const node of nodes) {
+      for (const prefer of [undefined, 'cache', 'frequency'] as const) {
+        const request: PinRequest = { size: { vcpus }, node, prefer }
+        try {
+          const pinning = pinVcpus(machine, request)
+          expect(pinning.vcpus.length).toBe(vcpus)
+          expectSound(machine, pinning)
+          expect(vcpus).toBeLessThan(refused)
+        } catch (error) {
+          if ((error as { code?: string }).code !== 'too-many-vcpus') throw error
+          refused = Math.min(refused, vcpus)
+        }
+      }
+    }
+  }
+  // All of a machine is never for the guest.
+  expect(refused).toBeLessThanOrEqual(total)
+}
+
+const dumps = [...dumpArchives()]
+
+const REQUESTS: PinRequest[] = [
+  { size: { vcpus: 8 } },
+  { size: { cores: 3 }, node: 0 },
+  { size: { cores: 12 }, node: 1 },
+  { size: 'all-cores' },
+  { size: { vcpus: 4 }, oneThread: true, prefer: 'cache' },
+]
+
+function goldenText(root: string): string {
+  const lines = REQUESTS.map((request) => {
+    const asked = `${JSON.stringify(request).replace(/["{}]/g, '').replace('size:', '')}\n`
+    try {
+      return asked + pinningText(pin(root, request))
+    } catch (error) {
+      return `${asked}  ${(error as { code: string }).code}: ${(error as Error).message}\n`
+    }
+  })
+  return lines.join('')
+}
+
+describe.skipIf(dumps.length === 0)(`real machines (skipped without ${DUMPS})`, () => {
+  it.each(dumps)('%s', async (name, archive) => {
+    const roots = dumpRoots(archive)
+    for (const root of roots) {
+      expectSoundAtAll(readCpus(openReader(root)))
+    }
+    if (GOLDEN.includes(name))
+      await expect(roots.map(goldenText).join('---\n')).toMatchFileSnapshot(`golden/pinning-${name}.txt`)
+  })
+})
+
+// SMT, none, hybrid, several L3 clusters, NUMA nodes, odd numbers, offline CPUs.
+const GOLDEN = [
+  '20em64t-hybrid-1p6c2t+2ca4co1t',
+  'test-data-sample1',
+  'ghw-amd-ryzen-1600',
+  'ghw-intel-xeon-L5640',
+  'harvester-linux-amd64-e147d239',
+  'cri-rm-topology-aware-sysfs',
+  'cri-rm-2socket-4node-40core',
+  'x86_64-epyc_7451',
+  'x86_64-64cpu-linux6.2',
+  '48amd64-4pa2n6c-sparse',
+  '16em64t-4s2c2t-offlines',
+  'offline-cpu0-node0',
+  'arm-A510-A710-A715-X3',
+  's390-lpar',
+]
+
+const listings = existsSync(`${DUMPS}/cpu/lscpu-e`) ? readdirSync(`${DUMPS}/cpu/lscpu-e`) : []
+
+describe.skipIf(listings.length === 0)(`real listings of lscpu -e (skipped without ${DUMPS})`, () => {
+  it.each(listings)('%s', async (file) => {
+    const rows = lscpuRows(readFileSync(`${DUMPS}/cpu/lscpu-e/${file}`, 'utf8'))
+    const vendor = file.includes('ryzen') ? 'AuthenticAMD' : 'GenuineIntel'
+    const root = cpuTree(rows, { vendor })
+    expectSoundAtAll(readCpus(openReader(root)))
+    await expect(goldenText(root)).toMatchFileSnapshot(
+      `golden/pinning-${file.replace(/^rog-strix-|-french-locale|\.txt$/g, '')}.txt`,
+    )
+  })
+})
