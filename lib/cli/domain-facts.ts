@@ -52,7 +52,7 @@ export function readGuestFacts({ machine, arguments: given }: Context, request: 
     },
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
     vcpus: plain ?? Math.min(4, online || 4),
-    images: new Map(request.disks.map((path) => [path, readImage(files, path)])),
+    images: new Map(request.disks.map((path) => [path, readImage(files, reader, path)])),
     bars: new Map([...chosen.gpus, ...chosen.others].map((device) => [device.address, readBars(reader, device)])),
     plugged: request.usb.length === 0 ? [] : readPlugged(reader),
     scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
@@ -95,7 +95,9 @@ export function checkGuest(
   const { files, reader } = machine
   const { iso, virtioIso, rom, headless } = request
   const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
-  findings.push(checkImages([...facts.images.values(), ...more.map((path) => readImage(files, path))], machine.running))
+  findings.push(
+    checkImages([...facts.images.values(), ...more.map((path) => readImage(files, reader, path))], machine.running),
+  )
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
   findings.push(checkDisks(blocks.map(({ path }) => readDiskUse(reader, files, path))))
   if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)

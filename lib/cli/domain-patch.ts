@@ -87,7 +87,7 @@ export function patchDomain(
     )
   let result = context.arguments.list('remove').reduce((each, wanted) => takeOut(context, each, wanted), text)
   if (request.hideKvm || request.vendorId !== undefined || request.nvidiaDriver !== undefined)
-    result = patchHiding(result, decideHiding(request, versions, talk))
+    result = patchHiding(result, decideHiding(request, versions, talk), request.vendorId !== undefined)
   if (request.memoryKib !== undefined) result = patchMemory(result, request.memoryKib)
   if (request.memoryKib !== undefined || request.hugepageKib !== undefined)
     decideMemory({ ...request, memoryKib: memoryOf(result) }, facts.hypervisor, talk)
@@ -138,7 +138,7 @@ function bare({ children }: Part): Part | undefined {
   return source && { ...source, attributes: {} }
 }
 
-/** Throws a UserError with code `no-device` for what the domain does not have. */
+/** What the domain does not have is said, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, wanted: string): string {
   const { matches } = parseSelector(wanted)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.
@@ -150,6 +150,6 @@ function takeOut({ machine, warn }: Context, text: string, wanted: string): stri
     wanted,
     addresses.map(({ address }) => address),
   )
-  if (result === undefined) throw new UserError('no-device', `--remove ${wanted}: the domain has no such device`)
-  return result
+  if (result === undefined) warn(`--remove ${wanted}: the domain has no such device`)
+  return result ?? text
 }

@@ -31,6 +31,11 @@ export function topologyPart({ topology }: Pinning, versions: Versions): Part {
   })
 }
 
+/** Emulated is the third level alone. */
+export function cachePart({ caches }: Pinning): Part {
+  return part('cache', { mode: caches, level: caches === 'emulate' ? 3 : null })
+}
+
 export function cpuPart({ cpuModel, pinning }: Guest, versions: Versions): Part {
   const host = cpuModel === 'host-passthrough'
   return part(
@@ -40,7 +45,7 @@ export function cpuPart({ cpuModel, pinning }: Guest, versions: Versions): Part 
       : { mode: 'custom', match: 'exact', check: 'none' },
     !host && part('model', { fallback: 'forbid' }, cpuModel),
     pinning !== null && topologyPart(pinning, versions),
-    pinning !== null && host && allows(versions, 'cpuCache') && part('cache', { mode: pinning.caches }),
+    pinning !== null && host && allows(versions, 'cpuCache') && cachePart(pinning),
     pinning?.topoext && part('feature', { policy: 'require', name: 'topoext' }),
   )
 }

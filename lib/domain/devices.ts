@@ -114,7 +114,7 @@ function decideDisk(path: string, bus: Disk['bus'], { images }: DeviceFacts): Di
   return {
     path,
     bus,
-    kind: image?.kind === 'block' || path.startsWith('/dev/') ? 'block' : 'file',
+    kind: image?.kind === 'block' || /^\/dev\/(?!shm\/)/.test(path) ? 'block' : 'file',
     format: image?.format ?? 'raw',
   }
 }

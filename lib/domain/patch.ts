@@ -1,5 +1,5 @@
 import { UserError } from '../cli/error.ts'
-import { tuneParts } from './cpu-xml.ts'
+import { cachePart, tuneParts } from './cpu-xml.ts'
 import { type Element, readDocument } from './document.ts'
 import { attribute, child, childrenOf, insert, remove, setAttribute, setText, textOf } from './edit.ts'
 import type { Guest } from './guest.ts'
@@ -45,13 +45,15 @@ export function ensure(text: string, path: readonly string[], wanted: Part): str
   return text
 }
 
-/** Hides the hypervisor as decided. */
+/** Hides the hypervisor as decided; another name that Hyper-V has already does as well, unless one was `named`. */
 export function patchHiding(
   text: string,
   { hideKvm, vendorId, ioapicKvm }: Pick<Guest, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
+  named: boolean,
 ): string {
   let result = text
-  if (vendorId !== null)
+  const present = child(readDomain(text), 'features', 'hyperv', 'vendor_id')
+  if (vendorId !== null && (named || attribute(present, 'state') !== 'on'))
     result = ensure(result, ['features', 'hyperv'], part('vendor_id', { state: 'on', value: vendorId }))
   if (hideKvm) result = ensure(result, ['features', 'kvm'], part('hidden', { state: 'on' }))
   if (ioapicKvm) result = ensure(result, ['features'], part('ioapic', { driver: 'kvm' }))
@@ -144,7 +146,8 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
   return patchTopology(result, pinning, cache)
 }
 
-function patchTopology(text: string, { topology, topoext, caches }: Pinning, cache: boolean): string {
+function patchTopology(text: string, pinning: Pinning, cache: boolean): string {
+  const { topology, topoext, caches } = pinning
   const { sockets, dies, cores, threads } = topology
   const cpu = child(readDomain(text), 'cpu')
   const known = child(cpu, 'topology')
@@ -153,13 +156,17 @@ function patchTopology(text: string, { topology, topoext, caches }: Pinning, cac
   const clusters = attribute(known, 'clusters') === undefined ? null : 1
   let result = ensure(text, ['cpu'], part('topology', { sockets, dies: dieCount, clusters, cores, threads }))
   if (attribute(cpu, 'mode') !== 'host-passthrough') return result
-  if (cache) result = ensure(result, ['cpu'], part('cache', { mode: caches }))
+  const told = child(cpu, 'cache')
+  if (cache && attribute(told, 'mode') !== caches) {
+    const other = child(readDomain(result), 'cpu', 'cache')
+    result = ensure(other === undefined ? result : remove(result, other), ['cpu'], cachePart(pinning))
+  }
   const now = child(readDomain(result), 'cpu')
-  const told = childrenOf(now, 'feature').find((each) => attribute(each, 'name') === 'topoext')
-  if (!topoext || now === undefined || attribute(told, 'policy') === 'require') return result
-  return told === undefined
+  const feature = childrenOf(now, 'feature').find((each) => attribute(each, 'name') === 'topoext')
+  if (!topoext || now === undefined || attribute(feature, 'policy') === 'require') return result
+  return feature === undefined
     ? insert(result, now, [part('feature', { policy: 'require', name: 'topoext' })])
-    : setAttribute(result, told, 'policy', 'require')
+    : setAttribute(result, feature, 'policy', 'require')
 }
 
 /** Arguments for QEMU itself, unless they stand there one behind the other. */

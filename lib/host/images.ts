@@ -9,10 +9,13 @@ export interface Image {
   format: 'raw' | 'qcow2'
 }
 
-export function readImage(files: Reader, path: string): Image {
-  const access = files.access(path)
+/** `reader` is the machine: a capture of it knows its disks by name, without their nodes. */
+export function readImage(files: Reader, reader: Reader, path: string): Image {
+  const node = files.resolve(path)
+  const access = node === undefined ? undefined : files.access(node)
+  if (access?.block || reader.exists(`/sys/class/block/${(node ?? path).replace(/^.*\//, '')}`))
+    return { path, kind: 'block', format: 'raw' }
   if (access === undefined) return { path, kind: 'absent', format: /\.qcow2$/.test(path) ? 'qcow2' : 'raw' }
-  if (access.block) return { path, kind: 'block', format: 'raw' }
   // qcow2's magic: docs/interop/qcow2.txt in QEMU.
   const magic = files.optionalBytes(path, 4)?.toString('latin1')
   return { path, kind: 'file', format: magic === 'QFI\u00fb' ? 'qcow2' : 'raw' }
