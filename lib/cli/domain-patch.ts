@@ -12,6 +12,7 @@ import {
   patchHugepages,
   patchMemory,
   patchPinning,
+  patchSharing,
   readDomain,
 } from '../domain/patch.ts'
 import { addCard, addDisk, addUnless, makeHeadless, removeDevice } from '../domain/patch-devices.ts'
@@ -20,6 +21,7 @@ import { frameArguments } from '../domain/xml.ts'
 import {
   evdevPart,
   nicPart,
+  scsiController,
   scsiHostdev,
   sharePart,
   shmemPart,
@@ -60,7 +62,11 @@ export function readPatched(file: string): string {
   } catch {
     throw new UserError('malformed', `${name}: not UTF-8; nothing was changed`)
   }
-  readDomain(text)
+  try {
+    readDomain(text)
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(error.code, `${name}: ${error.message}`) : error
+  }
   return text
 }
 
@@ -126,7 +132,10 @@ function addAll(text: string, request: Request, devices: Devices, alias: boolean
   ]
   if (devices.frames?.device === 'shm')
     wanted.push([shmemPart(devices.frames), part('shmem', { name: 'looking-glass' })])
-  const disked = devices.disks.reduce(addDisk, text)
+  if (devices.scsi.length > 0 || devices.disks.some(({ bus }) => bus === 'scsi'))
+    wanted.unshift([scsiController(false), part('controller', { type: 'scsi' })])
+  const shared = devices.shares.length > 0 ? patchSharing(text) : text
+  const disked = devices.disks.reduce(addDisk, shared)
   const carded = devices.cards.reduce((each, card) => addCard(each, card, alias), disked)
   const added = wanted.reduce((each, [element, identity]) => addUnless(each, element, identity), carded)
   return patchArguments(added, frameArguments(devices))

@@ -72,7 +72,7 @@ function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision
 function diffText(look: Look, before: string, after: string): string {
   const bytes = (text: string): string => Buffer.from(text).toString('latin1')
   return diffLines(bytes(before), bytes(after))
-    .map((line) => `${paint(look, diffColor(line), printable(line))}\n`)
+    .map((line) => `${paint(look, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
     .join('')
 }
 

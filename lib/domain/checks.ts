@@ -5,7 +5,7 @@ import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { Use } from '../host/use.ts'
 import { conclude } from '../vfio/conclude.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { guard } from '../vfio/guards.ts'
+import { guard, guardCards } from '../vfio/guards.ts'
 import { usesOf } from '../vfio/occupied.ts'
 import type { CardReset } from '../vfio/reset.ts'
 
@@ -35,7 +35,9 @@ export function checkDevices(
   groups: readonly IommuGroup[],
 ): Finding[] {
   const bound = asked.every(({ driver }) => isVfio(driver))
-  return guard(all, taken, asked, use, groups).filter(({ code }) => !bound || ALWAYS.has(code))
+  return guard(all, taken, asked, use, groups)
+    .map((finding) => (finding.code === 'partial-card' ? guardCards(all, asked) : finding))
+    .filter(({ code }) => !bound || ALWAYS.has(code))
 }
 
 /** A reset that would hit the host is a problem; one that is known to fail is said, and tried all the same. */

@@ -27,21 +27,21 @@ export function textOf(text: string, element: Element): string {
  * indentation is that of their new siblings.
  */
 export function insert(text: string, parent: Element, parts: readonly Part[], after: readonly string[] = []): string {
-  const quote = quoteOf(text)
   const line = lineBefore(text, parent.start)
   const sibling = [...parent.children].reverse().find(({ name }) => after.includes(name)) ?? parent.children.at(-1)
   const lead = sibling === undefined ? null : lineBefore(text, sibling.start)
   const step = stepOf(text)
   // Without a line of its own above, everything stands on one line, and so do these.
   const indent = lead ?? (line === null ? '' : `${line}${step}`)
-  const built = buildParts(parts, quote, step.startsWith('\n') ? step.slice(1) : step)
+  const built = buildParts(parts, quoteOf(text), step)
   const added = built
     .split('\n')
     .map((each) => `${indent}${each}`)
     .join('')
   const at = sibling?.end ?? parent.inner.start
-  if (parent.inner.start < parent.end || text.slice(parent.start, parent.end).endsWith(`</${parent.name}>`))
-    return splice(text, at, at, sibling === undefined ? `${added}${line ?? ''}` : added)
+  // A parent that ends on a line of its own does so still.
+  const closed = sibling !== undefined || /^[ \t]*\r?\n/.test(text.slice(at, parent.inner.end))
+  if (parent.inner.start < parent.end) return splice(text, at, at, closed ? added : `${added}${line ?? ''}`)
   const tag = text.slice(parent.start, parent.end).replace(/\s*\/>$/, '>')
   return splice(text, parent.start, parent.end, `${tag}${added}${line ?? ''}</${parent.name}>`)
 }
@@ -81,8 +81,7 @@ function quoteOf(text: string): "'" | '"' {
   return (text.match(/='/g)?.length ?? 0) >= (text.match(/="/g)?.length ?? 0) ? "'" : '"'
 }
 
-/** One step of its indentation: the least that a line has. */
+/** One step of its indentation: that of the first element which begins a line. */
 function stepOf(text: string): string {
-  const steps = [...text.matchAll(/\n([ \t]+)</g)].map(([, space = '']) => space)
-  return steps.sort((one, other) => one.length - other.length)[0] ?? '  '
+  return /\n([ \t]+)</.exec(text)?.[1] ?? '  '
 }

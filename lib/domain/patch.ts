@@ -108,6 +108,13 @@ export function patchHugepages(text: string, kib: number): string {
     : ensure(text, ['memoryBacking', 'hugepages'], part('page', { size: kib, unit: 'KiB' }))
 }
 
+/** What virtiofs needs: memory that its daemon can map. */
+export function patchSharing(text: string): string {
+  const source = child(readDomain(text), 'memoryBacking', 'source')
+  const backed = source === undefined ? ensure(text, ['memoryBacking'], part('source', { type: 'memfd' })) : text
+  return ensure(backed, ['memoryBacking'], part('access', { mode: 'shared' }))
+}
+
 const PINS = ['vcpupin', 'emulatorpin', 'iothreadpin']
 
 /** vCPUs and where they run: their number, their pins, and the topology that the guest sees. */

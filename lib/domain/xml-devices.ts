@@ -72,6 +72,15 @@ export function usbHostdev(choice: UsbChoice): Part {
   )
 }
 
+/** libvirt's own choice would be a model that new guests have no driver for. */
+export function scsiController(iothread: boolean): Part {
+  return part(
+    'controller',
+    { type: 'scsi', index: 0, model: 'virtio-scsi' },
+    iothread && part('driver', { iothread: 1 }),
+  )
+}
+
 /** A SCSI device whole: burning and region codes work, which a CD-ROM image of the drive cannot do. */
 export function scsiHostdev({ host, bus, target, unit }: ScsiDevice): Part {
   return part(

@@ -8,6 +8,7 @@ import {
   hostdevs,
   nicPart,
   rootPort,
+  scsiController,
   scsiHostdev,
   sharePart,
   shmemPart,
@@ -140,13 +141,9 @@ function devicesPart(guest: Guest, versions: Versions): Part {
     q35 && part('controller', { type: 'pci', index: 0, model: 'pcie-root' }),
     q35 && cards.map((card, index) => rootPort(card, index + 1, alias)),
     usbControllers(guest),
-    scsi &&
-      part(
-        'controller',
-        { type: 'scsi', index: 0, model: 'virtio-scsi' },
-        guest.pinning !== null && part('driver', { iothread: 1 }),
-      ),
+    scsi && scsiController(guest.pinning !== null),
     guest.nics.map(nicPart),
+    guest.preset === 'linux' && part('console', { type: 'pty' }),
     graphics !== null && installationParts(graphics),
     guest.evdev.map((dev, index) => evdevPart(dev, index === 0)),
     soundParts(guest.audio, q35 ? 'ich9' : 'ich6'),
