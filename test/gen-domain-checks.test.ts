@@ -208,6 +208,12 @@ describe('gen-domain: what it says', () => {
     expect(ran.stderr).toContain('libvirt 4.4.1 is older than 4.7.0')
   })
 
+  it('every option in --help', async () => {
+    const { code, stdout } = runScript('gen-domain', ['--help'])
+    expect(code).toBe(0)
+    await expect(stdout).toMatchFileSnapshot('golden/gen-domain.help.txt')
+  })
+
   it('JSON: the guest as data, the findings and the XML', () => {
     const { schema, guest, findings, xml, changed } = JSON.parse(
       on(() => {}, ...linux, '--gpu', '02:00', '--json').stdout,

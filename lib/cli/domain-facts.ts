@@ -6,7 +6,7 @@ import { readBars } from '../host/bars.ts'
 import { readDiskUse } from '../host/block.ts'
 import { readCpus } from '../host/cpu.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
-import { bootsByEfi, closedFolder, libvirtUser, readImage, scsiAddress } from '../host/images.ts'
+import { bootsByEfi, closedFolder, type Image, libvirtUser, readImage, scsiAddress } from '../host/images.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { readPlugged } from '../host/usb.ts'
@@ -95,13 +95,21 @@ export function checkGuest(
   const { files, reader } = machine
   const { iso, virtioIso, rom, headless } = request
   const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
-  findings.push(
-    checkImages([...facts.images.values(), ...more.map((path) => readImage(files, reader, path))], machine.running),
-  )
+  const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
+  const absent = named
+    .filter((path) => !files.exists(path))
+    .map((path): Image => ({ path, kind: 'absent', format: 'raw' }))
+  const images = [...facts.images.values(), ...more.map((path) => readImage(files, reader, path)), ...absent]
+  findings.push(checkImages(images, machine.running))
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
   findings.push(checkDisks(blocks.map(({ path }) => readDiskUse(reader, files, path))))
   if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
     warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
+  const { swtpm, virtiofsd } = facts.hypervisor
+  if (machine.running && !swtpm && (request.tpm || request.preset === 'windows11'))
+    warnings.push('swtpm is not installed, and the guest has a TPM')
+  if (machine.running && !virtiofsd && request.shares.length > 0)
+    warnings.push('virtiofsd is not installed, and the guest shares folders')
   const user = libvirtUser(files)
   for (const path of user === undefined
     ? []

@@ -1,4 +1,4 @@
-import semver from 'semver'
+import coerce from 'semver/functions/coerce.js'
 import type { Preset } from '../domain/guest.ts'
 import type { PinRequest } from '../domain/pinning.ts'
 import type { Request } from '../domain/request.ts'
@@ -69,7 +69,7 @@ export function requestFrom(given: Arguments): Request {
 export function versionFrom(given: Arguments, name: 'libvirt' | 'qemu'): string | undefined {
   const text = given.value(name)
   if (text === undefined) return undefined
-  const version = /^\d+(\.\d+){1,3}$/.test(text) ? semver.coerce(text)?.version : undefined
+  const version = /^\d+(\.\d+){1,3}$/.test(text) ? coerce(text)?.version : undefined
   if (version === undefined) throw usage(`--${name} ${text}: write a version such as 9.0.0`)
   return version
 }

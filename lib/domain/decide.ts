@@ -1,4 +1,5 @@
-import semver from 'semver'
+import coerce from 'semver/functions/coerce.js'
+import lt from 'semver/functions/lt.js'
 import { UserError } from '../cli/error.ts'
 import type { Firmware as FirmwareFile, Hypervisor } from '../host/hypervisor.ts'
 import { type DeviceFacts, type Devices, decideDevices } from './devices.ts'
@@ -147,8 +148,8 @@ export function decideHiding(
   versions: Versions,
   talk: Talk,
 ) {
-  const driver = semver.coerce(request.nvidiaDriver)
-  const old = driver !== null && semver.lt(driver, NVIDIA_LIFTED)
+  const driver = coerce(request.nvidiaDriver)
+  const old = driver !== null && lt(driver, NVIDIA_LIFTED)
   if (driver !== null && !old)
     talk.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
   const wanted = old || request.hideKvm || request.vendorId !== undefined

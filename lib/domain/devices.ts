@@ -55,6 +55,7 @@ export function decideDevices(
     rest.reasons.push("SATA, e1000 and USB 2: Windows 7 has no drivers for what came later, and virtio's are gone")
   const bus = request.diskBus ?? (fresh || old ? 'sata' : 'virtio')
   const model = request.nicModel ?? (old ? 'e1000' : fresh ? 'e1000e' : 'virtio')
+  if (request.disks.length > 20) throw new UserError('usage', '--disk: 20 at most')
   const disks = request.disks.map((path) => decideDisk(path, bus, facts))
   const isos = [request.iso, request.virtioIso].filter((path) => path !== undefined)
   if (headless) rest.reasons.push('headless: no SPICE, video, tablet, USB redirection, or CD-ROMs of the installation')

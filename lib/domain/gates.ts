@@ -1,4 +1,4 @@
-import semver from 'semver'
+import lt from 'semver/functions/lt.js'
 
 /** What the guest will run under; `null`: not known, which is taken as new enough. */
 export interface Versions {
@@ -41,8 +41,8 @@ export function allows(versions: Versions, gate: Gate): boolean {
 /** `libvirt 1.2.9 is older than 1.3.3`; `undefined` when the gate is open. */
 export function lacking({ libvirt, qemu }: Versions, gate: Gate): string | undefined {
   const needs = GATES[gate]
-  if (libvirt !== null && semver.lt(libvirt, needs.libvirt)) return `libvirt ${libvirt} is older than ${needs.libvirt}`
-  if (qemu !== null && semver.lt(qemu, needs.qemu)) return `QEMU ${qemu} is older than ${needs.qemu}`
+  if (libvirt !== null && lt(libvirt, needs.libvirt)) return `libvirt ${libvirt} is older than ${needs.libvirt}`
+  if (qemu !== null && lt(qemu, needs.qemu)) return `QEMU ${qemu} is older than ${needs.qemu}`
   return undefined
 }
 

@@ -1,4 +1,4 @@
-import semver from 'semver'
+import coerce from 'semver/functions/coerce.js'
 import type { Reader } from './reader.ts'
 
 /** What a host has for guests. Unknown is `null`. */
@@ -12,6 +12,9 @@ export interface Hypervisor {
   hugepages: { kib: number; total: number; free: number }[]
   /** Is Looking Glass's kernel module's device there? */
   kvmfr: boolean
+  /** What emulates TPMs, and what shares folders: are they installed? */
+  swtpm: boolean
+  virtiofsd: boolean
 }
 
 /** A UEFI image for x86-64 guests with its template of variables. */
@@ -24,6 +27,8 @@ export interface Firmware {
   enrolled: boolean
 }
 
+const BIN = ['/usr/bin', '/usr/local/bin']
+
 /** `files` is the system (/usr, /etc), `reader` the machine (/proc, /sys). */
 export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
   const memory = /^MemTotal:\s*(\d+) kB$/m.exec(reader.text('/proc/meminfo') ?? '')?.[1]
@@ -34,6 +39,10 @@ export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
     memoryKib: memory === undefined ? null : Number(memory),
     hugepages: readHugepages(reader),
     kvmfr: files.exists('/dev/kvmfr0'),
+    swtpm: [...BIN, '/run/current-system/sw/bin'].some((folder) => files.exists(`${folder}/swtpm`)),
+    virtiofsd: ['/usr/libexec', '/usr/lib/qemu', '/usr/lib', '/usr/lib/virtiofsd', ...BIN].some((folder) =>
+      files.exists(`${folder}/virtiofsd`),
+    ),
   }
 }
 
@@ -61,7 +70,7 @@ function readQemuVersion(files: Reader): string | null {
     /^P:qemu-system-x86_64\nV:([\d.]+)/m.exec(apk)?.[1],
     ...folders.map((name) => /^qemu-(?:system-x86-|base-)?(\d[\d.]*)/.exec(name)?.[1]),
   ].find((version) => version !== undefined)
-  return semver.coerce(found)?.version ?? null
+  return coerce(found)?.version ?? null
 }
 
 /** Where distributions put OVMF when nothing describes it: code, variables, SMM. */
