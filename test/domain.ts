@@ -1,7 +1,7 @@
 // What the tests of gen-domain share: a host that has something for guests, and the programs that judge a domain.
 
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuTree, type Row } from './cpus.ts'
 import { addBlock, addFiles, addLinks } from './fake/host.ts'
@@ -113,7 +113,12 @@ export const LIBVIRTD = has('virsh') && has('libvirtd') && has('qemu-system-x86_
  * A libvirt of our own: a session daemon as a user without rights, with all of its folders in a temporary one.
  * `define` gives what it says against a domain (emulated, for /dev/kvm may be missing), and what it made of it.
  */
-export async function startLibvirt(): Promise<{ define(xml: string): { error: string; xml: string }; stop(): void }> {
+export async function startLibvirt(): Promise<{
+  define(xml: string): { error: string; xml: string }
+  /** Starts it, and gives QEMU's arguments; `error` is what libvirt or QEMU said against it. */
+  start(xml: string): { error: string; args: string }
+  stop(): void
+}> {
   const home = scratchDir('libvirt')
   const uid = process.getuid?.() === 0 ? 65534 : undefined
   const env = {
@@ -122,6 +127,7 @@ export async function startLibvirt(): Promise<{ define(xml: string): { error: st
     XDG_CONFIG_HOME: home,
     XDG_CACHE_HOME: home,
     XDG_DATA_HOME: home,
+    TMPDIR: `${home}/run`,
   }
   mkdirSync(`${home}/run`, { mode: 0o700 })
   if (uid !== undefined) runProgram('chown', ['-R', `${uid}:${uid}`, home])
@@ -149,8 +155,26 @@ export async function startLibvirt(): Promise<{ define(xml: string): { error: st
       virsh('undefine', '--nvram', name)
       return { error: '', xml: made }
     },
+    start(xml) {
+      const name = /<name>(.*)<\/name>/.exec(xml)?.[1] ?? ''
+      const file = `${home}/domain.xml`
+      writeFileSync(file, emulated(xml), { mode: 0o644 })
+      const { code, stderr } = virsh('create', file)
+      const log = `${home}/libvirt/qemu/log/${name}.log`
+      const args = existsSync(log) ? readFileSync(log, 'utf8') : ''
+      virsh('destroy', name)
+      return { error: code === 0 ? '' : stderr, args }
+    },
     stop: () => daemon.kill(),
   }
+}
+
+/** Without KVM there is no host CPU to pass through, and no Hyper-V for Windows. */
+function emulated(xml: string): string {
+  return xml
+    .replace("<domain type='kvm'", "<domain type='qemu'")
+    .replace(/<cpu mode='host-passthrough'[^>]*\/>/, "<cpu mode='maximum'/>")
+    .replace(/<hyperv>[\s\S]*?<\/hyperv>|<timer name='hypervclock'[^>]*>/g, '')
 }
 
 export const golden = (name: string): string => `${PROJECT}test/golden/gen-domain/${name}.xml`

@@ -1,7 +1,7 @@
 import semver from 'semver'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { domainHost, genDomain, golden, invalid, LIBVIRTD, readGolden, startLibvirt, VALIDATOR } from './domain.ts'
-import { runProgram } from './run.ts'
+import { has, runProgram } from './run.ts'
 
 const IMAGES = '/var/lib/libvirt/images'
 const card = ['--gpu', '02:00']
@@ -119,6 +119,24 @@ describe.skipIf(!LIBVIRTD)('libvirtd (skipped without virsh, libvirtd and qemu-s
     const { error, xml } = libvirt.define(domain)
     expect(error).toBe('')
     expect(xml).toContain(`<name>${name}</name>`)
+  })
+
+  const small = ['--network', 'user', '--memory', '256M']
+  it.each([
+    [
+      'windows11',
+      ['--guest', 'windows11', '--headless', '--looking-glass', '1280x720'],
+      /OVMF_CODE\S*(ms|secboot)[\s\S]*tpm-crb/,
+      'swtpm',
+    ],
+    ['windows10', ['--guest', 'windows10'], /OVMF_CODE/, ''],
+    ['windows7', ['--guest', 'windows7'], /ich9-usb-uhci/, ''],
+    ['linux', ['--guest', 'linux', '--chipset', 'i440fx', '--firmware', 'bios', '--disk-bus', 'scsi'], /pc-i440fx/, ''],
+  ] as const)('%s starts, emulated', (name, args, holds, needs) => {
+    if (needs !== '' && !has(needs)) return
+    const { error, args: argv } = libvirt.start(genDomain(host, '--name', name, ...args, ...small).stdout)
+    expect(error).toBe('')
+    expect(argv).toMatch(holds)
   })
 
   it('keeps the functions of the card on one slot, behind the root port that is marked as ours', () => {
