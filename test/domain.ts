@@ -130,6 +130,9 @@ export async function startLibvirt(): Promise<{
     TMPDIR: `${home}/run`,
   }
   mkdirSync(`${home}/run`, { mode: 0o700 })
+  // Without a second daemon, for logs, that outlives this one.
+  mkdirSync(`${home}/libvirt`)
+  writeFileSync(`${home}/libvirt/qemu.conf`, 'stdio_handler = "file"\n')
   if (uid !== undefined) runProgram('chown', ['-R', `${uid}:${uid}`, home])
   runProgram('chmod', ['711', `${home}/..`])
   const daemon = spawn('libvirtd', ['--timeout', '60'], {

@@ -146,6 +146,21 @@ describe('gen-domain --patch', () => {
     ])
   })
 
+  it('refuses a number that the domain divides by hand, and leaves what it was given for sound', () => {
+    const cells = DOMAIN.replace(
+      "<cpu mode='host-passthrough' check='none'/>",
+      "<cpu><numa><cell id='0' cpus='0-3' memory='8' unit='GiB'/></numa></cpu>",
+    )
+    expectError(patch(host, cells, '--vcpus', '6'), '6 vCPUs: the domain divides it in <numa>')
+    expectError(patch(host, cells, '--memory', '4G'), 'memory: the domain divides it in <numa>')
+    expect(patch(host, cells, '--memory', '8G').stdout).toBe(cells)
+    const heard = DOMAIN.replace('<memballoon', "<sound model='ich6'/><audio id='3' type='spice'/>\n    <memballoon")
+    expect(patch(host, heard, '--headless').stdout).toContain("<sound model='ich6'/><audio id='3' type='none'/>")
+    expect(patch(host, heard, '--audio', 'pulseaudio').stdout).toContain(
+      "<sound model='ich6'/><audio id='3' type='pulseaudio' serverName='/run/user/1000/pulse/native'/>",
+    )
+  })
+
   it('reads standard input, and says what it did as JSON', () => {
     const ran = runProgram('bash', [
       '-c',

@@ -125,10 +125,6 @@ function addAll(text: string, request: Request, devices: Devices, alias: boolean
       sharePart(each),
       part('filesystem', {}, part('target', { dir: each.tag })),
     ]),
-    ...(request.audio === undefined ? [] : soundParts(devices.audio, 'ich9')).map((each): [Part, Part] => [
-      each,
-      part(each.name, {}),
-    ]),
   ]
   if (devices.frames?.device === 'shm')
     wanted.push([shmemPart(devices.frames), part('shmem', { name: 'looking-glass' })])
@@ -138,7 +134,17 @@ function addAll(text: string, request: Request, devices: Devices, alias: boolean
   const disked = devices.disks.reduce(addDisk, shared)
   const carded = devices.cards.reduce((each, card) => addCard(each, card, alias), disked)
   const added = wanted.reduce((each, [element, identity]) => addUnless(each, element, identity), carded)
-  return patchArguments(added, frameArguments(devices))
+  const sound = request.audio === undefined ? [] : soundParts(devices.audio, 'ich9')
+  const heard = sound.reduce(addSound, added)
+  return patchArguments(heard, frameArguments(devices))
+}
+
+/** A sound card that is there stays; where its sound goes is set. */
+function addSound(text: string, wanted: Part): string {
+  const { id: _, ...rest } = wanted.attributes
+  const present = child(readDomain(text), 'devices', wanted.name)
+  if (present === undefined || wanted.name === 'sound') return addUnless(text, wanted, part(wanted.name))
+  return ensure(text, ['devices'], part(wanted.name, rest))
 }
 
 /** The source of a hostdev without what only says how it is looked for. */

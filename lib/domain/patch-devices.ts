@@ -159,8 +159,6 @@ function ofInstallation(element: Element): boolean {
       return type === 'spicevmc'
     case 'input':
       return type === 'tablet'
-    case 'audio':
-      return type === 'spice'
     case 'disk':
       return attribute(element, 'device') === 'cdrom'
     case 'video':
@@ -170,9 +168,15 @@ function ofInstallation(element: Element): boolean {
   }
 }
 
+/** Sound that went to SPICE goes nowhere; sound cards may name its element, so it stays. */
+function silence(text: string): string {
+  const spice = childrenOf(devicesOf(text), 'audio').find((each) => attribute(each, 'type') === 'spice')
+  return spice === undefined ? text : setAttribute(text, spice, 'type', 'none')
+}
+
 export function makeHeadless(text: string): string {
   const found = devicesOf(text)?.children.filter(ofInstallation) ?? []
-  const left = [...found].reverse().reduce(remove, text)
+  const left = silence([...found].reverse().reduce(remove, text))
   const video = childrenOf(devicesOf(left), 'video').length > 0
   return video ? left : addDevices(left, [part('video', {}, part('model', { type: 'none' }))])
 }

@@ -87,6 +87,7 @@ export function memoryOf(text: string): number | undefined {
 
 export function patchMemory(text: string, kib: number): string {
   if (memoryOf(text) === kib) return text
+  expectSimple(text, 'memory', ['cpu', 'numa'])
   const sized = ensure(text, [], part('memory', { unit: 'KiB' }, String(kib)))
   const current = child(readDomain(sized), 'currentMemory')
   return current === undefined ? sized : ensure(sized, [], part('currentMemory', { unit: 'KiB' }, String(kib)))
@@ -117,9 +118,22 @@ export function patchSharing(text: string): string {
 
 const PINS = ['vcpupin', 'emulatorpin', 'iothreadpin']
 
+/** Throws a UserError with code `numa-cells` where a number stands in more places than a patch knows how to change. */
+function expectSimple(text: string, what: string, ...paths: string[][]): void {
+  const root = readDomain(text)
+  const found = paths.map((path) => child(root, ...path)).find((element) => element !== undefined)
+  if (found !== undefined)
+    throw new UserError(
+      'numa-cells',
+      `${what}: the domain divides it in <${found.name}>: change it there by hand first`,
+    )
+}
+
 /** vCPUs and where they run: their number, their pins, and the topology that the guest sees. */
 export function patchPinning(text: string, pinning: Pinning, cache: boolean): string {
-  let result = ensure(text, [], part('vcpu', {}, String(pinning.vcpus.length)))
+  const number = String(pinning.vcpus.length)
+  let result = ensure(text, [], part('vcpu', {}, number))
+  if (result !== text) expectSimple(text, `${number} vCPUs`, ['cpu', 'numa'], ['vcpus'])
   const vcpu = child(readDomain(result), 'vcpu')
   if (vcpu !== undefined && attribute(vcpu, 'current') !== undefined)
     result = setAttribute(result, vcpu, 'current', String(pinning.vcpus.length))
