@@ -188,6 +188,9 @@ describe('gen-domain: what it says', () => {
     ])
       expect(ran.stderr).toContain(note)
     expect(ran.stdout).not.toMatch(/virtiofs|evdev|frequencies/)
+    const sound = on(() => {}, ...windows, '--audio', 'pipewire', '--libvirt', '10.0.0', '--qemu', '8.0')
+    expect(sound.stderr).toBe('gen-domain: pipewire sound is left out: QEMU 8.0.0 is older than 8.1.0\n')
+    expect(sound.stdout).not.toContain('pipewire')
     expect(on(() => {}, ...windows, '--nvidia-driver', '535').stderr).toContain(
       "NVIDIA's driver 535 starts in guests by itself",
     )

@@ -180,6 +180,10 @@ describe('gen-domain --patch', () => {
   })
 })
 
+it.each(['--mac 52:54:00:00:00:01', '--disk-bus scsi', '--audio-user ada'])('%s alone patches nothing', (text) => {
+  expectError(patch(host, DOMAIN, ...text.split(' ')), `${text.split(' ')[0]} goes with --`)
+})
+
 describe.skipIf(!LIBVIRTD)('libvirtd, after a patch (skipped without virsh, libvirtd and qemu-system-x86_64)', () => {
   it('defines it, and what it prints then can be patched back', async () => {
     const libvirt = await startLibvirt()

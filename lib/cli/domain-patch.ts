@@ -39,6 +39,8 @@ import type { Context } from './run.ts'
 /** No domain comes near it: the longest of people's own have 15 kB. */
 const LARGEST = 4 * 1024 * 1024
 
+/** What says how something is added, and what. */
+const WITH = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audio-user': 'audio' } as const
 /** What only a new guest is asked; a patch leaves all that as it is. */
 const FOR_NEW = ['name', 'guest', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
 
@@ -46,6 +48,9 @@ const FOR_NEW = ['name', 'guest', 'iso', 'virtio-iso', 'chipset', 'firmware', 'l
 export function checkPatchUsage(given: Arguments): void {
   const wrong = FOR_NEW.find((name) => given.value(name) !== undefined) ?? (given.flag('x-vga') ? 'x-vga' : undefined)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
+  for (const [name, needs] of Object.entries(WITH))
+    if (given.value(name) !== undefined && given.list(needs).length === 0)
+      throw new UserError('usage', `--${name} goes with --${needs}: a patch changes what it names`)
 }
 
 /** Reads the document of `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `no-domain` … */
