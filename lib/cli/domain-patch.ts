@@ -44,7 +44,7 @@ const WITH = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audi
 /** What only a new guest is asked; a patch leaves all that as it is. */
 const FOR_NEW = ['name', 'guest', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
 
-/** Throws a UserError with code `usage` where options do not go with `--patch`, or nothing is asked. */
+/** Throws a UserError with code `usage` where options do not go with `--patch`. */
 export function checkPatchUsage(given: Arguments): void {
   const wrong = FOR_NEW.find((name) => given.value(name) !== undefined) ?? (given.flag('x-vga') ? 'x-vga' : undefined)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
