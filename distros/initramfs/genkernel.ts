@@ -11,7 +11,7 @@ const PROGRAM = '/usr/bin/genkernel'
 export const genkernel: Initramfs = {
   name: 'genkernel',
   documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
     const [image] = genkernel.images(host)

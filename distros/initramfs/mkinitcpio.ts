@@ -3,6 +3,7 @@ import { ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { wordsIn } from '../../lib/plan/words.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
+import { installCommands, installedFor } from './unified.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
 const MAIN = '/etc/mkinitcpio.conf'
@@ -47,7 +48,8 @@ export const mkinitcpio: Initramfs = {
     })
   },
 
-  commands({ files, kernels }) {
+  commands(host) {
+    const { files, kernels } = host
     const made = presetImages(files, kernels)
     const presets = [...new Set(made.map(({ preset }) => preset))]
     if (presets.length > 0)
@@ -59,15 +61,19 @@ export const mkinitcpio: Initramfs = {
         touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
         reason: `the initramfs of ${name}`,
       }))
+    const installed = installedFor(host, 'mkinitcpio')
+    if (installed.length > 0) return installCommands(host, installed)
     return otherImages(files, kernels).map(({ release, path }) => {
       const argv = ['mkinitcpio', '-k', release, '-g', path]
       return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
     })
   },
 
-  images({ files, kernels }) {
+  images(host) {
+    const { files, kernels } = host
     const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
-    return made.length > 0 ? made : otherImages(files, kernels)
+    const installed = made.length > 0 ? [] : installedFor(host, 'mkinitcpio')
+    return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
   },
 
   lister: (image) => ['lsinitcpio', image],

@@ -8,7 +8,7 @@ const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
 export const mkinitfs: Initramfs = {
   name: 'mkinitfs',
   documentation: 'https://wiki.alpinelinux.org/wiki/Initramfs_init',
-  byHand: true,
+  byHand: () => true,
 
   evidence: ({ files }) =>
     files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,

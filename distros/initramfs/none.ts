@@ -40,6 +40,12 @@ export const none: Initramfs = {
       return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
     }
     const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+    const word = module.replaceAll('-', '_')
+    const isThere = namesIn(files, FOLDER)
+      .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')
+      .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
+      .some((row) => row.trim().replaceAll('-', '_') === word)
+    if (isThere) return []
     return [{ kind: 'line', path, head: ownHead(), line: module, reason }]
   },
 

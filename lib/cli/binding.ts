@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
+import { readSecureBoot } from '../host/secure-boot.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { cutShort } from '../plan/journal.ts'
@@ -10,7 +11,7 @@ import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
 import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
-import { guard, guardIds } from '../vfio/guards.ts'
+import { guard, guardIds, guardSecureBoot } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
@@ -137,6 +138,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
           () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
           kernel,
         )
+  if (binding.made.images || binding.made.entries) {
+    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
+    refuse(findings, given)
+  }
   const short = cutShort(facts.journal)
   binding.plan.notes.push(...kernel.notes, ...short)
   const bound = binding.bound.map(({ device }) => device)

@@ -1,6 +1,6 @@
 import { applyPlan, type EntryFacts } from '../plan/apply.ts'
 import { type Claim, claimsOf, cutShort, type Recorded, readJournal } from '../plan/journal.ts'
-import type { CommandChange } from '../plan/plan.ts'
+import { type CommandChange, onceEach } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
@@ -20,11 +20,13 @@ export async function undo(context: Context, adapters: Adapters): Promise<Answer
   const journal = readJournal(host.files)
   const going = chosenClaims(journal, script.name, given)
   const entries = [...new Set(going.map(({ entry }) => entry))]
+  const leaving = leavingSettings(journal, going)
   const plan = undoPlan(
     host.files,
     journal,
     going,
-    undoCommands(host, going, leavingSettings(journal, going), adapters),
+    undoCommands(host, going, leaving, adapters),
+    derivedSettings(host, going, leaving, adapters),
   )
   const short = cutShort(journal)
   plan.notes.push(...declaredNotes(host, going, adapters), ...short)
@@ -76,14 +78,30 @@ function undoCommands(
   const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
   const forLoader = leaving.filter((setting) => isForLoader(setting, adapters))
   const forImage = leaving.filter((setting) => !forLoader.includes(setting))
-  return [
+  return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
-    ...(forLoader.length > 0 ? loaders.flatMap((one) => one.commands(host, keptOf(forLoader, one.name))) : []),
-  ]
+    ...loaders.flatMap((one) =>
+      forLoader.length > 0 || one.embeds ? one.commands(host, keptOf(forLoader, one.name)) : [],
+    ),
+  ])
+}
+
+/** Our arguments where the boot loaders' tools have copied them since. */
+function derivedSettings(
+  host: Host,
+  going: readonly Claim[],
+  leaving: readonly Setting[],
+  { bootloaders }: Adapters,
+): Setting[] {
+  const names = new Set(going.map(({ entry }) => entry.entry.adapters.bootloader))
+  const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const all = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.derived?.(host, tokens) ?? [])
+  return all.filter(({ path }) => !leaving.some((one) => one.path === path))
 }
 
 function isForLoader(setting: Setting, { bootloaders }: Adapters): boolean {
-  return setting.kind === 'argument' || (setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by))
+  if (setting.kind === 'argument' || setting.kind === 'cmdline') return true
+  return setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by)
 }
 
 function keptOf(leaving: readonly Setting[], name: string): KeptChange {

@@ -56,6 +56,12 @@ export function expectOurs(path: string): void {
     throw new UserError('not-ours', `${path}: belongs to the packages of this system and is not changed`)
 }
 
+/** Of commands that are the same (one that makes an image with its command line), the first. */
+export function onceEach(commands: readonly CommandChange[]): CommandChange[] {
+  const keys = commands.map(({ argv }) => JSON.stringify(argv))
+  return commands.filter((_, index) => keys.indexOf(keys[index] ?? '') === index)
+}
+
 /** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
 export function changesFor(
   settings: readonly Setting[],

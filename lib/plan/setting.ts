@@ -1,3 +1,4 @@
+import { addToLine, hasInLine, type Layout, removeFromLine } from './cmdline.ts'
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
 import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
 import { addToken, hasToken, removeToken } from './variable.ts'
@@ -15,6 +16,7 @@ export type Setting =
   | LineSetting
   | IdSetting
   | ArgumentSetting
+  | CommandLineSetting
   | WordSetting
   | MemberSetting
   | ItemSetting
@@ -52,6 +54,14 @@ export interface ArgumentSetting extends Place {
   kind: 'argument'
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
+  token: string
+}
+
+/** A kernel argument in a file that is a command line, or has one in some of its lines. */
+export interface CommandLineSetting extends Place {
+  kind: 'cmdline'
+  layout: Layout
+  /** As of `ArgumentSetting`. */
   token: string
 }
 
@@ -118,6 +128,11 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     add: (text, { variable, token }) => addToken(text, variable, token),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
   },
+  cmdline: {
+    has: (text, { layout, token }) => hasInLine(text, layout, token),
+    add: (text, { layout, token }) => addToLine(text, layout, token),
+    remove: (text, { layout, token }) => removeFromLine(text, layout, token),
+  },
   word: {
     has: (text, { variable, word }) => hasWord(text, variable, word),
     add: (text, { variable, word, after, posix }) => addWord(text, variable, word, after, posix),
@@ -154,8 +169,8 @@ export function removeSetting(content: Content, setting: Setting): Content {
   return setting.head !== undefined && text === setting.head ? null : text
 }
 
-/** What tells two settings apart: all but the reason and who needs it. */
+/** What tells two settings apart: all but the reason, who needs it, and whether the file was there already. */
 export function settingKey(planned: Setting | PlannedSetting): string {
-  const { reason: _reason, devices: _devices, ...setting } = { devices: [], ...planned }
+  const { reason: _reason, devices: _devices, head: _head, ...setting } = { devices: [], head: '', ...planned }
   return JSON.stringify(Object.entries(setting).sort(([one], [other]) => (one < other ? -1 : 1)))
 }

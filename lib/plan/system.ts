@@ -41,6 +41,11 @@ export interface Bootloader {
   configured(host: Host): SetArgument[]
   /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
   settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
+  /**
+   * Settings with these tokens in files that programs have made since, for kernels to come, out of what settings of ours
+   * say: they go with them.
+   */
+  derived?(host: Host, tokens: readonly string[]): Setting[]
   /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
   commands(host: Host, kept?: KeptChange): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
@@ -49,8 +54,12 @@ export interface Bootloader {
   menu(host: Host): string
   /** The steps for a person to do it by hand, on this host. */
   steps(tokens: readonly string[], host: Host): string[]
-  /** Nothing is written: the steps are all that there is. */
-  byHand?: true
+  /** Its images hold the initramfs too: they are made again with it. */
+  embeds?: true
+  /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
+  unsigned?(host: Host): string[]
+  /** Is nothing written, and the steps are all that there is? */
+  byHand?(host: Host): boolean
 }
 
 /** What an initramfs has to hold and do. */
@@ -81,7 +90,8 @@ export interface Initramfs {
   /** The command that lists an image's files, one path somewhere in each line. */
   lister(image: string): readonly string[]
   steps(needs: InitramfsNeeds, host: Host): string[]
-  byHand?: true
+  /** As of `Bootloader`. */
+  byHand?(host: Host): boolean
 }
 
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */

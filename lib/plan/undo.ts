@@ -6,23 +6,26 @@ import { type Content, hasSetting, removeSetting, type Setting } from './setting
 /**
  * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes
  * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that other devices
- * need too stays.
+ * need too stays. `derived`: what programs made of our settings meanwhile.
  */
 export function undoPlan(
   files: Reader,
   journal: readonly Recorded[],
   going: readonly Claim[],
   commands: readonly CommandChange[],
+  derived: readonly Setting[] = [],
 ): Plan {
   const staying = stayingClaims(journal, going)
   const stay = new Set(staying.map(({ setting }) => setting.path))
   const settings = leavingSettings(journal, going)
   const read = contentReader(files)
   const notes: string[] = []
-  const changes = changesFor(settings, read, removeSetting).map((change): FileChange => {
+  const changes = changesFor([...settings, ...derived], read, removeSetting).map((change): FileChange => {
     const history = historyOf(journal, change.path)
     if (stay.has(change.path)) return { ...change, reason: 'other devices still need the rest' }
     if (history?.last === change.before) return { ...change, after: history.before, reason: 'as it was before' }
+    if (!settings.some(({ path }) => path === change.path))
+      return { ...change, reason: 'made since, with what is taken back here' }
     notes.push(`${change.path} was changed since: only our settings are taken out of it.`)
     return { ...change, reason: 'changed since: without our settings' }
   })
@@ -40,7 +43,10 @@ function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): C
 /** The settings that nobody needs once these claims are gone. */
 export function leavingSettings(journal: readonly Recorded[], going: readonly Claim[]): Setting[] {
   const kept = new Set(stayingClaims(journal, going).map(({ key }) => key))
-  const leaving = going.filter(({ key }) => !kept.has(key))
+  // Of two that are the same, the one that made the file knows what it was made of.
+  const leaving = going
+    .filter(({ key }) => !kept.has(key))
+    .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }
 

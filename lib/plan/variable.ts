@@ -23,6 +23,8 @@ export interface SetArgument {
   variable: string
   /** Is it there whatever the code around it does? */
   sure: boolean
+  /** Of a loader whose entries have command lines of their own: which of them it is in. */
+  entry?: string
 }
 
 /** A stretch of a value. */
@@ -127,6 +129,13 @@ export function hasToken(text: string, variable: string, token: string): boolean
 /** The arguments that are there for certain, as a command line. */
 export function sureLine(tokens: readonly SetArgument[]): string {
   return tokens.map(({ token, sure }) => (sure ? token : UNKNOWN)).join(' ')
+}
+
+/** Is the argument there for certain, in each of the entries? */
+export function isSet(tokens: readonly SetArgument[], token: string): boolean {
+  const entries = [...new Set(tokens.map(({ entry }) => entry))]
+  const of = (entry: string | undefined): SetArgument[] => tokens.filter((one) => one.entry === entry)
+  return entries.length > 0 && entries.every((entry) => hasArgument(sureLine(of(entry)), token))
 }
 
 /**

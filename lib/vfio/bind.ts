@@ -1,17 +1,18 @@
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
+import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { hasArgument } from '../plan/arguments.ts'
+import { addArgument } from '../plan/arguments.ts'
 import { findIds, loadedBefore } from '../plan/contradictions.ts'
 import { claimsOf, type Recorded } from '../plan/journal.ts'
 import { type Directive, moduleName } from '../plan/modprobe.ts'
 import type { CommandChange, Plan } from '../plan/plan.ts'
-import { changesFor } from '../plan/plan.ts'
+import { changesFor, onceEach } from '../plan/plan.ts'
 import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { contentReader } from '../plan/undo.ts'
 import type { SetArgument } from '../plan/variable.ts'
-import { sureLine } from '../plan/variable.ts'
+import { isSet } from '../plan/variable.ts'
 import { contradictionsIn } from './contradictions.ts'
 import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import {
@@ -108,8 +109,9 @@ export function planBinding(
     return changed || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, [...modprobe, ...override, ...image])
-  const entries = commandsOf(facts.bootloader.adapter, loader)
-  const changes = [...files, ...images, ...entries]
+  const held = facts.bootloader.adapter?.embeds ? [...modprobe, ...override, ...image] : []
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
+  const changes = [...files, ...onceEach([...images, ...entries])]
   return {
     plan: { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 },
     tokens: wanted.map(({ token }) => token),
@@ -145,9 +147,8 @@ function inForce(facts: BindFacts, setting: Setting): boolean {
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
   if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
-  if (setting.kind === 'argument' || setting.kind === 'kept') {
-    return hasArgument(sureLine(configured), setting.token)
-  }
+  if (setting.kind === 'argument' || setting.kind === 'kept') return isSet(configured, setting.token)
+  if (setting.kind === 'cmdline') return isThere(facts, setting) || isSet(configured, setting.token)
   if (setting.kind !== 'line') return isThere(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
@@ -172,24 +173,27 @@ function expectKnownSystem(
   needs: InitramfsNeeds | null,
   wanted: readonly Wanted[],
 ): void {
-  const why = [...(wanted.length > 0 ? unknown(bootloader) : []), ...(needs !== null ? unknown(initramfs) : [])]
+  const loads = wanted.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
+  const why = [...(loads ? unknown(host, bootloader) : []), ...(needs !== null ? unknown(host, initramfs) : [])]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && wanted.length + modprobe.length > 0) why.push(distro.why)
   if (why.length === 0) return
-  const tokens = wanted.map(({ token }) => token)
+  // For a person, each list is one argument.
+  const line = wanted.reduce((before, { token }) => addArgument(before, token), '')
+  const tokens = parseCommandLine(line).map(({ token }) => token)
   const files = changesFor(modprobe, contentReader(host.files), addSetting)
   const anyImage = `Have your initramfs generator put ${needs?.module} and ${[...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')} into every image, load it before the drivers, and make the images again.`
   const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...files.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
     ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
-    ...(tokens.length === 0 ? [] : (bootloader.adapter?.steps(tokens, host) ?? [anyLoader])),
+    ...(loads ? (bootloader.adapter?.steps(tokens, host) ?? [anyLoader]) : []),
   ])
 }
 
-function unknown({ adapter, why }: Choice<Bootloader | Initramfs>): string[] {
+function unknown(host: Host, { adapter, why }: Choice<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
-  return adapter.byHand ? [`${adapter.name} (${why}) is set up by hand`] : []
+  return adapter.byHand?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
 }
 
 function indented(text: string): string[] {

@@ -25,8 +25,8 @@ export function contradictionsIn(
   if (mechanism !== null) {
     const { module } = mechanism
     const lists = configured.filter(({ name }) => name === `${module.replaceAll('-', '_')}.ids`)
-    for (const one of lists.slice(0, -1))
-      found.push({ ...one, what: `${one.token}: a later ${module}.ids replaces it` })
+    const replaced = lists.filter(({ entry }, index) => lists.slice(index + 1).some((later) => later.entry === entry))
+    for (const one of replaced) found.push({ ...one, what: `${one.token}: a later ${module}.ids replaces it` })
     for (const one of lists) {
       const wrong = (one.value ?? '').split(',').filter((id) => id !== '' && !isId(id))
       found.push(...wrong.map((id) => ({ ...one, what: `${id} is no ID` })))

@@ -186,3 +186,16 @@ function driverOf(device: PciDevice): string {
 function titleOf(device: PciDevice): string {
   return device.device.name ?? device.class.name ?? `${device.vendor.id}:${device.device.id}`
 }
+
+/** Where the firmware starts only what is signed: images that would be made without. `unsigned`: what speaks for that. */
+export function guardSecureBoot(secureBoot: boolean | null, unsigned: readonly string[]): Finding {
+  return conclude({
+    code: 'uki-secure-boot',
+    forceable: true,
+    problem: 'Under Secure Boot no image would be left that starts',
+    ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
+    next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
+    evidence: secureBoot === true ? [...unsigned] : [],
+    unseen: secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
+  })
+}

@@ -19,7 +19,9 @@ export function tokensOf(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
       claims.flatMap(({ setting, entry: { entry } }) =>
-        setting.kind === 'argument' || (setting.kind === 'kept' && setting.by !== entry.adapters.initramfs)
+        setting.kind === 'argument' ||
+        setting.kind === 'cmdline' ||
+        (setting.kind === 'kept' && setting.by !== entry.adapters.initramfs)
           ? [setting.token]
           : [],
       ),

@@ -88,7 +88,10 @@ function finding(
 function settingFindings({ host }: StatusFacts, claims: readonly Claim[]): Finding[] {
   const read = contentReader(host.files)
   const files = claims.filter(({ setting }) => setting.kind !== 'kept')
-  const paths = [...new Set(files.map(({ setting }) => setting.path))]
+  // A boot entry goes with its kernel.
+  const ended = ({ setting }: Claim): boolean =>
+    setting.kind === 'cmdline' && setting.layout === 'options' && read(setting.path) === null
+  const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
   return paths.map((path) => {
     const text = read(path)
     const own = claims.filter(({ setting }) => setting.path === path)
@@ -127,7 +130,7 @@ function loaderFindings({ host, bootloader }: StatusFacts, tokens: string[]): Fi
         ? bootloader
             .commands(host)
             .map(({ argv }) => argv.join(' '))
-            .join(' && ')
+            .join(' && ') || 'bind the devices again, or undo'
         : null,
     ),
   )

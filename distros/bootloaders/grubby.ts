@@ -1,0 +1,91 @@
+import { argumentsIn } from '../../lib/plan/cmdline.ts'
+import type { CommandChange } from '../../lib/plan/plan.ts'
+import type { Setting } from '../../lib/plan/setting.ts'
+import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import { changedLine, differenceOf, isSame } from './difference.ts'
+import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
+import { bootedLine, findProgram, loaderInfo } from './evidence.ts'
+import { grub } from './grub.ts'
+import { CMDLINE } from './kernel-cmdline.ts'
+
+/**
+ * Fedora, RHEL and their kin: GRUB whose menu is /boot/loader/entries (blscfg). Each kernel is named, so that the rescue
+ * entry, which `ALL` takes in, stays as it is; what `ALL` would write to /etc/default/grub and /etc/kernel/cmdline, for
+ * grub2-mkconfig and for kernels to come, are settings of ours. grubby replaces whole arguments, never members of a list.
+ */
+export const grubby: Bootloader = {
+  name: 'grubby',
+  documentation:
+    'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
+
+  evidence(host) {
+    const program = findProgram(host.files, 'grubby')
+    const [entry] = readEntries(host.files)
+    if (program === undefined || entry === undefined || !isGrubs(host) || host.files.exists('/ostree/deploy'))
+      return undefined
+    const loader = loaderInfo(host)
+    if (loader !== undefined && !/grub/i.test(loader)) return undefined
+    const why = `blscfg in GRUB's menu, ${entry.path} and ${program}`
+    const booted = loader !== undefined || /(^|\s)BOOT_IMAGE=/.test(bootedLine(host) ?? '')
+    return { kind: booted ? 'booted' : 'configured', why }
+  },
+
+  configured: (host) => configuredIn(entriesOf(host)),
+
+  settings(host, tokens) {
+    const path = host.files.resolve(CMDLINE)
+    return tokens.flatMap(({ token, reason }): Setting[] => [
+      ...(path === undefined ? [] : [{ kind: 'cmdline' as const, layout: 'file' as const, path, token, reason }]),
+      ...(host.files.exists('/etc/default/grub') ? grub.settings(host, [{ token, reason }]) : []),
+      { kind: 'kept', by: 'grubby', path: '', token, reason },
+    ])
+  },
+
+  commands(host, kept = { add: [], remove: [] }) {
+    const normal = entriesOf(host).filter(({ recovery }) => !recovery)
+    const kernels = [...new Set(normal.map(({ linux }) => linux))]
+    return kernels.flatMap((linux): CommandChange[] => {
+      const entries = normal.filter((entry) => entry.linux === linux)
+      const before = entries[0]?.line ?? ''
+      const after = changedLine(before, kept)
+      if (isSame(differenceOf(before, after))) return []
+      const [argv, inverse] = [update(linux, before, after), update(linux, after, before)]
+      const touches = entries.map(({ path }) => path)
+      return [{ kind: 'command', argv, inverse, touches, reason: `the boot entry of ${linux.replace(/.*\//, '')}` }]
+    })
+  },
+
+  observe: (host, tokens, absent) => observeEntries(entriesOf(host), tokens, absent),
+
+  menu: (host) => grub.menu(host),
+
+  steps: (tokens) => [`grubby --update-kernel=ALL --args="${tokens.join(' ')}"`],
+}
+
+/** Older entries say `$kernelopts`, which stands in GRUB's environment. */
+function entriesOf({ files }: Host): Entry[] {
+  const environment = files.optionalBytes('/boot/grub2/grubenv')?.toString('latin1') ?? ''
+  const options = /^kernelopts=(.*)$/m.exec(environment)?.[1] ?? ''
+  return readEntries(files).map((entry) => ({
+    ...entry,
+    line: entry.line.replace(/\$\{?kernelopts\}?/, () => options),
+    text: entry.text.replace(/\$\{?kernelopts\}?/, () => options),
+  }))
+}
+
+function update(linux: string, from: string, to: string): string[] {
+  const { added, removed, replaced } = differenceOf(from, to)
+  const args = [...added, ...replaced.map((one) => one.to)]
+  // grubby of old finds `iommu=` in `intel_iommu=on` too: said again, it comes right, or is seen to be wrong.
+  const keys = args.map((token) => token.replace(/=.*/, '='))
+  const near = argumentsIn('', to, 'file').filter(
+    ({ token }) => !args.includes(token) && keys.some((key) => token.replace(/=.*/, '=').endsWith(key)),
+  )
+  const again = near.map(({ token }) => token)
+  return [
+    'grubby',
+    `--update-kernel=/boot/${linux.replace(/.*\//, '')}`,
+    ...(removed.length > 0 ? [`--remove-args=${removed.join(' ')}`] : []),
+    ...(args.length > 0 ? [`--args=${[...args, ...again].join(' ')}`] : []),
+  ]
+}

@@ -1,0 +1,89 @@
+import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { addArgument } from '../../lib/plan/arguments.ts'
+import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import type { ShellFile } from '../../lib/plan/variable.ts'
+import { findPath, namesIn } from '../initramfs/find.ts'
+import { listSteps } from './difference.ts'
+import { PLACES } from './entries.ts'
+import { FREE, findProgram, loaderInfo } from './evidence.ts'
+
+const DEFAULTS = '/etc/default/limine'
+const DROP_INS = '/etc/limine-entry-tool.d'
+
+/** Limine, with entries written by hand or by limine-entry-tool. */
+export const limine: Bootloader = {
+  name: 'limine',
+  documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
+  byHand: () => true,
+
+  evidence(host) {
+    const loader = loaderInfo(host)
+    if (loader !== undefined)
+      return /limine/i.test(loader) ? { kind: 'booted', why: `${loader} booted this` } : undefined
+    const [config] = configsOf(host)
+    return config === undefined ? undefined : { kind: 'configured', why: config }
+  },
+
+  configured: () => [],
+  settings: () => [],
+  commands: () => [],
+  observe: () => [{ ok: null, evidence: 'what Limine boots is not read here' }],
+  menu: () => `in Limine's menu: press E on the entry, append ${FREE} to its cmdline, press F10`,
+
+  steps(tokens, host) {
+    if (hasTool(host)) {
+      const rows = toolFiles(host).flatMap(({ path, text }) =>
+        text.split('\n').flatMap((row, index) => {
+          const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
+          return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
+        }),
+      )
+      const present = rows.flatMap(({ value, ...place }) =>
+        parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
+      )
+      const { steps, rest } = listSteps(present, tokens)
+      return [
+        ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
+        ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
+        ...steps,
+        ...(rest.length > 0
+          ? [`Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${rest.join(' ')}"`]
+          : []),
+        'limine-update',
+      ]
+    }
+    const configs = configsOf(host)
+    return configs.flatMap((path) => {
+      const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
+      const rows = text.split('\n').flatMap((row, index) => {
+        const found = /^\s*(?:kernel_)?cmdline\s*[:=]\s*(.*?)\s*$/i.exec(row)
+        return found === null ? [] : [`    line ${index + 1}: ${tokens.reduce(addArgument, found[1] ?? '')}`]
+      })
+      return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
+    })
+  },
+}
+
+function hasTool({ files }: Host): boolean {
+  return ['limine-update', 'limine-entry-tool'].some((name) => findProgram(files, name) !== undefined)
+}
+
+/** Does limine-entry-tool make unified images? Then its files have their command line, too. */
+export function makesUnified(host: Host): boolean {
+  return hasTool(host) && toolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
+}
+
+function toolFiles({ files }: Host): ShellFile[] {
+  const names = namesIn(files, DROP_INS).filter((name) => name.endsWith('.conf'))
+  return [...names.map((name) => `${DROP_INS}/${name}`), DEFAULTS].flatMap((path) => {
+    const text = files.optionalBytes(path)?.toString('latin1')
+    return text === undefined ? [] : [{ path, text }]
+  })
+}
+
+/** Where it looks for its configuration. */
+function configsOf({ files }: Host): string[] {
+  const names = ['limine.conf', 'limine/limine.conf', 'EFI/limine/limine.conf', 'EFI/BOOT/limine.conf', 'limine.cfg']
+  const paths = PLACES.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
+  return [...new Set(paths)].filter((path) => path !== undefined)
+}

@@ -1,0 +1,88 @@
+import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { addArgument, hasArgument } from '../../lib/plan/arguments.ts'
+import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import { findPath } from '../initramfs/find.ts'
+import { PLACES } from './entries.ts'
+import { bootedLine, FREE, loaderInfo } from './evidence.ts'
+
+const LINES = '/boot/refind_linux.conf'
+
+/** rEFInd, which finds kernels by itself and takes their arguments from a file beside them, or from its own entries. */
+export const refind: Bootloader = {
+  name: 'refind',
+  documentation: 'https://www.rodsbooks.com/refind/linux.html',
+  byHand: () => true,
+
+  // It says nothing of itself; a line of its file that runs does.
+  evidence(host) {
+    const config = configOf(host)
+    const lines = linesOf(host)
+    if (config === undefined && lines.length === 0) return undefined
+    const loader = loaderInfo(host)
+    const why = [config, lines.length > 0 ? LINES : undefined].filter(Boolean).join(' and ')
+    if (loader !== undefined) return /refind/i.test(loader) ? { kind: 'booted', why: `${loader}, ${why}` } : undefined
+    const booted = words(bootedLine(host) ?? '')
+    const same = lines.find(({ options }) => booted !== '' && words(options) === booted)
+    if (same !== undefined) return { kind: 'booted', why: `${LINES}:${same.number} is the line that was booted` }
+    return { kind: 'configured', why }
+  },
+
+  configured: (host) =>
+    linesOf(host)
+      .slice(0, 1)
+      .flatMap(({ number, options }) =>
+        parseCommandLine(options).map((one) => ({ ...one, file: LINES, line: number, variable: '', sure: true })),
+      ),
+  settings: () => [],
+  commands: () => [],
+
+  observe(host, tokens, absent) {
+    const [first] = linesOf(host)
+    if (first === undefined) return [{ ok: null, evidence: `${LINES} could not be seen` }]
+    const has = tokens.filter((token) => hasArgument(first.options, token))
+    const ok = absent ? has.length === 0 : has.length === tokens.length
+    return [{ ok, evidence: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
+  },
+
+  menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${FREE}, press Enter`,
+
+  steps(tokens, host) {
+    const [first] = linesOf(host)
+    const config = configOf(host)
+    const own = `In ${config ?? 'refind.conf'}, if its menu entries start your kernels, add to their options: ${tokens.join(' ')}`
+    if (first === undefined) return [own]
+    const line = tokens.reduce(addArgument, first.options)
+    return [
+      `Make line ${first.number} of ${LINES} say (and leave the others, for a boot without it):`,
+      `    "${first.title}"  "${line}"`,
+      ...(config === undefined ? [] : [own]),
+    ]
+  },
+}
+
+interface Line {
+  number: number
+  title: string
+  options: string
+}
+
+/** Two words in quotes each; the first is what boots by default. A doubled quote stands for one. */
+function linesOf({ files }: Host): Line[] {
+  const text = files.optionalBytes(LINES)?.toString('utf8') ?? ''
+  return text.split('\n').flatMap((row, index) => {
+    const found = /^\s*(?:"((?:[^"]|"")*)"|([^\s"#]\S*))\s+"((?:[^"]|"")*)"/.exec(row)
+    return found === null ? [] : [{ number: index + 1, title: found[1] ?? found[2] ?? '', options: found[3] ?? '' }]
+  })
+}
+
+/** Less what names an initramfs, which rEFInd may add. */
+function words(line: string): string {
+  const tokens = parseCommandLine(line).map(({ token }) => token)
+  return tokens.filter((token) => !token.startsWith('initrd=')).join(' ')
+}
+
+function configOf({ files }: Host): string | undefined {
+  const names = ['EFI/refind/refind.conf', 'EFI/BOOT/refind.conf']
+  const paths = PLACES.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
+  return paths.find((path) => path !== undefined)
+}

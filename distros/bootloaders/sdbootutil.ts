@@ -1,0 +1,52 @@
+import { argumentsIn } from '../../lib/plan/cmdline.ts'
+import type { Bootloader } from '../../lib/plan/system.ts'
+import { observeEntries, readEntries } from './entries.ts'
+import { findProgram, loaderInfo } from './evidence.ts'
+import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
+import { systemdBoot } from './systemd-boot.ts'
+
+/**
+ * openSUSE's own way with systemd-boot, or with a GRUB that reads such entries: those of the present snapshot are made
+ * from /etc/kernel/cmdline, and what a TPM expects of them is computed anew. Entries of older snapshots stay as they are.
+ */
+export const sdbootutil: Bootloader = {
+  name: 'sdbootutil',
+  documentation: 'https://github.com/openSUSE/sdbootutil',
+
+  evidence(host) {
+    const program = findProgram(host.files, 'sdbootutil')
+    const [entry] = readEntries(host.files)
+    if (program === undefined || entry === undefined) return undefined
+    const loader = loaderInfo(host)
+    if (loader === undefined) return { kind: 'configured', why: `${program} and ${entry.path}` }
+    if (!/^systemd-boot|grub/i.test(loader)) return undefined
+    return { kind: 'booted', why: `${loader} booted this, and ${program} keeps its entries` }
+  },
+
+  configured({ files }) {
+    const text = files.optionalBytes(CMDLINE)?.toString('latin1')
+    return text === undefined ? [] : argumentsIn(CMDLINE, text, 'file')
+  },
+
+  settings(host, tokens) {
+    const lines = readEntries(host.files).map(({ line }) => line)
+    const place = kernelCmdline(host, lines)
+    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
+  },
+
+  commands({ files }) {
+    const argv = ['sdbootutil', 'update-all-entries']
+    const touches = readEntries(files).map(({ path }) => path)
+    return [{ kind: 'command', argv, inverse: argv, touches, reason: 'the boot entries of this snapshot' }]
+  },
+
+  // Which entries are those of the present snapshot is not told apart here.
+  observe({ files }, tokens, absent) {
+    const seen = observeEntries(readEntries(files), tokens, absent)
+    return seen.map(({ ok, evidence }) => ({ ok: ok === false ? null : ok, evidence }))
+  },
+
+  menu: (host) => systemdBoot.menu(host),
+
+  steps: (tokens) => [`Add to the line in ${CMDLINE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
+}
