@@ -1,6 +1,7 @@
 import semver from 'semver'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { domainHost, genDomain, golden, invalid, LIBVIRTD, readGolden, startLibvirt, VALIDATOR } from './domain.ts'
+import { machineDir } from './machine.ts'
 import { has, runProgram } from './run.ts'
 
 const IMAGES = '/var/lib/libvirt/images'
@@ -139,6 +140,13 @@ describe.skipIf(!LIBVIRTD)('libvirtd (skipped without virsh, libvirtd and qemu-s
     expect(argv).toMatch(holds)
   })
 
+  it('gives virtual functions a root port each', () => {
+    const vfs = ['--guest', 'linux', '--pci', '3b:02.0', '--pci', '3b:02.1', '--memory', '1G']
+    const { error, xml } = libvirt.define(genDomain(machineDir('sriov-nic'), '--name', 'vfs', ...vfs).stdout)
+    expect(error).toBe('')
+    expect(xml.match(/ua-vfio-port-0000-3b-02-\d/g)).toEqual(['ua-vfio-port-0000-3b-02-0', 'ua-vfio-port-0000-3b-02-1'])
+  })
+
   it('keeps the functions of the card on one slot, behind the root port that is marked as ours', () => {
     const { xml } = libvirt.define(readGolden('windows11'))
     const slots = [
@@ -149,7 +157,7 @@ describe.skipIf(!LIBVIRTD)('libvirtd (skipped without virsh, libvirtd and qemu-s
       ['0x01', '0x00', '0x1'],
     ])
     expect(xml).toMatch(
-      /<controller type='pci' index='1' model='pcie-root-port'>[\s\S]*?<alias name='ua-vfio-port-0000-02-00'\/>/,
+      /<controller type='pci' index='1' model='pcie-root-port'>[\s\S]*?<alias name='ua-vfio-port-0000-02-00-0'\/>/,
     )
   })
 })

@@ -5,7 +5,7 @@ import { attribute, child, childrenOf, insert, remove, setAttribute } from './ed
 import type { Card, Disk } from './guest.ts'
 import { type Part, part } from './part.ts'
 import { ensure, readDomain } from './patch.ts'
-import { diskPart, hostdevs, type Place, portAlias, rootPort } from './xml-devices.ts'
+import { diskPart, hostdevs, type Place, PORT_ALIAS, rootPort } from './xml-devices.ts'
 
 const devicesOf = (text: string): Element | undefined => child(readDomain(text), 'devices')
 
@@ -137,11 +137,11 @@ export function removeDevice(text: string, wanted: string, addresses: readonly s
   if (gone.length === 0) return undefined
   const left = [...gone].reverse().reduce(remove, text)
   return gone.reduce((result, hostdev) => {
-    const address = hostAddressOf(hostdev)
     const bus = number(attribute(child(hostdev, 'address'), 'bus'))
-    if (address === undefined || onBus(result, bus).length > 0) return result
+    if (onBus(result, bus).length > 0) return result
     const port = childrenOf(devicesOf(result), 'controller').find(
-      (each) => attribute(child(each, 'alias'), 'name') === portAlias(address),
+      (each) =>
+        attribute(child(each, 'alias'), 'name')?.startsWith(PORT_ALIAS) && number(attribute(each, 'index')) === bus,
     )
     return port === undefined ? result : remove(result, port)
   }, left)

@@ -16,10 +16,8 @@ function hostAddress(address: string): Part {
 /** Where a card stands in the guest: a bus of its own behind a root port (q35), or a slot of the one bus (i440fx). */
 export type Place = { port: number } | { slot: number }
 
-/** `ua-vfio-port-0000-01-00`: whose root port it is. */
-export function portAlias(address: string): string {
-  return `${OURS}-port-${address.slice(0, -2).replaceAll(':', '-')}`
-}
+/** Root ports of ours are called `ua-vfio-port-0000-01-00-0`, by the first function behind them. */
+export const PORT_ALIAS = `${OURS}-port-`
 
 const hex = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`
 
@@ -29,7 +27,7 @@ export function rootPort(card: Card, port: number, alias: boolean): Part {
   return part(
     'controller',
     { type: 'pci', index: port, model: 'pcie-root-port' },
-    alias && first !== undefined && part('alias', { name: portAlias(first.address) }),
+    alias && first !== undefined && part('alias', { name: PORT_ALIAS + first.address.replace(/[:.]/g, '-') }),
   )
 }
 
