@@ -124,7 +124,7 @@ function guardBootVga(chosen: readonly PciDevice[]): Finding {
  * The functions of one card work together. On a root bus, those of a slot are parts of the chipset that have nothing
  * to do with each other, unless they are a GPU's.
  */
-function guardCards(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
+export function guardCards(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
   const taken = new Set(chosen)
   const cards = new Map<string, PciDevice[]>()
   for (const device of all) {
