@@ -20,6 +20,7 @@ const choice = (name: string, choices: readonly string[], help: string): Option 
 export const DOMAIN_OPTIONS: readonly Option[] = [
   value('name', 'NAME', "the new guest's name: letters, digits and . _ + -"),
   choice('guest', PRESETS, 'what will run in it'),
+  choice('format', ['libvirt', 'qemu'], 'what is printed: XML, or a shell script that starts QEMU (default libvirt)'),
   value('patch', 'FILE', 'change this domain instead of making one; - is standard input'),
   list('remove', 'DEVICE', 'with --patch: take this device out again'),
   flag('diff', 'with --patch: show what changes instead of the whole domain'),

@@ -42,7 +42,7 @@ const LARGEST = 4 * 1024 * 1024
 /** What says how something is added, and what. */
 const WITH = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audio-user': 'audio' } as const
 /** What only a new guest is asked; a patch leaves all that as it is. */
-const FOR_NEW = ['name', 'guest', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
+const FOR_NEW = ['name', 'guest', 'format', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
 
 /** Throws a UserError with code `usage` where options do not go with `--patch`. */
 export function checkPatchUsage(given: Arguments): void {

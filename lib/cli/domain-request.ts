@@ -30,6 +30,7 @@ export function requestFrom(given: Arguments): Request {
   return {
     name: shaped('name', /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$/, 'letters, digits and . _ + -, 64 at most') ?? '',
     preset: (given.value('guest') ?? 'linux') as Preset,
+    format: (given.value('format') ?? 'libvirt') as Request['format'],
     chipset: (given.value('chipset') ?? 'q35') as Request['chipset'],
     firmware: given.value('firmware') as Request['firmware'],
     loader: path('loader'),

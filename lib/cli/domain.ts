@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { type Decision, decideGuest, type GuestFacts } from '../domain/decide.ts'
 import type { Guest } from '../domain/guest.ts'
+import { guestScript } from '../domain/qemu.ts'
 import type { Chosen, Request } from '../domain/request.ts'
 import { guestXml } from '../domain/xml.ts'
 import { diffLines } from '../plan/diff.ts'
@@ -18,8 +19,10 @@ import { type Look, paint, printable } from './text.ts'
 /** What `gen-domain --json` prints. */
 export interface GenDomain {
   schema: 'vfio-scripts/gen-domain/1'
-  /** As libvirt defines it. */
-  xml: string
+  /** As libvirt defines it; `null` with --format qemu. */
+  xml: string | null
+  /** With --format qemu: the shell program that runs it. */
+  script: string | null
   /** Is it another text than the one that was given? */
   changed: boolean
   /** What was decided; `null` for a patch. */
@@ -52,7 +55,8 @@ export function answerDomain(context: Context): Answer {
   const changed = text !== before
   const json: GenDomain = {
     schema: 'vfio-scripts/gen-domain/1',
-    xml: text,
+    xml: request.format === 'libvirt' ? text : null,
+    script: request.format === 'qemu' ? text : null,
     changed,
     guest,
     reasons,
@@ -66,7 +70,8 @@ export function answerDomain(context: Context): Answer {
 
 function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision & { text: string } {
   const decision = decideGuest(request, chosen, facts)
-  return { ...decision, text: guestXml(decision.guest, facts.versions) }
+  const { guest } = decision
+  return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
 }
 
 function diffText(look: Look, before: string, after: string): string {

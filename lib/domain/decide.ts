@@ -118,7 +118,7 @@ function decideFirmware(request: Request, { hypervisor, versions }: GuestFacts, 
   if (secure && chipset === 'i440fx')
     throw new UserError('usage', '--chipset i440fx: Windows 11 wants Secure Boot, which needs q35')
   if (secure) talk.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
-  if (request.loader === undefined && allows(versions, 'firmwareAuto')) {
+  if (request.format === 'libvirt' && request.loader === undefined && allows(versions, 'firmwareAuto')) {
     talk.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
     return { kind: 'auto', secure, features: allows(versions, 'firmwareFeatures') }
   }

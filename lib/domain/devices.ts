@@ -130,8 +130,9 @@ function decideScsi(path: string, { scsi }: DeviceFacts): ScsiDevice {
 const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const
 
 /** `default`, `user`, `none`, `bridge:br0` and so on; each in turn, the MAC for the first. */
-function decideNics({ networks, mac }: Request, model: string): Nic[] {
-  const nics = (networks.length === 0 ? ['network:default'] : networks)
+function decideNics({ networks, mac, format }: Request, model: string): Nic[] {
+  const usual = format === 'qemu' ? 'user' : 'network:default'
+  const nics = (networks.length === 0 ? [usual] : networks)
     .filter((text) => text !== 'none')
     .map((text, index): Nic => {
       const own = index === 0 ? (mac ?? null) : null

@@ -6,6 +6,8 @@ import type { PinRequest } from './pinning.ts'
 export interface Request {
   name: string
   preset: Preset
+  /** What is printed: XML for libvirt, or a shell program that starts QEMU. */
+  format: 'libvirt' | 'qemu'
   chipset: Guest['chipset']
   firmware: 'efi' | 'bios' | undefined
   loader: string | undefined

@@ -70,7 +70,7 @@ const inForce: Scenario = {
         { seconds: 300 },
       )
       const expected =
-        /^32\n\S+\nkvm 660\n.*ignore_msrs=1.*\nbr0\nbr0 \S+ 192\.0\.2\.5\/24 \ndefault via 192\.0\.2\.1 dev br0 .*\nthreads\n$/
+        /^32\n\S+\nkvm 660\n.*ignore_msrs=1.*\nbr0\nbr0 \S+ 192\.0\.2\.5\/24 *\ndefault via 192\.0\.2\.1 dev br0 .*\nthreads\n/
       expectCode('what is in force', looked, 0, expected)
       lab.note(looked.stdout.trim().replaceAll('\n', ' | '))
     })
