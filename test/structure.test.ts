@@ -188,8 +188,9 @@ describe('the package', () => {
     ) as [{ files: { path: string }[] }]
     const paths = packed.files.map(({ path }) => path)
     expect(paths).toEqual(expect.arrayContaining([...Object.values(bin), 'LICENSE', 'package.json']))
+    for (const name of Object.keys(bin)) expect(paths).toContain(`completions/bash/${name}`)
     expect(paths.filter((path) => /^(test|lib|distros|node_modules)\/|\.m?ts$|\.ci/.test(path))).toEqual([])
-    expect(files.every((pattern) => pattern.startsWith('scripts/'))).toBe(true)
+    expect(files).toEqual(['scripts/*.mjs', 'completions'])
   })
 
   it('locks versions without the address of a registry', () => {
