@@ -5,8 +5,8 @@
 // @ts-check
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { writeCompletions } from './completions.mjs'
@@ -69,9 +69,8 @@ function release(folder) {
   cpSync(join(root, 'completions'), join(folder, 'completions'), { recursive: true })
   for (const name of readdirSync(join(root, 'scripts')))
     if (name.endsWith('.mjs')) cpSync(join(root, 'scripts', name), join(folder, name))
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile())
-    .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => statSync(join(folder, name)).isFile())
     .sort()
   const sum = (/** @type {string} */ file) =>
     createHash('sha256')
