@@ -55,8 +55,6 @@ export function readmeSystem(): string {
     },
   })
   const devices = join(dir, 'sys/bus/pci/devices')
-  // Without the disks behind Intel VMD, addresses need no domain.
-  for (const name of readdirSync(devices)) if (!name.startsWith('0000:')) rmSync(join(devices, name))
   for (const [address, driver] of [
     ['0000:02:00.0', 'nouveau'],
     ['0000:02:00.1', 'snd_hda_intel'],
@@ -64,6 +62,13 @@ export function readmeSystem(): string {
     const file = join(devices, address ?? '', 'uevent')
     writeFileSync(file, readFileSync(file, 'utf8').replace('DRIVER=vfio-pci', `DRIVER=${driver}`))
   }
+  return dir
+}
+
+/** The same without what is behind Intel VMD: addresses need no domain then. */
+export function oneDomain(dir: string): string {
+  const devices = join(dir, 'sys/bus/pci/devices')
+  for (const name of readdirSync(devices)) if (!name.startsWith('0000:')) rmSync(join(devices, name))
   return dir
 }
 
