@@ -21,6 +21,7 @@ const textOf = (page: string): string => readFileSync(PROJECT + page, 'utf8')
 const NOT_RUN: [RegExp, string][] = [
   [/--choose/, 'asks on a terminal'],
   [/--root \/mnt/, 'needs a mounted disk'],
+  [/virsh/, 'needs libvirt'],
   [/--now --apply/, 'changes a running machine'],
   [/^bash \.ci\/run/, 'runs these tests'],
   [/^npx vitest/, 'runs these tests'],

@@ -24,7 +24,7 @@ export function commandsOf({ language, text }: Block): string[] {
   let rest = ''
   for (const line of lines) {
     rest += `${line}\n`
-    if (runProgram('bash', ['-n', '-c', rest]).code !== 0) continue
+    if (/\\\n$/.test(rest) || runProgram('bash', ['-n', '-c', rest]).code !== 0) continue
     if (/^[^#\s]/m.test(rest)) commands.push(rest.trimEnd())
     rest = ''
   }
