@@ -22,6 +22,7 @@ const NOT_RUN: [RegExp, string][] = [
   [/--choose/, 'asks on a terminal'],
   [/--root \/mnt/, 'needs a mounted disk'],
   [/virsh/, 'needs libvirt'],
+  [/--root CAPTURE/, 'needs a capture'],
   [/--now --apply/, 'changes a running machine'],
   [/^bash \.ci\/run/, 'runs these tests'],
   [/^npx vitest/, 'runs these tests'],
@@ -30,8 +31,10 @@ const NOT_RUN: [RegExp, string][] = [
 /** Throws the error that a person would see when an option of one of our scripts in this command is wrong. */
 function expectOptions(command: string): void {
   // bash splits it as it would; what is inside $(…) or other quotes is left alone.
-  const shell = `set -f; ${SCRIPTS.map((name) => `${name}() { printf '%s\\0' "$@"; }`).join('; ')}; ${command}`
-  const [script = ''] = command.split(' ')
+  const virsh = 'virsh() { [ "$1" != define ] || cat; }'
+  const plain = command.replace(/ > \S+/g, '')
+  const shell = `set -f; ${SCRIPTS.map((name) => `${name}() { printf '%s\\0' "$@"; }`).join('; ')}; ${virsh}; { ${plain.replace(/ *#.*/, '')}\n} </dev/null`
+  const script = SCRIPTS.find((name) => new RegExp(`(^|[|] )${name} `).test(command)) ?? ''
   const words = runProgram('bash', ['-c', shell])
   expect(words.code, `${command}\n${words.stderr}`).toBe(0)
   const table = tables.get(script)
@@ -48,7 +51,7 @@ describe.each(PAGES)('%s', (page) => {
     const system = readmeSystem()
     for (const command of blocks.filter(({ language }) => language !== 'console').flatMap(commandsOf)) {
       if (NOT_RUN.some(([pattern]) => pattern.test(command))) {
-        if (named.test(command)) expectOptions(command)
+        if (SCRIPTS.some((name) => command.includes(`${name} `))) expectOptions(command)
         continue
       }
       const { code, stdout, stderr } = run(command, system)
