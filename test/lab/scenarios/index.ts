@@ -2,6 +2,7 @@ import type { Scenario } from '../scenario.ts'
 import { bindVfio } from './bind-vfio.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
+import { genDomain } from './gen-domain.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -14,6 +15,7 @@ export const scenarios: readonly Scenario[] = [
   ...bindVfio,
   ...override,
   ...tuneHost,
+  genDomain,
   captureRooted,
   listIommuIntel,
   listIommuAmd,
