@@ -17,9 +17,12 @@ export function groups({ pci }: CheckFacts, chosen: readonly PciDevice[]): Findi
   const [first] = mixed
   if (first === undefined) return ok(code, 'The card shares its IOMMU group with no other card')
   const mates = first.devices.filter((device) => !device.bridge && !cards.has(cardOf(device)))
+  const taken = new Set(pci.devices.map(({ parent }) => parent))
+  // A card behind a port that is alone in its group gets a group of its own, or that of the port.
   const slots = pci.groups
-    .filter(({ devices }) => devices.length > 0 && devices.every((device) => isRootPort(device)))
+    .filter(({ devices }) => devices.length === 1 && devices.every((device) => isRootPort(device)))
     .flatMap(({ devices }) => devices.map(({ address }) => address))
+    .filter((address) => !taken.has(address))
   const better =
     slots.length === 0
       ? 'another slot may help: those of the CPU often have groups of their own'

@@ -30,6 +30,8 @@ export interface Reader {
   exists(path: string): boolean
   /** A file's size in bytes; `undefined` when it is absent or no file. */
   size(path: string): number | undefined
+  /** Who owns a file, and its permission bits (`0o660`); `undefined` when it is absent. */
+  permissions(path: string): { mode: number; uid: number; gid: number } | undefined
   /** Bytes that root could still write into the file system that a folder is on; `undefined` when it is absent. */
   freeSpace(path: string): number | undefined
   /** The path without symbolic links, still as seen from the root. */

@@ -215,6 +215,11 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
       return stat?.isFile() ? stat.size : undefined
     },
+    permissions(path) {
+      const at = resolve(path)
+      const stat = at === undefined ? undefined : call(at, () => statSync(base + at))
+      return stat === undefined ? undefined : { mode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid }
+    },
     freeSpace(path) {
       const at = resolve(path)
       const stat = at === undefined ? undefined : call(at, () => statfsSync(base + at))
