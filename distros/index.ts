@@ -2,7 +2,17 @@ import type { OsRelease } from '../lib/host/os-release.ts'
 import type { Adapters, Bootloader, Choice, Distro, Host, Initramfs } from '../lib/plan/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
+import { bootc } from './bootloaders/bootc.ts'
 import { grub } from './bootloaders/grub.ts'
+import { grubby } from './bootloaders/grubby.ts'
+import { kernelstub } from './bootloaders/kernelstub.ts'
+import { limine } from './bootloaders/limine.ts'
+import { proxmox, proxmoxGrub } from './bootloaders/proxmox.ts'
+import { refind } from './bootloaders/refind.ts'
+import { rpmOstreeKargs } from './bootloaders/rpm-ostree.ts'
+import { sdbootutil } from './bootloaders/sdbootutil.ts'
+import { systemdBoot } from './bootloaders/systemd-boot.ts'
+import { uki } from './bootloaders/uki.ts'
 import { debian } from './debian.ts'
 import { fedora, fedoraAtomic, rhel } from './fedora.ts'
 import { gentoo } from './gentoo.ts'
@@ -41,7 +51,20 @@ const UNLIKE: Readonly<Record<string, string>> = {
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
-const BOOTLOADERS: readonly Bootloader[] = [grub]
+const BOOTLOADERS: readonly Bootloader[] = [
+  grub,
+  grubby,
+  systemdBoot,
+  uki,
+  sdbootutil,
+  kernelstub,
+  rpmOstreeKargs,
+  bootc,
+  proxmox,
+  proxmoxGrub,
+  limine,
+  refind,
+]
 const INITRAMFS: readonly Initramfs[] = [
   initramfsTools,
   dracut,
@@ -78,7 +101,10 @@ function findBootloader(host: Host, name: string | undefined): Choice<Bootloader
     return found === undefined ? [] : [{ adapter, ...found }]
   })
   const booted = evidence.filter(({ kind }) => kind === 'booted')
-  return choose('bootloader', BOOTLOADERS, booted.length > 0 ? booted : evidence, name)
+  // A unified image has its own command line, whatever loader started it.
+  const unified = booted.filter(({ adapter }) => adapter === uki)
+  const best = [unified, booted].find((some) => some.length > 0) ?? evidence
+  return choose('bootloader', BOOTLOADERS, best, name)
 }
 
 /** The initramfs generator: the one named, else by evidence. */

@@ -1,12 +1,17 @@
 import { parseCommandLine } from '../lib/host/kernel.ts'
-import type { NixItem } from '../lib/plan/nix.ts'
+import { type NixItem, nixLines } from '../lib/plan/nix.ts'
+import { overrideProgram } from '../lib/plan/override.ts'
 import { ownHead } from '../lib/plan/setting.ts'
 import type { Declarative, DeclaredNeed, Distro } from '../lib/plan/system.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
 
+const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
+
 const OPTIONS: Readonly<Record<DeclaredNeed['kind'], Omit<NixItem, 'item'>>> = {
+  override: { option: 'imports', form: 'whole' },
+  function: { option: FUNCTIONS, form: 'lines' },
   argument: { option: 'boot.kernelParams', form: 'arguments' },
   early: { option: 'boot.initrd.kernelModules', form: 'strings' },
   modprobe: { option: 'boot.extraModprobeConfig', form: 'lines' },
@@ -24,6 +29,40 @@ const OVMF = `  virtualisation.libvirtd.qemu.ovmf.enable = true;
   ];
 `
 
+/** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
+const SCRIPT = nixLines(overrideProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
+const OVERRIDE = `  imports = [
+    (
+      { config, lib, ... }:
+      let
+        script = ''
+          (
+          set +e
+          PATH=$PATH:/bin:/sbin
+${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
+        '';
+      in
+      {
+        boot.initrd.preDeviceCommands = lib.mkIf (!config.boot.initrd.systemd.enable) script;
+        boot.initrd.systemd.services.vfio-scripts = {
+          description = "Give PCI functions to vfio-pci before host drivers take them";
+          wantedBy = [ "sysinit.target" ];
+          before = [
+            "systemd-modules-load.service"
+            "systemd-udev-trigger.service"
+            "systemd-udevd.service"
+          ];
+          unitConfig.DefaultDependencies = false;
+          serviceConfig.Type = "oneshot";
+          serviceConfig.RemainAfterExit = true;
+          serviceConfig.TimeoutStartSec = 60;
+          inherit script;
+        };
+      }
+    )
+  ];
+`
+
 const declarative: Declarative = {
   path: '/etc/nixos/vfio.nix',
 
@@ -35,7 +74,10 @@ ${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable 
 }
 `,
 
-  item: ({ kind, text }) => ({ ...OPTIONS[kind], item: kind === 'package' ? `pkgs.${text}` : text }),
+  item: ({ kind, text }) => ({
+    ...OPTIONS[kind],
+    item: kind === 'package' ? `pkgs.${text}` : kind === 'override' ? OVERRIDE : text,
+  }),
 
   arguments(files) {
     const path = SYSTEMS.map((system) => `${system}/kernel-params`).find((one) => files.exists(one))
@@ -49,7 +91,10 @@ ${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable 
     }))
   },
 
-  menu: 'in the boot menu, choose an older generation; or append vfio-pci.ids= to the kernel command line',
+  earlier:
+    'Unless boot.initrd.systemd is enabled, boot.initrd.kernelModules are loaded before the script: leave drivers of these devices (hardware.amdgpu.initrd too) out of them; one that has a device is unbound from it.',
+
+  menu: 'in the boot menu, choose an older generation; or append vfio-pci.ids= vfio_scripts.override=off to the kernel command line',
 
   steps: (path) => [
     `Import it: imports = [ ${importOf(path)} ]; in configuration.nix, or among the modules of nixosSystem in a flake.`,

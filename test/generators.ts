@@ -88,8 +88,8 @@ export const ostree: Files = {
 }
 
 /** A fake system of this generator. */
-export function generatorDir(files: Files, more: Files = {}): string {
-  return systemDir({ machine: 'i9-14900k-vmd', kernels: [RELEASE], files: { ...files, ...more } })
+export function generatorDir(files: Files, more: Files = {}, machine = 'i9-14900k-vmd'): string {
+  return systemDir({ machine, kernels: [RELEASE], files: { ...files, ...more } })
 }
 
 export const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])

@@ -10,7 +10,12 @@ import { addLine } from '../lib/plan/modprobe.ts'
 import type { Host, InitramfsNeeds } from '../lib/plan/system.ts'
 import { scratchDir } from './machine.ts'
 
-const needs: InitramfsNeeds = { module: 'vfio-pci', modprobe: ['/etc/modprobe.d/vfio-scripts.conf'], override: null }
+const needs: InitramfsNeeds = {
+  module: 'vfio-pci',
+  modprobe: ['/etc/modprobe.d/vfio-scripts.conf'],
+  override: null,
+  drivers: [],
+}
 
 /** A root with these files; a value that starts with `->` is a link. Kernels are named by their releases. */
 function hostWith(files: Record<string, string>, ...releases: string[]): Host {

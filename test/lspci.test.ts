@@ -4,7 +4,7 @@ import { has, runProgram, runScript } from './run.ts'
 
 /** The real lspci, looking at a fake machine. */
 function lspci(dir: string): string {
-  return `lspci -A linux-sysfs -O sysfs.path='${dir}/sys/bus/pci' -i '${dir}/usr/share/misc/pci.ids'`
+  return `lspci -A linux-sysfs -O hwdb.disable=1 -O sysfs.path='${dir}/sys/bus/pci' -i '${dir}/usr/share/misc/pci.ids'`
 }
 
 /** The loop of the NixOS guide; its `-k5` counts the parts of /sys/kernel/iommu_groups/N/devices/ADDRESS. */

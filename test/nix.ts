@@ -21,10 +21,21 @@ export function parseNix(text: string): void {
   nix('--parse', file)
 }
 
-/** What a NixOS module sets, with the packages that it names as their names. */
-export function evaluateModule(text: string): unknown {
+/**
+ * What a NixOS module sets, with the packages that it names as their names; a module that it imports stands beside it,
+ * as it is with that kind of stage 1.
+ */
+export function evaluateModule(text: string, systemdStage1 = false): unknown {
   const file = join(scratchDir('module'), 'vfio.nix')
   writeFileSync(file, text)
   const pkgs = '{ virtiofsd = "virtiofsd"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
-  return JSON.parse(nix('--eval', '--strict', '--json', '--expr', `import ${file} { pkgs = ${pkgs}; }`))
+  // The least of NixOS's module system: values are as they were written, and mkIf is null where it does not apply.
+  const expression = `
+    let
+      module = import ${file} { pkgs = ${pkgs}; };
+      lib.mkIf = condition: value: if condition then value else null;
+      config = module // { boot.initrd.systemd.enable = ${systemdStage1}; };
+    in
+    module // (if module ? imports then { imports = map (one: one { inherit config lib; }) module.imports; } else { })`
+  return JSON.parse(nix('--eval', '--strict', '--json', '--expr', expression))
 }

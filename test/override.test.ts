@@ -123,6 +123,18 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
     expect(overrides).toBe('\n\n')
   })
 
+  it('takes a device from the driver that has it, which may be built in', () => {
+    let unbind = ''
+    const { log } = boot((root) => {
+      const driver = join(root, 'sys/bus/pci/drivers/nouveau')
+      mkdirSync(driver)
+      unbind = join(driver, 'unbind')
+      symlinkSync(driver, join(root, at, 'driver'))
+    })
+    expect(readFileSync(unbind, 'utf8')).toBe('0000:05:00.0\n')
+    expect(log).toMatch(/0000:05:00\.0 was not taken: nouveau has it/)
+  })
+
   it.each<[string, (root: string) => void, RegExp]>([
     [
       'another device at the address',

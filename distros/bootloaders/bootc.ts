@@ -1,17 +1,19 @@
+import { findProgram } from '../../lib/host/programs.ts'
+import { addArgument, isListed } from '../../lib/plan/arguments.ts'
 import type { Bootloader } from '../../lib/plan/system.ts'
+import { listSteps } from './difference.ts'
 import { configuredIn, observeEntries, readEntries } from './entries.ts'
-import { findProgram } from './evidence.ts'
 import { grub } from './grub.ts'
 
 /** Image-based systems without rpm-ostree: arguments belong to the image that is built, not to this machine. */
 export const bootc: Bootloader = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
-    const program = findProgram(host, 'bootc')
-    if (program === undefined || findProgram(host, 'rpm-ostree') !== undefined) return undefined
+    const program = findProgram(host.files, 'bootc')
+    if (program === undefined || findProgram(host.files, 'rpm-ostree') !== undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
       return { kind: 'booted', why: `/run/ostree-booted, and ${program}` }
     return host.files.exists('/ostree/deploy')
@@ -25,9 +27,20 @@ export const bootc: Bootloader = {
   observe: ({ files }, tokens, absent) => observeEntries(readEntries(files).slice(-1), tokens, absent),
   menu: (host) => `${grub.menu(host)}; or choose the former deployment there`,
 
-  steps: (tokens) => [
-    'In the Containerfile of the image that this machine runs, add:',
-    `    RUN mkdir -p /usr/lib/bootc/kargs.d && echo 'kargs = [${tokens.map((token) => `"${token}"`).join(', ')}]' > /usr/lib/bootc/kargs.d/10-vfio.toml`,
-    'Build and push the image, then here: bootc upgrade, and reboot.',
-  ],
+  steps(tokens, host) {
+    const lists = bootc.configured(host).filter(({ token }) => isListed(token))
+    const { rest } = listSteps(lists, tokens)
+    const kargs = rest.map((token) => `"${token}"`).join(', ')
+    const ids = tokens.filter((token) => !rest.includes(token))
+    return [
+      'In the Containerfile of the image that this machine runs:',
+      ...(ids.length > 0
+        ? [`    make ${lists.at(-1)?.token} say ${ids.reduce(addArgument, lists.at(-1)?.token ?? '')}`]
+        : []),
+      ...(rest.length > 0
+        ? [`    RUN mkdir -p /usr/lib/bootc/kargs.d && echo 'kargs = [${kargs}]' > /usr/lib/bootc/kargs.d/10-vfio.toml`]
+        : []),
+      'Build and push the image, then here: bootc upgrade, and reboot.',
+    ]
+  },
 }

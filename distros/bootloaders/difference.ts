@@ -1,6 +1,7 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import { addArgument, isListed, removeArgument } from '../../lib/plan/arguments.ts'
 import type { KeptChange } from '../../lib/plan/system.ts'
+import type { SetArgument } from '../../lib/plan/variable.ts'
 
 /** What a program has to be told, so that a line becomes another. */
 export interface Difference {
@@ -34,4 +35,21 @@ export function differenceOf(before: string, after: string): Difference {
 
 export function isSame({ added, removed, replaced }: Difference): boolean {
   return added.length + removed.length + replaced.length === 0
+}
+
+/**
+ * For a person: a list such as `vfio-pci.ids=` that is set already has to be completed, for of two the kernel takes the
+ * last. `rest`: the arguments that are to be added.
+ */
+export function listSteps(
+  present: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
+  tokens: readonly string[],
+): { steps: string[]; rest: string[] } {
+  const nameOf = (token: string): string | undefined => (isListed(token) ? parseCommandLine(token)[0]?.name : undefined)
+  const lists = present.filter(({ name, token }) => isListed(token) && tokens.some((one) => nameOf(one) === name))
+  const steps = lists.map(({ file, line, name, token }) => {
+    const to = tokens.filter((one) => nameOf(one) === name).reduce(addArgument, token)
+    return `In ${file}, line ${line}, make ${token} say ${to}`
+  })
+  return { steps, rest: tokens.filter((token) => !lists.some(({ name }) => nameOf(token) === name)) }
 }

@@ -24,12 +24,5 @@ export function bootedLine({ machine, running }: Host): string | undefined {
   return running ? machine.optionalText('/proc/cmdline')?.trim() : undefined
 }
 
-/** Where a program is. */
-export function findProgram({ files }: Host, name: string): string | undefined {
-  return ['/usr/sbin', '/usr/bin', '/sbin', '/bin', '/usr/local/sbin', '/usr/local/bin']
-    .map((folder) => `${folder}/${name}`)
-    .find((path) => files.exists(path))
-}
-
 /** What frees devices for one boot, whatever bound them. */
 export const FREE = 'vfio-pci.ids= vfio_scripts.override=off'

@@ -1,10 +1,13 @@
 import { UserError } from '../../lib/cli/error.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { hasArgument, isListed } from '../../lib/plan/arguments.ts'
 import { type ArgumentSetting, addSetting, ownHead } from '../../lib/plan/setting.ts'
 import { UNKNOWN } from '../../lib/plan/shell.ts'
 import type { Bootloader, Host, Observation } from '../../lib/plan/system.ts'
 import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
+import { listSteps } from './difference.ts'
+import { bootedLine, FREE, loaderInfo } from './evidence.ts'
 
 const DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'
@@ -12,8 +15,6 @@ const DROP_INS = '/etc/default/grub.d'
 const OURS = /\/z+-vfio-scripts\.cfg$/
 const NORMAL = 'GRUB_CMDLINE_LINUX_DEFAULT'
 const ALL = 'GRUB_CMDLINE_LINUX'
-// What boot loaders say of themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
-const LOADER_INFO = '/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
 
 /** GRUB 2 with its menu made by grub-mkconfig. Entries of the Boot Loader Specification are another's business. */
 export const grub: Bootloader = {
@@ -24,8 +25,8 @@ export const grub: Bootloader = {
     const config = configOf(host.files)
     if (config === undefined || !host.files.exists(DEFAULTS) || isKeptElsewhere(host.files, config)) return undefined
     if (!host.running) return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
-    const loader = host.machine.optionalBytes(LOADER_INFO)?.subarray(4).toString('utf16le').replaceAll('\0', '')
-    const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(host.machine.optionalText('/proc/cmdline') ?? '')?.[1]
+    const loader = loaderInfo(host)
+    const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(bootedLine(host) ?? '')?.[1]
     const other = loader !== undefined && !/grub/i.test(loader)
     if (image === undefined && other) return undefined
     // Other loaders start GRUB, and command lines are copied from one to the other.
@@ -57,9 +58,9 @@ export const grub: Bootloader = {
 
   commands({ files }) {
     const config = configOf(files) ?? '/boot/grub/grub.cfg'
-    const update = programs(files, 'update-grub')
+    const update = findProgram(files, 'update-grub')
     const maker =
-      ['grub2-mkconfig', 'grub-mkconfig'].find((name) => programs(files, name) !== undefined) ?? 'grub-mkconfig'
+      ['grub2-mkconfig', 'grub-mkconfig'].find((name) => findProgram(files, name) !== undefined) ?? 'grub-mkconfig'
     const argv = update === undefined ? [maker, '-o', config] : ['update-grub']
     return [{ kind: 'command', argv, inverse: argv, touches: [config], reason: 'the boot menu' }]
   },
@@ -79,13 +80,17 @@ export const grub: Bootloader = {
       setting('GRUB_TIMEOUT') === '0' ||
       setting('GRUB_HIDDEN_TIMEOUT') !== undefined
     const reach = hidden ? `${key} while the machine starts, for GRUB's menu` : `in GRUB's menu`
-    return `${reach}: press e, append vfio-pci.ids= vfio_scripts.override=off to the line that starts with linux, press Ctrl-x`
+    return `${reach}: press e, append ${FREE} to the line that starts with linux, press Ctrl-x`
   },
 
-  steps: (tokens) => [
-    `Add to ${NORMAL} in ${DEFAULTS}: ${tokens.join(' ')}`,
-    'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
-  ],
+  steps(tokens, { files }) {
+    const { steps, rest } = listSteps(configuredIn(sourced(files)), tokens)
+    return [
+      ...steps,
+      ...(rest.length > 0 ? [`Add to ${NORMAL} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
+      'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
+    ]
+  },
 }
 
 /**
@@ -101,15 +106,9 @@ function configOf(files: Reader): string | undefined {
   return ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg'].find((path) => files.exists(path))
 }
 
-function programs(files: Reader, name: string): string | undefined {
-  return ['/usr/sbin', '/usr/bin', '/sbin', '/usr/local/sbin']
-    .map((folder) => `${folder}/${name}`)
-    .find((path) => files.exists(path))
-}
-
 /** Debian's and Ubuntu's grub-mkconfig read drop-ins; upstream's does not. Its own text says. */
 function readsDropIns(files: Reader): boolean {
-  const program = programs(files, 'grub-mkconfig') ?? programs(files, 'grub2-mkconfig')
+  const program = findProgram(files, 'grub-mkconfig') ?? findProgram(files, 'grub2-mkconfig')
   const text = program === undefined ? undefined : files.optionalBytes(program)?.toString('latin1')
   return text === undefined ? files.exists(DROP_INS) : text.includes('default/grub.d')
 }

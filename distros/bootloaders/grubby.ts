@@ -1,10 +1,11 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { CommandChange } from '../../lib/plan/plan.ts'
 import type { Setting } from '../../lib/plan/setting.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
-import { bootedLine, findProgram, loaderInfo } from './evidence.ts'
+import { bootedLine, loaderInfo } from './evidence.ts'
 import { grub } from './grub.ts'
 import { CMDLINE } from './kernel-cmdline.ts'
 
@@ -19,7 +20,7 @@ export const grubby: Bootloader = {
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
 
   evidence(host) {
-    const program = findProgram(host, 'grubby')
+    const program = findProgram(host.files, 'grubby')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined || !isGrubs(host) || host.files.exists('/ostree/deploy'))
       return undefined

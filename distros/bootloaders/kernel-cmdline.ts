@@ -4,7 +4,7 @@ import type { Host } from '../../lib/plan/system.ts'
 import { bootedLine } from './evidence.ts'
 
 export const CMDLINE = '/etc/kernel/cmdline'
-const VENDOR = '/usr/lib/kernel/cmdline'
+export const VENDOR = '/usr/lib/kernel/cmdline'
 
 /**
  * The file that kernel-install(8) and makers of unified images take the command line from. Where there is none they take
@@ -16,23 +16,28 @@ export function kernelCmdline(host: Host, entries: readonly string[]): { path: s
   const path = files.resolve(CMDLINE) ?? CMDLINE
   if (files.exists(CMDLINE)) return { path }
   const vendor = files.optionalBytes(VENDOR)?.toString('latin1')
-  if (vendor !== undefined) return { path, head: seed(vendor.replace(/^#.*/gm, ' ')) }
-  const roots = new Set(entries.map(rootOf))
-  const booted = bootedLine(host)
-  if (booted !== undefined && rootOf(booted) !== undefined && (entries.length === 0 || roots.has(rootOf(booted))))
-    return { path, head: seed(booted) }
-  const last = entries.at(-1)
-  if (!host.running && last !== undefined && roots.size === 1 && rootOf(last) !== undefined)
-    return { path, head: seed(last) }
+  const line = vendor === undefined ? wholeLine(host, entries) : seed(vendor.replace(/^#.*/gm, ' '))
+  if (line !== undefined) return { path, head: `${line}\n` }
   throw new UserError('unknown-system', `${CMDLINE} is missing, and what it has to hold is not known here`, [
     `Write all kernel arguments of this system (root= first) as one line into ${CMDLINE}, and run this again.`,
   ])
 }
 
+/** All that a kernel of this system has to be told, by this boot or by the entries; `undefined`: nobody knows. */
+export function wholeLine(host: Host, entries: readonly string[]): string | undefined {
+  const roots = new Set(entries.map(rootOf))
+  const booted = bootedLine(host)
+  if (booted !== undefined && rootOf(booted) !== undefined && (entries.length === 0 || roots.has(rootOf(booted))))
+    return seed(booted)
+  const last = entries.at(-1)
+  const sure = !host.running && roots.size === 1 && last !== undefined && rootOf(last) !== undefined
+  return sure ? seed(last) : undefined
+}
+
 /** Less what loaders add, and what frees devices for one boot. Source: 90-loaderentry.install in systemd. */
 function seed(line: string): string {
   const tokens = parseCommandLine(line.trim()).map(({ token }) => token)
-  return `${tokens.filter((token) => !/^(BOOT_IMAGE=|initrd=|vfio[-_]pci\.ids=$|vfio_scripts\.)/.test(token)).join(' ')}\n`
+  return tokens.filter((token) => !/^(BOOT_IMAGE=|initrd=|vfio[-_]pci\.ids=$|vfio_scripts\.)/.test(token)).join(' ')
 }
 
 function rootOf(line: string): string | undefined {

@@ -1,8 +1,9 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { observeEntries, readEntries } from './entries.ts'
-import { FREE, findProgram, loaderInfo } from './evidence.ts'
+import { FREE, loaderInfo } from './evidence.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 
@@ -15,7 +16,7 @@ export const kernelstub: Bootloader = {
   documentation: 'https://github.com/pop-os/kernelstub',
 
   evidence(host) {
-    const program = findProgram(host, 'kernelstub')
+    const program = findProgram(host.files, 'kernelstub')
     if (program === undefined || !host.files.exists(CONFIGURATION)) return undefined
     const loader = loaderInfo(host)
     if (loader === undefined) return { kind: 'configured', why: `${program} and ${CONFIGURATION}` }

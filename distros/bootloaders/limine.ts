@@ -1,8 +1,12 @@
+import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
+import { addArgument } from '../../lib/plan/arguments.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import type { ShellFile } from '../../lib/plan/variable.ts'
 import { findPath, namesIn } from '../initramfs/find.ts'
+import { listSteps } from './difference.ts'
 import { PLACES } from './entries.ts'
-import { FREE, findProgram, loaderInfo } from './evidence.ts'
+import { FREE, loaderInfo } from './evidence.ts'
 
 const DEFAULTS = '/etc/default/limine'
 const DROP_INS = '/etc/limine-entry-tool.d'
@@ -11,7 +15,7 @@ const DROP_INS = '/etc/limine-entry-tool.d'
 export const limine: Bootloader = {
   name: 'limine',
   documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
     const loader = loaderInfo(host)
@@ -28,20 +32,24 @@ export const limine: Bootloader = {
   menu: () => `in Limine's menu: press E on the entry, append ${FREE} to its cmdline, press F10`,
 
   steps(tokens, host) {
-    const args = tokens.join(' ')
-    if (findProgram(host, 'limine-update') !== undefined || findProgram(host, 'limine-entry-tool') !== undefined) {
-      const files = toolFiles(host)
-      const present = files.flatMap(({ path, text }) =>
-        text
-          .split('\n')
-          .flatMap((row, index) => (/^\s*KERNEL_CMDLINE\[/.test(row) ? [`${path}:${index + 1}: ${row.trim()}`] : [])),
+    if (hasTool(host)) {
+      const rows = toolFiles(host).flatMap(({ path, text }) =>
+        text.split('\n').flatMap((row, index) => {
+          const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
+          return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
+        }),
       )
+      const present = rows.flatMap(({ value, ...place }) =>
+        parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
+      )
+      const { steps, rest } = listSteps(present, tokens)
       return [
-        ...(present.length === 0
-          ? []
-          : ['The kernel arguments are now set by:', ...present.map((row) => `    ${row}`)]),
-        ...lists(files, tokens),
-        `Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${args}"`,
+        ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
+        ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
+        ...steps,
+        ...(rest.length > 0
+          ? [`Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${rest.join(' ')}"`]
+          : []),
         'limine-update',
       ]
     }
@@ -50,18 +58,20 @@ export const limine: Bootloader = {
       const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
       const rows = text.split('\n').flatMap((row, index) => {
         const found = /^\s*(?:kernel_)?cmdline\s*[:=]\s*(.*?)\s*$/i.exec(row)
-        return found === null ? [] : [`    line ${index + 1}: ${found[1]} ${args}`]
+        return found === null ? [] : [`    line ${index + 1}: ${tokens.reduce(addArgument, found[1] ?? '')}`]
       })
       return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
     })
   },
 }
 
-/** A list that is there has to be completed: of two, the last one wins. */
-function lists(files: readonly ShellFile[], tokens: readonly string[]): string[] {
-  const names = tokens.map((token) => token.replace(/=.*/, '=')).filter((name) => name.endsWith('.ids='))
-  const has = names.filter((name) => files.some(({ text }) => text.includes(name)))
-  return [...new Set(has)].map((name) => `There is a ${name} already: put the IDs into it instead.`)
+function hasTool({ files }: Host): boolean {
+  return ['limine-update', 'limine-entry-tool'].some((name) => findProgram(files, name) !== undefined)
+}
+
+/** Does limine-entry-tool make unified images? Then its files have their command line, too. */
+export function makesUnified(host: Host): boolean {
+  return hasTool(host) && toolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
 }
 
 function toolFiles({ files }: Host): ShellFile[] {

@@ -1,7 +1,8 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { CommandChange } from '../../lib/plan/plan.ts'
 import type { Bootloader, Host, Observation } from '../../lib/plan/system.ts'
-import { bootedLine, findProgram, loaderInfo } from './evidence.ts'
+import { bootedLine, loaderInfo } from './evidence.ts'
 import { grub } from './grub.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
 import { systemdBoot } from './systemd-boot.ts'
@@ -59,11 +60,11 @@ export const proxmoxGrub: Bootloader = {
 
   commands: () => refresh(),
   observe: () => unseen(),
-  steps: (tokens) => [...grub.steps(tokens, undefined as never).slice(0, 1), 'proxmox-boot-tool refresh'],
+  steps: (tokens, host) => [...grub.steps(tokens, host).slice(0, -1), 'proxmox-boot-tool refresh'],
 }
 
 function toolOf(host: Host): string | undefined {
-  return findProgram(host, 'proxmox-boot-tool') !== undefined && host.files.exists(UUIDS) ? UUIDS : undefined
+  return findProgram(host.files, 'proxmox-boot-tool') !== undefined && host.files.exists(UUIDS) ? UUIDS : undefined
 }
 
 function refresh(): CommandChange[] {

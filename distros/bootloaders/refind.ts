@@ -11,7 +11,7 @@ const LINES = '/boot/refind_linux.conf'
 export const refind: Bootloader = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
-  byHand: true,
+  byHand: () => true,
 
   // It says nothing of itself; a line of its file that runs does.
   evidence(host) {

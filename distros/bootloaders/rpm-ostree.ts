@@ -1,9 +1,9 @@
 import { parseCommandLine } from '../../lib/host/kernel.ts'
+import { findProgram } from '../../lib/host/programs.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import type { SetArgument } from '../../lib/plan/variable.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { configuredIn, type Entry, observeEntries, readEntries } from './entries.ts'
-import { findProgram } from './evidence.ts'
 import { grub } from './grub.ts'
 
 const DEPLOYMENTS = '/ostree/deploy'
@@ -15,7 +15,7 @@ export const rpmOstreeKargs: Bootloader = {
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
   evidence(host) {
-    const program = findProgram(host, 'rpm-ostree')
+    const program = findProgram(host.files, 'rpm-ostree')
     if (program === undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
       return { kind: 'booted', why: `/run/ostree-booted, and ${program}` }

@@ -1,7 +1,8 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { Bootloader } from '../../lib/plan/system.ts'
 import { observeEntries, readEntries } from './entries.ts'
-import { findProgram, loaderInfo } from './evidence.ts'
+import { loaderInfo } from './evidence.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
 import { systemdBoot } from './systemd-boot.ts'
 
@@ -14,7 +15,7 @@ export const sdbootutil: Bootloader = {
   documentation: 'https://github.com/openSUSE/sdbootutil',
 
   evidence(host) {
-    const program = findProgram(host, 'sdbootutil')
+    const program = findProgram(host.files, 'sdbootutil')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined) return undefined
     const loader = loaderInfo(host)

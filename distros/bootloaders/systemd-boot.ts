@@ -1,8 +1,9 @@
+import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { CommandLineSetting } from '../../lib/plan/setting.ts'
 import type { Bootloader, Host } from '../../lib/plan/system.ts'
 import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
-import { FREE, findProgram, loaderInfo, stubInfo } from './evidence.ts'
+import { FREE, loaderInfo, stubInfo } from './evidence.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
 
 /**
@@ -91,5 +92,5 @@ function isMade({ files, kernels }: Host, { path, text }: Entry): boolean {
 
 function isKeptElsewhere(host: Host): boolean {
   const files = ['/etc/kernelstub/configuration', '/etc/kernel/proxmox-boot-uuids', '/ostree/deploy']
-  return files.some((path) => host.files.exists(path)) || findProgram(host, 'sdbootutil') !== undefined
+  return files.some((path) => host.files.exists(path)) || findProgram(host.files, 'sdbootutil') !== undefined
 }

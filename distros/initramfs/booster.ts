@@ -1,6 +1,11 @@
-import { type MemberSetting, ownHead } from '../../lib/plan/setting.ts'
+import { UserError } from '../../lib/cli/error.ts'
+import type { Kernel } from '../../lib/host/kernels.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import { type MemberSetting, ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
+import { hasMember } from '../../lib/plan/yaml.ts'
 import { baseOf, findPath } from './find.ts'
+import { rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/booster'
 const CONFIG = '/etc/booster.yaml'
@@ -20,7 +25,18 @@ export const booster: Initramfs = {
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
-  settings({ files }, { module }) {
+  /** Its init runs no scripts: init/main.go. */
+  overrides: rootPlace,
+
+  settings({ files, kernels }, { module, override, drivers }): Setting[] {
+    if (override !== null) {
+      const early = drivers.find((name) => isNamed(files, kernels, name))
+      if (early === undefined) return rootSettings(files, override)
+      throw new UserError(
+        'contradiction',
+        `${CONFIG}: has ${early} in the image, which takes the display before the script can run; take it out of modules and modules_force_load first`,
+      )
+    }
     const path = files.resolve(CONFIG) ?? CONFIG
     const text = files.optionalBytes(path)?.toString('latin1')
     const own = text === undefined || text.startsWith(ownHead()) ? { head: ownHead() } : {}
@@ -60,4 +76,21 @@ export const booster: Initramfs = {
       `booster ls ${image?.path ?? '/boot/booster-linux.img'} | grep -E '${module.replaceAll('-', '.')}'`,
     ]
   },
+}
+
+/**
+ * Does its configuration bring this module into the image: by name, by its path or a folder's, or with all of them? By
+ * itself it takes modules for disks, keyboards and USB alone. Source: defaultModulesList in generator/generator.go.
+ */
+function isNamed(files: Reader, kernels: readonly Kernel[], name: string): boolean {
+  const text = files.optionalBytes(CONFIG)?.toString('latin1') ?? ''
+  const pattern = new RegExp(`^(kernel/\\S*/)${name.replace(/[-_]/g, '[-_]')}\\.ko`, 'm')
+  const paths = kernels.flatMap(({ release }) => {
+    const [path, folder] = pattern.exec(files.optionalText(`/lib/modules/${release}/modules.dep`) ?? '') ?? []
+    if (path === undefined || folder === undefined) return []
+    const folders = [...folder.matchAll(/\//g)].map(({ index }) => folder.slice(0, index + 1))
+    return [...folders, ...['', '.zst', '.xz', '.gz'].map((suffix) => path + suffix)]
+  })
+  const words = ['*', name, ...paths]
+  return ['modules', 'modules_force_load'].some((key) => words.some((word) => hasMember(text, key, word)))
 }

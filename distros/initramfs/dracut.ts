@@ -5,6 +5,7 @@ import { ownHead } from '../../lib/plan/setting.ts'
 import type { Host, Initramfs } from '../../lib/plan/system.ts'
 import { entryFolders, findPath } from './find.ts'
 import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
+import { dracutUnified, installCommands, installedFor } from './unified.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
@@ -34,7 +35,7 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  overrides: true,
+  overrides: () => 'image',
 
   settings({ files }, { module, modprobe, override }) {
     // Only what ends in .conf is read, by name: behind one that assigns where it should append.
@@ -61,25 +62,32 @@ export const dracut: Initramfs = {
    * installed by then. Source: dracut(8).
    */
   commands(host) {
+    const installed = installedFor(host, 'dracut')
+    if (installed.length > 0) return installCommands(host, installed)
     const wrapped = updateInitramfs(host.files) === 'dracut'
     return dracut.images(host).flatMap((image): CommandChange[] => {
       const { release, path } = image
       // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
       if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
       const argv = ['dracut', '--force', path, release]
-      const own = places(host.files, release).slice(0, -1).includes(path)
+      const own =
+        places(host.files, release).slice(0, -1).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
       const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
       return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
     })
   },
 
-  images: ({ files, kernels }: Host) =>
-    kernels.flatMap(({ release }) => {
+  images(host: Host) {
+    const { files, kernels } = host
+    const unified = [...installedFor(host, 'dracut'), ...dracutUnified(host)]
+    if (unified.length > 0) return unified
+    return kernels.flatMap(({ release }) => {
       const path = places(files, release)
         .map((place) => findPath(files, place))
         .find((found) => found !== undefined)
       return path === undefined ? [] : [{ release, path }]
-    }),
+    })
+  },
 
   lister: (image) => ['lsinitrd', image],
 

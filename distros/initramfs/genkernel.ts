@@ -1,6 +1,7 @@
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { findPath } from './find.ts'
 import { otherImages } from './presets.ts'
+import { keepOut, rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/genkernel'
 
@@ -11,14 +12,17 @@ const PROGRAM = '/usr/bin/genkernel'
 export const genkernel: Initramfs = {
   name: 'genkernel',
   documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
-  byHand: true,
+  byHand: () => true,
 
   evidence(host) {
     const [image] = genkernel.images(host)
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
-  settings: () => [],
+  /** Its init runs no scripts of ours: defaults/linuxrc. */
+  overrides: rootPlace,
+
+  settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
   commands: () => [],
   images: ({ files, kernels }) => {
     const old = kernels.flatMap(({ release }) => {
@@ -30,10 +34,14 @@ export const genkernel: Initramfs = {
   // Of its package.
   lister: (image) => ['lsinitrd', image],
 
-  steps: ({ module }, host) => [
-    `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
-    'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',
-    `Add doload=${module} to the kernel command line: it is loaded before udev finds the drivers.`,
-    `For ${host.kernels.map(({ release }) => release).join(', ') || 'each kernel'}; see that the image is newer than the change.`,
-  ],
+  steps({ module, override, drivers }, host) {
+    if (override !== null)
+      return [keepOut(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
+    return [
+      `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
+      'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',
+      `Add doload=${module} to the kernel command line: it is loaded before udev finds the drivers.`,
+      `For ${host.kernels.map(({ release }) => release).join(', ') || 'each kernel'}; see that the image is newer than the change.`,
+    ]
+  },
 }

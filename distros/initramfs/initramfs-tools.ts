@@ -39,7 +39,7 @@ export const initramfsTools: Initramfs = {
     return `${PROGRAM} runs mkinitramfs, and there is ${left}`
   },
 
-  overrides: true,
+  overrides: () => 'image',
 
   settings({ files }, { module, override }) {
     const place = (path: string): string => `${files.resolve(`${FOLDER}/${path}`) ?? `${FOLDER}/${path}`}`

@@ -1,8 +1,10 @@
 import type { Reader } from '../../lib/host/reader.ts'
-import { ownHead, type Setting } from '../../lib/plan/setting.ts'
+import { OVERRIDE_UNIT } from '../../lib/plan/override.ts'
+import { type LineSetting, ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { wordsIn } from '../../lib/plan/words.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
+import { installCommands, installedFor } from './unified.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
 const MAIN = '/etc/mkinitcpio.conf'
@@ -11,6 +13,30 @@ const DROP_INS = `${MAIN}.d`
 const OURS = 'zz-vfio-scripts.conf'
 // Begins with an empty line: what is joined before it may have no end.
 const HEAD = `\n${ownHead()}`
+
+const NAME = 'vfio-scripts'
+const EARLY = 'runs the script first thing in the initramfs, before udev'
+// Not where the system itself would read it.
+const UNIT = '/etc/vfio-scripts/initramfs.service'
+// Shell and programs as the hook `base` has them, which comes later, or not at all beside `systemd`.
+const INSTALL = `#!/usr/bin/env bash
+${ownHead()}build() {
+  add_file "$vfio_script"
+  add_runscript
+  add_binary /usr/lib/initcpio/busybox /usr/bin/busybox
+  add_symlink /usr/bin/sh busybox
+  add_symlink /usr/bin/readlink busybox
+  add_binary kmod
+  add_symlink /usr/bin/modprobe kmod
+  add_file ${UNIT} /etc/systemd/system/vfio-scripts.service
+  add_symlink /etc/systemd/system/sysinit.target.wants/vfio-scripts.service /etc/systemd/system/vfio-scripts.service
+}
+
+help() {
+  echo 'Gives PCI functions to vfio-pci before udev, by address.'
+}
+
+`
 
 /** Arch Linux, Manjaro, CachyOS and others of their kin. */
 export const mkinitcpio: Initramfs = {
@@ -23,9 +49,12 @@ export const mkinitcpio: Initramfs = {
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
-  settings({ files, kernels }, { module }) {
-    const word = module.replaceAll('-', '_')
-    return configsOf(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
+  overrides: () => 'image',
+
+  settings({ files, kernels }, { module, override }) {
+    const word = underscored(module)
+    const script = override === null ? [] : overrideSettings(files, override)
+    const configs = configsOf(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
       // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
       // `kms` brings, and for udev, the softdeps say it once more.
       const reason = `${module} is in every initramfs, loaded before other modules`
@@ -40,14 +69,19 @@ export const mkinitcpio: Initramfs = {
         after: 'autodetect',
         reason: why,
       }
-      return [modules, hook].filter(
+      // In front of all, so that no hook can load drivers earlier.
+      const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
+      return [modules, hook, ...(override === null ? [] : [early])].filter(
         (one) =>
-          one.kind === 'word' && !wordsIn(others, one.variable).some((has) => has.replaceAll('-', '_') === one.word),
+          one.kind === 'word' &&
+          !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
       )
     })
+    return [...script, ...configs]
   },
 
-  commands({ files, kernels }) {
+  commands(host) {
+    const { files, kernels } = host
     const made = presetImages(files, kernels)
     const presets = [...new Set(made.map(({ preset }) => preset))]
     if (presets.length > 0)
@@ -59,28 +93,52 @@ export const mkinitcpio: Initramfs = {
         touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
         reason: `the initramfs of ${name}`,
       }))
+    const installed = installedFor(host, 'mkinitcpio')
+    if (installed.length > 0) return installCommands(host, installed)
     return otherImages(files, kernels).map(({ release, path }) => {
       const argv = ['mkinitcpio', '-k', release, '-g', path]
       return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
     })
   },
 
-  images({ files, kernels }) {
+  images(host) {
+    const { files, kernels } = host
     const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
-    return made.length > 0 ? made : otherImages(files, kernels)
+    const installed = made.length > 0 ? [] : installedFor(host, 'mkinitcpio')
+    return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
   },
 
   lister: (image) => ['lsinitcpio', image],
 
   steps({ module }, host) {
     const [image] = mkinitcpio.images(host)
-    const word = module.replaceAll('-', '_')
+    const word = underscored(module)
     return [
       `In ${MAIN} (or what your presets name): ${word} first in MODULES=(...), and modconf in HOOKS=(...).`,
       'mkinitcpio -P',
       `lsinitcpio ${image?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
     ]
   },
+}
+
+const underscored = (name: string): string => name.replaceAll('-', '_')
+
+/**
+ * A hook of our own, and what it runs when the machine boots: before any hook of the busybox init, which loads MODULES
+ * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
+ * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
+ */
+function overrideSettings(files: Reader, override: string): LineSetting[] {
+  const own = (path: string, head: string, line: string): LineSetting => {
+    const folder = path.slice(0, path.lastIndexOf('/'))
+    const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
+    return { kind: 'line', path: place, head, line, reason: EARLY }
+  }
+  return [
+    own(`/etc/initcpio/install/${NAME}`, INSTALL, `vfio_script=${override}`),
+    own(`/etc/initcpio/hooks/${NAME}`, ownHead(), `run_earlyhook() { ${override}; }`),
+    own(UNIT, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
+  ]
 }
 
 interface Config {

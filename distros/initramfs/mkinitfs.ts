@@ -1,5 +1,6 @@
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { findPath } from './find.ts'
+import { keepOut, rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/sbin/mkinitfs'
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
@@ -8,12 +9,15 @@ const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
 export const mkinitfs: Initramfs = {
   name: 'mkinitfs',
   documentation: 'https://wiki.alpinelinux.org/wiki/Initramfs_init',
-  byHand: true,
+  byHand: () => true,
 
   evidence: ({ files }) =>
     files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,
 
-  settings: () => [],
+  /** Its init runs no scripts of ours: initramfs-init.in. */
+  overrides: rootPlace,
+
+  settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
   commands: () => [],
   images: ({ files, kernels }) =>
     kernels.flatMap(({ release }) => {
@@ -23,11 +27,14 @@ export const mkinitfs: Initramfs = {
     }),
   lister: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
 
-  steps: ({ module, modprobe }, host) => [
-    `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
-    `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,
-    `In ${CONFIG}: vfio among features="...".`,
-    ...host.kernels.map(({ release }) => `mkinitfs ${release}`),
-    `echo ${module} >> /etc/modules`,
-  ],
+  steps({ module, modprobe, override, drivers }, host) {
+    if (override !== null) return [keepOut(drivers, `kms among features="..." in ${CONFIG}`)]
+    return [
+      `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
+      `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,
+      `In ${CONFIG}: vfio among features="...".`,
+      ...host.kernels.map(({ release }) => `mkinitfs ${release}`),
+      `echo ${module} >> /etc/modules`,
+    ]
+  },
 }

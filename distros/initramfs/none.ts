@@ -2,6 +2,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import { ownHead, type Setting } from '../../lib/plan/setting.ts'
 import type { Initramfs } from '../../lib/plan/system.ts'
 import { entryFolders, namesIn } from './find.ts'
+import { rootPlace, rootSettings } from './root.ts'
 
 const FOLDER = '/etc/modules-load.d'
 const OPENRC = '/etc/conf.d/modules'
@@ -31,7 +32,11 @@ export const none: Initramfs = {
     return `${kernel}, and no image beside it`
   },
 
-  settings({ files }, { module }): Setting[] {
+  overrides: rootPlace,
+
+  settings({ files }, { module, override }): Setting[] {
+    // The script loads the module itself.
+    if (override !== null) return rootSettings(files, override)
     const reason = `${module} is loaded while the system starts`
     // OpenRC of today reads modules-load.d too; its own text says.
     const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')
@@ -40,6 +45,12 @@ export const none: Initramfs = {
       return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
     }
     const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+    const word = module.replaceAll('-', '_')
+    const isThere = namesIn(files, FOLDER)
+      .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')
+      .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
+      .some((row) => row.trim().replaceAll('-', '_') === word)
+    if (isThere) return []
     return [{ kind: 'line', path, head: ownHead(), line: module, reason }]
   },
 

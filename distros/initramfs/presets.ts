@@ -14,6 +14,10 @@ export interface PresetImage {
   release: string
   /** The configuration that it names; with one, mkinitcpio reads no drop-ins. */
   config: string | undefined
+  /** Has it the kernel in it, too? */
+  unified: boolean
+  /** Of a unified image: the file or folder of its command line that the preset names. */
+  cmdline: string | undefined
 }
 
 /** Source: mkinitcpio(8), PRESETS; process_preset() in mkinitcpio. */
@@ -26,11 +30,15 @@ export function presetImages(files: Reader, kernels: readonly Kernel[]): PresetI
       const value = (name: string): string | undefined => wordsIn([text], `${one}_${name}`)[0]
       const all = (name: string): string | undefined => value(name) ?? wordsIn([text], `ALL_${name}`)[0]
       const kernel = all('kver')
-      const made = [value('image'), value('uki') ?? value('efi_image')]
-      return made.flatMap((path): PresetImage[] => {
+      const uki = value('uki') ?? value('efi_image')
+      const options = wordsIn([text], `${one}_options`)
+      const option = options.indexOf('--cmdline')
+      const cmdline = option < 0 ? all('cmdline') : options[option + 1]
+      return [value('image'), uki].flatMap((path): PresetImage[] => {
         const found = path === undefined ? undefined : findPath(files, path)
         if (kernel === undefined || found === undefined) return []
-        return [{ preset, path: found, release: releaseOf(files, kernels, preset, kernel), config: all('config') }]
+        const release = releaseOf(files, kernels, preset, kernel)
+        return [{ preset, path: found, release, config: all('config'), unified: path === uki, cmdline }]
       })
     })
   })

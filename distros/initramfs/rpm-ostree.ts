@@ -1,6 +1,7 @@
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/plan/system.ts'
 import { namesIn } from './find.ts'
+import { rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/rpm-ostree'
 const DEPLOYMENTS = '/ostree/deploy'
@@ -21,13 +22,19 @@ export const rpmOstree: Initramfs = {
     return `${PROGRAM}, and ${DEPLOYMENTS}`
   },
 
-  settings(_, { module, modprobe }) {
+  overrides: () => 'image',
+
+  settings({ files }, { module, modprobe, override }) {
+    // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
+    const unit = override === null ? [] : rootSettings(files, override, 'runs the script in the initramfs, before udev')
+    const script = override === null ? [] : [override, ...new Set(unit.map(({ path }) => path))]
     const kept = (token: string, reason: string) =>
       ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
     return [
       kept(ENABLE, 'the initramfs is made on this machine'),
       kept(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
-      ...modprobe.map((file) => kept(`--install=${file}`, `${file} is in it`)),
+      ...[...modprobe, ...script].map((file) => kept(`--install=${file}`, `${file} is in it`)),
+      ...unit,
     ]
   },
 
@@ -57,10 +64,10 @@ export const rpmOstree: Initramfs = {
 
   lister: (image) => ['lsinitrd', image],
 
-  steps({ module, modprobe }, host) {
-    const former = stateOf(host).args
-    const ours = [`--force-drivers=${module.replaceAll('-', '_')}`, ...modprobe.map((file) => `--install=${file}`)]
-    return [switchTo(true, [...new Set([...former, ...ours])]).join(' ')]
+  steps(needs, host) {
+    const ours = rpmOstree.settings(host, needs).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
+    const args = [...stateOf(host).args, ...ours.filter((token) => token !== ENABLE)]
+    return [switchTo(true, [...new Set(args)]).join(' ')]
   },
 }
 

@@ -1,5 +1,6 @@
 import { parseCommandLine } from '../host/kernel.ts'
 import { findProgram } from '../host/programs.ts'
+import { allows } from '../host/user.ts'
 import type { Need } from '../plan/system.ts'
 import { sizeText } from '../tune/feature.ts'
 import { present } from '../tune/programs.ts'
@@ -21,7 +22,8 @@ async function program(
     return ok(need, `${title} is there (${version ?? path})`)
   }
   // A machine without its system: nobody installed there what is not seen.
-  if (!files.exists('/usr')) return unknown(need, `Whether ${title} is there was not seen`, ['/usr'])
+  if (!['/usr/bin', '/bin'].some((folder) => files.exists(folder)))
+    return unknown(need, `Whether ${title} is there was not seen`, ['/usr/bin'])
   const { command, names: packages } = facts.packages ?? {}
   const install = command === undefined ? 'install it' : `${command} ${packages?.[need]}`
   if (absent !== undefined) return { ...unknown(need, `${title} is not there: ${absent}`, []), next: install }
@@ -60,17 +62,19 @@ export function userGroups({ user, host: { machine, files } }: CheckFacts): Find
   const code = 'user-groups'
   if (user.root) return ok(code, 'root may use all of it')
   if (user.name === null) return unknown(code, 'Who runs the guests is not known', [])
-  const node = machine.permissions('/dev/kvm')
+  const node = machine.access('/dev/kvm')
   const open = node !== undefined && (node.mode & READ_WRITE) === READ_WRITE
   const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) =>
     new RegExp(`^${name}:`, 'm').test(files.optionalText('/etc/group') ?? ''),
   )
   const missing = wanted.filter((name) => !user.groups.includes(name))
-  if (missing.length === 0 && node !== undefined && user.login !== null && !mayOpen(node, user.login))
+  if (missing.length === 0 && node !== undefined && user.login !== null && !allows(node, user.login, READ_WRITE))
     return problem(
       code,
       `${user.name} may not open /dev/kvm`,
-      [`it is ${node.mode.toString(8)}, group ${node.gid}; this login has the groups ${user.login.gids.join(', ')}`],
+      [
+        `/dev/kvm is ${(node.mode & 0o777).toString(8)}, group ${node.gid}; this login has the groups ${user.login.gids.join(', ')}`,
+      ],
       'log out and in again, which takes up a new group; udevadm trigger --sysname-match=kvm gives the device to its group',
     )
   if (missing.length === 0)
@@ -81,12 +85,6 @@ export function userGroups({ user, host: { machine, files } }: CheckFacts): Find
     ['/etc/group'],
     `usermod -aG ${missing.join(',')} ${user.name}, and log in again`,
   )
-}
-
-/** As the kernel decides it: the owner's bits, else the group's, else everybody's. Source: path_resolution(7). */
-function mayOpen(node: { mode: number; uid: number; gid: number }, login: { uid: number; gids: number[] }): boolean {
-  const bits = login.uid === node.uid ? node.mode >> 6 : login.gids.includes(node.gid) ? node.mode >> 3 : node.mode
-  return (bits & READ_WRITE) === READ_WRITE
 }
 
 /** VFIO locks all memory of a guest; libvirt raises the limit for its own. */

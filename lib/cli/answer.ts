@@ -36,7 +36,13 @@ export interface BindVfio {
 
 /** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
 export function askedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
-  const devices = given.operands.map(parseSelector)
+  return namedDevices(pci, given.operands)
+}
+
+/** The devices that these texts name. Throws a UserError with code `no-device` for one that names nothing. */
+export function namedDevices(pci: PciFacts, texts: readonly string[]): PciDevice[] {
+  if (texts.length === 0) return []
+  const devices = texts.map(parseSelector)
   const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
   const { devices: asked, missing } = selectDevices(pci.devices, filter)
   const [first] = missing

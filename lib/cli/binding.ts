@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
+import { readSecureBoot } from '../host/secure-boot.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { parseTime, withSwitch } from '../plan/confirm.ts'
@@ -11,7 +12,7 @@ import type { Adapters } from '../plan/system.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
 import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
-import { guard, guardIds } from '../vfio/guards.ts'
+import { guard, guardIds, guardSecureBoot } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
@@ -147,14 +148,14 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const address = equal ?? (by === 'address' ? 'as asked' : null)
   if (by === 'address' && equal === null) expectTwin(facts, chosen)
   expectOutput(given, facts.distro.adapter, apply)
-  if (equal !== null && !facts.initramfs.adapter?.overrides) refuse([shared], given)
-  const byAddress = facts.initramfs.adapter?.overrides === true
+  const { declarative } = facts.distro.adapter ?? {}
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
+  if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
     readKernelReports(facts.host, chosen, facts.claiming, byAddress),
     facts.distro.adapter?.kernel,
   )
   const request = { passThrough: given.flag('iommu-pt'), address }
-  const { declarative } = facts.distro.adapter ?? {}
   const binding =
     declarative === undefined
       ? explained(() => planBinding(facts, chosen, request), kernel)
@@ -162,6 +163,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
           () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
           kernel,
         )
+  if (binding.made.images || binding.made.entries) {
+    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
+    refuse(findings, given)
+  }
   const within = given.value('confirm-within')
   if (within !== undefined && binding.plan.changes.length > 0)
     binding.plan = withSwitch(
@@ -200,7 +206,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const used = declarative === undefined ? facts : null
   const names = {
     bootloader: used?.bootloader.adapter?.name ?? null,
-    initramfs: used?.initramfs.adapter?.name ?? null,
+    initramfs: binding.needs === null ? null : (used?.initramfs.adapter?.name ?? null),
   }
   const entry = entryFacts(
     context,

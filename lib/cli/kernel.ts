@@ -24,14 +24,16 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const pci = readPciFacts(machine, warn)
   const chosen: PciDevice[] = given.operands.length === 0 ? [] : withGroupMates(pci.devices, askedDevices(pci, given))
   const host = readHost(machine)
-  const byAddress = adapters.findInitramfs(host, given.value('initramfs')).adapter?.overrides === true
+  const distro = readDistro(host, adapters).adapter
+  const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
+  const byAddress = distro?.declarative !== undefined || generator?.overrides(host) !== undefined
   const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',
       `no kernel configuration was found (/proc/config.gz, /boot/config-…, /usr/src/linux/.config)${kernels.unknown.length > 0 ? ` for Linux ${kernels.unknown.join(', ')}` : ''}; CONFIG_IKCONFIG_PROC gives a kernel the first of them`,
     )
-  const how = readDistro(host, adapters).adapter?.kernel ?? ANY
+  const how = distro?.kernel ?? ANY
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
   const json: BindVfio = { ...answerJson(context.script, 'kernel-config', none, chosen, []), kernels: kernels.reports }
   return {

@@ -95,7 +95,8 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
       continue
     }
     const value = inline ?? argv[++index]
-    if (value === undefined || value === '' || (inline === undefined && value.startsWith('-'))) {
+    // `-` alone is standard input, where a file may be named.
+    if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
       throw usage(`--${name} needs a value: --${name} ${option.value ?? 'VALUE'}`)
     }
     if (option.choices !== undefined && !option.choices.includes(value)) {

@@ -55,7 +55,8 @@ export function changesText(
     .join('')
 }
 
-function diffColor(line: string): 'green' | 'red' | undefined {
+/** Of a line with its sign. */
+export function diffColor(line: string): 'green' | 'red' | undefined {
   return line.startsWith('+') ? 'green' : line.startsWith('-') ? 'red' : undefined
 }
 

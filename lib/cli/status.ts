@@ -4,6 +4,7 @@ import { claimsOf, readJournal } from '../plan/journal.ts'
 import type { Adapters } from '../plan/system.ts'
 import { tuningStatus } from '../tune/status.ts'
 import { readHost } from '../vfio/facts.ts'
+import { generatorOf } from '../vfio/promise.ts'
 import { bindStatus, type Status, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
 import { findingsText } from './plan.ts'
@@ -18,6 +19,7 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
   const journal = readJournal(host.files)
   const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const last = claims.at(-1)?.entry.entry.adapters
+  const generator = generatorOf(claims)
   const list = async (argv: readonly string[]): Promise<string | null> => {
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
@@ -28,7 +30,7 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
     journal,
     boot: bootOf(context),
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
-    initramfs: adapters.initramfs.find(({ name }) => name === last?.initramfs),
+    initramfs: adapters.initramfs.find(({ name }) => name === generator),
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
     log: machine.running ? await list(['dmesg']) : null,
   })

@@ -126,7 +126,9 @@ function undoCommands(
   const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isSwitch(setting.path))
   return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
-    ...(forLoader.length > 0 ? loaders.flatMap((one) => one.commands(host, keptOf(forLoader, one.name))) : []),
+    ...loaders.flatMap((one) =>
+      forLoader.length > 0 || one.embeds ? one.commands(host, keptOf(forLoader, one.name)) : [],
+    ),
     ...stopCommands(
       host,
       leaving.map(({ path }) => path),

@@ -3,7 +3,7 @@ import type { Claim } from '../plan/journal.ts'
 import type { Target } from '../plan/rollback.ts'
 import type { Adapters, Host } from '../plan/system.ts'
 import type { BindFacts, Binding } from '../vfio/bind.ts'
-import { filesOf, missingIn, needsOf, tokensOf } from '../vfio/promise.ts'
+import { filesOf, generatorOf, missingIn, needsOf, tokensOf } from '../vfio/promise.ts'
 
 async function listImage(argv: readonly string[], { root, way }: Target): Promise<string | undefined> {
   const { code, stdout } = await runCommand(argv, { root: way === 'chroot' ? root : '/' })
@@ -46,6 +46,7 @@ export async function takenBack(
 ): Promise<string[]> {
   const wrong: string[] = []
   const used = going[0]?.entry.entry.adapters
+  const generator = generatorOf(going)
   const tokens = tokensOf(going)
   const loader = adapters.bootloaders.find(({ name }) => name === used?.bootloader)
   if (loader !== undefined && tokens.length > 0) {
@@ -54,7 +55,7 @@ export async function takenBack(
   }
   const needs = needsOf(going)
   const gone = (needs === null ? [] : filesOf(needs)).filter((path) => !host.files.exists(path))
-  const initramfs = adapters.initramfs.find(({ name }) => name === used?.initramfs)
+  const initramfs = adapters.initramfs.find(({ name }) => name === generator)
   if (initramfs === undefined || gone.length === 0) return wrong
   for (const { path } of initramfs.images(host)) {
     const listing = await listImage(initramfs.lister(path), target)

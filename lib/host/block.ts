@@ -48,7 +48,22 @@ export function readStorage(reader: Reader, files: Reader, chosen: readonly PciD
     return { disks: [], unseen: carries ? [{ what: `${BLOCK} is not there`, root: false }] : [] }
   }
   const own = names.flatMap((name) => carriersOf(reader, name, chosen).map(({ address }) => ({ address, name })))
-  if (own.length === 0) return { disks: [], unseen: [] }
+  return own.length === 0 ? { disks: [], unseen: [] } : readVolumes(reader, files, own)
+}
+
+/** What a block device that is named by its path, and its partitions, are used for; `address` is then that path. */
+export function readDiskUse(reader: Reader, files: Reader, path: string): Storage {
+  const at = reader.resolve(`${BLOCK}/${(files.resolve(path) ?? path).replace(/^.*\//, '')}`)
+  if (at === undefined) return { disks: [], unseen: [{ what: `${path} in ${BLOCK}`, root: false }] }
+  const own = (reader.list(BLOCK) ?? []).filter((name) => `${reader.resolve(`${BLOCK}/${name}`)}/`.startsWith(`${at}/`))
+  return readVolumes(
+    reader,
+    files,
+    own.map((name) => ({ address: path, name })),
+  )
+}
+
+function readVolumes(reader: Reader, files: Reader, own: readonly { address: string; name: string }[]): Storage {
   const mounts = readMounts(reader)
   const swaps = readSwaps(reader)
   const unseen: Unseen[] = []

@@ -30,8 +30,8 @@ export interface Reader {
   exists(path: string): boolean
   /** A file's size in bytes; `undefined` when it is absent or no file. */
   size(path: string): number | undefined
-  /** Who owns a file, and its permission bits (`0o660`); `undefined` when it is absent. */
-  permissions(path: string): { mode: number; uid: number; gid: number } | undefined
+  /** What decides who may read it (stat(2)'s mode and owner), and whether it is a block device; `undefined` when absent. */
+  access(path: string): { mode: number; uid: number; gid: number; block: boolean } | undefined
   /** Bytes that root could still write into the file system that a folder is on; `undefined` when it is absent. */
   freeSpace(path: string): number | undefined
   /** The path without symbolic links, still as seen from the root. */

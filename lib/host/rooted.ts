@@ -215,10 +215,12 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
       return stat?.isFile() ? stat.size : undefined
     },
-    permissions(path) {
+    access(path) {
       const at = resolve(path)
-      const stat = at === undefined ? undefined : call(at, () => statSync(base + at))
-      return stat === undefined ? undefined : { mode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid }
+      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
+      return stat === undefined
+        ? undefined
+        : { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
     },
     freeSpace(path) {
       const at = resolve(path)
@@ -226,6 +228,19 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       return stat === undefined ? undefined : stat.bfree * stat.bsize
     },
   }
+}
+
+/** Standard input up to its end; `undefined` when it holds more than `limit` bytes. */
+export function readStandardInput(limit: number): Buffer | undefined {
+  const chunks: Buffer[] = []
+  for (let length = 0; length <= limit; ) {
+    const chunk = Buffer.allocUnsafe(ATTRIBUTE)
+    const count = call('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
+    if (count === 0) return Buffer.concat(chunks)
+    chunks.push(chunk.subarray(0, count))
+    length += count
+  }
+  return undefined
 }
 
 /** Are these two paths one file? (How a script finds itself in argv, whatever links and launchers stand before it.) */

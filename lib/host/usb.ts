@@ -72,3 +72,14 @@ function readUsbDevice(reader: Reader, port: string): UsbDevice | undefined {
 function comparePorts(one: string, other: string): number {
   return one.localeCompare(other, 'en', { numeric: true })
 }
+
+/** Everything that is plugged in now, hubs apart, with the numbers by which libvirt finds it. */
+export function readPlugged(reader: Reader): (UsbDevice & { bus: number; number: number })[] {
+  return (reader.list(DEVICES) ?? []).flatMap((port) => {
+    const bus = /^(\d+)-[\d.]+$/.exec(port)?.[1]
+    const device = bus === undefined ? undefined : readUsbDevice(reader, port)
+    if (device === undefined || device.hub) return []
+    const number = Number(reader.text(`${reader.resolve(`${DEVICES}/${port}`)}/devnum`))
+    return [{ ...device, bus: Number(bus), number }]
+  })
+}

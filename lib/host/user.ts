@@ -37,6 +37,19 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
   }
 }
 
+/**
+ * May this user, who is not root, do what `bits` (of 0o7) say? The owner's bits count, else the group's, else
+ * everybody's. Source: path_resolution(7).
+ */
+export function allows(
+  file: { mode: number; uid: number; gid: number },
+  user: { uid: number; gids: readonly number[] },
+  bits: number,
+): boolean {
+  const shift = user.uid === file.uid ? 6 : user.gids.includes(file.gid) ? 3 : 0
+  return ((file.mode >> shift) & bits) === bits
+}
+
 /** The effective group and the supplementary ones. */
 function gidsOf(status: string): number[] {
   const effective = /^Gid:\s+\d+\s+(\d+)/m.exec(status)?.[1]

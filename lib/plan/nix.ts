@@ -3,8 +3,8 @@ import { addArgument, hasArgument, removeArgument } from './arguments.ts'
 // The lists of a NixOS module of our own. Its text is one attribute a line, two spaces deep; what somebody added beside
 // these lists is left as it is.
 
-/** What an option's list holds: kernel arguments, strings, Nix expressions, or lines of text. */
-export type NixForm = 'arguments' | 'strings' | 'expressions' | 'lines'
+/** What an option's list holds: kernel arguments, strings, Nix expressions, or lines of text; or it is whole text. */
+export type NixForm = 'arguments' | 'strings' | 'expressions' | 'lines' | 'whole'
 
 /** One member of an option's list. */
 export interface NixItem {
@@ -20,18 +20,23 @@ const ORDER = [
   'boot.initrd.kernelModules',
   'boot.extraModprobeConfig',
   'boot.blacklistedKernelModules',
+  'environment.etc."vfio-scripts/functions".text',
+  'imports',
 ]
 
 export function hasItem(text: string, { option, form, item }: NixItem): boolean {
+  if (form === 'whole') return text.includes(item)
   const items = blockOf(text, option, form)?.items ?? []
   return form === 'arguments' ? items.some((one) => hasArgument(one, item)) : items.includes(item)
 }
 
-/** The module with the member in the option's list; unchanged where there is no end of the module to write before. */
+/** The module with the member in the option's list; unchanged where it has no place for it. */
 export function addItem(text: string, one: NixItem): string {
   const { option, form, item } = one
   if (hasItem(text, one)) return text
-  const block = blockOf(text, option, form)
+  // Nix takes an attribute once.
+  if (form === 'whole' && new RegExp(`^  ${quoted(option)} =`, 'm').test(text)) return text
+  const block = form === 'whole' ? undefined : blockOf(text, option, form)
   if (block !== undefined) return put(text, block, form, [...grown(block.items, form, item)])
   const later = ORDER.slice(ORDER.indexOf(option) + 1).map((name) =>
     text.search(new RegExp(`^  ${quoted(name)} =`, 'm')),
@@ -43,7 +48,7 @@ export function addItem(text: string, one: NixItem): string {
     text.search(/^\}\s*$/m),
   ].find((place) => place >= 0)
   if (at === undefined) return text
-  const written = render(option, form, [item])
+  const written = form === 'whole' ? item : render(option, form, [item])
   const last = text.startsWith('}', at)
   return text.slice(0, at) + (last ? `\n${written}` : `${written}\n`) + text.slice(at)
 }
@@ -51,12 +56,17 @@ export function addItem(text: string, one: NixItem): string {
 /** The module without the member; a list that is empty then goes. */
 export function removeItem(text: string, one: NixItem): string {
   const { option, form, item } = one
+  if (!hasItem(text, one)) return text
+  if (form === 'whole') return without(text, text.indexOf(item), item.length)
   const block = blockOf(text, option, form)
-  if (block === undefined || !hasItem(text, one)) return text
+  if (block === undefined) return text
   const left = form === 'arguments' ? shrunk(block.items, item) : block.items.filter((each) => each !== item)
-  if (left.length > 0) return put(text, block, form, left)
-  const [before, after] = [text.slice(0, block.at), text.slice(block.at + block.text.length)]
-  // One of the blank lines around it goes along.
+  return left.length > 0 ? put(text, block, form, left) : without(text, block.at, block.text.length)
+}
+
+/** One of the blank lines around it goes along. */
+function without(text: string, at: number, length: number): string {
+  const [before, after] = [text.slice(0, at), text.slice(at + length)]
   return after.startsWith('\n') ? before + after.slice(1) : before.replace(/\n\n$/, '\n') + after
 }
 
@@ -129,7 +139,12 @@ function render(option: string, form: NixForm, items: readonly string[]): string
 
 function written(item: string, form: NixForm): string {
   if (form === 'expressions') return item
-  return form === 'lines' ? item.replace(/''|\$\{/g, (text) => (text === "''" ? "'''" : "''${")) : nixString(item)
+  return form === 'lines' ? nixLines(item) : nixString(item)
+}
+
+/** What stands between '' and '' in Nix. */
+export function nixLines(text: string): string {
+  return text.replace(/''|\$\{/g, (match) => (match === "''" ? "'''" : "''${"))
 }
 
 /** A string as Nix reads it. Source: the Nix manual, String literals. */

@@ -1,41 +1,33 @@
+import type { PciDevice } from '../host/pci.ts'
 import { ownHead } from './setting.ts'
 
 /** The boot script that binds by address; the same path on the system and in every image. */
 export const OVERRIDE = '/etc/vfio-scripts/override'
 
-/** A function as the boot script must find it again. IDs are four hex digits. */
-export interface Identity {
-  address: string
-  vendor: string
-  device: string
-  /** `1462:397d`; `-` where the function has none. */
-  subsystem: string
-  /** Its folder in sysfs, which names every port above it. */
-  path: string
-}
-
-/** The line of the boot script that stands for one function. */
-export function overrideLine({ address, vendor, device, subsystem, path }: Identity): string {
-  return `#= ${address} ${vendor} ${device} ${subsystem} ${path}`
+/**
+ * A function as the boot script must find it again: address, vendor, device, subsystem (`1462:397d`; `-` where it has
+ * none), and its folder in sysfs, which names every port above it.
+ */
+export function overrideFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
+  const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
+  return `${address} ${vendor.id} ${device.id} ${board} ${path}`
 }
 
 /**
- * All of the boot script but its lines. POSIX shell, as dash and busybox have it (whose modprobe knows no -i).
+ * The boot script. POSIX shell, as dash and busybox have it (whose modprobe knows no -i); of other programs it needs
+ * readlink and modprobe. `functions` prints an `overrideFunction` a line.
  * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
-export const OVERRIDE_HEAD = `#!/bin/sh
-${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
-# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
-self=${OVERRIDE}
-pci=/sys/bus/pci
+export function overrideProgram(functions: string): string {
+  return `pci=/sys/bus/pci
 
 log() {
   echo "vfio-scripts: $*" >/dev/kmsg
 }
 
 functions() {
-  sed -n 's/^#= //p' "$self"
+  ${functions}
 }
 
 # driver ADDRESS: who has it
@@ -97,4 +89,31 @@ functions | while read -r address rest; do
   fi
 done
 exit 0
+`
+}
+
+/** The boot script as a file, but for its lines, which stand at its end. */
+export const OVERRIDE_HEAD = `#!/bin/sh
+${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
+# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
+self=${OVERRIDE}
+${overrideProgram(`while read -r mark function; do
+    if [ "$mark" = '#=' ]; then
+      echo "$function"
+    fi
+  done <"$self"`)}`
+
+/**
+ * The systemd unit that runs it, but for its ExecStart=. An unbind that never ends must not stop the boot.
+ * Source: bootup(7), systemd.service(5).
+ */
+export const OVERRIDE_UNIT = `${ownHead()}[Unit]
+Description=Give PCI functions to vfio-pci before host drivers take them
+DefaultDependencies=no
+Before=systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=60
 `

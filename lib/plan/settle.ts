@@ -1,4 +1,6 @@
 import { UserError } from '../cli/error.ts'
+import { parseCommandLine } from '../host/kernel.ts'
+import { addArgument } from './arguments.ts'
 import { findIds, loadedBefore } from './contradictions.ts'
 import { claimsOf, type Recorded } from './journal.ts'
 import { type Directive, moduleName } from './modprobe.ts'
@@ -60,7 +62,8 @@ export function settle(facts: SystemFacts, { files = [], image, loader }: Parts)
     return touched || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
-  const entries = commandsOf(facts.bootloader.adapter, loader)
+  const held = facts.bootloader.adapter?.embeds ? image : []
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
   return {
     changes: [...changed, ...onceEach([...images, ...entries])],
     settings,
@@ -95,24 +98,27 @@ export function expectKnownSystem(
   needs: InitramfsNeeds | null,
   tokens: readonly string[],
 ): void {
-  const why = [...(tokens.length > 0 ? unknown(bootloader) : []), ...(needs !== null ? unknown(initramfs) : [])]
+  const loads = tokens.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
+  const why = [...(loads ? unknown(host, bootloader) : []), ...(needs !== null ? unknown(host, initramfs) : [])]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
+  // For a person, each list is one argument.
+  const line = parseCommandLine(tokens.reduce(addArgument, '')).map(({ token }) => token)
   const changes = changesFor(files, contentReader(host.files), addSetting)
   const held = [...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')
   const anyImage = `Have your initramfs generator put ${[needs?.module, held].filter(Boolean).join(' and ')} into every image, load it before the drivers, and make the images again.`
-  const anyLoader = `Add to the kernel command line of your boot loader: ${tokens.join(' ')}`
+  const anyLoader = `Add to the kernel command line of your boot loader: ${line.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...changes.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
     ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
-    ...(tokens.length === 0 ? [] : (bootloader.adapter?.steps(tokens, host) ?? [anyLoader])),
+    ...(loads ? (bootloader.adapter?.steps(line, host) ?? [anyLoader]) : []),
   ])
 }
 
-function unknown({ adapter, why }: Choice<Bootloader | Initramfs>): string[] {
+function unknown(host: Host, { adapter, why }: Choice<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
-  return adapter.byHand ? [`${adapter.name} (${why}) is set up by hand`] : []
+  return adapter.byHand?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
 }
 
 function indented(text: string): string[] {

@@ -54,8 +54,12 @@ export interface Bootloader {
   menu(host: Host): string
   /** The steps for a person to do it by hand, on this host. */
   steps(tokens: readonly string[], host: Host): string[]
-  /** Nothing is written: the steps are all that there is. */
-  byHand?: true
+  /** Its images hold the initramfs too: they are made again with it. */
+  embeds?: true
+  /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
+  unsigned?(host: Host): string[]
+  /** Is nothing written, and the steps are all that there is? */
+  byHand?(host: Host): boolean
 }
 
 /** What an initramfs has to hold and do. */
@@ -66,15 +70,23 @@ export interface InitramfsNeeds {
   modprobe: readonly string[]
   /** The boot script that binds by address, run before udev; `null`: none. */
   override: string | null
+  /** With it: the drivers of the displays among the chosen functions. */
+  drivers: readonly string[]
 }
+
+/** Where the script that binds by address runs. */
+export type OverridePlace = 'image' | 'root'
 
 export interface Initramfs {
   name: string
   documentation: string
   /** What speaks for it on this host. */
   evidence(host: Host): string | undefined
-  /** Can it have the boot script run before udev? */
-  overrides?: true
+  /**
+   * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
+   * `undefined`: nowhere.
+   */
+  overrides(host: Host): OverridePlace | undefined
   settings(host: Host, needs: InitramfsNeeds): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
   kept?(host: Host): string[]
@@ -86,7 +98,8 @@ export interface Initramfs {
   /** The command that lists an image's files, one path somewhere in each line. */
   lister(image: string): readonly string[]
   steps(needs: InitramfsNeeds, host: Host): string[]
-  byHand?: true
+  /** As of `Bootloader`. */
+  byHand?(host: Host): boolean
 }
 
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
@@ -110,8 +123,11 @@ export interface Distro {
 
 /** What a binding needs of a system that is described and not edited. */
 export interface DeclaredNeed {
-  /** Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded. */
-  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package'
+  /**
+   * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
+   * boot script that binds by address (`text` is empty), and its lines.
+   */
+  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package' | 'override' | 'function'
   text: string
 }
 
@@ -123,6 +139,8 @@ export interface Declarative {
   item(need: DeclaredNeed): NixItem
   /** The kernel arguments of the system that boots next. */
   arguments(files: Reader): SetArgument[]
+  /** What the boot script cannot come before, for the person. */
+  earlier: string
   /** How to reach the boot menu, and boot without the file. */
   menu: string
   /** How the file comes into effect, and how its going does. */

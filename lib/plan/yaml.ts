@@ -61,7 +61,8 @@ function placeOf(text: string, key: string, member: string): { from: number; to:
   const value = findValue(text, key)
   if (value === undefined) return undefined
   const list = text.slice(value.first, value.end).replace(/(^|[ \t])#.*/g, (comment) => ' '.repeat(comment.length))
-  const found = new RegExp(`(?<![\\w./-])${member.replace(/[-_]/g, '[-_]')}(?![\\w./-])`).exec(list)
+  const pattern = member.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replace(/[-_]/g, '[-_]')
+  const found = new RegExp(`(?<![\\w./-])${pattern}(?![\\w./-])`).exec(list)
   if (found === null) return undefined
   const from = value.first + found.index
   return { from, to: from + member.length }

@@ -3,7 +3,7 @@ import type { Claim } from '../plan/journal.ts'
 import type { Bootloader, Host } from '../plan/system.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { tokensOf } from '../vfio/promise.ts'
-import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/status.ts'
+import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/promised.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 

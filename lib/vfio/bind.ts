@@ -55,27 +55,34 @@ export function planBinding(
 ): Binding {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const mechanism = off
-    ? null
-    : decideMechanism(chosen, host.kernels, facts.claiming, {
-        wanted: request.address,
-        can: facts.initramfs.adapter?.overrides === true,
-      })
+  const { adapter, why } = facts.initramfs
+  const address = { wanted: request.address, place: adapter?.overrides(host), why }
+  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, address)
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
   const override = overrideSettings(facts, bound)
   const needs =
-    mechanism === null || modprobe.length + override.length === 0 ? null : needsOf(mechanism.module, modprobe, override)
+    mechanism === null || modprobe.length + override.length === 0
+      ? null
+      : needsOf(mechanism.module, modprobe, override, bound)
   expectNoContradiction(facts, mechanism, bound)
-  const tokens = wanted.map(({ token }) => token)
-  expectKnownSystem(facts, [...modprobe, ...override], needs, tokens)
-
   const image = imageSettings(facts, needs, bound)
+  // The adapters' steps do not have the files that run the boot script.
+  const runners = override.length > 0 ? image : []
+  const tokens = wanted.map(({ token }) => token)
+  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, tokens)
+
   const loader = loaderSettings(facts, wanted)
-  const { changes, settings, made } = settle(facts, { image: [...modprobe, ...override, ...image], loader })
+  // What runs on the root file system is in no image.
+  const onRoot = override.length > 0 && address.place === 'root'
+  const parts = [...modprobe, ...override, ...image]
+  const { changes, settings, made } = settle(
+    facts,
+    onRoot ? { files: parts, image: [], loader } : { image: parts, loader },
+  )
   const plan = { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 }
-  return { plan, tokens, needs, bound, made }
+  return { plan, tokens, needs: onRoot ? null : needs, bound, made }
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */

@@ -3,6 +3,7 @@ import { UserError } from '../cli/error.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { claimsOf } from '../plan/journal.ts'
+import { overrideFunction } from '../plan/override.ts'
 import { changesFor } from '../plan/plan.ts'
 import { addSetting, hasSetting, type ItemSetting, ownHead, type PlannedSetting } from '../plan/setting.ts'
 import type { Declarative, DeclaredNeed } from '../plan/system.ts'
@@ -40,9 +41,9 @@ export function planDeclared(
 ): Binding & { path: string } {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
-  const byAddress = { wanted: request.address, can: false }
+  const byAddress = { wanted: request.address, place: 'image', why: '' } as const
   const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, byAddress)
-  const bound = mechanism?.functions.filter(({ how }) => how === 'id') ?? []
+  const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
   expectNoContradiction({ ...facts, configured: declarative.arguments(host.files) }, mechanism, bound)
   const { path, head } = placeOf(facts, declarative, request)
   const needs = [
@@ -62,7 +63,9 @@ export function planDeclared(
       `${path}: was changed so that ${lost.option} cannot be set in it; move it away first`,
     )
   const tokens = needs.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
-  const notes = [...notesFor(iommu, mechanism), ...foreignIds(facts, declarative, tokens), ...declarative.steps(path)]
+  const address = bound.some(({ how }) => how === 'address')
+  const own = address ? [declarative.earlier] : foreignIds(facts, declarative, tokens)
+  const notes = [...notesFor(iommu, mechanism), ...own, ...declarative.steps(path)]
   return {
     plan: { changes, settings, notes, rebootNeeded: changes.length > 0 },
     tokens,
@@ -103,7 +106,7 @@ function argumentNeeds(
   const switches = iommuArguments(known, host.kernels, chosen, passThrough)
   return [
     ...switches.map(({ token, reason }): Need => ({ kind: 'argument', text: token, reason, devices })),
-    ...byId(bound).map(({ id, devices: own }): Need => {
+    ...byId(bound.filter(({ how }) => how === 'id')).map(({ id, devices: own }): Need => {
       const module = mechanism?.module ?? 'vfio-pci'
       return { kind: 'argument', text: `${module}.ids=${id}`, reason: `${module} takes ${id}`, devices: own }
     }),
@@ -119,13 +122,15 @@ function moduleNeeds(
   const devices = bound.map(({ device }) => device.address)
   if (devices.length === 0) return []
   const early = module === 'vfio-pci' ? ['vfio_pci', 'vfio', 'vfio_iommu_type1', 'vfio_virqfd'] : ['pci_stub']
-  const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
+  const ids = bound.filter(({ how }) => how === 'id')
+  const names = [...new Set(ids.flatMap(({ modules }) => modules))].sort()
   const users = (name: string): string[] =>
     bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
   return [
     ...early
       .filter((name) => isLoadable(host.kernels, name))
       .map((text): Need => ({ kind: 'early', text, reason: `${module} is loaded in the initramfs`, devices })),
+    ...overrideNeeds(bound.filter(({ how }) => how === 'address')),
     ...names.map((name): Need => {
       const text = `softdep ${name} pre: ${module}`
       return { kind: 'modprobe', text, reason: `${module} comes before ${name}`, devices: users(name) }
@@ -135,6 +140,18 @@ function moduleNeeds(
       .map(
         (text): Need => ({ kind: 'blacklist', text, reason: `no other device needs ${text}`, devices: users(text) }),
       ),
+  ]
+}
+
+function overrideNeeds(bound: readonly FunctionBinding[]): Need[] {
+  const devices = bound.map(({ device }) => device.address)
+  const reason = 'gives these addresses to vfio-pci, if they are what they were'
+  const script: Need[] = bound.length === 0 ? [] : [{ kind: 'override', text: '', reason, devices }]
+  return [
+    ...bound.map(({ device }): Need => {
+      return { kind: 'function', text: overrideFunction(device), reason, devices: [device.address] }
+    }),
+    ...script,
   ]
 }
 

@@ -124,7 +124,7 @@ function guardBootVga(chosen: readonly PciDevice[]): Finding {
  * The functions of one card work together. On a root bus, those of a slot are parts of the chipset that have nothing
  * to do with each other, unless they are a GPU's.
  */
-function guardCards(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
+export function guardCards(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
   const taken = new Set(chosen)
   const cards = new Map<string, PciDevice[]>()
   for (const device of all) {
@@ -185,4 +185,17 @@ function driverOf(device: PciDevice): string {
 
 function titleOf(device: PciDevice): string {
   return device.device.name ?? device.class.name ?? `${device.vendor.id}:${device.device.id}`
+}
+
+/** Where the firmware starts only what is signed: images that would be made without. `unsigned`: what speaks for that. */
+export function guardSecureBoot(secureBoot: boolean | null, unsigned: readonly string[]): Finding {
+  return conclude({
+    code: 'uki-secure-boot',
+    forceable: true,
+    problem: 'Under Secure Boot no image would be left that starts',
+    ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
+    next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
+    evidence: secureBoot === true ? [...unsigned] : [],
+    unseen: secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
+  })
 }

@@ -3,6 +3,7 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
+import type { OverridePlace } from '../plan/system.ts'
 
 /** How one function gets to the guest. */
 export interface FunctionBinding {
@@ -40,11 +41,16 @@ function holderModule(kernels: readonly Kernel[]): { module: Mechanism['module']
   return { module: 'vfio-pci', notes: [`Not bound when Linux ${names} is booted: vfio-pci takes IDs since 4.1.`] }
 }
 
-/** Binding by address: `wanted` for a reason, and whether the initramfs generator of this host can. */
+/** Binding by address: `wanted` for a reason, and where the boot script would run on this host, if it can. */
 export interface AddressChoice {
   wanted: string | null
-  can: boolean
+  place: OverridePlace | undefined
+  /** What is known of how the initramfs is made. */
+  why: string
 }
+
+const ON_ROOT =
+  'The script runs on the root file system, before udev there: nothing earlier runs one. A driver that had the device by then, because it is built into the kernel or loaded by an initramfs, is unbound from it.'
 
 /**
  * Decides how the chosen functions are bound, for every installed kernel. `claiming` gives the modules that a kernel's
@@ -89,14 +95,17 @@ export function decideMechanism(
     return { ...base, how: 'start' }
   })
   if (byAddress !== null) {
-    if (!address.can || module !== 'vfio-pci')
-      throw new UserError('needs-address', `${byAddress}; binding by address is not known for this initramfs generator`)
+    if (address.place === undefined || module !== 'vfio-pci')
+      throw new UserError(
+        'needs-address',
+        `${byAddress}; nothing is known here that runs a script before drivers are loaded (initramfs: ${address.why})`,
+      )
     return {
       module,
       functions: functions.map((one) => ({ ...one, how: 'address' })),
       byArgument: false,
       byModule: false,
-      notes: [`By address, not by ID: ${byAddress}.`],
+      notes: [`By address, not by ID: ${byAddress}.`, ...(address.place === 'root' ? [ON_ROOT] : [])],
     }
   }
   const easy = functions.filter(({ device, how }) => how === 'id' && !isDisplay(device) && !isGpuPart(device, chosen))

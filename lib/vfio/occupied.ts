@@ -67,7 +67,7 @@ const MEMBERS: readonly [pattern: RegExp, text: string][] = [
 ]
 
 /** One line for each use of a volume and of what was built on it; `at` is the way to it. */
-function usesOf(volume: Volume, at: string): string[] {
+export function usesOf(volume: Volume, at: string): string[] {
   const lines: string[] = []
   if (volume.mounts.length > 0) lines.push(`${at} is mounted on ${several(volume.mounts)}`)
   if (volume.swap) lines.push(`${at} is swap`)

@@ -31,10 +31,22 @@ export function tokensOf(claims: readonly Claim[]): string[] {
 
 /** What the images must hold: the module, and the files that say what it takes. */
 export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
-  const ids = claims.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
-  const override = claims.find(({ setting }) => setting.path.endsWith(OVERRIDE))?.setting.path ?? null
+  const inImage = claims.filter(({ entry }) => entry.entry.adapters.initramfs !== null)
+  const ids = inImage.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
+  const override = inImage.find(({ setting }) => setting.path.endsWith(OVERRIDE))?.setting.path ?? null
   if (ids.length === 0 && override === null) return null
-  return { module: ids[0]?.module ?? 'vfio-pci', modprobe: [...new Set(ids.map(({ path }) => path))], override }
+  const modprobe = [...new Set(ids.map(({ path }) => path))]
+  return { module: ids[0]?.module ?? 'vfio-pci', modprobe, override, drivers: [] }
+}
+
+/** The name of the generator that the claims' images are made by; those that are in no image have none. */
+export function generatorOf(claims: readonly Claim[]): string | null {
+  return (
+    claims
+      .map(({ entry }) => entry.entry.adapters.initramfs)
+      .filter((name) => name !== null)
+      .at(-1) ?? null
+  )
 }
 
 /** The files among the needs. */

@@ -1,8 +1,8 @@
 import type { IommuState } from '../host/iommu.ts'
-import type { PciDevice } from '../host/pci.ts'
+import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { findIds, softdepFor } from '../plan/contradictions.ts'
 import type { Directive } from '../plan/modprobe.ts'
-import { OVERRIDE, OVERRIDE_HEAD, overrideLine } from '../plan/override.ts'
+import { OVERRIDE, OVERRIDE_HEAD, overrideFunction } from '../plan/override.ts'
 import { ownHead, type PlannedSetting, type Setting } from '../plan/setting.ts'
 import type { Bootloader, Choice, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
 import { OURS } from './contradictions.ts'
@@ -78,17 +78,27 @@ export function modprobeSettings(
 export function overrideSettings({ host }: Facts, bound: readonly FunctionBinding[]): PlannedSetting[] {
   return bound
     .filter(({ how }) => how === 'address')
-    .map(({ device: { address, vendor, device, subsystem, path } }): PlannedSetting => {
-      const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
-      const line = overrideLine({ address, vendor: vendor.id, device: device.id, subsystem: board, path })
-      const reason = 'gives these addresses to vfio-pci before any host driver, if they are what they were'
+    .map(({ device }): PlannedSetting => {
+      const line = `#= ${overrideFunction(device)}`
+      const reason = 'gives these addresses to vfio-pci, if they are what they were'
       const place = { path: host.files.resolve(OVERRIDE) ?? OVERRIDE, head: OVERRIDE_HEAD, mode: 0o755 }
-      return { kind: 'line', ...place, line, devices: [address], reason }
+      return { kind: 'line', ...place, line, devices: [device.address], reason }
     })
 }
 
-export function needsOf(module: string, modprobe: readonly Setting[], override: readonly Setting[]): InitramfsNeeds {
-  return { module, modprobe: [...new Set(modprobe.map(({ path }) => path))], override: override[0]?.path ?? null }
+export function needsOf(
+  module: string,
+  modprobe: readonly Setting[],
+  override: readonly Setting[],
+  bound: readonly FunctionBinding[],
+): InitramfsNeeds {
+  const drivers = bound.flatMap(({ device, modules }) => (isDisplay(device) ? modules : []))
+  return {
+    module,
+    modprobe: [...new Set(modprobe.map(({ path }) => path))],
+    override: override[0]?.path ?? null,
+    drivers: [...new Set(drivers)],
+  }
 }
 
 export function imageSettings(

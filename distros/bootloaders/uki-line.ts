@@ -1,0 +1,130 @@
+import { UserError } from '../../lib/cli/error.ts'
+import { hasArgument, isListed } from '../../lib/plan/arguments.ts'
+import { argumentsIn } from '../../lib/plan/cmdline.ts'
+import { type ArgumentSetting, addSetting, ownHead, type Setting } from '../../lib/plan/setting.ts'
+import type { Host } from '../../lib/plan/system.ts'
+import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
+import { findPath } from '../initramfs/find.ts'
+import { dracutConfig } from '../initramfs/unified.ts'
+import { CMDLINE, kernelCmdline, VENDOR, wholeLine } from './kernel-cmdline.ts'
+
+/** Where the command line of a unified image comes from. */
+export interface Line {
+  /** The file that arguments go into. */
+  path: string
+  /** What it says now. */
+  present: SetArgument[]
+  setting(token: string, reason: string): Setting
+}
+
+const DROP_IN = 'zz-vfio-scripts.conf'
+const DROP_INS = '/etc/cmdline.d'
+const VARIABLE = 'kernel_cmdline'
+
+/**
+ * Of mkinitcpio and kernel-install: a file, or the files in a folder. `named`: what a preset names; `embedded`: the lines
+ * of the images now. Source: mkinitcpio(8), --cmdline (before version 40 a folder with files stands for the file, since
+ * then both are read); kernel-install(8).
+ */
+export function fileLine(
+  host: Host,
+  { tool, named }: { tool: 'mkinitcpio' | 'kernel-install'; named: string | undefined },
+  embedded: readonly string[],
+): Line {
+  const { files } = host
+  const isFolder = named !== undefined && files.list(named) !== undefined
+  const folder = isFolder ? named : tool === 'mkinitcpio' ? DROP_INS : installFolder(host)
+  const drop = named === undefined || isFolder ? textsIn(host, folder) : []
+  const main = named !== undefined && !isFolder ? [named] : isFolder ? [] : [CMDLINE, VENDOR]
+  const first = main.find((path) => files.exists(path))
+  const whole = drop.length > 0 && tool === 'mkinitcpio' && !readsBoth(host) ? [] : textsOf(host, first)
+  const all = [...whole, ...drop]
+  const own = (): { path: string; head?: string } => {
+    if (named !== undefined && !isFolder) return { path: files.resolve(named) ?? named }
+    if (drop.length === 0 && !isFolder) return kernelCmdline(host, embedded)
+    return { path: `${files.resolve(folder ?? DROP_INS) ?? folder}/${DROP_IN}`, head: ownHead() }
+  }
+  const entry = named === undefined ? {} : { entry: named }
+  const present = all.flatMap(({ path, text }) => argumentsIn(path, text, 'file').map((one) => ({ ...one, ...entry })))
+  return {
+    path: first ?? CMDLINE,
+    present,
+    setting(token, reason) {
+      const place = own()
+      const list = listFor(present, token)
+      const path = list === undefined ? undefined : (files.resolve(list.file) ?? list.file)
+      const changeable = path !== undefined && path !== place.path && !path.startsWith('/usr/')
+      return { kind: 'cmdline', layout: 'file', ...(changeable ? { path } : place), token, reason }
+    },
+  }
+}
+
+/** Of dracut: `kernel_cmdline`; where nothing sets it, what it would have found out has to be said with it. */
+export function dracutLine(host: Host, embedded: readonly string[]): Line {
+  const { files } = host
+  const config = dracutConfig(files)
+  const present = tokensOf(config, VARIABLE)
+  const folder = '/etc/dracut.conf.d'
+  const path = `${files.resolve(folder) ?? folder}/zz-vfio-scripts-cmdline.conf`
+  const own = (): { path: string; head?: string } => {
+    if (files.exists(path)) return { path }
+    if (present.length > 0) return { path, head: ownHead() }
+    const line = wholeLine(host, embedded)?.replace(/["$`\\]/g, '\\$&')
+    if (line !== undefined) return { path, head: `${ownHead()}${VARIABLE}="${line}"\n` }
+    const next = `Write ${VARIABLE}="…" with all kernel arguments of this system (root= first) into ${path}, and run this again.`
+    throw new UserError('unknown-system', `nothing sets ${VARIABLE}, and what it has to hold is not known here`, [next])
+  }
+  return {
+    path,
+    present,
+    setting(token, reason) {
+      const list = listFor(present, token)
+      const theirs = list !== undefined && list.file !== path && !list.file.startsWith('/usr/')
+      const place = theirs ? { path: files.resolve(list.file) ?? list.file } : own()
+      const setting: ArgumentSetting = { kind: 'argument', variable: VARIABLE, ...place, token, reason }
+      expectEffective(config, setting)
+      return setting
+    },
+  }
+}
+
+/** Would dracut get the argument, with all that the other files do? */
+function expectEffective(config: readonly ShellFile[], setting: ArgumentSetting): void {
+  const now = config.find(({ path }) => path === setting.path)?.text ?? null
+  const after = { path: setting.path, text: addSetting(now, setting) }
+  const nameOf = ({ path }: ShellFile): string => (path === '/etc/dracut.conf' ? '' : path.replace(/.*\//, ''))
+  const all = [...config.filter(({ path }) => path !== setting.path), after]
+  all.sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+  if (hasArgument(sureLine(tokensOf(all, VARIABLE)), setting.token)) return
+  const what = `set ${VARIABLE} in a way that ${setting.token} cannot be added to for certain`
+  throw new UserError('contradiction', `dracut's files ${what}; add it there by hand; nothing was written`)
+}
+
+function listFor(present: readonly SetArgument[], token: string): SetArgument | undefined {
+  const name = token.replace(/=.*/, '').replaceAll('-', '_')
+  return isListed(token) ? present.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
+}
+
+function textsIn(host: Host, folder: string | undefined): ShellFile[] {
+  const names = folder === undefined ? [] : (host.files.list(folder) ?? [])
+  return names.filter((name) => /^[^.].*\.conf$/.test(name)).flatMap((name) => textsOf(host, `${folder}/${name}`))
+}
+
+function textsOf({ files }: Host, path: string | undefined): ShellFile[] {
+  const text = path === undefined ? undefined : files.optionalBytes(path)?.toString('latin1')
+  return text === undefined || path === undefined ? [] : [{ path, text }]
+}
+
+function readsBoth({ files }: Host): boolean {
+  return /\bcmdline_dir=/.test(files.optionalBytes('/usr/bin/mkinitcpio')?.toString('latin1') ?? '')
+}
+
+/** Some distributions have kernel-install read a folder too: its plugins say so. */
+function installFolder({ files }: Host): string | undefined {
+  const folder = '/etc/kernel/cmdline.d'
+  const plugins = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'].flatMap((from) =>
+    (files.list(from) ?? []).map((name) => `${from}/${name}`),
+  )
+  const reads = plugins.some((path) => files.optionalBytes(path)?.toString('latin1').includes('cmdline.d'))
+  return reads && findPath(files, folder) !== undefined ? folder : undefined
+}

@@ -1,0 +1,150 @@
+import { readSecureBoot } from '../../lib/host/secure-boot.ts'
+import { hasArgument } from '../../lib/plan/arguments.ts'
+import type { CommandChange } from '../../lib/plan/plan.ts'
+import type { Setting } from '../../lib/plan/setting.ts'
+import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import { dracut } from '../initramfs/dracut.ts'
+import { mkinitcpio } from '../initramfs/mkinitcpio.ts'
+import { presetImages } from '../initramfs/presets.ts'
+import {
+  dracutUnified,
+  installCommands,
+  installedUnified,
+  layoutOf,
+  type Unified,
+  unifiedImages,
+} from '../initramfs/unified.ts'
+import { PLACES, readEntries } from './entries.ts'
+import { FREE, loaderInfo, stubInfo } from './evidence.ts'
+import { makesUnified } from './limine.ts'
+import { systemdBoot } from './systemd-boot.ts'
+import { embeddedLine, isSigned } from './uki-image.ts'
+import { dracutLine, fileLine, type Line } from './uki-line.ts'
+
+/** Unified kernel images: the command line is inside, and is made anew with the image, by who makes it. */
+export const uki: Bootloader = {
+  name: 'uki',
+  documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
+
+  evidence(host) {
+    if (makesUnified(host)) return undefined
+    const stub = stubInfo(host)
+    if (stub !== undefined) return { kind: 'booted', why: `${stub} booted this` }
+    // It would have said so.
+    if (loaderInfo(host) !== undefined) return undefined
+    const making = makingOf(host)
+    const [image] = making?.images ?? []
+    return image === undefined ? undefined : { kind: 'configured', why: `${image.path}, made by ${making?.tool}` }
+  },
+
+  embeds: true,
+  byHand: (host) => makingOf(host) === undefined,
+  configured: (host) => linesOf(host).flatMap(({ present }) => present),
+
+  settings: (host, tokens) =>
+    tokens.flatMap(({ token, reason }): Setting[] => linesOf(host).map((line) => line.setting(token, reason))),
+
+  commands: (host) => makingOf(host)?.commands ?? [],
+
+  observe(host, tokens, absent) {
+    const images = makingOf(host)?.images ?? []
+    if (images.length === 0) return [{ ok: null, evidence: 'no unified image that is made here could be seen' }]
+    return images.map(({ path }) => {
+      const line = embeddedLine(host.files, path)
+      if (line === undefined) return { ok: null, evidence: `${path} could not be looked into` }
+      const has = tokens.filter((token) => hasArgument(line, token))
+      const ok = absent ? has.length === 0 : has.length === tokens.length
+      return { ok, evidence: `${path} has ${has.length} of ${tokens.join(' ')}` }
+    })
+  },
+
+  unsigned(host) {
+    const making = makingOf(host)
+    if (making === undefined || isSigned(host, making.tool)) return []
+    const made = making.images.map(({ path }) => path)
+    const others = [...unifiedImages(host.files), ...readEntries(host.files).map(({ path }) => path)]
+    if (others.some((path) => !made.includes(path))) return []
+    return made.map((path) => `${path} would be made again without a signature`)
+  },
+
+  menu(host) {
+    const secure = readSecureBoot(host.machine)
+    const ignored = 'under Secure Boot the stub of a unified image ignores an edited line'
+    if (secure === true)
+      return `${ignored}: choose another image or kernel, or switch Secure Boot off in the firmware setup`
+    const menu = PLACES.some((place) => host.files.exists(`${place}/loader/loader.conf`))
+    const reach = menu
+      ? systemdBoot.menu(host)
+      : `in the UEFI shell, start the image with all of its command line and ${FREE} behind it`
+    return secure === null ? `${reach} (${ignored})` : reach
+  },
+
+  steps(tokens, host) {
+    const making = makingOf(host)
+    const args = tokens.join(' ')
+    const make = making?.commands.map(({ argv }) => argv.join(' ')) ?? [
+      'Make the images again with the tool that made them: mkinitcpio -P, dracut --force --regenerate-all, or kernel-install add-all.',
+    ]
+    if (tokens.length === 0) return make
+    if (making !== undefined)
+      return [...linesOf(host).map((line) => `In ${line.path}, add to the kernel arguments: ${args}`), ...make]
+    return [
+      `Add to the line that your unified images are made with: ${args}`,
+      '    mkinitcpio: /etc/cmdline.d/*.conf, else /etc/kernel/cmdline; kernel-install: /etc/kernel/cmdline; dracut: kernel_cmdline+=" … " in /etc/dracut.conf.d',
+      '    (a file that is not there yet has to hold all of /proc/cmdline, root= included)',
+      ...make,
+      'Under Secure Boot, have them signed.',
+    ]
+  },
+}
+
+interface Making {
+  tool: 'mkinitcpio' | 'dracut' | 'kernel-install'
+  images: Unified[]
+  commands: CommandChange[]
+  lines: () => Line[]
+}
+
+/** The tool that makes the images; `undefined` where there is none, or more than one. */
+function makingOf(host: Host): Making | undefined {
+  const { files, kernels } = host
+  const lines = (images: readonly Unified[]): string[] => images.flatMap(({ path }) => embeddedLine(files, path) ?? [])
+  const of = (commands: readonly CommandChange[], images: readonly Unified[]): CommandChange[] =>
+    commands.filter(({ touches }) => images.some(({ path }) => touches.includes(path)))
+  const presets = presetImages(files, kernels).filter(({ unified }) => unified)
+  const [made, installed] = [dracutUnified(host), installedUnified(host)]
+  const presetLines = (): Line[] =>
+    [...new Set(presets.map(({ cmdline }) => cmdline))].map((named) =>
+      fileLine(host, { tool: 'mkinitcpio', named }, lines(presets.filter(({ cmdline }) => cmdline === named))),
+    )
+  const installLines = (): Line[] => {
+    const { uki: generator } = layoutOf(files)
+    if (generator === 'dracut') return [dracutLine(host, lines(installed))]
+    const tool = generator === 'mkinitcpio' ? 'mkinitcpio' : 'kernel-install'
+    return [fileLine(host, { tool, named: undefined }, lines(installed))]
+  }
+  // A line in this file stands for those of all others.
+  const config = files.optionalBytes('/etc/kernel/uki.conf')?.toString('latin1') ?? ''
+  const own = /^[ \t]*Cmdline[ \t]*=/m.test(config)
+  const all: Making[] = [
+    { tool: 'mkinitcpio', images: presets, commands: of(mkinitcpio.commands(host), presets), lines: presetLines },
+    {
+      tool: 'dracut',
+      images: made,
+      commands: of(dracut.commands(host), made),
+      lines: () => [dracutLine(host, lines(made))],
+    },
+    {
+      tool: 'kernel-install',
+      images: own ? [] : installed,
+      commands: installCommands(host, installed),
+      lines: installLines,
+    },
+  ]
+  const found = all.filter(({ images, commands }) => images.length > 0 && commands.length > 0)
+  return found.length === 1 ? found[0] : undefined
+}
+
+function linesOf(host: Host): Line[] {
+  return makingOf(host)?.lines() ?? []
+}

@@ -1,0 +1,131 @@
+import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from '../domain/checks.ts'
+import type { GuestFacts } from '../domain/decide.ts'
+import { pinVcpus } from '../domain/pinning.ts'
+import type { Chosen, Request } from '../domain/request.ts'
+import { readBars } from '../host/bars.ts'
+import { readDiskUse } from '../host/block.ts'
+import { readCpus } from '../host/cpu.ts'
+import { readHypervisor } from '../host/hypervisor.ts'
+import { bootsByEfi, closedFolder, type Image, libvirtUser, readImage, scsiAddress } from '../host/images.ts'
+import { type PciFacts, readPciFacts } from '../host/machine.ts'
+import { isVfio, type PciDevice } from '../host/pci.ts'
+import { readPlugged } from '../host/usb.ts'
+import { readUse } from '../host/use.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { judgeResets } from '../vfio/reset.ts'
+import { parseSelector } from '../vfio/select.ts'
+import { namedDevices } from './answer.ts'
+import { versionFrom } from './domain-request.ts'
+import { UserError } from './error.ts'
+import type { Context } from './run.ts'
+
+/** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
+export function chooseCards({ machine, arguments: given, warn }: Context): { pci: PciFacts | null; chosen: Chosen } {
+  const [gpus, others] = [given.list('gpu'), given.list('pci')]
+  for (const text of [...gpus, ...others]) parseSelector(text)
+  if (gpus.length + others.length === 0) return { pci: null, chosen: { gpus: [], others: [] } }
+  const pci = readPciFacts(machine, warn)
+  const chosen = { gpus: namedDevices(pci, gpus), others: namedDevices(pci, others) }
+  const both = chosen.others.find((device) => chosen.gpus.includes(device))
+  if (both !== undefined) throw new UserError('usage', `${both.address}: named by --gpu and by --pci`)
+  return { pci, chosen }
+}
+
+/** All that a guest is decided from. Throws a UserError for what cannot be. */
+export function readGuestFacts({ machine, arguments: given }: Context, request: Request, chosen: Chosen): GuestFacts {
+  const { files, reader } = machine
+  const hypervisor = readHypervisor(files, reader)
+  const cpus = readCpus(reader)
+  const online = cpus.cpus.filter((cpu) => cpu.online).length
+  const size = request.pin?.size
+  const plain = given.value('pin') === 'none' && typeof size === 'object' && 'vcpus' in size ? size.vcpus : null
+  if (plain !== null && online > 0 && plain > online)
+    throw new UserError('too-many-vcpus', `--vcpus ${plain}: the host has ${online} CPUs`)
+  const [card] = [...chosen.gpus, ...chosen.others]
+  const node = card?.numaNode ?? undefined
+  const { audioUser } = request
+  return {
+    hypervisor,
+    versions: {
+      libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
+      qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu,
+    },
+    pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
+    vcpus: plain ?? Math.min(4, online || 4),
+    images: new Map(request.disks.map((path) => [path, readImage(files, reader, path)])),
+    bars: new Map([...chosen.gpus, ...chosen.others].map((device) => [device.address, readBars(reader, device)])),
+    plugged: request.usb.length === 0 ? [] : readPlugged(reader),
+    scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
+    audioUid: audioUser === undefined ? null : userNumber(files.optionalText('/etc/passwd') ?? '', audioUser),
+  }
+}
+
+function userNumber(passwd: string, user: string): number {
+  if (/^\d+$/.test(user)) return Number(user)
+  const uid = passwd
+    .split('\n')
+    .find((line) => line.startsWith(`${user}:`))
+    ?.split(':')[2]
+  if (uid === undefined) throw new UserError('no-user', `--audio-user ${user}: no such user on this host`)
+  return Number(uid)
+}
+
+/** What speaks against the guest, and what the person should know. */
+export function checkGuest(
+  { machine }: Context,
+  request: Request,
+  facts: GuestFacts,
+  pci: PciFacts | null,
+  chosen: Chosen,
+): { findings: Finding[]; warnings: string[] } {
+  const findings: Finding[] = []
+  const warnings: string[] = []
+  const asked = [...chosen.gpus, ...chosen.others]
+  if (pci !== null) {
+    const taken = withSetAside(pci.devices, asked)
+    const use = readUse(machine.reader, machine.files, taken)
+    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups))
+    const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
+    const resets = checkResets(judgeResets(pci.devices, asked, { together: true, vendorReset }))
+    findings.push(resets.finding)
+    warnings.push(...resets.warnings, ...asked.flatMap(bindingOf))
+    if (pci.iommu.enabled !== true)
+      warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
+  }
+  const { files, reader } = machine
+  const { iso, virtioIso, rom, headless } = request
+  const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
+  const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
+  const absent = named
+    .filter((path) => !files.exists(path))
+    .map((path): Image => ({ path, kind: 'absent', format: 'raw' }))
+  const images = [...facts.images.values(), ...more.map((path) => readImage(files, reader, path)), ...absent]
+  findings.push(checkImages(images, machine.running))
+  const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
+  findings.push(checkDisks(blocks.map(({ path }) => readDiskUse(reader, files, path))))
+  if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
+    warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
+  const { swtpm, virtiofsd } = facts.hypervisor
+  if (machine.running && !swtpm && (request.tpm || request.preset === 'windows11'))
+    warnings.push('swtpm is not installed, and the guest has a TPM')
+  if (machine.running && !virtiofsd && request.shares.length > 0)
+    warnings.push('virtiofsd is not installed, and the guest shares folders')
+  const user = libvirtUser(files)
+  for (const path of user === undefined
+    ? []
+    : [...more, ...request.disks.filter((each) => !each.startsWith('/dev/'))]) {
+    const folder = user && closedFolder(files, path, user)
+    if (folder !== undefined)
+      warnings.push(
+        `${path}: QEMU runs as ${user?.name}, which may not pass ${folder}; move it to /var/lib/libvirt/images`,
+      )
+  }
+  return { findings, warnings }
+}
+
+function bindingOf({ address, driver, bridge }: PciDevice): string[] {
+  if (driver === null || isVfio(driver) || bridge) return []
+  return [
+    `${address}: ${driver} has it now; libvirt takes it when the guest starts, bind-vfio keeps it free from the boot on`,
+  ]
+}

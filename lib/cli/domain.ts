@@ -1,0 +1,115 @@
+import { Buffer } from 'node:buffer'
+import { type Decision, decideGuest, type GuestFacts } from '../domain/decide.ts'
+import type { Guest } from '../domain/guest.ts'
+import { guestScript } from '../domain/qemu.ts'
+import type { Chosen, Request } from '../domain/request.ts'
+import { guestXml } from '../domain/xml.ts'
+import { diffLines } from '../plan/diff.ts'
+import type { Finding } from '../vfio/finding.ts'
+import { refuse } from './answer.ts'
+import { checkGuest, chooseCards, readGuestFacts } from './domain-facts.ts'
+import { checkPatchUsage, patchDomain, readPatched } from './domain-patch.ts'
+import { requestFrom } from './domain-request.ts'
+import { UserError } from './error.ts'
+import type { Arguments } from './options.ts'
+import { diffColor } from './plan.ts'
+import type { Answer, Context } from './run.ts'
+import { type Look, paint, printable } from './text.ts'
+
+/** What `gen-domain --json` prints. */
+export interface GenDomain {
+  schema: 'vfio-scripts/gen-domain/1'
+  /** As libvirt defines it; `null` with --format qemu. */
+  xml: string | null
+  /** With --format qemu: the shell program that runs it. */
+  script: string | null
+  /** Is it another text than the one that was given? */
+  changed: boolean
+  /** What was decided; `null` for a patch. */
+  guest: Guest | null
+  /** Why. */
+  reasons: string[]
+  /** What was left out, and what is to be done. */
+  notes: string[]
+  findings: Finding[]
+}
+
+/** gen-domain: a new guest on standard output, or (`--patch`) another's domain with what was asked for. */
+export function answerDomain(context: Context): Answer {
+  const { arguments: given, warn } = context
+  const request = requestFrom(given)
+  checkUsage(given)
+  const file = given.value('patch')
+  const before = file === undefined ? null : readPatched(file)
+  const { pci, chosen } = chooseCards(context)
+  const facts = readGuestFacts(context, request, chosen)
+  const decision =
+    before === null
+      ? newGuest(request, chosen, facts)
+      : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
+  const { findings, warnings } = checkGuest(context, request, facts, pci, chosen)
+  refuse(findings, given)
+  say(context, decision, findings, warnings)
+  if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
+  const { guest, reasons, notes, text } = decision
+  const changed = text !== before
+  const json: GenDomain = {
+    schema: 'vfio-scripts/gen-domain/1',
+    xml: request.format === 'libvirt' ? text : null,
+    script: request.format === 'qemu' ? text : null,
+    changed,
+    guest,
+    reasons,
+    notes: [...notes, ...warnings],
+    findings,
+  }
+  if (given.flag('diff') && before !== null)
+    return { code: changed ? 1 : 0, json, text: (look) => diffText(look, before, text) }
+  return { code: 0, json, text: () => text }
+}
+
+function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision & { text: string } {
+  const decision = decideGuest(request, chosen, facts)
+  const { guest } = decision
+  return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
+}
+
+function diffText(look: Look, before: string, after: string): string {
+  const bytes = (text: string): string => Buffer.from(text).toString('latin1')
+  return diffLines(bytes(before), bytes(after))
+    .map((line) => `${paint(look, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
+    .join('')
+}
+
+function checkUsage(given: Arguments): void {
+  const usage = (message: string): UserError => new UserError('usage', message)
+  if (given.value('patch') !== undefined) {
+    checkPatchUsage(given)
+    return
+  }
+  for (const name of ['remove', 'diff'])
+    if (given.flag(name) || given.list(name).length > 0) throw usage(`--${name} goes with --patch`)
+  if (given.value('name') === undefined) throw usage('--name NAME: the new guest needs a name')
+  if (given.value('guest') === undefined) throw usage('--guest NAME: say what will run in it; --help lists them')
+}
+
+/** Warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
+function say(
+  { arguments: given, warn }: Context,
+  { reasons, notes }: Pick<Decision, 'reasons' | 'notes'>,
+  findings: readonly Finding[],
+  warnings: readonly string[],
+): void {
+  if (given.flag('explain')) for (const reason of reasons) warn(`because: ${reason}`)
+  for (const note of [...notes, ...warnings]) warn(note)
+  for (const { code, state, summary, evidence } of findings)
+    if (state !== 'ok') warn(`${summary} (${state === 'problem' ? `--force ${code}` : code}): ${evidence.join('; ')}`)
+}
+
+/** Source: Microsoft, "Enabling Message-Signaled Interrupts in the Registry". */
+const MSI_STEPS = [
+  'in the guest: Device Manager, the card, Properties, Details, "Device instance path" gives PCI\\VEN_…',
+  'in regedit: HKLM\\SYSTEM\\CurrentControlSet\\Enum\\PCI\\VEN_…\\…\\Device Parameters\\Interrupt Management',
+  'there, in the key MessageSignaledInterruptProperties (make it), set the DWORD MSISupported to 1; for the audio function too',
+  'restart the guest; under Resources the interrupt is then a negative number',
+]

@@ -1,0 +1,195 @@
+import coerce from 'semver/functions/coerce.js'
+import lt from 'semver/functions/lt.js'
+import { UserError } from '../cli/error.ts'
+import type { Firmware as FirmwareFile, Hypervisor } from '../host/hypervisor.ts'
+import { type DeviceFacts, type Devices, decideDevices } from './devices.ts'
+import { allows, type Gate, gated, type Talk, type Versions } from './gates.ts'
+import { type Firmware, type Guest, HYPERV_FLAGS, type HypervFlag } from './guest.ts'
+import type { Pinning } from './pinning.ts'
+import type { Chosen, Request } from './request.ts'
+
+/** What a guest is decided from. */
+export interface GuestFacts extends DeviceFacts {
+  hypervisor: Hypervisor
+  versions: Versions
+  /** `null`: not pinned. */
+  pinning: Pinning | null
+  /** Of an unpinned guest. */
+  vcpus: number
+}
+
+export interface Decision {
+  guest: Guest
+  /** Why, one sentence each: `--explain`. */
+  reasons: string[]
+  /** What was left out, and what the person should know. */
+  notes: string[]
+}
+
+const GIB = 1024 * 1024
+/** NVIDIA's driver 465 starts in a guest by itself. */
+const NVIDIA_LIFTED = '465.0.0'
+
+/** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
+export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision {
+  const talk = { reasons: [] as string[], notes: [] as string[] }
+  const windows = request.preset !== 'linux'
+  const memory = decideMemory(request, facts.hypervisor, talk)
+  const firmware = decideFirmware(request, facts, talk)
+  const hiding = decideHiding(request, facts.versions, talk)
+  const devices: Devices = decideDevices(request, chosen, facts, { firmware, ...talk })
+  const pinning = facts.pinning
+  talk.reasons.push(...(pinning?.reasons ?? []))
+  const vcpus = pinning?.vcpus.length ?? facts.vcpus
+  const guest: Guest = {
+    name: request.name,
+    preset: request.preset,
+    chipset: request.chipset,
+    firmware,
+    memory: { ...memory, shared: devices.shares.length > 0 },
+    vcpus,
+    cpuModel: request.cpuModel ?? 'host-passthrough',
+    pinning,
+    ...hiding,
+    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request, facts.versions, talk) : null,
+    localtime: windows,
+    hypervclock: !windows ? null : hiding.hypervAllowed && allows(facts.versions, 'hypervclock'),
+    tpm: (request.tpm || request.preset === 'windows11') && gated(facts.versions, 'tpm', 'the TPM', talk),
+    ...devices,
+  }
+  return { guest, ...talk }
+}
+
+/** Memory and its pages: as asked, and as the host has them. */
+export function decideMemory(
+  request: Pick<Request, 'memoryKib' | 'hugepageKib'>,
+  { memoryKib, hugepages }: Hypervisor,
+  talk: Talk,
+) {
+  const half = memoryKib === null ? 8 : Math.floor(memoryKib / 2 / GIB)
+  const kib = request.memoryKib ?? Math.max(1, Math.min(16, half)) * GIB
+  if (request.memoryKib === undefined)
+    talk.reasons.push(
+      memoryKib === null
+        ? `${kib / GIB} GiB of memory: how much the host has is not known; --memory sets it`
+        : `${kib / GIB} GiB of memory: half of the host's, 16 GiB at most; --memory sets it`,
+    )
+  if (memoryKib !== null && kib >= memoryKib) {
+    const has = `${(memoryKib / GIB).toFixed(1)} GiB`
+    throw new UserError('too-much-memory', `--memory: the guest would have ${kib / GIB} GiB, and the host has ${has}`)
+  }
+  const { hugepageKib } = request
+  if (hugepageKib === undefined) return { kib, hugepageKib: null }
+  if (kib % hugepageKib !== 0)
+    throw new UserError('usage', `--memory: not a whole number of hugepages of ${hugepageKib} KiB`)
+  const count = kib / hugepageKib
+  const pool = hugepages.find((each) => each.kib === hugepageKib)
+  if (hugepages.length > 0 && pool === undefined) {
+    const sizes = hugepages.map((each) => `${each.kib} KiB`).join(', ')
+    throw new UserError('no-hugepages', `--hugepages: this host has none of ${hugepageKib} KiB, but of ${sizes}`)
+  }
+  const free = pool?.free ?? 0
+  if (free < count)
+    talk.notes.push(
+      `the guest needs ${count} free hugepages of ${hugepageKib} KiB, and there are ${free} of ${pool?.total ?? 0}: ` +
+        `reserve them at boot (default_hugepagesz=${size(hugepageKib)} hugepagesz=${size(hugepageKib)} hugepages=${count})`,
+    )
+  talk.reasons.push(`${count} hugepages of ${hugepageKib} KiB hold the guest's memory`)
+  return { kib, hugepageKib }
+}
+
+function size(kib: number): string {
+  return kib % GIB === 0 ? `${kib / GIB}G` : `${kib / 1024}M`
+}
+
+function decideFirmware(request: Request, { hypervisor, versions }: GuestFacts, talk: Talk): Firmware {
+  const { preset, chipset } = request
+  const wanted = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
+  if (wanted === 'bios') {
+    if (preset === 'windows11') throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
+    talk.reasons.push(
+      preset === 'windows7' && request.firmware === undefined
+        ? "BIOS: Windows 7's start screen calls the video BIOS, which UEFI does not have"
+        : 'BIOS, as asked',
+    )
+    return { kind: 'bios' }
+  }
+  const secure = preset === 'windows11'
+  if (secure && chipset === 'i440fx')
+    throw new UserError('usage', '--chipset i440fx: Windows 11 wants Secure Boot, which needs q35')
+  if (secure) talk.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
+  if (request.format === 'libvirt' && request.loader === undefined && allows(versions, 'firmwareAuto')) {
+    talk.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
+    return { kind: 'auto', secure, features: allows(versions, 'firmwareFeatures') }
+  }
+  const file = findFirmware(request.loader, hypervisor.firmwares, secure)
+  if (file === undefined) {
+    const what = request.loader ?? `a UEFI image${secure ? ' with Secure Boot' : ''} and its variables`
+    throw new UserError('no-firmware', `${what}: not found on this host; install OVMF, or choose --firmware bios`)
+  }
+  talk.reasons.push(`${file.code} is the UEFI image${request.loader === undefined ? ', the first that fits' : ''}`)
+  return { kind: 'files', secure, ...file, nvram: `/var/lib/libvirt/qemu/nvram/${request.name}_VARS.fd` }
+}
+
+function findFirmware(
+  loader: string | undefined,
+  firmwares: readonly FirmwareFile[],
+  secure: boolean,
+): { code: string; vars: string } | undefined {
+  const fits = firmwares.filter((each) => (loader === undefined ? each.secure === secure : each.code === loader))
+  const [first] = [...fits].sort((one, other) => Number(other.enrolled) - Number(one.enrolled))
+  const found = secure ? first : (fits.find(({ enrolled }) => !enrolled) ?? first)
+  return found && { code: found.code, vars: found.vars }
+}
+
+/** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
+export function decideHiding(
+  request: Pick<Request, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
+  versions: Versions,
+  talk: Talk,
+) {
+  const driver = coerce(request.nvidiaDriver)
+  const old = driver !== null && lt(driver, NVIDIA_LIFTED)
+  if (driver !== null && !old)
+    talk.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
+  const wanted = old || request.hideKvm || request.vendorId !== undefined
+  if (old)
+    talk.reasons.push(
+      `KVM is hidden and Hyper-V renamed: NVIDIA's driver ${request.nvidiaDriver} refuses guests (error 43) until 465`,
+    )
+  else if (wanted) talk.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
+  const hideKvm = old || request.hideKvm
+  const rename = hideKvm || request.vendorId !== undefined
+  const named = rename && gated(versions, 'vendorId', "Hyper-V's other name, and with it Hyper-V's flags,", talk)
+  return {
+    hideKvm,
+    vendorId: named ? (request.vendorId ?? 'vfioscripts') : null,
+    ioapicKvm: hideKvm && gated(versions, 'ioapic', "ioapic driver='kvm'", talk),
+    /** Without another name, Hyper-V's flags would show what is to be hidden. */
+    hypervAllowed: !rename || named,
+  }
+}
+
+const OLD_WINDOWS = new Set<HypervFlag>(['relaxed', 'vapic', 'spinlocks'])
+const WINDOWS_8 = new Set<HypervFlag>([...OLD_WINDOWS, 'vpindex', 'runtime', 'synic', 'stimer'])
+const FLAG_GATES: Partial<Record<HypervFlag, Gate>> = {
+  vpindex: 'hypervTimers',
+  runtime: 'hypervTimers',
+  synic: 'hypervTimers',
+  stimer: 'hypervTimers',
+  frequencies: 'hypervFrequencies',
+  tlbflush: 'hypervFlushes',
+  ipi: 'hypervFlushes',
+}
+
+function decideHyperv({ preset }: Request, versions: Versions, talk: Talk): HypervFlag[] {
+  const known = HYPERV_FLAGS.filter((flag) =>
+    preset === 'windows7' ? OLD_WINDOWS.has(flag) : preset === 'windows8' ? WINDOWS_8.has(flag) : true,
+  )
+  talk.reasons.push('Hyper-V flags: Windows then uses the faster ways that KVM offers it')
+  const open = (flag: HypervFlag): boolean => {
+    const gate = FLAG_GATES[flag]
+    return gate === undefined || gated(versions, gate, `Hyper-V's ${flag}`, talk)
+  }
+  return known.filter(open)
+}

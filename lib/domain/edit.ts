@@ -1,0 +1,87 @@
+import { type Element, unescaped } from './document.ts'
+import { buildParts, type Part } from './part.ts'
+
+// Changes of a document's text that leave every other character as it is. Each gives a new text: read it anew.
+
+/** The first child element of that name, along a path: `child(root, 'features', 'kvm')`. */
+export function child(element: Element | undefined, ...path: string[]): Element | undefined {
+  return path.reduce<Element | undefined>((at, name) => at?.children.find((each) => each.name === name), element)
+}
+
+/** The child elements of that name. */
+export function childrenOf(element: Element | undefined, name: string): Element[] {
+  return element?.children.filter((each) => each.name === name) ?? []
+}
+
+export function attribute(element: Element | undefined, name: string): string | undefined {
+  return element?.attributes.get(name)?.value
+}
+
+/** An element's own text, without the space around it. */
+export function textOf(text: string, element: Element): string {
+  return unescaped(text.slice(element.inner.start, element.inner.end).replace(/<!--[\s\S]*?-->/g, '')).trim()
+}
+
+/**
+ * Puts elements into `parent`: behind its last child whose name is in `after`, or else behind the last of all. Their
+ * indentation is that of their new siblings.
+ */
+export function insert(text: string, parent: Element, parts: readonly Part[], after: readonly string[] = []): string {
+  const line = lineBefore(text, parent.start)
+  const sibling = [...parent.children].reverse().find(({ name }) => after.includes(name)) ?? parent.children.at(-1)
+  const lead = sibling === undefined ? null : lineBefore(text, sibling.start)
+  const step = stepOf(text)
+  // Without a line of its own above, everything stands on one line, and so do these.
+  const indent = lead ?? (line === null ? '' : `${line}${step}`)
+  const built = buildParts(parts, quoteOf(text), step)
+  const added = built
+    .split('\n')
+    .map((each) => `${indent}${each}`)
+    .join('')
+  const at = sibling?.end ?? parent.inner.start
+  // A parent that ends on a line of its own does so still.
+  const closed = sibling !== undefined || /^[ \t]*\r?\n/.test(text.slice(at, parent.inner.end))
+  if (parent.inner.start < parent.end) return splice(text, at, at, closed ? added : `${added}${line ?? ''}`)
+  const tag = text.slice(parent.start, parent.end).replace(/\s*\/>$/, '>')
+  return splice(text, parent.start, parent.end, `${tag}${added}${line ?? ''}</${parent.name}>`)
+}
+
+/** Takes an element out, with the line that it stands on. */
+export function remove(text: string, element: Element): string {
+  const line = lineBefore(text, element.start) ?? ''
+  return splice(text, element.start - line.length, element.end, '')
+}
+
+/** Sets an attribute; one that is new comes last. */
+export function setAttribute(text: string, element: Element, name: string, value: string): string {
+  const known = element.attributes.get(name)
+  const escaped = value.replace(/[&<>'"]/g, (character) => `&#${character.charCodeAt(0)};`)
+  if (known !== undefined) return splice(text, known.start, known.end, escaped)
+  const at = /^<[^\s/>]+(?:"[^"]*"|'[^']*'|[^"'>/])*/.exec(text.slice(element.start))?.[0].trimEnd().length ?? 0
+  const quote = quoteOf(text)
+  return splice(text, element.start + at, element.start + at, ` ${name}=${quote}${escaped}${quote}`)
+}
+
+/** Replaces an element's content. */
+export function setText(text: string, element: Element, content: string): string {
+  return splice(text, element.inner.start, element.inner.end, content)
+}
+
+function splice(text: string, start: number, end: number, between: string): string {
+  return text.slice(0, start) + between + text.slice(end)
+}
+
+/** The line break and the space before an element that begins its line; `null` for one that does not. */
+function lineBefore(text: string, at: number): string | null {
+  return /\r?\n[ \t]*$/.exec(text.slice(0, at))?.[0] ?? null
+}
+
+/** What the document puts around attributes. */
+function quoteOf(text: string): "'" | '"' {
+  return (text.match(/='/g)?.length ?? 0) >= (text.match(/="/g)?.length ?? 0) ? "'" : '"'
+}
+
+/** One step of its indentation: that of the first element which begins a line. */
+function stepOf(text: string): string {
+  return /\n([ \t]+)</.exec(text)?.[1] ?? '  '
+}

@@ -1,0 +1,60 @@
+import lt from 'semver/functions/lt.js'
+
+/** What the guest will run under; `null`: not known, which is taken as new enough. */
+export interface Versions {
+  libvirt: string | null
+  qemu: string | null
+}
+
+/** Since when: https://libvirt.org/formatdomain.html, and QEMU's changelogs. */
+const GATES = {
+  hideKvm: { libvirt: '1.2.8', qemu: '2.1.0' },
+  hypervclock: { libvirt: '1.2.2', qemu: '2.0.0' },
+  vendorId: { libvirt: '1.3.3', qemu: '2.5.0' },
+  hypervTimers: { libvirt: '1.3.3', qemu: '2.6.0' },
+  hypervFrequencies: { libvirt: '4.7.0', qemu: '2.12.0' },
+  hypervFlushes: { libvirt: '4.10.0', qemu: '3.1.0' },
+  stimerDirect: { libvirt: '5.7.0', qemu: '4.1.0' },
+  ioapic: { libvirt: '3.4.0', qemu: '2.8.0' },
+  cpuCache: { libvirt: '3.3.0', qemu: '2.9.0' },
+  migratable: { libvirt: '6.5.0', qemu: '2.12.0' },
+  dies: { libvirt: '6.1.0', qemu: '4.1.0' },
+  aliases: { libvirt: '3.9.0', qemu: '0.0.0' },
+  memfd: { libvirt: '4.10.0', qemu: '2.12.0' },
+  tpm: { libvirt: '4.5.0', qemu: '2.12.0' },
+  firmwareAuto: { libvirt: '5.2.0', qemu: '2.12.0' },
+  firmwareFeatures: { libvirt: '7.2.0', qemu: '2.12.0' },
+  virtiofs: { libvirt: '6.2.0', qemu: '4.2.0' },
+  fwcfg: { libvirt: '6.5.0', qemu: '2.12.0' },
+  evdev: { libvirt: '7.4.0', qemu: '2.6.0' },
+  audio: { libvirt: '7.0.0', qemu: '4.2.0' },
+  pipewire: { libvirt: '9.10.0', qemu: '8.1.0' },
+  override: { libvirt: '8.2.0', qemu: '6.2.0' },
+} as const
+export type Gate = keyof typeof GATES
+
+/** May this be used? */
+export function allows(versions: Versions, gate: Gate): boolean {
+  return lacking(versions, gate) === undefined
+}
+
+/** `libvirt 1.2.9 is older than 1.3.3`; `undefined` when the gate is open. */
+export function lacking({ libvirt, qemu }: Versions, gate: Gate): string | undefined {
+  const needs = GATES[gate]
+  if (libvirt !== null && lt(libvirt, needs.libvirt)) return `libvirt ${libvirt} is older than ${needs.libvirt}`
+  if (qemu !== null && lt(qemu, needs.qemu)) return `QEMU ${qemu} is older than ${needs.qemu}`
+  return undefined
+}
+
+/** What is said of the decisions: why (`--explain`), and what was left out or needs to be done. */
+export interface Talk {
+  reasons: string[]
+  notes: string[]
+}
+
+/** Is the gate open? Says so when it is not. */
+export function gated(versions: Versions, gate: Gate, what: string, { notes }: Talk): boolean {
+  const why = lacking(versions, gate)
+  if (why !== undefined) notes.push(`${what} is left out: ${why}`)
+  return why === undefined
+}

@@ -1,0 +1,224 @@
+import { cpuPart, tuneParts } from './cpu-xml.ts'
+import { allows, type Versions } from './gates.ts'
+import type { Guest } from './guest.ts'
+import { buildParts, type Part, part } from './part.ts'
+import {
+  diskParts,
+  evdevPart,
+  hostdevs,
+  nicPart,
+  rootPort,
+  scsiController,
+  scsiHostdev,
+  sharePart,
+  shmemPart,
+  soundParts,
+  tpmPart,
+  usbHostdev,
+} from './xml-devices.ts'
+
+export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
+
+/** The whole domain, ready for `virsh define`. Source: https://libvirt.org/formatdomain.html */
+export function guestXml(guest: Guest, versions: Versions): string {
+  const tail = qemuParts(guest, versions)
+  const { memory } = guest
+  const domain = part(
+    'domain',
+    { type: 'kvm', 'xmlns:qemu': tail.length > 0 ? QEMU_NAMESPACE : null },
+    part('name', {}, guest.name),
+    part('memory', { unit: 'KiB' }, String(memory.kib)),
+    part('currentMemory', { unit: 'KiB' }, String(memory.kib)),
+    memoryBacking(guest),
+    part('vcpu', { placement: 'static' }, String(guest.vcpus)),
+    tuneParts(guest),
+    windowParts(guest, versions),
+    osPart(guest),
+    featuresPart(guest, versions),
+    cpuPart(guest, versions),
+    clockPart(guest),
+    part('on_poweroff', {}, 'destroy'),
+    part('on_reboot', {}, 'restart'),
+    part('on_crash', {}, 'destroy'),
+    part('pm', {}, part('suspend-to-mem', { enabled: 'no' }), part('suspend-to-disk', { enabled: 'no' })),
+    devicesPart(guest, versions),
+    tail,
+  )
+  return `${buildParts([domain])}\n`
+}
+
+export function memoryBacking({ memory }: Pick<Guest, 'memory'>): Part | null {
+  const { hugepageKib, shared } = memory
+  if (hugepageKib === null && !shared) return null
+  return part(
+    'memoryBacking',
+    {},
+    hugepageKib !== null && hugepagesPart(hugepageKib),
+    shared && part('source', { type: 'memfd' }),
+    shared && part('access', { mode: 'shared' }),
+  )
+}
+
+export function hugepagesPart(kib: number): Part {
+  return part('hugepages', {}, part('page', { size: kib, unit: 'KiB' }))
+}
+
+function osPart({ firmware, chipset }: Guest): Part {
+  const type = part('type', { arch: 'x86_64', machine: chipset === 'q35' ? 'q35' : 'pc' }, 'hvm')
+  if (firmware.kind === 'bios') return part('os', {}, type)
+  const secure = firmware.secure ? 'yes' : 'no'
+  if (firmware.kind === 'auto') {
+    const keys = part('feature', { enabled: secure, name: 'enrolled-keys' })
+    return part(
+      'os',
+      { firmware: 'efi' },
+      type,
+      firmware.features &&
+        part('firmware', {}, firmware.secure ? [keys, part('feature', { enabled: 'yes', name: 'secure-boot' })] : keys),
+      firmware.secure && part('loader', { secure: 'yes' }),
+    )
+  }
+  return part(
+    'os',
+    {},
+    type,
+    part('loader', { readonly: 'yes', secure: firmware.secure ? 'yes' : null, type: 'pflash' }, firmware.code),
+    part('nvram', { template: firmware.vars }, firmware.nvram),
+  )
+}
+
+function featuresPart(guest: Guest, versions: Versions): Part {
+  const { firmware, hyperv, vendorId } = guest
+  const flags = (hyperv ?? []).map((flag) => part(flag, { state: 'on', retries: flag === 'spinlocks' ? 8191 : null }))
+  return part(
+    'features',
+    {},
+    part('acpi'),
+    part('apic'),
+    flags.length + Number(vendorId !== null) > 0 &&
+      part('hyperv', {}, flags, vendorId !== null && part('vendor_id', { state: 'on', value: vendorId })),
+    guest.hideKvm && allows(versions, 'hideKvm') && part('kvm', {}, part('hidden', { state: 'on' })),
+    part('vmport', { state: 'off' }),
+    firmware.kind !== 'bios' && firmware.secure && part('smm', { state: 'on' }),
+    guest.ioapicKvm && part('ioapic', { driver: 'kvm' }),
+  )
+}
+
+function clockPart({ localtime, hypervclock }: Guest): Part {
+  return part(
+    'clock',
+    { offset: localtime ? 'localtime' : 'utc' },
+    part('timer', { name: 'rtc', tickpolicy: 'catchup' }),
+    part('timer', { name: 'pit', tickpolicy: 'delay' }),
+    part('timer', { name: 'hpet', present: 'no' }),
+    hypervclock !== null && part('timer', { name: 'hypervclock', present: hypervclock ? 'yes' : 'no' }),
+  )
+}
+
+const FWCFG = 'opt/ovmf/X-PciMmio64Mb'
+
+function windowParts({ mmio64Mib }: Guest, versions: Versions): Part | null {
+  if (mmio64Mib === null || !allows(versions, 'fwcfg')) return null
+  return part('sysinfo', { type: 'fwcfg' }, part('entry', { name: FWCFG }, String(mmio64Mib)))
+}
+
+/** The first slot of i440fx that libvirt does not give away by itself. */
+const FIRST_SLOT = 0x10
+
+function devicesPart(guest: Guest, versions: Versions): Part {
+  const { chipset, cards, disks, graphics } = guest
+  const alias = allows(versions, 'aliases')
+  const q35 = chipset === 'q35'
+  const scsi = guest.scsi.length > 0 || disks.some(({ bus }) => bus === 'scsi')
+  return part(
+    'devices',
+    {},
+    diskParts(disks, guest.cdroms, {
+      order: 1 + Number(cards.some(({ boot }) => boot)),
+      cdromBus: q35 ? 'sata' : 'ide',
+      iothread: guest.pinning !== null,
+    }),
+    q35 && part('controller', { type: 'pci', index: 0, model: 'pcie-root' }),
+    q35 && cards.map((card, index) => rootPort(card, index + 1, alias)),
+    usbControllers(guest),
+    scsi && scsiController(guest.pinning !== null),
+    guest.nics.map(nicPart),
+    guest.preset === 'linux' && part('console', { type: 'pty' }),
+    graphics !== null && installationParts(graphics),
+    guest.evdev.map((dev, index) => evdevPart(dev, index === 0)),
+    soundParts(guest.audio, q35 ? 'ich9' : 'ich6'),
+    guest.tpm && tpmPart(),
+    guest.shares.map(sharePart),
+    cards.flatMap((card, index) =>
+      hostdevs(card, q35 ? { port: index + 1 } : { slot: FIRST_SLOT + index }, card.boot ? 1 : null, alias),
+    ),
+    guest.scsi.map(scsiHostdev),
+    guest.usb.map(usbHostdev),
+    guest.frames?.device === 'shm' && shmemPart(guest.frames),
+    graphics === null && part('video', {}, part('model', { type: 'none' })),
+    part('memballoon', { model: 'none' }),
+  )
+}
+
+function usbControllers({ usbController }: Guest): Part[] {
+  if (usbController === 'qemu-xhci') return [part('controller', { type: 'usb', index: 0, model: 'qemu-xhci' })]
+  const companion = (number: number): Part =>
+    part(
+      'controller',
+      { type: 'usb', index: 0, model: `ich9-uhci${number}` },
+      part('master', { startport: (number - 1) * 2 }),
+    )
+  return [part('controller', { type: 'usb', index: 0, model: 'ich9-ehci1' }), companion(1), companion(2), companion(3)]
+}
+
+/** What an installation needs to be seen and used. */
+function installationParts(video: string): Part[] {
+  return [
+    part('channel', { type: 'spicevmc' }, part('target', { type: 'virtio', name: 'com.redhat.spice.0' })),
+    part('input', { type: 'tablet', bus: 'usb' }),
+    part('graphics', { type: 'spice', autoport: 'yes' }, part('image', { compression: 'off' })),
+    part('video', {}, part('model', { type: video })),
+    part('redirdev', { bus: 'usb', type: 'spicevmc' }),
+    part('redirdev', { bus: 'usb', type: 'spicevmc' }),
+  ]
+}
+
+/** QEMU's own arguments for kvmfr, for which libvirt has no element. */
+export function frameArguments({ frames }: Pick<Guest, 'frames'>): string[] {
+  if (frames?.device !== 'kvmfr') return []
+  const memory = `memory-backend-file,id=looking-glass,mem-path=/dev/kvmfr0,size=${frames.mib}M,share=on`
+  return ['-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass', '-object', memory]
+}
+
+const GPU = 'ua-vfio-gpu'
+
+/** What libvirt has no element for, or has none yet. */
+function qemuParts(guest: Guest, versions: Versions): Part[] {
+  const { mmio64Mib } = guest
+  const vga = guest.cards.some(({ xVga }) => xVga)
+  const override = vga && allows(versions, 'override')
+  const args = [
+    ...frameArguments(guest),
+    ...(mmio64Mib !== null && !allows(versions, 'fwcfg') ? ['-fw_cfg', `name=${FWCFG},string=${mmio64Mib}`] : []),
+    ...(vga && !override ? ['-set', `device.${allows(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
+    // Before 1.2.8 libvirt cannot hide KVM: a second -cpu takes the place of its own.
+    ...(guest.hideKvm && !allows(versions, 'hideKvm')
+      ? ['-cpu', `${guest.cpuModel.replace('-passthrough', '')},kvm=off`]
+      : []),
+  ]
+  const property = part('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
+  return [
+    ...(args.length === 0
+      ? []
+      : [
+          part(
+            'qemu:commandline',
+            {},
+            args.map((value) => part('qemu:arg', { value })),
+          ),
+        ]),
+    ...(override
+      ? [part('qemu:override', {}, part('qemu:device', { alias: GPU }, part('qemu:frontend', {}, property)))]
+      : []),
+  ]
+}

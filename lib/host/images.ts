@@ -1,0 +1,89 @@
+import type { Reader } from './reader.ts'
+import { allows } from './user.ts'
+
+/** What there is to know of a file or block device that a guest gets. */
+export interface Image {
+  /** As it was named. */
+  path: string
+  kind: 'file' | 'block' | 'absent'
+  /** By its first bytes: qcow2, or anything else. */
+  format: 'raw' | 'qcow2'
+}
+
+/** `reader` is the machine: a capture of it knows its disks by name, without their nodes. */
+export function readImage(files: Reader, reader: Reader, path: string): Image {
+  const node = files.resolve(path)
+  const access = node === undefined ? undefined : files.access(node)
+  if (access?.block || reader.exists(`/sys/class/block/${(node ?? path).replace(/^.*\//, '')}`))
+    return { path, kind: 'block', format: 'raw' }
+  if (access === undefined) return { path, kind: 'absent', format: /\.qcow2$/.test(path) ? 'qcow2' : 'raw' }
+  // qcow2's magic: docs/interop/qcow2.txt in QEMU.
+  const magic = files.optionalBytes(path, 4)?.toString('latin1')
+  return { path, kind: 'file', format: magic === 'QFI\u00fb' ? 'qcow2' : 'raw' }
+}
+
+const SECTOR = 2048
+
+/**
+ * Does an ISO boot by UEFI: has its El Torito catalog an entry of platform 0xEF? `null`: no ISO 9660 file system, or
+ * not readable. Source: El Torito 1.0, UEFI specification 13.3.2.1.
+ */
+export function bootsByEfi(files: Reader, path: string): boolean | null {
+  const head = files.optionalBytes(path, 18 * SECTOR)
+  if (head === undefined || head.toString('latin1', 16 * SECTOR + 1, 16 * SECTOR + 6) !== 'CD001') return null
+  const record = head.subarray(17 * SECTOR)
+  if (record.toString('latin1', 7, 30) !== 'EL TORITO SPECIFICATION') return false
+  const at = record.readUInt32LE(0x47) * SECTOR
+  // Catalogs stand near the front; what is beyond is not worth reading so far for.
+  if (at > 64 * 1024 * 1024) return null
+  const catalog = files.optionalBytes(path, at + SECTOR)?.subarray(at)
+  if (catalog === undefined || catalog.length < 64) return null
+  if (catalog[1] === 0xef) return true
+  for (let entry = 64; entry + 32 <= catalog.length; entry += 32) {
+    const kind = catalog[entry]
+    if ((kind === 0x90 || kind === 0x91) && catalog[entry + 1] === 0xef) return true
+  }
+  return false
+}
+
+/** The SCSI address of `/dev/sr0` or `/dev/sg1`: `2:0:0:0`; `undefined` when it is no SCSI device. */
+export function scsiAddress(reader: Reader, path: string): number[] | undefined {
+  const name = (reader.resolve(path) ?? path).replace(/^.*\//, '')
+  for (const folder of ['block', 'scsi_generic']) {
+    const at = reader.resolve(`/sys/class/${folder}/${name}/device`)
+    const address = /\/(\d+):(\d+):(\d+):(\d+)$/.exec(at ?? '')
+    if (address !== null) return address.slice(1).map(Number)
+  }
+  return undefined
+}
+
+/** The users that QEMU runs as under libvirt's system daemon: what qemu.conf says, else the distributions' own. */
+export function libvirtUser(files: Reader): { name: string; uid: number; gids: number[] } | undefined {
+  const conf = files.optionalText('/etc/libvirt/qemu.conf') ?? ''
+  const set = /^\s*user\s*=\s*"\+?([^"]+)"/m.exec(conf)?.[1]
+  const passwd = files.optionalText('/etc/passwd') ?? ''
+  for (const name of set === undefined ? ['libvirt-qemu', 'qemu'] : [set]) {
+    const line = passwd.split('\n').find((each) => each.startsWith(`${name}:`) || each.split(':')[2] === name)
+    const [user, , uid, gid] = line?.split(':') ?? []
+    if (user === undefined) continue
+    const groups = (files.optionalText('/etc/group') ?? '').split('\n').map((each) => each.split(':'))
+    const more = groups.filter(([, , , members]) => members?.split(',').includes(user)).map(([, , id]) => Number(id))
+    return { name: user, uid: Number(uid), gids: [Number(gid), ...more] }
+  }
+  return undefined
+}
+
+/**
+ * The first folder above a file that a user may not pass; `undefined` when all are open. libvirt gives the file
+ * itself to its user when a guest starts, but no folder.
+ */
+export function closedFolder(files: Reader, path: string, user: { uid: number; gids: number[] }): string | undefined {
+  if (user.uid === 0) return undefined
+  const parts = path.split('/').slice(1, -1)
+  return parts
+    .map((_, index) => `/${parts.slice(0, index + 1).join('/')}`)
+    .find((folder) => {
+      const access = files.access(folder)
+      return access !== undefined && !allows(access, user, 0o1)
+    })
+}

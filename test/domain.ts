@@ -1,0 +1,184 @@
+// What the tests of gen-domain share: a host that has something for guests, and the programs that judge a domain.
+
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { cpuTree, type Row } from './cpus.ts'
+import { addBlock, addFiles, addLinks } from './fake/host.ts'
+import { loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
+import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
+
+/** Eight cores in two L3 clusters, the second of which has the larger cache. */
+const CORES: Row[] = Array.from({ length: 16 }, (_, cpu) => ({
+  cpu,
+  core: cpu % 8,
+  l3: cpu % 8 < 4 ? 0 : 1,
+  node: 0,
+  mhz: 4000,
+}))
+
+const FIRMWARE = {
+  mapping: {
+    device: 'flash',
+    executable: { filename: '/usr/share/OVMF/OVMF_CODE_4M.fd', format: 'raw' },
+    'nvram-template': { filename: '/usr/share/OVMF/OVMF_VARS_4M.fd', format: 'raw' },
+  },
+  targets: [{ architecture: 'x86_64', machines: ['pc-q35-*', 'pc-i440fx-*'] }],
+  features: ['acpi-s3'],
+}
+
+/** An ISO 9660 image with an El Torito catalog: for a BIOS, or for UEFI too. */
+export function iso(efi: boolean): Buffer {
+  const image = Buffer.alloc(22 * 2048)
+  image.write('CD001', 16 * 2048 + 1)
+  image.write('EL TORITO SPECIFICATION', 17 * 2048 + 7)
+  image.writeUInt32LE(20, 17 * 2048 + 0x47)
+  const catalog = 20 * 2048
+  image[catalog] = 1
+  image[catalog + 32] = 0x88
+  if (efi) image.set([0x91, 0xef, 1, 0], catalog + 64)
+  return image
+}
+
+/** The i9-14900K whose second card is for guests, with 64 GiB, files to boot from, and things that are plugged in. */
+export function domainHost(change: (machine: Machine) => void = () => {}): string {
+  const machine = loadMachine('i9-14900k-vmd')
+  addFiles(machine, {
+    '/proc/meminfo': 'MemTotal:       65536000 kB\n',
+    '/proc/self/mountinfo': '',
+    '/proc/swaps': 'Filename\n',
+    '/etc/passwd':
+      'root:x:0:0::/root:/bin/sh\nlibvirt-qemu:x:64055:105::/:/bin/false\nada:x:1001:1001::/home/ada:/bin/sh\n',
+    '/etc/group': 'kvm:x:105:libvirt-qemu\n',
+    '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages': '4096\n',
+    '/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages': '4096\n',
+    '/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages': '16\n',
+    '/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages': '16\n',
+    '/usr/share/qemu/firmware/60-edk2-x86_64.json': JSON.stringify(FIRMWARE),
+    '/usr/share/OVMF/OVMF_CODE_4M.fd': '',
+    '/usr/share/OVMF/OVMF_VARS_4M.fd': '',
+    '/var/lib/libvirt/images/windows.iso': iso(true),
+    '/var/lib/libvirt/images/virtio-win.iso': iso(false),
+    '/var/lib/libvirt/images/guest.qcow2': Buffer.from('QFI\u00fb', 'latin1'),
+    '/var/lib/libvirt/images/card.rom': '',
+    '/sys/devices/pci0000:00/0000:00:17.0/ata1/2:0:0:0/block/sr0/dev': '11:0\n',
+  })
+  addLinks(machine, {
+    '/sys/class/block/sr0': '../../devices/pci0000:00/0000:00:17.0/ata1/2:0:0:0/block/sr0',
+    '/sys/devices/pci0000:00/0000:00:17.0/ata1/2:0:0:0/block/sr0/device': '../../../2:0:0:0',
+  })
+  addBlock(machine, 'sdb', { number: '8:16', udev: {} })
+  machine.usb = {
+    ...machine.usb,
+    usb1: { under: '0000:00:14.0' },
+    '1-1': { id: '046d:c52b', product: 'Receiver' },
+    '1-2': { id: '0c45:7663', devnum: 7 },
+    '1-3': { id: '0c45:7663', devnum: 8 },
+  }
+  change(machine)
+  const dir = scratchDir('domain')
+  writeMachine(machine, dir)
+  const cpus = cpuTree(CORES, { vendor: 'AuthenticAMD', l3Size: { 0: 32768, 1: 98304 } })
+  runProgram('cp', ['-a', `${cpus}/.`, dir])
+  return dir
+}
+
+/** gen-domain for that host, as libvirt 9.0 and QEMU 7.2 would have it. */
+export function genDomain(dir: string, ...args: string[]): Ran {
+  const versions = ['libvirt', 'qemu'].flatMap((name) =>
+    args.includes(`--${name}`) ? [] : [`--${name}`, name === 'qemu' ? '7.2.0' : '9.0.0'],
+  )
+  return runScript('gen-domain', ['--root', dir, ...versions, ...args])
+}
+
+/** gen-domain with a document on standard input. */
+export function patch(dir: string, document: string, ...args: string[]): Ran {
+  const file = `${scratchDir('patch')}/domain.xml`
+  writeFileSync(file, document)
+  return genDomain(dir, '--patch', file, ...args)
+}
+
+/** What virt-xml-validate says against a document; empty when it is valid. */
+export function invalid(xml: string): string {
+  const file = `${scratchDir('validate')}/domain.xml`
+  writeFileSync(file, xml)
+  const { code, stdout, stderr } = runProgram('virt-xml-validate', [file, 'domain'])
+  return code === 0 ? '' : stdout + stderr
+}
+
+export const VALIDATOR = has('virt-xml-validate') && has('xmllint')
+export const LIBVIRTD = has('virsh') && has('libvirtd') && has('qemu-system-x86_64')
+
+/**
+ * A libvirt of our own: a session daemon as a user without rights, with all of its folders in a temporary one.
+ * `define` gives what it says against a domain (emulated, for /dev/kvm may be missing), and what it made of it.
+ */
+export async function startLibvirt(): Promise<{
+  define(xml: string): { error: string; xml: string }
+  /** Starts it, and gives QEMU's arguments; `error` is what libvirt or QEMU said against it. */
+  start(xml: string): { error: string; args: string }
+  stop(): void
+}> {
+  const home = scratchDir('libvirt')
+  const uid = process.getuid?.() === 0 ? 65534 : undefined
+  const env = {
+    HOME: home,
+    XDG_RUNTIME_DIR: `${home}/run`,
+    XDG_CONFIG_HOME: home,
+    XDG_CACHE_HOME: home,
+    XDG_DATA_HOME: home,
+    TMPDIR: `${home}/run`,
+  }
+  mkdirSync(`${home}/run`, { mode: 0o700 })
+  // Without a second daemon, for logs, that outlives this one.
+  mkdirSync(`${home}/libvirt`)
+  writeFileSync(`${home}/libvirt/qemu.conf`, 'stdio_handler = "file"\n')
+  if (uid !== undefined) runProgram('chown', ['-R', `${uid}:${uid}`, home])
+  runProgram('chmod', ['711', `${home}/..`])
+  const daemon = spawn('libvirtd', ['--timeout', '60'], {
+    env: { ...process.env, ...env },
+    stdio: 'ignore',
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+  })
+  const virsh = (...args: string[]): Ran =>
+    runProgram('virsh', ['-q', '-c', 'qemu:///session', ...args], {
+      env,
+      cwd: '/',
+      ...(uid === undefined ? {} : { uid }),
+    })
+  for (let tries = 0; tries < 100 && virsh('list').code !== 0; tries++) await sleep(100)
+  return {
+    define(xml) {
+      const file = `${home}/domain.xml`
+      writeFileSync(file, xml.replace(/<domain type=(['"])kvm\1/, '<domain type="qemu"'), { mode: 0o644 })
+      const name = /<name>(.*)<\/name>/.exec(xml)?.[1] ?? ''
+      const { code, stderr } = virsh('define', file)
+      if (code !== 0) return { error: stderr, xml: '' }
+      const made = virsh('dumpxml', '--inactive', name).stdout
+      virsh('undefine', '--nvram', name)
+      return { error: '', xml: made }
+    },
+    start(xml) {
+      const name = /<name>(.*)<\/name>/.exec(xml)?.[1] ?? ''
+      const file = `${home}/domain.xml`
+      writeFileSync(file, emulated(xml), { mode: 0o644 })
+      const { code, stderr } = virsh('create', file)
+      const log = `${home}/libvirt/qemu/log/${name}.log`
+      const args = existsSync(log) ? readFileSync(log, 'utf8') : ''
+      virsh('destroy', name)
+      return { error: code === 0 ? '' : stderr, args }
+    },
+    stop: () => daemon.kill(),
+  }
+}
+
+/** Without KVM there is no host CPU to pass through, and no Hyper-V for Windows. */
+function emulated(xml: string): string {
+  return xml
+    .replace("<domain type='kvm'", "<domain type='qemu'")
+    .replace(/<cpu mode='host-passthrough'[^>]*\/>/, "<cpu mode='maximum'/>")
+    .replace(/<hyperv>[\s\S]*?<\/hyperv>|<timer name='hypervclock'[^>]*>/g, '')
+}
+
+export const golden = (name: string): string => `${PROJECT}test/golden/gen-domain/${name}.xml`
+export const readGolden = (name: string): string => readFileSync(golden(name), 'utf8')

@@ -1,0 +1,32 @@
+#!/bin/sh
+# The guest one, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/one.
+# For a user of the group kvm (else root), once: tune-host --vfio-group kvm --memory 1024M --apply
+# which is this rule for udev, and this limit:
+#   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
+#   @kvm - memlock 2097152
+# The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
+set -eu
+dir=${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/one
+mkdir -p "$dir"
+[ -e "$dir/vars.fd" ] || cp /usr/share/OVMF/OVMF_VARS_4M.fd "$dir/vars.fd"
+exec "${QEMU:-qemu-system-x86_64}" \
+  -name one,debug-threads=on \
+  -nodefaults -no-user-config \
+  -machine q35,accel=kvm,vmport=off,hpet=off,memory-backend=memory \
+  -cpu host,migratable=off \
+  -smp 4,sockets=1,dies=1,cores=4,threads=1 \
+  -m 1024M \
+  -object memory-backend-memfd,id=memory,size=1024M,share=off,hugetlb=on,hugetlbsize=2048K,prealloc=on \
+  -rtc base=utc,driftfix=slew \
+  -global kvm-pit.lost_tick_policy=delay \
+  -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+  -drive if=pflash,format=raw,file="$dir"/vars.fd \
+  -drive if=none,id=disk0,file=/var/lib/libvirt/images/guest.qcow2,format=qcow2,discard=unmap \
+  -device virtio-blk-pci,drive=disk0,bootindex=1 \
+  -netdev user,id=net0 \
+  -device virtio-net-pci,netdev=net0 \
+  -device qemu-xhci \
+  -device usb-host,vendorid=0x1234,productid=0x5678 \
+  -display none \
+  -monitor unix:"$dir"/monitor.sock,server=on,wait=off \
+  "$@"

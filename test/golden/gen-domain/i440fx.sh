@@ -1,0 +1,33 @@
+#!/bin/sh
+# The guest one, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/one.
+# For a user of the group kvm (else root), once: tune-host --vfio-group kvm --memory 1024M --apply
+# which is this rule for udev, and this limit:
+#   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
+#   @kvm - memlock 2097152
+# The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
+set -eu
+dir=${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/one
+mkdir -p "$dir"
+[ -e "$dir/vars.fd" ] || cp /usr/share/OVMF/OVMF_VARS_4M.fd "$dir/vars.fd"
+exec "${QEMU:-qemu-system-x86_64}" \
+  -name one,debug-threads=on \
+  -nodefaults -no-user-config \
+  -machine pc,accel=kvm,vmport=off,hpet=off \
+  -cpu host,migratable=off,hv_relaxed,hv_vapic,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_synic,hv_stimer,hv_frequencies,hv_tlbflush,hv_ipi,hv_time \
+  -smp 4,sockets=1,dies=1,cores=4,threads=1 \
+  -m 1024M \
+  -rtc base=localtime,driftfix=slew \
+  -global kvm-pit.lost_tick_policy=delay \
+  -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+  -drive if=pflash,format=raw,file="$dir"/vars.fd \
+  -drive if=none,id=disk0,file=/var/lib/libvirt/images/guest.qcow2,format=qcow2,discard=unmap \
+  -device virtio-blk-pci,drive=disk0,bootindex=1 \
+  -netdev user,id=net0 \
+  -device virtio-net-pci,netdev=net0 \
+  -device vfio-pci,host=0000:02:00.0,bus=pci.0,addr=0x10.0,multifunction=on \
+  -device vfio-pci,host=0000:02:00.1,bus=pci.0,addr=0x10.1 \
+  -device vfio-pci,host=0000:00:08.0,bus=pci.0,addr=0x11.0 \
+  -device qemu-xhci \
+  -display none \
+  -monitor unix:"$dir"/monitor.sock,server=on,wait=off \
+  "$@"

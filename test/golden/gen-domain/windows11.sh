@@ -1,0 +1,46 @@
+#!/bin/sh
+# The guest one, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/one.
+# For a user of the group kvm (else root), once: tune-host --vfio-group kvm --memory 2048M --apply
+# which is this rule for udev, and this limit:
+#   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
+#   @kvm - memlock 3145728
+# The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
+set -eu
+dir=${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/one
+mkdir -p "$dir"
+[ -e "$dir/vars.fd" ] || cp /usr/share/OVMF/OVMF_VARS_4M.ms.fd "$dir/vars.fd"
+mkdir -p "$dir/tpm"
+swtpm socket --daemon --tpm2 --terminate --tpmstate dir="$dir/tpm" --ctrl type=unixio,path="$dir/tpm.sock"
+exec "${QEMU:-qemu-system-x86_64}" \
+  -name one,debug-threads=on \
+  -nodefaults -no-user-config \
+  -machine q35,accel=kvm,vmport=off,hpet=off,smm=on \
+  -cpu host,migratable=off,hv_relaxed,hv_vapic,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_synic,hv_stimer,hv_frequencies,hv_tlbflush,hv_ipi,hv_time \
+  -smp 4,sockets=1,dies=1,cores=4,threads=1 \
+  -m 2048M \
+  -rtc base=localtime,driftfix=slew \
+  -global kvm-pit.lost_tick_policy=delay \
+  -drive if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.ms.fd \
+  -drive if=pflash,format=raw,file="$dir"/vars.fd \
+  -global driver=cfi.pflash01,property=secure,value=on \
+  -drive if=none,id=disk0,file=/var/lib/libvirt/images/guest.qcow2,format=qcow2,discard=unmap \
+  -device ide-hd,bus=ide.0,drive=disk0,bootindex=1 \
+  -drive if=none,id=cd0,file=/var/lib/libvirt/images/windows.iso,format=raw,media=cdrom,readonly=on \
+  -device ide-cd,bus=ide.1,drive=cd0,bootindex=2 \
+  -netdev user,id=net0 \
+  -device e1000e,netdev=net0 \
+  -device pcie-root-port,id=card0,bus=pcie.0,chassis=1 \
+  -device vfio-pci,host=0000:02:00.0,bus=card0,addr=0x0.0,multifunction=on \
+  -device vfio-pci,host=0000:02:00.1,bus=card0,addr=0x0.1 \
+  -device qemu-xhci \
+  -device qxl-vga \
+  -device usb-tablet \
+  -spice unix=on,addr="$dir"/spice.sock,disable-ticketing=on \
+  -audiodev spice,id=sound \
+  -device ich9-intel-hda \
+  -device hda-duplex,audiodev=sound \
+  -chardev socket,id=tpm,path="$dir"/tpm.sock \
+  -tpmdev emulator,id=tpm0,chardev=tpm \
+  -device tpm-crb,tpmdev=tpm0 \
+  -monitor unix:"$dir"/monitor.sock,server=on,wait=off \
+  "$@"
