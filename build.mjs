@@ -1,12 +1,15 @@
 #!/usr/bin/env node
-// node build.mjs            bundles every scripts/*.mts into a self-contained scripts/*.mjs
-// node build.mjs run FILE   bundles one TypeScript tool (bench, demo, lab) and runs it
+// node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/
+// node build.mjs run FILE         bundles one TypeScript tool (bench, demo, lab) and runs it
+// node build.mjs release FOLDER   puts what was built into a new FOLDER, with SHA256SUMS
 // @ts-check
 import { spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { writeCompletions } from './completions.mjs'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 
@@ -52,7 +55,28 @@ async function buildScripts() {
       js: "const require = process.getBuiltinModule ?? (await import('node:module')).createRequire(import.meta.url)",
     },
   })
-  for (const name of entries) chmodSync(join(root, 'scripts', name.replace(/mts$/, 'mjs')), 0o755)
+  const built = entries.map((name) => join(root, 'scripts', name.replace(/mts$/, 'mjs')))
+  for (const file of built) chmodSync(file, 0o755)
+  writeCompletions(built, join(root, 'completions'))
+}
+
+/**
+ * The single files, their completions and SHA256SUMS, for `sha256sum -c`.
+ * @param {string} folder
+ */
+function release(folder) {
+  rmSync(folder, { recursive: true, force: true })
+  cpSync(join(root, 'completions'), join(folder, 'completions'), { recursive: true })
+  for (const name of readdirSync(join(root, 'scripts')))
+    if (name.endsWith('.mjs')) cpSync(join(root, 'scripts', name), join(folder, name))
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => statSync(join(folder, name)).isFile())
+    .sort()
+  const sum = (/** @type {string} */ file) =>
+    createHash('sha256')
+      .update(readFileSync(join(folder, file)))
+      .digest('hex')
+  writeFileSync(join(folder, 'SHA256SUMS'), files.map((file) => `${sum(file)}  ${file}\n`).join(''))
 }
 
 /** @param {string} file @param {string[]} args */
@@ -69,4 +93,5 @@ async function run(file, args) {
 
 const [mode, file, ...args] = process.argv.slice(2)
 if (mode === 'run' && file !== undefined) process.exitCode = await run(file, args)
+else if (mode === 'release' && file !== undefined) release(file)
 else await buildScripts()

@@ -116,6 +116,22 @@ describe('each loader that keeps arguments itself is told in its own words', () 
     expect(textOf(dir, 'etc/default/grub')).toContain(`GRUB_CMDLINE_LINUX="${ids} quiet"\n`)
   })
 
+  it('grubby: entries that say $kernelopts keep to it, which stands in one place', () => {
+    const env = 'boot/grub2/grubenv'
+    const text = (line: string): string => `# GRUB Environment Block\nsaved_entry=x\nkernelopts=${line}\n####`
+    const dir = loaderDir(grubby, {
+      'etc/default/grub': null,
+      [env]: text(`${ROOT} ro ${list}`),
+      ...each((release) => ({ [fedora(release)]: `linux /vmlinuz-${release}\noptions $kernelopts $tuned_params\n` })),
+    })
+    const after = `${ROOT} ro ${list},10de:1cb6,10de:0fb9 intel_iommu=on`
+    expect(applied(dir)).toEqual([`grub2-editenv - set kernelopts=${after}`])
+    writeIn(dir, env, text(after))
+    expectRan(apply(dir, card), 0, /^Nothing to do/m)
+    expectRan(bind(dir, '--status'), 1, /reboot-needed[\s\S]*2 of 2 normal entries have/)
+    expect(undone(dir)).toEqual([`grub2-editenv - set kernelopts=${ROOT} ro ${list}`])
+  })
+
   it('grubby: a first card stays when the second one goes', () => {
     const dir = loaderDir(grubby, { 'etc/default/grub': null })
     applied(dir)

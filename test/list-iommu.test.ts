@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { loadMachine, machineDir, machineNames, scratchDir, writeMachine } from './machine.ts'
@@ -39,11 +39,6 @@ describe('list-iommu', () => {
     writeFileSync(copy, svg)
     if (has('xmllint')) expect(runProgram('xmllint', ['--noout', copy])).toEqual({ code: 0, stdout: '', stderr: '' })
     for (const address of addresses('i9-14900k-vmd')) expect(svg).toContain(address)
-  })
-
-  it('what the README shows is what it prints', () => {
-    const shown = /^\$ list-iommu (.*)\n([\s\S]*?)^```$/m.exec(readFileSync(`${PROJECT}README.md`, 'utf8'))
-    expect(list('twin-gpus', ...(shown?.[1] ?? '').split(' ')).stdout).toBe(shown?.[2])
   })
 
   it('on this very machine every PCI device is listed', () => {

@@ -2,12 +2,14 @@ import { findProgram } from '../../lib/host/programs.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
 import type { CommandChange } from '../../lib/plan/plan.ts'
 import type { Setting } from '../../lib/plan/setting.ts'
-import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import type { Bootloader, Host, KeptChange } from '../../lib/plan/system.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
 import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
 import { bootedLine, loaderInfo } from './evidence.ts'
 import { grub } from './grub.ts'
 import { CMDLINE } from './kernel-cmdline.ts'
+
+const ENVIRONMENT = '/boot/grub2/grubenv'
 
 /**
  * Fedora, RHEL and their kin: GRUB whose menu is /boot/loader/entries (blscfg). Each kernel is named, so that the rescue
@@ -43,9 +45,11 @@ export const grubby: Bootloader = {
   },
 
   commands(host, kept = { add: [], remove: [] }) {
-    const normal = entriesOf(host).filter(({ recovery }) => !recovery)
+    const all = entriesOf(host).filter(({ recovery }) => !recovery)
+    const normal = all.filter(({ shared }) => !shared)
     const kernels = [...new Set(normal.map(({ linux }) => linux))]
-    return kernels.flatMap((linux): CommandChange[] => {
+    const common = all.length > normal.length ? environmentChange(host, kept) : []
+    const own = kernels.flatMap((linux): CommandChange[] => {
       const entries = normal.filter((entry) => entry.linux === linux)
       const before = entries[0]?.line ?? ''
       const after = changedLine(before, kept)
@@ -54,6 +58,7 @@ export const grubby: Bootloader = {
       const touches = entries.map(({ path }) => path)
       return [{ kind: 'command', argv, inverse, touches, reason: `the boot entry of ${linux.replace(/.*\//, '')}` }]
     })
+    return [...common, ...own]
   },
 
   observe: (host, tokens, absent) => observeEntries(entriesOf(host), tokens, absent),
@@ -63,15 +68,32 @@ export const grubby: Bootloader = {
   steps: (tokens) => [`grubby --update-kernel=ALL --args="${tokens.join(' ')}"`],
 }
 
-/** Older entries say `$kernelopts`, which stands in GRUB's environment. */
-function entriesOf({ files }: Host): Entry[] {
-  const environment = files.optionalBytes('/boot/grub2/grubenv')?.toString('latin1') ?? ''
-  const options = /^kernelopts=(.*)$/m.exec(environment)?.[1] ?? ''
-  return readEntries(files).map((entry) => ({
+/** Older entries (RHEL 8) say `$kernelopts`, which stands in GRUB's environment, also for kernels to come. */
+function entriesOf(host: Host): (Entry & { shared: boolean })[] {
+  const name = /\$\{?kernelopts\}?/
+  const options = kernelOptions(host)
+  return readEntries(host.files).map((entry) => ({
     ...entry,
-    line: entry.line.replace(/\$\{?kernelopts\}?/, () => options),
-    text: entry.text.replace(/\$\{?kernelopts\}?/, () => options),
+    line: entry.line.replace(name, () => options),
+    text: entry.text.replace(name, () => options),
+    shared: name.test(entry.line),
   }))
+}
+
+function kernelOptions({ files }: Host): string {
+  const environment = files.optionalBytes(ENVIRONMENT)?.toString('latin1') ?? ''
+  // A backslash stands there as two.
+  return (/^kernelopts=(.*)$/m.exec(environment)?.[1] ?? '').replaceAll('\\\\', '\\')
+}
+
+/** grubby would write what it stands for into each entry, and that for good. */
+function environmentChange(host: Host, kept: KeptChange): CommandChange[] {
+  const before = kernelOptions(host)
+  const after = changedLine(before, kept)
+  if (before === after) return []
+  const set = (line: string): string[] => ['grub2-editenv', '-', 'set', `kernelopts=${line}`]
+  const reason = 'the kernel arguments of entries that say $kernelopts'
+  return [{ kind: 'command', argv: set(after), inverse: set(before), touches: [ENVIRONMENT], reason }]
 }
 
 function update(linux: string, from: string, to: string): string[] {

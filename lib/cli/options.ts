@@ -119,6 +119,11 @@ export function formatFrom(given: Arguments, ...others: string[]): string {
   return format ?? 'table'
 }
 
+/** What `--help --json` prints: all that `--help` says. Shell completions are made from it. */
+export function helpJson(script: Script): Script & { schema: string } {
+  return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
+}
+
 /** The text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {

@@ -4,7 +4,7 @@ import { type Machine, openMachine } from '../host/machine.ts'
 import { sameFile } from '../host/rooted.ts'
 import { writeTree } from '../plan/write.ts'
 import { UserError } from './error.ts'
-import { type Arguments, helpText, parseArguments, type Script } from './options.ts'
+import { type Arguments, helpJson, helpText, parseArguments, type Script } from './options.ts'
 import { look, write } from './output.ts'
 import { jsonText, type Look, printable } from './text.ts'
 import { VERSION } from './version.ts'
@@ -47,7 +47,7 @@ export function run(script: Script, self: string, answer: (context: Context) => 
   }
   try {
     const parsed = parseArguments(script, argv)
-    if (parsed.flag('help')) write(1, helpText(script))
+    if (parsed.flag('help')) write(1, parsed.flag('json') ? jsonText(helpJson(script)) : helpText(script))
     else if (parsed.flag('version')) write(1, `${script.name} ${VERSION}\n`)
     else {
       const capture = parsed.value('capture')

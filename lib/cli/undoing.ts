@@ -1,7 +1,8 @@
+import { readSecureBoot } from '../host/secure-boot.ts'
 import { applyPlan, type EntryFacts } from '../plan/apply.ts'
 import { CONFIRM, isSwitch, stopCommands } from '../plan/confirm.ts'
 import { type Claim, claimsOf, cutShort, type Recorded, readJournal } from '../plan/journal.ts'
-import { type CommandChange, onceEach } from '../plan/plan.ts'
+import { type CommandChange, onceEach, type Plan } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
 import { leavingSettings, undoPlan } from '../plan/undo.ts'
@@ -62,7 +63,7 @@ async function takeBack(
   )
   if (confirms) plan.rebootNeeded = false
   const short = cutShort(journal)
-  plan.notes.push(...declaredNotes(host, going, adapters), ...short)
+  plan.notes.push(...declaredNotes(host, going, adapters), ...unsignedNotes(host, plan, going, adapters), ...short)
   const functions = boundFunctions(going)
   const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, functions, took: durations(journal), given, claims: going }
@@ -88,6 +89,14 @@ function declaredNotes(host: Host, going: readonly Claim[], adapters: Adapters):
   const { declarative } = readDistro(host, adapters).adapter ?? {}
   const paths = new Set(going.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
   return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
+}
+
+/** An undo is never refused; but images that are made again may have to be signed before the boot. */
+function unsignedNotes(host: Host, plan: Plan, going: readonly Claim[], { bootloaders }: Adapters): string[] {
+  if (!plan.changes.some(({ kind }) => kind === 'command') || readSecureBoot(host.machine) === false) return []
+  const names = new Set(going.map(({ entry }) => entry.entry.adapters.bootloader))
+  const unsigned = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.unsigned?.(host) ?? [])
+  return unsigned.map((one) => `${one}: under Secure Boot, sign it before the reboot.`)
 }
 
 /** The claims of this script (or all), for the devices named (or all). */

@@ -1,0 +1,97 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { parseArguments, type Script } from '../lib/cli/options.ts'
+import { blocksOf, commandsOf, oneDomain, readmeSystem, sandbox, transcriptOf } from './readme.ts'
+import { has, PROJECT, runProgram, runScript } from './run.ts'
+import { systemDir } from './system.ts'
+
+const SCRIPTS = readdirSync(`${PROJECT}scripts`)
+  .filter((name) => name.endsWith('.mts'))
+  .map((name) => name.replace('.mts', ''))
+const tables = new Map(
+  SCRIPTS.map((name) => [name, JSON.parse(runScript(name, ['--help', '--json']).stdout) as Script]),
+)
+
+/** The pages of the front door. */
+const PAGES = readdirSync(PROJECT).filter((name) => name.endsWith('.md'))
+const textOf = (page: string): string => readFileSync(PROJECT + page, 'utf8')
+
+/** What is only parsed, and why. */
+const NOT_RUN: [RegExp, string][] = [
+  [/--choose/, 'asks on a terminal'],
+  [/--root \/mnt/, 'needs a mounted disk'],
+  [/virsh/, 'needs libvirt'],
+  [/--root CAPTURE/, 'needs a capture'],
+  [/--now --apply/, 'changes a running machine'],
+  [/^bash \.ci\/run/, 'runs these tests'],
+  [/^npx vitest/, 'runs these tests'],
+]
+
+/** Throws the error that a person would see when an option of one of our scripts in this command is wrong. */
+function expectOptions(command: string): void {
+  // bash splits it as it would; what is inside $(…) or other quotes is left alone.
+  const virsh = 'virsh() { [ "$1" != define ] || cat; }'
+  const plain = command.replace(/ > \S+/g, '')
+  const shell = `set -f; ${SCRIPTS.map((name) => `${name}() { printf '%s\\0' "$@"; }`).join('; ')}; ${virsh}; { ${plain.replace(/ *#.*/, '')}\n} </dev/null`
+  const script = SCRIPTS.find((name) => new RegExp(`(^|[|] )${name} `).test(command)) ?? ''
+  const words = runProgram('bash', ['-c', shell])
+  expect(words.code, `${command}\n${words.stderr}`).toBe(0)
+  const table = tables.get(script)
+  if (table !== undefined) parseArguments(table, words.stdout.split('\0').slice(0, -1))
+}
+
+const named = new RegExp(`^(${SCRIPTS.join('|')}) `)
+
+describe.each(PAGES)('%s', (page) => {
+  const blocks = blocksOf(textOf(page)).filter(({ language }) => ['sh', 'console', 'bash'].includes(language))
+
+  it.skipIf(!has('jq'))('its commands run', () => {
+    const run = sandbox(SCRIPTS)
+    const system = readmeSystem()
+    for (const command of blocks.filter(({ language }) => language !== 'console').flatMap(commandsOf)) {
+      if (NOT_RUN.some(([pattern]) => pattern.test(command))) {
+        if (SCRIPTS.some((name) => command.includes(`${name} `))) expectOptions(command)
+        continue
+      }
+      const { code, stdout, stderr } = run(command, system)
+      // 1 is an answer: a plan that was not applied, nothing found.
+      expect(code, `${command}\n${stdout}${stderr}`).toBeLessThan(2)
+      expect(stderr, command).not.toMatch(/not found|No such file|nothing matches|no such device/)
+    }
+  })
+
+  it('what it shows is what is printed', () => {
+    for (const block of blocks.filter(({ language }) => language === 'console')) {
+      const { command, shown } = transcriptOf(block)
+      const system = command.startsWith('list-iommu') ? systemDir({ machine: 'twin-gpus' }) : oneDomain(readmeSystem())
+      const { stdout } = sandbox(SCRIPTS)(command, system)
+      expect(stdout.replaceAll(` --root ${system}`, '')).toMatch(shown)
+    }
+  })
+
+  it('the options that its text names exist', () => {
+    const commands = [...textOf(page).matchAll(/`([^`\n]+)`/g)].map((match) => match[1] ?? '')
+    for (const command of commands.filter((text) => named.test(text))) expectOptions(command)
+  })
+
+  it('the files that it links to exist', () => {
+    const links = [...textOf(page).matchAll(/\]\(([^):#]+)\)/g)].map((match) => match[1] ?? '')
+    expect(links.filter((link) => !existsSync(join(dirname(PROJECT + page), link)))).toEqual([])
+  })
+})
+
+it('the README has command blocks of both kinds', () => {
+  const blocks = blocksOf(textOf('README.md'))
+  expect(blocks.filter(({ language }) => language === 'sh').flatMap(commandsOf).length).toBeGreaterThan(20)
+  expect(blocks.filter(({ language }) => language === 'console').length).toBeGreaterThan(1)
+})
+
+it('wrong commands would be seen', () => {
+  expect(() => expectOptions('bind-vfio 01:00 --aply')).toThrow('no such option')
+  expect(() => expectOptions('list-iommu --format treee')).toThrow('must be one of')
+  const run = sandbox(SCRIPTS)
+  expect(run('ssh server node list-iommu.mjs', readmeSystem()).code).toBe(1)
+  expect(run('npm run no-such-script', '').code).toBe(1)
+  expect(transcriptOf({ language: 'console', text: '$ x\na\n…\nb\n' }).shown.test('a\n1\nb\nc\n')).toBe(false)
+})
