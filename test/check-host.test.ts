@@ -1,58 +1,11 @@
-import { Buffer } from 'node:buffer'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { chmodSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { CheckHost } from '../lib/cli/checking.ts'
 import { expectRan } from './bind.ts'
-import { loadMachine, scratchDir } from './machine.ts'
+import { answer, check, HEALTHY, host, machine, release } from './checking.ts'
+import { loadMachine, scratchDir, writeMachine } from './machine.ts'
 import { type Ran, runScript } from './run.ts'
 import { kernelConfig, systemDir } from './system.ts'
-
-const check = (dir: string, ...args: string[]): Ran => runScript('check-host', ['--root', dir, ...args])
-const answer = (ran: Ran): CheckHost => JSON.parse(ran.stdout)
-
-const machine = 'i9-14900k-vmd'
-const release = loadMachine(machine).kernel
-
-const HEALTHY: Readonly<Record<string, string>> = {
-  'proc/cpuinfo': 'vendor_id\t: GenuineIntel\nmodel name\t: one\nflags\t\t: fpu vmx\n',
-  'proc/cmdline': 'BOOT_IMAGE=/vmlinuz root=/dev/vda1 ro quiet\n',
-  'proc/meminfo': 'MemTotal:       67108864 kB\nMemAvailable:   60000000 kB\n',
-  'proc/self/status': 'Name:\tnode\nUid:\t1000\t1000\t1000\t1000\n',
-  'proc/self/limits': 'Max locked memory         unlimited            unlimited            bytes     \n',
-  'proc/iomem':
-    '80000000-8fffffff : PCI Bus 0000:01\n  80000000-80ffffff : 0000:01:00.0\n    80000000-803fffff : BOOTFB\n90000000-9fffffff : 0000:02:00.0\n',
-  'sys/module/kvm_intel/refcnt': '0\n',
-  'sys/module/kvm/parameters/ignore_msrs': 'N\n',
-  'sys/class/misc/kvm/dev': '10:232\n',
-  'sys/devices/system/cpu/online': '0-3\n',
-  'sys/devices/system/cpu/cpufreq/policy0/scaling_governor': 'schedutil\n',
-  'sys/devices/system/cpu/cpufreq/policy0/scaling_driver': 'acpi-cpufreq\n',
-  'sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages': '0\n',
-  'var/log/dmesg': '[    0.000000] Linux version 6.14\n[    0.1] DMAR-IR: Enabled IRQ remapping in x2apic mode\n',
-  'etc/passwd': 'root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n',
-  'etc/group': 'root:x:0:\nkvm:x:104:ann\nlibvirt:x:105:ann\n',
-  'usr/bin/qemu-system-x86_64': '#!/bin/sh\n',
-  'usr/sbin/libvirtd': '#!/bin/sh\n',
-  'usr/bin/swtpm': '#!/bin/sh\n',
-  'usr/libexec/virtiofsd': '#!/bin/sh\n',
-  'usr/share/OVMF/OVMF_CODE_4M.fd': 'firmware',
-  'run/libvirt/libvirt-sock': '',
-}
-
-/** A host without a fault, less what is `null`. */
-function host(files: Readonly<Record<string, string | null>> = {}): string {
-  const dir = systemDir({ machine })
-  for (const [path, text] of Object.entries({ ...HEALTHY, ...files })) {
-    rmSync(join(dir, path), { recursive: true, force: true })
-    if (text === null) continue
-    mkdirSync(dirname(join(dir, path)), { recursive: true })
-    writeFileSync(join(dir, path), text)
-  }
-  return dir
-}
-
-const device = 'sys/bus/pci/devices/0000:02:00.0'
 
 /** One fault each: its code, what makes it, what to do says. */
 const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp, args?: string[]][] = [
@@ -77,7 +30,7 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
   ['modprobe-ids', { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:1cb6, 10de:0fb9\n' }, /correct the line/],
   ['modprobe-ids', { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:icb6\n' }, /correct the line/],
   ['libvirt-running', { 'run/libvirt/libvirt-sock': null }, /systemctl enable --now libvirtd/],
-  ['user-groups', { 'etc/group': 'kvm:x:104:\nlibvirt:x:105:ann\n' }, /usermod -aG kvm ann/],
+  ['user-groups', { 'etc/group': 'kvm:x:104:ann\nlibvirt:x:105:\n' }, /usermod -aG libvirt ann/],
   [
     'memory-lock',
     {
@@ -87,6 +40,14 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
     /tune-host --vfio-group kvm/,
   ],
   ['hugepages-given', { 'proc/cmdline': 'quiet hugepages=512\n' }, /ask for fewer/],
+  [
+    'hugepages-given',
+    {
+      'proc/cmdline': 'quiet hugepages=0 hugepagesz=1G hugepages=8\n',
+      'sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages': '6\n',
+    },
+    /ask for fewer/,
+  ],
   ['governor', { 'sys/devices/system/cpu/cpufreq/policy0/scaling_governor': 'powersave\n' }, /tune-host --governor/],
   ['qemu', { 'usr/bin/qemu-system-x86_64': null }, /apt install qemu-system-x86/],
   ['ovmf', { 'usr/share/OVMF/OVMF_CODE_4M.fd': null }, /apt install ovmf/],
@@ -96,12 +57,6 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
     { 'proc/iomem': '90000000-9fffffff : 0000:02:00.0\n  90000000-903fffff : simplefb\n' },
     /initcall_blacklist=sysfb_init/,
     ['--device', '02:00'],
-  ],
-  [
-    'rom',
-    { [`${device}/boot_vga`]: '1\n', [`${device}/resource`]: `${'0x0 0x0 0x0\n'.repeat(6)}0xc0000 0xdffff 0x212\n` },
-    /ROM file that was read/,
-    ['--device', '02:00', '--force-none'],
   ],
 ]
 
@@ -115,24 +70,21 @@ describe('a host', { concurrent: true }, () => {
     expectRan(check(host()), 0, /^check-host: no problem \(0 not known, \d+ well\)\n +\d+ checks found nothing wrong/)
   })
 
-  it.each(FAULTS.filter(([code]) => code !== 'rom'))(
-    '%s is found, and nothing else',
-    (code, files, next, args = []) => {
-      const dir = host(files)
-      const ran = check(dir, '--json', ...args)
-      const before =
-        args.length === 0
-          ? []
-          : answer(check(host(), '--json', ...args))
-              .findings.filter(({ state }) => state === 'problem')
-              .map((one) => one.code)
-      const problems = answer(ran).findings.filter(({ state }) => state === 'problem')
-      expect(problems.map((one) => one.code).filter((one) => !before.includes(one))).toEqual([code])
-      expect(problems.find((one) => one.code === code)?.next).toMatch(next)
-      expect(ran.code).toBe(1)
-      expectRan(check(dir, ...args), 1, next)
-    },
-  )
+  it.each(FAULTS)('%s is found, and nothing else', (code, files, next, args = []) => {
+    const dir = host(files)
+    const ran = check(dir, '--json', ...args)
+    const before =
+      args.length === 0
+        ? []
+        : answer(check(host(), '--json', ...args))
+            .findings.filter(({ state }) => state === 'problem')
+            .map((one) => one.code)
+    const problems = answer(ran).findings.filter(({ state }) => state === 'problem')
+    expect(problems.map((one) => one.code).filter((one) => !before.includes(one))).toEqual([code])
+    expect(problems.find((one) => one.code === code)?.next).toMatch(next)
+    expect(ran.code).toBe(1)
+    expectRan(check(dir, ...args), 1, next)
+  })
 
   it('with its IOMMU off says what to do', () => {
     const dir = systemDir({ machine: 'kernel-off' })
@@ -143,83 +95,62 @@ describe('a host', { concurrent: true }, () => {
     })
   })
 
+  it('takes a group into account from the next login on', () => {
+    const found = (mode: number, group: string) => {
+      const dir = host({ 'etc/group': group })
+      chmodSync(join(dir, 'dev/kvm'), mode)
+      const { gid } = statSync(join(dir, 'dev/kvm'))
+      expect([104, 105, 4711]).not.toContain(gid)
+      return answer(check(dir, '--json')).findings.find(({ code }) => code === 'user-groups')
+    }
+    const [within, without] = ['kvm:x:104:ann\nlibvirt:x:105:ann\n', 'kvm:x:104:\nlibvirt:x:105:ann\n']
+    expect(found(0o660, within)).toMatchObject({
+      state: 'problem',
+      next: expect.stringMatching(/^log out and in again/),
+    })
+    expect(found(0o660, without)).toMatchObject({
+      state: 'problem',
+      next: expect.stringMatching(/^usermod -aG kvm ann/),
+    })
+    // systemd's own rule: everybody may.
+    expect(found(0o666, without)).toMatchObject({ state: 'ok' })
+  })
+
+  it('shows by the names of its interrupt chips that interrupts are remapped, without the kernel log', () => {
+    const found = (chip: string) => {
+      const dir = host({ 'var/log/dmesg': null, 'proc/interrupts': `   CPU0\n  9:  4  ${chip}  9-fasteoi  acpi\n` })
+      return answer(check(dir, '--json')).findings.find(({ code }) => code === 'interrupt-remapping')
+    }
+    expect(found('IR-IO-APIC')).toMatchObject({
+      state: 'ok',
+      evidence: ['/proc/interrupts: 9: 4 IR-IO-APIC 9-fasteoi acpi'],
+    })
+    expect(found('IO-APIC')).toMatchObject({ state: 'unknown' })
+  })
+
+  it.each([
+    'x86/cpu: VMX (outside TXT) disabled by BIOS',
+    'kvm: disabled by bios',
+    'kvm_amd: SVM disabled (by BIOS) in MSR_VM_CR on CPU 0',
+  ])('whose firmware switched virtualisation off says so in the kernel’s words: %s', (words) => {
+    const log = `${HEALTHY['var/log/dmesg']}[    0.2] ${words}\n`
+    const dir = host({ 'var/log/dmesg': log, 'proc/cpuinfo': 'vendor_id\t: GenuineIntel\nflags\t\t: fpu\n' })
+    const found = answer(check(dir, '--json')).findings.find(({ code }) => code === 'cpu-virtualisation')
+    expect(found).toMatchObject({ state: 'problem', evidence: expect.arrayContaining([`[    0.2] ${words}`]) })
+  })
+
+  it('of which only /sys and /proc were kept has no program that is missing, and no module', () => {
+    const tree = scratchDir('bare')
+    writeMachine(loadMachine(machine), tree)
+    rmSync(join(tree, 'sys/module'), { recursive: true, force: true })
+    const { findings } = answer(check(tree, '--json'))
+    for (const one of ['kvm', 'qemu', 'ovmf'])
+      expect(findings.find(({ code }) => code === one)).toMatchObject({ state: 'unknown' })
+  })
+
   it('whose log does not go back to the boot says so', () => {
     const { findings } = answer(check(host({ 'var/log/dmesg': '[ 9000.0] usb 1-1: new device\n' }), '--json'))
     expect(findings.find(({ code }) => code === 'interrupt-remapping')).toMatchObject({ state: 'unknown' })
-  })
-})
-
-describe('--device', { concurrent: true }, () => {
-  it('says what speaks against a binding, and afterwards whether it is as promised', () => {
-    const dir = host()
-    const before = answer(check(dir, '--device', '02:00', '--json'))
-    expect(before.devices.map(({ address }) => address)).toEqual(['0000:02:00.0', '0000:02:00.1'])
-    expect(before.findings.map(({ code }) => code)).toEqual(
-      expect.arrayContaining(['groups', 'reset', 'boot-vga', 'only-gpu']),
-    )
-    runScript('bind-vfio', ['--root', dir, '02:00', '--apply', '--no-commands'])
-    const after = answer(check(dir, '--device', '02:00', '--json'))
-    expect(after.findings.map(({ code }) => code)).toEqual(expect.arrayContaining(['files', 'images', 'drivers']))
-    expect(after.findings.map(({ code }) => code)).not.toContain('boot-vga')
-  })
-
-  it('names a better slot for a card that shares its group', () => {
-    const dir = systemDir({ machine: 'ivy-bridge-h77' })
-    const ran = check(dir, '--device', '01:00', '--json')
-    const found = answer(ran).findings.find(({ code }) => code === 'groups')
-    expect(found?.state).toMatch(/ok|problem/)
-    if (found?.state === 'problem') expect(found.next).toMatch(/slot/)
-  })
-
-  it.each<[string, string[], RegExp]>([
-    ['a device that there is not', ['--device', '77:00'], /77:00: no such device on this machine/],
-    ['no device', ['--device', 'card'], /card: not a device/],
-    ['a ROM without its card', ['--rom', '/dev/null'], /--rom goes with --device/],
-    [
-      'a ROM that there is not',
-      ['--device', '02:00', '--rom', '/no/such/rom'],
-      /\/no\/such\/rom: there is no such file/,
-    ],
-  ])('refuses %s', (_, args, says) => {
-    const ran = check(host(), ...args)
-    expect(ran.stderr).toMatch(says)
-    expect(ran).toMatchObject({ code: 2, stdout: '' })
-  })
-})
-
-/** An expansion ROM with images of these code types. */
-function romOf(vendor: number, id: number, ...types: number[]): Buffer {
-  return Buffer.concat(
-    types.map((type, index) => {
-      const image = Buffer.alloc(1024)
-      image.writeUInt16LE(0xaa55, 0)
-      image.writeUInt16LE(0x40, 0x18)
-      image.write('PCIR', 0x40)
-      image.writeUInt16LE(vendor, 0x44)
-      image.writeUInt16LE(id, 0x46)
-      image.writeUInt16LE(2, 0x50)
-      image[0x54] = type
-      image[0x55] = index === types.length - 1 ? 0x80 : 0
-      return image
-    }),
-  )
-}
-
-describe('--rom', () => {
-  it.each<[string, Buffer, 'ok' | 'problem', RegExp]>([
-    ['with a UEFI image behind the old one', romOf(0x10de, 0x1cb6, 0, 3), 'ok', /holds a UEFI image/],
-    ['without one', romOf(0x10de, 0x1cb6, 0), 'problem', /holds no UEFI image/],
-    ['of another card', romOf(0x1002, 0x67df, 0, 3), 'problem', /is of another card/],
-    ['that is none', Buffer.from('NVGI and much more that is no ROM at all'), 'problem', /is no expansion ROM/],
-    ['that is cut short', romOf(0x10de, 0x1cb6, 0).subarray(0, 0x30), 'problem', /is no expansion ROM/],
-  ])('a file %s', (_, data, state, says) => {
-    const file = join(scratchDir('rom'), 'card.rom')
-    writeFileSync(file, data)
-    const { findings } = answer(check(host(), '--device', '02:00', '--rom', file, '--json'))
-    expect(findings.find(({ code }) => code === 'rom-file')).toMatchObject({
-      state,
-      summary: expect.stringMatching(says),
-    })
   })
 })
 

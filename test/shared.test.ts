@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import type { Finding } from '../lib/vfio/finding.ts'
 import { scratchDir } from './machine.ts'
 import { PROJECT, runProgram, runScript } from './run.ts'
 
@@ -32,6 +33,7 @@ describe.skipIf(archives.length === 0)(`real trees (${archives.length} here; ski
       const checked = runScript('check-reset', ['--machine', tree, '--json'])
       if (expected.length === 0) {
         expect([listed.code, JSON.parse(listed.stdout).error.code]).toEqual([2, 'no-pci'])
+        expect(runScript('check-host', ['--root', tree, '--json']).code).toBe(2)
         continue
       }
       expect(listed.stderr).toBe('')
@@ -41,6 +43,15 @@ describe.skipIf(archives.length === 0)(`real trees (${archives.length} here; ski
       expect(listed.code).toBe(iommu.enabled ? 0 : 1)
       const cards = JSON.parse(checked.stdout).cards.flatMap((card: { functions: unknown[] }) => card.functions)
       expect(cards.length).toBe(all.filter((device) => !device.bridge).length)
+      // Of these only /sys and /proc were kept: what is not there is not a problem.
+      const [card] = all.filter((device) => !device.bridge)
+      const ready = runScript('check-host', ['--root', tree, '--device', card.address, '--json'])
+      const { healthy, findings } = JSON.parse(ready.stdout)
+      expect(ready.code).toBe(healthy ? 0 : 1)
+      const found = (state: string): string[] =>
+        findings.filter((one: Finding) => one.state === state).map((one: Finding) => one.code)
+      expect(found('unknown')).toEqual(expect.arrayContaining(['qemu', 'ovmf', 'vfio-modules']))
+      expect(found('problem').includes('iommu')).toBe(iommu.enabled === false)
       // What was read is all that is needed to say the same again.
       const copy = `${scratchDir('copy')}/tree`
       runScript('list-iommu', ['--machine', tree, '--capture', copy])

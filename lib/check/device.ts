@@ -1,4 +1,5 @@
 import type { Buffer } from 'node:buffer'
+import { isExpress } from '../host/config.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { judgeResets } from '../vfio/reset.ts'
@@ -17,9 +18,12 @@ export function groups({ pci }: CheckFacts, chosen: readonly PciDevice[]): Findi
   const [first] = mixed
   if (first === undefined) return ok(code, 'The card shares its IOMMU group with no other card')
   const mates = first.devices.filter((device) => !device.bridge && !cards.has(cardOf(device)))
+  const taken = new Set(pci.devices.map(({ parent }) => parent))
+  // A card behind a port that is alone in its group gets a group of its own, or that of the port.
   const slots = pci.groups
-    .filter(({ devices }) => devices.length > 0 && devices.every((device) => isRootPort(device)))
+    .filter(({ devices }) => devices.length === 1 && devices.every((device) => isRootPort(device)))
     .flatMap(({ devices }) => devices.map(({ address }) => address))
+    .filter((address) => !taken.has(address))
   const better =
     slots.length === 0
       ? 'another slot may help: those of the CPU often have groups of their own'
@@ -90,19 +94,30 @@ export function framebuffer({ host: { machine } }: CheckFacts, chosen: readonly 
 
 /** Behind such a bridge there are no messages: all share one interrupt line, which VFIO cannot share. */
 export function sharedInterrupts({ pci, host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
-  const express = ({ path }: PciDevice): boolean => machine.exists(`${path}/current_link_speed`)
-  const known = pci.devices.some(express)
-  const behind = chosen.filter((device) => {
-    const above = pci.devices.find(({ address }) => address === device.parent)
-    return known && above !== undefined && !express(device) && isPciBridge(above)
-  })
-  if (behind.length === 0) return ok('shared-interrupts', 'Interrupts of the card are its own')
-  return problem(
-    'shared-interrupts',
-    'The card is behind a bridge to conventional PCI, where interrupt lines are shared',
-    behind.map(({ address, parent }) => `${address} is below ${parent}`),
-    'where the guest hangs or the device is refused: another slot, or a PCI Express card',
+  const code = 'shared-interrupts'
+  const below = chosen.filter(({ parent }) =>
+    pci.devices.some((above) => above.address === parent && isPciBridge(above)),
   )
+  const kinds = new Map(below.map((device) => [device, isExpress(machine, device)]))
+  const open = below.filter((device) => kinds.get(device) === null)
+  // A kernel that tells it of any device tells it of all.
+  const told = open.length > 0 && pci.devices.some((device) => machine.exists(`${device.path}/current_link_speed`))
+  const behind = below.filter((device) => kinds.get(device) === false || (told && kinds.get(device) === null))
+  if (behind.length > 0)
+    return problem(
+      code,
+      'The card is behind a bridge to conventional PCI, where interrupt lines are shared',
+      behind.map(({ address, parent }) => `${address} is below ${parent}`),
+      'where the guest hangs or the device is refused: another slot, or a PCI Express card',
+    )
+  if (open.length > 0 && !told)
+    return unknown(
+      code,
+      'Whether the card shares its interrupt line was not seen',
+      open.map(({ path }) => `${path}/config: cut short`),
+      'run as root',
+    )
+  return ok(code, 'Interrupts of the card are its own')
 }
 
 /** IORESOURCE_ROM_SHADOW in include/linux/ioport.h */

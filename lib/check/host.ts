@@ -1,4 +1,6 @@
+import { parseCommandLine } from '../host/kernel.ts'
 import { findProgram } from '../host/programs.ts'
+import { allows } from '../host/user.ts'
 import type { Need } from '../plan/system.ts'
 import { sizeText } from '../tune/feature.ts'
 import { present } from '../tune/programs.ts'
@@ -19,6 +21,9 @@ async function program(
     const version = need === 'ovmf' ? null : await facts.version(path)
     return ok(need, `${title} is there (${version ?? path})`)
   }
+  // A machine without its system: nobody installed there what is not seen.
+  if (!['/usr/bin', '/bin'].some((folder) => files.exists(folder)))
+    return unknown(need, `Whether ${title} is there was not seen`, ['/usr/bin'])
   const { command, names: packages } = facts.packages ?? {}
   const install = command === undefined ? 'install it' : `${command} ${packages?.[need]}`
   if (absent !== undefined) return { ...unknown(need, `${title} is not there: ${absent}`, []), next: install }
@@ -49,14 +54,29 @@ export function libvirtRunning({ host }: CheckFacts): Finding {
   return problem(code, 'libvirt does not run', [`neither ${sockets.join(' nor ')}`], start)
 }
 
-export function userGroups({ user, host: { files } }: CheckFacts): Finding {
+/** systemd gives /dev/kvm to everybody, some distributions to the group kvm alone. */
+const READ_WRITE = 0o6
+
+/** Is the user in the groups that give access, and has this login what /etc/group says? */
+export function userGroups({ user, host: { machine, files } }: CheckFacts): Finding {
   const code = 'user-groups'
   if (user.root) return ok(code, 'root may use all of it')
   if (user.name === null) return unknown(code, 'Who runs the guests is not known', [])
-  const wanted = ['libvirt', 'kvm'].filter((name) =>
+  const node = machine.access('/dev/kvm')
+  const open = node !== undefined && (node.mode & READ_WRITE) === READ_WRITE
+  const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) =>
     new RegExp(`^${name}:`, 'm').test(files.optionalText('/etc/group') ?? ''),
   )
   const missing = wanted.filter((name) => !user.groups.includes(name))
+  if (missing.length === 0 && node !== undefined && user.login !== null && !allows(node, user.login, READ_WRITE))
+    return problem(
+      code,
+      `${user.name} may not open /dev/kvm`,
+      [
+        `/dev/kvm is ${(node.mode & 0o777).toString(8)}, group ${node.gid}; this login has the groups ${user.login.gids.join(', ')}`,
+      ],
+      'log out and in again, which takes up a new group; udevadm trigger --sysname-match=kvm gives the device to its group',
+    )
   if (missing.length === 0)
     return ok(code, `${user.name} is in ${wanted.join(' and ') || 'no group that matters here'}`)
   return problem(
@@ -96,20 +116,42 @@ export function hugePages({ memory }: CheckFacts): Finding {
 /** As many as were asked for? The kernel gives what it finds in one piece. */
 export function hugePagesGiven({ memory, host: { machine } }: CheckFacts): Finding {
   const code = 'hugepages-given'
-  const line = machine.optionalText('/proc/cmdline') ?? ''
-  const wanted = Number(/(?:^|\s)hugepages=(\d+)(?:\s|$)/.exec(line)?.[1] ?? 0)
-  const size = /(?:^|\s)hugepagesz=(\d+)([MG])\s+hugepages=\d/.exec(line)
-  if (wanted === 0) return ok(code, 'No huge pages were asked for on the kernel command line')
-  const bytes = size === null ? 2 * 1024 ** 2 : Number(size[1]) * 1024 ** (size[2] === 'G' ? 3 : 2)
-  const given = memory.hugePages.find((one) => one.size === bytes)?.total
-  if (given === undefined) return unknown(code, 'How many huge pages there are was not seen', [])
-  if (given >= wanted) return ok(code, 'The huge pages that were asked for are there')
-  return problem(
-    code,
-    `${given} of ${wanted} huge pages of ${sizeText(bytes)} are there`,
-    ['/proc/cmdline'],
-    'ask for fewer, or stop what uses memory early in the boot',
-  )
+  const asked = askedHugePages(machine.optionalText('/proc/cmdline') ?? '')
+  if (asked.size === 0) return ok(code, 'No huge pages were asked for on the kernel command line')
+  const given = (size: number): number | undefined => memory.hugePages.find((one) => one.size === size)?.total
+  const short = [...asked].filter(([size, wanted]) => (given(size) ?? wanted) < wanted)
+  if (short.length > 0)
+    return problem(
+      code,
+      short.map(([size, wanted]) => `${given(size)} of ${wanted} huge pages of ${sizeText(size)} are there`).join('; '),
+      ['/proc/cmdline'],
+      'ask for fewer, or stop what uses memory early in the boot',
+    )
+  const seen = [...asked.keys()].every((size) => given(size) !== undefined)
+  return seen
+    ? ok(code, 'The huge pages that were asked for are there')
+    : unknown(code, 'How many huge pages there are was not seen', ['/sys/kernel/mm/hugepages'])
+}
+
+/**
+ * Size → how many. `hugepagesz=` is the size of what follows it; before the first, it is the default size.
+ * Source: Documentation/admin-guide/mm/hugetlbpage.rst
+ */
+function askedHugePages(line: string): Map<number, number> {
+  const tokens = parseCommandLine(line)
+  const bytes = (value: string | undefined): number | undefined => {
+    const [, count, unit = ''] = /^(\d+)([kmg])$/i.exec(value ?? '') ?? []
+    return count === undefined ? undefined : Number(count) * 1024 ** ' kmg'.indexOf(unit.toLowerCase())
+  }
+  const common = tokens.filter(({ name }) => name === 'default_hugepagesz').at(-1)
+  let size = bytes(common?.value) ?? 2 * 1024 ** 2
+  const asked = new Map<number, number>()
+  for (const { name, value } of tokens) {
+    if (name === 'hugepagesz') size = bytes(value) ?? size
+    // By node (`0:512,1:512`) is another question.
+    if (name === 'hugepages' && /^\d+$/.test(value ?? '')) asked.set(size, Number(value))
+  }
+  return asked
 }
 
 export function governor({ host: { machine } }: CheckFacts): Finding {

@@ -5,28 +5,44 @@ import type { Finding } from '../vfio/finding.ts'
 import { type CheckFacts, isOne } from './facts.ts'
 import { ok, problem, unknown } from './say.ts'
 
+/**
+ * What the firmware has switched off, in the kernel's words. The flag is gone then, on Linux 5.6 and later.
+ * Source: arch/x86/kernel/cpu/feat_ctl.c, arch/x86/kvm/svm/svm.c, and kvm_main.c of older kernels.
+ */
+const FIRMWARE_OFF = /(?:VMX \(.*\)|SVM|kvm:) disabled (?:\(by BIOS\)|by (?:the )?BIOS)|SVM disabled/i
+
+function switchedOff(log: string | null): string[] {
+  return (log ?? '')
+    .split('\n')
+    .filter((line) => FIRMWARE_OFF.test(line))
+    .slice(0, 1)
+    .map((line) => line.trim())
+}
+
 /** VT-x and AMD-V. */
-export function cpuVirtualisation({ cpus }: CheckFacts): Finding {
+export function cpuVirtualisation({ cpus, log }: CheckFacts): Finding {
   const code = 'cpu-virtualisation'
   if (cpus.flags === undefined) return unknown(code, 'What the CPU can do was not seen', ['/proc/cpuinfo'])
   const flag = ['vmx', 'svm'].find((name) => cpus.flags?.includes(name))
+  if (cpus.vendor === undefined) return unknown(code, 'The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
   if (flag !== undefined) return ok(code, `The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
   return problem(
     code,
     'The CPU has no virtualisation, or it is off',
-    ['/proc/cpuinfo has neither vmx nor svm'],
+    ['/proc/cpuinfo has neither vmx nor svm', ...switchedOff(log)],
     'switch VT-x or SVM on in the firmware setup; in a virtual machine: nested virtualisation on its host',
   )
 }
 
-export function kvm({ host: { machine } }: CheckFacts): Finding {
+export function kvm({ cpus, log, host: { machine } }: CheckFacts): Finding {
+  if (!machine.exists('/sys/module')) return unknown('kvm', 'Whether KVM is loaded was not seen', ['/sys/module'])
   const module = ['kvm_intel', 'kvm_amd'].find((name) => machine.exists(`/sys/module/${name}`))
   if (module === undefined)
     return problem(
       'kvm',
       'KVM is not loaded',
-      ['/sys/module has neither kvm_intel nor kvm_amd'],
-      'modprobe kvm_intel or kvm_amd; when that fails, the kernel log says why (usually: off in the firmware)',
+      ['/sys/module has neither kvm_intel nor kvm_amd', ...switchedOff(log)],
+      `modprobe ${cpus.vendor === undefined ? 'kvm_intel or kvm_amd' : `kvm_${cpus.vendor}`}; when that fails, the kernel log says why (usually: off in the firmware)`,
     )
   if (!machine.exists('/sys/class/misc/kvm'))
     return problem('kvm', 'There is no /dev/kvm', [`${module} is loaded`], 'look at the kernel log')
@@ -46,6 +62,10 @@ export function interruptRemapping({ log, logMissing, host: { machine } }: Check
   const code = 'interrupt-remapping'
   if (machine.optionalText('/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts') === 'Y')
     return ok(code, 'Whether interrupts are remapped does not matter: unsafe ones are allowed')
+  // Every user may read this one. A kernel that remaps names its interrupt chips so (IR-IO-APIC, IR-PCI-MSI).
+  const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
+  if (chip !== undefined)
+    return ok(code, 'Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
   if (log === null) return unknown(code, 'Whether interrupts are remapped was not seen', [logMissing])
   const line = log
     .split('\n')
@@ -87,7 +107,7 @@ export function vfioModules({ host: { kernels } }: CheckFacts): Finding {
   const lacking = kernels.filter((kernel) => wanted.some((name) => kernel.provides(name) === 'absent'))
   if (lacking.length === 0) {
     const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
-    return ok(code, `Every installed kernel has vfio-pci (${how})`)
+    return ok(code, `Every installed kernel has vfio-pci, ${how} (${kernels.map(({ release }) => release).join(', ')})`)
   }
   return problem(
     code,

@@ -16,6 +16,7 @@ export interface PowerFacts {
 
 const MSI = 0x05
 const MSIX = 0x11
+const EXPRESS = 0x10
 
 /** MSI and MSI-X of a function from its configuration space. Source: PCI Local Bus Specification 3.0, 6.7 and 6.8. */
 export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
@@ -30,6 +31,16 @@ export function readMessageInterrupts(reader: Reader, device: PciDevice): Messag
     return { supported: at !== undefined, enabled: at !== undefined && (config.readUInt16LE(at + 2) & enable) !== 0 }
   }
   return { msi: interrupt(MSI, 0x0001), msix: interrupt(MSIX, 0x8000) }
+}
+
+/**
+ * Is this a PCI Express function? `null`: neither its capability list nor the kernel says. Linux has shown the speed of
+ * a link since 4.13, and of PCI Express alone. Source: drivers/pci/pci-sysfs.c, pcie_dev_attrs_are_visible().
+ */
+export function isExpress(reader: Reader, device: PciDevice): boolean | null {
+  if (reader.exists(`${device.path}/current_link_speed`)) return true
+  const config = reader.optionalBytes(`${device.path}/config`, 256)
+  return (config === undefined ? undefined : listCapabilities(config))?.has(EXPRESS) ?? null
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Reader } from './reader.ts'
+import { allows } from './user.ts'
 
 /** What there is to know of a file or block device that a guest gets. */
 export interface Image {
@@ -83,8 +84,6 @@ export function closedFolder(files: Reader, path: string, user: { uid: number; g
     .map((_, index) => `/${parts.slice(0, index + 1).join('/')}`)
     .find((folder) => {
       const access = files.access(folder)
-      if (access === undefined) return false
-      const shift = access.uid === user.uid ? 6 : user.gids.includes(access.gid) ? 3 : 0
-      return ((access.mode >> shift) & 1) === 0
+      return access !== undefined && !allows(access, user, 0o1)
     })
 }

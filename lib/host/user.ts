@@ -5,7 +5,10 @@ export interface User {
   /** `null`: of a captured machine nobody knows. */
   name: string | null
   root: boolean
+  /** Of /etc/group: what the next login has. */
   groups: string[]
+  /** What this login has, by number; `null` when it is somebody else's (sudo), or of no running machine. */
+  login: { uid: number; gids: number[] } | null
   /** Bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
   memlock: number | undefined | null
 }
@@ -29,6 +32,27 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
     groups: lines
       .filter(([, , , members = '']) => members.split(',').includes(name ?? ''))
       .map(([group = '']) => group),
+    login: name === null || name !== own ? null : { uid: Number(uid), gids: gidsOf(status ?? '') },
     memlock: limit === undefined || name !== own ? null : limit === 'unlimited' ? undefined : Number(limit),
   }
+}
+
+/**
+ * May this user, who is not root, do what `bits` (of 0o7) say? The owner's bits count, else the group's, else
+ * everybody's. Source: path_resolution(7).
+ */
+export function allows(
+  file: { mode: number; uid: number; gid: number },
+  user: { uid: number; gids: readonly number[] },
+  bits: number,
+): boolean {
+  const shift = user.uid === file.uid ? 6 : user.gids.includes(file.gid) ? 3 : 0
+  return ((file.mode >> shift) & bits) === bits
+}
+
+/** The effective group and the supplementary ones. */
+function gidsOf(status: string): number[] {
+  const effective = /^Gid:\s+\d+\s+(\d+)/m.exec(status)?.[1]
+  const others = /^Groups:[ \t]*([\d \t]*)/m.exec(status)?.[1] ?? ''
+  return [effective ?? '', ...others.split(/\s+/)].filter(Boolean).map(Number)
 }
