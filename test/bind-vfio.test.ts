@@ -16,6 +16,13 @@ describe('a plan', () => {
     expect(snapshotOf(dir)).toBe(before)
   })
 
+  it.each(['arch', 'fedora', 'opensuse', 'gentoo'] as const)('on %s', async (family) => {
+    const dir = systemDir({ ...system, family, iommuByDefault: false })
+    const ran = bind(dir, card)
+    await expect(ran.stdout.replaceAll(dir, 'ROOT')).toMatchFileSnapshot(`golden/bind-vfio-${family}.txt`)
+    expect(ran).toMatchObject({ code: 1, stderr: '' })
+  })
+
   it('as JSON carries what is written, and why', () => {
     const ran = bind(systemDir(system), card, '--json')
     const { schema, action, changed, rebootNeeded, devices, changes } = JSON.parse(ran.stdout)

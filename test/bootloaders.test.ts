@@ -3,7 +3,6 @@ import { apply, bind, card, expectRan, undo } from './bind.ts'
 import {
   applied,
   CMDLINE,
-  IDS,
   kernelInstall,
   type Loader,
   loaderDir,
@@ -28,7 +27,7 @@ const options = (dir: string, path: string): string | undefined => /^options (.*
 
 describe('each loader whose arguments are in files is set up and taken back byte for byte', () => {
   it.each<[string, Loader, Record<string, string>, string[]]>([
-    ['systemd-boot', systemdBoot, { [arch]: `${ROOT} rw ${IDS}`, [fallback]: `${ROOT} rw` }, []],
+    ['systemd-boot', systemdBoot, { [arch]: `${ROOT} rw ${OURS}`, [fallback]: `${ROOT} rw` }, []],
     [
       'systemd-boot with kernel-install',
       kernelInstall,
@@ -67,19 +66,19 @@ describe('each loader whose arguments are in files is set up and taken back byte
 
 describe('entries of the Boot Loader Specification', () => {
   it.each([
-    ['tabs', `title\tArch\nlinux\t/vmlinuz-linux\noptions\t${ROOT}\trw\n`, `options\t${ROOT}\trw ${IDS}\n`],
-    ['several options lines', `linux /v\noptions ${ROOT}\n# mine\noptions rw quiet\n`, `options rw quiet ${IDS}\n`],
-    ['CRLF', `linux /v\r\noptions ${ROOT} rw\r\n`, `options ${ROOT} rw ${IDS}\r\n`],
-    ['quotes inside', `linux /v\noptions ${ROOT} dyndbg="file a.c +p"\n`, `dyndbg="file a.c +p" ${IDS}\n`],
-    ['quotes around it all', `linux /v\noptions "${ROOT} rw"\n`, `options "${ROOT} rw ${IDS}"\n`],
-    ['no end of line', `linux /v\noptions ${ROOT} rw`, `options ${ROOT} rw ${IDS}`],
-    ['no options', 'linux /v\ninitrd /i\n', `initrd /i\noptions ${IDS}\n`],
+    ['tabs', `title\tArch\nlinux\t/vmlinuz-linux\noptions\t${ROOT}\trw\n`, `options\t${ROOT}\trw ${OURS}\n`],
+    ['several options lines', `linux /v\noptions ${ROOT}\n# mine\noptions rw quiet\n`, `options rw quiet ${OURS}\n`],
+    ['CRLF', `linux /v\r\noptions ${ROOT} rw\r\n`, `options ${ROOT} rw ${OURS}\r\n`],
+    ['quotes inside', `linux /v\noptions ${ROOT} dyndbg="file a.c +p"\n`, `dyndbg="file a.c +p" ${OURS}\n`],
+    ['quotes around it all', `linux /v\noptions "${ROOT} rw"\n`, `options "${ROOT} rw ${OURS}"\n`],
+    ['no end of line', `linux /v\noptions ${ROOT} rw`, `options ${ROOT} rw ${OURS}`],
+    ['no options', 'linux /v\ninitrd /i\n', `initrd /i\noptions ${OURS}\n`],
     [
       'a list',
       `linux /v\noptions vfio_pci.ids=1b21:2142 ${ROOT}\n`,
-      `vfio_pci.ids=1b21:2142,10de:1cb6,10de:0fb9 ${ROOT}\n`,
+      `vfio_pci.ids=1b21:2142,10de:1cb6,10de:0fb9 ${ROOT} intel_iommu=on\n`,
     ],
-    ['arguments of init', `linux /v\noptions ${ROOT} -- single-thing\n`, `${ROOT} ${IDS} -- single-thing\n`],
+    ['arguments of init', `linux /v\noptions ${ROOT} -- single-thing\n`, `${ROOT} ${OURS} -- single-thing\n`],
   ])('%s', (_, text, says) => {
     const dir = loaderDir(systemdBoot, { [arch]: text })
     const before = treeOf(dir)
@@ -100,7 +99,7 @@ describe('entries of the Boot Loader Specification', () => {
     applied(dir)
     for (const [path, text] of Object.entries(others)) expect(textOf(dir, path)).toBe(text)
     expect(options(dir, fallback)).toBe(`${ROOT} rw`)
-    expect(options(dir, arch)).toBe(`${ROOT} rw ${IDS}`)
+    expect(options(dir, arch)).toBe(`${ROOT} rw ${OURS}`)
   })
 
   it('that a person edited since keep the edit', () => {
@@ -170,6 +169,6 @@ describe('two loaders that are set up', () => {
     )
     expect(snapshotOf(dir)).toBe(before)
     expectRan(apply(dir, card, '--bootloader', 'systemd-boot'), 0)
-    expect(options(dir, arch)).toBe(`${ROOT} rw ${IDS}`)
+    expect(options(dir, arch)).toBe(`${ROOT} rw ${OURS}`)
   })
 })

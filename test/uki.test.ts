@@ -5,7 +5,6 @@ import {
   applied,
   CMDLINE,
   type Files,
-  IDS,
   type Loader,
   loaderDir,
   MACHINE_ID,
@@ -42,28 +41,31 @@ describe('who makes a unified image makes it anew with our arguments, and again 
       'mkinitcpio, with a line that has to be made',
       ukiPreset,
       {},
-      { [CMDLINE]: `${line} ${IDS}\n`, [dropIn]: null },
+      { [CMDLINE]: `${line} ${OURS}\n`, [dropIn]: null },
       ['mkinitcpio -p linux'],
     ],
     [
       'mkinitcpio, with /etc/kernel/cmdline',
       ukiPreset,
       { [CMDLINE]: `# mine\n${ROOT}\nrw\n` },
-      { [CMDLINE]: `# mine\n${ROOT} ${IDS}\nrw\n`, [dropIn]: null },
+      { [CMDLINE]: `# mine\n${ROOT} ${OURS}\nrw\n`, [dropIn]: null },
       ['mkinitcpio -p linux'],
     ],
     [
       'mkinitcpio, with /etc/cmdline.d',
       ukiPreset,
       { 'etc/cmdline.d/root.conf': `${line}\n` },
-      { [dropIn]: `${HEAD}${IDS}\n`, [CMDLINE]: null, 'etc/cmdline.d/root.conf': `${line}\n` },
+      { [dropIn]: `${HEAD}${OURS}\n`, [CMDLINE]: null, 'etc/cmdline.d/root.conf': `${line}\n` },
       ['mkinitcpio -p linux'],
     ],
     [
       'mkinitcpio, with a list in /etc/cmdline.d',
       ukiPreset,
       { 'etc/cmdline.d/root.conf': `${line}\n`, 'etc/cmdline.d/vfio.conf': 'vfio_pci.ids=1b21:2142\n' },
-      { [dropIn]: null, 'etc/cmdline.d/vfio.conf': 'vfio_pci.ids=1b21:2142,10de:1cb6,10de:0fb9\n' },
+      {
+        [dropIn]: `${HEAD}intel_iommu=on\n`,
+        'etc/cmdline.d/vfio.conf': 'vfio_pci.ids=1b21:2142,10de:1cb6,10de:0fb9\n',
+      },
       ['mkinitcpio -p linux'],
     ],
     [
@@ -74,7 +76,7 @@ describe('who makes a unified image makes it anew with our arguments, and again 
         'etc/mine': `${line}\n`,
         'etc/cmdline.d/other.conf': 'x\n',
       },
-      { 'etc/mine': `${line} ${IDS}\n`, [dropIn]: null, [CMDLINE]: null },
+      { 'etc/mine': `${line} ${OURS}\n`, [dropIn]: null, [CMDLINE]: null },
       ['mkinitcpio -p linux'],
     ],
     [
@@ -133,7 +135,7 @@ describe('who makes a unified image makes it anew with our arguments, and again 
     expectRan(apply(dir, card), 0, /^Nothing to do/m)
     expectRan(bind(dir, '--status'), 1, /drifted[\s\S]*\.efi has 0 of/)
     const images = readdirSync(`${dir}/efi/EFI/Linux`).map((name) => `efi/EFI/Linux/${name}`)
-    const ours = loader === ukiPreset ? IDS : OURS
+    const ours = OURS
     for (const path of images) writeIn(dir, path, unifiedImage(`${line} ${ours}`))
     expectRan(bind(dir, '--status'), 1, /reboot-needed[\s\S]*\.efi has [23] of/)
     for (const path of images) writeIn(dir, path, unifiedImage(line))

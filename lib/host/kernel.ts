@@ -46,19 +46,22 @@ export function cpuVendor(reader: Reader): 'intel' | 'amd' | null {
 /** The symbols that the kernel's configuration sets (`y`, `m`, or a value); `undefined` when it is not readable. */
 export function readKernelConfig(reader: Reader): Map<string, string> | undefined {
   const release = kernelRelease(reader)
-  let text = release === undefined ? undefined : kernelConfigText(reader, release)
-  if (text === undefined) {
-    const packed = reader.optionalBytes('/proc/config.gz')
-    text = packed && gunzip(packed)?.toString('latin1')
-  }
+  const text = release === undefined ? packedConfig(reader) : kernelConfigText(reader, release)
   if (text === undefined) return undefined
   const symbols = new Map<string, string>()
   for (const [, symbol = '', value = ''] of text.matchAll(/^(CONFIG_\w+)=(.*)$/gm)) symbols.set(symbol, value)
   return symbols
 }
 
-/** The text of a kernel's configuration, from where distros put it. */
+/** What the running kernel says of itself, where it was built to. */
+function packedConfig(reader: Reader): string | undefined {
+  const packed = reader.optionalBytes('/proc/config.gz')
+  return packed && gunzip(packed)?.toString('latin1')
+}
+
+/** The text of a kernel's configuration, from where distros put it; the running one may have it itself. */
 export function kernelConfigText(files: Reader, release: string): string | undefined {
   const paths = [`/boot/config-${release}`, `/lib/modules/${release}/config`]
-  return paths.map((path) => files.optionalBytes(path)?.toString('latin1')).find((found) => found !== undefined)
+  const text = paths.map((path) => files.optionalBytes(path)?.toString('latin1')).find((found) => found !== undefined)
+  return text ?? (kernelRelease(files) === release ? packedConfig(files) : undefined)
 }

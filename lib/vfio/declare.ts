@@ -103,7 +103,13 @@ function argumentNeeds(
   const devices = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
   // What the present kernel does by itself says nothing of the next one that nixos-rebuild brings.
   const known = { ...iommu, enabled: null }
-  const switches = iommuArguments(known, host.kernels, chosen, passThrough)
+  const switches = iommuArguments(
+    known,
+    host.kernels,
+    chosen,
+    passThrough,
+    host.machine.optionalText('/proc/cmdline') ?? '',
+  )
   return [
     ...switches.map(({ token, reason }): Need => ({ kind: 'argument', text: token, reason, devices })),
     ...byId(bound.filter(({ how }) => how === 'id')).map(({ id, devices: own }): Need => {

@@ -3,6 +3,7 @@ import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
+import { hasArgument } from '../plan/arguments.ts'
 import type { OverridePlace } from '../plan/system.ts'
 
 /** How one function gets to the guest. */
@@ -130,6 +131,7 @@ function isGpuPart(device: PciDevice, chosen: readonly PciDevice[]): boolean {
 /**
  * The kernel arguments that switch the IOMMU on for the next boot, and why. None on AMD, where it is on by default:
  * the kernel does not even know `amd_iommu=on`.
+ * `booted`: the command line of this boot.
  * Source: Documentation/admin-guide/kernel-parameters.txt; drivers/iommu/intel/Kconfig.
  */
 export function iommuArguments(
@@ -137,11 +139,12 @@ export function iommuArguments(
   kernels: readonly Kernel[],
   chosen: readonly PciDevice[],
   passThrough: boolean,
+  booted: string,
 ): { token: string; reason: string }[] {
   const tokens: { token: string; reason: string }[] = []
   if (iommu.kind === 'intel' || iommu.code === 'kernel-parameter') {
     const graphics = chosen.some((device) => device.vendor.id === '8086' && isDisplay(device))
-    const needing = kernels.filter((kernel) => !onByDefault(kernel, iommu, graphics))
+    const needing = kernels.filter((kernel) => !onByDefault(kernel, iommu, graphics, booted))
     if (needing.length > 0) {
       const reason = graphics
         ? 'the IOMMU leaves out the integrated GPU by default'
@@ -153,8 +156,9 @@ export function iommuArguments(
   return tokens
 }
 
-function onByDefault(kernel: Kernel, iommu: IommuState, graphics: boolean): boolean {
+function onByDefault(kernel: Kernel, iommu: IommuState, graphics: boolean, booted: string): boolean {
   const symbol = kernel.config('CONFIG_INTEL_IOMMU_DEFAULT_ON')
-  if (symbol === null) return iommu.enabled === true && !graphics
+  // That it is on now says nothing of the default where this boot was told to.
+  if (symbol === null) return iommu.enabled === true && !graphics && !hasArgument(booted, 'intel_iommu=on')
   return symbol === 'y' || (kernel.config('CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF') === 'y' && !graphics)
 }
