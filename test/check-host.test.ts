@@ -78,6 +78,10 @@ describe('a host', { concurrent: true }, () => {
     expectRan(check(dir, ...args), 1, next)
   })
 
+  it('--help has every option', async () => {
+    await expect(runScript('check-host', ['--help']).stdout).toMatchFileSnapshot('golden/check-host.help.txt')
+  })
+
   it('with its IOMMU off says what to do', () => {
     const dir = systemDir({ machine: 'kernel-off' })
     const { findings } = answer(check(dir, '--json'))

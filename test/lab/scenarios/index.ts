@@ -1,6 +1,7 @@
 import type { Scenario } from '../scenario.ts'
 import { bindVfio } from './bind-vfio.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
+import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario[] = [
   listIommuAmd,
   checkResetIntel,
   checkResetAmd,
+  ...checkHost,
   captureIntel,
   captureAmd,
   noIommu,
