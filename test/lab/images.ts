@@ -110,9 +110,9 @@ function removeFromCache(superfluous: (name: string) => boolean): void {
   }
 }
 
-/** The images with one initramfs generator. */
-export async function images(generator: Generator, say: Say): Promise<Images> {
-  const include = [...packages, generator]
+/** The images with one initramfs generator, and with more packages where a scenario wants them. */
+export async function images(generator: Generator, say: Say, more: readonly string[] = []): Promise<Images> {
+  const include = [...packages, generator, ...more]
   const root = await cached(`root-${generator}`, { suite, include, excluded }, say, (part) =>
     bootstrap(include, join(part, 'root.tar')),
   )

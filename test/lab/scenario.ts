@@ -24,7 +24,7 @@ export interface Lab {
   /** A guest on a fresh disk, or on one that a scenario changed. */
   start(machine: Machine, disk?: Disk): Promise<Guest>
   /** A disk of one's own, to be changed on this machine without a guest. */
-  disk(generator: Generator): Promise<Disk>
+  disk(generator: Generator, packages?: readonly string[]): Promise<Disk>
   /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
   capture(machine: Machine, command: string): Promise<Capture>
   /** Runs a command of this machine; the scripts under test are on its PATH. */
@@ -119,8 +119,8 @@ export function openLab(options: LabOptions): Lab {
     else await copyDisk(machine.restored ? await snapshot(machine, made, say) : made.disk, join(home, 'disk'))
   }
 
-  const disk = async (generator: Generator): Promise<Disk> => {
-    const made = await images(generator, say)
+  const disk = async (generator: Generator, more: readonly string[] = []): Promise<Disk> => {
+    const made = await images(generator, say, more)
     const file = join(newFolder('disk'), 'disk.img')
     await step(`a copy of the ${generator} disk`, () => copyDisk(made.disk, file))
     const attached = (env: Record<string, string> = {}) => {

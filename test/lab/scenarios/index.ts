@@ -3,6 +3,7 @@ import { bindVfio } from './bind-vfio.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
+import { genDomain } from './gen-domain.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -15,6 +16,7 @@ export const scenarios: readonly Scenario[] = [
   ...bindVfio,
   ...override,
   ...tuneHost,
+  genDomain,
   captureRooted,
   listIommuIntel,
   listIommuAmd,
