@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseArguments, type Script } from '../lib/cli/options.ts'
+import { host } from './checking.ts'
 import { blocksOf, commandsOf, oneDomain, readmeSystem, sandbox, transcriptOf } from './readme.ts'
 import { has, PROJECT, runProgram, runScript } from './run.ts'
 import { systemDir } from './system.ts'
@@ -41,6 +42,17 @@ function expectOptions(command: string): void {
   if (table !== undefined) parseArguments(table, words.stdout.split('\0').slice(0, -1))
 }
 
+/** The machine on which a page shows a command. */
+function systemOf(command: string): string {
+  if (command.startsWith('list-iommu')) return systemDir({ machine: 'twin-gpus' })
+  if (!command.startsWith('check-host')) return oneDomain(readmeSystem())
+  return host({
+    'etc/group': 'kvm:x:104:ann\nlibvirt:x:105:\n',
+    'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:1cb6, 10de:0fb9\n',
+    'usr/share/OVMF/OVMF_CODE_4M.fd': null,
+  })
+}
+
 const named = new RegExp(`^(${SCRIPTS.join('|')}) `)
 
 describe.each(PAGES)('%s', (page) => {
@@ -64,7 +76,7 @@ describe.each(PAGES)('%s', (page) => {
   it('what it shows is what is printed', () => {
     for (const block of blocks.filter(({ language }) => language === 'console')) {
       const { command, shown } = transcriptOf(block)
-      const system = command.startsWith('list-iommu') ? systemDir({ machine: 'twin-gpus' }) : oneDomain(readmeSystem())
+      const system = systemOf(command)
       const { stdout } = sandbox(SCRIPTS)(command, system)
       expect(stdout.replaceAll(` --root ${system}`, '')).toMatch(shown)
     }

@@ -1,6 +1,7 @@
 import type { Scenario } from '../scenario.ts'
 import { bindVfio } from './bind-vfio.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
+import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
@@ -21,6 +22,7 @@ export const scenarios: readonly Scenario[] = [
   listIommuAmd,
   checkResetIntel,
   checkResetAmd,
+  ...checkHost,
   captureIntel,
   captureAmd,
   noIommu,
