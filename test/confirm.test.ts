@@ -86,6 +86,17 @@ describe('--confirm-within', { concurrent: true }, () => {
     expect(etcOf(dir)).toBe(before)
   })
 
+  it('is refused while another one waits', () => {
+    const dir = debian()
+    apply(dir, card, '--confirm-within', '10m')
+    const before = etcOf(dir)
+    const ran = tune(dir, '--threadirqs', '--confirm-within', '10m', '--apply')
+    expect(ran.stderr).toMatch(/another change still waits: bind-vfio --confirm, or bind-vfio --undo --apply, first/)
+    expect(ran.code).toBe(2)
+    expect(etcOf(dir)).toBe(before)
+    expectRan(tune(dir, '--threadirqs', '--apply'), 0)
+  })
+
   it('names the entry that it belongs to', () => {
     const dir = debian()
     apply(dir, card)

@@ -95,6 +95,8 @@ export interface UndoView {
   json: BindVfio
   functions: readonly BoundFunction[]
   claims: readonly Claim[]
+  /** Other scripts of the toolkit that have something to take back. */
+  others: readonly string[]
   took: Readonly<Record<string, number>>
   given: Arguments
 }
@@ -104,7 +106,8 @@ export function undoneText(look: Look, view: UndoView, printed: readonly (readon
   const { script, json, functions, claims, given } = view
   if (claims.length === 0 && json.notes.length > 0)
     return `${script.name} --undo:\n${notesText(json.notes)}\nAdd --apply.\n`
-  if (claims.length === 0) return `${script.name}: nothing to take back.\n`
+  if (claims.length === 0)
+    return `${script.name}: nothing to take back${view.others.map((name) => `; ${name} --undo has something`).join('')}.\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
   const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`

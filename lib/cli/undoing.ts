@@ -66,7 +66,9 @@ async function takeBack(
   plan.notes.push(...declaredNotes(host, going, adapters), ...unsignedNotes(host, plan, going, adapters), ...short)
   const functions = boundFunctions(going)
   const json = answerJson(context.script, 'plan', plan, functions, [])
-  const view = { script, json, functions, took: durations(journal), given, claims: going }
+  const scripts = claimsOf(journal).map(({ entry }) => entry.entry.script)
+  const others = [...new Set(scripts)].filter((name) => name !== script.name)
+  const view = { script, json, functions, took: durations(journal), given, claims: going, others }
   if (!apply || going.length === 0)
     return { code: going.length + short.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
   const target = targetFor(context)

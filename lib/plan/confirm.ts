@@ -1,6 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
-import { JOURNAL, nextNumber, type Recorded } from './journal.ts'
+import { claimsOf, JOURNAL, nextNumber, type Recorded } from './journal.ts'
 import { type CommandChange, changesFor, type Plan } from './plan.ts'
 import { addSetting, ownHead, type PlannedSetting } from './setting.ts'
 import type { Host } from './system.ts'
@@ -27,7 +27,8 @@ export function parseTime(option: string, text: string): number {
  * The plan with a dead man's switch: unless it is confirmed in time, counted from the next boot where one is needed, a
  * timer runs the undo.sh of this very entry, and reboots where that is needed. It is part of the entry: what undo.sh
  * takes back includes the switch. Source: systemd.timer(5); OpenRC's local service.
- * Throws a UserError, code `unknown-system`, where neither systemd nor OpenRC's local would run it.
+ * Throws a UserError: `unknown-system` where neither systemd nor OpenRC's local would run it, `unconfirmed` where one
+ * waits already.
  */
 export function withSwitch(
   { files, running }: Host,
@@ -36,6 +37,12 @@ export function withSwitch(
   script: string,
   seconds: number,
 ): Plan {
+  const waiting = claimsOf(journal).find(({ device }) => device === CONFIRM)?.entry.entry.script
+  if (waiting !== undefined)
+    throw new UserError(
+      'unconfirmed',
+      `another change still waits: ${waiting} --confirm, or ${waiting} --undo --apply, first`,
+    )
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
   // What does not run now is looked at when it does.
   const reboot = plan.rebootNeeded || !running

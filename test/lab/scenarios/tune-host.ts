@@ -106,6 +106,34 @@ const neverConfirmed: Scenario = {
   },
 }
 
+const bridgeRollback: Scenario = {
+  name: 'bridge-rollback',
+  about: 'a bridge that is never confirmed undoes itself: after the next boot the card has its address again',
+  slow: true,
+  async run(lab) {
+    const { disk, before } = await systemdDisk(lab)
+    const first = await lab.start(machine, disk)
+    const tune = 'tune-host --bridge br0 --port enp4s0 --apply --confirm-within 3m'
+    await lab.step(tune, async () =>
+      expectCode(tune, await first.run(tune, { seconds: 300 }), 0, /and the machine reboots/),
+    )
+    await first.end()
+    const guest = await lab.start(machine, disk)
+    const look =
+      'for i in $(seq 30); do ip -4 -br addr | grep -q 192.0.2.5 && break; sleep 1; done; ip -4 -br addr | tr -s " "'
+    await lab.step('the address is the bridge’s', async () =>
+      expectCode('ip addr', await guest.run(look, { seconds: 100 }), 0, /^br0 \S+ 192\.0\.2\.5\/24/m),
+    )
+    await lab.step('nobody confirms: it reboots', () => guest.gone(400))
+    expectSame('/etc after that', (await disk.apply('/etc listed', listing)).stdout, before)
+    const again = await lab.start(machine, disk)
+    await lab.step('the address is the card’s', async () =>
+      expectCode('ip addr', await again.run(look, { seconds: 100 }), 0, /^enp4s0 \S+ 192\.0\.2\.5\/24/m),
+    )
+    await again.end()
+  },
+}
+
 const confirmed: Scenario = {
   name: 'confirm-in-time',
   about: 'a binding that is confirmed after the reboot stays',
@@ -125,4 +153,4 @@ const confirmed: Scenario = {
   },
 }
 
-export const tuneHost: readonly Scenario[] = [inForce, neverConfirmed, confirmed]
+export const tuneHost: readonly Scenario[] = [inForce, neverConfirmed, bridgeRollback, confirmed]
