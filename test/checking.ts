@@ -38,6 +38,7 @@ export const HEALTHY: Readonly<Record<string, string>> = {
   'usr/bin/swtpm': '#!/bin/sh\n',
   'usr/libexec/virtiofsd': '#!/bin/sh\n',
   'usr/share/OVMF/OVMF_CODE_4M.fd': 'firmware',
+  'usr/share/OVMF/OVMF_VARS_4M.fd': 'firmware',
   'run/libvirt/libvirt-sock': '',
   'dev/kvm': '',
 }

@@ -169,7 +169,11 @@ describe('what programs keep', () => {
     JSON.parse(ran.stdout).changes.flatMap((change: { command?: string[] }) => change.command?.join(' ') ?? [])
 
   it('packages that are missing are installed, and only these are removed again', () => {
-    const dir = host({ 'usr/bin/swtpm': '#!/bin/sh\n', 'usr/share/OVMF/OVMF_CODE_4M.fd': '' })
+    const dir = host({
+      'usr/bin/swtpm': '#!/bin/sh\n',
+      'usr/share/OVMF/OVMF_CODE_4M.fd': '',
+      'usr/share/OVMF/OVMF_VARS_4M.fd': '',
+    })
     const install = 'apt-get install -y --no-install-recommends qemu-system-x86 libvirt-daemon-system virtiofsd'
     expect(commands(tune(dir, '--packages', '--json'))).toEqual([install])
     expectRan(tune(dir, '--packages', ...write), 0, new RegExp(install))

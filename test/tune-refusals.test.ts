@@ -7,7 +7,7 @@ describe('refusals', { concurrent: true }, () => {
   it.each<[string, string[], RegExp, Record<string, string>?]>([
     ['no settings', [], /nothing was asked for/],
     ['an option alone', ['--page-size', '1G'], /--page-size goes with --hugepages/],
-    ['no size', ['--hugepages', 'much'], /--hugepages much: not a size/],
+    ['no size', ['--hugepages', 'much'], /--hugepages much: write a size with its unit/],
     ['pages that there are not', ['--hugepages', '1G', '--page-size', '4M'], /has pages of 2 MiB and 1 GiB/],
     ['a node that there is not', ['--hugepages', '1G', '--node', '7'], /no such NUMA node/],
     ['all memory', ['--hugepages', '63G'], /host-memory.*would keep 1 GiB of 64 GiB.*--force host-memory/],

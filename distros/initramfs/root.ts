@@ -1,3 +1,4 @@
+import { hasSystemd } from '../../lib/host/programs.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { OVERRIDE_UNIT } from '../../lib/plan/override.ts'
 import { type LineSetting, ownHead } from '../../lib/plan/setting.ts'
@@ -5,7 +6,6 @@ import type { Host } from '../../lib/plan/system.ts'
 
 // Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
 
-const SYSTEMD = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd']
 const UNITS = '/etc/systemd/system'
 const OPENRC = ['/sbin/openrc-run', '/usr/sbin/openrc-run', '/usr/bin/openrc-run']
 /** Services of OpenRC that load drivers for devices, or by name. */
@@ -24,7 +24,7 @@ depend() {
 
 /** Is there an init system that is known to run the boot script on the root file system? */
 export function rootPlace({ files }: Host): 'root' | undefined {
-  return [...SYSTEMD, ...OPENRC].some((path) => files.exists(path)) ? 'root' : undefined
+  return hasSystemd(files) || OPENRC.some((path) => files.exists(path)) ? 'root' : undefined
 }
 
 /**
@@ -41,7 +41,7 @@ export function rootSettings(
     return { kind: 'line', path: `${files.resolve(folder) ?? folder}/${name}`, head, mode, line, reason }
   }
   const settings: LineSetting[] = []
-  if (SYSTEMD.some((path) => files.exists(path)))
+  if (hasSystemd(files))
     settings.push(
       own(`${UNITS}/vfio-scripts.service`, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
       own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, `${ownHead()}[Unit]\n`, 'Wants=vfio-scripts.service'),

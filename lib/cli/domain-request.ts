@@ -4,6 +4,7 @@ import type { PinRequest } from '../domain/pinning.ts'
 import type { Request } from '../domain/request.ts'
 import { UserError } from './error.ts'
 import type { Arguments } from './options.ts'
+import { parseSize } from './size.ts'
 import { printable } from './text.ts'
 
 function usage(message: string): UserError {
@@ -36,8 +37,8 @@ export function requestFrom(given: Arguments): Request {
     loader: path('loader'),
     cpuModel: shaped('cpu', /^[A-Za-z0-9][A-Za-z0-9_.-]{0,40}$/, "a model as QEMU's -cpu help lists them"),
     tpm: given.flag('tpm'),
-    memoryKib: one('memory', (text) => parseSize('memory', text, 64 * 1024)),
-    hugepageKib: one('hugepages', (text) => parseSize('hugepages', text, 1024)),
+    memoryKib: one('memory', (text) => kibOf('memory', text, 64 * 1024)),
+    hugepageKib: one('hugepages', (text) => kibOf('hugepages', text, 1024)),
     pin: pinFrom(given),
     headless: given.flag('headless'),
     disks: paths('disk'),
@@ -88,14 +89,8 @@ function checkPath(name: string, text: string): string {
   return text
 }
 
-const UNITS = { K: 1, M: 1024, G: 1024 ** 2, T: 1024 ** 3 } as const
-
-/** `16G`, `16GiB`, `1.5G` → KiB. */
-function parseSize(name: string, text: string, least: number): number {
-  const [, digits, unit = ''] = /^(\d{1,7}(?:\.\d{1,3})?)\s?([KMGT])(?:i?B)?$/i.exec(text) ?? []
-  const kib = Number(digits) * (UNITS[unit.toUpperCase() as keyof typeof UNITS] ?? 0)
-  if (digits === undefined || !Number.isInteger(kib))
-    throw usage(`--${name} ${text}: write a size with its unit: 16G, 512M`)
+function kibOf(name: string, text: string, least: number): number {
+  const kib = parseSize(name, text) / 1024
   if (kib < least) throw usage(`--${name} ${text}: less than ${least / 1024} MiB`)
   return kib
 }

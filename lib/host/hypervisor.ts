@@ -1,4 +1,6 @@
 import coerce from 'semver/functions/coerce.js'
+import { readMemory } from './memory.ts'
+import { findProgram } from './programs.ts'
 import type { Reader } from './reader.ts'
 
 /** What a host has for guests. Unknown is `null`. */
@@ -27,22 +29,18 @@ export interface Firmware {
   enrolled: boolean
 }
 
-const BIN = ['/usr/bin', '/usr/local/bin']
-
 /** `files` is the system (/usr, /etc), `reader` the machine (/proc, /sys). */
 export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
-  const memory = /^MemTotal:\s*(\d+) kB$/m.exec(reader.text('/proc/meminfo') ?? '')?.[1]
+  const { total, hugePages } = readMemory(reader)
   return {
     libvirt: readLibvirtVersion(files),
     qemu: readQemuVersion(files),
     firmwares: readFirmwares(files),
-    memoryKib: memory === undefined ? null : Number(memory),
-    hugepages: readHugepages(reader),
+    memoryKib: total === undefined ? null : total / 1024,
+    hugepages: hugePages.map((pages) => ({ kib: pages.size / 1024, total: pages.total ?? 0, free: pages.free ?? 0 })),
     kvmfr: files.exists('/dev/kvmfr0'),
-    swtpm: [...BIN, '/run/current-system/sw/bin'].some((folder) => files.exists(`${folder}/swtpm`)),
-    virtiofsd: ['/usr/libexec', '/usr/lib/qemu', '/usr/lib', '/usr/lib/virtiofsd', ...BIN].some((folder) =>
-      files.exists(`${folder}/virtiofsd`),
-    ),
+    swtpm: findProgram(files, 'swtpm') !== undefined,
+    virtiofsd: findProgram(files, 'virtiofsd') !== undefined,
   }
 }
 
@@ -87,7 +85,7 @@ const KNOWN: readonly [code: string, vars: string, secure: boolean][] = [
 ]
 
 /** Source: QEMU, docs/interop/firmware.json. */
-function readFirmwares(files: Reader): Firmware[] {
+export function readFirmwares(files: Reader): Firmware[] {
   const folders = ['/etc/qemu/firmware', '/usr/share/qemu/firmware']
   const names = new Set(folders.flatMap((folder) => files.list(folder) ?? []))
   const described = [...names].sort().flatMap((name) => {
@@ -123,13 +121,4 @@ function parseDescription(text: string): Firmware | undefined {
   if (code === undefined || vars === undefined || mapping?.executable?.format === 'qcow2') return undefined
   if (!targets.some(({ architecture }) => architecture === 'x86_64')) return undefined
   return { code, vars, secure: features.includes('requires-smm'), enrolled: features.includes('enrolled-keys') }
-}
-
-function readHugepages(reader: Reader): Hypervisor['hugepages'] {
-  const folder = '/sys/kernel/mm/hugepages'
-  return (reader.list(folder) ?? []).flatMap((name) => {
-    const kib = /^hugepages-(\d+)kB$/.exec(name)?.[1]
-    const read = (file: string): number => Number(reader.text(`${folder}/${name}/${file}`) ?? 0)
-    return kib === undefined ? [] : [{ kib: Number(kib), total: read('nr_hugepages'), free: read('free_hugepages') }]
-  })
 }

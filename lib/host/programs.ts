@@ -10,6 +10,7 @@ const FOLDERS = [
   '/usr/libexec',
   '/usr/lib/qemu',
   '/usr/lib',
+  '/usr/lib/virtiofsd',
   '/run/current-system/sw/bin',
 ]
 
@@ -18,19 +19,7 @@ export function findProgram(files: Reader, ...names: string[]): string | undefin
   return names.flatMap((name) => FOLDERS.map((folder) => `${folder}/${name}`)).find((path) => files.exists(path))
 }
 
-const OVMF = [
-  '/usr/share/OVMF/OVMF_CODE_4M.fd',
-  '/usr/share/OVMF/OVMF_CODE.fd',
-  '/usr/share/edk2/x64/OVMF_CODE.4m.fd',
-  '/usr/share/edk2/ovmf/OVMF_CODE.fd',
-  '/usr/share/edk2-ovmf/OVMF_CODE.fd',
-  '/usr/share/edk2-ovmf/x64/OVMF_CODE.fd',
-  '/usr/share/qemu/ovmf-x86_64-code.bin',
-  '/usr/share/qemu/edk2-x86_64-code.fd',
-  '/run/libvirt/nix-ovmf/OVMF_CODE.fd',
-]
-
-/** Where the firmware for guests is: Debian, Arch, Fedora, Gentoo, openSUSE, QEMU's own, NixOS. */
-export function findFirmware(files: Reader): string | undefined {
-  return OVMF.find((path) => files.exists(path))
+/** Is systemd what starts this system? Source: sd_booted(3); of another root, whether it is there. */
+export function hasSystemd(files: Reader): boolean {
+  return ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'].some((path) => files.exists(path))
 }

@@ -1,4 +1,5 @@
 import { UserError } from '../cli/error.ts'
+import { hasSystemd } from '../host/programs.ts'
 import type { Reader } from '../host/reader.ts'
 import { claimsOf, JOURNAL, nextNumber, type Recorded } from './journal.ts'
 import { type CommandChange, changesFor, type Plan } from './plan.ts'
@@ -46,7 +47,7 @@ export function withSwitch(
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
   // What does not run now is looked at when it does.
   const reboot = plan.rebootNeeded || !running
-  const systemd = files.exists('/usr/lib/systemd/systemd') || files.exists('/lib/systemd/systemd')
+  const systemd = hasSystemd(files)
   const settings = systemd ? units(files, undo, seconds, reboot) : local(files, undo, seconds, reboot)
   const own = changesFor(settings, contentReader(files), addSetting)
   const [written, run] = [

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
-import { expectSystemd, ownLine, parseSize, sizeText, type TuneFacts, type Wish, wish } from './feature.ts'
+import { parseSize, sizeText } from '../cli/size.ts'
+import { expectSystemd, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
 // Who may use what: /dev/vfio, disks, TAP devices, locked memory. libvirt arranges all of it for its own guests; this is
 // for those who run QEMU themselves, without root.
@@ -13,7 +14,7 @@ const QEMU_MEMORY = 1024 ** 3
 export function vfioGroup(facts: TuneFacts, group: string, memory: string | undefined): Wish {
   const { files } = facts.host
   expectGroup(facts, group)
-  const limit = memory === undefined ? undefined : parseSize('--memory', memory) + QEMU_MEMORY
+  const limit = memory === undefined ? undefined : parseSize('memory', memory) + QEMU_MEMORY
   const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
   const reason = `members of ${group} may use devices on vfio-pci`
   const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`

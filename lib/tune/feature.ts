@@ -1,6 +1,7 @@
 import { UserError } from '../cli/error.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
+import { hasSystemd } from '../host/programs.ts'
 import type { Reader } from '../host/reader.ts'
 import { ownHead, type Setting } from '../plan/setting.ts'
 import type { SystemFacts } from '../plan/settle.ts'
@@ -55,25 +56,6 @@ export function expectUnset({ configured }: TuneFacts, feature: string, tokens: 
       `${file}:${line}: ${token} is set already; take it out first (tune-host --undo ${feature} --apply, if it is ours), nothing was written`,
     )
   }
-}
-
-/** Bytes of `16G`, `512M`, `2048K`; a number alone is bytes. Throws a UserError with code `usage`. */
-export function parseSize(option: string, text: string): number {
-  const [, digits, unit = ''] = /^(\d{1,15})([KMGT]?)(?:i?B)?$/i.exec(text) ?? []
-  if (digits === undefined || Number(digits) === 0)
-    throw new UserError('usage', `${option} ${text}: not a size; write 512M or 16G`)
-  return Number(digits) * 1024 ** ' KMGT'.indexOf(unit.toUpperCase() || ' ')
-}
-
-/** `16 GiB`, `1.5 GiB`, `512 MiB`. */
-export function sizeText(bytes: number): string {
-  const [unit, factor] = bytes >= 1024 ** 3 ? ['GiB', 1024 ** 3] : ['MiB', 1024 ** 2]
-  return `${Math.round((bytes / (factor as number)) * 10) / 10} ${unit}`
-}
-
-/** Is systemd what starts this system? Source: sd_booted(3); of another root, whether it is there. */
-export function hasSystemd(files: Reader): boolean {
-  return ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'].some((path) => files.exists(path))
 }
 
 /** Throws a UserError, code `unknown-system`, where systemd does not start this system. */

@@ -1,7 +1,8 @@
 import { UserError } from '../cli/error.ts'
+import { parseSize, sizeText } from '../cli/size.ts'
 import { readMeminfo, readMemory } from '../host/memory.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { expectUnset, ownLine, parseSize, sizeText, type TuneFacts, type Wish, wish } from './feature.ts'
+import { expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
 const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
 /** What the host needs for itself, whatever its size. */
@@ -17,8 +18,8 @@ export function hugepages(
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
 ): Wish {
   const { host } = facts
-  const bytes = parseSize('--hugepages', given.memory)
-  const page = parseSize('--page-size', given.pageSize ?? '2M')
+  const bytes = parseSize('hugepages', given.memory)
+  const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
   const count = Math.ceil(bytes / page)
   const pages = `${count} pages of ${sizeText(page)}`

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
-import { findFirmware, findProgram } from '../host/programs.ts'
+import { readFirmwares } from '../host/hypervisor.ts'
+import { findProgram } from '../host/programs.ts'
 import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Distro, Host, KeptChange, Need } from '../plan/system.ts'
@@ -16,7 +17,7 @@ const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly
 
 /** Where a need is met already. */
 export function present(files: Host['files'], need: Exclude<Need, 'virt-manager'>): string | undefined {
-  return need === 'ovmf' ? findFirmware(files) : findProgram(files, ...PROGRAMS[need])
+  return need === 'ovmf' ? readFirmwares(files)[0]?.code : findProgram(files, ...PROGRAMS[need])
 }
 
 // Names of settings that programs keep, and that commands of this file make.
