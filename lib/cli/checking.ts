@@ -36,7 +36,7 @@ import type { Finding } from '../vfio/finding.ts'
 import { guard } from '../vfio/guards.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { boundFunctions } from '../vfio/promise.ts'
-import { parseSelector, selectDevices } from '../vfio/select.ts'
+import { namedDevices } from './answer.ts'
 import { UserError } from './error.ts'
 import type { Option } from './options.ts'
 import { findingsText } from './plan.ts'
@@ -124,7 +124,7 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
     logMissing: machine.running ? 'the kernel log may not be read: try as root' : 'no kernel log was captured',
     version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
   })
-  const chosen = chosenDevices(pci.devices, given.list('device'))
+  const chosen = namedDevices(pci, given.list('device'))
   const findings = [
     ...CHECKS.map((check) => check(facts)),
     ...kernelFindings(
@@ -148,16 +148,6 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
 /** Where a capture has the kernel log. */
 const LOG = '/var/log/dmesg'
 const ROM_SIZE = 16 * 1024 * 1024
-
-function chosenDevices(all: readonly PciDevice[], named: readonly string[]): PciDevice[] {
-  if (named.length === 0) return []
-  const devices = named.map(parseSelector)
-  const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
-  const { devices: asked, missing } = selectDevices(all, filter)
-  if (missing[0] !== undefined)
-    throw new UserError('no-device', `${missing[0]}: no such device on this machine; list-iommu shows what there is`)
-  return asked
-}
 
 /** Before a binding: what speaks against it. After: is it as it was promised? */
 async function deviceFindings(
