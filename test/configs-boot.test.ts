@@ -34,10 +34,10 @@ const argument = (line: string): string[] => line.match(/(?:[^\s"]|"[^"]*"?)+/g)
 const isList = (token: string): boolean => /^vfio[-_]pci\.ids=/.test(token)
 
 /** Kernel arguments that are to hold `before` in its order, the list completed, and ours. */
-function expectArguments(before: string[], after: string[], iommu: boolean): void {
+function expectArguments(before: string[], after: string[]): void {
   const wanted = before.map((token) => (isList(token) ? [token, ...IDS].join(',') : token))
   const ours = [
-    ...(!iommu || before.includes('intel_iommu=on') ? [] : ['intel_iommu=on']),
+    ...(before.includes('intel_iommu=on') ? [] : ['intel_iommu=on']),
     ...(before.some(isList) ? [] : [`vfio-pci.ids=${IDS.join(',')}`]),
   ]
   for (const token of ours) expect(after.filter((one) => one === token)).toHaveLength(1)
@@ -128,7 +128,7 @@ describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in f
     const system = { ...base, builtin: ['vfio_pci', 'vfio'], ...loader, files: { ...image, ...line, ...files } }
     await judge(name, system, {
       read: (dir) => joined(dir, preset ? byName(list(dir, 'etc/cmdline.d')) : ['etc/kernel/cmdline']),
-      expectOurs: (before, after) => expectArguments(before, after, !preset),
+      expectOurs: (before, after) => expectArguments(before, after),
     })
   })
 })
@@ -162,7 +162,7 @@ describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', con
             const now = after[at] ?? was
             expect(now.rest).toEqual(was.rest)
             if (/fallback|loader\.conf$|memtest/.test(was.path)) expect(now).toEqual(was)
-            else expectArguments(was.line, now.line, false)
+            else expectArguments(was.line, now.line)
           }
         },
       },
@@ -226,7 +226,7 @@ describe.skipIf(filesOf('limine').length + filesOf('refind').length === 0)(
       else {
         expect(steps).toContain(`Make line ${at + 1} of /${path} say`)
         const said = new RegExp(`^ +"${title.replace(/[()+/]/g, '\\$&')}" {2}"(.*)"$`, 'm').exec(steps)?.[1] ?? ''
-        expectArguments(argument(line), argument(said), true)
+        expectArguments(argument(line), argument(said))
       }
     })
   },
