@@ -20,12 +20,18 @@ trap release EXIT
 trap 'exit 143' TERM
 trap 'exit 130' INT
 
-if [ ! -b "${loop}p3" ]; then
-  partx --delete "$loop" 2>/dev/null || :
-  addpart "$loop" 3 "$START" "$SIZE"
-fi
-for _ in {1..50}; do
-  if [ -b "${loop}p3" ]; then break; fi
+# A kernel that does know GPT looks at it meanwhile, and takes away what is there before it puts its own: twice in a row
+# is there to stay.
+seen=0
+for try in {1..100}; do
+  if [ -b "${loop}p3" ]; then
+    seen=$((seen + 1))
+    if [ "$seen" = 2 ]; then break; fi
+  else
+    seen=0
+    if [ "$try" = 10 ]; then partx --delete "$loop" 2>/dev/null || :; fi
+    if [ $((try % 5)) = 0 ]; then addpart "$loop" 3 "$START" "$SIZE" 2>/dev/null || :; fi
+  fi
   sleep 0.1
 done
 

@@ -86,7 +86,8 @@ const inForce: Scenario = {
 
 const neverConfirmed: Scenario = {
   name: 'confirm-within',
-  about: 'a binding and a bridge that are never confirmed undo themselves, and the next boot is as before',
+  about: 'a binding that is never confirmed undoes itself, and the next boot is as before',
+  slow: true,
   async run(lab) {
     const { disk, env, before } = await systemdDisk(lab)
     const apply = 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 04:00 --apply --confirm-within 3m'
