@@ -99,10 +99,12 @@ function units(files: Reader, undo: string, seconds: number, reboot: boolean): P
     const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
     return { kind: 'line', path: place, head: ownHead() + head, line, devices: [CONFIRM], reason }
   }
-  const run = `[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\nExecStart=-/bin/sh ${undo}\n`
+  const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
+  // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then.
+  const start = reboot ? `/bin/sh -c '/bin/sh ${undo}; /bin/systemctl --no-block reboot'` : `/bin/sh ${undo}`
   const when = reboot ? 'OnBootSec' : 'OnActiveSec'
   return [
-    own(`${UNITS}/${UNIT}.service`, run, `ExecStart=${reboot ? '/bin/systemctl --no-block reboot' : '/bin/true'}`),
+    own(`${UNITS}/${UNIT}.service`, run, `ExecStart=${start}`),
     own(TIMER, `[Unit]\nDescription=Waits for the confirmation\n\n[Timer]\n`, `${when}=${seconds}s`),
     ...(reboot ? [own(`${UNITS}/timers.target.d/vfio-scripts.conf`, '[Unit]\n', `Wants=${UNIT}.timer`)] : []),
   ]
