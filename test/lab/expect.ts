@@ -57,12 +57,14 @@ export async function driversOf(guest: Guest): Promise<Drivers> {
   }
 }
 
-/** Fails unless each of these devices has the driver named for it. */
+/** Fails unless each of these devices has the driver named for it, with what the kernel log says of those that do not. */
 export function expectDrivers(drivers: Drivers, expected: Readonly<Record<string, string>>): void {
   const wrong = Object.entries(expected).filter(([address, driver]) => drivers.driver.get(address) !== driver)
   if (wrong.length === 0) return
   const lines = wrong.map(([address, driver]) => {
-    return `${address} has ${JSON.stringify(drivers.driver.get(address) ?? 'no such device')}, expected ${driver}`
+    const log = drivers.log.split('\n').filter((line) => line.includes(address) || line.includes(driver))
+    const has = JSON.stringify(drivers.driver.get(address) ?? 'no such device')
+    return [`${address} has ${has}, expected ${driver}`, ...log.slice(-20)].join('\n      ')
   })
   throw new LabError(lines.join('\n    '))
 }
