@@ -8,7 +8,7 @@ import { systemdDisk } from './tune-host.ts'
 
 const programs = ['qemu-system-x86', 'qemu-utils', 'ovmf', 'libvirt-daemon-system', 'libvirt-clients', 'dnsmasq-base']
 const machine = { ...grub(amd, 'bios'), cpus: 2, memory: 2048 }
-const card = '0000:04:00.0'
+const card = '0000:05:00.0'
 
 /** The runbook, the scripts beside it, and zx. */
 const copied = `
@@ -19,7 +19,7 @@ cp -r "$scripts/../node_modules/zx" "$ROOT/usr/local/lib/zx"`
 
 const setup = (args: string) => `cd /opt/vfio-scripts && node /usr/local/lib/zx/build/cli.js setup.md ${args}`
 const asked =
-  '--pci 04:00 --name vm --guest linux --memory 128M --hugepages 2M --network none --headless --firmware bios'
+  '--pci 05:00 --name vm --guest linux --memory 128M --hugepages 2M --network none --headless --firmware bios'
 
 export const runbook: Scenario = {
   name: 'setup',
@@ -47,7 +47,7 @@ export const runbook: Scenario = {
     )
     await lab.step('QEMU holds the card, by KVM and in huge pages', async () => {
       const look = `virsh domstate vm; pid=$(cat /run/libvirt/qemu/vm.pid)
-ls -l /proc/$pid/fd | grep -o '/dev/vfio/[0-9]*$'; ls -l /proc/$pid/fd | grep -o -m 1 kvm-vm; grep Free: /proc/meminfo`
+ls -l /proc/$pid/fd | grep -o '/dev/vfio/[0-9]*$'; ls -l /proc/$pid/fd | grep -o -m 1 kvm-vm; grep HugePages_Free: /proc/meminfo`
       const says = /^running\n\n\/dev\/vfio\/\d+\nkvm-vm\nHugePages_Free: +0$/m
       expectCode('the guest', await host.run(look, { seconds: 120 }), 0, says)
     })
