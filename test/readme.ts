@@ -32,6 +32,30 @@ export function commandsOf({ language, text }: Block): string[] {
   return commands
 }
 
+/** The headings' levels, the blocks without comments, and what each row of a table has as code: alike in every language. */
+export function skeletonOf(page: string): { levels: string[]; blocks: string[]; rows: string[][] } {
+  const blocks = [...page.matchAll(/^```\w+\n[\s\S]*?^```$/gm)].map(([block]) => block.replace(/ +# .*$/gm, ''))
+  const text = page.replace(/^```\w+\n[\s\S]*?^```$/gm, '')
+  return {
+    levels: [...text.matchAll(/^(#+) /gm)].map(([, level = '']) => level),
+    blocks,
+    rows: [...text.matchAll(/^\|.*$/gm)].map(([row]) => row.match(/`[^`]+`/g) ?? []),
+  }
+}
+
+/** The rows of the table whose head starts with this word, cell by cell. */
+export function tableOf(page: string, first: string): string[][] {
+  const lines = page.split('\n')
+  const start = lines.findIndex((line) => line.startsWith(`| ${first} `)) + 2
+  const end = lines.findIndex((line, index) => index >= start && !line.startsWith('|'))
+  return lines.slice(start, end).map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  )
+}
+
 /** What a console block shows below its command: `…` stands for any lines that are not shown. */
 export function transcriptOf({ text }: Block): { command: string; shown: RegExp } {
   const [first = '', ...lines] = text.split('\n')
@@ -87,24 +111,42 @@ more=()
 exec '${process.execPath}' "$@" "\${more[@]}"
 `
 
+/** Domains are files here; libvirt's own schema says what it would take. */
+const VIRSH = `#!/bin/bash
+[ "$1" = -c ] && shift 2
+domain=$HOME/domains/$2.xml
+case $1 in
+  define)
+    text=$(cat "$2") && mkdir -p "$HOME/domains" || exit 2
+    name=$(sed -n 's|.*<name>\\(.*\\)</name>.*|\\1|p' <<<"$text")
+    printf '%s\\n' "$text" >"$HOME/domains/\${name:?no name}.xml" || exit 2
+    ! command -v virt-xml-validate >/dev/null || virt-xml-validate "$HOME/domains/$name.xml" domain || exit 2 ;;
+  dumpxml | start) cat "$domain" || exit 2 ;;
+  *) exit 2 ;;
+esac
+`
+
 /** A server is a folder. */
 const STAND_INS = {
   node: NODE,
   npx: '#!/bin/sh\n[ "$1" = zx ] && shift && exec node "$@"\n',
   npm: `#!/bin/sh
 case $1 in
-  ci | test) ;;
+  ci | test | link) ;;
   run) grep -q "^    "$2": " '${PROJECT}package.json' ;;
   *) exit 1 ;;
 esac
 `,
   sudo: '#!/bin/sh\nexec "$@"\n',
+  // A rescue system's: the mounted disk is there already.
+  ...Object.fromEntries(['reboot', 'cryptsetup', 'vgchange', 'mount'].map((name) => [name, '#!/bin/sh\n'])),
   ssh: '#!/bin/sh\nmkdir -p "$HOME/$1" && cd "$HOME/$1" && shift && exec sh -c "$*"\n',
   scp: '#!/bin/sh\nfolder=$HOME/$(echo "$2" | cut -d: -f1) && mkdir -p "$folder" && exec cp "$1" "$folder"\n',
+  virsh: VIRSH,
   'ansible-playbook': '#!/bin/sh\n[ -e "$3" ]\n',
 }
 
-/** Runs the commands of one page, one after another in one place. */
+/** Runs the commands of one page, one after another in one place; /mnt is the fake system. */
 export function sandbox(scripts: readonly string[]): (command: string, system: string) => Ran {
   const home = newFolder()
   const bin = join(home, 'bin')
@@ -116,7 +158,7 @@ export function sandbox(scripts: readonly string[]): (command: string, system: s
   for (const name of scripts) symlinkSync(`${PROJECT}scripts/${name}.mjs`, join(bin, name))
   for (const name of ['scripts', 'completions', 'examples']) symlinkSync(PROJECT + name, join(home, name))
   return (command, system) =>
-    runProgram('bash', ['-o', 'pipefail', '-c', command], {
+    runProgram('bash', ['-o', 'pipefail', '-c', command.replaceAll('/mnt', system)], {
       cwd: home,
       env: { HOME: home, PATH: `${bin}:${process.env.PATH}`, SYSTEM: system },
     })
