@@ -40,7 +40,7 @@ export function cpuTree(rows: readonly Row[], around: Around = {}): string {
   const files: Record<string, string | number | undefined> = {
     [`${SYSTEM}/cpu/online`]: listOf(() => true),
     [`${SYSTEM}/cpu/present`]: `${cpuList(rows.map(({ cpu }) => cpu))}\n`,
-    '/proc/cpuinfo': `processor\t: 0\nvendor_id\t: ${around.vendor ?? 'GenuineIntel'}\nmodel name\t: Fake  CPU @ 3.00GHz\nflags\t\t: ${around.flags ?? 'fpu vme topoext'}\n\n`,
+    '/proc/cpuinfo': `processor\t: 0\nvendor_id\t: ${around.vendor ?? 'GenuineIntel'}\nmodel name\t: Fake  CPU @ 3.00GHz\nflags\t\t: ${around.flags ?? 'fpu vme vmx topoext'}\n\n`,
   }
   for (const row of rows) {
     const folder = `${SYSTEM}/cpu/cpu${row.cpu}`

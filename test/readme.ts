@@ -129,7 +129,13 @@ esac
 /** A server is a folder. */
 const STAND_INS = {
   node: NODE,
-  npx: '#!/bin/sh\n[ "$1" = zx ] && shift && exec node "$@"\n',
+  npx: `#!/bin/sh
+[ "$1" = zx ] && shift
+case $1 in
+  *.md) exec '${process.execPath}' '${PROJECT}node_modules/zx/build/cli.js' "$@" --root "$SYSTEM" --no-commands ;;
+  *) exec node "$@" ;;
+esac
+`,
   npm: `#!/bin/sh
 case $1 in
   ci | test | link) ;;
