@@ -107,11 +107,12 @@ function topology(machine: Machine): string[] {
 }
 
 /**
- * What every kernel of the lab is told. The emulated AMD-Vi hangs at the root disk without `iommu=pt`; on a busy machine
- * the kernel's test of its timer fails now and then, which it takes for a broken one.
+ * What every kernel of the lab is told. The emulated AMD-Vi hangs at the root disk without `iommu=pt`. On a busy machine
+ * the kernel's test of its timer fails now and then, which it takes for a broken one; and a task that died while it
+ * registered a framebuffer left all displays behind it without a driver, so there are none (the console is serial).
  */
 export const kernelArguments =
-  'console=ttyS0 iommu=pt no_timer_check mitigations=off panic=-1 log_buf_len=4M dyndbg="func really_probe +p" init=/usr/local/sbin/lab-init'
+  'console=ttyS0 iommu=pt no_timer_check mitigations=off drm_kms_helper.fbdev_emulation=0 panic=-1 log_buf_len=4M dyndbg="func really_probe +p" init=/usr/local/sbin/lab-init'
 
 /** The command line of QEMU. It runs in the guest's folder, where all its files are. */
 export function qemuArguments(machine: Machine): string[] {
