@@ -157,9 +157,11 @@ export function sandbox(scripts: readonly string[]): (command: string, system: s
   }
   for (const name of scripts) symlinkSync(`${PROJECT}scripts/${name}.mjs`, join(bin, name))
   for (const name of ['scripts', 'completions', 'examples']) symlinkSync(PROJECT + name, join(home, name))
-  return (command, system) =>
-    runProgram('bash', ['-o', 'pipefail', '-c', command.replaceAll('/mnt', system)], {
+  return (command, system) => {
+    if (/^sh .*undo\.sh(?! \/mnt)/.test(command)) throw new Error(`this would take back what was done here: ${command}`)
+    return runProgram('bash', ['-o', 'pipefail', '-c', command.replaceAll('/mnt', system)], {
       cwd: home,
       env: { HOME: home, PATH: `${bin}:${process.env.PATH}`, SYSTEM: system },
     })
+  }
 }
