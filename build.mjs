@@ -61,14 +61,14 @@ async function buildScripts() {
 }
 
 /**
- * The single files, their completions and SHA256SUMS, for `sha256sum -c`.
+ * The single files, the runbook that calls them, completions and SHA256SUMS, for `sha256sum -c`.
  * @param {string} folder
  */
 function release(folder) {
   rmSync(folder, { recursive: true, force: true })
   cpSync(join(root, 'completions'), join(folder, 'completions'), { recursive: true })
   for (const name of readdirSync(join(root, 'scripts')))
-    if (name.endsWith('.mjs')) cpSync(join(root, 'scripts', name), join(folder, name))
+    if (/^[\w-]+\.(mjs|md)$/.test(name)) cpSync(join(root, 'scripts', name), join(folder, name))
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => statSync(join(folder, name)).isFile())
     .sort()

@@ -28,13 +28,17 @@ export const debian: Distro = {
       remove: ['apt-get', 'remove', '-y'],
     },
     names: {
-      qemu: 'qemu-system-x86',
-      libvirt: 'libvirt-daemon-system',
+      qemu: 'qemu-system-x86 qemu-utils',
+      // Its network wants dnsmasq, which libvirt only recommends.
+      libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',
       ovmf: 'ovmf',
       swtpm: 'swtpm swtpm-tools',
       'virt-manager': 'virt-manager',
-      // Before Debian 13 and Ubuntu 24.04 it is part of qemu-system-common.
       virtiofsd: 'virtiofsd',
     },
+    // A package of its own since Debian 13 and Ubuntu 24.04.
+    releases: Object.fromEntries(
+      ['bullseye', 'bookworm', 'focal', 'jammy'].map((name) => [name, { virtiofsd: 'qemu-system-common' }]),
+    ),
   },
 }

@@ -26,7 +26,8 @@ const each = (kernels: readonly string[], files: (release: string) => Files): Fi
 export const FAMILIES = {
   debian: {
     files: (kernels) => ({
-      'etc/os-release': 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\n',
+      'etc/os-release':
+        'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\nVERSION_ID="12"\nVERSION_CODENAME=bookworm\n',
       'etc/default/grub': GRUB_DEFAULTS,
       'etc/modprobe.d/blacklist-floppy.conf': 'blacklist floppy\n',
       'usr/sbin/grub-mkconfig': '#!/bin/sh\n# reads /etc/default/grub.d/*.cfg\n',

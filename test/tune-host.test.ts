@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
@@ -174,13 +174,22 @@ describe('what programs keep', () => {
       'usr/share/OVMF/OVMF_CODE_4M.fd': '',
       'usr/share/OVMF/OVMF_VARS_4M.fd': '',
     })
-    const install = 'apt-get install -y --no-install-recommends qemu-system-x86 libvirt-daemon-system virtiofsd'
+    const packages = 'qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base qemu-system-common'
+    const install = `apt-get install -y --no-install-recommends ${packages}`
     expect(commands(tune(dir, '--packages', '--json'))).toEqual([install])
     expectRan(tune(dir, '--packages', ...write), 0, new RegExp(install))
-    expect(commands(tune(dir, '--undo', '--json'))).toEqual([
-      'apt-get remove -y qemu-system-x86 libvirt-daemon-system virtiofsd',
-    ])
+    expect(commands(tune(dir, '--undo', '--json'))).toEqual([`apt-get remove -y ${packages}`])
   })
+
+  // Without package lists apt knows no name at all.
+  it.skipIf(!has('apt-cache') || runProgram('apt-cache', ['show', 'qemu-system-x86']).code !== 0)(
+    'apt has packages of these names',
+    () => {
+      const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
+      const [install = ''] = commands(tune(dir, '--packages', '--json'))
+      expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
+    },
+  )
 
   it('libvirt is enabled, and disabled again', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })

@@ -2,7 +2,7 @@ import { sizeText } from '../cli/size.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { findProgram } from '../host/programs.ts'
 import { allows } from '../host/user.ts'
-import type { Need } from '../plan/system.ts'
+import { type Need, packageOf } from '../plan/system.ts'
 import { present } from '../tune/programs.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { type CheckFacts, isOne } from './facts.ts'
@@ -24,8 +24,8 @@ async function program(
   // A machine without its system: nobody installed there what is not seen.
   if (!['/usr/bin', '/bin'].some((folder) => files.exists(folder)))
     return unknown(need, `Whether ${title} is there was not seen`, ['/usr/bin'])
-  const { command, names: packages } = facts.packages ?? {}
-  const install = command === undefined ? 'install it' : `${command} ${packages?.[need]}`
+  const command = facts.packages?.command
+  const install = command === undefined ? 'install it' : `${command} ${packageOf(facts.packages, need, files)}`
   if (absent !== undefined) return { ...unknown(need, `${title} is not there: ${absent}`, []), next: install }
   return problem(need, `${title} is not there`, [], install)
 }

@@ -8,6 +8,8 @@ export interface OsRelease {
   like: string[]
   variant: string
   version: string
+  /** Of the release it is or derives from, where there is one: `bookworm`, `jammy`. */
+  codename: string
   /** For people: `Debian GNU/Linux 12 (bookworm)`. */
   name: string
 }
@@ -27,6 +29,7 @@ export function readOsRelease(files: Reader): OsRelease {
     like: word('ID_LIKE').split(/\s+/).filter(Boolean),
     variant: word('VARIANT_ID'),
     version: value('VERSION_ID').trim(),
+    codename: word('UBUNTU_CODENAME') || word('VERSION_CODENAME'),
     name: value('PRETTY_NAME') || value('NAME') || 'an unknown system',
   }
 }

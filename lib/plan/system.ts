@@ -1,5 +1,5 @@
 import type { Kernel } from '../host/kernels.ts'
-import type { OsRelease } from '../host/os-release.ts'
+import { type OsRelease, readOsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { NixItem } from './nix.ts'
 import type { CommandChange } from './plan.ts'
@@ -158,6 +158,13 @@ export interface Packages {
   /** The same without a question, and what takes packages away again; none where it is not done in place. */
   unattended?: { install: readonly string[]; remove: readonly string[] }
   names: Readonly<Record<Need, string>>
+  /** Other names in some releases, by codename. */
+  releases?: Readonly<Record<string, Partial<Record<Need, string>>>>
+}
+
+/** What this system calls the packages that bring a need. */
+export function packageOf(packages: Packages | undefined, need: Need, files: Reader): string {
+  return packages?.releases?.[readOsRelease(files).codename]?.[need] ?? packages?.names[need] ?? need
 }
 
 /** What is known of distributions, handed to those who decide: lib imports none of it. */

@@ -3,7 +3,7 @@ import { readFirmwares } from '../host/hypervisor.ts'
 import { findProgram } from '../host/programs.ts'
 import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
-import type { Distro, Host, KeptChange, Need } from '../plan/system.ts'
+import { type Distro, type Host, type KeptChange, type Need, packageOf } from '../plan/system.ts'
 import { expectInterfaceName } from './access.ts'
 import { type TuneFacts, type Wish, wish } from './feature.ts'
 
@@ -29,7 +29,7 @@ export function packages(facts: TuneFacts): Wish {
   const { adapter, why } = facts.distro
   const needs = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
   const missing = needs.filter((need) => present(facts.host.files, need) === undefined)
-  const names = missing.map((need) => adapter?.packages.names[need] ?? need).flatMap((name) => name.split(' '))
+  const names = missing.flatMap((need) => packageOf(adapter?.packages, need, facts.host.files).split(' '))
   if (missing.length > 0 && adapter?.packages.unattended === undefined)
     throw new UserError(
       'unknown-system',

@@ -23,7 +23,11 @@ if [ $$ = 1 ]; then
   udevadm trigger --type=devices --action=add
 fi
 modprobe -q virtio_console
-udevadm settle -t 120
+if ! udevadm settle -t 120; then
+  # why: who died, and who waits for what
+  dmesg | grep -m 1 -A 40 'BUG: \|Oops: '
+  ps -eo pid,stat,wchan:30,args | grep ' D'
+fi
 dmesg -n 1
 echo "LAB ready after $(cut -d' ' -f1 /proc/uptime) s"
 

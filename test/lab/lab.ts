@@ -44,7 +44,7 @@ async function main(): Promise<number> {
   }
   if (values.scripts === undefined) await must([process.execPath, 'build.mjs'])
   const folder = resolve(values.scripts ?? 'scripts')
-  const names = existsSync(folder) ? readdirSync(folder).filter((name) => name.endsWith('.mjs')) : []
+  const names = existsSync(folder) ? readdirSync(folder).filter((name) => /^[\w-]+\.mjs$/.test(name)) : []
   if (names.length === 0) throw new LabError(`no built scripts in ${folder}`)
   const scripts = names.map((name) => join(folder, name))
 

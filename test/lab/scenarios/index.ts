@@ -8,6 +8,7 @@ import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
 import { override } from './override.ts'
+import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
 
@@ -16,6 +17,7 @@ export const scenarios: readonly Scenario[] = [
   ...bindVfio,
   ...override,
   ...tuneHost,
+  runbook,
   genDomain,
   captureRooted,
   listIommuIntel,

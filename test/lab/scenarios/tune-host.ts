@@ -34,19 +34,24 @@ in_root update-grub`
 
 const machine = { ...grub(intel, 'bios'), cpus: 4, memory: 2048 }
 
-async function systemdDisk(lab: Lab): Promise<{ disk: Disk; env: Record<string, string>; before: string }> {
-  const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
-  const disk = await lab.disk('initramfs-tools')
+/** A disk whose guest has systemd as PID 1, and what is in its /etc. */
+export async function systemdDisk(lab: Lab, packages: readonly string[] = []): Promise<{ disk: Disk; before: string }> {
+  const disk = await lab.disk('initramfs-tools', packages)
   await disk.apply('systemd as PID 1', withSystemd)
   const { stdout } = await disk.apply('/etc listed', listing)
-  return { disk, env: { CAPTURE: folder }, before: stdout }
+  return { disk, before: stdout }
+}
+
+async function captured(lab: Lab): Promise<Record<string, string>> {
+  return { CAPTURE: (await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')).folder }
 }
 
 const inForce: Scenario = {
   name: 'tune-host',
   about: 'huge pages, isolated CPUs, a bridge and /dev/vfio for a group are in force after the boot; undo',
   async run(lab) {
-    const { disk, env, before } = await systemdDisk(lab)
+    const env = await captured(lab)
+    const { disk, before } = await systemdDisk(lab)
     await disk.apply('a card bound', 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 05:00 --apply', env)
     const all = '--hugepages 64M --isolate 2 --vfio-group kvm --bridge br0 --port enp4s0 --threadirqs --ignore-msrs'
     const first = await lab.start(machine, disk)
@@ -89,7 +94,8 @@ const neverConfirmed: Scenario = {
   about: 'a binding that is never confirmed undoes itself, and the next boot is as before',
   slow: true,
   async run(lab) {
-    const { disk, env, before } = await systemdDisk(lab)
+    const env = await captured(lab)
+    const { disk, before } = await systemdDisk(lab)
     const apply = 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 04:00 --apply --confirm-within 3m'
     await disk.apply('bind-vfio --apply --confirm-within', apply, env)
     const guest = await lab.start(machine, disk)
@@ -140,7 +146,8 @@ const confirmed: Scenario = {
   about: 'a binding that is confirmed after the reboot stays',
   slow: true,
   async run(lab) {
-    const { disk, env } = await systemdDisk(lab)
+    const env = await captured(lab)
+    const { disk } = await systemdDisk(lab)
     const apply = 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 04:00 --apply --confirm-within 4m'
     await disk.apply('bind-vfio --apply --confirm-within', apply, env)
     const guest = await lab.start(machine, disk)
