@@ -84,7 +84,7 @@ export function readmeSystem(): string {
       [`lib/modules/${release}/modules.alias`]: aliases,
     },
   })
-  runProgram('cp', ['-a', `${cpuTree(smt(16))}/.`, dir])
+  runProgram('cp', ['-a', `${cpuTree(smt(16), { flags: 'fpu vmx' })}/.`, dir])
   const devices = join(dir, 'sys/bus/pci/devices')
   for (const [address, driver] of [
     ['0000:02:00.0', 'nouveau'],
@@ -129,7 +129,7 @@ esac
 /** A server is a folder. */
 const STAND_INS = {
   node: NODE,
-  npx: '#!/bin/sh\n[ "$1" = zx ] && shift && exec node "$@"\n',
+  npx: `#!/bin/sh\n[ "$1" = zx ] && shift && exec node '${PROJECT}node_modules/zx/build/cli.js' "$@"\n`,
   npm: `#!/bin/sh
 case $1 in
   ci | test | link) ;;
