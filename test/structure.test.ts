@@ -194,7 +194,7 @@ describe('the package', () => {
     expect(paths).toEqual(expect.arrayContaining([...Object.values(bin), 'LICENSE', 'package.json']))
     for (const name of Object.keys(bin)) expect(paths).toContain(`completions/bash/${name}`)
     expect(paths.filter((path) => /^(test|lib|distros|node_modules)\/|\.m?ts$|\.ci/.test(path))).toEqual([])
-    expect(files).toEqual(['scripts/*.mjs', 'completions'])
+    expect(files).toEqual(['scripts/*.mjs', 'scripts/setup.md', 'completions'])
   })
 
   it('locks versions without the address of a registry', () => {
