@@ -197,13 +197,4 @@ describe('a bridge', { concurrent: true }, () => {
     expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
-
-  it('on NixOS says what to write', () => {
-    const dir = systemDir({ ...system, family: 'nixos' })
-    expectRan(
-      tune(dir, '--bridge', 'br0', '--port', 'enp5s0'),
-      2,
-      /networking\.bridges\."br0"\.interfaces = \[ "enp5s0" \];/,
-    )
-  })
 })

@@ -7,6 +7,7 @@ import { has, type Ran, runProgram, runScript } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
 import { host, tune, write } from './tune.ts'
 
+const SILVERBLUE = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\n'
 const GRUB = 'etc/default/grub.d/zz-vfio-scripts.cfg'
 
 /** Each feature: what is asked for, the file it ends up in, and what that says. */
@@ -191,8 +192,8 @@ describe('what programs keep', () => {
   })
 
   it('where packages are not installed in place, the command is for the person', () => {
-    const dir = systemDir({ ...system, family: 'nixos' })
-    expectRan(tune(dir, '--packages'), 2, /by hand:\n.*environment\.systemPackages/)
+    const dir = systemDir({ ...system, family: 'fedora', files: { 'etc/os-release': SILVERBLUE } })
+    expectRan(tune(dir, '--packages'), 2, /by hand:\n.*rpm-ostree install/)
   })
 
   it.skipIf(!has('virt-xml-validate'))('the network is one that libvirt knows', () => {

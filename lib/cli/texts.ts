@@ -46,7 +46,7 @@ Nothing was written. Add --apply.
 }
 
 /** A file as it stands, for copying. */
-function moduleText({ changes: [change] }: BindVfio): string {
+export function moduleText({ changes: [change] }: BindVfio): string {
   const lines = (change?.diff ?? []).filter((line) => !line.startsWith('-')).map((line) => line.slice(1))
   return `${lines.map(printable).join('\n')}\n`
 }

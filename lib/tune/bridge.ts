@@ -2,7 +2,7 @@ import { UserError } from '../cli/error.ts'
 import { claimsOf } from '../plan/journal.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { expectInterfaceName } from './access.ts'
-import { type TuneFacts, type Wish, wish } from './feature.ts'
+import { describedBy, type TuneFacts, type Wish, wish } from './feature.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
@@ -40,8 +40,17 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     return wish('bridge', reasonFor(request), { files: present.map(({ setting }) => setting) })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
-  const { declarative } = facts.distro.adapter ?? {}
-  if (declarative !== undefined) throw byHand(request, `on ${facts.distro.adapter?.name}`, nixLines(request))
+  const described = describedBy(facts)?.bridge(request)
+  if (described !== undefined)
+    return wish('bridge', reasonFor(request), {
+      items: described,
+      findings: [unbridgeable(facts, port)],
+      notes:
+        vlan === undefined
+          ? [`What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`]
+          : [],
+      rebootNeeded: true,
+    })
   const found = ALL.map((config) => ({ config, why: config.evidence(files, port, mac) })).find(
     ({ why }) => why !== undefined,
   )
@@ -89,15 +98,4 @@ function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
 
 function byHand({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {
   return new UserError('unknown-system', `a bridge ${name} with ${port}: ${why}. Nothing was written; by hand:`, lines)
-}
-
-function nixLines({ name, port, vlan }: BridgeRequest): string[] {
-  const lower = vlan === undefined ? port : `${port}.${vlan}`
-  return [
-    ...(vlan === undefined ? [] : [`networking.vlans."${lower}" = { id = ${vlan}; interface = "${port}"; };`]),
-    `networking.bridges."${name}".interfaces = [ "${lower}" ];`,
-    ...(vlan === undefined
-      ? [`networking.interfaces."${name}".useDHCP = true;  # or what networking.interfaces."${port}" says now`]
-      : []),
-  ]
 }

@@ -5,7 +5,7 @@ import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Distro, Host, KeptChange, Need } from '../plan/system.ts'
 import { expectInterfaceName } from './access.ts'
-import { type TuneFacts, type Wish, wish } from './feature.ts'
+import { describedBy, type TuneFacts, type Wish, wish } from './feature.ts'
 
 /** What each need is known by: any of these programs. */
 const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly string[]>> = {
@@ -28,7 +28,10 @@ const SERVICES = 'services'
 export function packages(facts: TuneFacts): Wish {
   const { adapter, why } = facts.distro
   const needs = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
+  const described = describedBy(facts)
   const missing = needs.filter((need) => present(facts.host.files, need) === undefined)
+  const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
+  if (described !== undefined) return wish('packages', reason, { items: described.packages(missing) })
   const names = missing.map((need) => adapter?.packages.names[need] ?? need).flatMap((name) => name.split(' '))
   if (missing.length > 0 && adapter?.packages.unattended === undefined)
     throw new UserError(
@@ -36,15 +39,17 @@ export function packages(facts: TuneFacts): Wish {
       `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
       [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
     )
-  const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
   return wish('packages', reason, { files: kept(PACKAGES, names, reason) })
 }
 
 /** libvirt listens from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
-export function libvirtService({ host: { files, machine } }: TuneFacts): Wish {
+export function libvirtService(facts: TuneFacts): Wish {
+  const { files, machine } = facts.host
   const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
   const reason = 'libvirt runs, from now on and after each boot'
   if (sockets.some((path) => machine.exists(path))) return wish('libvirt', reason, {})
+  const described = describedBy(facts)?.libvirt
+  if (described !== undefined) return wish('libvirt', reason, { items: [described] })
   const modular = findProgram(files, 'libvirtd') === undefined
   if (modular && findProgram(files, 'virtqemud') === undefined)
     throw new UserError('no-libvirt', '--libvirt: libvirt is not installed; --packages does that first')
@@ -54,10 +59,10 @@ export function libvirtService({ host: { files, machine } }: TuneFacts): Wish {
 }
 
 /** A libvirt network that is the bridge: guests name it, and not the bridge. Source: libvirt's formatnetwork. */
-export function libvirtNetwork({ host: { files } }: TuneFacts, bridge: string): Wish {
+export function libvirtNetwork(bridge: string): Wish {
   expectInterfaceName('--libvirt-network', bridge)
   const reason = `libvirt knows ${bridge} as a network`
-  const path = `${files.resolve('/etc/vfio-scripts') ?? '/etc/vfio-scripts'}/network-${bridge}.xml`
+  const path = `/etc/vfio-scripts/network-${bridge}.xml`
   // No two hyphens in a comment.
   const head = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n`
   return wish('libvirt-network', reason, { files: [{ kind: 'line', path, head, line: '</network>', reason }] })

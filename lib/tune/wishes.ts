@@ -141,7 +141,7 @@ const FEATURES: readonly Feature[] = [
     options: [
       { name: 'libvirt-network', kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
     ],
-    wish: (facts, given) => libvirtNetwork(facts, given.value('libvirt-network') ?? ''),
+    wish: (_, given) => libvirtNetwork(given.value('libvirt-network') ?? ''),
   },
   {
     options: [
