@@ -187,6 +187,7 @@ describe('what programs keep', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
     expect(commands(tune(dir, '--libvirt', '--json'))).toEqual(['systemctl enable libvirtd.service'])
     tune(dir, '--libvirt', ...write)
+    expect(tune(dir, '--status').stdout).not.toMatch(/libvirtd|problem|unknown/)
     expect(commands(tune(dir, '--undo', '--json'))).toEqual(['systemctl disable libvirtd.service'])
     expectRan(tune(host(), '--libvirt'), 2, /libvirt is not installed; --packages does that first/)
   })

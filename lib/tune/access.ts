@@ -1,8 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import { parseSize, sizeText } from '../cli/size.ts'
-import { describedBy, expectSystemd, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
-// Who may use what: /dev/vfio, disks, TAP devices, locked memory. libvirt arranges all of it for its own guests; this is
+// Who may use what: /dev/vfio, disks, locked memory. libvirt arranges all of it for its own guests; this is
 // for those who run QEMU themselves, without root.
 
 const RULES = '/etc/udev/rules.d/99-vfio-scripts.rules'
@@ -37,52 +37,6 @@ export function disk(facts: TuneFacts, path: string, group: string): Wish {
   const reason = `members of ${group} may use ${path}`
   const rule = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *", GROUP="${group}", MODE="0660"`
   return wish('disk', reason, { files: [ownLine(RULES, rule, reason)] })
-}
-
-/** A TAP device that a user may open. Source: systemd.netdev(5). */
-export function tap(facts: TuneFacts, name: string, user: string, bridge: string | undefined): Wish {
-  const { files } = facts.host
-  expectInterfaceName('--tap', name)
-  if (bridge !== undefined) expectInterfaceName('--tap-bridge', bridge)
-  if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
-  const reason = `${user} may attach guests to ${name}`
-  const described = describedBy(facts)?.tap({ name, user, bridge })
-  if (described !== undefined) return wish('tap', reason, { items: described })
-  expectSystemd(facts, '--tap', 'with OpenRC: tuntap_NAME="tap" in /etc/conf.d/net')
-  if (!networkd(files))
-    throw new UserError(
-      'unknown-system',
-      '--tap is made by systemd-networkd, which does not run here; by hand: ip tuntap add dev NAME mode tap user USER',
-    )
-  const base = `/etc/systemd/network/50-vfio-scripts-${name}`
-  return wish('tap', reason, {
-    files: [
-      ownLine(`${base}.netdev`, `User=${user}`, reason, `[NetDev]\nName=${name}\nKind=tap\n\n[Tap]\n`),
-      ...(bridge === undefined
-        ? []
-        : [
-            ownLine(
-              `${base}.network`,
-              `Bridge=${bridge}`,
-              `${name} is a port of ${bridge}`,
-              `[Match]\nName=${name}\n\n[Network]\n`,
-            ),
-          ]),
-    ],
-  })
-}
-
-export function networkd(files: TuneFacts['host']['files']): boolean {
-  return files.exists('/etc/systemd/system/multi-user.target.wants/systemd-networkd.service')
-}
-
-/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
-export function expectInterfaceName(option: string, name: string): void {
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
-    throw new UserError(
-      'usage',
-      `${option} ${name}: not a name for a network interface (15 letters and digits at most)`,
-    )
 }
 
 function expectGroup({ host: { files } }: TuneFacts, group: string): void {

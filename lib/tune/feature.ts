@@ -77,3 +77,12 @@ export function expectSystemd(facts: TuneFacts, option: string, instead: string)
   if (describedBy(facts) === undefined && !hasSystemd(facts.host.files))
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
+
+/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
+export function expectInterfaceName(option: string, name: string): void {
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
+    throw new UserError(
+      'usage',
+      `${option} ${name}: not a name for a network interface (15 letters and digits at most)`,
+    )
+}

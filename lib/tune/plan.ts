@@ -6,8 +6,8 @@ import type { PlannedSetting, Setting } from '../plan/setting.ts'
 import { expectKnownSystem, settle } from '../plan/settle.ts'
 import type { Declarative } from '../plan/system.ts'
 import type { TuneFacts, Wish } from './feature.ts'
-import { keptCommands } from './programs.ts'
 import { reloads } from './reload.ts'
+import { keptCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
 export interface Tuning {

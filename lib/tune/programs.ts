@@ -1,11 +1,10 @@
 import { UserError } from '../cli/error.ts'
 import { readFirmwares } from '../host/hypervisor.ts'
 import { findProgram } from '../host/programs.ts'
-import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
-import type { Distro, Host, KeptChange, Need } from '../plan/system.ts'
-import { expectInterfaceName } from './access.ts'
-import { describedBy, type TuneFacts, type Wish, wish } from './feature.ts'
+import type { Host, Need } from '../plan/system.ts'
+import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
+import { PACKAGES, SERVICES } from './services.ts'
 
 /** What each need is known by: any of these programs. */
 const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly string[]>> = {
@@ -19,10 +18,6 @@ const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly
 export function present(files: Host['files'], need: Exclude<Need, 'virt-manager'>): string | undefined {
   return need === 'ovmf' ? readFirmwares(files)[0]?.code : findProgram(files, ...PROGRAMS[need])
 }
-
-// Names of settings that programs keep, and that commands of this file make.
-const PACKAGES = 'packages'
-const SERVICES = 'services'
 
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export function packages(facts: TuneFacts): Wish {
@@ -70,37 +65,4 @@ export function libvirtNetwork(bridge: string): Wish {
 
 function kept(by: string, tokens: readonly string[], reason: string): Setting[] {
   return tokens.map((token) => ({ kind: 'kept', by, path: '', token, reason }))
-}
-
-/** What settings of these kinds come to, and their going: in the system that runs, or in a chroot. */
-export function keptCommands(
-  host: Host,
-  distro: Distro | undefined,
-  change: (by: string) => KeptChange,
-): CommandChange[] {
-  const unattended = distro?.packages.unattended
-  const some = change(PACKAGES)
-  const commands: CommandChange[] = []
-  const push = (argv: readonly string[], inverse: readonly string[], reason: string): void => {
-    commands.push({ kind: 'command', argv, inverse, touches: [], reason })
-  }
-  if (unattended !== undefined) {
-    const { install, remove } = unattended
-    if (some.add.length > 0) push([...install, ...some.add], [...remove, ...some.add], 'packages')
-    if (some.remove.length > 0) push([...remove, ...some.remove], [...install, ...some.remove], 'packages')
-  }
-  const openrc = host.files.exists('/etc/init.d/libvirtd')
-  const { add, remove } = change(SERVICES)
-  const now = host.running ? ['--now'] : []
-  const enable = ['systemctl', 'enable', ...now]
-  const disable = ['systemctl', 'disable', ...now]
-  for (const name of add) {
-    if (openrc) push(['rc-update', 'add', name, 'default'], ['rc-update', 'del', name, 'default'], 'the service')
-    else push([...enable, name], [...disable, name], 'the service')
-  }
-  for (const name of remove) {
-    if (openrc) push(['rc-update', 'del', name, 'default'], ['rc-update', 'add', name, 'default'], 'the service')
-    else push([...disable, name], [...enable, name], 'the service')
-  }
-  return commands
 }

@@ -1,8 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import type { Arguments, Option } from '../cli/options.ts'
 import { parseSelector } from '../vfio/select.ts'
-import { disk, tap, vfioGroup } from './access.ts'
-import { bridge } from './bridge.ts'
+import { disk, vfioGroup } from './access.ts'
+import { bridge, tap } from './bridge.ts'
 import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
@@ -107,7 +107,7 @@ const FEATURES: readonly Feature[] = [
     wish(facts, given) {
       const user = given.value('user')
       if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
-      return tap(facts, given.value('tap') ?? '', user, given.value('tap-bridge'))
+      return tap(facts, { name: given.value('tap') ?? '', user, bridge: given.value('tap-bridge') })
     },
   },
   {
