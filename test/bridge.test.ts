@@ -184,6 +184,18 @@ describe('a bridge', { concurrent: true }, () => {
     expect(mode.stdout).toBe('600\n')
   })
 
+  it.skipIf(!has('nmcli'))('NetworkManager: profiles that say the same of IPv4 and IPv6 are whole', () => {
+    const auto = profile.replace(/address1.*\ndns.*\nmethod=manual/, 'method=auto')
+    for (const args of [bridge, [...bridge, '--vlan', '20']]) {
+      const dir = host({ ...NM, 'etc/NetworkManager/system-connections/Office.nmconnection': auto })
+      tune(dir, ...args, ...write)
+      const file = join(dir, 'etc/NetworkManager/system-connections/vfio-scripts-br0.nmconnection')
+      const ran = runProgram('sh', ['-c', `nmcli --offline connection modify connection.id x <'${file}'`])
+      expect(ran).toMatchObject({ code: 0, stderr: '' })
+      expect(ran.stdout.match(/^method=/gm)).toHaveLength(2)
+    }
+  })
+
   it.skipIf(!has('bash'))('netifrc: variables as bash reads them', () => {
     const dir = host(HOSTS[4]?.[1] ?? {})
     expectRan(

@@ -73,6 +73,8 @@ export function ownFile(
 ): Setting {
   const [folder, name] = [path.replace(/\/[^/]*$/, ''), path.replace(/.*\//, '')]
   const lines = text.trimEnd().split('\n')
+  // A line is added where the file does not have it yet.
+  if (lines.slice(0, -1).some((line) => line.trim() === lines.at(-1)?.trim())) lines.push('# The end.')
   const last = lines.pop() ?? ''
   const above = lines.map((line) => `${line}\n`).join('')
   return {
