@@ -92,4 +92,12 @@ export const nixosHost: DeclaredHost = {
     }),
 
   libvirt: set('virtualisation.libvirtd.enable', 'true'),
+
+  // The first is what NixOS has there unless something is set.
+  qemu: (line) =>
+    ['namespaces = []', line].map((item) => ({
+      option: 'virtualisation.libvirtd.qemu.verbatimConfig',
+      form: 'lines',
+      item,
+    })),
 }

@@ -1,4 +1,5 @@
 import { addToLine, hasInLine, type Layout, removeFromLine } from './cmdline.ts'
+import { addEntry, hasEntry, removeEntry } from './libvirt-conf.ts'
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
 import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
 import { addToken, hasToken, removeToken } from './variable.ts'
@@ -19,6 +20,7 @@ export type Setting =
   | CommandLineSetting
   | WordSetting
   | MemberSetting
+  | EntrySetting
   | ItemSetting
   | ReplaceSetting
   | KeptSetting
@@ -80,6 +82,13 @@ export interface WordSetting extends Place {
 /** A member of a list with commas in a YAML file. */
 export interface MemberSetting extends Place {
   kind: 'member'
+  variable: string
+  word: string
+}
+
+/** A string in a list of one of libvirt's own files such as qemu.conf. */
+export interface EntrySetting extends Place {
+  kind: 'entry'
   variable: string
   word: string
 }
@@ -150,6 +159,11 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     has: (text, { variable, word }) => hasMember(text, variable, word),
     add: (text, { variable, word }) => addMember(text, variable, word),
     remove: (text, { variable, word }) => removeMember(text, variable, word),
+  },
+  entry: {
+    has: (text, { variable, word }) => hasEntry(text, variable, word),
+    add: (text, { variable, word }) => addEntry(text, variable, word),
+    remove: (text, { variable, word }) => removeEntry(text, variable, word),
   },
   item: { has: hasItem, add: addItem, remove: removeItem },
   replace: {

@@ -165,6 +165,8 @@ export interface DeclaredHost {
   packages(needs: readonly Need[]): NixItem[]
   /** libvirt runs. */
   libvirt: NixItem
+  /** With a line of qemu.conf. */
+  qemu(line: string): NixItem[]
 }
 
 /** What a host needs to run guests. */

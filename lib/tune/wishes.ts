@@ -8,6 +8,7 @@ import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
 import { hugepages } from './memory.ts'
 import { libvirtNetwork, libvirtService, packages } from './programs.ts'
+import { qemuDevices } from './qemu.ts'
 
 /** One thing that can be asked for: its options (the first asks for it) and what they come to. */
 interface Feature {
@@ -142,6 +143,17 @@ const FEATURES: readonly Feature[] = [
       { name: 'libvirt-network', kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
     ],
     wish: (_, given) => libvirtNetwork(given.value('libvirt-network') ?? ''),
+  },
+  {
+    options: [
+      {
+        name: 'qemu-device',
+        kind: 'list',
+        value: 'PATH',
+        help: 'let QEMU open a device that libvirt does not know of (/dev/kvmfr0)',
+      },
+    ],
+    wish: (facts, given) => qemuDevices(facts, given.list('qemu-device')),
   },
   {
     options: [
