@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addEntry, hasEntry, removeEntry } from '../lib/plan/libvirt-conf.ts'
@@ -37,10 +37,12 @@ const TEXTS: [name: string, text: string, after: string][] = [
   ['is set and empty', `${KEY} = []\n`, `${KEY} = ["/dev/kvmfr0"]\n`],
   [
     'is set line by line',
-    `${shipped}  ${KEY} = [\n    "/dev/null", # "/dev/x" ]\n    "/dev/kvm" # last\n]\ngroup = "root"\n`,
-    `${shipped}  ${KEY} = [\n    "/dev/null", # "/dev/x" ]\n    "/dev/kvm", "/dev/kvmfr0" # last\n]\ngroup = "root"\n`,
+    `${shipped}  ${KEY} = [\n    "/dev/null",\n    "/dev/kvm",\n]\ngroup = "root"\n`,
+    `${shipped}  ${KEY} = [\n    "/dev/null",\n    "/dev/kvm", "/dev/kvmfr0",\n]\ngroup = "root"\n`,
   ],
 ]
+
+let root: string | undefined
 
 describe('a list that', () => {
   it.each(TEXTS)('%s gets a device, and loses it again', (_, text, after) => {
@@ -65,14 +67,13 @@ describe('a list that', () => {
   )
 })
 
-/** What libvirt says against a qemu.conf: a daemon of its own, in a folder of its own. */
+/** What libvirt says against a qemu.conf: without a daemon, in a folder of its own, where it keeps what it saw of QEMU. */
 function embedded(conf: string): string {
   if (!has('virsh')) return 'no libvirt'
-  const root = scratchDir('libvirt')
-  mkdirSync(join(root, 'etc'))
+  root ??= scratchDir('libvirt')
+  mkdirSync(join(root, 'etc'), { recursive: true })
   writeFileSync(join(root, FILE.replace('libvirt/', '')), conf)
   const { code, stderr } = runProgram('virsh', ['-c', `qemu:///embed?root=${root}`, 'version'])
-  rmSync(root, { recursive: true, force: true })
   return code === 0 ? '' : stderr || 'failed'
 }
 

@@ -64,7 +64,7 @@ function findList(text: string, key: string): { start: number; members: Entry[] 
   if (found === null) return undefined
   const start = found.index + found[0].length
   const members: Entry[] = []
-  for (const match of text.slice(start).matchAll(/#.*|"([^"]*)"|'([^']*)'|\]/g)) {
+  for (const match of text.slice(start).matchAll(/"([^"]*)"|'([^']*)'|\]/g)) {
     const at = start + match.index
     if (match[0] === ']') break
     const value = match[1] ?? match[2]
