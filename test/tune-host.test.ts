@@ -123,9 +123,11 @@ describe('several at once', () => {
     const bind = (...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
     expectRan(tune(dir, ...all, ...write), 0)
     expectRan(bind('--status'), 1, /none/)
+    // Whoever finds the file is told of each script.
+    expect(textOf(dir, GRUB)).toMatch(/^# Written by vfio-scripts; bind-vfio.* and tune-host take out their own/)
     expectRan(bind('02:00', '--iommu-pt', ...write), 0)
-    expectRan(bind('--undo', ...write), 0)
-    expectRan(bind('--undo'), 0, /nothing to take back; tune-host --undo has something/)
+    expectRan(bind('--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
+    expectRan(bind('--undo'), 0, /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./)
     expectRan(bind('02:00', '--iommu-pt', ...write), 0)
     expectRan(tune(dir, '--undo', ...write), 0)
     expect(textOf(dir, GRUB)).toContain(' iommu=pt"')

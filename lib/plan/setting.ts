@@ -117,10 +117,14 @@ export interface KeptSetting extends Place {
 /** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
-/** The comment that every file of our own starts with. */
+/** The comment that a file of one script's own starts with. */
 export function ownHead(script = 'bind-vfio'): string {
   return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
+
+/** That of a file which several scripts put settings into. */
+export const SHARED_HEAD =
+  '# Written by vfio-scripts; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n'
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */
 interface Form<S> {
