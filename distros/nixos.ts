@@ -3,6 +3,7 @@ import { type NixItem, nixLines } from '../lib/plan/nix.ts'
 import { overrideProgram } from '../lib/plan/override.ts'
 import { ownHead } from '../lib/plan/setting.ts'
 import type { Declarative, DeclaredNeed, Distro } from '../lib/plan/system.ts'
+import { nixosHost, nixosPackages } from './nixos-host.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
@@ -105,6 +106,8 @@ ${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable 
   undoSteps: (path) => [
     `Take ${importOf(path)} out of imports where this removes the file; then nixos-rebuild boot, and reboot.`,
   ],
+
+  host: nixosHost,
 }
 
 /** `./vfio.nix`: beside the file that imports it, as a rule. */
@@ -124,14 +127,7 @@ export const nixos: Distro = {
   kernel: 'boot.kernelPatches with structuredExtraConfig, or other boot.kernelPackages, and nixos-rebuild boot',
   packages: {
     command: 'add to environment.systemPackages, or enable its module:',
-    names: {
-      qemu: 'qemu_kvm',
-      libvirt: 'virtualisation.libvirtd.enable',
-      ovmf: 'OVMFFull',
-      swtpm: 'virtualisation.libvirtd.qemu.swtpm.enable',
-      'virt-manager': 'programs.virt-manager.enable',
-      virtiofsd: 'virtiofsd',
-    },
+    names: nixosPackages,
   },
   declarative,
 }

@@ -3,7 +3,21 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
 import { scratchDir } from './machine.ts'
-import { IFUP, interfaces, MAC, NETPLAN, NETWORKD, NM, net, profile, wired, yaml } from './networks.ts'
+import {
+  IFUP,
+  interfaces,
+  MAC,
+  NETIFRC,
+  NETPLAN,
+  NETWORKD,
+  NM,
+  net,
+  profile,
+  startServices,
+  stopServices,
+  wired,
+  yaml,
+} from './networks.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
@@ -30,7 +44,7 @@ const HOSTS: [name: string, files: Record<string, string>][] = [
   ['systemd-networkd', { ...NETWORKD, 'etc/systemd/network/20-wired.network': wired }],
   ['netplan', { ...NETPLAN, ...NETWORKD, 'etc/netplan/50-cloud-init.yaml': yaml }],
   ['NetworkManager', { ...NM, 'etc/NetworkManager/system-connections/Office.nmconnection': profile }],
-  ['netifrc', { 'etc/init.d/net.lo': '#!/sbin/openrc-run\n', 'etc/conf.d/net': net }],
+  ['netifrc', { ...NETIFRC, 'etc/conf.d/net': net }],
 ]
 
 describe('a bridge', { concurrent: true }, () => {
@@ -44,9 +58,11 @@ describe('a bridge', { concurrent: true }, () => {
       expect(JSON.parse(tune(dir, ...args, '--json').stdout)).toMatchObject({ rebootNeeded: true })
       expectRan(tune(dir, ...args, ...write), 0)
       expect(snapshotOf(join(dir, 'etc'))).not.toBe(before)
+      if (name === 'netifrc') startServices(dir, 'br0')
       expectRan(tune(dir, ...args), 0, /Nothing to do/)
       expectRan(tune(dir, '--bridge', 'br1', '--port', 'enp5s0'), 2, /br0 is a bridge .*take that back first/)
       expectRan(tune(dir, '--undo', 'bridge', ...write), 0)
+      if (name === 'netifrc') stopServices(dir, 'br0')
       expect(snapshotOf(join(dir, 'etc'))).toBe(before)
     }
   })
@@ -168,9 +184,29 @@ describe('a bridge', { concurrent: true }, () => {
     expect(mode.stdout).toBe('600\n')
   })
 
+  it.skipIf(!has('nmcli'))('NetworkManager: profiles that say the same of IPv4 and IPv6 are whole', () => {
+    const auto = profile.replace(/address1.*\ndns.*\nmethod=manual/, 'method=auto')
+    for (const args of [bridge, [...bridge, '--vlan', '20']]) {
+      const dir = host({ ...NM, 'etc/NetworkManager/system-connections/Office.nmconnection': auto })
+      tune(dir, ...args, ...write)
+      const file = join(dir, 'etc/NetworkManager/system-connections/vfio-scripts-br0.nmconnection')
+      const ran = runProgram('sh', ['-c', `nmcli --offline connection modify connection.id x <'${file}'`])
+      expect(ran).toMatchObject({ code: 0, stderr: '' })
+      expect(ran.stdout.match(/^method=/gm)).toHaveLength(2)
+    }
+  })
+
   it.skipIf(!has('bash'))('netifrc: variables as bash reads them', () => {
     const dir = host(HOSTS[4]?.[1] ?? {})
-    expectRan(tune(dir, ...bridge, ...write), 0, /ln -s net\.lo \/etc\/init\.d\/net\.br0/)
+    expectRan(
+      tune(dir, ...bridge, ...write),
+      0,
+      /ln -s net\.lo \/etc\/init\.d\/net\.br0\n.*rc-update add net\.br0 default\n/,
+    )
+    startServices(dir, 'br0')
+    expectRan(tune(dir, '--undo', ...write), 0, /rc-update del net\.br0 default\n.*rm \/etc\/init\.d\/net\.br0\n/)
+    stopServices(dir, 'br0')
+    expectRan(tune(dir, ...bridge, ...write), 0)
     const show = `. '${join(dir, 'etc/conf.d/net')}'; echo "$config_br0|$routes_br0|$dns_servers_br0|$config_enp5s0|$bridge_br0|$rc_net_br0_need|$config_enp6s0"`
     expect(runProgram('bash', ['-c', show]).stdout).toBe(
       '192.0.2.5/24|default via 192.0.2.1|192.0.2.1|null|enp5s0|net.enp5s0|dhcp\n',
@@ -196,14 +232,5 @@ describe('a bridge', { concurrent: true }, () => {
     expect(ran.stderr).toMatch(says)
     expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
-  })
-
-  it('on NixOS says what to write', () => {
-    const dir = systemDir({ ...system, family: 'nixos' })
-    expectRan(
-      tune(dir, '--bridge', 'br0', '--port', 'enp5s0'),
-      2,
-      /networking\.bridges\."br0"\.interfaces = \[ "enp5s0" \];/,
-    )
   })
 })

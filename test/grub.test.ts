@@ -52,7 +52,8 @@ function settle(files: Record<string, string>, ...tokens: string[]): { path: str
 }
 
 const DROP_IN = '/etc/default/grub.d'
-const head = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+const head =
+  '# Written by vfio-scripts; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n'
 const own = (...tokens: string[]): string =>
   `${head}GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT ${tokens.join(' ')}"\n`
 const sets = (value: string): string => `GRUB_CMDLINE_LINUX_DEFAULT="${value}"\n`

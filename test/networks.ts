@@ -1,3 +1,6 @@
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+
 // The same network, as each program that sets networks up has it.
 
 export const MAC = '52:54:00:12:34:56'
@@ -5,6 +8,7 @@ export const MAC = '52:54:00:12:34:56'
 export const IFUP = { 'sbin/ifup': '#!/bin/sh\n' }
 export const NETWORKD = { 'etc/systemd/system/multi-user.target.wants/systemd-networkd.service': '' }
 export const NM = { 'etc/systemd/system/multi-user.target.wants/NetworkManager.service': '' }
+export const NETIFRC = { 'etc/init.d/net.lo': '#!/sbin/openrc-run\n', 'etc/runlevels/default/x': '' }
 export const NETPLAN = { 'usr/sbin/netplan': '#!/bin/sh\n' }
 
 export const interfaces = `# mine
@@ -76,3 +80,21 @@ routes_enp5s0="default via 192.0.2.1"
 dns_servers_enp5s0="192.0.2.1"
 config_enp6s0="dhcp"
 `
+
+const places = (dir: string, name: string): [link: string, level: string] => [
+  join(dir, `etc/init.d/net.${name}`),
+  join(dir, `etc/runlevels/default/net.${name}`),
+]
+
+/** What ln and rc-update do for an interface of netifrc. */
+export function startServices(dir: string, name: string): void {
+  const [link, level] = places(dir, name)
+  mkdirSync(join(dir, 'etc/runlevels/default'), { recursive: true })
+  symlinkSync('net.lo', link)
+  symlinkSync(`/etc/init.d/net.${name}`, level)
+}
+
+/** And what rc-update and rm do. */
+export function stopServices(dir: string, name: string): void {
+  for (const path of places(dir, name)) rmSync(path)
+}

@@ -28,12 +28,14 @@ export function parseNix(text: string): void {
 export function evaluateModule(text: string, systemdStage1 = false): unknown {
   const file = join(scratchDir('module'), 'vfio.nix')
   writeFileSync(file, text)
-  const pkgs = '{ virtiofsd = "virtiofsd"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
+  const pkgs =
+    '{ virtiofsd = "virtiofsd"; qemu_kvm = "qemu_kvm"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
   // The least of NixOS's module system: values are as they were written, and mkIf is null where it does not apply.
   const expression = `
     let
-      module = import ${file} { pkgs = ${pkgs}; };
+      module = import ${file} { inherit lib; pkgs = ${pkgs}; };
       lib.mkIf = condition: value: if condition then value else null;
+      lib.mkDefault = value: value;
       config = module // { boot.initrd.systemd.enable = ${systemdStage1}; };
     in
     module // (if module ? imports then { imports = map (one: one { inherit config lib; }) module.imports; } else { })`

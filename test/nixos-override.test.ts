@@ -59,7 +59,7 @@ describe('binding by address on NixOS', () => {
     writeIn(dir, file, moduleOf(dir).replace(/ {2}imports = \[[\s\S]*?\n {2}\];/, '  imports = [ ./mine.nix ];'))
     const before = moduleOf(dir)
     const ran = apply(dir, '04:00')
-    expect(ran.stderr).toMatch(/was changed so that imports cannot be set in it/)
+    expect(ran.stderr).toMatch(/imports is set otherwise in it/)
     expect(ran.code).toBe(2)
     expect(moduleOf(dir)).toBe(before)
   })

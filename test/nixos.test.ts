@@ -131,7 +131,7 @@ describe('apply', () => {
 
   it.each([
     ['without a file', [], /on NixOS, --apply needs --output FILE/],
-    ['over a file of somebody else', ['--output', '/etc/nixos/configuration.nix'], /was not written by this toolkit/],
+    ['over a file of somebody else', ['--output', '/etc/nixos/configuration.nix'], /was not written by this script/],
     ['into the store', ['--output', '/nix/store/vfio.nix'], /belongs to the packages of this system/],
     ['to a relative path of another root', ['--output', 'vfio.nix'], /with --root, say where it is below that/],
   ])('%s is refused', (_, args, says) => {

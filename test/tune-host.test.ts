@@ -7,6 +7,7 @@ import { has, type Ran, runProgram, runScript } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
 import { host, tune, write } from './tune.ts'
 
+const SILVERBLUE = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\n'
 const GRUB = 'etc/default/grub.d/zz-vfio-scripts.cfg'
 
 /** Each feature: what is asked for, the file it ends up in, and what that says. */
@@ -122,9 +123,11 @@ describe('several at once', () => {
     const bind = (...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
     expectRan(tune(dir, ...all, ...write), 0)
     expectRan(bind('--status'), 1, /none/)
+    // Whoever finds the file is told of each script.
+    expect(textOf(dir, GRUB)).toMatch(/^# Written by vfio-scripts; bind-vfio.* and tune-host take out their own/)
     expectRan(bind('02:00', '--iommu-pt', ...write), 0)
-    expectRan(bind('--undo', ...write), 0)
-    expectRan(bind('--undo'), 0, /nothing to take back; tune-host --undo has something/)
+    expectRan(bind('--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
+    expectRan(bind('--undo'), 0, /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./)
     expectRan(bind('02:00', '--iommu-pt', ...write), 0)
     expectRan(tune(dir, '--undo', ...write), 0)
     expect(textOf(dir, GRUB)).toContain(' iommu=pt"')
@@ -195,13 +198,14 @@ describe('what programs keep', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
     expect(commands(tune(dir, '--libvirt', '--json'))).toEqual(['systemctl enable libvirtd.service'])
     tune(dir, '--libvirt', ...write)
+    expect(tune(dir, '--status').stdout).not.toMatch(/libvirtd|problem|unknown/)
     expect(commands(tune(dir, '--undo', '--json'))).toEqual(['systemctl disable libvirtd.service'])
     expectRan(tune(host(), '--libvirt'), 2, /libvirt is not installed; --packages does that first/)
   })
 
   it('where packages are not installed in place, the command is for the person', () => {
-    const dir = systemDir({ ...system, family: 'nixos' })
-    expectRan(tune(dir, '--packages'), 2, /by hand:\n.*environment\.systemPackages/)
+    const dir = systemDir({ ...system, family: 'fedora', files: { 'etc/os-release': SILVERBLUE } })
+    expectRan(tune(dir, '--packages'), 2, /by hand:\n.*rpm-ostree install/)
   })
 
   it.skipIf(!has('virt-xml-validate'))('the network is one that libvirt knows', () => {

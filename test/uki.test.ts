@@ -19,7 +19,8 @@ import {
 } from './loaders.ts'
 import { snapshotOf, textOf, writeIn } from './system.ts'
 
-const HEAD = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+const HEAD =
+  '# Written by vfio-scripts; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n'
 const preset = 'etc/mkinitcpio.d/linux.preset'
 const dracutLine = 'etc/dracut.conf.d/zz-vfio-scripts-cmdline.conf'
 const dropIn = 'etc/cmdline.d/zz-vfio-scripts.conf'

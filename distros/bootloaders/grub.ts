@@ -2,7 +2,7 @@ import { UserError } from '../../lib/cli/error.ts'
 import { findProgram } from '../../lib/host/programs.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { hasArgument, isListed } from '../../lib/plan/arguments.ts'
-import { type ArgumentSetting, addSetting, ownHead } from '../../lib/plan/setting.ts'
+import { type ArgumentSetting, addSetting, SHARED_HEAD } from '../../lib/plan/setting.ts'
 import { UNKNOWN } from '../../lib/plan/shell.ts'
 import type { Bootloader, Host, Observation } from '../../lib/plan/system.ts'
 import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
@@ -145,7 +145,7 @@ function placesFor(
   const longest = Math.max(1, ...sources.map(({ path }) => /\/(z*)[^/]*$/.exec(path)?.[1]?.length ?? 0))
   return Array.from({ length: longest }, (_, more) => ({
     path: `${folder}/${'z'.repeat(more + 2)}-vfio-scripts.cfg`,
-    head: ownHead(),
+    head: SHARED_HEAD,
     variable: NORMAL,
   }))
 }

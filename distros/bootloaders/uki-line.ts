@@ -1,7 +1,7 @@
 import { UserError } from '../../lib/cli/error.ts'
 import { hasArgument, isListed } from '../../lib/plan/arguments.ts'
 import { argumentsIn } from '../../lib/plan/cmdline.ts'
-import { type ArgumentSetting, addSetting, ownHead, type Setting } from '../../lib/plan/setting.ts'
+import { type ArgumentSetting, addSetting, type Setting, SHARED_HEAD } from '../../lib/plan/setting.ts'
 import type { Host } from '../../lib/plan/system.ts'
 import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/plan/variable.ts'
 import { findPath } from '../initramfs/find.ts'
@@ -42,7 +42,7 @@ export function fileLine(
   const own = (): { path: string; head?: string } => {
     if (named !== undefined && !isFolder) return { path: files.resolve(named) ?? named }
     if (drop.length === 0 && !isFolder) return kernelCmdline(host, embedded)
-    return { path: `${files.resolve(folder ?? DROP_INS) ?? folder}/${DROP_IN}`, head: ownHead() }
+    return { path: `${files.resolve(folder ?? DROP_INS) ?? folder}/${DROP_IN}`, head: SHARED_HEAD }
   }
   const entry = named === undefined ? {} : { entry: named }
   const present = all.flatMap(({ path, text }) => argumentsIn(path, text, 'file').map((one) => ({ ...one, ...entry })))
@@ -68,9 +68,9 @@ export function dracutLine(host: Host, embedded: readonly string[]): Line {
   const path = `${files.resolve(folder) ?? folder}/zz-vfio-scripts-cmdline.conf`
   const own = (): { path: string; head?: string } => {
     if (files.exists(path)) return { path }
-    if (present.length > 0) return { path, head: ownHead() }
+    if (present.length > 0) return { path, head: SHARED_HEAD }
     const line = wholeLine(host, embedded)?.replace(/["$`\\]/g, '\\$&')
-    if (line !== undefined) return { path, head: `${ownHead()}${VARIABLE}="${line}"\n` }
+    if (line !== undefined) return { path, head: `${SHARED_HEAD}${VARIABLE}="${line}"\n` }
     const next = `Write ${VARIABLE}="…" with all kernel arguments of this system (root= first) into ${path}, and run this again.`
     throw new UserError('unknown-system', `nothing sets ${VARIABLE}, and what it has to hold is not known here`, [next])
   }

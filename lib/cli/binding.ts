@@ -48,10 +48,18 @@ export function bindOptions(adapters: Adapters): Option[] {
     { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     ...confirmOptions,
     ...adapterOptions(adapters),
-    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    outputOption,
     { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
     { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
+}
+
+/** Where a system is described in files. */
+export const outputOption: Option = {
+  name: 'output',
+  kind: 'value',
+  value: 'FILE',
+  help: 'on NixOS: the module to write, which you import',
 }
 
 /** The dead man's switch. */

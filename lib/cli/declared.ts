@@ -12,26 +12,32 @@ export function declared({
   machine,
   arguments: given,
 }: Context): Pick<DeclaredRequest, 'output' | 'packages' | 'version'> {
-  const file = given.value('output')
   const packages = given.flag('virtiofsd') ? ['virtiofsd'] : []
   const { version } = readOsRelease(machine.files)
-  return { output: file === undefined ? null : pathFor(file, machine.files.root), packages, version }
+  return { output: outputOf(given, machine.files.root), packages, version }
 }
 
-/** As the system's root sees it: a relative path is one of this system. */
-function pathFor(file: string, root: string): string {
+/** `--output`, as the system's root sees it: a relative path is one of this system. */
+export function outputOf(given: Arguments, root: string): string | null {
+  const file = given.value('output')
+  if (file === undefined) return null
   if (root !== '/' && !isAbsolute(file))
     throw new UserError('usage', `--output ${file}: with --root, say where it is below that: /etc/nixos/vfio.nix`)
   return resolve(file)
 }
 
 /** Throws a UserError with code `usage` for options that are for such systems alone, and where one of them is missing. */
-export function expectOutput(given: Arguments, distro: Distro | undefined, apply: boolean): void {
+export function expectOutput(
+  given: Arguments,
+  distro: Distro | undefined,
+  apply: boolean,
+  usual = distro?.declarative?.path,
+): void {
   if (distro?.declarative !== undefined) {
     if (apply && given.value('output') === undefined)
       throw new UserError(
         'usage',
-        `on ${distro.name}, --apply needs --output FILE, the file to write (such as ${distro.declarative.path})`,
+        `on ${distro.name}, --apply needs --output FILE, the file to write (such as ${usual})`,
       )
     return
   }

@@ -46,7 +46,7 @@ Nothing was written. Add --apply.
 }
 
 /** A file as it stands, for copying. */
-function moduleText({ changes: [change] }: BindVfio): string {
+export function moduleText({ changes: [change] }: BindVfio): string {
   const lines = (change?.diff ?? []).filter((line) => !line.startsWith('-')).map((line) => line.slice(1))
   return `${lines.map(printable).join('\n')}\n`
 }
@@ -107,7 +107,7 @@ export function undoneText(look: Look, view: UndoView, printed: readonly (readon
   if (claims.length === 0 && json.notes.length > 0)
     return `${script.name} --undo:\n${notesText(json.notes)}\nAdd --apply.\n`
   if (claims.length === 0)
-    return `${script.name}: nothing to take back${view.others.map((name) => `; ${name} --undo has something`).join('')}.\n`
+    return `${script.name}: nothing to take back.${view.others.map((name) => ` What ${name} set up goes with ${name} --undo --apply.`).join('')}\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
   const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`

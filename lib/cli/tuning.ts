@@ -12,7 +12,8 @@ import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/wishes.ts'
 import { readHost, readSystemFacts } from '../vfio/facts.ts'
 import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, durations, entryFacts, refuse } from './answer.ts'
-import { adapterOptions, confirmOptions } from './binding.ts'
+import { adapterOptions, confirmOptions, outputOption } from './binding.ts'
+import { expectOutput, isNewFile, outputOf } from './declared.ts'
 import { UserError } from './error.ts'
 import type { Arguments, Option } from './options.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from './plan.ts'
@@ -20,6 +21,7 @@ import type { Answer, Context } from './run.ts'
 import { tuneStatus } from './status.ts'
 import { targetFor } from './target.ts'
 import { paint } from './text.ts'
+import { moduleText } from './texts.ts'
 import { confirm, undo } from './undoing.ts'
 
 /** The options of tune-host. */
@@ -32,6 +34,7 @@ export function tuneOptions(adapters: Adapters): Option[] {
     { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
     ...confirmOptions,
     ...adapterOptions(adapters),
+    outputOption,
     { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]
 }
@@ -77,7 +80,12 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const wishes = wishesFrom(facts, given)
   const findings = wishes.flatMap((wish) => wish.findings)
   refuse(findings, given)
-  const { plan: wanted, tokens, made } = planTuning(facts, wishes)
+  const { adapter } = facts.distro
+  const { plan: wanted, tokens, made } = planTuning(facts, wishes, outputOf(given, machine.files.root))
+  const declares = wanted.settings.some(({ kind }) => kind === 'item')
+  if (declares || adapter?.declarative === undefined)
+    expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
+  const module = declares && given.value('output') === undefined && isNewFile(wanted)
   const within = given.value('confirm-within')
   const plan =
     within === undefined || wanted.changes.length === 0
@@ -91,7 +99,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     `${paint(look, 'bold', script.name)}: ${wishes.map(({ feature }) => feature).join(', ')}\n${findingsText(
       look,
       findings.filter(({ state }) => state !== 'ok'),
-    )}\n${changesText(look, json.changes, took)}${notesText(json.notes)}\n`
+    )}\n${module ? moduleText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   const back = `To take it back:        ${own} --undo --apply\n`
@@ -103,7 +111,9 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
       text: (look) =>
         plan.changes.length === 0
           ? `${head(look)}Nothing to do: all of this is set up. See ${script.name} --status.\n`
-          : `${head(look)}${check}${back}Nothing was written. Add --apply.\n`,
+          : module
+            ? `${head(look)}Nothing was written. Save this, or add --output FILE --apply.\n`
+            : `${head(look)}${check}${back}Nothing was written. Add --apply.\n`,
     }
   const target = targetFor(context)
   const used = { bootloader: made.entries ? (facts.bootloader.adapter?.name ?? null) : null, initramfs: null }

@@ -47,8 +47,9 @@ export function withSwitch(
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
   // What does not run now is looked at when it does.
   const reboot = plan.rebootNeeded || !running
+  const head = ownHead(script)
   const systemd = hasSystemd(files)
-  const settings = systemd ? units(files, undo, seconds, reboot) : local(files, undo, seconds, reboot)
+  const settings = systemd ? units(files, head, undo, seconds, reboot) : local(files, head, undo, seconds, reboot)
   const own = changesFor(settings, contentReader(files), addSetting)
   const [written, run] = [
     plan.changes.filter(({ kind }) => kind === 'file'),
@@ -92,12 +93,12 @@ export function stopCommands({ running }: Host, paths: readonly string[]): Comma
   return [{ kind: 'command', argv, inverse: argv, touches: [], reason: 'the switch' }]
 }
 
-function units(files: Reader, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+function units(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
   const reason = 'takes this back unless it is confirmed'
-  const own = (path: string, head: string, line: string): PlannedSetting => {
+  const own = (path: string, section: string, line: string): PlannedSetting => {
     const folder = path.replace(/\/[^/]*$/, '')
     const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
-    return { kind: 'line', path: place, head: ownHead() + head, line, devices: [CONFIRM], reason }
+    return { kind: 'line', path: place, head: head + section, line, devices: [CONFIRM], reason }
   }
   const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
   // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then.
@@ -110,7 +111,7 @@ function units(files: Reader, undo: string, seconds: number, reboot: boolean): P
   ]
 }
 
-function local(files: Reader, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+function local(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
   if (!files.exists('/etc/local.d') || !reboot)
     throw new UserError(
       'unknown-system',
@@ -121,7 +122,7 @@ function local(files: Reader, undo: string, seconds: number, reboot: boolean): P
     {
       kind: 'line',
       path,
-      head: `#!/bin/sh\n${ownHead()}`,
+      head: `#!/bin/sh\n${head}`,
       mode: 0o755,
       line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo}; reboot; }) &`,
       devices: [CONFIRM],

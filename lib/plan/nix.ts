@@ -50,6 +50,7 @@ export function addItem(text: string, one: NixItem): string {
   if (at === undefined) return text
   const written = form === 'whole' ? item : render(option, form, [item])
   const last = text.startsWith('}', at)
+  if (last && text.endsWith('{\n', at)) return text.slice(0, at) + written + text.slice(at)
   return text.slice(0, at) + (last ? `\n${written}` : `${written}\n`) + text.slice(at)
 }
 

@@ -1,4 +1,5 @@
 import { addToLine, hasInLine, type Layout, removeFromLine } from './cmdline.ts'
+import { addEntry, hasEntry, removeEntry } from './libvirt-conf.ts'
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from './modprobe.ts'
 import { addItem, hasItem, type NixItem, removeItem } from './nix.ts'
 import { addToken, hasToken, removeToken } from './variable.ts'
@@ -19,6 +20,7 @@ export type Setting =
   | CommandLineSetting
   | WordSetting
   | MemberSetting
+  | EntrySetting
   | ItemSetting
   | ReplaceSetting
   | KeptSetting
@@ -84,6 +86,13 @@ export interface MemberSetting extends Place {
   word: string
 }
 
+/** A string in a list of one of libvirt's own files such as qemu.conf. */
+export interface EntrySetting extends Place {
+  kind: 'entry'
+  variable: string
+  word: string
+}
+
 /** A member of an option's list in a NixOS module of our own; `head` is that module without any. */
 export interface ItemSetting extends Place, NixItem {
   kind: 'item'
@@ -108,10 +117,14 @@ export interface KeptSetting extends Place {
 /** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
-/** The comment that every file of our own starts with. */
+/** The comment that a file of one script's own starts with. */
 export function ownHead(script = 'bind-vfio'): string {
   return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
+
+/** That of a file which several scripts put settings into. */
+export const SHARED_HEAD =
+  '# Written by vfio-scripts; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n'
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */
 interface Form<S> {
@@ -150,6 +163,11 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
     has: (text, { variable, word }) => hasMember(text, variable, word),
     add: (text, { variable, word }) => addMember(text, variable, word),
     remove: (text, { variable, word }) => removeMember(text, variable, word),
+  },
+  entry: {
+    has: (text, { variable, word }) => hasEntry(text, variable, word),
+    add: (text, { variable, word }) => addEntry(text, variable, word),
+    remove: (text, { variable, word }) => removeEntry(text, variable, word),
   },
   item: { has: hasItem, add: addItem, remove: removeItem },
   replace: {

@@ -146,6 +146,27 @@ export interface Declarative {
   /** How the file comes into effect, and how its going does. */
   steps(path: string): string[]
   undoSteps(path: string): string[]
+  /** The rest of the host, which is a file of its own. */
+  host: DeclaredHost
+}
+
+/** What tune-host sets up, as a described system says it. */
+export interface DeclaredHost {
+  /** Where a person would put the file. */
+  path: string
+  /** The file without any setting. */
+  head: string
+  /** A line that a file below /etc would have elsewhere; `undefined`: the file is written here too. */
+  line(path: string, line: string): NixItem | undefined
+  governor(name: string): NixItem
+  /** With `vlan`, guests are in it, and the host stays as it is. */
+  bridge(asked: { name: string; port: string; vlan: number | undefined }): NixItem[]
+  tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
+  packages(needs: readonly Need[]): NixItem[]
+  /** libvirt runs. */
+  libvirt: NixItem
+  /** With a line of qemu.conf. */
+  qemu(line: string): NixItem[]
 }
 
 /** What a host needs to run guests. */

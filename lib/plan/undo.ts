@@ -22,7 +22,7 @@ export function undoPlan(
   const notes: string[] = []
   const changes = changesFor([...settings, ...derived], read, removeSetting).map((change): FileChange => {
     const history = historyOf(journal, change.path)
-    if (stay.has(change.path)) return { ...change, reason: 'other devices still need the rest' }
+    if (stay.has(change.path)) return { ...change, reason: needed(staying, going, change.path) }
     if (history?.last === change.before) return { ...change, after: history.before, reason: 'as it was before' }
     if (!settings.some(({ path }) => path === change.path))
       return { ...change, reason: 'made since, with what is taken back here' }
@@ -33,6 +33,17 @@ export function undoPlan(
   // Files that somebody removed already may still be in the images.
   const run = settings.length > 0 ? commands : []
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
+}
+
+/** Who needs the rest of a file. */
+function needed(staying: readonly Claim[], going: readonly Claim[], path: string): string {
+  const scripts = new Set(going.map(({ entry }) => entry.entry.script))
+  const rest = staying.filter(({ setting }) => setting.path === path).map(({ entry }) => entry.entry)
+  const others = new Set(rest.map(({ script }) => script).filter((script) => !scripts.has(script)))
+  if (others.size > 0) return `${[...others].join(' and ')} still needs the rest`
+  return rest.some(({ functions }) => functions.length > 0)
+    ? 'other devices still need the rest'
+    : 'the rest is still needed'
 }
 
 function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): Claim[] {

@@ -1,8 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import { parseSize, sizeText } from '../cli/size.ts'
-import { expectSystemd, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
-// Who may use what: /dev/vfio, disks, TAP devices, locked memory. libvirt arranges all of it for its own guests; this is
+// Who may use what: /dev/vfio, disks, locked memory. libvirt arranges all of it for its own guests; this is
 // for those who run QEMU themselves, without root.
 
 const RULES = '/etc/udev/rules.d/99-vfio-scripts.rules'
@@ -12,7 +12,6 @@ const QEMU_MEMORY = 1024 ** 3
 
 /** /dev/vfio for a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
 export function vfioGroup(facts: TuneFacts, group: string, memory: string | undefined): Wish {
-  const { files } = facts.host
   expectGroup(facts, group)
   const limit = memory === undefined ? undefined : parseSize('memory', memory) + QEMU_MEMORY
   const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
@@ -20,8 +19,8 @@ export function vfioGroup(facts: TuneFacts, group: string, memory: string | unde
   const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
   return wish('vfio-group', reason, {
     files: [
-      ownLine(files, RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
-      ownLine(files, LIMITS, `@${group} - memlock ${lock}`, why),
+      ownLine(RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
+      ownLine(LIMITS, `@${group} - memlock ${lock}`, why),
     ],
     notes: [`Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`],
   })
@@ -29,7 +28,6 @@ export function vfioGroup(facts: TuneFacts, group: string, memory: string | unde
 
 /** A disk or optical drive for members of a group. `path`: a name below /dev/disk/by-id, which stays the same. */
 export function disk(facts: TuneFacts, path: string, group: string): Wish {
-  const { files } = facts.host
   expectGroup(facts, group)
   const name = /^\/dev\/disk\/by-id\/([\w.:+-]+)$/.exec(path)?.[1]
   if (name === undefined)
@@ -38,51 +36,7 @@ export function disk(facts: TuneFacts, path: string, group: string): Wish {
     throw new UserError('no-disk', `--disk ${path}: there is no such disk on this machine`)
   const reason = `members of ${group} may use ${path}`
   const rule = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *", GROUP="${group}", MODE="0660"`
-  return wish('disk', reason, { files: [ownLine(files, RULES, rule, reason)] })
-}
-
-/** A TAP device that a user may open. Source: systemd.netdev(5). */
-export function tap(facts: TuneFacts, name: string, user: string, bridge: string | undefined): Wish {
-  const { files } = facts.host
-  expectInterfaceName('--tap', name)
-  expectSystemd(files, '--tap', 'with OpenRC: tuntap_NAME="tap" in /etc/conf.d/net')
-  if (!networkd(files))
-    throw new UserError(
-      'unknown-system',
-      '--tap is made by systemd-networkd, which does not run here; by hand: ip tuntap add dev NAME mode tap user USER',
-    )
-  if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
-  const reason = `${user} may attach guests to ${name}`
-  const base = `/etc/systemd/network/50-vfio-scripts-${name}`
-  return wish('tap', reason, {
-    files: [
-      ownLine(files, `${base}.netdev`, `User=${user}`, reason, `[NetDev]\nName=${name}\nKind=tap\n\n[Tap]\n`),
-      ...(bridge === undefined
-        ? []
-        : [
-            ownLine(
-              files,
-              `${base}.network`,
-              `Bridge=${bridge}`,
-              `${name} is a port of ${bridge}`,
-              `[Match]\nName=${name}\n\n[Network]\n`,
-            ),
-          ]),
-    ],
-  })
-}
-
-export function networkd(files: TuneFacts['host']['files']): boolean {
-  return files.exists('/etc/systemd/system/multi-user.target.wants/systemd-networkd.service')
-}
-
-/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
-export function expectInterfaceName(option: string, name: string): void {
-  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
-    throw new UserError(
-      'usage',
-      `${option} ${name}: not a name for a network interface (15 letters and digits at most)`,
-    )
+  return wish('disk', reason, { files: [ownLine(RULES, rule, reason)] })
 }
 
 function expectGroup({ host: { files } }: TuneFacts, group: string): void {

@@ -1,12 +1,11 @@
 import { UserError } from '../cli/error.ts'
 import { claimsOf } from '../plan/journal.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { expectInterfaceName } from './access.ts'
-import { type TuneFacts, type Wish, wish } from './feature.ts'
+import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
-import { type BridgeRequest, type NetworkConfig, reasonFor } from './networks/network.ts'
+import { type BridgeRequest, type NetworkConfig, reasonFor, type TapRequest, tapReason } from './networks/network.ts'
 import { networkManager } from './networks/network-manager.ts'
 import { networkd } from './networks/networkd.ts'
 
@@ -14,6 +13,8 @@ const NET = '/sys/class/net'
 
 /** netplan writes for the others; NetworkManager has what nobody else names. */
 const ALL: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
+/** Those that go on with what they were not told of come last. */
+const FOR_TAP: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
 
 /**
  * A bridge for guests, by what sets up this host's network. It comes with the next boot, as a whole: a network that is
@@ -40,8 +41,17 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     return wish('bridge', reasonFor(request), { files: present.map(({ setting }) => setting) })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
-  const { declarative } = facts.distro.adapter ?? {}
-  if (declarative !== undefined) throw byHand(request, `on ${facts.distro.adapter?.name}`, nixLines(request))
+  const described = describedBy(facts)?.bridge(request)
+  if (described !== undefined)
+    return wish('bridge', reasonFor(request), {
+      items: described,
+      findings: [unbridgeable(facts, port)],
+      notes:
+        vlan === undefined
+          ? [`What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`]
+          : [],
+      rebootNeeded: true,
+    })
   const found = ALL.map((config) => ({ config, why: config.evidence(files, port, mac) })).find(
     ({ why }) => why !== undefined,
   )
@@ -58,10 +68,39 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     findings: [unbridgeable(facts, port)],
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
-      ...(found.config.left === undefined ? [] : [found.config.left(request)]),
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
     ],
     rebootNeeded: true,
+  })
+}
+
+/**
+ * A TAP device that a user may open, made at boot by whoever makes the bridge that it is a port of, or sets up the
+ * network. Throws a UserError: `usage`, `unknown-system`.
+ */
+export function tap(facts: TuneFacts, request: TapRequest): Wish {
+  const { name, user, bridge: master } = request
+  const { files } = facts.host
+  expectInterfaceName('--tap', name)
+  if (master !== undefined) expectInterfaceName('--tap-bridge', master)
+  if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
+  const reason = tapReason(name, user)
+  const described = describedBy(facts)?.tap(request)
+  if (described !== undefined) return wish('tap', reason, { items: described })
+  const config =
+    [ifupdown, netifrc].find((one) => master !== undefined && one.evidence(files, master, undefined) !== undefined) ??
+    FOR_TAP.find((one) => one.runs(files) !== undefined)
+  if (config === undefined)
+    throw new UserError(
+      'unknown-system',
+      `--tap ${name}: nothing that is known here sets up the network. Nothing was written; by hand:`,
+      [`ip tuntap add dev ${name} mode tap user ${user}, wherever your system makes its network.`],
+    )
+  const settings = config.tap(files, request)
+  return wish('tap', `${reason}, by ${config.name}`, {
+    files: settings,
+    // systemd-networkd alone makes it at once.
+    rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })
 }
 
@@ -89,15 +128,4 @@ function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
 
 function byHand({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {
   return new UserError('unknown-system', `a bridge ${name} with ${port}: ${why}. Nothing was written; by hand:`, lines)
-}
-
-function nixLines({ name, port, vlan }: BridgeRequest): string[] {
-  const lower = vlan === undefined ? port : `${port}.${vlan}`
-  return [
-    ...(vlan === undefined ? [] : [`networking.vlans."${lower}" = { id = ${vlan}; interface = "${port}"; };`]),
-    `networking.bridges."${name}".interfaces = [ "${lower}" ];`,
-    ...(vlan === undefined
-      ? [`networking.interfaces."${name}".useDHCP = true;  # or what networking.interfaces."${port}" says now`]
-      : []),
-  ]
 }

@@ -18,17 +18,17 @@ export function isolate(
   facts: TuneFacts,
   asked: { vcpus: number; near: string | undefined; prefer: 'cache' | 'frequency' | undefined; slices: boolean },
 ): Wish {
-  const { machine, files, kernels } = facts.host
+  const { machine, kernels } = facts.host
   const node = facts.devices.find(({ address }) => address === asked.near)?.numaNode ?? undefined
   const pinning = pinVcpus(readCpus(machine), { size: { vcpus: asked.vcpus }, prefer: asked.prefer, node })
   const guest = cpuList([...pinning.vcpus.map(({ cpu }) => cpu), ...pinning.idle].sort((one, other) => one - other))
   const host = cpuList(pinning.host)
   const reason = `CPUs ${guest} are for guests, ${host} for the host`
   if (asked.slices) {
-    expectSystemd(files, '--slices', 'leave it out, for kernel arguments')
+    expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
     return wish('isolate', reason, {
       files: UNITS.map(([unit, section]) =>
-        ownLine(files, `/etc/systemd/system/${unit}.d/vfio-scripts.conf`, `AllowedCPUs=${host}`, reason, section),
+        ownLine(`/etc/systemd/system/${unit}.d/vfio-scripts.conf`, `AllowedCPUs=${host}`, reason, section),
       ),
       notes: pinning.reasons,
     })

@@ -2,9 +2,11 @@ import { UserError } from '../cli/error.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { hasSystemd } from '../host/programs.ts'
-import type { Reader } from '../host/reader.ts'
+import { claimsOf } from '../plan/journal.ts'
+import type { NixItem } from '../plan/nix.ts'
 import { ownHead, type Setting } from '../plan/setting.ts'
 import type { SystemFacts } from '../plan/settle.ts'
+import type { DeclaredHost } from '../plan/system.ts'
 import type { Finding } from '../vfio/finding.ts'
 
 /** What tuning is decided on. */
@@ -20,6 +22,8 @@ export interface Wish {
   arguments: readonly string[]
   /** Files that are effective as they stand. */
   files: readonly Setting[]
+  /** Options of a system that is described, where they are another thing than a line of a file. */
+  items: readonly NixItem[]
   /** Why, for the plan. */
   reason: string
   notes: readonly string[]
@@ -32,33 +36,53 @@ export interface Wish {
 /** A wish that says only what differs from nothing. */
 export function wish(feature: string, reason: string, some: Partial<Wish>): Wish {
   const rebootNeeded = (some.arguments ?? []).length > 0
-  return { feature, reason, arguments: [], files: [], notes: [], findings: [], rebootNeeded, ...some }
+  return { feature, reason, arguments: [], files: [], items: [], notes: [], findings: [], rebootNeeded, ...some }
 }
 
 /** A line of a file of our own. */
-export function ownLine(files: Reader, path: string, line: string, reason: string, section = ''): Setting {
-  const folder = path.replace(/\/[^/]*$/, '')
-  const place = `${files.resolve(folder) ?? folder}/${path.slice(folder.length + 1)}`
-  return { kind: 'line', path: place, head: ownHead('tune-host') + section, line, reason }
+export function ownLine(path: string, line: string, reason: string, section = ''): Setting {
+  return { kind: 'line', path, head: ownHead('tune-host') + section, line, reason }
+}
+
+/** What a described system calls things; `undefined`: this one is not described. */
+export function describedBy({ distro }: TuneFacts): DeclaredHost | undefined {
+  return distro.adapter?.declarative?.host
 }
 
 /**
  * Throws a UserError, code `contradiction`, where the boot settings give one of the arguments another value already:
  * the kernel would take the last, or both.
  */
-export function expectUnset({ configured }: TuneFacts, feature: string, tokens: readonly string[]): void {
+export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
   const wanted = tokens.flatMap((token) => parseCommandLine(token))
-  for (const { name, value, token, file, line } of configured) {
+  // A module of ours that no system was made of yet.
+  const own = claimsOf(journal).flatMap(({ setting }) =>
+    setting.kind === 'item' && setting.form === 'arguments'
+      ? parseCommandLine(setting.item).map((one) => ({ ...one, place: setting.path }))
+      : [],
+  )
+  const set = [...configured.map((one) => ({ ...one, place: `${one.file}:${one.line}` })), ...own]
+  for (const { name, value, token, place } of set) {
     if (!wanted.some((one) => one.name === name) || wanted.some((one) => one.name === name && one.value === value))
       continue
     throw new UserError(
       'contradiction',
-      `${file}:${line}: ${token} is set already; take it out first (tune-host --undo ${feature} --apply, if it is ours), nothing was written`,
+      `${place}: ${token} is set already; take it out first (tune-host --undo ${feature} --apply, if it is ours), nothing was written`,
     )
   }
 }
 
 /** Throws a UserError, code `unknown-system`, where systemd does not start this system. */
-export function expectSystemd(files: Reader, option: string, instead: string): void {
-  if (!hasSystemd(files)) throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
+export function expectSystemd(facts: TuneFacts, option: string, instead: string): void {
+  if (describedBy(facts) === undefined && !hasSystemd(facts.host.files))
+    throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
+}
+
+/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
+export function expectInterfaceName(option: string, name: string): void {
+  if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
+    throw new UserError(
+      'usage',
+      `${option} ${name}: not a name for a network interface (15 letters and digits at most)`,
+    )
 }

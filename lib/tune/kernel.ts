@@ -1,7 +1,7 @@
 import { UserError } from '../cli/error.ts'
 import { moduleName } from '../plan/modprobe.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { describedBy, expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
 const MODPROBE = '/etc/modprobe.d/vfio-scripts-kvm.conf'
 const CPUFREQ = '/sys/devices/system/cpu'
@@ -13,9 +13,12 @@ export function governor(facts: TuneFacts, name: string): Wish {
   const known = machine.optionalText(`${CPUFREQ}/cpufreq/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
   if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
     throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
+  const reason = `all CPUs start with the governor ${name}`
+  const described = describedBy(facts)?.governor(name)
+  if (described !== undefined) return wish('governor', reason, { items: [described] })
   const tokens = [`cpufreq.default_governor=${name}`]
   expectUnset(facts, 'governor', tokens)
-  return wish('governor', `all CPUs start with the governor ${name}`, { arguments: tokens })
+  return wish('governor', reason, { arguments: tokens })
 }
 
 /** Interrupt handlers as threads, which can be kept off the guest's CPUs. */
@@ -26,13 +29,13 @@ export function threadIrqs(): Wish {
 }
 
 /** Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's parameters. */
-export function ignoreMsrs({ host: { files, kernels } }: TuneFacts): Wish {
+export function ignoreMsrs({ host: { kernels } }: TuneFacts): Wish {
   const reason = 'guests may read registers that KVM does not know, without a fault'
   const options = ['ignore_msrs=1', 'report_ignored_msrs=0']
   if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
     return wish('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
   return wish('ignore-msrs', reason, {
-    files: [ownLine(files, MODPROBE, `options kvm ${options.join(' ')}`, reason)],
+    files: [ownLine(MODPROBE, `options kvm ${options.join(' ')}`, reason)],
     rebootNeeded: true,
   })
 }
@@ -69,10 +72,10 @@ export function blacklist({ devices, host: { kernels } }: TuneFacts, modules: re
 }
 
 /** No display manager at boot: the graphics card is free for a guest. */
-export function textMode({ host: { files }, ...facts }: TuneFacts): Wish {
-  expectSystemd(files, '--text-mode', 'with OpenRC: rc-update del display-manager default')
+export function textMode(facts: TuneFacts): Wish {
+  expectSystemd(facts, '--text-mode', 'with OpenRC: rc-update del display-manager default')
   const tokens = ['systemd.unit=multi-user.target']
-  expectUnset({ host: { files } as TuneFacts['host'], ...facts }, 'text-mode', tokens)
+  expectUnset(facts, 'text-mode', tokens)
   return wish('text-mode', 'the host starts without a display manager', { arguments: tokens })
 }
 

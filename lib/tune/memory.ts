@@ -17,7 +17,6 @@ export function hugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
 ): Wish {
-  const { host } = facts
   const bytes = parseSize('hugepages', given.memory)
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
@@ -29,7 +28,7 @@ export function hugepages(
     const other = facts.configured.find(({ name }) => name === 'hugepages')
     if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
     return wish('hugepages', reason, {
-      files: [ownLine(host.files, SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
+      files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
       findings,
       rebootNeeded: true,
     })

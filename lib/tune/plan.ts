@@ -1,9 +1,13 @@
+import type { Reader } from '../host/reader.ts'
+import { moduleChanges, modulePlace } from '../plan/module.ts'
+import type { NixItem } from '../plan/nix.ts'
 import type { Plan } from '../plan/plan.ts'
-import type { PlannedSetting } from '../plan/setting.ts'
+import type { PlannedSetting, Setting } from '../plan/setting.ts'
 import { expectKnownSystem, settle } from '../plan/settle.ts'
+import type { Declarative } from '../plan/system.ts'
 import type { TuneFacts, Wish } from './feature.ts'
-import { keptCommands } from './programs.ts'
 import { reloads } from './reload.ts'
+import { keptCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
 export interface Tuning {
@@ -16,9 +20,11 @@ export interface Tuning {
  * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back alone.
  * Throws a UserError, code `unknown-system`, where kernel arguments are wanted and the boot loader is not known.
  */
-export function planTuning(facts: TuneFacts, wishes: readonly Wish[]): Tuning {
+export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: string | null): Tuning {
+  const { declarative } = facts.distro.adapter ?? {}
+  if (declarative !== undefined) return planDeclaredTuning(facts, declarative, wishes, output)
   const files = wishes.flatMap(({ feature, files }) =>
-    files.map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
+    files.map((setting): PlannedSetting => ({ ...placed(facts.host.files, setting), devices: [feature] })),
   )
   const tokens = wishes.flatMap((one) => one.arguments)
   expectKnownSystem(facts, files, null, tokens)
@@ -32,7 +38,9 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[]): Tuning {
   )
   const settled = settle(facts, { files, image: [], loader })
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
-  const fresh = wishes.filter(({ files }) => files.some(({ path }) => changed.has(path)))
+  const fresh = wishes.filter(({ feature }) =>
+    files.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
+  )
   const fromPrograms = keptCommands(facts.host, facts.distro.adapter, (by) => {
     const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
     return { add: settings.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])), remove: [] }
@@ -44,4 +52,55 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[]): Tuning {
     tokens,
     made: { entries: settled.made.entries },
   }
+}
+
+/**
+ * The same on a system that is described: a module of our own, and the files that are written there too. `output`: the
+ * module's file, where the person named one. Throws the UserErrors of `modulePlace` and `moduleChanges`.
+ */
+function planDeclaredTuning(
+  facts: TuneFacts,
+  declarative: Declarative,
+  wishes: readonly Wish[],
+  output: string | null,
+): Tuning {
+  const { host, journal } = facts
+  const described = declarative.host
+  const place = modulePlace(host.files, journal, { asked: output, usual: described.path, head: described.head })
+  const items: PlannedSetting[] = []
+  const files: PlannedSetting[] = []
+  for (const { feature, reason, arguments: tokens, files: lines, items: more } of wishes) {
+    const devices = [feature]
+    const add = (item: NixItem, why = reason): void => {
+      items.push({ kind: 'item', ...place, ...item, reason: why, devices })
+    }
+    for (const text of tokens) add(declarative.item({ kind: 'argument', text }))
+    for (const item of more) add(item)
+    for (const setting of lines) {
+      const item = setting.kind === 'line' ? described.line(setting.path, setting.line) : undefined
+      if (item !== undefined) add(item, setting.reason)
+      else (setting.kind === 'item' ? items : files).push({ ...placed(host.files, setting), devices })
+    }
+  }
+  const { changes, settings } = settle(facts, { files, image: [], loader: [] })
+  const paths = changes.flatMap((change) => (change.kind === 'file' ? [change.path] : []))
+  const module = moduleChanges(host.files, items)
+  const steps = module.length > 0 ? declarative.steps(place.path) : []
+  return {
+    plan: {
+      changes: [...module, ...changes, ...reloads(host, paths, true)],
+      settings: [...items, ...settings],
+      notes: [...wishes.flatMap(({ notes }) => notes), ...steps],
+      rebootNeeded: module.length > 0,
+    },
+    tokens: [],
+    made: { entries: false },
+  }
+}
+
+/** A setting where its folder really is. */
+function placed(files: Reader, setting: Setting): Setting {
+  if (setting.path === '') return setting
+  const folder = setting.path.replace(/\/[^/]*$/, '')
+  return { ...setting, path: `${files.resolve(folder) ?? folder}${setting.path.slice(folder.length)}` }
 }

@@ -1,11 +1,10 @@
 import { UserError } from '../cli/error.ts'
 import { readFirmwares } from '../host/hypervisor.ts'
 import { findProgram } from '../host/programs.ts'
-import type { CommandChange } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
-import { type Distro, type Host, type KeptChange, type Need, packageOf } from '../plan/system.ts'
-import { expectInterfaceName } from './access.ts'
-import { type TuneFacts, type Wish, wish } from './feature.ts'
+import { type Host, type Need, packageOf } from '../plan/system.ts'
+import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
+import { PACKAGES, SERVICES } from './services.ts'
 
 /** What each need is known by: any of these programs. */
 const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly string[]>> = {
@@ -20,15 +19,14 @@ export function present(files: Host['files'], need: Exclude<Need, 'virt-manager'
   return need === 'ovmf' ? readFirmwares(files)[0]?.code : findProgram(files, ...PROGRAMS[need])
 }
 
-// Names of settings that programs keep, and that commands of this file make.
-const PACKAGES = 'packages'
-const SERVICES = 'services'
-
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export function packages(facts: TuneFacts): Wish {
   const { adapter, why } = facts.distro
   const needs = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
+  const described = describedBy(facts)
   const missing = needs.filter((need) => present(facts.host.files, need) === undefined)
+  const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
+  if (described !== undefined) return wish('packages', reason, { items: described.packages(missing) })
   const names = missing.flatMap((need) => packageOf(adapter?.packages, need, facts.host.files).split(' '))
   if (missing.length > 0 && adapter?.packages.unattended === undefined)
     throw new UserError(
@@ -36,15 +34,17 @@ export function packages(facts: TuneFacts): Wish {
       `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
       [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
     )
-  const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
   return wish('packages', reason, { files: kept(PACKAGES, names, reason) })
 }
 
 /** libvirt listens from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
-export function libvirtService({ host: { files, machine } }: TuneFacts): Wish {
+export function libvirtService(facts: TuneFacts): Wish {
+  const { files, machine } = facts.host
   const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
   const reason = 'libvirt runs, from now on and after each boot'
   if (sockets.some((path) => machine.exists(path))) return wish('libvirt', reason, {})
+  const described = describedBy(facts)?.libvirt
+  if (described !== undefined) return wish('libvirt', reason, { items: [described] })
   const modular = findProgram(files, 'libvirtd') === undefined
   if (modular && findProgram(files, 'virtqemud') === undefined)
     throw new UserError('no-libvirt', '--libvirt: libvirt is not installed; --packages does that first')
@@ -54,10 +54,10 @@ export function libvirtService({ host: { files, machine } }: TuneFacts): Wish {
 }
 
 /** A libvirt network that is the bridge: guests name it, and not the bridge. Source: libvirt's formatnetwork. */
-export function libvirtNetwork({ host: { files } }: TuneFacts, bridge: string): Wish {
+export function libvirtNetwork(bridge: string): Wish {
   expectInterfaceName('--libvirt-network', bridge)
   const reason = `libvirt knows ${bridge} as a network`
-  const path = `${files.resolve('/etc/vfio-scripts') ?? '/etc/vfio-scripts'}/network-${bridge}.xml`
+  const path = `/etc/vfio-scripts/network-${bridge}.xml`
   // No two hyphens in a comment.
   const head = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n`
   return wish('libvirt-network', reason, { files: [{ kind: 'line', path, head, line: '</network>', reason }] })
@@ -65,37 +65,4 @@ export function libvirtNetwork({ host: { files } }: TuneFacts, bridge: string): 
 
 function kept(by: string, tokens: readonly string[], reason: string): Setting[] {
   return tokens.map((token) => ({ kind: 'kept', by, path: '', token, reason }))
-}
-
-/** What settings of these kinds come to, and their going: in the system that runs, or in a chroot. */
-export function keptCommands(
-  host: Host,
-  distro: Distro | undefined,
-  change: (by: string) => KeptChange,
-): CommandChange[] {
-  const unattended = distro?.packages.unattended
-  const some = change(PACKAGES)
-  const commands: CommandChange[] = []
-  const push = (argv: readonly string[], inverse: readonly string[], reason: string): void => {
-    commands.push({ kind: 'command', argv, inverse, touches: [], reason })
-  }
-  if (unattended !== undefined) {
-    const { install, remove } = unattended
-    if (some.add.length > 0) push([...install, ...some.add], [...remove, ...some.add], 'packages')
-    if (some.remove.length > 0) push([...remove, ...some.remove], [...install, ...some.remove], 'packages')
-  }
-  const openrc = host.files.exists('/etc/init.d/libvirtd')
-  const { add, remove } = change(SERVICES)
-  const now = host.running ? ['--now'] : []
-  const enable = ['systemctl', 'enable', ...now]
-  const disable = ['systemctl', 'disable', ...now]
-  for (const name of add) {
-    if (openrc) push(['rc-update', 'add', name, 'default'], ['rc-update', 'del', name, 'default'], 'the service')
-    else push([...enable, name], [...disable, name], 'the service')
-  }
-  for (const name of remove) {
-    if (openrc) push(['rc-update', 'del', name, 'default'], ['rc-update', 'add', name, 'default'], 'the service')
-    else push([...disable, name], [...enable, name], 'the service')
-  }
-  return commands
 }

@@ -18,12 +18,14 @@ const RELOADS: readonly { below: string; commands: readonly (readonly [string, .
   { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
 ]
 
+const QEMU_CONF = '/etc/libvirt/qemu.conf'
 /** libvirt keeps a copy of its own. */
 const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
 
 /** What makes changes to these files effective, and their going too: in the system that runs, no other. */
-export function reloads({ running }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
+export function reloads({ running, files }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
   if (!running) return []
+  const again = paths.includes(files.resolve(QEMU_CONF) ?? QEMU_CONF) ? restartLibvirt(files) : []
   const read = RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(
     ({ below, commands }) => commands.map((argv) => change(argv, argv, `for ${below}`)),
   )
@@ -39,7 +41,17 @@ export function reloads({ running }: Host, paths: readonly string[], coming: boo
     const order = coming ? steps : [...steps].reverse().map(([there, back]) => [back, there] as [string[], string[]])
     return order.map(([argv, inverse]) => change(argv, inverse, 'the network of libvirt'))
   })
-  return [...read, ...networks]
+  return [...read, ...again, ...networks]
+}
+
+/** Guests run on; a daemon that does not run, stays so. */
+function restartLibvirt(files: Host['files']): CommandChange[] {
+  const units = ['libvirtd.service', 'virtqemud.service'].filter((unit) =>
+    ['/usr/lib', '/lib'].some((folder) => files.exists(`${folder}/systemd/system/${unit}`)),
+  )
+  const openrc = files.exists('/etc/init.d/libvirtd')
+  const argv = openrc ? ['rc-service', '--ifstarted', 'libvirtd', 'restart'] : ['systemctl', 'try-restart', ...units]
+  return openrc || units.length > 0 ? [change(argv, argv, 'libvirt reads it again')] : []
 }
 
 function change(argv: readonly string[], inverse: readonly string[], reason: string): CommandChange {

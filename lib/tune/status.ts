@@ -21,11 +21,18 @@ export function tuningStatus(
     ...settingFindings(host, claims),
     ...loaderFindings(host, bootloader, tokens),
   ]
-  const now = host.running ? [...argumentFindings(host, tokens), ...sysctlFindings(host, claims)] : []
+  const declared = claims.flatMap(({ setting }) =>
+    setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
+  )
+  const now = host.running
+    ? [...argumentFindings(host, [...new Set([...tokens, ...declared])]), ...sysctlFindings(host, claims)]
+    : []
   const findings = [...promised, ...now]
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
   const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
-  if (!now.some(({ state }) => state === 'problem'))
+  // What a module says is nowhere before the system was made of it, and a boot.
+  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'item' && entry.boot === boot)
+  if (!now.some(({ state }) => state === 'problem') && !made)
     return { state: host.running ? 'in-force' : 'reboot-needed', findings }
   return { state: fresh ? 'reboot-needed' : 'drifted', findings }
 }
@@ -41,11 +48,14 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
 /** Huge pages: the kernel may find less memory in one piece than was asked for. */
 function sysctlFindings({ machine }: Host, claims: readonly Claim[]): Finding[] {
   return claims.flatMap(({ setting }) => {
-    const [, wanted] = setting.kind === 'line' ? (/^vm\.nr_hugepages = (\d+)$/.exec(setting.line) ?? []) : []
+    const text = setting.kind === 'line' ? setting.line : setting.kind === 'item' ? setting.item : ''
+    const [, wanted] = /\bvm\.nr_hugepages"? = (\d+);?$/m.exec(text) ?? []
     if (wanted === undefined) return []
     const now = machine.optionalText('/proc/sys/vm/nr_hugepages')
     const ok = Number(now) >= Number(wanted)
-    const text = `${now ?? 'nobody knows how many'} of ${wanted} huge pages are set aside`
-    return [finding('hugepages', now === undefined ? 'unknown' : ok ? 'ok' : 'problem', text, [], ok ? null : 'reboot')]
+    const found = `${now ?? 'nobody knows how many'} of ${wanted} huge pages are set aside`
+    return [
+      finding('hugepages', now === undefined ? 'unknown' : ok ? 'ok' : 'problem', found, [], ok ? null : 'reboot'),
+    ]
   })
 }

@@ -1,13 +1,14 @@
 import { UserError } from '../cli/error.ts'
 import type { Arguments, Option } from '../cli/options.ts'
 import { parseSelector } from '../vfio/select.ts'
-import { disk, tap, vfioGroup } from './access.ts'
-import { bridge } from './bridge.ts'
+import { disk, vfioGroup } from './access.ts'
+import { bridge, tap } from './bridge.ts'
 import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
 import { hugepages } from './memory.ts'
 import { libvirtNetwork, libvirtService, packages } from './programs.ts'
+import { qemuDevices } from './qemu.ts'
 
 /** One thing that can be asked for: its options (the first asks for it) and what they come to. */
 interface Feature {
@@ -107,7 +108,7 @@ const FEATURES: readonly Feature[] = [
     wish(facts, given) {
       const user = given.value('user')
       if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
-      return tap(facts, given.value('tap') ?? '', user, given.value('tap-bridge'))
+      return tap(facts, { name: given.value('tap') ?? '', user, bridge: given.value('tap-bridge') })
     },
   },
   {
@@ -141,7 +142,18 @@ const FEATURES: readonly Feature[] = [
     options: [
       { name: 'libvirt-network', kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
     ],
-    wish: (facts, given) => libvirtNetwork(facts, given.value('libvirt-network') ?? ''),
+    wish: (_, given) => libvirtNetwork(given.value('libvirt-network') ?? ''),
+  },
+  {
+    options: [
+      {
+        name: 'qemu-device',
+        kind: 'list',
+        value: 'PATH',
+        help: 'let QEMU open a device that libvirt does not know of (/dev/kvmfr0)',
+      },
+    ],
+    wish: (facts, given) => qemuDevices(facts, given.list('qemu-device')),
   },
   {
     options: [

@@ -1,13 +1,11 @@
 import lt from 'semver/functions/lt.js'
-import { UserError } from '../cli/error.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { claimsOf } from '../plan/journal.ts'
+import { moduleChanges, modulePlace } from '../plan/module.ts'
 import { overrideFunction } from '../plan/override.ts'
-import { changesFor } from '../plan/plan.ts'
-import { addSetting, hasSetting, type ItemSetting, ownHead, type PlannedSetting } from '../plan/setting.ts'
+import type { PlannedSetting } from '../plan/setting.ts'
 import type { Declarative, DeclaredNeed } from '../plan/system.ts'
-import { contentReader } from '../plan/undo.ts'
 import { type BindFacts, type Binding, expectIommu, expectNoContradiction, notesFor } from './bind.ts'
 import { decideMechanism, type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
 import { byId } from './wanted.ts'
@@ -30,7 +28,7 @@ interface Need extends DeclaredNeed {
 
 /**
  * As `planBinding`, on a system that is described and not edited: the plan is one file of our own, which a person
- * imports. Throws a UserError with code `not-ours` for a file that somebody else wrote, and those of `planBinding`.
+ * imports. Throws the UserErrors of `modulePlace`, `moduleChanges` and `planBinding`.
  */
 export function planDeclared(
   facts: BindFacts,
@@ -44,8 +42,12 @@ export function planDeclared(
   const byAddress = { wanted: request.address, place: 'image', why: '' } as const
   const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, byAddress)
   const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
-  expectNoContradiction({ ...facts, configured: declarative.arguments(host.files) }, mechanism, bound)
-  const { path, head } = placeOf(facts, declarative, request)
+  expectNoContradiction(facts, mechanism, bound)
+  const { path, head } = modulePlace(host.files, facts.journal, {
+    asked: request.output,
+    usual: declarative.path,
+    head: declarative.head(request.version),
+  })
   const needs = [
     ...argumentNeeds(facts, chosen, mechanism, bound, request),
     ...(mechanism === null ? [] : moduleNeeds(facts, mechanism, bound, all)),
@@ -54,14 +56,7 @@ export function planDeclared(
   const settings = needs.map(({ kind, text, reason, devices }): PlannedSetting => {
     return { kind: 'item', path, head, ...declarative.item({ kind, text }), reason, devices }
   })
-  const changes = changesFor(settings, contentReader(host.files), addSetting)
-  const [change] = changes
-  const lost = settings.find((setting) => change !== undefined && !hasSetting(change.after, setting))
-  if (lost?.kind === 'item')
-    throw new UserError(
-      'changed',
-      `${path}: was changed so that ${lost.option} cannot be set in it; move it away first`,
-    )
+  const changes = moduleChanges(host.files, settings)
   const tokens = needs.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
   const address = bound.some(({ how }) => how === 'address')
   const own = address ? [declarative.earlier] : foreignIds(facts, declarative, tokens)
@@ -74,22 +69,6 @@ export function planDeclared(
     made: { images: false, entries: false },
     path,
   }
-}
-
-/** The file, and what ours holds without a device: as it was when it was first written. */
-function placeOf(
-  { host, journal }: BindFacts,
-  declarative: Declarative,
-  { output, version }: DeclaredRequest,
-): { path: string; head: string } {
-  const known = claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'item' ? [setting] : []))
-  const asked = output ?? known.at(-1)?.path ?? declarative.path
-  const path = host.files.resolve(asked) ?? asked
-  const text = contentReader(host.files)(path)
-  if (text !== null && !text.startsWith(ownHead()))
-    throw new UserError('not-ours', `${path}: exists, and was not written by this toolkit; name another file`)
-  const same = known.find((setting: ItemSetting) => setting.path === path)
-  return { path, head: same?.head ?? declarative.head(version) }
 }
 
 function argumentNeeds(

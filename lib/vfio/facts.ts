@@ -27,12 +27,14 @@ export function readSystemFacts(
 ): SystemFacts {
   const { files } = host
   const bootloader = adapters.findBootloader(host, named.bootloader)
+  const distro = readDistro(host, adapters)
+  const described = distro.adapter?.declarative?.arguments(files)
   return {
     host,
     modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
-    distro: readDistro(host, adapters),
+    distro,
     bootloader,
-    configured: bootloader.adapter?.configured(host) ?? [],
+    configured: described ?? bootloader.adapter?.configured(host) ?? [],
     initramfs: adapters.findInitramfs(host, named.initramfs),
     journal: knownJournal(files),
   }

@@ -21,7 +21,7 @@ export function tokensOf(claims: readonly Claim[]): string[] {
       claims.flatMap(({ setting, entry: { entry } }) =>
         setting.kind === 'argument' ||
         setting.kind === 'cmdline' ||
-        (setting.kind === 'kept' && setting.by !== entry.adapters.initramfs)
+        (setting.kind === 'kept' && setting.by === entry.adapters.bootloader)
           ? [setting.token]
           : [],
       ),

@@ -53,7 +53,8 @@ export function settingFindings(host: Host, claims: readonly Claim[]): Finding[]
 
 function describe(setting: Claim['setting']): string {
   if (setting.kind === 'line') return setting.line
-  if (setting.kind === 'word' || setting.kind === 'member') return `${setting.word} in ${setting.variable}`
+  if (setting.kind === 'word' || setting.kind === 'member' || setting.kind === 'entry')
+    return `${setting.word} in ${setting.variable}`
   if (setting.kind === 'replace') return setting.to
   if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
   return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token

@@ -1,6 +1,7 @@
+import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor } from './network.ts'
+import { type NetworkConfig, ownFile, reasonFor, tapReason } from './network.ts'
 
 const MAIN = '/etc/network/interfaces'
 const FOLDER = '/etc/network/interfaces.d'
@@ -11,14 +12,38 @@ export const ifupdown: NetworkConfig = {
   documentation: 'https://manpages.debian.org/bookworm/ifupdown/interfaces.5.en.html',
 
   evidence(files, port) {
-    if (!['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path))) return undefined
-    return filesOf(files).find(({ text }) => stanza(port).test(text))?.path
+    return ifupdown.runs(files) && filesOf(files).find(({ text }) => stanza(port).test(text))?.path
+  },
+
+  runs: (files) =>
+    ['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path)) ? filesOf(files)[0]?.path : undefined,
+
+  tap(files, { name, user, bridge }) {
+    const lines = [
+      `auto ${name}`,
+      `iface ${name} inet manual`,
+      `    pre-up ip tuntap add dev ${name} mode tap user ${user}`,
+      // The folder is read before the bridge's own lines, as a rule. ifupdown-ng goes by the first.
+      ...(bridge === undefined
+        ? []
+        : [
+            `    requires ${bridge}`,
+            `    pre-up ip link show dev ${bridge} >/dev/null 2>&1 || ifup ${bridge}`,
+            `    pre-up ip link set dev ${name} master ${bridge}`,
+          ]),
+      `    up ip link set dev ${name} up`,
+      `    post-down ip tuntap del dev ${name} mode tap`,
+    ]
+    expectTaken(files)
+    const path = `${FOLDER}/vfio-scripts-${name.replace(/\W/g, '_')}`
+    return [ownFile(files, path, ownHead('tune-host'), lines.join('\n'), tapReason(name, user))]
   },
 
   settings(files, request) {
     const { name, port, vlan } = request
     const reason = reasonFor(request)
     if (vlan !== undefined) {
+      expectTaken(files)
       const lower = `${port}.${vlan}`
       const text = `auto ${name}\niface ${name} inet manual\n${portLines(name, lower, [
         `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
@@ -66,6 +91,17 @@ function renamed(line: string, port: string, name: string): string {
     .join('')
 }
 
+const TAKEN = /^\s*source(-directory)?\s+(\/etc\/network\/)?interfaces\.d\b/m
+
+/** Throws a UserError, code `unknown-system`, where a file of our own in the folder would not be read. */
+function expectTaken(files: Reader): void {
+  if (TAKEN.test(files.optionalBytes(MAIN)?.toString('latin1') ?? '')) return
+  throw new UserError(
+    'unknown-system',
+    `${MAIN}: does not read ${FOLDER}; add a line first: source-directory ${FOLDER}`,
+  )
+}
+
 /** The main file and what it takes in. Source: interfaces(5), INCLUDING OTHER FILES. */
 function filesOf(files: Reader): { path: string; text: string }[] {
   const read = (path: string): { path: string; text: string }[] => {
@@ -73,7 +109,7 @@ function filesOf(files: Reader): { path: string; text: string }[] {
     return text === undefined ? [] : [{ path, text }]
   }
   const main = read(MAIN)
-  const taken = /^\s*source(-directory)?\s+(\/etc\/network\/)?interfaces\.d\b/m.test(main[0]?.text ?? '')
+  const taken = TAKEN.test(main[0]?.text ?? '')
   const names = taken ? (files.list(FOLDER) ?? []).filter((name) => /^[\w-]+$/.test(name)) : []
   return [...main, ...names.flatMap((name) => read(`${FOLDER}/${name}`))]
 }

@@ -1,5 +1,7 @@
+import type { Reader } from '../../host/reader.ts'
 import type { Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, reasonFor } from './network.ts'
+import { DEFAULT, INIT, LINKS, RUNLEVEL } from '../services.ts'
+import { type NetworkConfig, reasonFor, tapReason } from './network.ts'
 
 const NET = '/etc/conf.d/net'
 
@@ -9,12 +11,26 @@ export const netifrc: NetworkConfig = {
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',
 
   evidence(files, port) {
-    const text = files.optionalBytes(NET)?.toString('latin1')
-    return text !== undefined && files.exists('/etc/init.d/net.lo') && setsUp(text, port) ? NET : undefined
+    const text = files.optionalBytes(NET)?.toString('latin1') ?? ''
+    return setsUp(text, port) ? netifrc.runs(files) : undefined
   },
 
-  left: ({ name }) =>
-    `Then: ln -s net.lo /etc/init.d/net.${name} && rc-update add net.${name} default (after an undo: rc-update del net.${name}).`,
+  runs: (files) => (files.exists(NET) && files.exists('/etc/init.d/net.lo') ? NET : undefined),
+
+  tap(files, { name, user, bridge }) {
+    const path = files.resolve(NET) ?? NET
+    const reason = tapReason(name, user)
+    const variable = nameOf(name)
+    const lines = [
+      `tuntap_${variable}="tap"`,
+      `iproute2_${variable}="user ${user}"`,
+      `config_${variable}="null"`,
+      ...(bridge === undefined
+        ? []
+        : [`bridge_add_${variable}="${bridge}"`, `rc_net_${variable}_need="net.${bridge}"`]),
+    ]
+    return [...lines.map((line): Setting => ({ kind: 'line', path, line, reason })), ...starts(files, name)]
+  },
 
   settings(files, request) {
     const { name, port, vlan } = request
@@ -30,14 +46,24 @@ export const netifrc: NetworkConfig = {
       `rc_net_${nameOf(name)}_need="net.${port}"`,
     ]
     const lines = own.map((line): Setting => ({ kind: 'line', path, line, reason }))
-    if (vlan !== undefined) return lines
+    const started = starts(files, name)
+    if (vlan !== undefined) return [...lines, ...started]
     const text = files.optionalBytes(NET)?.toString('latin1') ?? ''
     const moved = text.split('\n').flatMap((from): Setting[] => {
       const to = from.replace(variableOf(port), `$1_${nameOf(name)}=`)
       return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
     })
-    return [...moved, ...lines]
+    return [...moved, ...lines, ...started]
   },
+}
+
+/** Each interface is a service of its own: a link, and its place in a runlevel, where they are not there already. */
+function starts(files: Reader, name: string): Setting[] {
+  const kept = (by: string, place: string): Setting[] =>
+    files.exists(`${place}/net.${name}`)
+      ? []
+      : [{ kind: 'kept', by, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
+  return [...kept(LINKS, INIT), ...kept(RUNLEVEL, DEFAULT)]
 }
 
 function setsUp(text: string, port: string): boolean {

@@ -2,7 +2,10 @@ import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
 import { type NetworkConfig, ownFile, reasonFor } from './network.ts'
+import { networkManager } from './network-manager.ts'
+import { networkd } from './networkd.ts'
 
+const PROGRAMS = ['/usr/sbin/netplan', '/sbin/netplan']
 const FOLDER = '/etc/netplan'
 const OURS = `${FOLDER}/99-vfio-scripts.yaml`
 /** What is the card's own, whatever rests on it. */
@@ -17,8 +20,21 @@ export const netplan: NetworkConfig = {
   documentation: 'https://netplan.readthedocs.io/en/stable/netplan-yaml/',
 
   evidence(files, port) {
-    if (!['/usr/sbin/netplan', '/sbin/netplan'].some((path) => files.exists(path))) return undefined
+    if (!PROGRAMS.some((path) => files.exists(path))) return undefined
     return blocksOf(files, port)[0]?.path
+  },
+
+  runs(files) {
+    if (!PROGRAMS.some((path) => files.exists(path))) return undefined
+    const name = (files.list(FOLDER) ?? []).find((one) => one.endsWith('.yaml'))
+    return name && `${FOLDER}/${name}`
+  },
+
+  // It has no such device; what it writes for takes files of its own beside.
+  tap(files, request) {
+    const texts = (files.list(FOLDER) ?? []).map((name) => files.optionalText(`${FOLDER}/${name}`) ?? '')
+    const renderer = texts.some((text) => /^\s*renderer:\s*NetworkManager\b/m.test(text)) ? networkManager : networkd
+    return renderer.tap(files, request)
   },
 
   settings(files, request) {

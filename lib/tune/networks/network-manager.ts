@@ -1,9 +1,11 @@
 import { createHash } from 'node:crypto'
+import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor, sectionsOf, valuesOf } from './network.ts'
+import { type NetworkConfig, ownFile, reasonFor, sectionsOf, tapReason, valuesOf } from './network.ts'
 
 const FOLDER = '/etc/NetworkManager/system-connections'
+const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
 
 /**
  * NetworkManager: profiles of our own, for the bridge with what the card's profile says of addresses, and for the card
@@ -13,7 +15,9 @@ export const networkManager: NetworkConfig = {
   name: 'NetworkManager',
   documentation: 'https://networkmanager.dev/docs/api/latest/nm-settings-keyfile.html',
 
-  evidence(files) {
+  evidence: (files) => networkManager.runs(files),
+
+  runs(files) {
     const units = ['multi-user.target.wants/NetworkManager.service', 'dbus-org.freedesktop.NetworkManager.service']
     const found = units.map((name) => `/etc/systemd/system/${name}`).find((path) => files.exists(path))
     return (
@@ -22,28 +26,33 @@ export const networkManager: NetworkConfig = {
     )
   },
 
+  tap(files, { name, user, bridge }) {
+    const uid = new RegExp(`^${user}:[^:]*:(\\d+):`, 'm').exec(files.optionalText('/etc/passwd') ?? '')?.[1]
+    if (uid === undefined)
+      throw new UserError('no-user', `--user ${user}: NetworkManager takes a number, and /etc/passwd has no such user`)
+    const id = `vfio-scripts-${name}`
+    // A port says nothing of addresses.
+    const [port, rest] = bridge === undefined ? ['', `\n${NO_ADDRESS}`] : [portOf(bridge), '']
+    const text = `${connection(id, 'tun', name, port)}\n[tun]\nmode=2\nowner=${uid}\n${rest}`
+    return [profile(files, id, text, tapReason(name, user))]
+  },
+
   settings(files, request) {
     const { name, port, mac, vlan } = request
     const reason = reasonFor(request)
-    const own = (id: string, text: string): Setting =>
-      ownFile(files, `${FOLDER}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
+    const own = (id: string, text: string): Setting => profile(files, id, text, reason)
     const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
-    const connection = (id: string, type: string, device: string, more = ''): string =>
-      `[connection]\nid=${id}\nuuid=${uuidOf(id)}\ntype=${type}\ninterface-name=${device}\nautoconnect-priority=999\n${more}`
-    const port_ = `master=${name}\nslave-type=bridge\n`
+    const port_ = portOf(name)
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
       return [
-        own(
-          bridge,
-          `${connection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n`,
-        ),
+        own(bridge, `${connection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
         own(member, `${connection(member, 'vlan', lower, port_)}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
       ]
     }
-    const profile = profileOf(files, port, mac)
+    const present = profileOf(files, port, mac)
     const part = (section: string): string => {
-      const lines = profile?.find((one) => one.name === section)?.lines ?? ['method=auto']
+      const lines = present?.find((one) => one.name === section)?.lines ?? ['method=auto']
       return `\n[${section}]\n${lines.map((line) => `${line}\n`).join('')}`
     }
     const address = mac === undefined ? '' : `mac-address=${mac}\n`
@@ -55,6 +64,18 @@ export const networkManager: NetworkConfig = {
       own(member, `${connection(member, 'ethernet', port, port_)}`),
     ]
   },
+}
+
+function profile(files: Reader, id: string, text: string, reason: string): Setting {
+  return ownFile(files, `${FOLDER}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
+}
+
+function connection(id: string, type: string, device: string, more = ''): string {
+  return `[connection]\nid=${id}\nuuid=${uuidOf(id)}\ntype=${type}\ninterface-name=${device}\nautoconnect-priority=999\n${more}`
+}
+
+function portOf(bridge: string): string {
+  return `master=${bridge}\nslave-type=bridge\n`
 }
 
 /** The profile that the card has: by its name, by its address, or the only one for any card. */

@@ -12,6 +12,14 @@ export interface BridgeRequest {
   vlan: number | undefined
 }
 
+/** A TAP device that a user may open. */
+export interface TapRequest {
+  name: string
+  user: string
+  /** The bridge that it is a port of. */
+  bridge: string | undefined
+}
+
 /** What sets up the network of a host: the one whose configuration has the card. */
 export interface NetworkConfig {
   name: string
@@ -20,13 +28,19 @@ export interface NetworkConfig {
   evidence(files: Reader, port: string, mac: string | undefined): string | undefined
   /** Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain. */
   settings(files: Reader, request: BridgeRequest): Setting[]
-  /** What is left to the person, and after an undo. */
-  left?(request: BridgeRequest): string
+  /** What shows that it sets up this host's network, whatever cards there are. */
+  runs(files: Reader): string | undefined
+  /** Throws a UserError for what it cannot make. */
+  tap(files: Reader, request: TapRequest): Setting[]
 }
 
 /** Why a setting is there; what two requests are told apart by. */
 export function reasonFor({ name, port, vlan }: BridgeRequest): string {
   return `${name} is a bridge with ${port}${vlan === undefined ? '' : `, VLAN ${vlan},`} as its port`
+}
+
+export function tapReason(name: string, user: string): string {
+  return `${user} may attach guests to ${name}`
 }
 
 /** Sections of an INI file as systemd and NetworkManager write them: their names, and their lines as they stand. */
@@ -59,6 +73,8 @@ export function ownFile(
 ): Setting {
   const [folder, name] = [path.replace(/\/[^/]*$/, ''), path.replace(/.*\//, '')]
   const lines = text.trimEnd().split('\n')
+  // A line is added where the file does not have it yet.
+  if (lines.slice(0, -1).some((line) => line.trim() === lines.at(-1)?.trim())) lines.push('# The end.')
   const last = lines.pop() ?? ''
   const above = lines.map((line) => `${line}\n`).join('')
   return {

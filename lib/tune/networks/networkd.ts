@@ -1,7 +1,7 @@
 import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor, sectionsOf, valuesOf } from './network.ts'
+import { type NetworkConfig, ownFile, reasonFor, sectionsOf, tapReason, valuesOf } from './network.ts'
 
 const FOLDER = '/etc/systemd/network'
 const FOLDERS = [
@@ -23,10 +23,26 @@ export const networkd: NetworkConfig = {
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd.network.html',
 
   evidence(files, port, mac) {
-    const enabled = ['multi-user', 'network-online', 'sysinit'].some((target) =>
-      files.exists(`/etc/systemd/system/${target}.target.wants/systemd-networkd.service`),
-    )
-    return enabled ? matching(files, port, mac)?.path : undefined
+    return networkd.runs(files) && matching(files, port, mac)?.path
+  },
+
+  runs: (files) =>
+    ['multi-user', 'network-online', 'sysinit']
+      .map((target) => `/etc/systemd/system/${target}.target.wants/systemd-networkd.service`)
+      .find((path) => files.exists(path)),
+
+  tap(files, { name, user, bridge }) {
+    const reason = tapReason(name, user)
+    const base = `${FOLDER}/50-vfio-scripts-${name}`
+    const head = ownHead('tune-host')
+    const device = `[NetDev]\nName=${name}\nKind=tap\n\n[Tap]\nUser=${user}\n`
+    const port = `[Match]\nName=${name}\n\n[Network]\nBridge=${bridge}\n`
+    return [
+      ownFile(files, `${base}.netdev`, head, device, reason),
+      ...(bridge === undefined
+        ? []
+        : [ownFile(files, `${base}.network`, head, port, `${name} is a port of ${bridge}`)]),
+    ]
   },
 
   settings(files, request) {

@@ -1,0 +1,103 @@
+import { type NixItem, nixString } from '../lib/plan/nix.ts'
+import { ownHead } from '../lib/plan/setting.ts'
+import type { DeclaredHost, Packages } from '../lib/plan/system.ts'
+
+// What tune-host sets up, as options of NixOS. Source: https://search.nixos.org/options
+
+/** Names with a dot are options to be enabled. */
+export const nixosPackages: Packages['names'] = {
+  qemu: 'qemu_kvm',
+  libvirt: 'virtualisation.libvirtd.enable',
+  ovmf: 'OVMFFull',
+  swtpm: 'virtualisation.libvirtd.qemu.swtpm.enable',
+  'virt-manager': 'programs.virt-manager.enable',
+  virtiofsd: 'virtiofsd',
+}
+
+/** An option that is one value. */
+function set(option: string, value: string): NixItem {
+  return { option, form: 'whole', item: `  ${option} = ${value};\n` }
+}
+
+/** Lines of files below /etc: the first pattern is for the path, the second for the line. */
+const LINES: readonly [path: RegExp, line: RegExp, item: (found: string[], where: string[]) => NixItem][] = [
+  [/^\/etc\/sysctl\.d\//, /^(\S+) = (\d+)$/, ([, name, value]) => set(`boot.kernel.sysctl."${name}"`, `${value}`)],
+  [/^\/etc\/modprobe\.d\//, /^.+$/, ([item = '']) => ({ option: 'boot.extraModprobeConfig', form: 'lines', item })],
+  [/^\/etc\/udev\/rules\.d\//, /^.+$/, ([item = '']) => ({ option: 'services.udev.extraRules', form: 'lines', item })],
+  [
+    /^\/etc\/security\/limits\.d\//,
+    /^(\S+) (\S+) (\S+) (\S+)$/,
+    ([, domain, type, item, value]) =>
+      set(
+        'security.pam.loginLimits',
+        `[\n    {\n      domain = "${domain}";\n      type = "${type}";\n      item = "${item}";\n      value = "${value}";\n    }\n  ]`,
+      ),
+  ],
+  [
+    /^\/etc\/systemd\/system\/(system|user)\.slice\.d\//,
+    /^(\w+)=(.*)$/,
+    ([, name, value = ''], [, slice]) => set(`systemd.slices.${slice}.sliceConfig.${name}`, nixString(value)),
+  ],
+  [
+    /^\/etc\/systemd\/system\/init\.scope\.d\//,
+    /^.+$/,
+    ([line]) =>
+      set(
+        'systemd.units."init.scope"',
+        `{\n    overrideStrategy = "asDropin";\n    text = "[Scope]\\n${line}\\n";\n  }`,
+      ),
+  ],
+]
+
+export const nixosHost: DeclaredHost = {
+  path: '/etc/nixos/vfio-host.nix',
+  head: `${ownHead('tune-host')}{ lib, pkgs, ... }:\n\n{\n}\n`,
+
+  line(path, line) {
+    for (const [place, pattern, item] of LINES) {
+      const [where, found] = [place.exec(path), pattern.exec(line)]
+      if (where !== null && found !== null) return item(found, where)
+    }
+    return undefined
+  },
+
+  governor: (name) => set('powerManagement.cpuFreqGovernor', nixString(name)),
+
+  bridge({ name, port, vlan }) {
+    const lower = vlan === undefined ? port : `${port}.${vlan}`
+    const vlans = `{\n    id = ${vlan};\n    interface = "${port}";\n  }`
+    return [
+      ...(vlan === undefined ? [] : [set(`networking.vlans."${lower}"`, vlans)]),
+      { option: `networking.bridges."${name}".interfaces`, form: 'strings', item: lower },
+      // Of the VLAN the host has no address.
+      set(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
+    ]
+  },
+
+  tap({ name, user, bridge }) {
+    const device = `{\n    virtual = true;\n    virtualType = "tap";\n    virtualOwner = "${user}";\n    useDHCP = false;\n  }`
+    const port: NixItem = { option: `networking.bridges."${bridge}".interfaces`, form: 'strings', item: name }
+    return [set(`networking.interfaces."${name}"`, device), ...(bridge === undefined ? [] : [port])]
+  },
+
+  packages: (needs) =>
+    needs.flatMap((need): NixItem[] => {
+      const name = nixosPackages[need]
+      // QEMU brings the firmware along.
+      if (need === 'ovmf') return []
+      if (name.includes('.')) return [set(name, 'true')]
+      const libvirt = need === 'virtiofsd'
+      const option = libvirt ? 'virtualisation.libvirtd.qemu.vhostUserPackages' : 'environment.systemPackages'
+      return [{ option, form: 'expressions', item: `pkgs.${name}` }]
+    }),
+
+  libvirt: set('virtualisation.libvirtd.enable', 'true'),
+
+  // The first is what NixOS has there unless something is set.
+  qemu: (line) =>
+    ['namespaces = []', line].map((item) => ({
+      option: 'virtualisation.libvirtd.qemu.verbatimConfig',
+      form: 'lines',
+      item,
+    })),
+}

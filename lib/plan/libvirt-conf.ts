@@ -1,0 +1,74 @@
+import { addLine, hasLine, removeLine } from './modprobe.ts'
+
+// Lists of strings in libvirt's own files such as qemu.conf: `cgroup_device_acl = [ "/dev/null", "/dev/kvm" ]`. A list
+// that is set replaces what libvirt has built in, which the file shows as a comment. Texts are one character a byte.
+
+/** What libvirt has built in, by list, where the file does not show it. Source: libvirt, src/qemu/qemu_cgroup.c. */
+const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
+  cgroup_device_acl: ['null', 'full', 'zero', 'random', 'urandom', 'ptmx', 'kvm', 'userfaultfd'].map(
+    (name) => `/dev/${name}`,
+  ),
+}
+
+/** Has the list this member? */
+export function hasEntry(text: string, key: string, member: string): boolean {
+  return findList(text, key)?.members.some((one) => one.value === member) ?? false
+}
+
+/** The text with the member at the end of the list; one that was not set starts with what is built in. */
+export function addEntry(text: string, key: string, member: string): string {
+  if (hasEntry(text, key, member)) return text
+  const list = findList(text, key)
+  if (list === undefined) return addEntry(addLine(text, entriesLine(key, builtIn(text, key))), key, member)
+  const last = list.members.at(-1)
+  const [at, more] = last === undefined ? [list.start, `"${member}"`] : [last.end, `, "${member}"`]
+  return text.slice(0, at) + more + text.slice(at)
+}
+
+/** The text without the member. After `addEntry` it is what it was, byte for byte. */
+export function removeEntry(text: string, key: string, member: string): string {
+  const list = findList(text, key)
+  const index = list?.members.findIndex((one) => one.value === member) ?? -1
+  const one = list?.members[index]
+  if (list === undefined || one === undefined) return text
+  const [before, after] = [list.members[index - 1], list.members[index + 1]]
+  const from = before?.end ?? one.start
+  const to = before === undefined && after !== undefined ? after.start : one.end
+  const left = text.slice(0, from) + text.slice(to)
+  const own = entriesLine(key, builtIn(text, key))
+  return hasLine(left, own) ? removeLine(left, own) : left
+}
+
+/** The whole list as one line. */
+export function entriesLine(key: string, members: readonly string[]): string {
+  return `${key} = [ ${members.map((one) => `"${one}"`).join(', ')} ]`
+}
+
+/** What libvirt uses while the list is not set. */
+export function builtIn(text: string, key: string): string[] {
+  const shown = new RegExp(`^#[ \\t]*${key}[ \\t]*=[ \\t]*\\[([^\\]]*)\\]`, 'm').exec(text)?.[1]
+  return shown === undefined
+    ? [...(BUILT_IN[key] ?? [])]
+    : [...shown.matchAll(/"([^"\n]*)"/g)].map(([, value = '']) => value)
+}
+
+interface Entry {
+  value: string
+  start: number
+  end: number
+}
+
+/** The list that is set, and its members where they stand. Source: libvirt, src/util/virconf.c. */
+function findList(text: string, key: string): { start: number; members: Entry[] } | undefined {
+  const found = new RegExp(`^[ \\t]*${key}[ \\t]*=[ \\t]*\\[`, 'm').exec(text)
+  if (found === null) return undefined
+  const start = found.index + found[0].length
+  const members: Entry[] = []
+  for (const match of text.slice(start).matchAll(/"([^"]*)"|'([^']*)'|\]/g)) {
+    const at = start + match.index
+    if (match[0] === ']') break
+    const value = match[1] ?? match[2]
+    if (value !== undefined) members.push({ value, start: at, end: at + match[0].length })
+  }
+  return { start, members }
+}
