@@ -1,8 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { openReader } from '../lib/host/rooted.ts'
+import { claimsOf, readJournal } from '../lib/plan/journal.ts'
+import { tuningStatus } from '../lib/tune/status.ts'
 import { expectRan } from './bind.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
+import { hostWith } from './root.ts'
 import { runScript } from './run.ts'
 import { snapshotOf, textOf, writeIn } from './system.ts'
 import { host, tune } from './tune.ts'
@@ -160,6 +164,21 @@ it('stands beside the module of bind-vfio', () => {
   expectRan(bind('02:00', '--output', `/${other}`, '--apply'), 0)
   expectRan(tune(dir, '--undo', '--apply'), 0)
   expect([textOf(dir, other), textOf(dir, file)]).toEqual([bound, null])
+})
+
+it('is in force after the boot of a system that was made of it, as the kernel shows it', () => {
+  const dir = nixos()
+  expectRan(tune(dir, '--hugepages', '16G', '--threadirqs', ...write), 0)
+  const files = openReader(dir)
+  const claims = claimsOf(readJournal(files))
+  const state = (boot: string | null, line: string, pages: string): string => {
+    const machine = hostWith({ '/proc/cmdline': line, '/proc/sys/vm/nr_hugepages': pages }).files
+    return tuningStatus({ files, machine, running: true, kernels: [] }, undefined, claims, boot).state
+  }
+  expect(state(null, 'quiet threadirqs', '8192')).toBe('reboot-needed')
+  expect(state('next', 'quiet threadirqs', '8192')).toBe('in-force')
+  expect(state('next', 'quiet', '8192')).toBe('drifted')
+  expect(state('next', 'quiet threadirqs', '17')).toBe('drifted')
 })
 
 describe('refuses', () => {

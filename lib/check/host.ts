@@ -93,14 +93,14 @@ export function memoryLock({ user, memory, host: { files } }: CheckFacts): Findi
   if (user.root || findProgram(files, 'libvirtd', 'virtqemud') !== undefined)
     return ok(code, 'Guests may lock their memory (root, or libvirt, sees to it)')
   if (user.memlock === null) return unknown(code, 'How much memory may be locked was not seen', ['/proc/self/limits'])
-  if (user.memlock === undefined || user.memlock >= (memory.total ?? 0) / 2)
-    return ok(code, 'Guests may lock their memory')
-  return problem(
-    code,
-    `${user.name} may lock ${sizeText(user.memlock)}, and a guest needs all of its memory locked`,
-    ['/proc/self/limits'],
-    'tune-host --vfio-group kvm',
-  )
+  const enough = (bytes: number | undefined): boolean => bytes === undefined || bytes >= (memory.total ?? 0) / 2
+  if (enough(user.memlock)) return ok(code, 'Guests may lock their memory')
+  const now = `${user.name} may lock ${sizeText(user.memlock ?? 0)}, and a guest needs all of its memory locked`
+  const next = user.nextMemlock
+  if (next !== null && enough(next.bytes))
+    return problem(code, `${now}: more is allowed, but not in this login`, [next.place], 'log out and in again')
+  const set = next === null ? 'no file of /etc/security says more' : `${next.place}: ${sizeText(next.bytes ?? 0)}`
+  return problem(code, now, ['/proc/self/limits', set], 'tune-host --vfio-group kvm')
 }
 
 export function hugePages({ memory }: CheckFacts): Finding {

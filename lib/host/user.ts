@@ -1,3 +1,4 @@
+import { type LoginLimit, type Member, readLoginMemlock } from './limits.ts'
 import type { Reader } from './reader.ts'
 
 /** Who is going to run guests. */
@@ -11,6 +12,8 @@ export interface User {
   login: { uid: number; gids: number[] } | null
   /** Bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
   memlock: number | undefined | null
+  /** What the next login has of it; `null`: nothing is set. */
+  nextMemlock: LoginLimit | null
 }
 
 /**
@@ -33,6 +36,7 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
       .filter(([, , , members = '']) => members.split(',').includes(name ?? ''))
       .map(([group = '']) => group),
     login: name === null || name !== own ? null : { uid: Number(uid), gids: gidsOf(status ?? '') },
+    nextMemlock: name === null ? null : readLoginMemlock(files, memberOf(name, passwd ?? '', lines)),
     memlock: limit === undefined || name !== own ? null : limit === 'unlimited' ? undefined : Number(limit),
   }
 }
@@ -48,6 +52,18 @@ export function allows(
 ): boolean {
   const shift = user.uid === file.uid ? 6 : user.gids.includes(file.gid) ? 3 : 0
   return ((file.mode >> shift) & bits) === bits
+}
+
+/** By name, with the groups of the next login: /etc/passwd has the first, /etc/group the others. */
+function memberOf(name: string, passwd: string, groups: readonly string[][]): Member {
+  const [, uid = '', first = ''] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(passwd) ?? []
+  return {
+    name,
+    uid: Number(uid || Number.NaN),
+    groups: groups
+      .filter(([, , gid, members = '']) => gid === first || members.split(',').includes(name))
+      .map(([group = '', , gid]) => ({ name: group, gid: Number(gid) })),
+  }
 }
 
 /** The effective group and the supplementary ones. */

@@ -1,0 +1,64 @@
+import type { Reader } from './reader.ts'
+
+/** What a login gives: bytes (`undefined`: no limit), and where that is set. */
+export interface LoginLimit {
+  bytes: number | undefined
+  place: string
+}
+
+/** Whom a limit is looked up for: a user, and all groups that the next login has. */
+export interface Member {
+  name: string
+  uid: number
+  groups: readonly { name: string; gid: number }[]
+}
+
+const MAIN = '/etc/security/limits.conf'
+const FOLDER = '/etc/security/limits.d'
+
+/**
+ * How much memory a user may lock from the next login on; `null` when no file says so, and what the system starts with
+ * stays. A line for the user goes before one for a group, that before one for everybody; among equals the last counts.
+ * Source: limits.conf(5), pam_limits(8).
+ */
+export function readLoginMemlock(files: Reader, who: Member): LoginLimit | null {
+  const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.conf'))
+  const best: { soft?: LoginLimit & { rank: number }; hard?: LoginLimit & { rank: number } } = {}
+  for (const path of [MAIN, ...names.map((name) => `${FOLDER}/${name}`)])
+    for (const [index, line] of (files.optionalText(path) ?? '').split('\n').entries()) {
+      const [domain = '', type = '', item = '', value = ''] = line.replace(/#.*/, '').trim().split(/\s+/)
+      const rank = rankOf(domain, who)
+      const bytes = bytesOf(value)
+      if (item.toLowerCase() !== 'memlock' || rank === undefined || bytes === null) continue
+      const found = { bytes, place: `${path}:${index + 1}`, rank }
+      for (const kind of ['soft', 'hard'] as const)
+        if ((type === '-' || type.toLowerCase() === kind) && rank <= (best[kind]?.rank ?? rank)) best[kind] = found
+    }
+  const { soft, hard } = best
+  // Without a line for both, the lower one of the system stays.
+  if (soft === undefined || hard === undefined) return null
+  const { bytes, place } = (hard.bytes ?? Infinity) < (soft.bytes ?? Infinity) ? hard : soft
+  return { bytes, place }
+}
+
+/** How near a line is to the user; `undefined`: it is for others. */
+function rankOf(domain: string, { name, uid, groups }: Member): number | undefined {
+  if (domain === name || isIn(domain, uid)) return 0
+  const group = domain.startsWith('@') ? domain.slice(1) : undefined
+  if (group !== undefined && groups.some((one) => one.name === group || isIn(group, one.gid))) return 1
+  return domain === '*' ? 2 : undefined
+}
+
+/** Is the number in `1000:`, `:1000` (that one alone) or `1000:2000`? */
+function isIn(range: string, id: number): boolean {
+  const [, from, to] = /^(\d*):(\d*)$/.exec(range) ?? []
+  if (from === undefined || to === undefined || from + to === '') return false
+  if (from === '') return id === Number(to)
+  return id >= Number(from) && (to === '' || id <= Number(to))
+}
+
+/** Of kibibytes; `null`: not a number. */
+function bytesOf(value: string): number | undefined | null {
+  if (/^(-1|unlimited|infinity)$/i.test(value)) return undefined
+  return /^\d+$/.test(value) ? Number(value) * 1024 : null
+}
