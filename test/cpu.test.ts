@@ -51,7 +51,11 @@ describe('CPUs', () => {
       [9, true],
       [10, true],
     ])
-    expect(machine).toMatchObject({ vendor: 'intel', model: 'Fake  CPU @ 3.00GHz', flags: ['fpu', 'vme', 'topoext'] })
+    expect(machine).toMatchObject({
+      vendor: 'intel',
+      model: 'Fake  CPU @ 3.00GHz',
+      flags: ['fpu', 'vme', 'vmx', 'topoext'],
+    })
     expect(machine.nodes).toEqual([
       { number: 0, cpus: [0, 9, 10], memory: 2 ** 30, free: undefined, distances: undefined },
     ])

@@ -23,7 +23,7 @@ import {
 import { runScript } from './run.ts'
 import { systemDir, textOf, writeIn } from './system.ts'
 
-const head = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+const head = '# Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back.\n'
 const dropIn = 'etc/mkinitcpio.conf.d/zz-vfio-scripts.conf'
 const main = 'etc/mkinitcpio.conf'
 const preset = 'etc/mkinitcpio.d/linux.preset'

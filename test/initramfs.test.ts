@@ -97,7 +97,7 @@ describe('initramfs-tools', () => {
     const settings = initramfsTools.settings(hostWith(tools), needs)
     expect(settings.map(({ path, mode }) => [path, mode])).toEqual([['/etc/initramfs-tools/hooks/vfio-scripts', 0o755]])
     expect(textOf(settings)).toBe(`#!/bin/sh
-# Written by vfio-scripts; bind-vfio --undo --apply takes it back.
+# Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back.
 if [ "$1" = prereqs ]; then
   exit 0
 fi
@@ -150,7 +150,9 @@ describe('dracut', () => {
   it('gets a file of our own, whose name ends in .conf', () => {
     const settings = dracut.settings(hostWith(core), needs)
     expect(new Set(settings.map(({ path }) => path))).toEqual(new Set(['/etc/dracut.conf.d/zz-vfio-scripts.conf']))
-    expect(textOf(settings)).toBe(`# Written by vfio-scripts; bind-vfio --undo --apply takes it back.
+    expect(
+      textOf(settings),
+    ).toBe(`# Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back.
 force_drivers+=" vfio_pci "
 install_items+=" /etc/modprobe.d/vfio-scripts.conf "
 `)

@@ -92,7 +92,9 @@ describe('apply', () => {
     const dir = host()
     const before = snapshotOf(join(dir, 'etc'))
     expectRan(apply(dir, card), 0, /Import it/)
-    expect(moduleOf(dir)).toMatch(/^# Written by vfio-scripts; bind-vfio --undo --apply takes it back\.\n/)
+    expect(moduleOf(dir)).toMatch(
+      /^# Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back\.\n/,
+    )
     expectRan(apply(dir, card), 0, /^Nothing to do/m)
     expectRan(bind(dir, card), 0, /^Nothing to do/m)
     expectRan(bind(dir, '--status'), 1, /^bind-vfio: reboot-needed/)

@@ -21,7 +21,7 @@ import {
 
 type Files = Parameters<typeof twins>[0]
 
-const head = '# Written by vfio-scripts; bind-vfio --undo --apply takes it back.\n'
+const head = '# Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back.\n'
 const wants = 'etc/systemd/system/sysinit.target.d/vfio-scripts.conf'
 
 describe('is planned, applied, held to and taken back byte for byte', () => {

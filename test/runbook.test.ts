@@ -1,10 +1,12 @@
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { etcOf, expectRan, modprobe } from './bind.ts'
+import { etcOf, expectRan, modprobe, system } from './bind.ts'
+import { cpuTree, smt } from './cpus.ts'
 import { newFolder } from './expect.ts'
 import { oneDomain, readmeSystem } from './readme.ts'
 import { PROJECT, type Ran, runProgram, runScript } from './run.ts'
+import { systemDir } from './system.ts'
 
 // scripts/setup.md, run by zx as its first lines say. What libvirt does with the guest is seen in the lab.
 
@@ -67,10 +69,29 @@ describe('the runbook', () => {
     expect(readFileSync(join(dir, modprobe), 'utf8')).toBe('')
   })
 
+  it('on NixOS writes the two modules into the folder that it is told', () => {
+    const dir = oneDomain(systemDir({ ...system, family: 'nixos' }))
+    const args = ['--gpu', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '4G', '--hugepages', '2M']
+    const cpus = join(cpuTree(smt(16)), '.')
+    cpSync(cpus, dir, { recursive: true })
+    expectRan(setup(...args, '--root', dir, '--apply', '--output', '/etc/nixos'), 1, /now reboot/)
+    const text = (name: string): string => readFileSync(join(dir, 'etc/nixos', name), 'utf8')
+    expect(text('vfio.nix')).toMatch(/vfio-pci\.ids=10de:1cb6,10de:0fb9/)
+    expect(text('vfio-host.nix')).toMatch(/nr_hugepages" = 2048/)
+    expect(text('vfio-host.nix')).toMatch(/libvirtd\.enable = true/)
+  })
+
   it('runs one step alone', () => {
     const ran = setup(...guest, '--step', 'gen-domain', '--root', readyHost())
     expectRan(ran, 0)
     expect(ran.stdout).toMatch(/^── 7 of 8: gen-domain\n<domain type='kvm'>\n {2}<name>vm<\/name>/)
+    const check = setup('--step', 'check-host', '--root', readyHost())
+    expectRan(check, 0, /^── 1 of 8: check-host\n\$ check-host --root=\S+\ncheck-host: no problem/)
+    expect(check.stdout.match(/^──/gm)).toHaveLength(1)
+  })
+
+  it('says what there is with --help', () => {
+    expectRan(setup('--help'), 0, /^# npx zx scripts\/setup\.md --gpu .*^--undo /ms)
   })
 
   it.each([

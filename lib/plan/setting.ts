@@ -117,8 +117,8 @@ export interface KeptSetting extends Place {
 /** A setting of a plan, and the addresses of the devices that need it; `host`: no device of its own. */
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
-/** The comment that a file of one script's own starts with. */
-export function ownHead(script = 'bind-vfio'): string {
+/** The comment that a file of one script's own starts with; unless told, of one that binds devices. */
+export function ownHead(script = 'bind-vfio or override-same-id-gpu'): string {
   return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
 
