@@ -69,6 +69,12 @@ describe('the runbook', () => {
     expect(readFileSync(join(dir, modprobe), 'utf8')).toBe('')
   })
 
+  it('switches an IOMMU on that only lacks a kernel argument, and does the rest after that boot', () => {
+    const dir = systemDir({ machine: 'kernel-off', iommuByDefault: false })
+    const args = ['--pci', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '1G', '--root', dir]
+    expectRan(setup(...args), 1, /The IOMMU is off, so there are no groups yet: reboot after this.*this is the plan/s)
+  })
+
   it('on NixOS writes the two modules into the folder that it is told', () => {
     const dir = oneDomain(systemDir({ ...system, family: 'nixos' }))
     const args = ['--gpu', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '4G', '--hugepages', '2M']
@@ -109,8 +115,9 @@ describe('the runbook', () => {
   })
 
   it.each([
-    ['1f:00', '4G', 1, /^list-iommu: 1f:00: no such device.*^setup: these devices are in no IOMMU group/ms],
-    ['02:00', '400G', 2, /^setup: stopped before the reboot: .*memory/],
+    ['1f:00', '4G', 1, /^list-iommu: 1f:00: no such device.*^setup: these devices are not in this machine/ms],
+    ['02:00', '400G', 2, /^setup: this guest cannot be: .*memory/],
+    ['01:00', '4G', 2, /^setup: nothing was written: bind-vfio: refused \(\S+\)/],
   ])('a card at %s with %s of memory ends before anything is written', (card, memory, ends, says) => {
     const dir = readyHost()
     const before = etcOf(dir)
