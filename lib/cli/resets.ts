@@ -33,6 +33,7 @@ export function resetText(
   cards: readonly (Omit<CardReset, 'functions'> & { functions: readonly FunctionReset[] })[],
   address: (address: string) => string,
 ): string {
+  if (cards.length === 0) return ''
   const rows = cards.flatMap(({ verdict, staying, functions }) =>
     functions.map((device, index): Cell[] => [
       { text: index === 0 ? verdict : '', color: staying.length > 0 ? 'red' : VERDICT_COLORS[verdict] },
