@@ -19,7 +19,7 @@ cp -r "$scripts/../node_modules/zx" "$ROOT/usr/local/lib/zx"`
 
 const setup = (args: string) => `cd /opt/vfio-scripts && node /usr/local/lib/zx/build/cli.js setup.md ${args}`
 const asked =
-  '--pci 05:00 --name vm --guest linux --memory 128M --hugepages 2M --network none --headless --firmware bios'
+  '--pci 05:00 --name vm --guest linux --memory 128M --hugepages 2M --network none --headless --firmware bios --confirm-within 40m'
 
 export const runbook: Scenario = {
   name: 'setup',
@@ -43,7 +43,12 @@ export const runbook: Scenario = {
     const host = await lab.start(machine, disk)
     await lab.step('on vfio-pci', async () => expectDrivers(await driversOf(host), { [card]: 'vfio-pci' }))
     await lab.step('the same again: the guest runs', async () =>
-      expectCode('setup --apply', await host.run(setup(`${asked} --apply`), { seconds: 900 }), 0, /vm runs, and owns/),
+      expectCode(
+        'setup --apply',
+        await host.run(setup(`${asked} --apply`), { seconds: 900 }),
+        0,
+        /confirmed.*vm runs, and owns/s,
+      ),
     )
     await lab.step('QEMU holds the card, by KVM and in huge pages', async () => {
       const look = `virsh domstate vm; pid=$(cat /run/libvirt/qemu/vm.pid)
