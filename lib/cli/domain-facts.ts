@@ -1,3 +1,4 @@
+import coerce from 'semver/functions/coerce.js'
 import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from '../domain/checks.ts'
 import type { GuestFacts } from '../domain/decide.ts'
 import { pinVcpus } from '../domain/pinning.ts'
@@ -9,8 +10,10 @@ import { readHypervisor } from '../host/hypervisor.ts'
 import { bootsByEfi, closedFolder, type Image, libvirtUser, readImage, scsiAddress } from '../host/images.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
+import { findProgram } from '../host/programs.ts'
 import { readPlugged } from '../host/usb.ts'
 import { readUse } from '../host/use.ts'
+import { runCommand } from '../plan/command.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { judgeResets } from '../vfio/reset.ts'
 import { parseSelector } from '../vfio/select.ts'
@@ -32,7 +35,11 @@ export function chooseCards({ machine, arguments: given, warn }: Context): { pci
 }
 
 /** All that a guest is decided from. Throws a UserError for what cannot be. */
-export function readGuestFacts({ machine, arguments: given }: Context, request: Request, chosen: Chosen): GuestFacts {
+export async function readGuestFacts(
+  { machine, arguments: given }: Context,
+  request: Request,
+  chosen: Chosen,
+): Promise<GuestFacts> {
   const { files, reader } = machine
   const hypervisor = readHypervisor(files, reader)
   const cpus = readCpus(reader)
@@ -48,7 +55,7 @@ export function readGuestFacts({ machine, arguments: given }: Context, request: 
     hypervisor,
     versions: {
       libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
-      qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu,
+      qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemu(machine)),
     },
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
     vcpus: plain ?? Math.min(4, online || 4),
@@ -58,6 +65,14 @@ export function readGuestFacts({ machine, arguments: given }: Context, request: 
     scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
     audioUid: audioUser === undefined ? null : userNumber(files.optionalText('/etc/passwd') ?? '', audioUser),
   }
+}
+
+/** QEMU's version from itself, where no database of packages has it in plain text (rpm, NixOS). */
+async function askQemu({ files, running }: Context['machine']): Promise<string | null> {
+  const path = running ? findProgram(files, 'qemu-system-x86_64', 'qemu-kvm') : undefined
+  if (path === undefined) return null
+  const { stdout } = await runCommand([path, '--version'], { root: '/', seconds: 10 })
+  return coerce(stdout)?.version ?? null
 }
 
 function userNumber(passwd: string, user: string): number {

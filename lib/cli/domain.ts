@@ -35,14 +35,14 @@ export interface GenDomain {
 }
 
 /** gen-domain: a new guest on standard output, or (`--patch`) another's domain with what was asked for. */
-export function answerDomain(context: Context): Answer {
+export async function answerDomain(context: Context): Promise<Answer> {
   const { arguments: given, warn } = context
   const request = requestFrom(given)
   checkUsage(given)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
   const { pci, chosen } = chooseCards(context)
-  const facts = readGuestFacts(context, request, chosen)
+  const facts = await readGuestFacts(context, request, chosen)
   const decision =
     before === null
       ? newGuest(request, chosen, facts)
