@@ -27,32 +27,28 @@ export function keptCommands(
     if (some.add.length > 0) push([...install, ...some.add], [...remove, ...some.add], 'packages')
     if (some.remove.length > 0) push([...remove, ...some.remove], [...install, ...some.remove], 'packages')
   }
-  const openrc = host.files.exists('/etc/init.d/libvirtd')
+  const level = (what: string, name: string): string[] => ['rc-update', what, name, 'default']
+  const openrc = host.files.exists(`${INIT}/libvirtd`)
+  const service = (name: string): [on: string[], off: string[]] => {
+    if (openrc) return [level('add', name), level('del', name)]
+    const now = host.running ? ['--now'] : []
+    return [
+      ['systemctl', 'enable', ...now, name],
+      ['systemctl', 'disable', ...now, name],
+    ]
+  }
   const { add, remove } = change(SERVICES)
-  const now = host.running ? ['--now'] : []
-  const enable = ['systemctl', 'enable', ...now]
-  const disable = ['systemctl', 'disable', ...now]
-  for (const name of add) {
-    if (openrc) push(['rc-update', 'add', name, 'default'], ['rc-update', 'del', name, 'default'], 'the service')
-    else push([...enable, name], [...disable, name], 'the service')
-  }
-  for (const name of remove) {
-    if (openrc) push(['rc-update', 'del', name, 'default'], ['rc-update', 'add', name, 'default'], 'the service')
-    else push([...disable, name], [...enable, name], 'the service')
-  }
-  const { files } = host
+  for (const [on, off] of add.map(service)) push(on, off, 'the service')
+  for (const [on, off] of remove.map(service)) push(off, on, 'the service')
+
   const [links, levels] = [change(LINKS), change(RUNLEVEL)]
   const link = (name: string): string[] => ['ln', '-s', 'net.lo', `${INIT}/${name}`]
   const unlink = (name: string): string[] => ['rm', `${INIT}/${name}`]
-  const start = (name: string): string[] => ['rc-update', 'add', name, 'default']
-  const stop = (name: string): string[] => ['rc-update', 'del', name, 'default']
-  const [linked, started] = [
-    (name: string): boolean => files.exists(`${INIT}/${name}`),
-    (name: string): boolean => files.exists(`${DEFAULT}/${name}`),
-  ]
+  const linked = (name: string): boolean => host.files.exists(`${INIT}/${name}`)
+  const started = (name: string): boolean => host.files.exists(`${DEFAULT}/${name}`)
   for (const name of links.add) if (!linked(name)) push(link(name), unlink(name), 'a service of its own')
-  for (const name of levels.add) if (!started(name)) push(start(name), stop(name), 'at boot')
-  for (const name of levels.remove) if (started(name)) push(stop(name), start(name), 'no more at boot')
+  for (const name of levels.add) if (!started(name)) push(level('add', name), level('del', name), 'at boot')
+  for (const name of levels.remove) if (started(name)) push(level('del', name), level('add', name), 'no more at boot')
   for (const name of links.remove) if (linked(name)) push(unlink(name), link(name), 'the service')
   return commands
 }

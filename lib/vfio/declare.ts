@@ -82,13 +82,7 @@ function argumentNeeds(
   const devices = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
   // What the present kernel does by itself says nothing of the next one that nixos-rebuild brings.
   const known = { ...iommu, enabled: null }
-  const switches = iommuArguments(
-    known,
-    host.kernels,
-    chosen,
-    passThrough,
-    host.machine.optionalText('/proc/cmdline') ?? '',
-  )
+  const switches = iommuArguments(host, known, chosen, passThrough)
   return [
     ...switches.map(({ token, reason }): Need => ({ kind: 'argument', text: token, reason, devices })),
     ...byId(bound.filter(({ how }) => how === 'id')).map(({ id, devices: own }): Need => {

@@ -4,7 +4,7 @@ import type { IommuState } from '../host/iommu.ts'
 import type { Kernel } from '../host/kernels.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import { hasArgument } from '../plan/arguments.ts'
-import type { OverridePlace } from '../plan/system.ts'
+import type { Host, OverridePlace } from '../plan/system.ts'
 
 /** How one function gets to the guest. */
 export interface FunctionBinding {
@@ -131,16 +131,15 @@ function isGpuPart(device: PciDevice, chosen: readonly PciDevice[]): boolean {
 /**
  * The kernel arguments that switch the IOMMU on for the next boot, and why. None on AMD, where it is on by default:
  * the kernel does not even know `amd_iommu=on`.
- * `booted`: the command line of this boot.
  * Source: Documentation/admin-guide/kernel-parameters.txt; drivers/iommu/intel/Kconfig.
  */
 export function iommuArguments(
+  { kernels, machine }: Host,
   iommu: IommuState,
-  kernels: readonly Kernel[],
   chosen: readonly PciDevice[],
   passThrough: boolean,
-  booted: string,
 ): { token: string; reason: string }[] {
+  const booted = machine.optionalText('/proc/cmdline') ?? ''
   const tokens: { token: string; reason: string }[] = []
   if (iommu.kind === 'intel' || iommu.code === 'kernel-parameter') {
     const graphics = chosen.some((device) => device.vendor.id === '8086' && isDisplay(device))

@@ -35,13 +35,7 @@ export function wantedArguments(
 ): Wanted[] {
   if (mechanism !== null && bound.length === 0) return []
   const all = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
-  const tokens = iommuArguments(
-    iommu,
-    host.kernels,
-    chosen,
-    passThrough,
-    host.machine.optionalText('/proc/cmdline') ?? '',
-  ).map((one) => ({ ...one, devices: all }))
+  const tokens = iommuArguments(host, iommu, chosen, passThrough).map((one) => ({ ...one, devices: all }))
   if (!mechanism?.byArgument) return tokens
   const { module } = mechanism
   const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
