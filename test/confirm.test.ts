@@ -26,7 +26,7 @@ describe('--confirm-within', { concurrent: true }, () => {
     expectRan(apply(dir, card, '--confirm-within', '10m'), 0, /and the machine reboots/)
     expect(textOf(dir, timer)).toContain('[Timer]\nOnBootSec=600s\n')
     // One command: the undo removes this very unit, and a reload would forget a second one.
-    const start = `/bin/sh -c '/bin/sh /var/lib/vfio-scripts/0001/undo.sh; /bin/systemctl --no-block reboot'`
+    const start = `/bin/sh -c '/bin/sh /var/lib/vfio-scripts/0001/undo.sh --with-later && /bin/systemctl --no-block reboot'`
     expect(textOf(dir, service)?.match(/^ExecStart.*$/gm)).toEqual([`ExecStart=${start}`])
     expect(textOf(dir, `${units}/timers.target.d/vfio-scripts.conf`)).toContain(
       '[Unit]\nWants=vfio-scripts-confirm.timer\n',
@@ -77,7 +77,7 @@ describe('--confirm-within', { concurrent: true }, () => {
     const before = etcOf(dir)
     expectRan(apply(dir, card, '--confirm-within', '2m'), 0)
     expect(textOf(dir, local)).toContain(
-      '(sleep 120; [ ! -e /etc/local.d/vfio-scripts-confirm.start ] || { sh /var/lib/vfio-scripts/0001/undo.sh; reboot; }) &',
+      '(sleep 120; [ ! -e /etc/local.d/vfio-scripts-confirm.start ] || { sh /var/lib/vfio-scripts/0001/undo.sh --with-later && reboot; }) &',
     )
     if (has('shellcheck')) expect(runProgram('shellcheck', [join(dir, local)])).toMatchObject({ code: 0, stdout: '' })
     expectRan(bind(dir, '--confirm', '--no-commands'), 0)

@@ -72,10 +72,13 @@ describe('imports', () => {
     expect(own.filter(({ to }) => !allowed.test(to)).map(text)).toEqual([])
   })
 
-  it('four files touch the machine, and nothing else does', () => {
+  it('six files touch the machine, and nothing else does', () => {
     const touching = imports.filter(({ to }) => MACHINE.test(to) || /^(fs|child_process|net|os)\b/.test(to))
     expect(new Set(touching.map(({ from }) => from))).toEqual(
-      new Set(['lib/cli/output.ts', 'lib/host/rooted.ts', 'lib/plan/command.ts', 'lib/plan/write.ts']),
+      new Set([
+        ...['lib/cli/output.ts', 'lib/host/rooted.ts'],
+        ...['lib/plan/below.ts', 'lib/plan/command.ts', 'lib/plan/tree.ts', 'lib/plan/write.ts'],
+      ]),
     )
     const others = touching.filter(({ to }) => to !== 'node:fs')
     expect(others.map(text)).toEqual(['lib/plan/command.ts → node:child_process'])
@@ -91,10 +94,23 @@ describe('imports', () => {
     ])
   })
 
-  it('lib/host/rooted.ts opens nothing to write', () => {
-    const [own] = imports.filter(({ from, to }) => from === 'lib/host/rooted.ts' && to === 'node:fs')
+  it.each(['lib/host/rooted.ts', 'lib/plan/below.ts'])('%s opens nothing to write', (file) => {
+    const [own] = imports.filter(({ from, to }) => from === file && to === 'node:fs')
     expect(own?.names).not.toMatch(/write|append|mkdir|rm|unlink|rename|symlink|truncate|chmod|chown|utimes|copy|cp/)
-    expect(source('lib/host/rooted.ts')).not.toMatch(/O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)/)
+    expect(source(file)).not.toMatch(/O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)/)
+  })
+
+  it('what writes reaches every file through the folder that lib/plan/below.ts holds open', () => {
+    for (const file of ['lib/plan/tree.ts', 'lib/plan/write.ts']) {
+      const exported = [...source(file).matchAll(/^export (?:async )?function (\w+)\(([^)]*)\)/gm)]
+      const rooted = exported.filter(
+        ([, , names]) => /\bpath: string/.test(names ?? '') && /\broot\b/.test(names ?? ''),
+      )
+      expect(rooted.length).toBeGreaterThan(0)
+      const bodies = source(file).split(/^export /m)
+      for (const [, name] of rooted)
+        expect(bodies.find((body) => body.includes(`function ${name}(`))).toMatch(/\bbelow\(|throughBeside\(/)
+    }
   })
 
   it('one file at most imports zx, and no script that only reads does', () => {

@@ -1,8 +1,8 @@
 import type { PciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { EntryFacts } from '../plan/apply.ts'
-import type { BoundFunction, Recorded } from '../plan/journal.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { BoundFunction, EntryFacts } from '../plan/entry.ts'
+import type { Recorded } from '../plan/journal.ts'
+import type { Change, Plan } from '../plan/plan.ts'
 import type { TuneState } from '../tune/status.ts'
 import type { Finding } from '../vfio/finding.ts'
 import type { KernelReport } from '../vfio/kernel-report.ts'
@@ -30,6 +30,8 @@ export interface BindVfio {
   commands: (readonly string[])[]
   notes: string[]
   findings: Finding[]
+  /** What a run that was cut short left, and the next one that applies anything puts back first. */
+  cutShort?: ChangeJson[]
   /** With `--kernel-config`: what each configuration lacks. */
   kernels?: KernelReport[]
 }
@@ -91,6 +93,7 @@ export function answerJson(
   plan: Plan,
   devices: BindVfio['devices'],
   findings: Finding[],
+  cutShort: readonly Change[] = [],
 ): BindVfio {
   const { notes, rebootNeeded } = plan
   const changes = plan.changes.map(changeJson)
@@ -104,6 +107,7 @@ export function answerJson(
     commands: [],
     notes,
     findings,
+    ...(cutShort.length > 0 ? { cutShort: cutShort.map(changeJson) } : {}),
   }
 }
 

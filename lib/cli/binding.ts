@@ -6,9 +6,9 @@ import { readSecureBoot } from '../host/secure-boot.ts'
 import { readUse } from '../host/use.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { parseTime, withSwitch } from '../plan/confirm.ts'
-import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
+import { cutShort } from '../plan/undo.ts'
 import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
 import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
@@ -185,11 +185,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       script.name,
       parseTime('--confirm-within', within),
     )
-  const short = cutShort(facts.journal)
-  binding.plan.notes.push(...kernel.notes, ...short)
+  const short = cutShort(facts.host.files, facts.journal)
+  binding.plan.notes.push(...kernel.notes, ...short.notes)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
-  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings])
+  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)
   const took = durations(facts.journal)
   const menu = declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host)
   const view = {
@@ -201,12 +201,12 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     took,
     menu,
     given,
-    cutShort: short.length > 0,
+    cutShort: short.notes.length > 0,
     module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
   }
   if (!apply || plan.changes.length === 0)
     return {
-      code: plan.changes.length + kernel.findings.length + short.length > 0 ? 1 : 0,
+      code: plan.changes.length + kernel.findings.length + short.notes.length > 0 ? 1 : 0,
       json,
       text: (look) => planText(look, view),
     }

@@ -1,8 +1,9 @@
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { captureTree } from '../host/capture.ts'
 import { type Machine, openMachine } from '../host/machine.ts'
 import { sameFile } from '../host/rooted.ts'
-import { writeTree } from '../plan/write.ts'
+import { writeTree } from '../plan/tree.ts'
 import { UserError } from './error.ts'
 import { type Arguments, helpJson, helpText, parseArguments, type Script } from './options.ts'
 import { look, write } from './output.ts'
@@ -60,7 +61,7 @@ export function run(script: Script, self: string, answer: (context: Context) => 
         for (const remark of machine.remarks()) say(remark)
         if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
         if (capture !== undefined) {
-          writeTree(capture, captureTree(machine))
+          writeTree('/', resolve(capture), captureTree(machine))
           say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
         }
         write(1, parsed.flag('json') ? jsonText(result.json) : result.text(look(parsed.flag('no-color'))))

@@ -1,7 +1,8 @@
 import { wayFor } from '../plan/command.ts'
-import { JOURNAL } from '../plan/journal.ts'
+import { JOURNAL } from '../plan/entry.ts'
 import type { Target } from '../plan/rollback.ts'
 import { look, write } from './output.ts'
+import { changeJson, changesText } from './plan.ts'
 import type { Context } from './run.ts'
 import { printable } from './text.ts'
 
@@ -14,6 +15,7 @@ export function targetFor({ machine, arguments: given, warn }: Context, journal 
     journal,
     way: given.flag('no-commands') ? 'print' : wayFor(machine.files),
     say: warn,
+    show: (changes) => write(2, changesText(look(given.flag('no-color'), 2), changes.map(changeJson))),
     watch: (title) => watch(printable(title)),
     ...(verbose ? { hear: (text: string) => write(2, text) } : {}),
     signal: interrupted(),

@@ -1,6 +1,7 @@
 import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { BoundFunction, Claim } from '../plan/journal.ts'
+import type { BoundFunction } from '../plan/entry.ts'
+import type { Claim } from '../plan/journal.ts'
 import type { Finding } from '../vfio/finding.ts'
 import type { Status } from '../vfio/status.ts'
 import type { BindVfio } from './answer.ts'
@@ -29,7 +30,7 @@ export interface PlanView {
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
 export function planText(look: Look, view: PlanView): string {
   const { json, script, given } = view
-  const head = deviceText(look, view) + unseenText(look, json.findings)
+  const head = deviceText(look, view) + unseenText(look, json.findings) + cutShortText(look, json)
   if (json.changes.length === 0 && view.cutShort) return `${head}${notesText(json.notes)}\nAdd --apply.\n`
   if (json.changes.length === 0)
     return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
@@ -43,6 +44,11 @@ To take it back:        ${own} --undo --apply
 If it does not boot:    ${printable(view.menu ?? ESCAPE)}
 Nothing was written. Add --apply.
 `
+}
+
+/** What a run that was cut short left, and is put back first. */
+export function cutShortText(look: Look, { cutShort = [] }: BindVfio): string {
+  return cutShort.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(look, cutShort)}`
 }
 
 /** A file as it stands, for copying. */
@@ -105,11 +111,12 @@ export interface UndoView {
 export function undoneText(look: Look, view: UndoView, printed: readonly (readonly string[])[] | undefined): string {
   const { script, json, functions, claims, given } = view
   if (claims.length === 0 && json.notes.length > 0)
-    return `${script.name} --undo:\n${notesText(json.notes)}\nAdd --apply.\n`
+    return `${script.name} --undo:\n${cutShortText(look, json)}${notesText(json.notes)}\nAdd --apply.\n`
   if (claims.length === 0)
     return `${script.name}: nothing to take back.${view.others.map((name) => ` What ${name} set up goes with ${name} --undo --apply.`).join('')}\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
-  const head = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
+  const title = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
+  const head = title + cutShortText(look, json)
   const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`
   if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
   return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${rebootText(json, functions)}\n`

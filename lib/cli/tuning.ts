@@ -3,9 +3,9 @@ import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/rooted.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { parseTime, withSwitch } from '../plan/confirm.ts'
-import { cutShort } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
+import { cutShort } from '../plan/undo.ts'
 import type { TuneFacts } from '../tune/feature.ts'
 import { planTuning } from '../tune/plan.ts'
 import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/wishes.ts'
@@ -21,7 +21,7 @@ import type { Answer, Context } from './run.ts'
 import { tuneStatus } from './status.ts'
 import { targetFor } from './target.ts'
 import { paint } from './text.ts'
-import { moduleText } from './texts.ts'
+import { cutShortText, moduleText } from './texts.ts'
 import { confirm, undo } from './undoing.ts'
 
 /** The options of tune-host. */
@@ -91,22 +91,22 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     within === undefined || wanted.changes.length === 0
       ? wanted
       : withSwitch(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
-  const short = cutShort(facts.journal)
-  plan.notes.push(...short)
-  const json = answerJson(script, 'plan', plan, [], findings)
+  const short = cutShort(host.files, facts.journal)
+  plan.notes.push(...short.notes)
+  const json = answerJson(script, 'plan', plan, [], findings, short.changes)
   const took = durations(facts.journal)
   const head = (look: Parameters<Answer['text']>[0]): string =>
     `${paint(look, 'bold', script.name)}: ${wishes.map(({ feature }) => feature).join(', ')}\n${findingsText(
       look,
       findings.filter(({ state }) => state !== 'ok'),
-    )}\n${module ? moduleText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
+    )}${cutShortText(look, json)}\n${module ? moduleText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   const back = `To take it back:        ${own} --undo --apply\n`
   const check = `${plan.rebootNeeded ? 'After the reboot:      ' : 'To look at it:         '} ${own} --status\n`
   if (!given.flag('apply') || plan.changes.length === 0)
     return {
-      code: plan.changes.length + short.length > 0 ? 1 : 0,
+      code: plan.changes.length + short.notes.length > 0 ? 1 : 0,
       json,
       text: (look) =>
         plan.changes.length === 0

@@ -1,11 +1,12 @@
 import { readSecureBoot } from '../host/secure-boot.ts'
-import { applyPlan, type EntryFacts } from '../plan/apply.ts'
+import { applyPlan } from '../plan/apply.ts'
 import { CONFIRM, isSwitch, stopCommands } from '../plan/confirm.ts'
-import { type Claim, claimsOf, cutShort, type Recorded, readJournal } from '../plan/journal.ts'
+import type { EntryFacts } from '../plan/entry.ts'
+import { type Claim, claimsOf, type Recorded, readJournal } from '../plan/journal.ts'
 import { type CommandChange, onceEach, type Plan } from '../plan/plan.ts'
 import type { Setting } from '../plan/setting.ts'
 import type { Adapters, Host, KeptChange } from '../plan/system.ts'
-import { leavingSettings, undoPlan } from '../plan/undo.ts'
+import { cutShort, leavingSettings, undoPlan } from '../plan/undo.ts'
 import { reloads } from '../tune/reload.ts'
 import { keptCommands } from '../tune/services.ts'
 import { readDistro, readHost } from '../vfio/facts.ts'
@@ -62,15 +63,23 @@ async function takeBack(
     derivedSettings(host, going, leaving, adapters),
   )
   if (confirms) plan.rebootNeeded = false
-  const short = cutShort(journal)
-  plan.notes.push(...declaredNotes(host, going, adapters), ...unsignedNotes(host, plan, going, adapters), ...short)
+  const short = cutShort(host.files, journal)
+  plan.notes.push(
+    ...declaredNotes(host, going, adapters),
+    ...unsignedNotes(host, plan, going, adapters),
+    ...short.notes,
+  )
   const functions = boundFunctions(going)
-  const json = answerJson(context.script, 'plan', plan, functions, [])
+  const json = answerJson(context.script, 'plan', plan, functions, [], short.changes)
   const scripts = claimsOf(journal).map(({ entry }) => entry.entry.script)
   const others = [...new Set(scripts)].filter((name) => name !== script.name)
   const view = { script, json, functions, took: durations(journal), given, claims: going, others }
   if (!apply || going.length === 0)
-    return { code: going.length + short.length > 0 ? 1 : 0, json, text: (look) => undoneText(look, view, undefined) }
+    return {
+      code: going.length + short.notes.length > 0 ? 1 : 0,
+      json,
+      text: (look) => undoneText(look, view, undefined),
+    }
   const target = targetFor(context)
   const entry: EntryFacts = {
     ...entryFacts(context, plan, functions, entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null }),

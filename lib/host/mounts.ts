@@ -22,6 +22,13 @@ export function readMounts(reader: Reader): Mount[] | undefined {
   })
 }
 
+/** The mount that a path lies on: the last of those with the longest mount point. */
+export function mountOf(mounts: readonly Mount[], path: string): Mount | undefined {
+  const above = mounts.filter(({ point }) => point === '/' || `${path}/`.startsWith(`${point}/`))
+  const longest = Math.max(...above.map(({ point }) => point.length))
+  return above.filter(({ point }) => point.length === longest).at(-1)
+}
+
 /** The device files that are swapped to; `undefined` when the tree does not say. Source: proc_swaps(5). */
 export function readSwaps(reader: Reader): string[] | undefined {
   const [head, ...lines] = linesOf(reader, '/proc/swaps') ?? []

@@ -1,28 +1,20 @@
 import { Buffer } from 'node:buffer'
 import { UserError } from '../cli/error.ts'
 import type { Reader, Seen } from '../host/reader.ts'
+import { shownPath } from './below.ts'
 import { type Ran, runCommand } from './command.ts'
+import { isSwitch } from './confirm.ts'
 import { giveTo } from './driver.ts'
-import { type Entry, nextNumber, readJournal } from './journal.ts'
-import { type CommandChange, expectOurs, type FileChange } from './plan.ts'
+import { writeThrough } from './durable.ts'
+import { type Entry, type EntryFacts, newEntry } from './entry.ts'
+import { nextNumber, readJournal } from './journal.ts'
+import { type CommandChange, commandsOf, expectOurs, type FileChange, touchedBy } from './plan.ts'
 import { type UndoFile, undoScript } from './rescue.ts'
-import {
-  at,
-  commandsOf,
-  missingFolders,
-  parentOf,
-  present,
-  removeImages,
-  rollBack,
-  type Target,
-  touchedBy,
-} from './rollback.ts'
+import { missingFolders, parentOf, present, removeImages, rollBack, type Target } from './rollback.ts'
 import type { Content } from './setting.ts'
+import { writeTree } from './tree.ts'
 import { contentReader } from './undo.ts'
-import { copyFile, makeFolder, removeFolder, replaceFile, writeTree } from './write.ts'
-
-/** What applying a plan needs to know beside the plan. */
-export type EntryFacts = Omit<Entry, 'schema' | 'folders' | 'printed'>
+import { copyFile, makeFolder, removeFolder, replaceFile } from './write.ts'
 
 /**
  * Applies a plan: the journal first, then files, commands, and `verify`, which says what is not as promised. On any
@@ -35,6 +27,7 @@ export async function applyPlan(
   facts: EntryFacts,
   verify: () => Promise<string[]>,
 ): Promise<{ entry: Entry; printed: string[][] }> {
+  const { root } = target
   const files = present(target)
   const { changes } = facts.plan
   const commands = commandsOf(facts.plan)
@@ -43,34 +36,33 @@ export async function applyPlan(
   const folders = changes.flatMap((change) =>
     change.kind === 'file' && change.after !== null ? missingFolders(files, parentOf(change.path)) : [],
   )
-  const entry: Entry = {
-    schema: 'vfio-scripts/journal/1',
-    ...facts,
-    emptied: facts.emptied.filter((path) => files.exists(path)),
-    folders: [...new Set(folders)],
-    printed: target.way === 'print' && commands.length > 0,
-  }
+  const entry = newEntry(
+    { ...facts, emptied: facts.emptied.filter((path) => files.exists(path)) },
+    [...new Set(folders)],
+    target.way === 'print' && commands.length > 0,
+  )
   const number = nextNumber(readJournal(files, target.journal))
   const folder = `${target.journal}/${String(number).padStart(4, '0')}`
   const running = target.way === 'print' ? [] : commands
   checkSpace(target, running)
-  writeTree(at(target, folder), await journalTree(entry), true)
+  writeTree(root, folder, await journalTree(entry), true)
   const seconds: Record<string, number> = {}
   try {
     await copyImages(target, folder, running)
-    for (const path of entry.folders) makeFolder(at(target, path))
+    for (const path of entry.folders) makeFolder(root, path)
     for (const change of changes) {
       target.signal.throwIfAborted()
       if (change.kind === 'file') {
         expectUnchanged(present(target), change, read(change.path))
-        await replaceFile(at(target, change.path), change.after, change.mode)
+        await replaceFile(root, change.path, change.after, change.mode)
       } else if (change.kind === 'driver') await giveTo(change.address, change.after)
     }
     for (const { argv } of running) seconds[argv.join(' ')] = (await runStep(target, argv)).seconds
     const wrong = target.way === 'print' ? [] : await verify()
     if (wrong.length > 0) throw new UserError('verify-failed', `not as planned: ${wrong.join('; ')}`)
-    for (const path of [...entry.emptied].reverse()) removeFolder(at(target, path))
-    await replaceFile(at(target, `${folder}/done`), `${JSON.stringify(seconds)}\n`, 0o644)
+    for (const path of [...entry.emptied].reverse()) removeFolder(root, path)
+    if (running.length > 0) await writeThrough(root, present(target), touchedBy(running))
+    await replaceFile(root, `${folder}/done`, `${JSON.stringify(seconds)}\n`, 0o644)
   } catch (error) {
     throw await failed(target, folder, entry, error)
   }
@@ -80,7 +72,7 @@ export async function applyPlan(
 
 async function failed(target: Target, folder: string, entry: Entry, error: unknown): Promise<unknown> {
   const known = target.signal.aborted ? new UserError('interrupted', 'interrupted') : error
-  const journal = at(target, folder)
+  const journal = shownPath(target.root, folder)
   try {
     await rollBack(target, folder, entry)
   } catch (second) {
@@ -128,7 +120,7 @@ async function journalTree(entry: Entry): Promise<Map<string, Seen>> {
   const commands = commandsOf(entry.plan)
   const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
-  tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry, inverses, touchedBy(commands))) })
+  tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry, inverses, touchedBy(commands), isSwitch)) })
   tree.set('/entry.json', { file: Buffer.from(`${JSON.stringify(entry, null, 1)}\n`) })
   return tree
 }
@@ -137,12 +129,12 @@ async function copyImages(target: Target, folder: string, commands: readonly Com
   if (commands.length === 0) return
   const files = present(target)
   const images = `${folder}/images`
-  makeFolder(at(target, images), 0o700)
+  makeFolder(target.root, images, 0o700)
   for (const [index, path] of touchedBy(commands).entries()) {
     target.signal.throwIfAborted()
-    if (files.exists(path)) await copyFile(at(target, path), at(target, `${images}/${index}`))
+    if (files.exists(path)) await copyFile(target.root, path, `${images}/${index}`)
   }
-  await replaceFile(at(target, `${images}/complete`), '', 0o644)
+  await replaceFile(target.root, `${images}/complete`, '', 0o644)
 }
 
 /** Room for the copies, and for the largest image once more where it lies: generators write it beside the old one. */

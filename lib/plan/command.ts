@@ -28,12 +28,24 @@ export interface RunOptions {
   signal?: AbortSignal
   /** How long to wait. A program that hangs in the kernel cannot be ended: it is left behind. */
   seconds?: number
+  /** A descriptor that it inherits as number 3, instead of the lock's. */
+  inherit?: number
 }
 
+/** LVM's tools complain of every descriptor that they inherit. Source: lvm(8). */
+const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' }
 const SBIN = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** In the environment of every program that a run starts while it holds the lock: the lock's text. */
 export const RUN = 'VFIO_SCRIPTS_RUN'
+/** The descriptor of the lock that this run holds: every program that it starts inherits it, as number 3. */
+let lock: number | undefined
+
+/** From now on programs inherit this descriptor; `undefined`: none. */
+export function letInherit(fd: number | undefined): void {
+  lock = fd
+}
+
 /** How long a program may take to clean up when it is told to end. */
 const PATIENCE = 5
 
@@ -46,7 +58,7 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
   const { spawn } = await import('node:child_process')
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
   const { PATH, ...rest } = process.env
-  const env = { ...rest, PATH: PATH === undefined ? SBIN : `${PATH}:${SBIN}`, LC_ALL: 'C' }
+  const env = { ...rest, PATH: PATH === undefined ? SBIN : `${PATH}:${SBIN}`, LC_ALL: 'C', ...QUIET }
   const began = Date.now()
   return new Promise((settle) => {
     let [stdout, output] = ['', '']
@@ -55,7 +67,9 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
       clearTimeout(harder)
       settle({ code, stdout, output, seconds: (Date.now() - began) / 1000 })
     }
-    const child = spawn(program, args, { env, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+    const inherited = options.inherit ?? lock
+    const stdio = ['ignore' as const, 'pipe' as const, 'pipe' as const, ...(inherited === undefined ? [] : [inherited])]
+    const child = spawn(program, args, { env, detached: true, stdio })
     if (options.seconds !== undefined) {
       const timer = setTimeout(() => {
         if (child.pid !== undefined) endGroup(child.pid)
@@ -74,12 +88,12 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
       harder = setTimeout(() => endGroup(pid, 'SIGKILL'), PATIENCE * 1000)
     }
     options.signal?.addEventListener('abort', abort, { once: true })
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       stdout += text
       output += text
       options.hear?.(text)
     })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       output += text
       options.hear?.(text)
     })

@@ -1,7 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import { hasSystemd } from '../host/programs.ts'
 import type { Reader } from '../host/reader.ts'
-import { claimsOf, JOURNAL, nextNumber, type Recorded } from './journal.ts'
+import { JOURNAL } from './entry.ts'
+import { claimsOf, nextNumber, type Recorded } from './journal.ts'
 import { type CommandChange, changesFor, type Plan } from './plan.ts'
 import { addSetting, ownHead, type PlannedSetting } from './setting.ts'
 import type { Host } from './system.ts'
@@ -58,7 +59,7 @@ export function withSwitch(
   const note = `Unless ${script} --confirm follows within ${timeText(seconds)}${reboot ? ' of the next boot' : ''}, all of this is taken back${reboot ? ', and the machine reboots' : ''}.`
   return {
     ...plan,
-    changes: [...written, ...own, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
+    changes: [...own, ...written, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
     settings: [...plan.settings, ...settings],
     notes: [...plan.notes, note],
   }
@@ -101,8 +102,10 @@ function units(files: Reader, head: string, undo: string, seconds: number, reboo
     return { kind: 'line', path: place, head: head + section, line, devices: [CONFIRM], reason }
   }
   const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
-  // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then.
-  const start = reboot ? `/bin/sh -c '/bin/sh ${undo}; /bin/systemctl --no-block reboot'` : `/bin/sh ${undo}`
+  // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then. Where it
+  // fails, the machine goes on as it is, and the switch tries again after the next boot.
+  const back = `/bin/sh ${undo} --with-later`
+  const start = reboot ? `/bin/sh -c '${back} && /bin/systemctl --no-block reboot'` : back
   const when = reboot ? 'OnBootSec' : 'OnActiveSec'
   return [
     own(`${UNITS}/${UNIT}.service`, run, `ExecStart=${start}`),
@@ -124,7 +127,7 @@ function local(files: Reader, head: string, undo: string, seconds: number, reboo
       path,
       head: `#!/bin/sh\n${head}`,
       mode: 0o755,
-      line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo}; reboot; }) &`,
+      line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo} --with-later && reboot; }) &`,
       devices: [CONFIRM],
       reason: 'takes this back unless it is confirmed',
     },

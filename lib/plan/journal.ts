@@ -1,48 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
-import type { Plan } from './plan.ts'
+import { type Entry, JOURNAL, LIVE_JOURNAL, parseDone, parseEntry } from './entry.ts'
 import type { Content } from './setting.ts'
 import { type Setting, settingKey } from './setting.ts'
-
-/** Where journals lie, below the root. */
-export const JOURNAL = '/var/lib/vfio-scripts'
-/** The same for live changes, which end with the boot. */
-export const LIVE_JOURNAL = '/run/vfio-scripts'
-
-/** A function as it was when it was bound: how it is known again after it moved. */
-export interface BoundFunction {
-  address: string
-  vendor: string
-  device: string
-  subsystem: string | null
-  driver: string | null
-  /** Where equal functions were then: they are not this one, moved. */
-  twins: string[]
-}
-
-/** What one run of a script did: the plan itself and what undoing it needs. Kept as `entry.json`. */
-export interface Entry {
-  schema: 'vfio-scripts/journal/1'
-  /** The script that did it, and for which devices. */
-  script: string
-  functions: BoundFunction[]
-  /** UTC, ISO 8601. */
-  time: string
-  /** /proc/sys/kernel/random/boot_id: has the machine been booted since? `null` for another root. */
-  boot: string | null
-  plan: Plan
-  /** The adapters that made the commands. */
-  adapters: { bootloader: string | null; initramfs: string | null }
-  /** Of an undo: the entries that it took back, and for which devices. */
-  undoes: number[]
-  undone: string[]
-  /** Folders that were made for the files. */
-  folders: string[]
-  /** Of an undo: folders that were made for what it takes back, and go if they are empty. */
-  emptied: string[]
-  /** Were the commands left to the person (`--no-commands`, or no way to run them)? */
-  printed: boolean
-}
 
 export interface Recorded {
   number: number
@@ -56,42 +16,42 @@ export interface Recorded {
 }
 
 /**
- * The entries, oldest first. Throws a UserError with code `journal` when one cannot be understood, `denied` to anybody
- * but root.
+ * The entries, oldest first. Throws a UserError with code `journal` when one cannot be understood or could be written by
+ * others than its owner, `denied` to anybody but root.
  */
 export function readJournal(files: Reader, journal = JOURNAL): Recorded[] {
   const entries: Recorded[] = []
-  for (const name of files.list(journal) ?? []) {
-    if (!/^\d{4,}$/.test(name)) continue
+  const names = files.list(journal)?.filter((name) => /^\d{4,}$/.test(name)) ?? []
+  if (names.length > 0) expectOwned(files, journal)
+  const live = files.root === '/' && journal === LIVE_JOURNAL
+  for (const name of names) {
     const folder = `${journal}/${name}`
-    const entry = parse(`${folder}/entry.json`, files.bytes(`${folder}/entry.json`)?.toString('utf8'))
+    for (const path of [folder, `${folder}/entry.json`]) expectOwned(files, path)
+    const entry = parseEntry(folder, files.bytes(`${folder}/entry.json`)?.toString('utf8'), live)
     const done = files.bytes(`${folder}/done`)?.toString('utf8')
     const state = files.exists(`${folder}/undone`) ? 'undone' : done === undefined ? 'broken' : 'done'
-    entries.push({ number: Number(name), folder, entry, state, seconds: done ? JSON.parse(done) : {} })
+    const seconds = done === undefined ? {} : parseDone(folder, done)
+    entries.push({ number: Number(name), folder, entry, state, seconds })
   }
   return entries.sort((one, other) => one.number - other.number)
+}
+
+/** A journal says what is written where: nobody but root (or who runs this) may have had a hand in it. */
+function expectOwned(files: Reader, path: string): void {
+  const access = files.access(path)
+  if (access === undefined) return
+  const owners = [0, process.getuid?.()]
+  if (owners.includes(access.uid) && (access.mode & 0o022) === 0) return
+  const who = owners.includes(access.uid) ? 'others than its owner may write it' : `it belongs to user ${access.uid}`
+  throw new UserError(
+    'journal',
+    `${path}: cannot be trusted, since ${who}; if it is yours, chown root and chmod go-w it, else move it away`,
+  )
 }
 
 /** What the next entry is going to be called. */
 export function nextNumber(journal: readonly Recorded[]): number {
   return Math.max(0, ...journal.map(({ number }) => number)) + 1
-}
-
-function parse(path: string, text: string | undefined): Entry {
-  try {
-    const entry = JSON.parse(text ?? '') as Entry
-    if (entry.schema === 'vfio-scripts/journal/1') return entry
-  } catch {
-    // Said below.
-  }
-  throw new UserError('journal', `${path}: not a journal that this version can read; keep it, and look at its undo.sh`)
-}
-
-/** What a person has to know of runs that were cut short; the next one that applies anything takes them back. */
-export function cutShort(journal: readonly Recorded[]): string[] {
-  return journal
-    .filter(({ state }) => state === 'broken')
-    .map(({ entry }) => `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`)
 }
 
 /** One setting that one device needs, as an entry put it there. A setting stays while anybody claims it. */

@@ -1,9 +1,10 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { openReader } from '../host/rooted.ts'
-import { endLeftBehind, RUN } from './command.ts'
-import { at, missingFolders, present, recover, type Target } from './rollback.ts'
-import { discard, makeFolder, removeFolder, takeLock } from './write.ts'
+import { shownPath } from './below.ts'
+import { endLeftBehind, letInherit, RUN, runCommand } from './command.ts'
+import { missingFolders, present, recover, type Target } from './rollback.ts'
+import { closeLock, discard, isNamed, makeFolder, nameHolder, openLock, removeFolder } from './write.ts'
 
 /** What a run that holds the lock knows of who else might. */
 export interface Holder {
@@ -12,6 +13,9 @@ export interface Holder {
   started: string | undefined
   boot: string | undefined
 }
+
+/** How often what a gone run left behind is ended, half a second apart, before this run gives up. */
+const PATIENCE = 20
 
 /** The holder of a lock as it is now. `own` is a reader on the running system, whatever root is being changed. */
 export function holderOf(own: Reader, pid: number): Holder {
@@ -27,39 +31,66 @@ export function holderOf(own: Reader, pid: number): Holder {
  * Throws a UserError with code `busy` when somebody is at it.
  */
 export async function withLock<T>(target: Target, own: Reader, work: () => Promise<T>): Promise<T> {
+  const { root } = target
   const folders = missingFolders(present(target), target.journal)
   // Only root looks into it: it holds whole files of /etc.
-  for (const folder of folders) makeFolder(at(target, folder), folder === target.journal ? 0o700 : 0o755)
-  const lock = at(target, `${target.journal}/lock`)
-  const gone = (text: string): boolean => {
-    const [pid, started, boot] = text.trim().split(' ')
-    const now = holderOf(own, Number(pid))
-    return now.started === undefined || now.started !== started || String(now.boot) !== boot
-  }
-  const ended = new Set<string>()
-  const { pid, started, boot } = holderOf(own, process.pid)
-  const text = `${pid} ${started} ${boot}`
-  const other = takeLock(lock, text, (holder) => {
-    if (gone(holder)) ended.add(holder)
-    return ended.has(holder)
-  })
-  if (other !== undefined) {
-    throw new UserError(
-      'busy',
-      `process ${other.split(' ')[0]} is changing this system; wait until it is done (${lock})`,
-    )
-  }
+  for (const folder of folders) makeFolder(root, folder, folder === target.journal ? 0o700 : 0o755)
+  const path = `${target.journal}/lock`
+  let lock: number | undefined
   try {
-    process.env[RUN] = text
-    for (const holder of ended) await endLeftBehind(() => openReader('/'), holder)
-    for (const name of present(target).list(target.journal) ?? []) {
-      const path = `${target.journal}/${name}`
-      if (/^lock\./.test(name) && gone(present(target).text(path) ?? '')) discard(at(target, path))
-    }
+    lock = await takeLock(target, own, path)
+    letInherit(lock)
     await recover(target)
     return await work()
   } finally {
-    discard(lock)
-    for (const folder of folders.reverse()) removeFolder(at(target, folder))
+    letInherit(undefined)
+    if (lock !== undefined) {
+      discard(root, path)
+      closeLock(lock)
+    }
+    for (const folder of folders.reverse()) removeFolder(root, folder)
   }
+}
+
+/** The lock's descriptor. Programs of a run that is gone hold its lock still: they are ended. */
+async function takeLock(target: Target, own: Reader, path: string): Promise<number> {
+  const { pid, started, boot } = holderOf(own, process.pid)
+  const text = `${pid} ${started} ${boot}`
+  for (let tries = 0; ; tries++) {
+    const lock = await tryLock(target.root, path)
+    if (lock !== undefined) {
+      nameHolder(lock, text)
+      process.env[RUN] = text
+      return lock
+    }
+    const holder = present(target).text(path)
+    // Its holder has removed it meanwhile.
+    if (holder === undefined) continue
+    if (isAlive(own, holder) || tries > PATIENCE)
+      throw new UserError(
+        'busy',
+        `process ${holder.split(' ')[0]} is changing this system; wait until it is done (${shownPath(target.root, path)})`,
+      )
+    await endLeftBehind(() => openReader('/'), holder)
+    await new Promise((wake) => setTimeout(wake, 250))
+  }
+}
+
+/** `undefined` while somebody else has it. Source: flock(1), which Node has no call for. */
+async function tryLock(root: string, path: string): Promise<number | undefined> {
+  const lock = openLock(root, path)
+  const { code, output } = await runCommand(['flock', '-n', '3'], { root: '/', inherit: lock })
+  // A holder removes the file when it is done: what was open before is no lock any more.
+  if (code === 0 && isNamed(root, path, lock)) return lock
+  closeLock(lock)
+  if (code === null) throw new UserError('no-flock', `flock cannot be run (${output}); install util-linux`)
+  return undefined
+}
+
+/** A text that names nobody is that of one who has just begun. */
+function isAlive(own: Reader, holder: string): boolean {
+  const [pid, started, boot] = holder.trim().split(' ')
+  if (started === undefined) return true
+  const now = holderOf(own, Number(pid))
+  return now.started !== undefined && now.started === started && String(now.boot) === boot
 }

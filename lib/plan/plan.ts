@@ -83,3 +83,12 @@ export function changesFor(
   }
   return [...changes.values()].filter(({ before, after }) => before !== after)
 }
+
+/** The generated files that commands may write. */
+export function touchedBy(commands: readonly CommandChange[]): string[] {
+  return [...new Set(commands.flatMap(({ touches }) => touches))]
+}
+
+export function commandsOf({ changes }: Plan): CommandChange[] {
+  return changes.filter((change): change is CommandChange => change.kind === 'command')
+}

@@ -128,6 +128,8 @@ export const SHARED_HEAD =
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */
 interface Form<S> {
+  /** Beside its place: what it holds, text each. */
+  fields: readonly (keyof S & string)[]
   has(text: string, setting: S): boolean
   add(text: string, setting: S): string
   remove(text: string, setting: S): string
@@ -135,47 +137,55 @@ interface Form<S> {
 
 const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   line: {
+    fields: ['line'],
     has: (text, { line }) => hasLine(text, line),
     add: (text, { line }) => addLine(text, line),
     remove: (text, { line }) => removeLine(text, line),
   },
   id: {
+    fields: ['module', 'id'],
     has: (text, { module, id }) => hasId(text, module, id),
     add: (text, { module, id }) => addId(text, module, id),
     remove: (text, { module, id }) => removeId(text, module, id),
   },
   argument: {
+    fields: ['variable', 'token'],
     has: (text, { variable, token }) => hasToken(text, variable, token),
     add: (text, { variable, token }) => addToken(text, variable, token),
     remove: (text, { variable, token }) => removeToken(text, variable, token),
   },
   cmdline: {
+    fields: ['layout', 'token'],
     has: (text, { layout, token }) => hasInLine(text, layout, token),
     add: (text, { layout, token }) => addToLine(text, layout, token),
     remove: (text, { layout, token }) => removeFromLine(text, layout, token),
   },
   word: {
+    fields: ['variable', 'word'],
     has: (text, { variable, word }) => hasWord(text, variable, word),
     add: (text, { variable, word, after, posix }) => addWord(text, variable, word, after, posix),
     remove: (text, { variable, word }) => removeWord(text, variable, word),
   },
   member: {
+    fields: ['variable', 'word'],
     has: (text, { variable, word }) => hasMember(text, variable, word),
     add: (text, { variable, word }) => addMember(text, variable, word),
     remove: (text, { variable, word }) => removeMember(text, variable, word),
   },
   entry: {
+    fields: ['variable', 'word'],
     has: (text, { variable, word }) => hasEntry(text, variable, word),
     add: (text, { variable, word }) => addEntry(text, variable, word),
     remove: (text, { variable, word }) => removeEntry(text, variable, word),
   },
-  item: { has: hasItem, add: addItem, remove: removeItem },
+  item: { fields: ['option', 'form', 'item'], has: hasItem, add: addItem, remove: removeItem },
   replace: {
+    fields: ['from', 'to'],
     has: (text, { to }) => findLines(text, to) >= 0,
     add: (text, { from, to }) => swapLines(text, from, to),
     remove: (text, { from, to }) => swapLines(text, to, from),
   },
-  kept: { has: () => false, add: (text) => text, remove: (text) => text },
+  kept: { fields: ['by', 'token'], has: () => false, add: (text) => text, remove: (text) => text },
 }
 
 /** Where whole lines stand; -1 when they do not. */
@@ -190,6 +200,18 @@ function swapLines(text: string, from: string, to: string): string {
 
 function formOf(setting: Setting): Form<Setting> {
   return FORMS[setting.kind] as Form<Setting>
+}
+
+/** Is this the value of a setting, with all that its kind needs? */
+export function isSetting(value: unknown): value is PlannedSetting {
+  if (typeof value !== 'object' || value === null) return false
+  const all = value as Record<string, unknown>
+  const { kind } = value as Setting
+  if (!Object.hasOwn(FORMS, kind)) return false
+  const texts = ['path', 'reason', ...FORMS[kind].fields].every((name) => typeof all[name] === 'string')
+  const { head, mode, devices } = all
+  const place = (head === undefined || typeof head === 'string') && (mode === undefined || typeof mode === 'number')
+  return texts && place && Array.isArray(devices) && devices.every((one) => typeof one === 'string')
 }
 
 /** Does the file say it? */

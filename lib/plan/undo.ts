@@ -1,6 +1,15 @@
 import type { Reader } from '../host/reader.ts'
 import { type Claim, claimsOf, historyOf, type Recorded } from './journal.ts'
-import { type CommandChange, changesFor, type FileChange, type Plan } from './plan.ts'
+import {
+  type Change,
+  type CommandChange,
+  changesFor,
+  commandsOf,
+  type DriverChange,
+  type FileChange,
+  type Plan,
+  touchedBy,
+} from './plan.ts'
 import { type Content, hasSetting, removeSetting, type Setting } from './setting.ts'
 
 /**
@@ -81,4 +90,53 @@ function missing(settings: readonly Setting[], read: (path: string) => Content):
 /** A file's content, one character a byte. */
 export function contentReader(files: Reader): (path: string) => Content {
   return (path) => files.bytes(path)?.toString('latin1') ?? null
+}
+
+/** What taking an entry back changes now. */
+export interface TakenBack {
+  /** In the order in which it is done. */
+  changes: (FileChange | DriverChange)[]
+  /** Generated files, each with its copy; `null`: there was none, and it goes. */
+  images: { path: string; copy: string | null }[]
+  /** Files that somebody else changed meanwhile: they lose our settings only. */
+  foreign: string[]
+}
+
+/** What taking back an entry comes to: a pure function of the files as they are. */
+export function takenBack(files: Reader, { folder, entry }: Pick<Recorded, 'folder' | 'entry'>): TakenBack {
+  const read = contentReader(files)
+  const back: TakenBack = { changes: [], images: [], foreign: [] }
+  // Images are copied before the first file is written: without the mark no command ran.
+  if (files.exists(`${folder}/images/complete`)) {
+    for (const [index, path] of touchedBy(commandsOf(entry.plan)).entries()) {
+      const copy = `${folder}/images/${index}`
+      if (files.exists(copy)) back.images.push({ path, copy })
+      else if (files.exists(path)) back.images.push({ path, copy: null })
+    }
+  }
+  for (const change of [...entry.plan.changes].reverse()) {
+    if (change.kind === 'driver') back.changes.push({ ...change, before: change.after, after: change.before })
+    if (change.kind !== 'file') continue
+    const now = read(change.path)
+    if (now === change.before) continue
+    const ours = entry.plan.settings.filter((one) => one.path === change.path && !hasSetting(change.before, one))
+    const after = now === change.after ? change.before : ours.reduce(removeSetting, now)
+    const reason = now === change.after ? 'as it was before' : 'changed since: without our settings'
+    if (after !== now) back.changes.push({ ...change, before: now, after, reason })
+    if (now !== change.after) back.foreign.push(change.path)
+  }
+  return back
+}
+
+/** What a person has to know of runs that were cut short: the next one that applies anything takes them back. */
+export function cutShort(files: Reader, journal: readonly Recorded[]): { notes: string[]; changes: Change[] } {
+  const broken = journal.filter(({ state }) => state === 'broken').reverse()
+  const backs = broken.map((recorded) => ({ recorded, back: takenBack(files, recorded) }))
+  return {
+    notes: backs.flatMap(({ recorded: { entry }, back }) => [
+      `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`,
+      ...back.images.map(({ path, copy }) => `${path} ${copy === null ? 'goes' : 'is put back from its copy'}.`),
+    ]),
+    changes: backs.flatMap(({ back }) => back.changes),
+  }
 }

@@ -1,84 +1,47 @@
 import { Buffer } from 'node:buffer'
+import type { Stats } from 'node:fs'
 import {
   chmodSync,
   closeSync,
   constants,
-  existsSync,
+  fstatSync,
   fsyncSync,
-  linkSync,
+  ftruncateSync,
+  lstatSync,
   mkdirSync,
   openSync,
-  readdirSync,
-  readFileSync,
   renameSync,
   rmdirSync,
   rmSync,
-  statSync,
-  symlinkSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
-import { basename, dirname, join, resolve } from 'node:path'
 import { UserError } from '../cli/error.ts'
-import type { Seen } from '../host/reader.ts'
+import { below, type Held, shownPath } from './below.ts'
 import { runCommand } from './command.ts'
 import type { Content } from './setting.ts'
 
-/**
- * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
- * and renamed. The folder that it goes into must exist (Node's recursive mkdir never ends below /proc); `target` itself
- * may, if it is empty. `durable`: it is on the disk before it has its name, has its name before this returns, and is
- * for its owner alone.
- * Throws a UserError that names the path and the errno.
- */
-export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
-  const folder = resolve(target)
-  if (entriesOf(folder)?.length) throw new UserError('exists', `${folder}: is not empty; name a new folder`)
-  let made: string | undefined
-  try {
-    const beside = `${folder}.${process.pid}`
-    mkdirSync(beside, durable ? 0o700 : 0o777)
-    made = beside
-    const folders = foldersOf(tree)
-    for (const path of folders) mkdirSync(made + path, { recursive: true })
-    for (const [path, entry] of tree) {
-      if ('link' in entry) symlinkSync(entry.link, made + path)
-      // A folder of whose existence alone somebody asked is there already.
-      else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file)
-      else if ('folder' in entry) {
-        mkdirSync(made + path, { recursive: true })
-        // A name that was listed but not looked into stays listed as an empty file.
-        for (const name of entry.folder) {
-          const child = `${path}/${name}`
-          if (!tree.has(child) && !folders.has(child)) writeFileSync(made + child, '')
-        }
-      }
-    }
-    if (durable) syncTree(made)
-    renameSync(made, folder)
-    made = folder
-    if (durable) sync(dirname(folder))
-  } catch (error) {
-    if (made !== undefined) discard(made)
-    throw unwritable(folder, error)
-  }
-}
+// Every function here takes a root and a path as seen from that root, and writes nothing outside it.
 
-function unwritable(path: string, error: unknown): UserError {
+/** What a person is told of a failure to write. */
+export function unwritable(shown: string, error: unknown): UserError {
   if (error instanceof UserError) return error
   const { code, message } = error as NodeJS.ErrnoException
-  return new UserError('unwritable', `${path}: cannot be written (${code ?? message})`)
+  return new UserError('unwritable', `${shown}: cannot be written (${code ?? message})`)
 }
 
-function syncTree(path: string): void {
-  for (const entry of readdirSync(path, { withFileTypes: true })) {
-    if (entry.isDirectory()) syncTree(join(path, entry.name))
-    else if (entry.isFile()) sync(join(path, entry.name))
+/** Runs system calls that write; a UserError with code `unwritable` names the path and the errno. */
+export function attempt<T>(shown: string, work: () => T): T {
+  try {
+    return work()
+  } catch (error) {
+    throw unwritable(shown, error)
   }
-  sync(path)
 }
 
-function sync(path: string): void {
+/** What is written there is on the disk when this returns. */
+export function sync(path: string): void {
   const fd = openSync(path, constants.O_RDONLY)
   try {
     fsyncSync(fd)
@@ -87,173 +50,178 @@ function sync(path: string): void {
   }
 }
 
-function entriesOf(folder: string): string[] | undefined {
-  try {
-    return readdirSync(folder)
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT') return undefined
-    throw new UserError('unwritable', `${folder}: cannot be used as a new folder (${code})`)
-  }
-}
-
-/** Every folder on the way to a path of the tree. */
-function foldersOf(tree: ReadonlyMap<string, Seen>): Set<string> {
-  const folders = new Set<string>()
-  for (const path of tree.keys()) {
-    for (let at = dirname(path); at !== '/' && !folders.has(at); at = dirname(at)) folders.add(at)
-  }
-  return folders
-}
+const statOf = (file: string): Stats | undefined => lstatSync(file, { throwIfNoEntry: false })
 
 /** A file that is being written: beside its target, under a name that no program reads (.conf, .cfg, .d folders). */
-export function besideOf(path: string): string {
-  return join(dirname(path), `.${basename(path)}.vfio-scripts~`)
-}
+const besideOf = ({ folder, name }: Held): string => `${folder}/.${name}.vfio-scripts~`
 
 /**
  * Gives a file its content, whole or not at all, whatever happens meanwhile; `null` removes it. A file that exists
  * keeps its mode, owner, ACL and extended attributes (cp(1) knows how; Node has no calls for them), a new one gets
- * `mode`. Throws a UserError with code `unwritable`; then the file is as it was.
+ * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was.
  */
-export async function replaceFile(path: string, content: Content, mode: number): Promise<void> {
-  await throughBeside(path, content !== null, async (beside) => {
-    if (content === null) return unlinkSync(path)
-    const exists = existsSync(path)
-    if (exists) await copyWith(['--attributes-only'], path, beside)
+export async function replaceFile(root: string, path: string, content: Content, mode: number): Promise<void> {
+  await throughBeside(root, path, content !== null, async (beside, { file }) => {
+    if (content === null) return unlinkSync(file)
+    const exists = statOf(file) !== undefined
+    if (exists) await copyWith(['--attributes-only'], file, beside)
     writeFileSync(beside, Buffer.from(content, 'latin1'), { flag: exists ? 'r+' : 'wx', mode: 0o600 })
     if (!exists) chmodSync(beside, mode)
   })
 }
 
 /** What `make` made beside a file gets the file's name, durably; of a failure nothing is left. */
-async function throughBeside(path: string, rename: boolean, make: (beside: string) => unknown): Promise<void> {
-  const beside = besideOf(path)
+async function throughBeside(
+  root: string,
+  path: string,
+  rename: boolean,
+  make: (beside: string, held: Held) => unknown,
+): Promise<void> {
   try {
-    rmSync(beside, { force: true })
-    await make(beside)
-    if (rename) {
-      sync(beside)
-      renameSync(beside, path)
-    }
-    sync(dirname(path))
+    await below(root, path, async (held) => {
+      const beside = besideOf(held)
+      try {
+        rmSync(beside, { force: true })
+        await make(beside, held)
+        if (rename) {
+          sync(beside)
+          renameSync(beside, held.file)
+        }
+        sync(held.folder)
+      } catch (error) {
+        forget(beside)
+        throw error
+      }
+    })
   } catch (error) {
-    discard(beside)
-    throw unwritable(path, error)
+    throw unwritable(shownPath(root, path), error)
   }
 }
 
+/** `from` and `to` are names in folders that this process holds open: no link leads anywhere else. */
 async function copyWith(options: readonly string[], from: string, to: string): Promise<void> {
-  const argv = ['cp', ...options, '--preserve=all', '--reflink=auto', '--', from, to]
+  const argv = ['cp', ...options, '--preserve=all', '--no-dereference', '--reflink=auto', '--', from, to]
   const { code, output } = await runCommand(argv, { root: '/' })
-  if (code !== 0) throw new UserError('unwritable', `${to}: ${output.trim().split('\n').at(-1)}`)
+  if (code === 0) return
+  const reason = output.trim().split('\n').at(-1)?.split(': ').at(-1)
+  throw Object.assign(new Error(reason), { code: /No space left/.test(output) ? 'ENOSPC' : reason })
 }
 
 /** Copies a file with all its attributes to a new name, durably. */
-export async function copyFile(from: string, to: string): Promise<void> {
-  await throughBeside(to, true, (beside) => copyWith([], from, beside))
+export async function copyFile(root: string, from: string, to: string): Promise<void> {
+  await throughBeside(root, to, true, (beside) => below(root, from, ({ file }) => copyWith([], file, beside)))
 }
 
 /**
  * Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. A
  * file that has the copy's size and time was not written since.
  */
-export async function putBack(copy: string, path: string): Promise<void> {
-  const was = statSync(copy)
-  const now = statSync(path, { throwIfNoEntry: false })
-  if (now?.size === was.size && now.mtimeMs === was.mtimeMs) return discard(besideOf(path))
-  await throughBeside(path, true, async (beside) => {
-    await copyWith([], copy, beside).catch(async (error) => {
-      if (!String(error).includes('No space left')) throw error
-      rmSync(path, { force: true })
-      await copyWith([], copy, beside)
+export async function putBack(root: string, copy: string, path: string): Promise<void> {
+  await below(root, copy, async ({ file: source }) => {
+    const was = statOf(source)
+    const same = below(root, path, (held) => {
+      const now = statOf(held.file)
+      if (now === undefined || now.size !== was?.size || now.mtimeMs !== was.mtimeMs) return false
+      forget(besideOf(held))
+      return true
+    })
+    if (same) return
+    await throughBeside(root, path, true, async (beside, { file }) => {
+      await copyWith([], source, beside).catch(async (error) => {
+        if (error.code !== 'ENOSPC') throw error
+        rmSync(file, { force: true })
+        await copyWith([], source, beside)
+      })
     })
   })
 }
 
 /** Makes a folder with these permissions, whatever the umask. Its parent exists. */
-export function makeFolder(path: string, mode = 0o755): void {
-  try {
-    if (!existsSync(path)) {
-      mkdirSync(path, { mode })
-      chmodSync(path, mode)
-    }
-    sync(dirname(path))
-  } catch (error) {
-    throw unwritable(path, error)
-  }
+export function makeFolder(root: string, path: string, mode = 0o755): void {
+  attempt(shownPath(root, path), () =>
+    below(root, path, ({ folder, file }) => {
+      if (statOf(file) === undefined) {
+        mkdirSync(file, { mode })
+        chmodSync(file, mode)
+      }
+      sync(folder)
+    }),
+  )
 }
 
 /** Removes a folder that we made, if nobody put anything else into it. */
-export function removeFolder(path: string): void {
+export function removeFolder(root: string, path: string): void {
   try {
-    rmdirSync(path)
+    below(root, path, ({ file }) => rmdirSync(file))
   } catch {
     // Not empty: it is somebody else's too by now. Or gone.
   }
 }
 
 /** Removes a folder with all that is in it; its name goes first, so that half of it is never taken for the whole. */
-export function removeTree(path: string): void {
-  const going = path.endsWith('~') ? path : `${path}~`
-  try {
-    if (path !== going) renameSync(path, going)
-    sync(dirname(path))
-    rmSync(going, { recursive: true, force: true })
-  } catch (error) {
-    throw unwritable(path, error)
-  }
+export function removeTree(root: string, path: string): void {
+  attempt(shownPath(root, path), () =>
+    below(root, path, ({ folder, file }) => {
+      const going = file.endsWith('~') ? file : `${file}~`
+      if (file !== going) renameSync(file, going)
+      sync(folder)
+      rmSync(going, { recursive: true, force: true })
+    }),
+  )
 }
 
 /**
- * Takes a lock: a file that names its holder, whole from the moment it is there. A holder that `gone` knows to have
- * ended is replaced. The other holder's text when somebody else has it, else `undefined`.
+ * Opens the file that is locked by its descriptor, and makes it if need be. flock(2) locks what is open, so programs
+ * that inherit the descriptor hold the lock as well, until the last of them ends.
  */
-export function takeLock(path: string, text: string, gone: (holder: string) => boolean): string | undefined {
-  const own = `${path}.${process.pid}`
-  const taking = `${path}.taking`
-  try {
-    for (;;) {
-      writeFileSync(own, text)
-      if (alsoNamed(own, path)) return undefined
-      const holder = textIn(path)
-      if (holder === undefined) continue
-      if (!gone(holder)) return holder
-      // One at a time: a second one would remove the lock that the first has just taken.
-      if (alsoNamed(own, taking)) {
-        if (textIn(path) === holder) rmSync(path)
-        rmSync(taking)
-      } else {
-        const other = textIn(taking)
-        if (other !== undefined && !gone(other)) return other
-        rmSync(taking, { force: true })
-      }
-    }
-  } catch (error) {
-    throw unwritable(path, error)
-  } finally {
-    discard(own)
-  }
+export function openLock(root: string, path: string): number {
+  const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
+  return attempt(shownPath(root, path), () => below(root, path, ({ file }) => openSync(file, flags, 0o600)))
 }
 
-const textIn = (path: string): string | undefined => (existsSync(path) ? readFileSync(path, 'utf8') : undefined)
+/** Is what is open still what has the name? A holder removes the file when it is done. */
+export function isNamed(root: string, path: string, fd: number): boolean {
+  return attempt(shownPath(root, path), () =>
+    below(root, path, ({ file }) => {
+      const [open, named] = [fstatSync(fd), statOf(file)]
+      return named?.ino === open.ino && named.dev === open.dev
+    }),
+  )
+}
 
-/** Gives a file one more name, if nothing has it. */
-function alsoNamed(path: string, name: string): boolean {
-  try {
-    linkSync(path, name)
-  } catch (error) {
-    if (/EEXIST|ENOENT/.test(String((error as NodeJS.ErrnoException).code))) return false
-    throw error
-  }
-  return true
+/** Writes who holds the lock into it, for others to read. */
+export function nameHolder(fd: number, text: string): void {
+  ftruncateSync(fd)
+  writeSync(fd, text, 0)
+}
+
+export function closeLock(fd: number): void {
+  closeSync(fd)
 }
 
 /** Removes what nobody needs any more. What cannot be removed is found by the next run. */
-export function discard(path: string): void {
+export function discard(root: string, path: string): void {
   try {
-    rmSync(path, { recursive: true, force: true })
+    below(root, path, ({ file }) => rmSync(file, { recursive: true, force: true }))
   } catch {
     // As said.
+  }
+}
+
+/** Removes what is left of a replacement that was cut short. */
+export function discardBeside(root: string, path: string): void {
+  try {
+    below(root, path, (held) => forget(besideOf(held)))
+  } catch {
+    // As of `discard`.
+  }
+}
+
+/** As `discard`, of a path that is held open. */
+export function forget(file: string): void {
+  try {
+    rmSync(file, { recursive: true, force: true })
+  } catch {
+    // As of `discard`.
   }
 }

@@ -1,5 +1,5 @@
 import { UserError } from '../cli/error.ts'
-import { type Mount, readFstab, readMounts } from '../host/mounts.ts'
+import { mountOf, readFstab, readMounts } from '../host/mounts.ts'
 import type { Reader } from '../host/reader.ts'
 
 /** Where the journal, the kernels and what boots them lie. */
@@ -26,11 +26,4 @@ export function expectMounted(files: Reader, own: Reader, root: string): void {
       'journal-volatile',
       `${journal.point}: is ${journal.type}, which forgets the journal with the next boot`,
     )
-}
-
-/** The mount that a path lies on: the last of those with the longest mount point. */
-function mountOf(mounts: readonly Mount[], path: string): Mount | undefined {
-  const above = mounts.filter(({ point }) => point === '/' || `${path}/`.startsWith(`${point}/`))
-  const longest = Math.max(...above.map(({ point }) => point.length))
-  return above.filter(({ point }) => point.length === longest).at(-1)
 }

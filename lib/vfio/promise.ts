@@ -1,4 +1,5 @@
-import type { BoundFunction, Claim } from '../plan/journal.ts'
+import type { BoundFunction } from '../plan/entry.ts'
+import type { Claim } from '../plan/journal.ts'
 import { OVERRIDE } from '../plan/override.ts'
 import type { Initramfs, InitramfsNeeds } from '../plan/system.ts'
 

@@ -1,8 +1,9 @@
 import { isVfio, type PciDevice } from '../host/pci.ts'
 
-import { type BoundFunction, type Claim, claimsOf, cutShort, type Recorded } from '../plan/journal.ts'
-
+import type { BoundFunction } from '../plan/entry.ts'
+import { type Claim, claimsOf, type Recorded } from '../plan/journal.ts'
 import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system.ts'
+import { cutShort } from '../plan/undo.ts'
 
 import type { Finding } from './finding.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
@@ -38,7 +39,7 @@ export interface Status {
 export async function bindStatus(facts: StatusFacts): Promise<Status> {
   const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const functions = boundFunctions(claims)
-  const short = cutShort(facts.journal)
+  const short = cutShort(facts.host.files, facts.journal).notes
   if (short.length > 0)
     return {
       state: 'drifted',
