@@ -38,6 +38,40 @@ describe('--confirm-within', { concurrent: true }, () => {
     expect(etcOf(dir)).toBe(before)
   })
 
+  it.each([
+    ['a setting', (dir: string) => tune(dir, '--hugepages', '2G', '--apply')],
+    ['another card', (dir: string) => apply(dir, '01:00', '--force', 'boot-vga', '--force', 'only-gpu')],
+    [
+      'several, one of which was taken back',
+      (dir: string) => {
+        expectRan(tune(dir, '--hugepages', '2G', '--apply'), 0)
+        expectRan(tune(dir, '--ignore-msrs', '--apply'), 0)
+        return tune(dir, '--undo', 'hugepages', '--apply')
+      },
+    ],
+  ])('fires whatever was applied on top of it: %s', (_, more) => {
+    const dir = debian()
+    const before = etcOf(dir)
+    expectRan(apply(dir, card, '--confirm-within', '10m'), 0)
+    expectRan(more(dir), 0)
+    const ran = runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), '--with-later', dir])
+    expect(ran.stderr).not.toContain('changed since')
+    // The commands are for the person: nothing is mounted here, so that all is not done, and the switch stays.
+    expect(textOf(dir, timer)).not.toBeNull()
+    expectRan(runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), dir]), 1, /confirm.timer: removed/)
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it('and in the other order: a setting that waits, a card on top of it', () => {
+    const dir = debian()
+    const before = etcOf(dir)
+    expectRan(tune(dir, '--hugepages', '2G', '--apply', '--confirm-within', '10m'), 0)
+    expectRan(apply(dir, card), 0)
+    runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), '--with-later', dir])
+    runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), dir])
+    expect(etcOf(dir)).toBe(before)
+  })
+
   it('is gone once it is confirmed, and the rest stays until its own undo', () => {
     const dir = debian()
     const before = etcOf(dir)
