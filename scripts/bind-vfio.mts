@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
 import { answerBinding, bindOptions } from '../lib/cli/binding.ts'
+import { thisProcess } from '../lib/cli/caller.ts'
 import type { Script } from '../lib/cli/options.ts'
 import { run } from '../lib/cli/run.ts'
 
@@ -25,4 +26,4 @@ const script: Script = {
   ],
 }
 
-run(script, import.meta.url, (context) => answerBinding(context, adapters))
+run(script, thisProcess(import.meta.url), (context) => answerBinding(context, adapters))

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
+import { thisProcess } from '../lib/cli/caller.ts'
 import { answerCheck, CHECK_OPTIONS } from '../lib/cli/checking.ts'
 import type { Script } from '../lib/cli/options.ts'
 import { run } from '../lib/cli/run.ts'
@@ -18,4 +19,4 @@ const script: Script = {
   ],
 }
 
-run(script, import.meta.url, (context) => answerCheck(context, adapters))
+run(script, thisProcess(import.meta.url), (context) => answerCheck(context, adapters))

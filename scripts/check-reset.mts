@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { thisProcess } from '../lib/cli/caller.ts'
 import { addressStyle } from '../lib/cli/devices.ts'
 import {
   CAPTURE_OPTION,
@@ -70,4 +71,4 @@ function answer({ arguments: given, machine, warn }: Context): Answer {
   }
 }
 
-run(script, import.meta.url, answer)
+run(script, thisProcess(import.meta.url), answer)

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { thisProcess } from '../lib/cli/caller.ts'
 import { answerDomain } from '../lib/cli/domain.ts'
 import { DOMAIN_OPTIONS } from '../lib/cli/domain-options.ts'
 import type { Script } from '../lib/cli/options.ts'
@@ -23,4 +24,4 @@ const script: Script = {
   ],
 }
 
-run(script, import.meta.url, answerDomain)
+run(script, thisProcess(import.meta.url), answerDomain)

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
+import { thisProcess } from '../lib/cli/caller.ts'
 import type { Script } from '../lib/cli/options.ts'
 import { run } from '../lib/cli/run.ts'
 import { answerTuning, tuneOptions } from '../lib/cli/tuning.ts'
@@ -25,4 +26,4 @@ const script: Script = {
   ],
 }
 
-run(script, import.meta.url, (context) => answerTuning(context, adapters))
+run(script, thisProcess(import.meta.url), (context) => answerTuning(context, adapters))

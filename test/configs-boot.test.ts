@@ -2,10 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { apply, card, undo } from './bind.ts'
 import {
   base,
   bashReads,
-  bind,
   byName,
   CONFIGS,
   configurations,
@@ -27,7 +27,6 @@ import { type System, systemDir, textOf } from './system.ts'
 const KINDS = ['mkinitcpio', 'modules-load', 'kernel-cmdline', 'loader-entry', 'grubby-bls', 'limine', 'refind']
 countKinds(KINDS)
 
-const concurrent = { concurrent: true }
 const places = (files: Record<string, string>, part: RegExp): string[] =>
   Object.keys(files).filter((at) => part.test(at))
 const argument = (line: string): string[] => line.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? []
@@ -51,7 +50,7 @@ describe('every kind of real file', () => {
   })
 })
 
-describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files', concurrent, () => {
+describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files', () => {
   const reads = (dir: string, dropIns: boolean): Map<string, string> =>
     bashReads(dir, ['etc/mkinitcpio.conf', ...(dropIns ? byName(list(dir, 'etc/mkinitcpio.conf.d')) : [])])
   const words = (all: Map<string, string>, name: string): string[] => (all.get(name) ?? '').split(/\s+/).filter(Boolean)
@@ -75,7 +74,7 @@ describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files'
 
   it.each(
     configurations('mkinitcpio').flatMap(([title, one]) => [true, false].map((drop) => [title, drop, one] as const)),
-  )('%s, drop-ins %s', async (_, dropIns, { name, files }) => {
+  )('%s, drop-ins %s', (_, dropIns, { name, files }) => {
     const more = places(files, /\/mkinitcpio\.\w+\.conf$/)
     const preset = `ALL_kver="/boot/vmlinuz-linux"\nPRESETS=('default'${more.map((_path, at) => ` 'p${at}'`).join('')})\ndefault_image="/boot/initramfs-linux.img"\n${more.map((path, at) => `p${at}_config="/${path}"\np${at}_image="/boot/initramfs-linux-fallback.img"\n`).join('')}`
     const { 'etc/mkinitcpio.conf': main, ...arched } = dropIns ? arch : oldArch
@@ -85,11 +84,11 @@ describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files'
       kernels: [RELEASE],
       files: { ...arched, 'etc/mkinitcpio.conf': `${main}`, 'etc/mkinitcpio.d/linux.preset': preset, ...files },
     }
-    await judge(name, system, judgeOf(dropIns, more))
+    judge(name, system, judgeOf(dropIns, more))
   })
 })
 
-describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', concurrent, () => {
+describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', () => {
   // Source: modules-load.d(5); /etc/modules is one of them, by a link.
   const read = (dir: string): string[] =>
     byName(list(dir, 'etc/modules-load.d')).flatMap((path) =>
@@ -99,10 +98,10 @@ describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', c
         .filter((row) => /^[^#;]/.test(row)),
     )
 
-  it.each(configurations('modules-load'))('%s', async (_, { name, files }) => {
+  it.each(configurations('modules-load'))('%s', (_, { name, files }) => {
     const debian = 'etc/modules' in files ? { 'etc/modules-load.d/modules.conf': '→ ../modules' } : {}
     const system = { ...base, iommuByDefault: true, kernels: [RELEASE], files: { ...none, ...debian, ...files } }
-    await judge(name, system, {
+    judge(name, system, {
       read,
       expectOurs(before, after) {
         expect(after.some((row) => /^vfio[-_]pci\b/.test(row))).toBe(true)
@@ -113,7 +112,7 @@ describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', c
   })
 })
 
-describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in files', concurrent, () => {
+describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in files', () => {
   /** As mkinitcpio joins them: build_uki() in its own text. */
   const joined = (dir: string, paths: string[]): string[] => {
     const files = paths.map((path) => join(dir, path)).filter((path) => existsSync(path))
@@ -121,19 +120,19 @@ describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in f
     return argument(spawnSync('/bin/bash', ['-c', program, 'bash', ...files], { encoding: 'latin1' }).stdout)
   }
 
-  it.each(configurations('kernel-cmdline'))('%s', async (_, { name, files }) => {
+  it.each(configurations('kernel-cmdline'))('%s', (_, { name, files }) => {
     const preset = places(files, /cmdline\.d\/.*\.conf$/).length > 0
     const { files: image, ...loader } = preset ? ukiPreset : ukiInstall
     const line = places(files, /cmdline\.d/).length > 0 ? { 'etc/kernel/cmdline': 'root=LABEL=x rw\n' } : {}
     const system = { ...base, builtin: ['vfio_pci', 'vfio'], ...loader, files: { ...image, ...line, ...files } }
-    await judge(name, system, {
+    judge(name, system, {
       read: (dir) => joined(dir, preset ? byName(list(dir, 'etc/cmdline.d')) : ['etc/kernel/cmdline']),
       expectOurs: (before, after) => expectArguments(before, after),
     })
   })
 })
 
-describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', concurrent, () => {
+describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', () => {
   interface Entry {
     path: string
     rest: string[]
@@ -148,10 +147,10 @@ describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', con
       return { path, rest: rows.filter((row) => !isLine(row)), line: argument(values.join(' ')) }
     })
 
-  it.each(configurations('loader-entry'))('%s', async (_, { name, files }) => {
+  it.each(configurations('loader-entry'))('%s', (_, { name, files }) => {
     const own = places(files, /entries\//).length > 0 ? { 'boot/loader/entries/arch.conf': null } : {}
     const { files: entries, ...loader } = systemdBoot
-    await judge(
+    judge(
       name,
       { ...base, builtin: ['vfio_pci', 'vfio'], ...loader, files: { ...entries, ...own, ...files } },
       {
@@ -170,64 +169,60 @@ describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', con
   })
 })
 
-describe.skipIf(filesOf('grubby-bls').length === 0)('real files beside entries of grubby', concurrent, () => {
-  it.each(configurations('grubby-bls'))('%s: stay, and are no entries', async (_, { files }) => {
+describe.skipIf(filesOf('grubby-bls').length === 0)('real files beside entries of grubby', () => {
+  it.each(configurations('grubby-bls'))('%s: stay, and are no entries', (_, { files }) => {
     counts.systems++
     const { files: fedora, ...loader } = grubby
     const dir = systemDir({ ...base, builtin: ['vfio_pci', 'vfio'], ...loader, files: { ...fedora, ...files } })
     const before = treeOf(dir)
-    const ran = await bind(dir, '02:00', '--apply', '--no-commands', '--json')
+    const ran = apply(dir, card, '--json')
     expect((JSON.parse(ran.stdout) as { commands: string[][] }).commands).toHaveLength(2)
-    expect((await bind(dir, '--undo', '--apply', '--no-commands')).code).toBe(0)
+    expect(undo(dir).code).toBe(0)
     expect(treeOf(dir)).toBe(before)
     counts.applied++
   })
 })
 
-describe.skipIf(filesOf('limine').length + filesOf('refind').length === 0)(
-  'real files that are set up by hand',
-  concurrent,
-  () => {
-    async function stepsFor(loader: System['files'], files: Record<string, string>): Promise<string> {
-      counts.systems++
-      const dir = systemDir({ ...base, builtin: ['vfio_pci', 'vfio'], files: { ...loader, ...files } })
-      const before = treeOf(dir)
-      const ran = await bind(dir, '02:00', '--apply', '--no-commands')
-      expect(ran.stderr).toMatch(/is set up by hand\. Nothing was written; by hand:/)
-      expect(ran.code).toBe(2)
-      expect(treeOf(dir)).toBe(before)
-      counts.byHand++
-      return ran.stderr
+describe.skipIf(filesOf('limine').length + filesOf('refind').length === 0)('real files that are set up by hand', () => {
+  function stepsFor(loader: System['files'], files: Record<string, string>): string {
+    counts.systems++
+    const dir = systemDir({ ...base, builtin: ['vfio_pci', 'vfio'], files: { ...loader, ...files } })
+    const before = treeOf(dir)
+    const ran = apply(dir, card)
+    expect(ran.stderr).toMatch(/is set up by hand\. Nothing was written; by hand:/)
+    expect(ran.code).toBe(2)
+    expect(treeOf(dir)).toBe(before)
+    counts.byHand++
+    return ran.stderr
+  }
+
+  it.each(configurations('limine'))('%s', (_, { files }) => {
+    const tool = places(files, /^etc/).length > 0
+    const steps = stepsFor(
+      {
+        ...(tool ? limineTool : limine).files,
+        ...(tool ? { 'etc/default/limine': null } : { 'boot/limine/limine.conf': null }),
+      },
+      files,
+    )
+    const rows = Object.values(files).flatMap((text) => text.split('\n'))
+    for (const row of rows.filter((one) => /^\s*KERNEL_CMDLINE\[/.test(one))) expect(steps).toContain(row.trim())
+    for (const row of rows.flatMap((one) => /^\s*cmdline:\s*(.*)$/.exec(one)?.[1]?.trim() ?? []))
+      expect(steps).toContain(`${row} intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
+    expect(steps).toContain(`intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
+  })
+
+  it.each(configurations('refind'))('%s', (_, { files }) => {
+    const steps = stepsFor({ ...refind.files, 'boot/refind_linux.conf': null }, files)
+    const path = 'boot/refind_linux.conf'
+    const rows = (files[path] ?? '').split('\n')
+    const at = rows.findIndex((row) => row.startsWith('"'))
+    const [, title, line = ''] = /^"([^"]*)"\s+"([^"]*)"/.exec(rows[at] ?? '') ?? []
+    if (title === undefined) expect(steps).toMatch(/refind\.conf, if its menu entries start your kernels, add/)
+    else {
+      expect(steps).toContain(`Make line ${at + 1} of /${path} say`)
+      const said = new RegExp(`^ +"${title.replace(/[()+/]/g, '\\$&')}" {2}"(.*)"$`, 'm').exec(steps)?.[1] ?? ''
+      expectArguments(argument(line), argument(said))
     }
-
-    it.each(configurations('limine'))('%s', async (_, { files }) => {
-      const tool = places(files, /^etc/).length > 0
-      const steps = await stepsFor(
-        {
-          ...(tool ? limineTool : limine).files,
-          ...(tool ? { 'etc/default/limine': null } : { 'boot/limine/limine.conf': null }),
-        },
-        files,
-      )
-      const rows = Object.values(files).flatMap((text) => text.split('\n'))
-      for (const row of rows.filter((one) => /^\s*KERNEL_CMDLINE\[/.test(one))) expect(steps).toContain(row.trim())
-      for (const row of rows.flatMap((one) => /^\s*cmdline:\s*(.*)$/.exec(one)?.[1]?.trim() ?? []))
-        expect(steps).toContain(`${row} intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
-      expect(steps).toContain(`intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
-    })
-
-    it.each(configurations('refind'))('%s', async (_, { files }) => {
-      const steps = await stepsFor({ ...refind.files, 'boot/refind_linux.conf': null }, files)
-      const path = 'boot/refind_linux.conf'
-      const rows = (files[path] ?? '').split('\n')
-      const at = rows.findIndex((row) => row.startsWith('"'))
-      const [, title, line = ''] = /^"([^"]*)"\s+"([^"]*)"/.exec(rows[at] ?? '') ?? []
-      if (title === undefined) expect(steps).toMatch(/refind\.conf, if its menu entries start your kernels, add/)
-      else {
-        expect(steps).toContain(`Make line ${at + 1} of /${path} say`)
-        const said = new RegExp(`^ +"${title.replace(/[()+/]/g, '\\$&')}" {2}"(.*)"$`, 'm').exec(steps)?.[1] ?? ''
-        expectArguments(argument(line), argument(said))
-      }
-    })
-  },
-)
+  })
+})

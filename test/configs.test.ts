@@ -79,40 +79,35 @@ const dracutJudge: Judge<Map<string, string>> = {
   },
 }
 
-const concurrent = { concurrent: true }
-
-describe.skipIf(filesOf('grub').length === 0)(`real GRUB settings (skipped without ${CONFIGS})`, concurrent, () => {
+describe.skipIf(filesOf('grub').length === 0)(`real GRUB settings (skipped without ${CONFIGS})`, () => {
   const builtin = ['vfio_pci', 'vfio']
   const all = configurations('grub')
 
-  it.each(all)('%s', async (_, { name, files }) => {
-    await judge(name, { ...base, builtin, files }, grubJudge(true))
+  it.each(all)('%s', (_, { name, files }) => {
+    judge(name, { ...base, builtin, files }, grubJudge(true))
   })
 
-  it.each(all.filter(([, { files }]) => 'etc/default/grub' in files))(
-    '%s, without drop-ins',
-    async (_, { name, files }) => {
-      const upstream = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }
-      await judge(name, { ...base, builtin, files: { ...files, ...upstream } }, grubJudge(false))
-    },
-  )
-})
-
-describe.skipIf(filesOf('modprobe').length === 0 || !has('modprobe'))('real modprobe.d files', concurrent, () => {
-  it.each(configurations('modprobe'))('%s', async (_, { name, files }) => {
-    await judge(name, { ...base, iommuByDefault: true, files }, modprobeJudge)
+  it.each(all.filter(([, { files }]) => 'etc/default/grub' in files))('%s, without drop-ins', (_, { name, files }) => {
+    const upstream = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }
+    judge(name, { ...base, builtin, files: { ...files, ...upstream } }, grubJudge(false))
   })
 })
 
-describe.skipIf(filesOf('dracut').length === 0)('real dracut settings', concurrent, () => {
-  it.each(configurations('dracut'))('%s', async (_, { name, files }) => {
-    await judge(name, { ...base, iommuByDefault: true, generator: 'dracut', files }, dracutJudge)
+describe.skipIf(filesOf('modprobe').length === 0 || !has('modprobe'))('real modprobe.d files', () => {
+  it.each(configurations('modprobe'))('%s', (_, { name, files }) => {
+    judge(name, { ...base, iommuByDefault: true, files }, modprobeJudge)
   })
 })
 
-describe.skipIf(filesOf('initramfs-tools').length === 0)('real initramfs-tools settings', concurrent, () => {
-  it.each(configurations('initramfs-tools'))('%s', async (_, { name, files }) => {
-    await judge(
+describe.skipIf(filesOf('dracut').length === 0)('real dracut settings', () => {
+  it.each(configurations('dracut'))('%s', (_, { name, files }) => {
+    judge(name, { ...base, iommuByDefault: true, generator: 'dracut', files }, dracutJudge)
+  })
+})
+
+describe.skipIf(filesOf('initramfs-tools').length === 0)('real initramfs-tools settings', () => {
+  it.each(configurations('initramfs-tools'))('%s', (_, { name, files }) => {
+    judge(
       name,
       { ...base, iommuByDefault: true, files },
       {

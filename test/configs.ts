@@ -1,8 +1,9 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
-import { PROJECT, type Ran } from './run.ts'
+import { apply, card, undo } from './bind.ts'
+import { PROJECT } from './run.ts'
 import { type System, snapshotOf, systemDir } from './system.ts'
 
 // Real machines' configuration files, kept beside the checkout where there are any; they are nobody's to redistribute
@@ -78,18 +79,6 @@ export function configurations(kind: string): [string, Configuration][] {
   return all.map((one) => [`${one.name}: ${Object.keys(one.files).join(' ')}`, one])
 }
 
-export function bind(dir: string, ...args: string[]): Promise<Ran> {
-  const child = spawn(process.execPath, [`${PROJECT}scripts/bind-vfio.mjs`, '--root', dir, ...args])
-  const ran = { stdout: '', stderr: '' }
-  child.stdout.on('data', (data) => {
-    ran.stdout += data
-  })
-  child.stderr.on('data', (data) => {
-    ran.stderr += data
-  })
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code, ...ran })))
-}
-
 /** What bash has in its variables after it read the files; it finds no programs. */
 export function bashReads(dir: string, files: readonly string[]): Map<string, string> {
   const program = `for file; do . "$file" 2>/dev/null; done; set -o posix; unset file; for name in $(compgen -v); do all="$name[*]"; printf '%s\\0%s\\0' "$name" "\${!all}"; done`
@@ -133,12 +122,12 @@ export const treeOf = (dir: string): string =>
     .join('\n')
 
 /** Applies, applies again and takes back; what the real reader sees is judged in between. */
-export async function judge<T>(name: string, system: System, { read, expectOurs }: Judge<T>): Promise<void> {
+export function judge<T>(name: string, system: System, { read, expectOurs }: Judge<T>): void {
   counts.systems++
   const dir = systemDir(system)
   const tree = treeOf(dir)
   const before = read(dir)
-  const ran = await bind(dir, '02:00', '--apply', '--no-commands')
+  const ran = apply(dir, card)
   const refused = REFUSED.find(([part]) => part.test(name))
   if (refused !== undefined || ran.code === 2) {
     expect(ran.stderr.replaceAll(dir, '')).toMatch(refused?.[1] ?? /^not refused$/)
@@ -153,8 +142,8 @@ export async function judge<T>(name: string, system: System, { read, expectOurs 
   counts[nothing ? 'nothing' : 'applied']++
   expectOurs(before, read(dir))
   const applied = treeOf(dir)
-  expect((await bind(dir, '02:00', '--apply', '--no-commands')).stdout).toMatch(/^Nothing to do/m)
+  expect(apply(dir, card).stdout).toMatch(/^Nothing to do/m)
   expect(treeOf(dir)).toBe(applied)
-  expect((await bind(dir, '--undo', '--apply', '--no-commands')).code).toBe(0)
+  expect(undo(dir).code).toBe(0)
   expect(treeOf(dir)).toBe(tree)
 }

@@ -1,8 +1,12 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
+import { runInThread } from './in-process.ts'
 
 export const PROJECT = fileURLToPath(new URL('..', import.meta.url))
+
+/** Names the environment variable with the folder that test/setup.ts put bundles into. */
+export const BUNDLES = 'VFIO_TEST_BUNDLES'
 
 export interface Ran {
   code: number | null
@@ -10,28 +14,47 @@ export interface Ran {
   stderr: string
 }
 
-/** Runs a built script as a user would; `uid` as another user than root. */
+export interface RunOptions {
+  env?: NodeJS.ProcessEnv
+  /** User and group. */
+  uid?: number
+  cwd?: string
+  /** What standard input holds [nothing]. */
+  input?: string
+}
+
+/**
+ * Runs a script as a user would, but in this process where nothing in the options needs one: `uid`, `cwd`, `input`,
+ * another `node`, or `process`, which tests ask for that are about what only a process has.
+ */
 export function runScript(
   name: string,
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; node?: string; uid?: number; cwd?: string } = {},
+  options: RunOptions & { node?: string; process?: true } = {},
 ): Ran {
-  return runProgram(options.node ?? process.execPath, [`${PROJECT}scripts/${name}.mjs`, ...args], options)
+  const { node, env, uid, cwd, input } = options
+  const folder = process.env[BUNDLES]
+  if (folder !== undefined && [options.process, node, uid, cwd, input].every((each) => each === undefined)) {
+    const all = Object.entries({ ...process.env, ...env }).filter(
+      (each): each is [string, string] => each[1] !== undefined,
+    )
+    // Standard input is a process's.
+    if (!args.includes('-')) return runInThread(folder, { name, args, env: Object.fromEntries(all) })
+  }
+  return runProgram(node ?? process.execPath, [`${PROJECT}scripts/${name}.mjs`, ...args], options)
 }
 
-export function runProgram(
-  program: string,
-  args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; uid?: number; cwd?: string } = {},
-): Ran {
+export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Ran {
+  const { env, uid, cwd, input } = options
   const { status, stdout, stderr, error } = spawnSync(program, args, {
     encoding: 'utf8',
     maxBuffer: 1 << 30,
     // A program that hangs is an error, not a test run without end.
     timeout: 120_000,
-    env: { ...process.env, ...options.env },
-    ...(options.uid === undefined ? {} : { uid: options.uid, gid: options.uid }),
-    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...process.env, ...env },
+    ...(uid === undefined ? {} : { uid, gid: uid }),
+    ...(cwd === undefined ? {} : { cwd }),
+    ...(input === undefined ? {} : { input }),
   })
   if (error !== undefined) throw error
   return { code: status, stdout, stderr }

@@ -1,17 +1,25 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { has } from './run.ts'
+import { buildForThread } from './in-process.ts'
+import { BUNDLES, has, PROJECT } from './run.ts'
 
 /**
  * The tests run the built scripts: build them from the sources that are being tested.
  * All temporary folders are made in one, which goes at the end: the tests' processes are ended before they could.
  */
-export function setup(): () => void {
+export async function setup(): Promise<() => void> {
   execFileSync(process.execPath, ['build.mjs'], { stdio: 'inherit' })
   const folder = inMemory() ?? newFolder(tmpdir())
   process.env.TMPDIR = folder
+  process.env[BUNDLES] = join(folder, 'bundles')
+  const scripts = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mts'))
+  await buildForThread(
+    PROJECT,
+    scripts.map((name) => name.replace('.mts', '')),
+    join(folder, 'bundles'),
+  )
   return () => {
     rmSync(folder, { recursive: true, force: true })
     const qemu = has('qemu-system-x86_64') ? 'npm run lab' : 'no QEMU here; npm run lab -- --install'

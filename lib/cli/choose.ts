@@ -1,8 +1,8 @@
 import { readPciFacts } from '../host/machine.ts'
 import { cardOf, isDisplay, type PciDevice } from '../host/pci.ts'
+import type { Caller } from './caller.ts'
 import { addressStyle, deviceName } from './devices.ts'
 import { UserError } from './error.ts'
-import { look, write } from './output.ts'
 import type { Answer, Context } from './run.ts'
 import { type Look, paint, printable } from './text.ts'
 
@@ -14,7 +14,8 @@ export async function choose(
   context: Context,
   bind: (context: Context, apply: boolean) => Promise<Answer>,
 ): Promise<Answer> {
-  const style = look(context.arguments.flag('no-color'))
+  const { look, write } = context.caller
+  const style = look(context.arguments.flag('no-color'), 1)
   if (style.columns === undefined || !process.stdin.isTTY)
     throw new UserError('usage', '--choose needs a terminal; without one, name the device')
   const { devices } = readPciFacts(context.machine, context.warn)
@@ -22,7 +23,7 @@ export async function choose(
     .map((card) => devices.filter((device) => !device.bridge && cardOf(device) === card))
     .sort((one, other) => Number(other.some(isDisplay)) - Number(one.some(isDisplay)))
   write(1, cards.map((card, index) => cardLine(style, index + 1, card, addressStyle(devices, false))).join(''))
-  const prompt = await openPrompt()
+  const prompt = await openPrompt(write)
   try {
     const answer = await prompt.ask(`Which card is for the guest? [1-${cards.length}] `)
     const card = /^\d+$/.test(answer) ? cards[Number(answer) - 1]?.[0] : undefined
@@ -56,7 +57,7 @@ function cardLine(
 }
 
 /** Asks one question after another; an input that ends answers nothing. */
-async function openPrompt(): Promise<{ ask(question: string): Promise<string>; close(): void }> {
+async function openPrompt(write: Caller['write']): Promise<{ ask(question: string): Promise<string>; close(): void }> {
   const { createInterface } = await import('node:readline')
   const terminal = createInterface({ input: process.stdin, terminal: false })
   const lines = terminal[Symbol.asyncIterator]()

@@ -29,7 +29,7 @@ function writeLater(stream: NodeJS.WriteStream, rest: Buffer): void {
 }
 
 /** Colours only on a terminal, and not with --no-color, NO_COLOR (no-color.org) or a dumb terminal. */
-export function look(noColor: boolean, stream: 1 | 2 = 1): Look {
+export function look(noColor: boolean, stream: 1 | 2): Look {
   const own = (): NodeJS.WriteStream => (stream === 1 ? process.stdout : process.stderr)
   if (!isCharacterDevice(stream) || !own().isTTY) return { color: false, columns: undefined }
   const { NO_COLOR, TERM } = process.env

@@ -1,12 +1,10 @@
 import { resolve } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { captureTree } from '../host/capture.ts'
 import { type Machine, openMachine } from '../host/machine.ts'
-import { sameFile } from '../host/rooted.ts'
 import { writeTree } from '../plan/tree.ts'
+import type { Caller } from './caller.ts'
 import { UserError } from './error.ts'
 import { type Arguments, helpJson, helpText, parseArguments, type Script } from './options.ts'
-import { look, write } from './output.ts'
 import { jsonText, type Look, printable } from './text.ts'
 import { VERSION } from './version.ts'
 
@@ -22,21 +20,20 @@ export interface Context {
   arguments: Arguments
   machine: Machine
   script: Script
-  /** The script's own file, for commands that name it. */
-  self: string
+  caller: Caller
   /** A line on standard error. */
   warn: (message: string) => void
 }
 
 /**
- * Runs a script: parses, answers, prints, sets the exit code. `self` is the entry's `import.meta.url`.
- * A script that only reads answers at once; one that runs programs gives a promise.
+ * Runs a script: parses, answers, prints, and gives the caller the exit code: the answer's, or 2 for what went wrong.
+ * A script that only reads has answered when this returns; one that runs programs answers later.
  */
-export function run(script: Script, self: string, answer: (context: Context) => Answer | Promise<Answer>): void {
-  const argv = ownArguments(self)
+export function run(script: Script, caller: Caller, answer: (context: Context) => Answer | Promise<Answer>): void {
+  const { argv, write } = caller
   const say = (message: string): void => write(2, `${script.name}: ${printable(message)}\n`)
   const fail = (error: unknown): void => {
-    process.exitCode = 2
+    caller.end(2)
     if (!(error instanceof UserError)) throw error
     const { code, message, details } = error
     if (wantsJson(argv) && code !== 'no-output') {
@@ -48,42 +45,44 @@ export function run(script: Script, self: string, answer: (context: Context) => 
   }
   try {
     const parsed = parseArguments(script, argv)
-    if (parsed.flag('help')) write(1, parsed.flag('json') ? jsonText(helpJson(script)) : helpText(script))
-    else if (parsed.flag('version')) write(1, `${script.name} ${VERSION}\n`)
-    else {
-      const capture = parsed.value('capture')
-      const machine = openMachine({
-        root: parsed.value('root'),
-        machine: parsed.value('machine'),
-        record: capture !== undefined,
-      })
-      const finish = (result: Answer): void => {
-        for (const remark of machine.remarks()) say(remark)
-        if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
-        if (capture !== undefined) {
-          writeTree('/', resolve(capture), captureTree(machine))
-          say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
-        }
-        write(1, parsed.flag('json') ? jsonText(result.json) : result.text(look(parsed.flag('no-color'))))
-        process.exitCode = result.code
-      }
-      const result = answer({ arguments: parsed, machine, script, self: fileURLToPath(self), warn: say })
-      if (result instanceof Promise) result.then(finish).catch(fail)
-      else finish(result)
+    const about = aboutScript(script, parsed)
+    if (about !== undefined) {
+      write(1, about)
+      caller.end(0)
+      return
     }
+    const capture = parsed.value('capture')
+    const machine = openMachine({
+      root: parsed.value('root'),
+      machine: parsed.value('machine'),
+      record: capture !== undefined,
+    })
+    const finish = (result: Answer): void => {
+      for (const remark of machine.remarks()) say(remark)
+      if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
+      if (capture !== undefined) {
+        writeTree('/', resolve(capture), captureTree(machine))
+        say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
+      }
+      write(1, parsed.flag('json') ? jsonText(result.json) : result.text(caller.look(parsed.flag('no-color'), 1)))
+      caller.end(result.code)
+    }
+    const result = answer({ arguments: parsed, machine, script, caller, warn: say })
+    if (result instanceof Promise) result.then(finish).catch(fail)
+    else finish(result)
   } catch (error) {
     fail(error)
   }
+}
+
+/** What --help and --version print. */
+function aboutScript(script: Script, given: Arguments): string | undefined {
+  if (given.flag('help')) return given.flag('json') ? jsonText(helpJson(script)) : helpText(script)
+  return given.flag('version') ? `${script.name} ${VERSION}\n` : undefined
 }
 
 /** Was JSON asked for? Also of arguments that cannot be parsed. */
 function wantsJson(argv: readonly string[]): boolean {
   const at = argv.indexOf('--json')
   return at >= 0 && !argv.slice(0, at).includes('--')
-}
-
-/** Under `zx script.mjs …` the script's own path stands somewhere inside argv; what follows it is ours. */
-function ownArguments(self: string): string[] {
-  const at = process.argv.findIndex((argument, index) => index > 0 && sameFile(argument, fileURLToPath(self)))
-  return process.argv.slice(at < 0 ? 2 : at + 1)
 }

@@ -1,13 +1,13 @@
 import { wayFor } from '../plan/command.ts'
 import { JOURNAL } from '../plan/entry.ts'
 import type { Target } from '../plan/rollback.ts'
-import { look, write } from './output.ts'
+import type { Caller } from './caller.ts'
 import { changeJson, changesText } from './plan.ts'
 import type { Context } from './run.ts'
 import { printable } from './text.ts'
 
 /** Where a script applies its plan, how commands run there, and how the person hears of it. */
-export function targetFor({ machine, arguments: given, warn }: Context, journal = JOURNAL): Target {
+export function targetFor({ machine, arguments: given, warn, caller }: Context, journal = JOURNAL): Target {
   const { root } = machine.files
   const verbose = given.flag('verbose')
   return {
@@ -15,15 +15,15 @@ export function targetFor({ machine, arguments: given, warn }: Context, journal 
     journal,
     way: given.flag('no-commands') ? 'print' : wayFor(machine.files),
     say: warn,
-    show: (changes) => write(2, changesText(look(given.flag('no-color'), 2), changes.map(changeJson))),
-    watch: (title) => watch(printable(title)),
-    ...(verbose ? { hear: (text: string) => write(2, text) } : {}),
-    signal: interrupted(),
+    show: (changes) => caller.write(2, changesText(caller.look(given.flag('no-color'), 2), changes.map(changeJson))),
+    watch: (title) => watch(caller, printable(title)),
+    ...(verbose ? { hear: (text: string) => caller.write(2, text) } : {}),
+    signal: caller.interrupted(),
   }
 }
 
 /** Says what runs; on a terminal, for how long it has. */
-function watch(title: string): () => void {
+function watch({ look, write }: Caller, title: string): () => void {
   if (!look(true, 2).columns) {
     write(2, `> ${title}\n`)
     return () => {}
@@ -37,17 +37,4 @@ function watch(title: string): () => void {
     show()
     write(2, '\n')
   }
-}
-
-let stop: AbortSignal | undefined
-
-/** Ctrl-C and SIGTERM take everything back; a lost terminal (SIGHUP) does not stop what was begun. */
-function interrupted(): AbortSignal {
-  if (stop === undefined) {
-    const controller = new AbortController()
-    for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => controller.abort())
-    process.on('SIGHUP', () => {})
-    stop = controller.signal
-  }
-  return stop
 }
