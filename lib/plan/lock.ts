@@ -44,10 +44,7 @@ export async function withLock<T>(target: Target, own: Reader, work: () => Promi
     return await work()
   } finally {
     letInherit(undefined)
-    if (lock !== undefined) {
-      discard(root, path)
-      closeLock(lock)
-    }
+    if (lock !== undefined) release(root, path, lock)
     for (const folder of folders.reverse()) removeFolder(root, folder)
   }
 }
@@ -59,9 +56,14 @@ async function takeLock(target: Target, own: Reader, path: string): Promise<numb
   for (let tries = 0; ; tries++) {
     const lock = await tryLock(target.root, path)
     if (lock !== undefined) {
-      nameHolder(lock, text)
       process.env[RUN] = text
-      return lock
+      try {
+        nameHolder(target.root, path, lock, text)
+        return lock
+      } catch (error) {
+        release(target.root, path, lock)
+        throw error
+      }
     }
     const holder = present(target).text(path)
     // Its holder has removed it meanwhile.
@@ -74,6 +76,12 @@ async function takeLock(target: Target, own: Reader, path: string): Promise<numb
     await endLeftBehind(() => openReader('/'), holder)
     await new Promise((wake) => setTimeout(wake, 250))
   }
+}
+
+/** Its name goes before anybody else may lock it. */
+function release(root: string, path: string, lock: number): void {
+  discard(root, path)
+  closeLock(lock)
 }
 
 /** `undefined` while somebody else has it. Source: flock(1), which Node has no call for. */

@@ -189,10 +189,12 @@ export function isNamed(root: string, path: string, fd: number): boolean {
   )
 }
 
-/** Writes who holds the lock into it, for others to read. */
-export function nameHolder(fd: number, text: string): void {
-  ftruncateSync(fd)
-  writeSync(fd, text, 0)
+/** Writes into the lock that is held who holds it, for others to read. Throws a UserError with code `unwritable`. */
+export function nameHolder(root: string, path: string, fd: number, text: string): void {
+  attempt(shownPath(root, path), () => {
+    ftruncateSync(fd)
+    writeSync(fd, text, 0)
+  })
 }
 
 export function closeLock(fd: number): void {

@@ -1,0 +1,3 @@
+import { crashesOn } from './crash.ts'
+
+crashesOn('Debian')

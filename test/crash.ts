@@ -1,0 +1,374 @@
+// Injects faults into what a run and the programs that it starts write: each call is not made once (or from there on),
+// or the process ends at it, and the next runs have to make the best of it.
+import { spawn } from 'node:child_process'
+import { copyFileSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Loader, MACHINE_ID, RELEASES, ROOT, ukiInstall, unifiedImage } from './loaders.ts'
+import { scratchDir } from './machine.ts'
+import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
+import { type System, snapshotOf, systemDir } from './system.ts'
+
+/** All with which Node and the programs write; `openat` counts where it may create or change a file. */
+const WRITES =
+  'openat,open,write,pwrite64,writev,pwritev,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,symlink,symlinkat,fsync,fdatasync,syncfs,ftruncate,chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,copy_file_range,sendfile,setxattr,fsetxattr,utimensat'
+
+/** Whole with VFIO_TEST_ALL=1, else so many points of each run, other ones each time, or those of VFIO_TEST_SEED. */
+const WHOLE = process.env.VFIO_TEST_ALL === '1'
+const SAMPLE = Number(process.env.SAMPLE ?? 3)
+
+/** What happens instead of a call, as strace(1) says it; `+`: instead of all that follow too. */
+const FAULTS = [
+  'error=EIO:signal=KILL',
+  'error=EIO',
+  'error=ENOSPC',
+  'error=ENOSPC+',
+  'error=EROFS',
+  'error=EROFS+',
+] as const
+type Fault = (typeof FAULTS)[number]
+
+/** Programs that make boot files of the configuration, as far as these tests look at them: busybox runs them. */
+const MAKER = `make() {
+  {
+    echo usr/lib/modules/x/vfio-pci.ko
+    for one in etc/modprobe.d/* etc/initramfs-tools/hooks/* etc/dracut.conf.d/*; do [ ! -e "/$one" ] || echo "$one"; done
+    [ ! -e /etc/mkinitcpio.conf ] || cat /etc/mkinitcpio.conf
+  } >"$1.new" && mv "$1.new" "$1"
+}`
+const program = (text: string): string => `#!/bin/sh\nset -e\n${MAKER}\n${text}\n`
+const LISTER = '#!/bin/sh\ncat "$1"\n'
+
+const GRUB_CONFIG = `. /etc/default/grub
+for one in /etc/default/grub.d/*.cfg; do [ ! -e "$one" ] || . "$one"; done
+for image in /boot/vmlinuz-*; do
+  release=\${image#/boot/vmlinuz-}
+  echo "menuentry 'Debian GNU/Linux, with Linux $release' {"
+  echo "	linux	/boot/vmlinuz-$release ${ROOT} ro $GRUB_CMDLINE_LINUX_DEFAULT"
+  echo "	initrd	/boot/initrd.img-$release"
+  echo "}"
+done >/boot/grub/grub.cfg.new
+mv /boot/grub/grub.cfg.new /boot/grub/grub.cfg`
+
+/** Adds and removes arguments of the entry of a kernel. */
+const GRUBBY = `for word; do
+  case $word in
+    --update-kernel=*) release=\${word#*vmlinuz-} ;;
+    --args=*) add=\${word#--args=} ;;
+    --remove-args=*) remove=\${word#--remove-args=} ;;
+  esac
+done
+entry=/boot/loader/entries/${MACHINE_ID}-$release.conf
+while read -r key rest; do
+  if [ "$key" = options ]; then
+    for gone in \${remove:-}; do
+      kept=
+      for word in $rest; do [ "$word" = "$gone" ] || kept="$kept $word"; done
+      rest=\${kept# }
+    done
+    for new in \${add:-}; do rest="$rest $new"; done
+  fi
+  echo "$key $rest"
+done <"$entry" >"$entry.new"
+mv "$entry.new" "$entry"`
+
+const UKI = `line=$(cat /etc/kernel/cmdline 2>/dev/null || echo '${ROOT} rw quiet')
+image=/efi/EFI/Linux/${MACHINE_ID}-$2.efi
+make /efi/initrd.tmp
+{ cat /head.efi; printf '%-511s' "$line"; cat /efi/initrd.tmp; } >"$image.new"
+rm /efi/initrd.tmp
+mv "$image.new" "$image"`
+
+const RELEASE = '6.14.7-zen1'
+/** Not GRUB's timestamps, not a module: the argument goes through the boot loader, the IDs through the image. */
+const base: Pick<System, 'machine' | 'iommuByDefault'> = { machine: 'i9-14900k-vmd', iommuByDefault: false }
+
+const uki = (): Loader => ({ ...ukiInstall, kernels: RELEASES.slice(0, 1), builtin: [], iommuByDefault: false })
+
+/** Each: the system, and the programs that make its boot files at first. */
+const SYSTEMS: Record<string, { system: System; made: (readonly string[])[] }> = {
+  Debian: {
+    system: {
+      ...base,
+      kernels: [RELEASE],
+      files: {
+        'usr/sbin/update-initramfs': program(`# mkinitramfs\nmake "/boot/initrd.img-$3"`),
+        'usr/bin/lsinitramfs': LISTER,
+        'usr/sbin/update-grub': program(GRUB_CONFIG),
+      },
+    },
+    made: [['update-initramfs', '-u', '-k', RELEASE], ['update-grub']],
+  },
+  'Arch Linux': {
+    system: {
+      ...base,
+      family: 'arch',
+      files: { 'usr/bin/mkinitcpio': program('make /boot/initramfs-linux.img'), 'usr/bin/lsinitcpio': LISTER },
+    },
+    made: [['mkinitcpio', '-p', 'linux']],
+  },
+  Fedora: {
+    system: {
+      ...base,
+      family: 'fedora',
+      kernels: [RELEASE],
+      files: {
+        'usr/bin/dracut': program('make "$2"'),
+        'usr/bin/lsinitrd': LISTER,
+        'usr/sbin/grubby': program(GRUBBY),
+        [`boot/loader/entries/${MACHINE_ID}-${RELEASE}.conf`]: `title Fedora Linux (${RELEASE}) 43\nversion ${RELEASE}\nlinux /vmlinuz-${RELEASE}\ninitrd /initramfs-${RELEASE}.img\noptions ${ROOT} ro rhgb quiet\n`,
+      },
+    },
+    made: [['dracut', '--force', `/boot/initramfs-${RELEASE}.img`, RELEASE]],
+  },
+  'kernel-install': {
+    system: {
+      ...base,
+      ...uki(),
+      files: {
+        ...uki().files,
+        'usr/bin/kernel-install': program(UKI),
+        'usr/bin/lsinitrd': LISTER,
+        'head.efi': unifiedImage(' '.repeat(510)).slice(0, 0x200),
+        [`efi/EFI/Linux/${MACHINE_ID}-${RELEASES[1]}.efi`]: null,
+      },
+    },
+    made: [['kernel-install', 'add', RELEASES[0]]],
+  },
+}
+
+/** The system with a busybox for its programs, and boot files that they have made. */
+function freshSystem(name: string): string {
+  const { system, made } = SYSTEMS[name] as (typeof SYSTEMS)[string]
+  const dir = systemDir({ ...system, files: { 'proc/self': '', 'dev/null': '', ...system.files } })
+  mkdirSync(join(dir, 'bin'), { recursive: true })
+  copyFileSync('/usr/bin/busybox', join(dir, 'bin/busybox'))
+  for (const one of ['sh', 'cat', 'rm', 'mv']) symlinkSync('busybox', join(dir, 'bin', one))
+  for (const argv of made) {
+    const ran = runProgram('chroot', [dir, ...argv], { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } })
+    expect(ran).toMatchObject({ code: 0 })
+  }
+  return dir
+}
+
+/** What may be left over is read by no program; what programs left half is made anew by the next. */
+const LEFTOVER = /^\/(\S+\/)?(\.[^/ ]+\.vfio-scripts~|[^/ ]+\.(new|tmp)) /
+
+function stateOf(dir: string): string {
+  const all = ['etc', 'boot', 'efi'].filter((folder) => runProgram('test', ['-e', join(dir, folder)]).code === 0)
+  const lines = all.flatMap((folder) => snapshotOf(join(dir, folder)).split('\n'))
+  return lines.filter((line) => !LEFTOVER.test(line)).join('\n')
+}
+
+/** The Nth call of that name, of whichever process makes so many. */
+interface Point {
+  call: string
+  nth: number
+  text: string
+}
+
+interface Ended {
+  code: number | null
+  signal: string | null
+  text: string
+}
+
+/** After `seconds` it and all that it started are killed. */
+function run(program: string, args: readonly string[], seconds: number): Promise<Ended> {
+  return new Promise((settle, fail) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+    const timer = setTimeout(() => process.kill(-(child.pid ?? 0), 'SIGKILL'), seconds * 1000)
+    let text = ''
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (part) => (text += String(part)))
+    child.on('error', fail)
+    child.on('exit', (code, signal) => {
+      clearTimeout(timer)
+      // What it left running holds its pipes open.
+      setTimeout(() => settle({ code, signal, text }), signal === null ? 0 : 20)
+    })
+  })
+}
+
+interface Work {
+  script: string
+  args: readonly string[]
+}
+
+const argv = (dir: string, { script, args }: Work): string[] => [
+  process.execPath,
+  `${PROJECT}scripts/${script}.mjs`,
+  ...['--root', dir, ...args],
+]
+const here = (dir: string, { script, args }: Work): Ran => runScript(script, ['--root', dir, ...args])
+
+function copyOf(dir: string): string {
+  const copy = scratchDir('copy')
+  const { code, stderr } = runProgram('cp', ['-a', `${dir}/.`, copy])
+  expect(code, stderr).toBe(0)
+  return copy
+}
+
+/** Every writing call of a run and of the programs that it starts, from the first that changes the system on. */
+async function pointsOf(dir: string, work: Work): Promise<Point[]> {
+  const copy = copyOf(dir)
+  const log = join(scratchDir('trace'), 'log')
+  const trace = ['-f', '-y', '-s', '0', '-o', log, '-e', `trace=execve,${WRITES}`]
+  const { code, text } = await run('strace', [...trace, ...argv(copy, work)], 60)
+  expect(code, text).toBe(0)
+  const counts = new Map<string, number>()
+  const points = new Map<string, Point>()
+  let node: string | undefined
+  const programs = new Set<string>()
+  for (const line of readFileSync(log, 'utf8').split('\n')) {
+    const [, pid = '', call = ''] = /^(\d+) +(\w+)\(/.exec(line) ?? []
+    node ??= pid
+    if (call === 'execve' && pid !== node) programs.add(pid)
+    if (call === '' || call === 'execve') continue
+    const nth = (counts.get(`${pid} ${call}`) ?? 0) + 1
+    counts.set(`${pid} ${call}`, nth)
+    const reads = /^open/.test(call) && !/O_WRONLY|O_RDWR|O_CREAT/.test(line)
+    const ours = line.includes(copy) || (programs.has(pid) && !/pipe:|socket:|\/dev\//.test(line))
+    if (!reads && ours) points.set(`${call} ${nth}`, { call, nth, text: line.replaceAll(copy, '').slice(0, 200) })
+  }
+  return [...points.values()]
+}
+
+/** A number from which its neighbours' cannot be told: the last step of MurmurHash3. */
+function scatter(number: number): number {
+  let hash = Math.imul(number ^ (number >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return (hash ^ (hash >>> 16)) >>> 0
+}
+
+const counted = { points: 0, tried: 0, missed: 0, violations: 0 }
+
+/** Tries each point with each fault, or a sample: `before` is the system, `after` what the run makes of it. */
+async function tryAll(dir: string, work: Work, states: States, next: (dir: string) => void): Promise<void> {
+  const all = (await pointsOf(dir, work)).flatMap((point) => FAULTS.map((fault) => ({ point, fault })))
+  counted.points += all.length
+  const seed = Number(process.env.VFIO_TEST_SEED ?? 1)
+  const sample = all
+    .map((one, index) => ({ one, key: scatter(seed + index) }))
+    .sort((one, other) => one.key - other.key)
+    .slice(0, SAMPLE)
+  const rest = WHOLE ? all : sample.map(({ one }) => one)
+  expect(all.length).toBeGreaterThan(100)
+  const violations: string[] = []
+  const task = async (): Promise<void> => {
+    for (let one = rest.shift(); one !== undefined; one = rest.shift()) {
+      const { call, nth, text } = one.point
+      await tryOne(dir, work, one.point, one.fault, states, next).catch((error: Error) => {
+        const where = `${one.fault} at the ${nth}. ${call}: ${text} (VFIO_TEST_SEED=${seed})`
+        console.log(where)
+        violations.push(`${where}\n${error.message.slice(0, 4000)}`)
+      })
+    }
+  }
+  await Promise.all([task(), task()])
+  counted.violations += violations.length
+  expect(violations.join('\n\n')).toBe('')
+}
+
+interface States {
+  before: string
+  after: string
+}
+
+async function tryOne(
+  dir: string,
+  work: Work,
+  { call, nth }: Point,
+  fault: Fault,
+  { before, after }: States,
+  next: (dir: string) => void,
+): Promise<void> {
+  const copy = copyOf(dir)
+  const inject = `inject=${call}:${fault.replace('+', '')}:when=${nth}${fault.endsWith('+') ? '+' : ''}`
+  const trace = ['-f', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject]
+  const { code, signal, text } = await run('strace', [...trace, ...argv(copy, work)], 20)
+  counted.tried++
+  expect(text).not.toMatch(/^\s+at /m)
+  if (signal === null) {
+    const now = stateOf(copy)
+    if (code === 0) expect(now, text).toBe(after)
+    // What could not be taken back is said, and taken back by the next run.
+    else if (!/could not all be taken back|cut short/.test(text)) {
+      // What was done cannot fail any more by what cannot be told.
+      expect(now, text).toBe(/standard output: cannot be written/.test(text) && now === after ? after : before)
+      expect(text).toMatch(/^[a-z-]+: /m)
+    }
+  } else if (!fault.includes('KILL')) counted.missed++
+  next(copy)
+  runProgram('rm', ['-rf', copy])
+}
+
+const traces =
+  has('strace') &&
+  has('busybox') &&
+  process.getuid?.() === 0 &&
+  runProgram('strace', ['-o', '/dev/null', 'true']).code === 0 &&
+  runProgram('ldd', ['/usr/bin/busybox']).code !== 0
+
+/** The tests of one of the systems. */
+export function crashesOn(name: string): void {
+  describe.runIf(traces)(`a fault on ${name}`, () => {
+    const bind: Work = { script: 'bind-vfio', args: ['02:00', '--apply'] }
+    const unbind: Work = { script: 'bind-vfio', args: ['--undo', '--apply'] }
+    const tune: Work = { script: 'tune-host', args: ['--hugepages', '2G', '--page-size', '1G', '--apply'] }
+    const untune: Work = { script: 'tune-host', args: ['--undo', '--apply'] }
+    let fresh = ''
+    let [bound, tuned] = ['', '']
+    const succeed = (dir: string, work: Work): void => {
+      const { code, stderr } = here(dir, work)
+      expect(code, stderr).toBe(0)
+    }
+
+    beforeAll(() => {
+      fresh = freshSystem(name)
+      bound = copyOf(fresh)
+      succeed(bound, bind)
+      tuned = copyOf(fresh)
+      succeed(tuned, tune)
+    })
+    afterAll(() => {
+      const { points, tried, missed, violations } = counted
+      const seed = WHOLE ? '' : `; VFIO_TEST_SEED=${process.env.VFIO_TEST_SEED ?? 1} tries the same, npm run crash all`
+      console.log(
+        `faults on ${name}: ${tried} of ${points} tried, ${violations} violations${missed > 0 ? `, ${missed} of them ended Node` : ''}${seed}`,
+      )
+    })
+
+    /** After it, another run of the same comes to its end, and so does what takes it back, by Node and without. */
+    const thenBoth = (on: Work, off: Work, states: () => States) => (dir: string) => {
+      const [other, third] = [copyOf(dir), copyOf(dir)]
+      succeed(dir, on)
+      expect(stateOf(dir)).toBe(states().after)
+      succeed(other, off)
+      expect(stateOf(other)).toBe(states().before)
+      succeed(third, off)
+      succeed(third, on)
+      expect(stateOf(third)).toBe(states().after)
+      for (const one of [other, third]) runProgram('rm', ['-rf', one])
+    }
+
+    it.each<[string, () => string, Work, Work, () => string]>([
+      ['bind-vfio --apply', () => fresh, bind, unbind, () => bound],
+      ['bind-vfio --undo --apply', () => bound, unbind, bind, () => fresh],
+      ['tune-host --apply', () => fresh, tune, untune, () => tuned],
+      ['tune-host --undo --apply', () => tuned, untune, tune, () => fresh],
+    ])(
+      '%s: all or nothing, and the next run is not kept from its work',
+      async (_, from, work, back, to) => {
+        const states = { before: stateOf(from()), after: stateOf(to()) }
+        expect(states.before).not.toBe(states.after)
+        await tryAll(
+          from(),
+          work,
+          states,
+          thenBoth(work, back, () => states),
+        )
+      },
+      WHOLE ? 7_200_000 : 1_200_000,
+    )
+  })
+}
