@@ -36,12 +36,14 @@ const suite = 'bookworm'
 const packages = [
   ...['systemd-sysv', 'udev', 'kmod', 'procps', 'iproute2', 'pciutils', 'nodejs', 'driverctl', 'busybox-static'],
   ...['linux-image-amd64', 'grub-pc', 'grub-efi-amd64-bin'],
+  // To look at a disk as the firmware and GRUB do.
+  ...['xfsprogs', 'dosfstools', 'mtools'],
 ]
 const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
 
 /** The modules that the guests can use; their dependencies come along. Every other one is left out. */
 const modules = `
-  virtio_pci virtio_blk virtio_net virtio_console ext4 vfat nls_ascii nls_cp437 efivarfs overlay loop dm-mod
+  virtio_pci virtio_blk virtio_net virtio_console ext4 xfs vfat nls_ascii nls_cp437 efivarfs overlay loop dm-mod
   crc32c_generic crc32c-intel nvme ahci sd_mod lpc_ich i2c-i801 i2c-dev xhci_pci usbhid hid_generic usb_storage
   e1000 e1000e snd_hda_intel snd_hda_codec_generic snd_intel8x0 bochs radeon
   vfio vfio_iommu_type1 vfio_pci vfio_virqfd kvm kvm_amd kvm_intel tun bridge vhost_net

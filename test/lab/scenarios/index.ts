@@ -8,6 +8,7 @@ import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
 import { override } from './override.ts'
+import { powerCut } from './power-cut.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
@@ -19,6 +20,7 @@ export const scenarios: readonly Scenario[] = [
   ...tuneHost,
   runbook,
   genDomain,
+  powerCut,
   captureRooted,
   listIommuIntel,
   listIommuAmd,

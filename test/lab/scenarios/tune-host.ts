@@ -113,6 +113,33 @@ const neverConfirmed: Scenario = {
   },
 }
 
+/** What waits for a confirmation, and what is applied on top of it before the boot. */
+const laterChange = (name: string, first: string, second: string): Scenario => ({
+  name,
+  about: `${first} is never confirmed, with ${second} on top of it: all is as before`,
+  slow: true,
+  async run(lab) {
+    const env = await captured(lab)
+    const { disk, before } = await systemdDisk(lab)
+    const target = '--root "$ROOT" --machine "$CAPTURE" --apply'
+    await disk.apply('what waits', `${first} ${target} --confirm-within 3m`, env)
+    await disk.apply('what comes on top', `${second} ${target}`, env)
+    const guest = await lab.start(machine, disk)
+    await lab.step('on vfio-pci', async () => expectDrivers(await driversOf(guest), { '0000:04:00.0': 'vfio-pci' }))
+    await lab.step('nobody confirms: it reboots', () => guest.gone(900))
+    expectSame('/etc after that', (await disk.apply('/etc listed', listing)).stdout, before)
+    const again = await lab.start(machine, disk)
+    await lab.step('on its host driver', async () =>
+      expectDrivers(await driversOf(again), { '0000:04:00.0': 'e1000e' }),
+    )
+    await again.end()
+  },
+})
+
+const pages = 'tune-host --hugepages 64M --page-size 2M'
+const laterSetting = laterChange('confirm-later-setting', 'bind-vfio 04:00', pages)
+const laterCard = laterChange('confirm-later-card', pages, 'bind-vfio 04:00')
+
 const bridgeRollback: Scenario = {
   name: 'bridge-rollback',
   about: 'a bridge that is never confirmed undoes itself: after the next boot the card has its address again',
@@ -161,4 +188,11 @@ const confirmed: Scenario = {
   },
 }
 
-export const tuneHost: readonly Scenario[] = [inForce, neverConfirmed, bridgeRollback, confirmed]
+export const tuneHost: readonly Scenario[] = [
+  inForce,
+  neverConfirmed,
+  laterSetting,
+  laterCard,
+  bridgeRollback,
+  confirmed,
+]
