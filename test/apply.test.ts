@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
+import { needs } from './needs.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
@@ -55,7 +56,7 @@ async function start(
 }
 const WAITS = `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; rm -f /boot/go /boot/started; ${GOOD}`
 
-describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone)', () => {
+needs('root, and a busybox that stands alone', can).describe('commands in a chroot', () => {
   it('run, are looked at, and leave no copies behind', () => {
     const dir = systemThat(GOOD)
     const before = files(dir)
@@ -168,7 +169,7 @@ describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone
     expect(textOf(dir, 'etc/initramfs-tools/hooks/vfio-scripts')).toBeNull()
   })
 
-  it.runIf(has('shellcheck'))('undo.sh is clean (shellcheck)', () => {
+  needs('shellcheck').it('shellcheck finds nothing in undo.sh', () => {
     const dir = systemThat(GOOD)
     expect(apply(dir).code).toBe(0)
     expect(runProgram('shellcheck', [join(dir, undoScript)])).toEqual({ code: 0, stdout: '', stderr: '' })

@@ -20,6 +20,7 @@ import {
   RELEASE,
   undo,
 } from './generators.ts'
+import { needs } from './needs.ts'
 import { runScript } from './run.ts'
 import { systemDir, textOf, writeIn } from './system.ts'
 
@@ -175,7 +176,7 @@ describe('mkinitcpio', () => {
 })
 
 describe('a plan without root', () => {
-  it.skipIf(process.getuid?.() !== 0)('goes on where the EFI system partition is closed', () => {
+  needs('root', process.getuid?.() === 0).it('goes on where the EFI system partition is closed', () => {
     const efi = { 'etc/machine-id': 'abc\n', [`boot/efi/abc/${RELEASE}/linux`]: 'kernel' }
     for (const dir of [
       generatorDir(arch, efi),

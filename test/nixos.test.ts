@@ -2,6 +2,7 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addItem, hasItem, type NixForm, nixString, removeItem } from '../lib/plan/nix.ts'
+import { needs } from './needs.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
 import { type Ran, runScript } from './run.ts'
 import { type System, snapshotOf, systemDir, textOf, writeIn } from './system.ts'
@@ -151,7 +152,7 @@ describe('apply', () => {
   })
 })
 
-describe.skipIf(!HAS_NIX)('the module, evaluated by Nix (skipped without nix-instantiate, of nix-bin)', () => {
+needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () => {
   const written = (dir: string, ...args: string[]): unknown => {
     expectRan(apply(dir, ...args), 0, /Done/)
     parseNix(moduleOf(dir))
@@ -219,7 +220,7 @@ describe('a list in a module', () => {
     }
   })
 
-  it.skipIf(!HAS_NIX)('is what Nix reads (skipped without nix-instantiate, of nix-bin)', () => {
+  needs('nix-instantiate', HAS_NIX).it('is what Nix reads', () => {
     const text = all.reduce(addItem, empty)
     const { boot } = evaluateModule(text) as { boot: Record<string, unknown> }
     expect(boot).toEqual({

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
@@ -182,7 +183,7 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
   })
 })
 
-it.runIf(has('shellcheck'))('the shell programs that are written are clean (shellcheck)', () => {
+needs('shellcheck').it('shellcheck finds nothing in the shell programs that are written', () => {
   for (const generator of ['initramfs-tools', 'dracut'] as const) {
     const dir = systemDir({ machine: 'twin-gpus', generator })
     override(dir, '05:00', '--apply', '--no-commands')

@@ -1,10 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { coresOf } from '../lib/domain/cores.ts'
 import { type Pinning, type PinRequest, pinVcpus } from '../lib/domain/pinning.ts'
 import { type Cpus, readCpus } from '../lib/host/cpu.ts'
 import { openReader } from '../lib/host/rooted.ts'
 import { cpuTree, DUMPS, dumpArchives, dumpRoots, lscpuRows, pin, pinningText } from './cpus.ts'
+import { needs, REAL_FILES, sampleOf } from './needs.ts'
 
 /** What holds for every guest on every machine. */
 function expectSound(machine: Cpus, { vcpus, host, idle, emulator, topology, reasons }: Pinning): void {
@@ -71,8 +72,8 @@ function goldenText(root: string): string {
   return lines.join('')
 }
 
-describe.skipIf(dumps.length === 0)(`real machines (skipped without ${DUMPS})`, () => {
-  it.each(dumps)('%s', async (name, archive) => {
+needs(REAL_FILES, dumps.length > 0).describe(`real machines`, () => {
+  it.each(sampleOf(dumps, 8))('%s', async (name, archive) => {
     const roots = dumpRoots(archive)
     for (const root of roots) {
       expectSoundAtAll(readCpus(openReader(root)))
@@ -102,8 +103,8 @@ const GOLDEN = [
 
 const listings = existsSync(`${DUMPS}/cpu/lscpu-e`) ? readdirSync(`${DUMPS}/cpu/lscpu-e`) : []
 
-describe.skipIf(listings.length === 0)(`real listings of lscpu -e (skipped without ${DUMPS})`, () => {
-  it.each(listings)('%s', async (file) => {
+needs(REAL_FILES, listings.length > 0).describe(`real listings of lscpu -e`, () => {
+  it.each(sampleOf(listings, 3))('%s', async (file) => {
     const rows = lscpuRows(readFileSync(`${DUMPS}/cpu/lscpu-e/${file}`, 'utf8'))
     const vendor = file.includes('ryzen') ? 'AuthenticAMD' : 'GenuineIntel'
     const root = cpuTree(rows, { vendor })

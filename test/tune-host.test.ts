@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, system } from './bind.ts'
 import { loadMachine } from './machine.ts'
+import { needs } from './needs.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
 import { host, tune, write } from './tune.ts'
@@ -152,7 +153,7 @@ describe('several at once', () => {
     expect(commands).toEqual(['update-grub'])
   })
 
-  it.skipIf(!has('udevadm') || runProgram('udevadm', ['verify', '--help']).code !== 0)(
+  needs('udevadm verify', has('udevadm') && runProgram('udevadm', ['verify', '--help']).code === 0).it(
     'rules pass udevadm verify',
     () => {
       const dir = host()
@@ -185,14 +186,14 @@ describe('what programs keep', () => {
   })
 
   // Without package lists apt knows no name at all.
-  it.skipIf(!has('apt-cache') || runProgram('apt-cache', ['show', 'qemu-system-x86']).code !== 0)(
-    'apt has packages of these names',
-    () => {
-      const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
-      const [install = ''] = commands(tune(dir, '--packages', '--json'))
-      expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
-    },
-  )
+  needs(
+    'lists of packages for apt',
+    has('apt-cache') && runProgram('apt-cache', ['show', 'qemu-system-x86']).code === 0,
+  ).it('apt has packages of these names', () => {
+    const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
+    const [install = ''] = commands(tune(dir, '--packages', '--json'))
+    expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
+  })
 
   it('libvirt is enabled, and disabled again', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
@@ -208,7 +209,7 @@ describe('what programs keep', () => {
     expectRan(tune(dir, '--packages'), 2, /by hand:\n.*rpm-ostree install/)
   })
 
-  it.skipIf(!has('virt-xml-validate'))('the network is one that libvirt knows', () => {
+  needs('virt-xml-validate').it('the network is one that libvirt knows', () => {
     const dir = host()
     tune(dir, '--libvirt-network', 'br0', ...write)
     const ran = runProgram('virt-xml-validate', [join(dir, 'etc/vfio-scripts/network-br0.xml'), 'network'])
