@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { addWord, hasWord, removeWord, wordsIn } from '../lib/plan/words.ts'
 import { answered, askOfAll } from './ask.ts'
+import { sampleOf } from './needs.ts'
 import { PROJECT } from './run.ts'
 
 // Real machines' mkinitcpio.conf files, kept beside the checkout where there are any.
