@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { expectRan, system, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
 import {
@@ -19,14 +19,12 @@ import {
   wired,
   yaml,
 } from './networks.ts'
-import { type Ran, runProgram, runScript } from './run.ts'
+import { runProgram } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
 // The network of a host moves to a bridge: each program that sets networks up reads its own files, real where Debian has it.
 
-const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
 const bridge = ['--bridge', 'br0', '--port', 'enp5s0']
-const write = ['--apply', '--no-commands']
 
 function host(files: Readonly<Record<string, string>>): string {
   const dir = systemDir({ ...system, files })

@@ -1,7 +1,8 @@
 // What mkinitcpio, systemd and OpenRC run to bind by address, run by shells and held against their checkers.
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { arch, expectRan, none } from './generators.ts'
+import { expectRan } from './bind.ts'
+import { arch, none } from './generators.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
 import { has, runProgram } from './run.ts'

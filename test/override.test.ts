@@ -1,12 +1,12 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { override } from './bind.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
+import { has, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
-const override = (dir: string, ...args: string[]): Ran => runScript('override-same-id-gpu', ['--root', dir, ...args])
 const both = (dir: string): string => snapshotOf(join(dir, 'etc')) + snapshotOf(join(dir, 'usr'))
 const script = 'etc/vfio-scripts/override'
 

@@ -3,14 +3,14 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addEntry, hasEntry, removeEntry } from '../lib/plan/libvirt-conf.ts'
 import { reloads } from '../lib/tune/reload.ts'
-import { expectRan } from './bind.ts'
+import { expectRan, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
 import { evaluateModule, HAS_NIX } from './nix.ts'
 import { hostWith } from './root.ts'
 import { has, runProgram } from './run.ts'
 import { snapshotOf, textOf } from './system.ts'
-import { host, tune, write } from './tune.ts'
+import { host } from './tune.ts'
 
 // Devices that QEMU may open: a list of libvirt's qemu.conf, read back by the real libvirt.
 

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { apply, arch, etcOf, expectRan, generatorDir, none, oldArch, undo } from './generators.ts'
+import { apply, card, etcOf, expectRan, undo } from './bind.ts'
+import { arch, generatorDir, none, oldArch } from './generators.ts'
 import { scratchDir } from './machine.ts'
 import { needs, REAL_FILES, sampleOf } from './needs.ts'
 import { PROJECT, runProgram } from './run.ts'
@@ -45,9 +46,9 @@ const hasModule = (list: readonly string[]): boolean => list.some((word) => /^vf
 /** Apply, apply again, undo: what the file said in between. */
 function roundTrip(dir: string, path: string): string {
   const before = etcOf(dir)
-  expectRan(apply(dir), 0)
+  expectRan(apply(dir, card), 0)
   const text = textOf(dir, path) ?? ''
-  expectRan(apply(dir), 0, /^Nothing to do/m)
+  expectRan(apply(dir, card), 0, /^Nothing to do/m)
   expectRan(undo(dir), 0, /Taken back/)
   expect(etcOf(dir)).toBe(before)
   return text

@@ -1,13 +1,12 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { expectRan, system, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
 import { IFUP, interfaces, NETIFRC, NETPLAN, NETWORKD, NM, net, startServices, stopServices, yaml } from './networks.ts'
 import { runProgram } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
-import { tune, write } from './tune.ts'
 
 // A TAP device for a user, by each program that sets networks up: read back by the real ones where Debian has them.
 

@@ -1,12 +1,12 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { bind, expectRan, system, tune, write } from './bind.ts'
 import { loadMachine } from './machine.ts'
 import { needs } from './needs.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
+import { has, type Ran, runProgram } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
-import { host, tune, write } from './tune.ts'
+import { host } from './tune.ts'
 
 const SILVERBLUE = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\n'
 const GRUB = 'etc/default/grub.d/zz-vfio-scripts.cfg'
@@ -121,20 +121,23 @@ describe('several at once', () => {
   it('and a binding do not get in each other’s way', () => {
     const dir = host()
     const before = snapshotOf(join(dir, 'etc'))
-    const bind = (...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
     expectRan(tune(dir, ...all, ...write), 0)
-    expectRan(bind('--status'), 1, /none/)
+    expectRan(bind(dir, '--status'), 1, /none/)
     // Whoever finds the file is told of each script.
     expect(textOf(dir, GRUB)).toMatch(/^# Written by vfio-scripts; bind-vfio.* and tune-host take out their own/)
-    expectRan(bind('02:00', '--iommu-pt', ...write), 0)
-    expectRan(bind('--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
-    expectRan(bind('--undo'), 0, /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./)
-    expectRan(bind('02:00', '--iommu-pt', ...write), 0)
+    expectRan(bind(dir, '02:00', '--iommu-pt', ...write), 0)
+    expectRan(bind(dir, '--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
+    expectRan(
+      bind(dir, '--undo'),
+      0,
+      /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./,
+    )
+    expectRan(bind(dir, '02:00', '--iommu-pt', ...write), 0)
     expectRan(tune(dir, '--undo', ...write), 0)
     expect(textOf(dir, GRUB)).toContain(' iommu=pt"')
     expect(textOf(dir, GRUB)).not.toContain('threadirqs')
     expectRan(tune(dir, '--threadirqs', ...write), 0)
-    expectRan(bind('--undo', '--all', ...write), 0)
+    expectRan(bind(dir, '--undo', '--all', ...write), 0)
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
 
