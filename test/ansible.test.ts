@@ -1,9 +1,10 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { card, etcOf, modprobe, system } from './bind.ts'
 import { newFolder } from './expect.ts'
-import { has, PROJECT, type Ran, runProgram } from './run.ts'
+import { needs } from './needs.ts'
+import { PROJECT, type Ran, runProgram } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
 /** Runs the play on this machine, with the system under `root` as the host's. */
@@ -28,7 +29,7 @@ function play(root: string, device: string, ...more: string[]): Ran {
 
 const changed = ({ stdout }: Ran): number => Number(/^server .*\bchanged=(\d+)/m.exec(stdout)?.[1])
 
-describe.skipIf(!has('ansible-playbook'))('the Ansible play', () => {
+needs('ansible-playbook').describe('the Ansible play', () => {
   it('shows the plan with --check; changes the first time, and not the second', () => {
     const dir = systemDir(system)
     mkdirSync(join(dir, 'usr/local/sbin'), { recursive: true })

@@ -1,11 +1,12 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { applyRunning as apply, can, files, GOOD, image, journal, start, systemThat, until, WAITS } from './chroot.ts'
+import { needs } from './needs.ts'
 import { has, runProgram, runScript } from './run.ts'
 import { snapshotOf, textOf, writeIn } from './system.ts'
 
-describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone)', () => {
+needs('root, and a busybox that stands alone', can).describe('commands in a chroot', () => {
   it('run, are looked at, and leave no copies behind', () => {
     const dir = systemThat(GOOD)
     const before = files(dir)
@@ -118,7 +119,7 @@ describe.runIf(can)('commands in a chroot (root, and a busybox that stands alone
     expect(textOf(dir, 'etc/initramfs-tools/hooks/vfio-scripts')).toBeNull()
   })
 
-  it.runIf(has('shellcheck'))('undo.sh is clean (shellcheck)', () => {
+  needs('shellcheck').it('shellcheck finds nothing in undo.sh', () => {
     const dir = systemThat(GOOD)
     expect(apply(dir).code).toBe(0)
     expect(runProgram('shellcheck', [join(dir, undoScript)])).toEqual({ code: 0, stdout: '', stderr: '' })

@@ -16,6 +16,7 @@ import { dirname, join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, whole } from './broken.ts'
 import { expectError, expectNoTrace, newFolder, SCRIPTS } from './expect.ts'
+import { needs } from './needs.ts'
 import { type Ran, runProgram, runScript } from './run.ts'
 
 const SECRET = 'xyzzy'
@@ -197,7 +198,7 @@ describe.each(SCRIPTS)('%s: no files', (script) => {
     }
   })
 
-  it.runIf(devicesWork())('a character device without end (where root may make one)', () => {
+  needs('root who may make devices', devicesWork()).it('a character device without end', () => {
     expectError(runScript(script, ['--machine', replaced(`${GPU_PATH}/uevent`, zero)]), `${GPU_PATH}/uevent`, 'EFBIG')
     expectError(runScript(script, ['--root', replaced('/usr/share/misc/pci.ids', zero)]), 'pci.ids', 'not a file')
   })

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest'
 import { brokenMachine, GPU, GPU_PATH, smallMachine } from './broken.ts'
 import { expectNoTrace, newFolder } from './expect.ts'
 import { writeMachine } from './machine.ts'
-import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
+import { needs } from './needs.ts'
+import { PROJECT, type Ran, runProgram, runScript } from './run.ts'
 
 const ESC = '\u001b'
 /** A title, a cleared screen, red by CSI in one character and in two; an override, an isolate, blanks that are none. */
@@ -78,7 +79,7 @@ describe('hostile names', () => {
     expect(group.others[0].name).toBe(HOSTILE)
   })
 
-  it.runIf(has('script'))('on a terminal only our own colours are sent (script of util-linux)', () => {
+  needs('script').it('on a terminal only our own colours are sent (script of util-linux)', () => {
     for (const args of [
       'list-iommu.mjs',
       'list-iommu.mjs --format tree',

@@ -3,11 +3,16 @@ import { expect } from 'vitest'
 import { type Ran, runScript } from './run.ts'
 import { snapshotOf } from './system.ts'
 
-// What the tests of bind-vfio share.
+// What the tests share of the scripts that change a system, the one at `dir`.
 
 export const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
-export const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
-export const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo', '--apply', '--no-commands')
+export const override = (dir: string, ...args: string[]): Ran =>
+  runScript('override-same-id-gpu', ['--root', dir, ...args])
+export const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
+/** Files are written; the commands that would follow are printed. */
+export const write = ['--apply', '--no-commands'] as const
+export const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, ...write)
+export const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo', ...write)
 
 /** The second card of the i9-14900K, a Quadro P620: nothing shares its IDs. */
 export const card = '02:00'

@@ -1,8 +1,9 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { expectRan, system, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import {
   IFUP,
   interfaces,
@@ -18,14 +19,12 @@ import {
   wired,
   yaml,
 } from './networks.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
+import { runProgram } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
 // The network of a host moves to a bridge: each program that sets networks up reads its own files, real where Debian has it.
 
-const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
 const bridge = ['--bridge', 'br0', '--port', 'enp5s0']
-const write = ['--apply', '--no-commands']
 
 function host(files: Readonly<Record<string, string>>): string {
   const dir = systemDir({ ...system, files })
@@ -84,7 +83,7 @@ describe('a bridge', { concurrent: true }, () => {
     )
   })
 
-  it.skipIf(!has('ifquery'))('ifupdown: the real ifquery reads the same for the bridge as it did for the card', () => {
+  needs('ifquery').it('ifupdown: the real ifquery reads the same for the bridge as it did for the card', () => {
     const dir = host({ ...IFUP, 'etc/network/interfaces': interfaces.replace(/^source.*\n/m, '') })
     const query = (name: string): string =>
       runProgram('ifquery', ['-i', join(dir, 'etc/network/interfaces'), name]).stdout
@@ -129,7 +128,7 @@ describe('a bridge', { concurrent: true }, () => {
     expectRan(tune(host(HOSTS[1]?.[1] ?? {}), ...bridge, '--vlan', '20'), 2, /matches more than enp5s0/)
   })
 
-  it.skipIf(!has('netplan'))('netplan: the real generator gives the bridge what the card had', () => {
+  needs('netplan').it('netplan: the real generator gives the bridge what the card had', () => {
     const dir = host(HOSTS[2]?.[1] ?? {})
     tune(dir, ...bridge, ...write)
     const root = scratchDir('netplan')
@@ -164,7 +163,7 @@ describe('a bridge', { concurrent: true }, () => {
     expectRan(tune(host({ ...NETPLAN, ...two }), ...bridge), 2, /01\.yaml and .*02\.yaml both set it up/)
   })
 
-  it.skipIf(!has('nmcli'))('NetworkManager: its own program reads the profiles', () => {
+  needs('nmcli').it('NetworkManager: its own program reads the profiles', () => {
     const dir = host(HOSTS[3]?.[1] ?? {})
     tune(dir, ...bridge, ...write)
     const folder = 'etc/NetworkManager/system-connections'
@@ -184,7 +183,7 @@ describe('a bridge', { concurrent: true }, () => {
     expect(mode.stdout).toBe('600\n')
   })
 
-  it.skipIf(!has('nmcli'))('NetworkManager: profiles that say the same of IPv4 and IPv6 are whole', () => {
+  needs('nmcli').it('NetworkManager: profiles that say the same of IPv4 and IPv6 are whole', () => {
     const auto = profile.replace(/address1.*\ndns.*\nmethod=manual/, 'method=auto')
     for (const args of [bridge, [...bridge, '--vlan', '20']]) {
       const dir = host({ ...NM, 'etc/NetworkManager/system-connections/Office.nmconnection': auto })
@@ -196,7 +195,7 @@ describe('a bridge', { concurrent: true }, () => {
     }
   })
 
-  it.skipIf(!has('bash'))('netifrc: variables as bash reads them', () => {
+  needs('bash').it('netifrc: variables as bash reads them', () => {
     const dir = host(HOSTS[4]?.[1] ?? {})
     expectRan(
       tune(dir, ...bridge, ...write),

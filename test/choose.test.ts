@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { has, PROJECT } from './run.ts'
+import { expect, it } from 'vitest'
+import { needs } from './needs.ts'
+import { PROJECT } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
 /** bind-vfio --choose on a terminal of its own, with these lines typed. */
@@ -15,7 +16,7 @@ function choose(dir: string, typed: string): { code: number | null; screen: stri
   return { code: status, screen: stdout.replaceAll('\r', '') }
 }
 
-describe.skipIf(!has('script'))('--choose', () => {
+needs('script').describe('--choose', () => {
   const numberOf = (screen: string, address: string): string =>
     new RegExp(`^ *(\\d+)  ${address} `, 'm').exec(screen)?.[1] ?? ''
 

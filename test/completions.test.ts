@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Option } from '../lib/cli/options.ts'
 import { newFolder } from './expect.ts'
+import { needs } from './needs.ts'
 import { has, PROJECT, runProgram, runScript } from './run.ts'
 
 const SCRIPTS = readdirSync(`${PROJECT}scripts`)
@@ -55,7 +56,7 @@ function type(shell: string, env: NodeJS.ProcessEnv): string[] {
   return [...stdout.matchAll(/got<(.*?)\/?>\r?$/gm)].map(([, typed = '']) => typed)
 }
 
-describe.skipIf(!has('script'))('what the Tab key completes', () => {
+needs('script').describe('what the Tab key completes', () => {
   const expected = TYPED.map(([, completed]) => completed)
 
   it('in bash', () => {
@@ -65,7 +66,7 @@ describe.skipIf(!has('script'))('what the Tab key completes', () => {
     expect(type(`bash --noprofile --rcfile ${rc} -i`, {})).toEqual(expected)
   })
 
-  it.skipIf(!has('zsh'))('in zsh', () => {
+  needs('zsh').it('in zsh', () => {
     const home = newFolder()
     const start = [`fpath=(${PROJECT}completions/zsh $fpath)`, 'autoload -Uz compinit', 'compinit -D -u']
     writeFileSync(join(home, '.zshrc'), [...start, ...commands, ''].join('\n'))
@@ -99,23 +100,26 @@ describe.each([
   ['bash', bash],
   ['fish', fish],
 ] as const)('%s', (shell, complete) => {
-  it.skipIf(!has(shell)).each(SCRIPTS)('offers every option of %s', (name) => {
+  needs(shell).it.each(SCRIPTS)('offers every option of %s', (name) => {
     expect(complete(`${name} --`).sort()).toEqual(optionsOf(name).sort())
   })
 
-  it.skipIf(!has(shell) || devices.length === 0)('offers the PCI devices of this machine', () => {
-    expect(complete('bind-vfio ').sort()).toEqual([...devices].sort())
-  })
+  needs(`${shell} and PCI devices`, has(shell) && devices.length > 0).it(
+    'offers the PCI devices of this machine',
+    () => {
+      expect(complete('bind-vfio ').sort()).toEqual([...devices].sort())
+    },
+  )
 })
 
-it.skipIf(!has('fish'))('fish completes what the others do', () => {
+needs('fish').it('fish completes what the others do', () => {
   for (const [typed, completed] of TYPED) {
     const last = completed.split(' ').at(-1) ?? ''
     expect(fish(typed).map((offer) => offer.replace(/\/$/, ''))).toContain(last)
   }
 })
 
-it.skipIf(!has('shellcheck'))('shellcheck finds nothing in the completions for bash', () => {
+needs('shellcheck').it('shellcheck finds nothing in the completions for bash', () => {
   const files = SCRIPTS.map((name) => `${PROJECT}completions/bash/${name}`)
   expect(runProgram('shellcheck', ['--shell=bash', ...files])).toEqual({ code: 0, stdout: '', stderr: '' })
 })

@@ -21,6 +21,7 @@ import {
 } from './configs.ts'
 import { arch, none, oldArch, RELEASE } from './generators.ts'
 import { grubby, limine, limineTool, refind, systemdBoot, ukiInstall, ukiPreset } from './loaders.ts'
+import { needs, REAL_FILES, sampleOf } from './needs.ts'
 import { type System, systemDir, textOf } from './system.ts'
 
 // Real files of boot loaders, mkinitcpio and modules-load.d, read as their documentation says; those of bash by bash.
@@ -44,13 +45,13 @@ function expectArguments(before: string[], after: string[]): void {
 }
 
 describe('every kind of real file', () => {
-  it.skipIf(!existsSync(CONFIGS))('is looked at', () => {
+  needs(REAL_FILES, existsSync(CONFIGS)).it('is looked at', () => {
     const others = ['grub', 'modprobe', 'dracut', 'initramfs-tools']
     expect(readdirSync(CONFIGS).sort()).toEqual([...KINDS, ...others].sort())
   })
 })
 
-describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files', () => {
+needs(REAL_FILES, filesOf('mkinitcpio').length > 0).describe('real mkinitcpio.conf files', () => {
   const reads = (dir: string, dropIns: boolean): Map<string, string> =>
     bashReads(dir, ['etc/mkinitcpio.conf', ...(dropIns ? byName(list(dir, 'etc/mkinitcpio.conf.d')) : [])])
   const words = (all: Map<string, string>, name: string): string[] => (all.get(name) ?? '').split(/\s+/).filter(Boolean)
@@ -73,7 +74,9 @@ describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files'
   })
 
   it.each(
-    configurations('mkinitcpio').flatMap(([title, one]) => [true, false].map((drop) => [title, drop, one] as const)),
+    sampleOf(configurations('mkinitcpio'), 5).flatMap(([title, one]) =>
+      [true, false].map((drop) => [title, drop, one] as const),
+    ),
   )('%s, drop-ins %s', (_, dropIns, { name, files }) => {
     const more = places(files, /\/mkinitcpio\.\w+\.conf$/)
     const preset = `ALL_kver="/boot/vmlinuz-linux"\nPRESETS=('default'${more.map((_path, at) => ` 'p${at}'`).join('')})\ndefault_image="/boot/initramfs-linux.img"\n${more.map((path, at) => `p${at}_config="/${path}"\np${at}_image="/boot/initramfs-linux-fallback.img"\n`).join('')}`
@@ -88,7 +91,7 @@ describe.skipIf(filesOf('mkinitcpio').length === 0)('real mkinitcpio.conf files'
   })
 })
 
-describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', () => {
+needs(REAL_FILES, filesOf('modules-load').length > 0).describe('real lists of modules', () => {
   // Source: modules-load.d(5); /etc/modules is one of them, by a link.
   const read = (dir: string): string[] =>
     byName(list(dir, 'etc/modules-load.d')).flatMap((path) =>
@@ -98,7 +101,7 @@ describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', (
         .filter((row) => /^[^#;]/.test(row)),
     )
 
-  it.each(configurations('modules-load'))('%s', (_, { name, files }) => {
+  it.each(sampleOf(configurations('modules-load'), 2))('%s', (_, { name, files }) => {
     const debian = 'etc/modules' in files ? { 'etc/modules-load.d/modules.conf': '→ ../modules' } : {}
     const system = { ...base, iommuByDefault: true, kernels: [RELEASE], files: { ...none, ...debian, ...files } }
     judge(name, system, {
@@ -112,7 +115,7 @@ describe.skipIf(filesOf('modules-load').length === 0)('real lists of modules', (
   })
 })
 
-describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in files', () => {
+needs(REAL_FILES, filesOf('kernel-cmdline').length > 0).describe('real command lines in files', () => {
   /** As mkinitcpio joins them: build_uki() in its own text. */
   const joined = (dir: string, paths: string[]): string[] => {
     const files = paths.map((path) => join(dir, path)).filter((path) => existsSync(path))
@@ -120,7 +123,7 @@ describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in f
     return argument(spawnSync('/bin/bash', ['-c', program, 'bash', ...files], { encoding: 'latin1' }).stdout)
   }
 
-  it.each(configurations('kernel-cmdline'))('%s', (_, { name, files }) => {
+  it.each(sampleOf(configurations('kernel-cmdline'), 2))('%s', (_, { name, files }) => {
     const preset = places(files, /cmdline\.d\/.*\.conf$/).length > 0
     const { files: image, ...loader } = preset ? ukiPreset : ukiInstall
     const line = places(files, /cmdline\.d/).length > 0 ? { 'etc/kernel/cmdline': 'root=LABEL=x rw\n' } : {}
@@ -132,7 +135,7 @@ describe.skipIf(filesOf('kernel-cmdline').length === 0)('real command lines in f
   })
 })
 
-describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', () => {
+needs(REAL_FILES, filesOf('loader-entry').length > 0).describe('real loader entries', () => {
   interface Entry {
     path: string
     rest: string[]
@@ -147,7 +150,7 @@ describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', () 
       return { path, rest: rows.filter((row) => !isLine(row)), line: argument(values.join(' ')) }
     })
 
-  it.each(configurations('loader-entry'))('%s', (_, { name, files }) => {
+  it.each(sampleOf(configurations('loader-entry'), 4))('%s', (_, { name, files }) => {
     const own = places(files, /entries\//).length > 0 ? { 'boot/loader/entries/arch.conf': null } : {}
     const { files: entries, ...loader } = systemdBoot
     judge(
@@ -169,7 +172,7 @@ describe.skipIf(filesOf('loader-entry').length === 0)('real loader entries', () 
   })
 })
 
-describe.skipIf(filesOf('grubby-bls').length === 0)('real files beside entries of grubby', () => {
+needs(REAL_FILES, filesOf('grubby-bls').length > 0).describe('real files beside entries of grubby', () => {
   it.each(configurations('grubby-bls'))('%s: stay, and are no entries', (_, { files }) => {
     counts.systems++
     const { files: fedora, ...loader } = grubby
@@ -183,46 +186,49 @@ describe.skipIf(filesOf('grubby-bls').length === 0)('real files beside entries o
   })
 })
 
-describe.skipIf(filesOf('limine').length + filesOf('refind').length === 0)('real files that are set up by hand', () => {
-  function stepsFor(loader: System['files'], files: Record<string, string>): string {
-    counts.systems++
-    const dir = systemDir({ ...base, builtin: ['vfio_pci', 'vfio'], files: { ...loader, ...files } })
-    const before = treeOf(dir)
-    const ran = apply(dir, card)
-    expect(ran.stderr).toMatch(/is set up by hand\. Nothing was written; by hand:/)
-    expect(ran.code).toBe(2)
-    expect(treeOf(dir)).toBe(before)
-    counts.byHand++
-    return ran.stderr
-  }
-
-  it.each(configurations('limine'))('%s', (_, { files }) => {
-    const tool = places(files, /^etc/).length > 0
-    const steps = stepsFor(
-      {
-        ...(tool ? limineTool : limine).files,
-        ...(tool ? { 'etc/default/limine': null } : { 'boot/limine/limine.conf': null }),
-      },
-      files,
-    )
-    const rows = Object.values(files).flatMap((text) => text.split('\n'))
-    for (const row of rows.filter((one) => /^\s*KERNEL_CMDLINE\[/.test(one))) expect(steps).toContain(row.trim())
-    for (const row of rows.flatMap((one) => /^\s*cmdline:\s*(.*)$/.exec(one)?.[1]?.trim() ?? []))
-      expect(steps).toContain(`${row} intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
-    expect(steps).toContain(`intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
-  })
-
-  it.each(configurations('refind'))('%s', (_, { files }) => {
-    const steps = stepsFor({ ...refind.files, 'boot/refind_linux.conf': null }, files)
-    const path = 'boot/refind_linux.conf'
-    const rows = (files[path] ?? '').split('\n')
-    const at = rows.findIndex((row) => row.startsWith('"'))
-    const [, title, line = ''] = /^"([^"]*)"\s+"([^"]*)"/.exec(rows[at] ?? '') ?? []
-    if (title === undefined) expect(steps).toMatch(/refind\.conf, if its menu entries start your kernels, add/)
-    else {
-      expect(steps).toContain(`Make line ${at + 1} of /${path} say`)
-      const said = new RegExp(`^ +"${title.replace(/[()+/]/g, '\\$&')}" {2}"(.*)"$`, 'm').exec(steps)?.[1] ?? ''
-      expectArguments(argument(line), argument(said))
+needs(REAL_FILES, filesOf('limine').length > 0 && filesOf('refind').length > 0).describe(
+  'real files that are set up by hand',
+  () => {
+    function stepsFor(loader: System['files'], files: Record<string, string>): string {
+      counts.systems++
+      const dir = systemDir({ ...base, builtin: ['vfio_pci', 'vfio'], files: { ...loader, ...files } })
+      const before = treeOf(dir)
+      const ran = apply(dir, card)
+      expect(ran.stderr).toMatch(/is set up by hand\. Nothing was written; by hand:/)
+      expect(ran.code).toBe(2)
+      expect(treeOf(dir)).toBe(before)
+      counts.byHand++
+      return ran.stderr
     }
-  })
-})
+
+    it.each(sampleOf(configurations('limine'), 3))('%s', (_, { files }) => {
+      const tool = places(files, /^etc/).length > 0
+      const steps = stepsFor(
+        {
+          ...(tool ? limineTool : limine).files,
+          ...(tool ? { 'etc/default/limine': null } : { 'boot/limine/limine.conf': null }),
+        },
+        files,
+      )
+      const rows = Object.values(files).flatMap((text) => text.split('\n'))
+      for (const row of rows.filter((one) => /^\s*KERNEL_CMDLINE\[/.test(one))) expect(steps).toContain(row.trim())
+      for (const row of rows.flatMap((one) => /^\s*cmdline:\s*(.*)$/.exec(one)?.[1]?.trim() ?? []))
+        expect(steps).toContain(`${row} intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
+      expect(steps).toContain(`intel_iommu=on vfio-pci.ids=${IDS.join(',')}`)
+    })
+
+    it.each(sampleOf(configurations('refind'), 3))('%s', (_, { files }) => {
+      const steps = stepsFor({ ...refind.files, 'boot/refind_linux.conf': null }, files)
+      const path = 'boot/refind_linux.conf'
+      const rows = (files[path] ?? '').split('\n')
+      const at = rows.findIndex((row) => row.startsWith('"'))
+      const [, title, line = ''] = /^"([^"]*)"\s+"([^"]*)"/.exec(rows[at] ?? '') ?? []
+      if (title === undefined) expect(steps).toMatch(/refind\.conf, if its menu entries start your kernels, add/)
+      else {
+        expect(steps).toContain(`Make line ${at + 1} of /${path} say`)
+        const said = new RegExp(`^ +"${title.replace(/[()+/]/g, '\\$&')}" {2}"(.*)"$`, 'm').exec(steps)?.[1] ?? ''
+        expectArguments(argument(line), argument(said))
+      }
+    })
+  },
+)

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { apply, bind, card, etcOf, expectRan, system, undo } from './bind.ts'
+import { needs } from './needs.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { systemDir, textOf } from './system.ts'
 
@@ -139,7 +140,7 @@ describe('--confirm-within', { concurrent: true }, () => {
     expect(textOf(dir, service)).toContain('/var/lib/vfio-scripts/0003/undo.sh')
   })
 
-  it.skipIf(!has('systemd-analyze'))('its units pass systemd-analyze verify', () => {
+  needs('systemd-analyze').it('its units pass systemd-analyze verify', () => {
     const dir = debian()
     apply(dir, card, '--confirm-within', '10m')
     const ran = runProgram('systemd-analyze', ['verify', '--man=no', join(dir, timer), join(dir, service)])

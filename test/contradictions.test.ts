@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { contradictions, findIds, softdepFor } from '../lib/plan/contradictions.ts'
 import { readModprobe } from '../lib/plan/modprobe.ts'
 import { scratchDir } from './machine.ts'
-import { has, runProgram } from './run.ts'
+import { needs } from './needs.ts'
+import { runProgram } from './run.ts'
 
 const read = (...texts: string[]) => readModprobe(texts.map((text, index) => ({ path: `/${index}.conf`, text })))
 
@@ -86,7 +87,7 @@ describe('problems', () => {
 })
 
 describe('the real modprobe', () => {
-  it.skipIf(!has('modprobe'))('takes one softdep of a module only, and that of modules.softdep in its place', () => {
+  needs('modprobe').it('takes one softdep of a module only, and that of modules.softdep in its place', () => {
     const root = scratchDir('root')
     const folder = `${root}/lib/modules/6.1.0`
     mkdirSync(folder, { recursive: true })

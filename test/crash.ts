@@ -3,9 +3,10 @@
 import { spawn } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, expect, it } from 'vitest'
 import { type Loader, MACHINE_ID, RELEASES, ROOT, ukiInstall, unifiedImage } from './loaders.ts'
 import { scratchDir } from './machine.ts'
+import { needs, scatter, WHOLE } from './needs.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 import { type System, snapshotOf, systemDir } from './system.ts'
 
@@ -13,9 +14,9 @@ import { type System, snapshotOf, systemDir } from './system.ts'
 const WRITES =
   'openat,open,write,pwrite64,writev,pwritev,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,link,linkat,symlink,symlinkat,fsync,fdatasync,syncfs,ftruncate,chmod,fchmod,fchmodat,chown,fchown,fchownat,lchown,copy_file_range,sendfile,setxattr,fsetxattr,utimensat'
 
-/** Whole with VFIO_TEST_ALL=1, else so many points of each run, other ones each time, or those of VFIO_TEST_SEED. */
-const WHOLE = process.env.VFIO_TEST_ALL === '1'
-const SAMPLE = Number(process.env.SAMPLE ?? 3)
+/** All points (npm run crash), or so many of each run: other ones each time, or those of VFIO_TEST_SEED. */
+const ALL = process.env.VFIO_TEST_CRASH === 'all'
+const SAMPLE = WHOLE ? 8 : 1
 
 /** What happens instead of a call, as strace(1) says it; `+`: instead of all that follow too. */
 const FAULTS = [
@@ -233,13 +234,6 @@ async function pointsOf(dir: string, work: Work): Promise<Point[]> {
   return [...points.values()]
 }
 
-/** A number from which its neighbours' cannot be told: the last step of MurmurHash3. */
-function scatter(number: number): number {
-  let hash = Math.imul(number ^ (number >>> 16), 0x85ebca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
-}
-
 const counted = { points: 0, tried: 0, missed: 0, violations: 0 }
 
 /** Tries each point with each fault, or a sample: `before` is the system, `after` what the run makes of it. */
@@ -251,7 +245,7 @@ async function tryAll(dir: string, work: Work, states: States, next: (dir: strin
     .map((one, index) => ({ one, key: scatter(seed + index) }))
     .sort((one, other) => one.key - other.key)
     .slice(0, SAMPLE)
-  const rest = WHOLE ? all : sample.map(({ one }) => one)
+  const rest = ALL ? all : sample.map(({ one }) => one)
   expect(all.length).toBeGreaterThan(100)
   const violations: string[] = []
   const task = async (): Promise<void> => {
@@ -313,7 +307,7 @@ const traces =
 
 /** The tests of one of the systems. */
 export function crashesOn(name: string): void {
-  describe.runIf(traces)(`a fault on ${name}`, () => {
+  needs('root, strace and a busybox that stands alone', traces).describe(`a fault on ${name}`, () => {
     const bind: Work = { script: 'bind-vfio', args: ['02:00', '--apply'] }
     const unbind: Work = { script: 'bind-vfio', args: ['--undo', '--apply'] }
     const tune: Work = { script: 'tune-host', args: ['--hugepages', '2G', '--page-size', '1G', '--apply'] }
@@ -334,7 +328,7 @@ export function crashesOn(name: string): void {
     })
     afterAll(() => {
       const { points, tried, missed, violations } = counted
-      const seed = WHOLE ? '' : `; VFIO_TEST_SEED=${process.env.VFIO_TEST_SEED ?? 1} tries the same, npm run crash all`
+      const seed = ALL ? '' : `; VFIO_TEST_SEED=${process.env.VFIO_TEST_SEED ?? 1} tries the same, npm run crash all`
       console.log(
         `faults on ${name}: ${tried} of ${points} tried, ${violations} violations${missed > 0 ? `, ${missed} of them ended Node` : ''}${seed}`,
       )
@@ -370,7 +364,7 @@ export function crashesOn(name: string): void {
           thenBoth(work, back, () => states),
         )
       },
-      WHOLE ? 7_200_000 : 1_200_000,
+      ALL ? 7_200_000 : 120_000,
     )
   })
 }

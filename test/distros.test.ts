@@ -5,6 +5,7 @@ import { adapters, DISTROS } from '../distros/index.ts'
 import { readOsRelease } from '../lib/host/os-release.ts'
 import { openReader } from '../lib/host/rooted.ts'
 import { scratchDir } from './machine.ts'
+import { needs, REAL_FILES } from './needs.ts'
 import { PROJECT } from './run.ts'
 import { writeIn } from './system.ts'
 
@@ -75,7 +76,7 @@ describe('a distribution is found', () => {
   })
 })
 
-describe.skipIf(files.length === 0)(`real files (${files.length} here; skipped without ${FILES})`, () => {
+needs(REAL_FILES, files.length > 0).describe('real files', () => {
   it('each belong to a family, or are unknown', async () => {
     const lines = files.map((file) => `${file}\t${family(readFileSync(join(FILES, file), 'latin1'))}\n`)
     await expect(lines.join('')).toMatchFileSnapshot('golden/os-release.txt')

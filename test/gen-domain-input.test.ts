@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain, patch } from './domain.ts'
 import { expectError, expectNoTrace } from './expect.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { has, PROJECT, runProgram, runScript } from './run.ts'
 
 const host = domainHost()
@@ -127,7 +128,7 @@ describe('gen-domain --patch: what is refused', () => {
     }
   })
 
-  it.skipIf(!has('xmllint'))('what xmllint refuses is refused, and nothing else', () => {
+  needs('xmllint').it('what xmllint refuses is refused, and nothing else', () => {
     const cases = [
       ...[
         '<a>]]></a>',
@@ -172,24 +173,24 @@ describe('gen-domain: versions', () => {
   const hidden =
     'mount --bind "$1" /var/lib/dpkg/status && mount --bind "$2" "$(command -v qemu-system-x86_64)" && shift 2'
   const unshared = ['-m', 'sh', '-c', `${hidden} && exec "$@"`, 'sh']
-  it.skipIf(!has('qemu-system-x86_64') || runProgram('unshare', ['-m', 'true']).code !== 0)(
-    'QEMU itself says its version',
-    () => {
-      const [status, qemu] = ['status', 'qemu'].map((name) => join(scratchDir('qemu'), name)) as [string, string]
-      writeFileSync(status, '')
-      writeFileSync(qemu, '#!/bin/sh\necho "QEMU emulator version 2.11.1(Debian)"\n', { mode: 0o755 })
-      const script = [
-        process.execPath,
-        `${PROJECT}scripts/gen-domain.mjs`,
-        '--libvirt',
-        '9.0.0',
-        '--name',
-        'x',
-        '--guest',
-        'windows10',
-      ]
-      const { stderr } = runProgram('unshare', [...unshared, status, qemu, ...script])
-      expect(stderr).toMatch(/QEMU 2\.11\.1 is older than/)
-    },
-  )
+  needs(
+    'QEMU and unshare',
+    has('qemu-system-x86_64') && has('unshare') && runProgram('unshare', ['-m', 'true']).code === 0,
+  ).it('QEMU itself says its version', () => {
+    const [status, qemu] = ['status', 'qemu'].map((name) => join(scratchDir('qemu'), name)) as [string, string]
+    writeFileSync(status, '')
+    writeFileSync(qemu, '#!/bin/sh\necho "QEMU emulator version 2.11.1(Debian)"\n', { mode: 0o755 })
+    const script = [
+      process.execPath,
+      `${PROJECT}scripts/gen-domain.mjs`,
+      '--libvirt',
+      '9.0.0',
+      '--name',
+      'x',
+      '--guest',
+      'windows10',
+    ]
+    const { stderr } = runProgram('unshare', [...unshared, status, qemu, ...script])
+    expect(stderr).toMatch(/QEMU 2\.11\.1 is older than/)
+  })
 })

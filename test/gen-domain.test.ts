@@ -2,6 +2,7 @@ import semver from 'semver'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { domainHost, genDomain, golden, invalid, LIBVIRTD, readGolden, startLibvirt, VALIDATOR } from './domain.ts'
 import { machineDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { has, runProgram } from './run.ts'
 
 const IMAGES = '/var/lib/libvirt/images'
@@ -96,7 +97,7 @@ describe('gen-domain', () => {
 const tooOld = (needs: string | undefined): boolean =>
   needs !== undefined && semver.lt(runProgram('virsh', ['--version']).stdout.trim(), needs)
 
-describe.skipIf(!VALIDATOR)("libvirt's schemas (skipped without virt-xml-validate)", () => {
+needs('virt-xml-validate', VALIDATOR).describe("libvirt's schemas", () => {
   it.each(Object.entries(GUESTS))('%s is valid', (name, { libvirt }) => {
     if (!tooOld(libvirt)) expect(invalid(readGolden(name))).toBe('')
   })
@@ -106,7 +107,7 @@ describe.skipIf(!VALIDATOR)("libvirt's schemas (skipped without virt-xml-validat
   })
 })
 
-describe.skipIf(!LIBVIRTD)('libvirtd (skipped without virsh, libvirtd and qemu-system-x86_64)', () => {
+needs('libvirtd, virsh and QEMU', LIBVIRTD).describe('libvirtd', () => {
   let libvirt: Awaited<ReturnType<typeof startLibvirt>>
   beforeAll(async () => {
     libvirt = await startLibvirt()

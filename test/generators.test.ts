@@ -1,15 +1,11 @@
 import { chmodSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { apply, bind, card, etcOf, expectRan, undo } from './bind.ts'
 import {
-  apply,
   arch,
-  bind,
   booster,
-  CARD,
   commandsOf,
-  etcOf,
-  expectRan,
   generatorDir,
   MODPROBE,
   none,
@@ -18,8 +14,8 @@ import {
   ostree,
   PRESET,
   RELEASE,
-  undo,
 } from './generators.ts'
+import { needs } from './needs.ts'
 import { runScript } from './run.ts'
 import { systemDir, textOf, writeIn } from './system.ts'
 
@@ -124,12 +120,12 @@ describe('each generator is found, set up and taken back byte for byte', () => {
   ])('%s', (_, given, written, commands) => {
     const dir = generatorDir(...given)
     const before = etcOf(dir)
-    const ran = apply(dir, '--json')
+    const ran = apply(dir, card, '--json')
     expect(ran.stderr).toBe('')
     expect(commandsOf(ran)).toEqual(commands)
     for (const [path, text] of Object.entries(written)) expect(textOf(dir, path), path).toEqual(text)
     expect(textOf(dir, MODPROBE)).toContain('options vfio-pci ids=10de:1cb6,10de:0fb9\n')
-    if (!('usr/bin/rpm-ostree' in given[0])) expectRan(apply(dir), 0, /^Nothing to do/m)
+    if (!('usr/bin/rpm-ostree' in given[0])) expectRan(apply(dir, card), 0, /^Nothing to do/m)
     expectRan(undo(dir), 0, /Taken back/)
     expect(etcOf(dir)).toBe(before)
   })
@@ -141,8 +137,8 @@ describe('mkinitcpio', () => {
     ['a drop-in', { 'etc/mkinitcpio.conf.d/mine.conf': 'MODULES+=(vfio_pci)\n' }],
   ])('is left alone where a person has the module in %s', (_, files) => {
     const dir = generatorDir(arch, files)
-    expect(bind(dir, CARD).stdout).not.toContain('mkinitcpio.conf')
-    expectRan(apply(dir), 0, /mkinitcpio -p linux/)
+    expect(bind(dir, card).stdout).not.toContain('mkinitcpio.conf')
+    expectRan(apply(dir, card), 0, /mkinitcpio -p linux/)
     expect(textOf(dir, dropIn)).toBeNull()
   })
 
@@ -150,11 +146,11 @@ describe('mkinitcpio', () => {
     for (const files of [arch, oldArch]) {
       const dir = generatorDir(files)
       const path = files === arch ? dropIn : main
-      expectRan(apply(dir), 0)
+      expectRan(apply(dir, card), 0)
       const one = textOf(dir, path)
       expectRan(bind(dir, '03:00', '--apply', '--no-commands'), 0)
       expect(textOf(dir, path)).toBe(one)
-      expectRan(undo(dir, CARD), 0)
+      expectRan(undo(dir, card), 0)
       expect(textOf(dir, path)).toBe(one)
       expectRan(undo(dir), 0)
       expect(textOf(dir, path)).toBe(files[path] ?? null)
@@ -163,19 +159,19 @@ describe('mkinitcpio', () => {
 
   it('keeps what a person edits later', () => {
     const dir = generatorDir(oldArch)
-    expectRan(apply(dir), 0)
+    expectRan(apply(dir, card), 0)
     writeIn(dir, main, (textOf(dir, main) ?? '').replace('(vfio_pci)', '(vfio_pci amdgpu)'))
     expectRan(undo(dir), 0, /was changed since/)
     expect(textOf(dir, main)).toContain('MODULES=(amdgpu)\n')
   })
 
   it('is not alone where dracut or booster are here too', () => {
-    expectRan(bind(generatorDir(arch, booster), CARD), 2, /more than one initramfs generator.*mkinitcpio.*booster/)
+    expectRan(bind(generatorDir(arch, booster), card), 2, /more than one initramfs generator.*mkinitcpio.*booster/)
   })
 })
 
 describe('a plan without root', () => {
-  it.skipIf(process.getuid?.() !== 0)('goes on where the EFI system partition is closed', () => {
+  needs('root', process.getuid?.() === 0).it('goes on where the EFI system partition is closed', () => {
     const efi = { 'etc/machine-id': 'abc\n', [`boot/efi/abc/${RELEASE}/linux`]: 'kernel' }
     for (const dir of [
       generatorDir(arch, efi),
@@ -183,7 +179,7 @@ describe('a plan without root', () => {
     ]) {
       for (const open of [dir, dirname(dir)]) chmodSync(open, 0o755)
       chmodSync(join(dir, 'boot/efi'), 0o700)
-      const ran = runScript('bind-vfio', ['--root', dir, CARD], { uid: 65534 })
+      const ran = runScript('bind-vfio', ['--root', dir, card], { uid: 65534 })
       expectRan(ran, 1, /> (mkinitcpio -p linux|dracut --force)/)
     }
   })
@@ -195,13 +191,13 @@ describe('rpm-ostree', () => {
 
   it('keeps former arguments, and gives them back', () => {
     const dir = generatorDir(ostree, { [ORIGIN]: set })
-    expect(commandsOf(apply(dir, '--json'))).toEqual([
+    expect(commandsOf(apply(dir, card, '--json'))).toEqual([
       `rpm-ostree initramfs --enable --arg=-I --arg=/etc/foo.conf --arg=--x;y ${ours}`,
     ])
     // As rpm-ostree then writes it down.
     const added = '--force-drivers=vfio_pci;--install=/etc/modprobe.d/00-vfio-scripts.conf;'
     writeIn(dir, ORIGIN, set.replace('--x\\;y;', `--x\\;y;${added}`))
-    expectRan(apply(dir), 0, /^Nothing to do/m)
+    expectRan(apply(dir, card), 0, /^Nothing to do/m)
     expect(commandsOf(undo(dir, '--json'))).toEqual([
       'rpm-ostree initramfs --enable --arg=-I --arg=/etc/foo.conf --arg=--x;y',
     ])
@@ -209,7 +205,7 @@ describe('rpm-ostree', () => {
 
   it('is switched off again where it was off', () => {
     const dir = generatorDir(ostree)
-    expectRan(apply(dir), 0)
+    expectRan(apply(dir, card), 0)
     const args = '--force-drivers=vfio_pci;--install=/etc/modprobe.d/00-vfio-scripts.conf;'
     writeIn(dir, ORIGIN, `${ostree[ORIGIN]}[rpmostree]\nregenerate-initramfs=true\ninitramfs-args=${args}\n`)
     // Another card: the file in the image has changed, the arguments have not.
@@ -227,13 +223,13 @@ describe('by hand', () => {
   ])('%s: the steps, and nothing is written', (name, says) => {
     const dir = generatorDir(none)
     const before = etcOf(dir)
-    expectRan(apply(dir, '--initramfs', name), 2, says)
+    expectRan(apply(dir, card, '--initramfs', name), 2, says)
     expect(etcOf(dir)).toBe(before)
   })
 
   it('an empty /boot, or an image in another place, is not taken for none', () => {
     const gone = { [`boot/kernel-${RELEASE}`]: null, [`boot/vmlinuz-${RELEASE}`]: null }
     for (const files of [gone, { 'boot/grub/grub.cfg': 'initrd /x/initramfs.img\n' }, { 'boot/EFI/Linux/x.efi': '' }])
-      expectRan(bind(generatorDir(none, files), CARD), 2, /no initramfs generator that is known here was found/)
+      expectRan(bind(generatorDir(none, files), card), 2, /no initramfs generator that is known here was found/)
   })
 })

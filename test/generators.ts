@@ -1,11 +1,7 @@
 // Fake systems of every initramfs generator, for tests.
-import { join } from 'node:path'
-import { expect } from 'vitest'
-import { type Ran, runScript } from './run.ts'
-import { snapshotOf, systemDir } from './system.ts'
+import type { Ran } from './run.ts'
+import { systemDir } from './system.ts'
 
-/** The second card of the i9-14900K, a Quadro P620: nothing shares its IDs. */
-export const CARD = '02:00'
 export const MODPROBE = 'etc/modprobe.d/00-vfio-scripts.conf'
 export const RELEASE = '6.9.1-arch1-1'
 
@@ -90,16 +86,6 @@ export const ostree: Files = {
 /** A fake system of this generator. */
 export function generatorDir(files: Files, more: Files = {}, machine = 'i9-14900k-vmd'): string {
   return systemDir({ machine, kernels: [RELEASE], files: { ...files, ...more } })
-}
-
-export const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
-export const apply = (dir: string, ...args: string[]): Ran => bind(dir, CARD, ...args, '--apply', '--no-commands')
-export const undo = (dir: string, ...args: string[]): Ran => bind(dir, '--undo', ...args, '--apply', '--no-commands')
-export const etcOf = (dir: string): string => snapshotOf(join(dir, 'etc'))
-
-export function expectRan(ran: Ran, code: number, says?: RegExp): void {
-  expect(`${ran.stdout}${ran.stderr}`).toMatch(says ?? /./)
-  expect(ran.code).toBe(code)
 }
 
 /** The commands that an apply leaves to the person. */

@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { grub } from '../distros/bootloaders/grub.ts'
 import { readKernels } from '../lib/host/kernels.ts'
 import { openReader } from '../lib/host/rooted.ts'
+import { needs } from './needs.ts'
 import { debianGrub as debian, hostWith } from './root.ts'
-import { has } from './run.ts'
 
 const releases = ['6.1.0-37-amd64', '6.12.1-custom']
 const kernels = Object.fromEntries(
@@ -50,7 +50,7 @@ function generated(root: string, normal: string, all = ''): string {
   return text
 }
 
-describe.skipIf(!has('grub-script-check'))('entries of a real grub-mkconfig (skipped without grub-common)', () => {
+needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
   const tokens = ['intel_iommu=on', 'vfio-pci.ids=10de:1cb6']
   const observe = (normal: string, all = '', absent = false, more: Record<string, string> = {}) => {
     const host = hostWith({ ...debian, ...kernels, ...more })

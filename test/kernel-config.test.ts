@@ -4,13 +4,12 @@ import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { configLine, type KernelConfigFacts, kernelHints } from '../lib/vfio/kernel-config.ts'
 import { DRIVER_SYMBOLS, WANTED } from '../lib/vfio/kernel-symbols.ts'
-import { type Ran, runScript } from './run.ts'
+import { bind } from './bind.ts'
 import { kernelConfig, type System, systemDir, writeIn } from './system.ts'
 
 const card = '02:00'
 const release = '6.6.30-gentoo'
 const config = `boot/config-${release}`
-const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
 
 /** A Gentoo whose only kernel has this configuration; with initramfs-tools, so that there is a plan. */
 function gentoo(symbols: Record<string, string> = {}, more: Partial<System> = {}): string {

@@ -1,16 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { type Ran, runScript } from './run.ts'
+import { apply, card, undo } from './bind.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
 // What other guides and tools did to people's machines; gaps in group numbers, five-digit domains and class 0380 are in
 // list-iommu's tests, lines repeated 480 times also in those of arguments.
 
-const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
-const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--apply', '--no-commands')
-const undo = (dir: string, ...args: string[]): Ran => bind(dir, ...args, '--undo', '--apply', '--no-commands')
-const card = '02:00'
 const system = { machine: 'i9-14900k-vmd', iommuByDefault: false } as const
 const onLine = { ...system, builtin: ['vfio_pci', 'vfio'] } as const
 const upstream = { 'usr/sbin/grub-mkconfig': '#!/bin/sh\n' }

@@ -2,7 +2,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { newFolder } from './expect.ts'
-import { has, PROJECT, type Ran, runProgram } from './run.ts'
+import { needs } from './needs.ts'
+import { PROJECT, type Ran, runProgram } from './run.ts'
 
 const HOOK = `${PROJECT}examples/libvirt-hook`
 
@@ -38,7 +39,7 @@ describe('the libvirt hook', () => {
     expect(call(['win11', 'prepare', 'begin', '-'], 5).code).toBe(5)
   })
 
-  it.skipIf(!has('shellcheck'))('shellcheck finds nothing', () => {
+  needs('shellcheck').it('shellcheck finds nothing', () => {
     expect(runProgram('shellcheck', [HOOK])).toEqual({ code: 0, stdout: '', stderr: '' })
   })
 })

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { readLoginMemlock } from '../lib/host/limits.ts'
 import { answer, check, host } from './checking.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { hostWith } from './root.ts'
 import { has, runProgram } from './run.ts'
 
@@ -75,14 +76,11 @@ describe('the next login', () => {
     expect(found).toEqual(expected === null ? null : { bytes: expected[0], place: expected[1] })
   })
 
-  it.skipIf(!REAL).each(LOWER)(
-    'with %s is what pam_limits gives (skipped unless root, with su)',
-    (_, files, expected) => {
-      const bytes = expected?.[0]
-      const given = expected === null ? WITHOUT : bytes === undefined ? 'unlimited' : String(bytes / 1024)
-      expect(reallyGiven(files)).toBe(given)
-    },
-  )
+  needs('root, su and pam_limits', REAL).it.each(LOWER)('with %s is what pam_limits gives', (_, files, expected) => {
+    const bytes = expected?.[0]
+    const given = expected === null ? WITHOUT : bytes === undefined ? 'unlimited' : String(bytes / 1024)
+    expect(reallyGiven(files)).toBe(given)
+  })
 })
 
 describe('check-host', () => {

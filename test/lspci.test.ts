@@ -1,6 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { machineDir, machineNames } from './machine.ts'
-import { has, runProgram, runScript } from './run.ts'
+import { needs } from './needs.ts'
+import { runProgram, runScript } from './run.ts'
 
 /** The real lspci, looking at a fake machine. */
 function lspci(dir: string): string {
@@ -19,7 +20,7 @@ function guideLoop(dir: string, options: string): string {
 
 const machines = machineNames()
 
-describe.skipIf(!has('lspci'))('beside the real lspci (skipped without pciutils)', () => {
+needs('lspci').describe('beside the real lspci', () => {
   it.each(machines)('%s: --format lspci prints what the loop of the guides prints', (name) => {
     const dir = machineDir(name)
     const loop = runProgram('bash', ['-c', guideLoop(dir, '')])

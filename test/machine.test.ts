@@ -3,8 +3,8 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, realpathSync } fro
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { generateMachine, loadMachine, machineDir, machineNames, scratchDir, writeMachine } from './machine.ts'
-
-const haveLspci = spawnSync('lspci', ['--version']).status === 0
+import { needs } from './needs.ts'
+import { has } from './run.ts'
 
 /** What the real lspci says about a tree; its one complaint, that it finds no kernel modules, is left out. */
 function lspci(tree: string, ...args: string[]): { lines: string[]; complaints: string } {
@@ -56,7 +56,7 @@ describe.each(machineNames())('%s', (name) => {
     }
   })
 
-  test.skipIf(!haveLspci)('the real lspci reads it without complaint', () => {
+  needs('lspci').it('the real lspci reads it without complaint', () => {
     const tree = machineDir(name)
     const { lines, complaints } = lspci(tree, '-D', '-nn')
     expect(complaints).toBe('')
@@ -71,7 +71,7 @@ describe.each(machineNames())('%s', (name) => {
   })
 })
 
-test.skipIf(!haveLspci)('capabilities are what the data file says', () => {
+needs('lspci').it('capabilities are what the data file says', () => {
   const card = lspci(machineDir('i9-14900k-vmd'), '-vv', '-s', '0000:02:00.0').lines.join('\n')
   expect(card).toContain('MSI: Enable-')
   expect(card).toContain('Status: D3 NoSoftRst+')
@@ -101,5 +101,5 @@ test.each([1, 32, 512])('a generated machine has exactly %d devices', (count) =>
   const tree = scratchDir(`generated-${count}`)
   writeMachine(machine, tree)
   expect(readdirSync(`${tree}/sys/bus/pci/devices`).length).toBe(count)
-  if (haveLspci) expect(lspci(tree, '-nn').lines.length).toBe(count)
+  if (has('lspci')) expect(lspci(tree, '-nn').lines.length).toBe(count)
 })

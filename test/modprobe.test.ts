@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
+import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { openReader } from '../lib/host/rooted.ts'
 import { softdeps } from '../lib/plan/contradictions.ts'
@@ -15,8 +15,10 @@ import {
   removeId,
   removeLine,
 } from '../lib/plan/modprobe.ts'
+import { answered, askOfAll } from './ask.ts'
 import { scratchDir } from './machine.ts'
-import { has, PROJECT, runProgram } from './run.ts'
+import { needs } from './needs.ts'
+import { PROJECT } from './run.ts'
 
 // Real machines' modprobe.d files, kept beside the checkout where there are any.
 const REAL = `${PROJECT}../shared/machines/configs/modprobe`
@@ -59,32 +61,23 @@ function cases(): [string, string][] {
   return [...Object.entries(nasty), ...files]
 }
 
-/** A folder for `modprobe -C`. */
-function folderOf(files: readonly ConfigFile[]): string {
-  const folder = scratchDir('modprobe.d')
-  for (const { path, text } of files) writeFileSync(`${folder}/${basename(path)}`, text, 'latin1')
-  return folder
+/** What the real modprobe makes of each file; its own kernel's command line and tables are left out. */
+function showConfigs(texts: readonly string[]): Map<string, string[]> {
+  const program = 'LC_ALL=C modprobe -S none -C "$1" --showconfig'
+  const answers = askOfAll(['', ...texts], program, { name: 'a.conf' })
+  return new Map([...answers].map(([text, stdout]) => [text, withoutAlways(stdout, answers.get('') ?? '')]))
 }
 
-/** What the real modprobe makes of the files; its own kernel's command line and tables are left out. */
-function showConfig(files: readonly ConfigFile[]): string[] {
-  const show = (folder: string): string[] => {
-    const ran = runProgram('sh', [
-      '-c',
-      'LC_ALL=C modprobe -S none -C "$1" --showconfig | od -An -v -tx1',
-      'sh',
-      folder,
-    ])
-    return Buffer.from(ran.stdout.replace(/\s/g, ''), 'hex').toString('latin1').split('\n')
-  }
-  const always = new Map<string, number>()
-  for (const line of show(folderOf([]))) always.set(line, (always.get(line) ?? 0) + 1)
+function withoutAlways(shown: string, always: string): string[] {
+  const counts = new Map<string, number>()
+  for (const line of always.split('\n')) counts.set(line, (counts.get(line) ?? 0) + 1)
   // These come last of each kind.
-  const lines = show(folderOf(files))
+  const lines = shown
+    .split('\n')
     .reverse()
     .filter((line) => {
-      const count = always.get(line) ?? 0
-      if (count > 0) always.set(line, count - 1)
+      const count = counts.get(line) ?? 0
+      if (count > 0) counts.set(line, count - 1)
       return count === 0
     })
   return lines.reverse()
@@ -111,10 +104,15 @@ const comparable = (line: string): string =>
     .replace(/^(softdep .*\S)post:/, '$1 post:')
     .replace(/^(softdep .*?) *$/, '$1')
 
-describe.skipIf(!has('modprobe'))(`the real modprobe (${real.length} real files; none without ${REAL})`, () => {
+needs('modprobe').describe('the real modprobe', () => {
+  const softdep = 'softdep nouveau pre: vfio-pci'
+  const changedFrom = (text: string): string => addLine(addId(text, 'vfio-pci', id), softdep)
+  const shown = showConfigs(cases().flatMap(([, text]) => [text, changedFrom(text)]))
+  const showConfig = (text: string): string[] => answered(shown, text).map(comparable)
+
   it.each(cases())('reads as we do: %s', (_, text) => {
     const files = [{ path: '/a.conf', text }]
-    expect(ourConfig(files).map(comparable)).toEqual(showConfig(files).map(comparable))
+    expect(ourConfig(files).map(comparable)).toEqual(showConfig(text))
   })
 
   it('reads all of them in our order', () => {
@@ -124,13 +122,17 @@ describe.skipIf(!has('modprobe'))(`the real modprobe (${real.length} real files;
     for (const { path, text } of files) writeFileSync(`${root}/etc/modprobe.d${path}`, text, 'latin1')
     const read = modprobeFiles(openReader(root))
     expect(read.length).toBe(files.length)
-    expect(ourConfig(read).map(comparable)).toEqual(showConfig(files).map(comparable))
+    const ask = (folder: string): string => {
+      const program = `LC_ALL=C modprobe -S none -C '${folder}' --showconfig`
+      return [...askOfAll([''], program).values()].join('')
+    }
+    const theirs = withoutAlways(ask(`${root}/etc/modprobe.d`), ask(scratchDir('modprobe.d')))
+    expect(ourConfig(read).map(comparable)).toEqual(theirs.map(comparable))
   })
 
   it.each(cases())('sees what was added, and nothing else: %s', (_, text) => {
-    const softdep = 'softdep nouveau pre: vfio-pci'
-    const before = showConfig([{ path: '/a.conf', text }]).map(comparable)
-    const after = showConfig([{ path: '/a.conf', text: addLine(addId(text, 'vfio-pci', id), softdep) }]).map(comparable)
+    const before = showConfig(text)
+    const after = showConfig(changedFrom(text))
     expect(after).toContain(softdep)
     const known = [...before]
     const others = after.filter((line) => {

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
@@ -73,7 +74,7 @@ describe('binding by address on NixOS', () => {
   })
 })
 
-describe.skipIf(!HAS_NIX)('the module, evaluated by Nix (skipped without nix-instantiate, of nix-bin)', () => {
+needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () => {
   const evaluated = (systemd: boolean): Evaluated => {
     const dir = host()
     expect(apply(dir, '05:00').code).toBe(0)
@@ -117,7 +118,7 @@ describe.skipIf(!HAS_NIX)('the module, evaluated by Nix (skipped without nix-ins
     expect(textOf(root, 'dev/kmsg')).toBe('vfio-scripts: nothing is taken: 0000:05:00.0 is not there\n')
   })
 
-  it.runIf(has('shellcheck'))('and is clean (shellcheck)', () => {
+  needs('shellcheck').it('and shellcheck finds nothing in it', () => {
     const root = scratchDir('stage1')
     writeIn(root, 'stage1', evaluated(false).imports[0].boot.initrd.preDeviceCommands ?? '')
     expect(runProgram('shellcheck', ['--shell', 'sh', join(root, 'stage1')])).toEqual({

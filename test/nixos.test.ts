@@ -2,14 +2,14 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addItem, hasItem, type NixForm, nixString, removeItem } from '../lib/plan/nix.ts'
+import { bind, card, expectRan } from './bind.ts'
+import { needs } from './needs.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
-import { type Ran, runScript } from './run.ts'
+import type { Ran } from './run.ts'
 import { type System, snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
-const card = '02:00'
 const file = 'etc/nixos/vfio.nix'
 const output = ['--output', `/${file}`]
-const bind = (dir: string, ...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
 const apply = (dir: string, ...args: string[]): Ran => bind(dir, ...args, ...output, '--apply')
 
 function host(more: Partial<System> = {}): string {
@@ -18,11 +18,6 @@ function host(more: Partial<System> = {}): string {
 
 function older(version: string): Partial<System> {
   return { files: { 'etc/os-release': `ID=nixos\nNAME=NixOS\nVERSION_ID="${version}"\n` } }
-}
-
-function expectRan(ran: Ran, code: number, says: RegExp): void {
-  expect(`${ran.stdout}${ran.stderr}`).toMatch(says)
-  expect(ran.code).toBe(code)
 }
 
 /** The module that was written. */
@@ -151,7 +146,7 @@ describe('apply', () => {
   })
 })
 
-describe.skipIf(!HAS_NIX)('the module, evaluated by Nix (skipped without nix-instantiate, of nix-bin)', () => {
+needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () => {
   const written = (dir: string, ...args: string[]): unknown => {
     expectRan(apply(dir, ...args), 0, /Done/)
     parseNix(moduleOf(dir))
@@ -219,7 +214,7 @@ describe('a list in a module', () => {
     }
   })
 
-  it.skipIf(!HAS_NIX)('is what Nix reads (skipped without nix-instantiate, of nix-bin)', () => {
+  needs('nix-instantiate', HAS_NIX).it('is what Nix reads', () => {
     const text = all.reduce(addItem, empty)
     const { boot } = evaluateModule(text) as { boot: Record<string, unknown> }
     expect(boot).toEqual({

@@ -4,7 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import { expectNoTrace, newFolder, SCRIPTS, type ScriptName } from './expect.ts'
 import { generateMachine, machineDir, scratchDir, writeMachine } from './machine.ts'
-import { has, PROJECT, runProgram, runScript } from './run.ts'
+import { needs } from './needs.ts'
+import { PROJECT, runProgram, runScript } from './run.ts'
 
 const machine = machineDir('i9-14900k-vmd')
 const ESC = '\u001b'
@@ -22,7 +23,7 @@ function onTerminal(name: ScriptName, args: readonly string[], env: NodeJS.Proce
 const plain = (text: string): string => text.replace(new RegExp(`${ESC}\\[\\d+m`, 'g'), '')
 const widest = (text: string): number => Math.max(...text.split('\n').map((line) => line.length))
 
-describe.runIf(has('script'))('on a terminal (script of util-linux)', () => {
+needs('script').describe('on a terminal (script of util-linux)', () => {
   it.each(SCRIPTS)('%s has colours', (script) => {
     const ran = onTerminal(script, [])
     expect(ran.stdout).toContain(`${ESC}[`)

@@ -15,6 +15,7 @@ import { describe, expect, it } from 'vitest'
 import { apply, bind, card, etcOf, expectRan, modprobe, system, undo } from './bind.ts'
 import { expectError } from './expect.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from './system.ts'
 
@@ -130,18 +131,21 @@ describe('a journal that somebody else wrote', () => {
     expect(readFileSync(join(host, 'kept.conf'), 'utf8')).toBe('the host\n')
   })
 
-  it.runIf(process.getuid?.() === 0)('that belongs to somebody else, or that others may write, is refused', () => {
-    const changes: ((path: string) => void)[] = [
-      (path) => chownSync(path, 1234, 1234),
-      (path) => chmodSync(path, 0o777),
-    ]
-    for (const path of ['', '0001', '0001/entry.json'])
-      for (const change of changes) {
-        const dir = tampered(() => undefined)
-        change(join(dir, JOURNAL, path))
-        expectError(apply(dir, card), 'cannot be trusted')
-      }
-  })
+  needs('root', process.getuid?.() === 0).it(
+    'that belongs to somebody else, or that others may write, is refused',
+    () => {
+      const changes: ((path: string) => void)[] = [
+        (path) => chownSync(path, 1234, 1234),
+        (path) => chmodSync(path, 0o777),
+      ]
+      for (const path of ['', '0001', '0001/entry.json'])
+        for (const change of changes) {
+          const dir = tampered(() => undefined)
+          change(join(dir, JOURNAL, path))
+          expectError(apply(dir, card), 'cannot be trusted')
+        }
+    },
+  )
 })
 
 describe('a damaged journal', () => {

@@ -1,8 +1,10 @@
 // What mkinitcpio, systemd and OpenRC run to bind by address, run by shells and held against their checkers.
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { arch, expectRan, none } from './generators.ts'
+import { expectRan } from './bind.ts'
+import { arch, none } from './generators.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { has, runProgram } from './run.ts'
 import { textOf, writeIn } from './system.ts'
 import { apply, dropIn, main, openrc, runs, script, service, systemd, twins, unit, wanted } from './twins.ts'
@@ -76,7 +78,7 @@ describe('with mkinitcpio', () => {
 describe('what is written is clean', () => {
   const dirs = (): string[] => [twins(arch), twins(none, { ...systemd, ...openrc })]
 
-  it.runIf(has('shellcheck'))('for shellcheck', () => {
+  needs('shellcheck').it('for shellcheck', () => {
     const files = [script, 'etc/initcpio/install/vfio-scripts', 'etc/initcpio/hooks/vfio-scripts', service, wanted]
     for (const dir of dirs()) {
       expectRan(apply(dir), 0)
@@ -89,7 +91,7 @@ describe('what is written is clean', () => {
     }
   })
 
-  it.runIf(has('systemd-analyze'))('for systemd', () => {
+  needs('systemd-analyze').it('for systemd', () => {
     const dir = twins(none, systemd)
     expectRan(apply(dir), 0)
     const ran = runProgram('systemd-analyze', ['verify', '--man=no', join(dir, unit)])

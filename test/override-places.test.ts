@@ -1,23 +1,9 @@
 // Binding by address where a system has neither initramfs-tools nor dracut: where the boot script runs, and by what.
 import { describe, expect, it } from 'vitest'
-import { arch, booster, commandsOf, etcOf, expectRan, none, ORIGIN, oldArch, ostree, RELEASE } from './generators.ts'
-import { type Ran, runScript } from './run.ts'
+import { bind, card, etcOf, expectRan, override } from './bind.ts'
+import { arch, booster, commandsOf, none, ORIGIN, oldArch, ostree, RELEASE } from './generators.ts'
 import { systemDir, textOf, writeIn } from './system.ts'
-import {
-  apply,
-  dropIn,
-  main,
-  openrc,
-  override,
-  runs,
-  script,
-  service,
-  systemd,
-  twins,
-  undo,
-  unit,
-  wanted,
-} from './twins.ts'
+import { apply, dropIn, main, openrc, runs, script, service, systemd, twins, undo, unit, wanted } from './twins.ts'
 
 type Files = Parameters<typeof twins>[0]
 
@@ -159,11 +145,14 @@ describe('where no image runs a script', () => {
 
   it('a driver that is built in has the device first, and the plan says so', () => {
     const gentoo = { machine: 'i9-14900k-vmd', family: 'gentoo', builtin: ['nouveau'] } as const
-    const bind = (files: Files): Ran => runScript('bind-vfio', ['--root', systemDir({ ...gentoo, files }), '02:00'])
-    const plan = bind(openrc)
+    const plan = bind(systemDir({ ...gentoo, files: openrc }), card)
     expectRan(plan, 1, /nouveau is built into the kernel and has it before vfio-pci could\.\n.*is unbound from it/)
     expect(plan.stdout).toContain('+ /etc/init.d/vfio-scripts')
-    expectRan(bind({}), 2, /nouveau is built into the kernel.*nothing is known here that runs a script/)
+    expectRan(
+      bind(systemDir({ ...gentoo, files: {} }), card),
+      2,
+      /nouveau is built into the kernel.*nothing is known here that runs a script/,
+    )
   })
 
   it('another init system is told, and nothing is written', () => {

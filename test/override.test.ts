@@ -1,11 +1,12 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { override } from './bind.ts'
 import { scratchDir } from './machine.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
+import { needs } from './needs.ts'
+import { has, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
 
-const override = (dir: string, ...args: string[]): Ran => runScript('override-same-id-gpu', ['--root', dir, ...args])
 const both = (dir: string): string => snapshotOf(join(dir, 'etc')) + snapshotOf(join(dir, 'usr'))
 const script = 'etc/vfio-scripts/override'
 
@@ -182,7 +183,7 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
   })
 })
 
-it.runIf(has('shellcheck'))('the shell programs that are written are clean (shellcheck)', () => {
+needs('shellcheck').it('shellcheck finds nothing in the shell programs that are written', () => {
   for (const generator of ['initramfs-tools', 'dracut'] as const) {
     const dir = systemDir({ machine: 'twin-gpus', generator })
     override(dir, '05:00', '--apply', '--no-commands')

@@ -1,10 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { coresOf } from '../lib/domain/cores.ts'
 import { type Pinning, type PinRequest, pinVcpus } from '../lib/domain/pinning.ts'
 import { type Cpus, readCpus } from '../lib/host/cpu.ts'
 import { openReader } from '../lib/host/rooted.ts'
 import { cpuTree, DUMPS, dumpArchives, dumpRoots, lscpuRows, pin, pinningText } from './cpus.ts'
+import { needs, REAL_FILES, sampleOf } from './needs.ts'
 
 /** What holds for every guest on every machine. */
 function expectSound(machine: Cpus, { vcpus, host, idle, emulator, topology, reasons }: Pinning): void {
@@ -51,34 +52,33 @@ function expectSoundAtAll(machine: Cpus): void {
 
 const dumps = [...dumpArchives()]
 
-const REQUESTS: PinRequest[] = [
-  { size: { vcpus: 8 } },
-  { size: { cores: 3 }, node: 0 },
-  { size: { cores: 12 }, node: 1 },
-  { size: 'all-cores' },
-  { size: { vcpus: 4 }, oneThread: true, prefer: 'cache' },
-]
-
-function goldenText(root: string): string {
-  const lines = REQUESTS.map((request) => {
-    const asked = `${JSON.stringify(request).replace(/["{}]/g, '').replace('size:', '')}\n`
-    try {
-      return asked + pinningText(pin(root, request))
-    } catch (error) {
-      return `${asked}  ${(error as { code: string }).code}: ${(error as Error).message}\n`
-    }
-  })
-  return lines.join('')
+/** Each is a golden file of each machine that has some: golden/pinning/MACHINE/CASE.txt. */
+const CASES: Record<string, PinRequest> = {
+  '8 vcpus': { size: { vcpus: 8 } },
+  '3 cores near node 0': { size: { cores: 3 }, node: 0 },
+  '12 cores near node 1': { size: { cores: 12 }, node: 1 },
+  'all cores': { size: 'all-cores' },
+  '4 vcpus, one thread, largest cache': { size: { vcpus: 4 }, oneThread: true, prefer: 'cache' },
 }
 
-describe.skipIf(dumps.length === 0)(`real machines (skipped without ${DUMPS})`, () => {
-  it.each(dumps)('%s', async (name, archive) => {
-    const roots = dumpRoots(archive)
-    for (const root of roots) {
-      expectSoundAtAll(readCpus(openReader(root)))
+async function expectGolden(machine: string, root: string): Promise<void> {
+  for (const [name, request] of Object.entries(CASES)) {
+    let text: string
+    try {
+      text = pinningText(pin(root, request))
+    } catch (error) {
+      text = `  ${(error as { code: string }).code}: ${(error as Error).message}\n`
     }
-    if (GOLDEN.includes(name))
-      await expect(roots.map(goldenText).join('---\n')).toMatchFileSnapshot(`golden/pinning-${name}.txt`)
+    await expect(text).toMatchFileSnapshot(`golden/pinning/${machine}/${name.replaceAll(/,? /g, '-')}.txt`)
+  }
+}
+
+needs(REAL_FILES, dumps.length > 0).describe('real machines', () => {
+  it.each(sampleOf(dumps, 8))('%s', async (name, archive) => {
+    for (const [index, root] of dumpRoots(archive).entries()) {
+      expectSoundAtAll(readCpus(openReader(root)))
+      if (GOLDEN.includes(name)) await expectGolden(index === 0 ? name : `${name}-${index + 1}`, root)
+    }
   })
 })
 
@@ -102,14 +102,12 @@ const GOLDEN = [
 
 const listings = existsSync(`${DUMPS}/cpu/lscpu-e`) ? readdirSync(`${DUMPS}/cpu/lscpu-e`) : []
 
-describe.skipIf(listings.length === 0)(`real listings of lscpu -e (skipped without ${DUMPS})`, () => {
-  it.each(listings)('%s', async (file) => {
+needs(REAL_FILES, listings.length > 0).describe('real listings of lscpu -e', () => {
+  it.each(sampleOf(listings, 3))('%s', async (file) => {
     const rows = lscpuRows(readFileSync(`${DUMPS}/cpu/lscpu-e/${file}`, 'utf8'))
     const vendor = file.includes('ryzen') ? 'AuthenticAMD' : 'GenuineIntel'
     const root = cpuTree(rows, { vendor })
     expectSoundAtAll(readCpus(openReader(root)))
-    await expect(goldenText(root)).toMatchFileSnapshot(
-      `golden/pinning-${file.replace(/^rog-strix-|-french-locale|\.txt$/g, '')}.txt`,
-    )
+    await expectGolden(file.replace(/^rog-strix-|-french-locale|\.txt$/g, ''), root)
   })
 })

@@ -3,13 +3,14 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { addEntry, hasEntry, removeEntry } from '../lib/plan/libvirt-conf.ts'
 import { reloads } from '../lib/tune/reload.ts'
-import { expectRan } from './bind.ts'
+import { expectRan, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { evaluateModule, HAS_NIX } from './nix.ts'
 import { hostWith } from './root.ts'
 import { has, runProgram } from './run.ts'
 import { snapshotOf, textOf } from './system.ts'
-import { host, tune, write } from './tune.ts'
+import { host } from './tune.ts'
 
 // Devices that QEMU may open: a list of libvirt's qemu.conf, read back by the real libvirt.
 
@@ -55,8 +56,8 @@ describe('a list that', () => {
     expect(removeEntry(removeEntry(two, KEY, '/dev/input/event3'), KEY, '/dev/kvmfr0')).toBe(text)
   })
 
-  it.skipIf(!has('virsh') || embedded('') !== '')(
-    'is edited is one that libvirt reads (skipped without its QEMU driver)',
+  needs("virsh and libvirt's QEMU driver", has('virsh') && embedded('') === '').it(
+    'is edited is one that libvirt reads',
     () => {
       for (const [, text] of TEXTS) {
         const after = addEntry(addEntry(text, KEY, '/dev/kvmfr0'), KEY, '/dev/input/event3')

@@ -3,8 +3,9 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parseArguments, type Script } from '../lib/cli/options.ts'
 import { host } from './checking.ts'
+import { needs } from './needs.ts'
 import { blocksOf, commandsOf, oneDomain, readmeSystem, sandbox, skeletonOf, transcriptOf } from './readme.ts'
-import { has, PROJECT, runProgram, runScript } from './run.ts'
+import { PROJECT, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir, writeIn } from './system.ts'
 
 const SCRIPTS = readdirSync(`${PROJECT}scripts`)
@@ -55,7 +56,7 @@ const named = new RegExp(`^(${SCRIPTS.join('|')}) `)
 describe.each(PAGES.filter((page) => !TRANSLATIONS.includes(page)))('%s', (page) => {
   const blocks = blocksOf(textOf(page)).filter(({ language }) => ['sh', 'console', 'bash'].includes(language))
 
-  it.skipIf(!has('jq'))('its commands run', () => {
+  needs('jq').it('its commands run', () => {
     const run = sandbox(SCRIPTS)
     const system = readmeSystem()
     const twins = systemDir({ machine: 'twin-gpus' })
@@ -97,7 +98,7 @@ it.each(TRANSLATIONS)('%s says what the README says', (page) => {
   expect(skeletonOf(textOf(page))).toEqual(skeletonOf(textOf('README.md')))
 })
 
-it.skipIf(!has('tar'))('a capture is enough for a domain: it is what the host itself would print', () => {
+needs('tar').it('a capture is enough for a domain: it is what the host itself would print', () => {
   const run = sandbox(SCRIPTS)
   const system = oneDomain(readmeSystem())
   // As a host with libvirt 9.0 and QEMU 7.2 is known by its files.

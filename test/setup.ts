@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync, writeFileSync 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { buildForThread } from './in-process.ts'
-import { BUNDLES, has, PROJECT } from './run.ts'
+import { BUNDLES, PROJECT } from './run.ts'
 
 /**
  * The tests run the built scripts: build them from the sources that are being tested.
@@ -13,6 +13,7 @@ export async function setup(): Promise<() => void> {
   execFileSync(process.execPath, ['build.mjs'], { stdio: 'inherit' })
   const folder = inMemory() ?? newFolder(tmpdir())
   process.env.TMPDIR = folder
+  process.env.VFIO_TEST_SEED ??= String(Math.floor(Math.random() * 1e6))
   process.env[BUNDLES] = join(folder, 'bundles')
   const scripts = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mts'))
   await buildForThread(
@@ -22,8 +23,6 @@ export async function setup(): Promise<() => void> {
   )
   return () => {
     rmSync(folder, { recursive: true, force: true })
-    const qemu = has('qemu-system-x86_64') ? 'npm run lab' : 'no QEMU here; npm run lab -- --install'
-    console.log(`The lab (real kernels in emulated machines) was not run: ${qemu}`)
   }
 }
 

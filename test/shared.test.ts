@@ -1,7 +1,8 @@
 import { existsSync, readdirSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import type { Finding } from '../lib/vfio/finding.ts'
 import { scratchDir } from './machine.ts'
+import { needs, REAL_FILES, sampleOf } from './needs.ts'
 import { PROJECT, runProgram, runScript } from './run.ts'
 
 // Real machines' sysfs trees, kept beside the checkout where there are any; they are nobody's to redistribute here.
@@ -24,8 +25,8 @@ function unpack(archive: string): string[] {
     .map((path) => path.slice(0, -4))
 }
 
-describe.skipIf(archives.length === 0)(`real trees (${archives.length} here; skipped without ${TREES})`, () => {
-  it.each(archives.map((archive) => [archive.slice(TREES.length + 1), archive]))('%s', (_, archive) => {
+needs(REAL_FILES, archives.length > 0).describe('real trees', () => {
+  it.each(sampleOf(archives, 3).map((archive) => [archive.slice(TREES.length + 1), archive]))('%s', (_, archive) => {
     for (const tree of unpack(archive as string)) {
       const devices = `${tree}/sys/bus/pci/devices`
       const expected = existsSync(devices) ? readdirSync(devices) : []

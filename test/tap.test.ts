@@ -1,12 +1,12 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { expectRan, system, tune, write } from './bind.ts'
 import { scratchDir } from './machine.ts'
+import { needs } from './needs.ts'
 import { IFUP, interfaces, NETIFRC, NETPLAN, NETWORKD, NM, net, startServices, stopServices, yaml } from './networks.ts'
-import { has, runProgram } from './run.ts'
+import { runProgram } from './run.ts'
 import { snapshotOf, systemDir, textOf } from './system.ts'
-import { tune, write } from './tune.ts'
 
 // A TAP device for a user, by each program that sets networks up: read back by the real ones where Debian has them.
 
@@ -48,7 +48,7 @@ describe('a TAP device', { concurrent: true }, () => {
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
 
-  it.skipIf(!has('nmcli'))('NetworkManager: its own program reads the profile (skipped without nmcli)', () => {
+  needs('nmcli').it('NetworkManager: its own program reads the profile', () => {
     const dir = host(HOSTS[1]?.[1] ?? {})
     const read = (...args: string[]): string => {
       tune(dir, ...args, ...write)
@@ -64,7 +64,7 @@ describe('a TAP device', { concurrent: true }, () => {
     expect(runProgram('stat', ['-c', '%a', join(dir, CONNECTION)]).stdout).toBe('600\n')
   })
 
-  it.skipIf(!has('ifup'))('ifupdown: what the real ifup and ifdown would run (skipped without ifup)', () => {
+  needs('ifup').it('ifupdown: what the real ifup and ifdown would run', () => {
     const dir = host(IF)
     tune(dir, ...tap, ...write)
     const file = join(dir, 'etc/network/interfaces.d/vfio-scripts-tap0')
@@ -81,7 +81,7 @@ describe('a TAP device', { concurrent: true }, () => {
     ])
   })
 
-  it.skipIf(!has('bash'))('netifrc: variables as bash reads them, and the services', () => {
+  needs('bash').it('netifrc: variables as bash reads them, and the services', () => {
     const dir = host(HOSTS[4]?.[1] ?? {})
     expectRan(
       tune(dir, ...tap, ...write),
@@ -92,7 +92,7 @@ describe('a TAP device', { concurrent: true }, () => {
     expect(runProgram('bash', ['-c', show]).stdout).toBe('tap|user ann|null|br0|net.br0\n')
   })
 
-  it.skipIf(!has('netplan'))('netplan: the real one has none, and its files stay as they are', () => {
+  needs('netplan').it('netplan: the real one has none, and its files stay as they are', () => {
     const root = scratchDir('netplan')
     mkdirSync(join(root, 'etc/netplan'), { recursive: true })
     const file = join(root, 'etc/netplan/1.yaml')

@@ -1,11 +1,12 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system } from './bind.ts'
+import { bind, expectRan, system, tune, write } from './bind.ts'
 import { loadMachine } from './machine.ts'
-import { has, type Ran, runProgram, runScript } from './run.ts'
+import { needs } from './needs.ts'
+import { has, type Ran, runProgram } from './run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf } from './system.ts'
-import { host, tune, write } from './tune.ts'
+import { host } from './tune.ts'
 
 const SILVERBLUE = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\n'
 const GRUB = 'etc/default/grub.d/zz-vfio-scripts.cfg'
@@ -120,20 +121,23 @@ describe('several at once', () => {
   it('and a binding do not get in each other’s way', () => {
     const dir = host()
     const before = snapshotOf(join(dir, 'etc'))
-    const bind = (...args: string[]): Ran => runScript('bind-vfio', ['--root', dir, ...args])
     expectRan(tune(dir, ...all, ...write), 0)
-    expectRan(bind('--status'), 1, /none/)
+    expectRan(bind(dir, '--status'), 1, /none/)
     // Whoever finds the file is told of each script.
     expect(textOf(dir, GRUB)).toMatch(/^# Written by vfio-scripts; bind-vfio.* and tune-host take out their own/)
-    expectRan(bind('02:00', '--iommu-pt', ...write), 0)
-    expectRan(bind('--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
-    expectRan(bind('--undo'), 0, /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./)
-    expectRan(bind('02:00', '--iommu-pt', ...write), 0)
+    expectRan(bind(dir, '02:00', '--iommu-pt', ...write), 0)
+    expectRan(bind(dir, '--undo', ...write), 0, /zz-vfio-scripts\.cfg +tune-host still needs the rest/)
+    expectRan(
+      bind(dir, '--undo'),
+      0,
+      /nothing to take back\. What tune-host set up goes with tune-host --undo --apply\./,
+    )
+    expectRan(bind(dir, '02:00', '--iommu-pt', ...write), 0)
     expectRan(tune(dir, '--undo', ...write), 0)
     expect(textOf(dir, GRUB)).toContain(' iommu=pt"')
     expect(textOf(dir, GRUB)).not.toContain('threadirqs')
     expectRan(tune(dir, '--threadirqs', ...write), 0)
-    expectRan(bind('--undo', '--all', ...write), 0)
+    expectRan(bind(dir, '--undo', '--all', ...write), 0)
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
 
@@ -152,7 +156,7 @@ describe('several at once', () => {
     expect(commands).toEqual(['update-grub'])
   })
 
-  it.skipIf(!has('udevadm') || runProgram('udevadm', ['verify', '--help']).code !== 0)(
+  needs('udevadm verify', has('udevadm') && runProgram('udevadm', ['verify', '--help']).code === 0).it(
     'rules pass udevadm verify',
     () => {
       const dir = host()
@@ -185,14 +189,14 @@ describe('what programs keep', () => {
   })
 
   // Without package lists apt knows no name at all.
-  it.skipIf(!has('apt-cache') || runProgram('apt-cache', ['show', 'qemu-system-x86']).code !== 0)(
-    'apt has packages of these names',
-    () => {
-      const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
-      const [install = ''] = commands(tune(dir, '--packages', '--json'))
-      expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
-    },
-  )
+  needs(
+    'lists of packages for apt',
+    has('apt-cache') && runProgram('apt-cache', ['show', 'qemu-system-x86']).code === 0,
+  ).it('apt has packages of these names', () => {
+    const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
+    const [install = ''] = commands(tune(dir, '--packages', '--json'))
+    expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
+  })
 
   it('libvirt is enabled, and disabled again', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
@@ -208,7 +212,7 @@ describe('what programs keep', () => {
     expectRan(tune(dir, '--packages'), 2, /by hand:\n.*rpm-ostree install/)
   })
 
-  it.skipIf(!has('virt-xml-validate'))('the network is one that libvirt knows', () => {
+  needs('virt-xml-validate').it('the network is one that libvirt knows', () => {
     const dir = host()
     tune(dir, '--libvirt-network', 'br0', ...write)
     const ran = runProgram('virt-xml-validate', [join(dir, 'etc/vfio-scripts/network-br0.xml'), 'network'])

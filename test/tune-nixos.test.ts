@@ -4,12 +4,11 @@ import { describe, expect, it } from 'vitest'
 import { openReader } from '../lib/host/rooted.ts'
 import { claimsOf, readJournal } from '../lib/plan/journal.ts'
 import { tuningStatus } from '../lib/tune/status.ts'
-import { expectRan } from './bind.ts'
+import { bind, expectRan, tune } from './bind.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
 import { hostWith } from './root.ts'
-import { runScript } from './run.ts'
 import { snapshotOf, textOf, writeIn } from './system.ts'
-import { host, tune } from './tune.ts'
+import { host } from './tune.ts'
 
 // On NixOS all that tune-host sets up is one module, which stands beside that of bind-vfio.
 
@@ -152,16 +151,15 @@ it('several are one module, and are taken back one by one', () => {
 
 it('stands beside the module of bind-vfio', () => {
   const dir = nixos()
-  const bind = (...args: string[]): ReturnType<typeof runScript> => runScript('bind-vfio', ['--root', dir, ...args])
   const other = 'etc/nixos/vfio.nix'
-  expectRan(bind('02:00', '--output', `/${other}`, '--apply'), 0)
+  expectRan(bind(dir, '02:00', '--output', `/${other}`, '--apply'), 0)
   expectRan(tune(dir, '--hugepages', '16G', '--output', `/${other}`), 2, /was not written by this script/)
   expectRan(tune(dir, '--hugepages', '16G', '--page-size', '1G', ...write), 0)
   const bound = textOf(dir, other)
-  expectRan(bind('02:00'), 0, /Nothing to do/)
-  expectRan(bind('--undo', '--apply'), 0)
-  expectRan(bind('02:00'), 1, /Save this/)
-  expectRan(bind('02:00', '--output', `/${other}`, '--apply'), 0)
+  expectRan(bind(dir, '02:00'), 0, /Nothing to do/)
+  expectRan(bind(dir, '--undo', '--apply'), 0)
+  expectRan(bind(dir, '02:00'), 1, /Save this/)
+  expectRan(bind(dir, '02:00', '--output', `/${other}`, '--apply'), 0)
   expectRan(tune(dir, '--undo', '--apply'), 0)
   expect([textOf(dir, other), textOf(dir, file)]).toEqual([bound, null])
 })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { expectRan } from './bind.ts'
+import { expectRan, tune } from './bind.ts'
 import { snapshotOf, systemDir } from './system.ts'
-import { host, tune } from './tune.ts'
+import { host } from './tune.ts'
 
 describe('refusals', { concurrent: true }, () => {
   it.each<[string, string[], RegExp, Record<string, string>?]>([

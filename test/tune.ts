@@ -1,13 +1,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { system } from './bind.ts'
-import { type Ran, runScript } from './run.ts'
 import { type System, systemDir } from './system.ts'
 
 // What the tests of tune-host share.
-
-export const tune = (dir: string, ...args: string[]): Ran => runScript('tune-host', ['--root', dir, ...args])
-export const write = ['--apply', '--no-commands']
 
 /** A host, of Debian unless told, with 64 GiB, huge pages of both sizes and a group kvm. */
 export function host(files: Readonly<Record<string, string>> = {}, more: Partial<System> = {}): string {

@@ -1,6 +1,7 @@
 // Two equal cards on fake systems of every initramfs generator, bound by address: what these tests share.
+import { override, write } from './bind.ts'
 import { generatorDir } from './generators.ts'
-import { type Ran, runScript } from './run.ts'
+import type { Ran } from './run.ts'
 
 type Files = Parameters<typeof generatorDir>[0]
 
@@ -20,9 +21,6 @@ export const openrc: Files = {
 }
 
 export const twins = (files: Files, more: Files = {}): string => generatorDir(files, more, 'twin-gpus')
-export const override = (dir: string, ...args: string[]): Ran =>
-  runScript('override-same-id-gpu', ['--root', dir, ...args])
-export const apply = (dir: string, ...args: string[]): Ran =>
-  override(dir, '05:00', '--apply', '--no-commands', ...args)
-export const undo = (dir: string, ...args: string[]): Ran =>
-  override(dir, '--undo', '--apply', '--no-commands', ...args)
+/** The second of the two is bound by its address. */
+export const apply = (dir: string, ...args: string[]): Ran => override(dir, '05:00', ...write, ...args)
+export const undo = (dir: string, ...args: string[]): Ran => override(dir, '--undo', ...write, ...args)

@@ -1,8 +1,9 @@
 // undo.sh on the machine that it is needed on: a poor PATH, a run that was killed, entries that came later.
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { applyRunning, can, files, GOOD, image, start, systemThat, until } from './chroot.ts'
+import { needs } from './needs.ts'
 import { has, type Ran, runProgram, runScript } from './run.ts'
 import { textOf, writeIn } from './system.ts'
 
@@ -18,7 +19,9 @@ function runUndo(
   return runProgram(program, [...more, undoScript(dir, number), '--with-later', dir], { env })
 }
 
-describe.runIf(can).each(shells.map((shell) => [shell.join(' '), shell] as const))('undo.sh under %s', (_, shell) => {
+needs('root, and a busybox that stands alone', can).describe.each(
+  shells.map((shell) => [shell.join(' '), shell] as const),
+)('undo.sh under %s', (_, shell) => {
   it('takes all back with a PATH that has no sbin', () => {
     const dir = systemThat(`${GOOD}; [ -e /etc/modprobe.d/00-vfio-scripts.conf ] || printf initramfs >/${image}`)
     const before = files(dir)

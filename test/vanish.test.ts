@@ -3,6 +3,7 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, whole } from './broken.ts'
 import { expectError, SCRIPTS, type ScriptName } from './expect.ts'
+import { needs } from './needs.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 
 const withoutGpu = (script: ScriptName): string[] => addressesIn(whole[script]).filter((address) => address !== GPU)
@@ -46,7 +47,7 @@ describe.each(SCRIPTS)('%s: a device that vanishes', (script) => {
   })
 
   const traces = has('strace') && runProgram('strace', ['-o', '/dev/null', 'true']).code === 0
-  describe.runIf(traces)('while it is being read (strace, where it may trace)', () => {
+  needs('strace, where it may trace', traces).describe('while it is being read', () => {
     const dir = brokenMachine(() => {})
     // strace would go through the links, to files of others.
     const files = readdirSync(dir + GPU_PATH, { withFileTypes: true })

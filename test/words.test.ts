@@ -1,8 +1,9 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { addWord, hasWord, removeWord, wordsIn } from '../lib/plan/words.ts'
-import { scratchDir } from './machine.ts'
-import { PROJECT, runProgram } from './run.ts'
+import { answered, askOfAll } from './ask.ts'
+import { sampleOf } from './needs.ts'
+import { PROJECT } from './run.ts'
 
 // Real machines' mkinitcpio.conf files, kept beside the checkout where there are any.
 const REAL = `${PROJECT}../shared/machines/configs/mkinitcpio`
@@ -43,39 +44,50 @@ const cases = [
   ...real.map((name): [string, string] => [name, readFileSync(`${REAL}/${name}`, 'latin1')]),
 ]
 
-/** What bash makes of the text: every variable of mkinitcpio's, cut up as its arrayize_config() does. */
-function bashWords(text: string): Record<string, string[]> {
-  const file = `${scratchDir('conf')}/mkinitcpio.conf`
-  writeFileSync(file, text, 'latin1')
-  const script = `set -f; . "$1" 2>/dev/null || :
+/** What bash makes of the texts: every variable of mkinitcpio's, cut up as its arrayize_config() does. */
+function bashWords(texts: readonly string[]): Map<string, Record<string, string[]>> {
+  const program = `set -f; . "$1/mkinitcpio.conf" || :
 for name in MODULES HOOKS BINARIES FILES COMPRESSION COMPRESSION_OPTIONS MODULES_DECOMPRESS; do
   declare -n list=$name
   printf '%s' "$name"; printf ' %s' \${list[@]}; printf '\\n'
 done`
-  const ran = runProgram('bash', ['--noprofile', '--norc', '-c', script, 'bash', file], { env: { LC_ALL: 'C' } })
-  // bash keeps the carriage returns of a CRLF file, where mkinitcpio would find nothing.
-  const stdout = ran.stdout.replaceAll('\r', '')
-  return Object.fromEntries(
-    stdout.split('\n').map((line) => {
-      const [name = '', ...words] = line.split(' ').filter((word) => word !== '')
-      return [name, words]
-    }),
-  )
+  const answers = askOfAll(texts, program, {
+    shell: 'bash',
+    name: 'mkinitcpio.conf',
+    env: { LC_ALL: 'C', BASH_ENV: undefined },
+  })
+  const wordsOf = (stdout: string): Record<string, string[]> =>
+    Object.fromEntries(
+      // bash keeps the carriage returns of a CRLF file, where mkinitcpio would find nothing.
+      stdout
+        .replaceAll('\r', '')
+        .split('\n')
+        .map((line) => {
+          const [name = '', ...words] = line.split(' ').filter((word) => word !== '')
+          return [name, words]
+        }),
+    )
+  return new Map([...answers].map(([text, stdout]) => [text, wordsOf(stdout)]))
 }
 
-describe(`words of bash files (${real.length} real ones; none without ${REAL})`, () => {
+const withModule = (text: string): string => addWord(text, 'MODULES', 'vfio_pci')
+const withBoth = (text: string): string => addWord(withModule(text), 'HOOKS', 'modconf', 'autodetect')
+
+describe('words of bash files', () => {
+  const asked = bashWords(cases.flatMap(([, text]) => [text, withBoth(text)]))
+
   it.each(cases.filter(([name]) => name !== 'within if'))('are read as bash does: %s', (_, text) => {
-    const words = bashWords(text)
+    const words = answered(asked, text)
     // An array with a carriage return behind it is none.
     if (!text.includes(')\r')) expect(wordsIn([text], 'MODULES')).toEqual(words.MODULES)
     expect(wordsIn([text], 'HOOKS')).toEqual(words.HOOKS)
   })
 
   it.each(cases)('go in where they belong, and out again byte for byte: %s', (_, text) => {
-    const before = bashWords(text)
+    const before = answered(asked, text)
     const [had, hooked] = [hasWord(text, 'MODULES', 'vfio-pci'), hasWord(text, 'HOOKS', 'modconf')]
-    const one = addWord(text, 'MODULES', 'vfio_pci')
-    const both = addWord(one, 'HOOKS', 'modconf', 'autodetect')
+    const one = withModule(text)
+    const both = withBoth(text)
     expect(hasWord(both, 'MODULES', 'vfio_pci') && hasWord(both, 'HOOKS', 'modconf')).toBe(true)
     expect(addWord(addWord(both, 'MODULES', 'vfio-pci'), 'HOOKS', 'modconf', 'autodetect')).toBe(both)
 
@@ -83,7 +95,7 @@ describe(`words of bash files (${real.length} real ones; none without ${REAL})`,
     const hooks = [...HOOKS]
     const at = HOOKS.indexOf('autodetect')
     if (!hooked) hooks.splice(at < 0 || both.includes('[@]} modconf') ? hooks.length : at + 1, 0, 'modconf')
-    const after = bashWords(both)
+    const after = answered(asked, both)
     expect(after).toMatchObject(others)
     if (!text.includes(')\r')) expect(after.MODULES).toEqual(had ? MODULES : ['vfio_pci', ...MODULES])
     // Behind the last word of the whole assignment, which others may be appended to.
@@ -95,9 +107,10 @@ describe(`words of bash files (${real.length} real ones; none without ${REAL})`,
     if (!had) expect(removeWord(back, 'MODULES', 'vfio_pci')).toBe(text)
   })
 
+  const parts = ['M=(', ')', 'a', ' ', '\n', '"', "'", 'M="', 'M+=(', '#', '\\', '\r\n', 'v_p', '']
+  const firsts = sampleOf(parts, 2)
   it('go in and come out of every small text', () => {
-    const parts = ['M=(', ')', 'a', ' ', '\n', '"', "'", 'M="', 'M+=(', '#', '\\', '\r\n', 'v_p', '']
-    for (const a of parts)
+    for (const a of firsts)
       for (const b of parts)
         for (const c of parts)
           for (const d of parts) {
