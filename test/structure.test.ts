@@ -109,7 +109,9 @@ describe('imports', () => {
       expect(rooted.length).toBeGreaterThan(0)
       const bodies = source(file).split(/^export /m)
       for (const [, name] of rooted)
-        expect(bodies.find((body) => body.includes(`function ${name}(`))).toMatch(/\bbelow\(|throughBeside\(/)
+        expect(bodies.find((body) => body.includes(`function ${name}(`))).toMatch(
+          /\bbelow\(|throughBeside\(|\bfd: number, text\b/,
+        )
     }
   })
 
