@@ -99,7 +99,7 @@ export interface Machine {
   groupNames?: Record<string, string>
   /** lines of a group's `reserved_regions` beside the one for interrupts: `0x… 0x… direct` */
   reserved?: Record<string, string[]>
-  /** lines of the kernel log, in /var/log/dmesg as a capture has it [its first line]; null: none was captured */
+  /** lines of the kernel log, in /var/log/dmesg as a capture has it [a line of it]; null: none was captured */
   log?: string[] | null
   devices: Record<string, FakeDevice>
   /** mediated devices by UUID */

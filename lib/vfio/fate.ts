@@ -106,7 +106,7 @@ function busText(bridge: PciDevice, { left, alongside, staying }: Fates, share: 
     const stay = `${who} ${staying.length === 1 ? 'stays' : 'stay'} with the host`
     const wayOut = staying.every((device) => !device.bridge) ? 'give the guest all of them, or use' : 'use'
     const rest = going.map((device) => `${device.address} has ${remainder(device, left.get(device))}`).join(', ')
-    return `VFIO refuses to reset the bus below ${bridge.address}, for ${stay} (${says}): ${wayOut} another slot. Left without it: ${rest}`
+    return `VFIO refuses to reset the bus below ${bridge.address}, since ${stay} (${says}): ${wayOut} another slot. Left without it: ${rest}`
   }
   const groups = new Set(going.map(({ group }) => group))
   const whole = `VFIO resets the whole bus below ${bridge.address}${!share.named && groups.size > 1 ? ' if all functions go to one guest' : ''}`

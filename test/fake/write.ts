@@ -98,7 +98,7 @@ function writeSystem(tree: Tree, machine: Machine): void {
   for (const [name, text] of Object.entries(machine.dmi)) tree.file(`sys/devices/virtual/dmi/id/${name}`, `${text}\n`)
   tree.mkdir('sys/devices/virtual/dmi/id')
   tree.link('sys/class/dmi/id', 'sys/devices/virtual/dmi/id')
-  const { log = [`[    0.000000] Linux version ${machine.kernel}`] } = machine
+  const { log = ['[    9.000000] random: crng init done'] } = machine
   if (log !== null) tree.file('var/log/dmesg', log.map((line) => `${line}\n`).join(''))
   tree.file('proc/cmdline', `${machine.cmdline}\n`)
   tree.file('proc/cpuinfo', cpuinfo(machine))
