@@ -13,14 +13,17 @@ import { formatFrom, type Script } from '../lib/cli/options.ts'
 import { type FunctionReset, resetGuide, resetText } from '../lib/cli/resets.ts'
 import { type Answer, type Context, run } from '../lib/cli/run.ts'
 import { readMessageInterrupts, readPower } from '../lib/host/config.ts'
+import { readKernelLog } from '../lib/host/log.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
-import { type CardReset, judgeResets } from '../lib/vfio/reset.ts'
+import { type CardReset, isRefused, judgeResets, readResetFacts } from '../lib/vfio/reset.ts'
 
 /** What `check-reset --json` prints. */
 export interface CheckReset {
   schema: 'vfio-scripts/check-reset/1'
   /** Is the vendor-reset module loaded? */
   vendorReset: boolean
+  /** Was the kernel log read? Without it, whether a reset failed already is not known. */
+  log: boolean
   cards: (Omit<CardReset, 'functions'> & { functions: FunctionReset[] })[]
 }
 
@@ -35,7 +38,7 @@ const script: Script = {
   ],
   exits: [
     'every card can be reset without harm to the host',
-    'a card cannot be reset, its reset would hit a device that stays with the host, or nothing matched',
+    'a card cannot be reset, VFIO would refuse it, it failed already, or nothing matched',
     'could not look',
   ],
   examples: [
@@ -49,19 +52,20 @@ function answer({ arguments: given, machine, warn }: Context): Answer {
   const format = formatFrom(given)
   const facts = readPciFacts(machine, warn)
   const picked = chooseDevices(facts.devices, filter, warn)
-  const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
-  const cards = judgeResets(facts.devices, picked, { together: filter.devices.length > 0, vendorReset }).map(
-    (card) => ({
-      ...card,
-      functions: card.functions.map((device) => ({
-        ...device,
-        ...readPower(machine.reader, device),
-        ...readMessageInterrupts(machine.reader, device),
-      })),
-    }),
-  )
-  const bad = cards.some((card) => card.verdict === 'none' || card.staying.length > 0)
-  const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, cards }
+  const { log, logMissing } = readKernelLog(machine)
+  const known = readResetFacts(machine.reader, facts.devices, picked, log)
+  const cards = judgeResets(facts.devices, picked, known, filter.devices.length > 0).map((card) => ({
+    ...card,
+    functions: card.functions.map((device) => ({
+      ...device,
+      ...readPower(machine.reader, device),
+      ...readMessageInterrupts(machine.reader, device),
+    })),
+  }))
+  if (log === null && cards.length > 0) warn(`whether a reset failed already is not known: ${logMissing}`)
+  const bad = cards.some((card) => card.verdict === 'none' || isRefused(card))
+  const { vendorReset } = known
+  const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, log: log !== null, cards }
   const style = addressStyle(facts.devices, false)
   return {
     code: bad || cards.length === 0 ? 1 : 0,

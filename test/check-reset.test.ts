@@ -103,7 +103,7 @@ describe('check-reset', () => {
       gpu(machine, 'device_specific bus')
       machine.files = { ...machine.files, '/sys/module/vendor_reset/initstate': 'live\n' }
     })
-    expect(loaded.card.quirk).toEqual({ family, vendorReset: true, deviceSpecificFirst: true })
+    expect(loaded.card.quirk).toMatchObject({ family, vendorReset: true, deviceSpecificFirst: true })
     const last = check('x570-navi10', ['--gpu'], (machine) => {
       gpu(machine, 'bus device_specific')
       machine.files = { ...machine.files, '/sys/module/vendor_reset/initstate': 'live\n' }

@@ -25,6 +25,8 @@ describe('a second GPU that nobody uses', () => {
         'last-keyboard',
         'partial-card',
         'virtual-functions',
+        'no-answer',
+        'reserved-region',
         'shared-id',
         'interface-up',
       ],

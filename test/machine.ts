@@ -42,6 +42,8 @@ export interface FakeDevice {
   msix?: 'on' | 'off'
   /** PCI Express capability [ports, what sits below them, and root devices that have `flr`] */
   pcie?: boolean
+  /** it does not answer: its configuration space reads ff */
+  silent?: true
   /** this is a virtual function of that device */
   physfn?: string
   /** SR-IOV capable: how many virtual functions it could have */
@@ -95,6 +97,10 @@ export interface Machine {
   groupTypes?: Record<string, string>
   /** groups that have a `name` */
   groupNames?: Record<string, string>
+  /** lines of a group's `reserved_regions` beside the one for interrupts: `0x… 0x… direct` */
+  reserved?: Record<string, string[]>
+  /** lines of the kernel log, in /var/log/dmesg as a capture has it [a line of it]; null: none was captured */
+  log?: string[] | null
   devices: Record<string, FakeDevice>
   /** mediated devices by UUID */
   mdevs?: Record<string, FakeMdev>

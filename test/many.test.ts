@@ -16,6 +16,8 @@ function sparseTree(): string {
   const dir = newFolder()
   mkdirSync(`${dir}/sys/bus/pci/devices`, { recursive: true })
   mkdirSync(`${dir}/sys/kernel`)
+  mkdirSync(`${dir}/var/log`, { recursive: true })
+  writeFileSync(`${dir}/var/log/dmesg`, '')
   for (const { address, path, device } of placeDevices(machine).values()) {
     mkdirSync(`${dir}/${path}`, { recursive: true })
     const driver = device.driver === undefined ? '' : `DRIVER=${device.driver}\n`

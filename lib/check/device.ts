@@ -1,8 +1,9 @@
 import type { Buffer } from 'node:buffer'
 import { isExpress } from '../host/config.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
+import { evidenceIn } from '../vfio/evidence.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { judgeResets } from '../vfio/reset.ts'
+import { isRefused, judgeResets, readResetFacts } from '../vfio/reset.ts'
 import type { CheckFacts } from './facts.ts'
 import { ok, problem, unknown } from './say.ts'
 
@@ -40,12 +41,9 @@ function isRootPort(device: PciDevice): boolean {
   return isPciBridge(device) && device.parent === null
 }
 
-export function resets({ pci, host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
-  const cards = judgeResets(pci.devices, chosen, {
-    together: true,
-    vendorReset: machine.exists('/sys/module/vendor_reset'),
-  })
-  const bad = cards.filter(({ verdict, staying }) => verdict === 'none' || staying.length > 0)
+export function resets({ pci, log, host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
+  const cards = judgeResets(pci.devices, chosen, readResetFacts(machine, pci.devices, chosen, log), true)
+  const bad = cards.filter((card) => card.verdict === 'none' || isRefused(card))
   if (bad.length > 0)
     return problem(
       'reset',
@@ -64,6 +62,23 @@ export function resets({ pci, host: { machine } }: CheckFacts, chosen: readonly 
     'reset',
     'The card can be reset',
     cards.map(({ reason }) => reason),
+  )
+}
+
+/** What the kernel said of the card since the boot. */
+export function deviceLog(
+  { log, logMissing }: Pick<CheckFacts, 'log' | 'logMissing'>,
+  chosen: readonly PciDevice[],
+): Finding {
+  const code = 'device-log'
+  if (log === null) return unknown(code, 'What the kernel log says of the card was not seen', [logMissing])
+  const said = evidenceIn(log).filter(({ address }) => chosen.some((device) => device.address === address))
+  if (said.length === 0) return ok(code, 'The kernel log says nothing against the card')
+  return problem(
+    code,
+    'The kernel log speaks against the card',
+    said.map(({ line }) => line),
+    [...new Set(said.map(({ next }) => next))].join('; '),
   )
 }
 

@@ -1,4 +1,4 @@
-import { framebuffer, groups, resets, rom, romFile, sharedInterrupts } from '../check/device.ts'
+import { deviceLog, framebuffer, groups, resets, rom, romFile, sharedInterrupts } from '../check/device.ts'
 import { type CheckFacts, readCheckFacts } from '../check/facts.ts'
 import {
   bootSpace,
@@ -38,6 +38,7 @@ import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { boundFunctions } from '../vfio/promise.ts'
 import { namedDevices } from './answer.ts'
 import { UserError } from './error.ts'
+import { askKernelLog } from './log.ts'
 import type { Option } from './options.ts'
 import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
@@ -94,6 +95,7 @@ const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
 const DEVICE_CHECKS: readonly ((facts: CheckFacts, chosen: readonly PciDevice[]) => Finding)[] = [
   groups,
   resets,
+  deviceLog,
   framebuffer,
   rom,
   sharedInterrupts,
@@ -117,11 +119,8 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
     bootloader: undefined,
     initramfs: undefined,
   })
-  const live = (await ask(['dmesg'])) ?? (await ask(['journalctl', '-k', '-b', '-o', 'short-monotonic', '--no-pager']))
-  if (live !== null) machine.told.set(LOG, live)
   const facts = readCheckFacts(system, pci, {
-    log: live ?? machine.reader.optionalBytes(LOG)?.toString('utf8') ?? null,
-    logMissing: machine.running ? 'the kernel log may not be read: try as root' : 'no kernel log was captured',
+    ...(await askKernelLog(machine)),
     version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
   })
   const chosen = namedDevices(pci, given.list('device'))
@@ -145,8 +144,6 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
   return { code: healthy ? 0 : 1, json, text: (look) => checkText(look, script.name, findings, all) }
 }
 
-/** Where a capture has the kernel log. */
-const LOG = '/var/log/dmesg'
 const ROM_SIZE = 16 * 1024 * 1024
 
 /** Before a binding: what speaks against it. After: is it as it was promised? */

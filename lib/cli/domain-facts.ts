@@ -1,4 +1,5 @@
 import coerce from 'semver/functions/coerce.js'
+import { deviceLog } from '../check/device.ts'
 import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from '../domain/checks.ts'
 import type { GuestFacts } from '../domain/decide.ts'
 import { pinVcpus } from '../domain/pinning.ts'
@@ -15,11 +16,12 @@ import { readPlugged } from '../host/usb.ts'
 import { readUse } from '../host/use.ts'
 import { runCommand } from '../plan/command.ts'
 import type { Finding } from '../vfio/finding.ts'
-import { judgeResets } from '../vfio/reset.ts'
+import { judgeResets, readResetFacts } from '../vfio/reset.ts'
 import { parseSelector } from '../vfio/select.ts'
 import { namedDevices } from './answer.ts'
 import { versionFrom } from './domain-request.ts'
 import { UserError } from './error.ts'
+import { askKernelLog } from './log.ts'
 import type { Context } from './run.ts'
 
 /** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
@@ -86,23 +88,26 @@ function userNumber(passwd: string, user: string): number {
 }
 
 /** What speaks against the guest, and what the person should know. */
-export function checkGuest(
+export async function checkGuest(
   { machine }: Context,
   request: Request,
   facts: GuestFacts,
   pci: PciFacts | null,
   chosen: Chosen,
-): { findings: Finding[]; warnings: string[] } {
+): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
   const asked = [...chosen.gpus, ...chosen.others]
   if (pci !== null) {
+    const kernel = await askKernelLog(machine)
     const taken = withSetAside(pci.devices, asked)
     const use = readUse(machine.reader, machine.files, taken)
     findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups))
-    const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
-    const resets = checkResets(judgeResets(pci.devices, asked, { together: true, vendorReset }))
-    findings.push(resets.finding)
+    const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)
+    const resets = checkResets(judgeResets(pci.devices, asked, known, true))
+    const said = deviceLog(kernel, asked)
+    findings.push(resets.finding, ...(said.state === 'problem' ? [] : [said]))
+    if (said.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
     warnings.push(...resets.warnings, ...asked.flatMap(bindingOf))
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)

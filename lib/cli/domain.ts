@@ -47,7 +47,7 @@ export async function answerDomain(context: Context): Promise<Answer> {
     before === null
       ? newGuest(request, chosen, facts)
       : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
-  const { findings, warnings } = checkGuest(context, request, facts, pci, chosen)
+  const { findings, warnings } = await checkGuest(context, request, facts, pci, chosen)
   refuse(findings, given)
   say(context, decision, findings, warnings)
   if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)

@@ -1,18 +1,19 @@
 import type { MessageInterrupts, PowerFacts } from '../host/config.ts'
 import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { CardReset, ResetVerdict } from '../vfio/reset.ts'
+import type { CardReset, Quirk, ResetVerdict } from '../vfio/reset.ts'
 import { deviceName, lspciLine } from './devices.ts'
 import { type Cell, type Color, type Look, paint, printable, table } from './text.ts'
 
 /** One function of a card with all that check-reset says about it. */
-export type FunctionReset = PciDevice & MessageInterrupts & PowerFacts
+export type FunctionReset = CardReset['functions'][number] & MessageInterrupts & PowerFacts
 
 const VERDICT_COLORS: Record<ResetVerdict, Color> = {
   ok: 'green',
   bus: 'cyan',
   none: 'red',
   quirk: 'yellow',
+  failed: 'red',
   unknown: 'dim',
 }
 
@@ -22,6 +23,7 @@ const COLUMNS = [
   { title: 'DEVICE', least: 16, want: 32 },
   { title: 'ID', drop: 2 },
   { title: 'METHODS', least: 8 },
+  { title: 'LEFT' },
   { title: 'MSI', drop: 1 },
   { title: 'MSI-X', drop: 1 },
   { title: 'POWER', drop: 3 },
@@ -41,6 +43,7 @@ export function resetText(
       { text: deviceName(device) },
       { text: `${device.vendor.id}:${device.device.id}` },
       { text: methodsText(device) },
+      leftCell(device.left),
       { text: interruptText(device.msi) },
       { text: interruptText(device.msix) },
       {
@@ -55,10 +58,25 @@ export function resetText(
       ({ card, verdict, reason }) =>
         `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
     )
+  for (const { card, quirk, evidence } of cards) {
+    if (quirk !== null) reasons.push(`${address(card)}: ${printable(sourceText(quirk))}\n`)
+    for (const line of evidence) reasons.push(`${address(card)}: the kernel log: ${printable(line)}\n`)
+  }
   if (cards.some(({ verdict }) => verdict === 'none')) {
     reasons.push('\nnone: the guest hangs when it shuts down, or the device stays unusable until the host reboots.\n')
   }
   return `${table(look, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
+}
+
+function sourceText({ source, since, sure }: Quirk): string {
+  const who = { driver: 'a driver was written for it', reports: 'several reports', report: 'one report' }[sure]
+  return `known since ${since} (${who}): ${source}`
+}
+
+/** What resets a function when its guest stops; `host`: it stays there. */
+function leftCell(left: FunctionReset['left']): Cell {
+  if (left === null) return { text: 'host', color: 'dim' }
+  return { text: left === 'unknown' ? '?' : left, color: left === 'refused' || left === 'none' ? 'red' : undefined }
 }
 
 function methodsText({ reset }: PciDevice): string {

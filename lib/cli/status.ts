@@ -7,6 +7,7 @@ import { readHost } from '../vfio/facts.ts'
 import { generatorOf } from '../vfio/promise.ts'
 import { bindStatus, type Status, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
+import { askKernelLog } from './log.ts'
 import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
 import { paint } from './text.ts'
@@ -32,7 +33,7 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
     initramfs: adapters.initramfs.find(({ name }) => name === generator),
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
-    log: machine.running ? await list(['dmesg']) : null,
+    log: machine.running ? (await askKernelLog(machine)).log : null,
   })
 }
 

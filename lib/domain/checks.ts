@@ -7,10 +7,10 @@ import { conclude } from '../vfio/conclude.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { guard, guardCards } from '../vfio/guards.ts'
 import { usesOf } from '../vfio/occupied.ts'
-import type { CardReset } from '../vfio/reset.ts'
+import { type CardReset, isRefused } from '../vfio/reset.ts'
 
 /** What still matters of a device that is bound for guests already: the rest was asked when it was bound. */
-const ALWAYS = new Set(['bridge', 'half-group', 'partial-card'])
+const ALWAYS = new Set(['bridge', 'half-group', 'partial-card', 'no-answer', 'reserved-region'])
 
 /**
  * The devices with what shares their groups and is set aside for guests already: VFIO asks no more of a group than
@@ -40,18 +40,18 @@ export function checkDevices(
     .filter(({ code }) => !bound || ALWAYS.has(code))
 }
 
-/** A reset that would hit the host is a problem; one that is known to fail is said, and tried all the same. */
+/** What VFIO refuses or what failed is a problem; a reset that is known to be bad is said, and tried all the same. */
 export function checkResets(cards: readonly CardReset[]): { finding: Finding; warnings: string[] } {
   const finding = conclude({
     code: 'reset',
     forceable: true,
-    problem: 'When the guest starts, its reset would hit a device of the host',
-    ok: 'No reset hits the host',
-    next: 'give the guest these devices too, or put the card into another slot (check-reset)',
-    evidence: cards.filter(({ staying }) => staying.length > 0).map(({ card, reason }) => `${card}: ${reason}`),
+    problem: 'The card would not be reset for its guests',
+    ok: 'No card is known that would not be reset',
+    next: 'check-reset says more of each function',
+    evidence: cards.filter(isRefused).map(({ card, reason }) => `${card}: ${reason}`),
   })
   const warnings = cards
-    .filter(({ verdict }) => verdict === 'none' || verdict === 'quirk')
+    .filter((card) => !isRefused(card) && (card.verdict === 'none' || card.verdict === 'quirk'))
     .map(({ card, verdict, reason }) => `${card}: reset ${verdict}: ${reason}`)
   return { finding, warnings }
 }

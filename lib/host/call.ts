@@ -26,3 +26,14 @@ export function call<T>(path: string, act: () => T): T | undefined {
     Error.stackTraceLimit = limit
   }
 }
+
+/** What a read gave: 0 where there is no more for now (EAGAIN); again where the kernel log lost records (EPIPE). */
+export function orNothing(read: () => number): number {
+  for (;;)
+    try {
+      return read()
+    } catch (error) {
+      if (errno(error) === 'EAGAIN') return 0
+      if (errno(error) !== 'EPIPE') throw error
+    }
+}

@@ -17,6 +17,8 @@ export interface PowerFacts {
 const MSI = 0x05
 const MSIX = 0x11
 const EXPRESS = 0x10
+const HEADER = 64
+const HEADER_TYPE = 0x0e
 
 /** MSI and MSI-X of a function from its configuration space. Source: PCI Local Bus Specification 3.0, 6.7 and 6.8. */
 export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
@@ -63,6 +65,17 @@ function listCapabilities(config: Buffer): Map<number, number> | undefined {
     at = (config[at + 1] ?? 0) & 0xfc
   }
   return found
+}
+
+/**
+ * Does the function answer? One that is lost reads ff all over, which makes its header type 7f. `null`: its
+ * configuration space was not read. Every user may read what this looks at.
+ */
+export function answers(reader: Reader, device: PciDevice): boolean | null {
+  // As much as the others read: a capture has what was read last.
+  const header = reader.optionalBytes(`${device.path}/config`, 256)
+  if (header === undefined || header.length < HEADER) return null
+  return ((header[HEADER_TYPE] ?? 0) & 0x7f) !== 0x7f
 }
 
 /** Power state of a function; read it before its configuration space, since that wakes a sleeping device. */

@@ -94,14 +94,15 @@ function isIsolated(group: IommuGroup): boolean {
 
 /** Is the IOMMU on, which one is it, and if it is off: why, and what to do? */
 export function readIommuState(reader: Reader, groups: IommuGroups): IommuState {
-  const units = reader.list('/sys/class/iommu') ?? []
-  const kind = kindOf(units)
+  const kind = iommuKind(reader)
   if (groups.groups.some((group) => group.devices.length > 0)) return { enabled: true, kind, code: null, reason: null }
   if (reader.exists('/sys/kernel')) return { enabled: false, kind, ...explain(reader) }
   return { enabled: null, kind, code: 'unknown', reason: `This tree has no ${GROUPS}: it does not say.` }
 }
 
-function kindOf(units: readonly string[]): IommuState['kind'] {
+/** Whose IOMMU is it? By the names of its units. */
+export function iommuKind(reader: Reader): IommuState['kind'] {
+  const units = reader.list('/sys/class/iommu') ?? []
   const has = (pattern: RegExp): boolean => units.some((unit) => pattern.test(unit))
   if (has(/^dmar\d/)) return 'intel'
   if (has(/^ivhd\d/)) return 'amd'

@@ -13,7 +13,7 @@ import {
   statSync,
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
-import { call, errno } from './call.ts'
+import { call, errno, orNothing } from './call.ts'
 import type { Reader, Seen } from './reader.ts'
 
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
@@ -21,6 +21,8 @@ const ATTRIBUTE = 64 * 1024
 const WHOLE_FILE = 64 * 1024 * 1024
 /** As the kernel: path_resolution(7), MAXSYMLINKS. */
 const MAX_LINKS = 40
+/** The kernel log: a record a read (Documentation/ABI/testing/dev-kmsg). */
+const KMSG = '/dev/kmsg'
 
 /** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
 export function openReader(root: string, options: { record?: boolean } = {}): Reader {
@@ -134,15 +136,16 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     try {
       return call(file.at, () => {
         const stat = fstatSync(file.fd)
+        const records = file.at === KMSG && stat.isCharacterDevice()
         // Of a disk, only so much as was asked for, and never into a record.
-        if (!stat.isFile() && !(stat.isBlockDevice() && limit))
+        if (!stat.isFile() && !(stat.isBlockDevice() && limit) && !records)
           throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
         const most = limit ?? WHOLE_FILE
         // sysfs and procfs give a size of 0 or one page whatever they hold: read until the end.
-        let buffer = Buffer.allocUnsafe(Math.min(most, Math.max(stat.size + 1, 4096)))
+        let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1, 4096)))
         let length = 0
         for (;;) {
-          const count = readSync(file.fd, buffer, length, buffer.length - length, null)
+          const count = orNothing(() => readSync(file.fd, buffer, length, buffer.length - length, null))
           length += count
           if (count === 0 || length === limit) {
             const content = buffer.subarray(0, length)
@@ -186,6 +189,11 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     }
   }
 
+  function statOf(path: string) {
+    const at = resolve(path)
+    return at === undefined ? undefined : call(at, () => lstatSync(base + at))
+  }
+
   return {
     root,
     denied,
@@ -211,16 +219,12 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       return at !== undefined
     },
     size(path) {
-      const at = resolve(path)
-      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
+      const stat = statOf(path)
       return stat?.isFile() ? stat.size : undefined
     },
     access(path) {
-      const at = resolve(path)
-      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
-      return stat === undefined
-        ? undefined
-        : { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
+      const stat = statOf(path)
+      return stat && { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
     },
     freeSpace(path) {
       const at = resolve(path)

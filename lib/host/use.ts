@@ -1,10 +1,12 @@
 import { readStorage, type Storage } from './block.ts'
+import { answers } from './config.ts'
 import { linesOf, ownerOf, type Unseen } from './facts.ts'
 import { type DeviceNode, readHolders, readNodes } from './holders.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
+import { type Reserved, readReserved } from './reserved.ts'
 import { interfaceOf, readSessions, type Session, shortAddress } from './sockets.ts'
 import { readUnlock, type Unlock } from './unlock.ts'
 
@@ -21,7 +23,7 @@ export interface SshSession {
   by: string
 }
 
-/** What uses the chosen devices. What could not be seen is said in `unseen`. */
+/** What uses the chosen devices, or keeps them from guests. What could not be seen is said in `unseen`. */
 export interface Use {
   storage: Storage
   network: Network
@@ -32,6 +34,9 @@ export interface Use {
   unlock: Unlock
   /** Mediated devices that are slices of chosen devices. */
   mdevs: { name: string; address: string }[]
+  /** Addresses of those that do not answer, and of those whose configuration space was not read. */
+  answers: { silent: string[]; unread: string[] }
+  reserved: Reserved
 }
 
 const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
@@ -76,6 +81,9 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
 
   const screens = readScreens(reader, chosen)
   screens.found.push(...serialConsoles(reader, nodes))
+  const answering = chosen.map((device) => ({ address: device.address, answer: answers(reader, device) }))
+  const addresses = (answer: boolean | null): string[] =>
+    answering.filter((each) => each.answer === answer).map(({ address }) => address)
   return {
     storage,
     network,
@@ -88,6 +96,8 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
     keyboards: readKeyboards(reader, chosen),
     unlock: readUnlock(reader, files),
     mdevs: readMdevs(reader, chosen),
+    answers: { silent: addresses(false), unread: addresses(null) },
+    reserved: readReserved(reader, chosen),
   }
 }
 

@@ -3,6 +3,7 @@ import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } fro
 import type { Use } from '../host/use.ts'
 import { conclude } from './conclude.ts'
 import type { Finding } from './finding.ts'
+import { guardAnswer, guardReserved } from './obstacles.ts'
 import { guardConsole, guardKeyboard, guardNetwork, guardOpen, guardSsh, guardStorage } from './occupied.ts'
 import { guardUnlocking } from './unlocking.ts'
 
@@ -32,6 +33,8 @@ export function guard(
     guardKeyboard(use),
     guardCards(all, chosen),
     guardVirtualFunctions(all, chosen, use),
+    guardAnswer(use.answers),
+    guardReserved(use.reserved, chosen),
   ]
 }
 

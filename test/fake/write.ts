@@ -2,7 +2,7 @@
 import { copyFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Machine } from '../machine.ts'
-import { writePciDevice, writeVirtualFunctions } from './pci.ts'
+import { kernelAtLeast, writePciDevice, writeVirtualFunctions } from './pci.ts'
 import { type Placed, placeDevices } from './place.ts'
 import { makeTree, type Tree } from './tree.ts'
 import { writeUsb } from './usb.ts'
@@ -64,7 +64,9 @@ function joinGroup(tree: Tree, machine: Machine, group: number, name: string, pa
   if (type !== undefined) tree.file(`${folder}/type`, `${type}\n`)
   const title = machine.groupNames?.[group]
   if (title !== undefined) tree.file(`${folder}/name`, `${title}\n`)
-  tree.file(`${folder}/reserved_regions`, '0x00000000fee00000 0x00000000feefffff msi\n')
+  if (!kernelAtLeast(machine, 4, 11)) return
+  const regions = ['0x00000000fee00000 0x00000000feefffff msi', ...(machine.reserved?.[group] ?? [])]
+  tree.file(`${folder}/reserved_regions`, regions.map((line) => `${line}\n`).join(''))
 }
 
 /** Mediated devices: a UUID folder below the PCI device, a bus of their own. */
@@ -96,6 +98,8 @@ function writeSystem(tree: Tree, machine: Machine): void {
   for (const [name, text] of Object.entries(machine.dmi)) tree.file(`sys/devices/virtual/dmi/id/${name}`, `${text}\n`)
   tree.mkdir('sys/devices/virtual/dmi/id')
   tree.link('sys/class/dmi/id', 'sys/devices/virtual/dmi/id')
+  const { log = ['[    9.000000] random: crng init done'] } = machine
+  if (log !== null) tree.file('var/log/dmesg', log.map((line) => `${line}\n`).join(''))
   tree.file('proc/cmdline', `${machine.cmdline}\n`)
   tree.file('proc/cpuinfo', cpuinfo(machine))
   tree.file('proc/sys/kernel/osrelease', `${machine.kernel}\n`)

@@ -1,0 +1,42 @@
+import type { Machine } from './machine.ts'
+
+/** Where a capture has the kernel log. */
+export const LOG = '/var/log/dmesg'
+
+/** What the kernel has said since it was booted. */
+export interface KernelLog {
+  /** Lines as dmesg(1) prints them; `null` when it may not be read, or was not captured. */
+  log: string | null
+  /** Why not. */
+  logMissing: string
+}
+
+/** The log of the kernel that runs, or of a capture. Another root's /var/log is of some boot, this one's perhaps too. */
+export function readKernelLog({ reader, running, told }: Machine): KernelLog {
+  if (!running)
+    return { log: reader.optionalBytes(LOG)?.toString('utf8') ?? null, logMissing: 'no kernel log was captured' }
+  const logMissing = 'the kernel log may not be read: try as root'
+  const records = reader.optionalBytes('/dev/kmsg')
+  // The remark that all unread files get would say it again.
+  reader.denied.delete('/dev/kmsg')
+  if (records === undefined || records.length === 0) return { log: null, logMissing }
+  const log = linesOfRecords(records.toString('latin1'))
+  told.set(LOG, log)
+  return { log, logMissing }
+}
+
+/**
+ * `6,339,5140900,-;NET: Registered PF_NETLINK` → `[    5.140900] NET: Registered PF_NETLINK`. Lines that start with a
+ * space are properties; bytes that are not printable, and `\`, are written as `\x1b`.
+ */
+function linesOfRecords(records: string): string {
+  return [...records.matchAll(/^\d+,\d+,(\d+),[^;]*;(.*)$/gm)]
+    .map(([, time, text = '']) => {
+      const seconds = (Number(time) / 1e6).toFixed(6).padStart(12)
+      const plain = text.replace(/\\x([0-9a-f]{2})/g, (_, code: string) =>
+        String.fromCharCode(Number.parseInt(code, 16)),
+      )
+      return `[${seconds}] ${plain}\n`
+    })
+    .join('')
+}

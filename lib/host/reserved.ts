@@ -1,0 +1,52 @@
+import type { Unseen } from './facts.ts'
+import { type IommuState, iommuKind } from './iommu.ts'
+import { kernelRelease } from './kernel.ts'
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** A range of bus addresses that the firmware wants mapped to itself. */
+export interface Region {
+  group: number
+  /** As the kernel writes them: `0x00000000bdf6f000`. */
+  start: string
+  end: string
+}
+
+/** What the firmware insists on for devices. */
+export interface Reserved {
+  /** Regions of type `direct`; `direct-relaxable`, `msi` and `reserved` keep nobody from anything. */
+  direct: Region[]
+  unseen: Unseen[]
+  kind: IommuState['kind']
+  /** `uname -r`; `null` when the tree does not say. */
+  kernel: string | null
+  /** Who made the machine, by its firmware. */
+  maker: string | null
+}
+
+/** Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; the file is there since Linux 4.11. */
+export function readReserved(reader: Reader, chosen: readonly PciDevice[]): Reserved {
+  const groups = [...new Set(chosen.map(({ group }) => group))]
+  const texts = groups.map((group) => ({
+    group,
+    text: group === null ? undefined : reader.optionalText(`/sys/kernel/iommu_groups/${group}/reserved_regions`),
+  }))
+  return {
+    direct: texts.flatMap(({ group, text = '' }) =>
+      [...text.matchAll(/^(0x[0-9a-f]+) (0x[0-9a-f]+) direct$/gm)].map(([, start = '', end = '']) => ({
+        group: group ?? 0,
+        start,
+        end,
+      })),
+    ),
+    unseen: texts
+      .filter(({ text }) => text === undefined)
+      .map(({ group }) => ({
+        what: group === null ? 'reserved regions: there are no IOMMU groups' : `reserved_regions of group ${group}`,
+        root: false,
+      })),
+    kind: iommuKind(reader),
+    kernel: kernelRelease(reader) ?? null,
+    maker: reader.optionalText('/sys/class/dmi/id/sys_vendor')?.trim() ?? null,
+  }
+}

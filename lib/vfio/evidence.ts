@@ -1,0 +1,62 @@
+/** What a line of the kernel log says of a device. */
+interface Kind {
+  says: RegExp
+  /** Did the device not come back from a reset or from sleep? */
+  lost: boolean
+  next: string
+}
+
+/** What brings back a device that does not answer. */
+export const POWER_OFF = 'power the host off, a reboot may not do'
+
+// Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer kernels
+// write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
+const KINDS: readonly Kind[] = [
+  { says: /not ready \d+ms after .*; giving up/, lost: true, next: POWER_OFF },
+  {
+    says: /(?:Unable to|can't) change power state from (?:D3cold|unknown) to D0|Refused to change power state, currently in D3/,
+    lost: true,
+    next: POWER_OFF,
+  },
+  {
+    says: /No more image in the PCI ROM|Invalid PCI ROM (?:header|data) signature/,
+    lost: false,
+    next: 'its ROM cannot be read: give the guest a ROM file (gen-domain --rom FILE)',
+  },
+  {
+    says: /can't reserve/,
+    lost: false,
+    next: 'somebody else holds its memory: look at the finding framebuffer and at /proc/iomem',
+  },
+  {
+    says: /DMAR: .*Request device|IO_PAGE_FAULT/,
+    lost: false,
+    next: 'it reached for memory that it was not given: unless that was once, early in the boot, look at its driver or at the reset after its last guest',
+  },
+]
+
+/** What the kernel said of one device, the last line of each kind. */
+export interface Evidence {
+  address: string
+  line: string
+  lost: boolean
+  next: string
+}
+
+/** IOMMU faults of Intel's, and of older kernels on AMD, leave the domain out: it is 0000 wherever there is one alone. */
+const ADDRESS = /(?<![0-9a-f:.])(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?![0-9a-f])/
+
+/** The lines of the kernel log that speak against devices, in the log's order. */
+export function evidenceIn(log: string): Evidence[] {
+  const last = new Map<string, Evidence>()
+  for (const text of log.split('\n')) {
+    const kind = KINDS.find(({ says }) => says.test(text))
+    const [, domain = '0000', rest] = (kind && ADDRESS.exec(text)) ?? []
+    if (kind === undefined || rest === undefined) continue
+    const address = `${domain}:${rest}`
+    const key = `${address} ${kind.says.source}`
+    last.delete(key)
+    last.set(key, { address, line: text.trim(), lost: kind.lost, next: kind.next })
+  }
+  return [...last.values()]
+}
