@@ -81,7 +81,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const findings = wishes.flatMap((wish) => wish.findings)
   refuse(findings, given)
   const { adapter } = facts.distro
-  const { plan: wanted, tokens, made } = planTuning(facts, wishes, outputOf(given, machine.files.root))
+  const { plan: wanted, tokens, made, replaced } = planTuning(facts, wishes, outputOf(given, machine.files.root))
   const declares = wanted.settings.some(({ kind }) => kind === 'item')
   if (declares || adapter?.declarative === undefined)
     expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
@@ -117,7 +117,8 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     }
   const target = targetFor(context)
   const used = { bootloader: made.entries ? (facts.bootloader.adapter?.name ?? null) : null, initramfs: null }
-  const { printed } = await applyPlan(target, entryFacts(context, plan, [], used), async () => {
+  const { undoes, undone } = replaced
+  const { printed } = await applyPlan(target, { ...entryFacts(context, plan, [], used), undoes, undone }, async () => {
     const seen = made.entries ? (facts.bootloader.adapter?.observe(readHost(machine), tokens, false) ?? []) : []
     return seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence)
   })

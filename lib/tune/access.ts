@@ -18,6 +18,7 @@ export function vfioGroup(facts: TuneFacts, group: string, memory: string | unde
   const reason = `members of ${group} may use devices on vfio-pci`
   const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
   return wish('vfio-group', reason, {
+    replaces: () => true,
     files: [
       ownLine(RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
       ownLine(LIMITS, `@${group} - memlock ${lock}`, why),
@@ -35,8 +36,14 @@ export function disk(facts: TuneFacts, path: string, group: string): Wish {
   if (facts.host.running && facts.host.machine.link(path) === undefined)
     throw new UserError('no-disk', `--disk ${path}: there is no such disk on this machine`)
   const reason = `members of ${group} may use ${path}`
-  const rule = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *", GROUP="${group}", MODE="0660"`
-  return wish('disk', reason, { files: [ownLine(RULES, rule, reason)] })
+  const disk = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *"`
+  const rule = `${disk}, GROUP="${group}", MODE="0660"`
+  return wish('disk', reason, {
+    files: [ownLine(RULES, rule, reason)],
+    // Another group for the same disk.
+    replaces: (setting) =>
+      'line' in setting ? setting.line.startsWith(disk) : 'item' in setting && setting.item.startsWith(disk),
+  })
 }
 
 function expectGroup({ host: { files } }: TuneFacts, group: string): void {

@@ -27,6 +27,7 @@ export function isolate(
   if (asked.slices) {
     expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
     return wish('isolate', reason, {
+      replaces: () => true,
       files: UNITS.map(([unit, section]) =>
         ownLine(`/etc/systemd/system/${unit}.d/vfio-scripts.conf`, `AllowedCPUs=${host}`, reason, section),
       ),
@@ -42,5 +43,5 @@ export function isolate(
   ]
   expectUnset(facts, 'isolate', tokens)
   const left = ticks ? [] : ['nohz_full is left out: the kernel was built without CONFIG_NO_HZ_FULL.']
-  return wish('isolate', reason, { arguments: tokens, notes: [...pinning.reasons, ...left] })
+  return wish('isolate', reason, { arguments: tokens, notes: [...pinning.reasons, ...left], replaces: () => true })
 }

@@ -15,10 +15,10 @@ export function governor(facts: TuneFacts, name: string): Wish {
     throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
   const reason = `all CPUs start with the governor ${name}`
   const described = describedBy(facts)?.governor(name)
-  if (described !== undefined) return wish('governor', reason, { items: [described] })
+  if (described !== undefined) return wish('governor', reason, { items: [described], replaces: () => true })
   const tokens = [`cpufreq.default_governor=${name}`]
   expectUnset(facts, 'governor', tokens)
-  return wish('governor', reason, { arguments: tokens })
+  return wish('governor', reason, { arguments: tokens, replaces: () => true })
 }
 
 /** Interrupt handlers as threads, which can be kept off the guest's CPUs. */

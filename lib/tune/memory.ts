@@ -23,11 +23,13 @@ export function hugepages(
   const count = Math.ceil(bytes / page)
   const pages = `${count} pages of ${sizeText(page)}`
   const reason = `${pages} for guests${given.node === undefined ? '' : `, on node ${given.node}`}`
+  const replaces = (): boolean => true
   const findings = [starving(facts, count * page, given.node)]
   if (page === 2 * 1024 ** 2 && given.node === undefined) {
     const other = facts.configured.find(({ name }) => name === 'hugepages')
     if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
     return wish('hugepages', reason, {
+      replaces,
       files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
       findings,
       rebootNeeded: true,
@@ -37,7 +39,7 @@ export function hugepages(
   const size = page >= 1024 ** 3 ? `${page / 1024 ** 3}G` : `${page / 1024 ** 2}M`
   const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
   expectUnset(facts, 'hugepages', tokens)
-  return wish('hugepages', reason, { arguments: tokens, findings })
+  return wish('hugepages', reason, { arguments: tokens, findings, replaces })
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */

@@ -7,6 +7,7 @@ import { expectKnownSystem, settle } from '../plan/settle.ts'
 import type { Declarative } from '../plan/system.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 import { reloads } from './reload.ts'
+import { type Replaced, replacedBy } from './replace.ts'
 import { keptCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
@@ -14,6 +15,8 @@ export interface Tuning {
   plan: Plan
   tokens: string[]
   made: { entries: boolean }
+  /** What goes for a new value of the same feature. */
+  replaced: Replaced
 }
 
 /**
@@ -36,10 +39,13 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
       ) ?? []
     ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
   )
-  const settled = settle(facts, { files, image: [], loader })
+  const replaced = replacedBy(facts, wishes, [...files, ...loader])
+  const { leaving } = replaced
+  const settled = settle(facts, { files, image: [], loader, leaving })
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
+  const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
   const fresh = wishes.filter(({ feature }) =>
-    files.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
+    touched.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
   )
   const fromPrograms = keptCommands(facts.host, facts.distro.adapter, (by) => {
     const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
@@ -48,9 +54,15 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
   const changes = [...settled.changes, ...fromPrograms, ...reloads(facts.host, [...changed], true)]
   const late = settled.made.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
-    plan: { changes, settings: settled.settings, notes: wishes.flatMap(({ notes }) => notes), rebootNeeded: late },
+    plan: {
+      changes,
+      settings: [...settled.settings, ...replaced.kept],
+      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes)],
+      rebootNeeded: late,
+    },
     tokens,
     made: { entries: settled.made.entries },
+    replaced,
   }
 }
 
@@ -82,19 +94,22 @@ function planDeclaredTuning(
       else (setting.kind === 'item' ? items : files).push({ ...placed(host.files, setting), devices })
     }
   }
-  const { changes, settings } = settle(facts, { files, image: [], loader: [] })
+  const replaced = replacedBy(facts, wishes, [...files, ...items])
+  const { leaving } = replaced
+  const { changes, settings } = settle(facts, { files, image: [], loader: [], leaving: { ...leaving, loader: [] } })
   const paths = changes.flatMap((change) => (change.kind === 'file' ? [change.path] : []))
-  const module = moduleChanges(host.files, items)
+  const module = moduleChanges(host.files, items, leaving.items)
   const steps = module.length > 0 ? declarative.steps(place.path) : []
   return {
     plan: {
       changes: [...module, ...changes, ...reloads(host, paths, true)],
-      settings: [...items, ...settings],
-      notes: [...wishes.flatMap(({ notes }) => notes), ...steps],
+      settings: [...items, ...settings, ...replaced.kept],
+      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes), ...steps],
       rebootNeeded: module.length > 0,
     },
     tokens: [],
     made: { entries: false },
+    replaced,
   }
 }
 
