@@ -183,3 +183,71 @@ describe('a new value takes the place of ours', { concurrent: true }, () => {
 function diskRule(name: string, group: string): string {
   return `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *", GROUP="${group}", MODE="0660"`
 }
+describe('the sum of all huge pages decides', { concurrent: true }, () => {
+  const large = ['--hugepages', '40G', '--page-size', '1G']
+  const sysctl = 'etc/sysctl.d/10-database.conf'
+
+  it.each<[string, string[], Record<string, string>, RegExp]>([
+    [
+      'with those of sysctl.d',
+      large,
+      { [sysctl]: 'vm.nr_hugepages=10240\n' },
+      /host-memory.*would keep 4 GiB of 64 GiB.*10-database\.conf:1: vm\.nr_hugepages=10240.*ask for 37\.6 GiB or less/s,
+    ],
+    ['written with slashes', large, { [sysctl]: '-vm/nr_hugepages = 10240\n' }, /would keep 4 GiB of 64 GiB/],
+    [
+      'with those of tmpfiles.d',
+      ['--hugepages', '40G'],
+      {
+        'usr/lib/tmpfiles.d/huge.conf': 'w /sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages - - - - 20\n',
+      },
+      /would keep 4 GiB of 64 GiB.*tmpfiles\.d\/huge\.conf:1/s,
+    ],
+    [
+      'on one node, with its share of those on all',
+      ['--hugepages', '20G', '--page-size', '1G', '--node', '0'],
+      { [sysctl]: 'vm.nr_hugepages=10240\n' },
+      /would keep 0 MiB of 32 GiB/,
+    ],
+    [
+      'where the kernel is told what a page is unless said',
+      ['--hugepages', '40G'],
+      {
+        'etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT="default_hugepagesz=1G"\n',
+        [sysctl]: 'vm.nr_hugepages=20\n',
+      },
+      /would keep 4 GiB of 64 GiB/,
+    ],
+    [
+      'pages of this size that others set aside by another way',
+      ['--hugepages', '8G', '--node', '0'],
+      { [sysctl]: 'vm.nr_hugepages=512\n' },
+      /10-database\.conf:1: vm\.nr_hugepages=512: pages of 2 MiB are set aside already/,
+    ],
+  ])('%s', (_, args, files, says) => {
+    const dir = host(files)
+    const before = snapshotOf(dir)
+    expectRan(tune(dir, ...args, '--apply'), 2, says)
+    expect(snapshotOf(dir)).toBe(before)
+  })
+
+  it('ours of before do not count: they go', () => {
+    const dir = host()
+    expectRan(tune(dir, '--hugepages', '40G', ...write), 0)
+    expectRan(tune(dir, ...large, ...write), 0, /takes the place of/)
+    expect(textOf(dir, SYSCTL)).toBeNull()
+    expectRan(tune(dir, '--hugepages', '44G', ...write), 0)
+  })
+
+  it('a sysctl counts pages of the usual size: where that is another, arguments do it', () => {
+    const grub = { 'etc/default/grub': 'GRUB_CMDLINE_LINUX_DEFAULT="default_hugepagesz=1G"\n' }
+    expectRan(tune(host(grub), '--hugepages', '16G'), 1, /hugepagesz=2M hugepages=8192/)
+    const meminfo = 'MemTotal:       67108864 kB\nHugepagesize:    1048576 kB\n'
+    expectRan(tune(host({ 'proc/meminfo': meminfo }), '--hugepages', '16G'), 1, /hugepagesz=2M hugepages=8192/)
+  })
+
+  it('the place of others’ pages of the same size is taken with a word', () => {
+    const dir = host({ [sysctl]: 'vm.nr_hugepages=512\n' })
+    expectRan(tune(dir, '--hugepages', '16G'), 1, /10-database\.conf:1: .*takes its place; ask for the sum/)
+  })
+})
