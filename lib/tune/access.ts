@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import { parseSize, sizeText } from '../cli/size.ts'
+import { hasAccount, isAltGroup } from '../host/accounts.ts'
 import { ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
 // Who may use what: /dev/vfio, disks, locked memory. libvirt arranges all of it for its own guests; this is
@@ -23,7 +24,12 @@ export function vfioGroup(facts: TuneFacts, group: string, memory: string | unde
       ownLine(RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
       ownLine(LIMITS, `@${group} - memlock ${lock}`, why),
     ],
-    notes: [`Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`],
+    notes: [
+      `Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`,
+      ...(isAltGroup(facts.host.files, group)
+        ? [`usermod looks into /etc/group only: first, getent group ${group} >> /etc/group.`]
+        : []),
+    ],
   })
 }
 
@@ -48,8 +54,7 @@ export function disk(facts: TuneFacts, path: string, group: string): Wish {
 
 function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
-  const known = files.optionalText('/etc/group')
-  if (known !== undefined && !new RegExp(`^${group}:`, 'm').test(known))
+  if (hasAccount(files, 'group', group) === false)
     throw new UserError(
       'no-group',
       `${group}: there is no such group; install QEMU first, or groupadd --system ${group}`,

@@ -1,11 +1,14 @@
+import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
+import { filesAfter } from '../plan/after.ts'
 import { moduleChanges, modulePlace } from '../plan/module.ts'
 import type { NixItem } from '../plan/nix.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { Change, Plan } from '../plan/plan.ts'
 import type { PlannedSetting, Setting } from '../plan/setting.ts'
 import { expectKnownSystem, settle } from '../plan/settle.ts'
 import type { Declarative } from '../plan/system.ts'
 import type { TuneFacts, Wish } from './feature.ts'
+import { overruledBy } from './overruled.ts'
 import { reloads } from './reload.ts'
 import { type Replaced, replacedBy } from './replace.ts'
 import { keptCommands } from './services.ts'
@@ -21,7 +24,8 @@ export interface Tuning {
 
 /**
  * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back alone.
- * Throws a UserError, code `unknown-system`, where kernel arguments are wanted and the boot loader is not known.
+ * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
+ * not known; `contradiction` where a line of another file would win.
  */
 export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: string | null): Tuning {
   const { declarative } = facts.distro.adapter ?? {}
@@ -42,6 +46,7 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
   const replaced = replacedBy(facts, wishes, [...files, ...loader])
   const { leaving } = replaced
   const settled = settle(facts, { files, image: [], loader, leaving })
+  expectInForce(facts.host.files, settled.changes, files)
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
   const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
   const fresh = wishes.filter(({ feature }) =>
@@ -110,6 +115,20 @@ function planDeclaredTuning(
     tokens: [],
     made: { entries: false },
     replaced,
+  }
+}
+
+/** Throws a UserError, code `contradiction`, for a line that another file's would keep from being in force. */
+function expectInForce(files: Reader, changes: readonly Change[], settings: readonly Setting[]): void {
+  const after = filesAfter(files, changes)
+  for (const setting of settings) {
+    const [first, ...more] = overruledBy(after, setting)
+    if (first !== undefined)
+      throw new UserError(
+        'contradiction',
+        `${first}: keeps ${setting.path} from being in force; take it out first, nothing was written`,
+        more,
+      )
   }
 }
 
