@@ -238,24 +238,3 @@ describe('a line of another file that wins is named', { concurrent: true }, () =
     expect(bootWrites(openReader(root), true).map(({ text }) => text)).toEqual(read)
   })
 })
-
-describe('--slices is refused where systemd would do nothing', { concurrent: true }, () => {
-  const args = ['--isolate', '3', '--slices']
-  it.each<[string, Record<string, string>, RegExp]>([
-    ['control groups of version 1', { 'sys/fs/cgroup/cpuset/tasks': '' }, /\/sys\/fs\/cgroup is of version 1/],
-    ['both versions', { 'sys/fs/cgroup/unified/cgroup.controllers': 'cpuset' }, /\/sys\/fs\/cgroup is of version 1/],
-    ['no such controller', { 'sys/fs/cgroup/cgroup.controllers': 'cpu io\n' }, /cgroup\.controllers has no cpuset/],
-    [
-      'version 1 from the next boot on',
-      { 'etc/default/grub': 'GRUB_CMDLINE_LINUX="systemd.unified_cgroup_hierarchy=0"\n' },
-      /grub:1: systemd\.unified_cgroup_hierarchy=0/,
-    ],
-  ])('%s', (_, files, says) => {
-    const dir = host(files)
-    expectRan(tune(dir, ...args, '--apply'), 2, says)
-  })
-
-  it('and not elsewhere', () => {
-    expectRan(tune(host({ 'sys/fs/cgroup/cgroup.controllers': 'cpuset cpu\n' }), ...args), 1)
-  })
-})
