@@ -8,6 +8,7 @@ import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import type { TuneFacts } from '../tune/feature.ts'
 import { planTuning } from '../tune/plan.ts'
+import { reachedOver } from '../tune/reached.ts'
 import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/wishes.ts'
 import { readHost, readSystemFacts } from '../vfio/facts.ts'
 import { expectMounted } from '../vfio/mounted.ts'
@@ -87,6 +88,11 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
   const module = declares && given.value('output') === undefined && isNewFile(wanted)
   const within = given.value('confirm-within')
+  const port = given.value('port')
+  if (port !== undefined && within === undefined && !declares && wanted.changes.length > 0) {
+    findings.push(reachedOver(facts, port))
+    if (given.flag('apply')) refuse(findings, given)
+  }
   const plan =
     within === undefined || wanted.changes.length === 0
       ? wanted

@@ -1,6 +1,6 @@
 import { readStorage, type Storage } from './block.ts'
 import { linesOf, ownerOf, type Unseen } from './facts.ts'
-import { type DeviceNode, readHolders, readNodes } from './holders.ts'
+import { type DeviceNode, type Holders, readHolders, readNodes } from './holders.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
 import type { PciDevice } from './pci.ts'
@@ -46,8 +46,8 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
   const disks = storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
   const nodes = [...disks, ...readNodes(reader, chosen)]
   const sessions = network.interfaces.length === 0 ? [] : readSessions(reader)
-  const sockets = new Map((sessions ?? []).map((session) => [`socket:[${session.inode}]`, session]))
-  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets.keys()]))
+  const sockets = (sessions ?? []).map(socketOf)
+  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets]))
   const open = nodes.map((node) => ({
     ...node,
     processes: holders.found
@@ -55,6 +55,34 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
       .map(({ pid, process }) => ({ pid, name: process })),
   }))
 
+  const ssh = sshOf(reader, network, sessions, holders)
+  const screens = readScreens(reader, chosen)
+  screens.found.push(...serialConsoles(reader, nodes))
+  return {
+    storage,
+    network,
+    ssh,
+    open: {
+      nodes: open.filter(({ processes }) => processes.length > 0),
+      unseen: nodes.length > 0 ? holders.unseen : [],
+    },
+    screens,
+    keyboards: readKeyboards(reader, chosen),
+    unlock: readUnlock(reader, files),
+    mdevs: readMdevs(reader, chosen),
+  }
+}
+
+/** SSH sessions, where nothing else is asked of the processes' open files. */
+export function readSsh(reader: Reader, network: Network): Use['ssh'] {
+  const sessions = readSessions(reader)
+  return sshOf(reader, network, sessions, readHolders(reader, new Set((sessions ?? []).map(socketOf))))
+}
+
+const socketOf = ({ inode }: Session): string => `socket:[${inode}]`
+
+function sshOf(reader: Reader, network: Network, sessions: Session[] | undefined, holders: Holders): Use['ssh'] {
+  const sockets = new Map((sessions ?? []).map((session) => [socketOf(session), session]))
   const held = holders.found.flatMap(({ target, process, pid }) => {
     const session = SSH.test(process) ? sockets.get(target) : undefined
     return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
@@ -73,22 +101,7 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
     ssh.sessions.push({ peer, interfaces, by })
     if (interfaces.length === 0) ssh.unseen.push({ what: `the route to ${peer}`, root: false })
   }
-
-  const screens = readScreens(reader, chosen)
-  screens.found.push(...serialConsoles(reader, nodes))
-  return {
-    storage,
-    network,
-    ssh,
-    open: {
-      nodes: open.filter(({ processes }) => processes.length > 0),
-      unseen: nodes.length > 0 ? holders.unseen : [],
-    },
-    screens,
-    keyboards: readKeyboards(reader, chosen),
-    unlock: readUnlock(reader, files),
-    mdevs: readMdevs(reader, chosen),
-  }
+  return ssh
 }
 
 function leadingTo(reader: Reader, network: Network, session: Session): string[] {
