@@ -46,6 +46,18 @@ describe('network', () => {
     expect(state('interface-up')).toEqual(['problem', ['0000:04:00.0 → eth1 has a route to 10.0.0.0/8']])
   })
 
+  it('interface-up: a macvtap or a bridge of guests, of which the host has no address', () => {
+    const under = (upper: string, up: boolean): unknown =>
+      judge('twin-gpus', ['03:00.0'], (machine) => {
+        idle(machine)
+        addInterface(machine, 'eth0', { address: NIC, up })
+        addInterface(machine, upper, { over: ['eth0'] })
+      }).state('interface-up')
+    for (const upper of ['macvtap0', 'br1'])
+      expect(under(upper, true)).toEqual(['problem', [`0000:03:00.0 → eth0 → ${upper} is built on it`]])
+    expect(under('macvtap0', false)).toEqual(['ok', []])
+  })
+
   it('network: IPv6 only, and Open vSwitch', () => {
     const six = judge('twin-gpus', ['03:00.0'], (machine) => {
       idle(machine)

@@ -22,7 +22,7 @@ describe('refusals', { concurrent: true }, () => {
     ['no number of vCPUs', ['--isolate', 'all'], /is no number of CPUs/],
     ['a device that there is not', ['--isolate', '2', '--near', '77:00'], /77:00: no such device/],
     ['a governor that there is not', ['--governor', 'fast'], /this machine has performance, schedutil/],
-    ['a driver in use', ['--blacklist', 'nvidia'], /driver-needed.*nvidia serves devices/s],
+    ['a driver in use', ['--blacklist', 'nvidia'], /driver-needed.*The host needs nvidia/s],
     ['a driver of no name', ['--blacklist', 'a b'], /not the name of a module/],
     ['no such group', ['--vfio-group', 'nobodies'], /there is no such group/],
     ['a group of bad name', ['--vfio-group', 'a"b'], /not the name of a group/],

@@ -1,4 +1,5 @@
 import { sizeText } from '../cli/size.ts'
+import { hasAccount } from '../host/accounts.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { findProgram } from '../host/programs.ts'
 import { allows } from '../host/user.ts'
@@ -64,9 +65,7 @@ export function userGroups({ user, host: { machine, files } }: CheckFacts): Find
   if (user.name === null) return unknown(code, 'Who runs the guests is not known', [])
   const node = machine.access('/dev/kvm')
   const open = node !== undefined && (node.mode & READ_WRITE) === READ_WRITE
-  const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) =>
-    new RegExp(`^${name}:`, 'm').test(files.optionalText('/etc/group') ?? ''),
-  )
+  const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) => hasAccount(files, 'group', name) === true)
   const missing = wanted.filter((name) => !user.groups.includes(name))
   if (missing.length === 0 && node !== undefined && user.login !== null && !allows(node, user.login, READ_WRITE))
     return problem(

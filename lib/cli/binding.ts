@@ -9,7 +9,7 @@ import { parseTime, withSwitch } from '../plan/confirm.ts'
 import { withLock } from '../plan/lock.ts'
 import type { Adapters } from '../plan/system.ts'
 import { cutShort } from '../plan/undo.ts'
-import { type BindFacts, planBinding, withGroupMates } from '../vfio/bind.ts'
+import { type BindFacts, carriedNotes, planBinding, withGroupMates, withoutCarried } from '../vfio/bind.ts'
 import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds, guardSecureBoot } from '../vfio/guards.ts'
@@ -143,32 +143,33 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
   const pci = readPciFacts(machine, warn)
   const asked = askedDevices(pci, given)
   const chosen = withGroupMates(pci.devices, asked)
-  const facts = readBindFacts(machine, pci, chosen, adapters, {
+  const taken = withoutCarried(chosen)
+  const facts = readBindFacts(machine, pci, taken, adapters, {
     bootloader: given.value('bootloader'),
     initramfs: given.value('initramfs'),
   })
   const use = readUse(machine.reader, facts.host.files, chosen)
   const findings = guard(pci.devices, chosen, asked, use, pci.groups)
   refuse(findings, given)
-  const shared = guardIds(pci.devices, chosen)
+  const shared = guardIds(pci.devices, taken)
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
   const address = equal ?? (by === 'address' ? 'as asked' : null)
-  if (by === 'address' && equal === null) expectTwin(facts, chosen)
+  if (by === 'address' && equal === null) expectTwin(facts, taken)
   expectOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
   const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
   if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts.host, chosen, facts.claiming, byAddress),
+    readKernelReports(facts.host, taken, facts.claiming, byAddress),
     facts.distro.adapter?.kernel,
   )
   const request = { passThrough: given.flag('iommu-pt'), address }
   const binding =
     declarative === undefined
-      ? explained(() => planBinding(facts, chosen, request), kernel)
+      ? explained(() => planBinding(facts, taken, request), kernel)
       : explained(
-          () => planDeclared(facts, declarative, pci.devices, chosen, { ...request, ...declared(context) }),
+          () => planDeclared(facts, declarative, pci.devices, taken, { ...request, ...declared(context) }),
           kernel,
         )
   if (binding.made.images || binding.made.entries) {
@@ -186,7 +187,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       parseTime('--confirm-within', within),
     )
   const short = cutShort(facts.host.files, facts.journal)
-  binding.plan.notes.push(...kernel.notes, ...short.notes)
+  binding.plan.notes.push(...carriedNotes(chosen), ...kernel.notes, ...short.notes)
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)

@@ -4,6 +4,7 @@ import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from
 import type { GuestFacts } from '../domain/decide.ts'
 import { pinVcpus } from '../domain/pinning.ts'
 import type { Chosen, Request } from '../domain/request.ts'
+import { accountText } from '../host/accounts.ts'
 import { readBars } from '../host/bars.ts'
 import { readDiskUse } from '../host/block.ts'
 import { readCpus } from '../host/cpu.ts'
@@ -65,7 +66,7 @@ export async function readGuestFacts(
     bars: new Map([...chosen.gpus, ...chosen.others].map((device) => [device.address, readBars(reader, device)])),
     plugged: request.usb.length === 0 ? [] : readPlugged(reader),
     scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
-    audioUid: audioUser === undefined ? null : userNumber(files.optionalText('/etc/passwd') ?? '', audioUser),
+    audioUid: audioUser === undefined ? null : userNumber(accountText(files, 'passwd') ?? '', audioUser),
   }
 }
 

@@ -7,7 +7,7 @@ import { LIVE_JOURNAL } from '../plan/entry.ts'
 import { type Recorded, readJournal } from '../plan/journal.ts'
 import { withLock } from '../plan/lock.ts'
 import type { DriverChange, Plan } from '../plan/plan.ts'
-import { withGroupMates } from '../vfio/bind.ts'
+import { carriedNotes, changesNow, withGroupMates, withoutCarried } from '../vfio/bind.ts'
 import { guard } from '../vfio/guards.ts'
 import { guardInterfaces, guardOpen } from '../vfio/occupied.ts'
 import { answerJson, applied, askedDevices, entryFacts, namedAddresses, recordOf, refuse } from './answer.ts'
@@ -34,20 +34,12 @@ async function take(context: Context): Promise<Answer> {
   const use = readUse(machine.reader, machine.files, chosen)
   const findings = [...guard(pci.devices, chosen, asked, use, pci.groups), guardInterfaces(use)]
   refuse(findings, given)
-  const changes = chosen
-    .filter(({ driver }) => driver !== 'vfio-pci')
-    .map(
-      ({ address, driver }): DriverChange => ({
-        kind: 'driver',
-        address,
-        before: driver,
-        after: 'vfio-pci',
-        reason: 'until the next boot',
-      }),
-    )
+  const changes = changesNow(chosen)
   const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)
-  const notes = groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)
-  const functions = chosen.filter(({ driver }) => driver !== 'vfio-pci').map((one) => recordOf(one, pci.devices))
+  const notes = [...carriedNotes(chosen), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
+  const functions = withoutCarried(chosen)
+    .filter(({ driver }) => driver !== 'vfio-pci')
+    .map((one) => recordOf(one, pci.devices))
   return settle(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
 }
 

@@ -8,6 +8,7 @@ import type { Adapters } from '../plan/system.ts'
 import { cutShort } from '../plan/undo.ts'
 import type { TuneFacts } from '../tune/feature.ts'
 import { planTuning } from '../tune/plan.ts'
+import { reachedOver } from '../tune/reached.ts'
 import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/wishes.ts'
 import { readHost, readSystemFacts } from '../vfio/facts.ts'
 import { expectMounted } from '../vfio/mounted.ts'
@@ -81,12 +82,17 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const findings = wishes.flatMap((wish) => wish.findings)
   refuse(findings, given)
   const { adapter } = facts.distro
-  const { plan: wanted, tokens, made } = planTuning(facts, wishes, outputOf(given, machine.files.root))
+  const { plan: wanted, tokens, made, replaced } = planTuning(facts, wishes, outputOf(given, machine.files.root))
   const declares = wanted.settings.some(({ kind }) => kind === 'item')
   if (declares || adapter?.declarative === undefined)
     expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
   const module = declares && given.value('output') === undefined && isNewFile(wanted)
   const within = given.value('confirm-within')
+  const port = given.value('port')
+  if (port !== undefined && within === undefined && !declares && wanted.changes.length > 0) {
+    findings.push(reachedOver(facts, port))
+    if (given.flag('apply')) refuse(findings, given)
+  }
   const plan =
     within === undefined || wanted.changes.length === 0
       ? wanted
@@ -117,7 +123,8 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     }
   const target = targetFor(context)
   const used = { bootloader: made.entries ? (facts.bootloader.adapter?.name ?? null) : null, initramfs: null }
-  const { printed } = await applyPlan(target, entryFacts(context, plan, [], used), async () => {
+  const { undoes, undone } = replaced
+  const { printed } = await applyPlan(target, { ...entryFacts(context, plan, [], used), undoes, undone }, async () => {
     const seen = made.entries ? (facts.bootloader.adapter?.observe(readHost(machine), tokens, false) ?? []) : []
     return seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence)
   })

@@ -1,3 +1,4 @@
+import { accountText } from './accounts.ts'
 import type { Reader } from './reader.ts'
 import { allows } from './user.ts'
 
@@ -61,12 +62,12 @@ export function scsiAddress(reader: Reader, path: string): number[] | undefined 
 export function libvirtUser(files: Reader): { name: string; uid: number; gids: number[] } | undefined {
   const conf = files.optionalText('/etc/libvirt/qemu.conf') ?? ''
   const set = /^\s*user\s*=\s*"\+?([^"]+)"/m.exec(conf)?.[1]
-  const passwd = files.optionalText('/etc/passwd') ?? ''
+  const passwd = accountText(files, 'passwd') ?? ''
   for (const name of set === undefined ? ['libvirt-qemu', 'qemu'] : [set]) {
     const line = passwd.split('\n').find((each) => each.startsWith(`${name}:`) || each.split(':')[2] === name)
     const [user, , uid, gid] = line?.split(':') ?? []
     if (user === undefined) continue
-    const groups = (files.optionalText('/etc/group') ?? '').split('\n').map((each) => each.split(':'))
+    const groups = (accountText(files, 'group') ?? '').split('\n').map((each) => each.split(':'))
     const more = groups.filter(([, , , members]) => members?.split(',').includes(user)).map(([, , id]) => Number(id))
     return { name: user, uid: Number(uid), gids: [Number(gid), ...more] }
   }

@@ -50,7 +50,18 @@ export function readNetwork(reader: Reader, chosen: readonly PciDevice[]): Netwo
     const up = (Number(reader.text(`${NET}/${name}/flags`) ?? 0) & UP) !== 0
     return [{ address: owner.address, name, up, chains: chainsOf(reader, names, [name]) }]
   })
-  if (interfaces.length === 0) return { interfaces, routes: [], unseen: [] }
+  return interfaces.length === 0 ? { interfaces, routes: [], unseen: [] } : withRoutes(reader, interfaces)
+}
+
+/** The same of one interface by its name, whatever carries it; `address` is then that name. */
+export function readInterface(reader: Reader, name: string): Network {
+  const names = reader.list(NET)
+  if (names === undefined) return { interfaces: [], routes: [], unseen: [{ what: `${NET} is not there`, root: false }] }
+  const up = (Number(reader.optionalText(`${NET}/${name}/flags`) ?? 0) & UP) !== 0
+  return withRoutes(reader, [{ address: name, name, up, chains: chainsOf(reader, names, [name]) }])
+}
+
+function withRoutes(reader: Reader, interfaces: Interface[]): Network {
   const four = linesOf(reader, '/proc/net/route')
   const six = linesOf(reader, '/proc/net/ipv6_route')
   // Without IPv6 there is no ipv6_route; without /proc/net/route nothing is known.

@@ -1,7 +1,7 @@
 import { readStorage, type Storage } from './block.ts'
 import { answers } from './config.ts'
 import { linesOf, ownerOf, type Unseen } from './facts.ts'
-import { type DeviceNode, readHolders, readNodes } from './holders.ts'
+import { type DeviceNode, type Holders, readHolders, readNodes } from './holders.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
 import type { PciDevice } from './pci.ts'
@@ -51,8 +51,8 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
   const disks = storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
   const nodes = [...disks, ...readNodes(reader, chosen)]
   const sessions = network.interfaces.length === 0 ? [] : readSessions(reader)
-  const sockets = new Map((sessions ?? []).map((session) => [`socket:[${session.inode}]`, session]))
-  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets.keys()]))
+  const sockets = (sessions ?? []).map(socketOf)
+  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets]))
   const open = nodes.map((node) => ({
     ...node,
     processes: holders.found
@@ -60,25 +60,7 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
       .map(({ pid, process }) => ({ pid, name: process })),
   }))
 
-  const held = holders.found.flatMap(({ target, process, pid }) => {
-    const session = SSH.test(process) ? sockets.get(target) : undefined
-    return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
-  })
-  // What may not be seen of sshd's sockets, the port tells.
-  const known = new Set(held.map(({ session }) => session))
-  const guessed = (holders.unseen.length > 0 ? (sessions ?? []) : [])
-    .filter((session) => session.localPort === 22 && !known.has(session))
-    .map((session) => ({ session, by: 'port 22' }))
-  const ssh: Use['ssh'] = { sessions: [], unseen: sockets.size > 0 ? holders.unseen : [] }
-  if (sessions === undefined) ssh.unseen = [{ what: 'the connections (/proc/net/tcp)', root: false }]
-  for (const { session, by } of [...held, ...guessed]) {
-    const peer = shortAddress(session.peer)
-    if (ssh.sessions.some((each) => each.peer === peer && each.by === by)) continue
-    const interfaces = leadingTo(reader, network, session)
-    ssh.sessions.push({ peer, interfaces, by })
-    if (interfaces.length === 0) ssh.unseen.push({ what: `the route to ${peer}`, root: false })
-  }
-
+  const ssh = sshOf(reader, network, sessions, holders)
   const screens = readScreens(reader, chosen)
   screens.found.push(...serialConsoles(reader, nodes))
   const answering = chosen.map((device) => ({ address: device.address, answer: answers(reader, device) }))
@@ -99,6 +81,37 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
     answers: { silent: addresses(false), unread: addresses(null) },
     reserved: readReserved(reader, chosen),
   }
+}
+
+/** SSH sessions, where nothing else is asked of the processes' open files. */
+export function readSsh(reader: Reader, network: Network): Use['ssh'] {
+  const sessions = readSessions(reader)
+  return sshOf(reader, network, sessions, readHolders(reader, new Set((sessions ?? []).map(socketOf))))
+}
+
+const socketOf = ({ inode }: Session): string => `socket:[${inode}]`
+
+function sshOf(reader: Reader, network: Network, sessions: Session[] | undefined, holders: Holders): Use['ssh'] {
+  const sockets = new Map((sessions ?? []).map((session) => [socketOf(session), session]))
+  const held = holders.found.flatMap(({ target, process, pid }) => {
+    const session = SSH.test(process) ? sockets.get(target) : undefined
+    return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
+  })
+  // What may not be seen of sshd's sockets, the port tells.
+  const known = new Set(held.map(({ session }) => session))
+  const guessed = (holders.unseen.length > 0 ? (sessions ?? []) : [])
+    .filter((session) => session.localPort === 22 && !known.has(session))
+    .map((session) => ({ session, by: 'port 22' }))
+  const ssh: Use['ssh'] = { sessions: [], unseen: sockets.size > 0 ? holders.unseen : [] }
+  if (sessions === undefined) ssh.unseen = [{ what: 'the connections (/proc/net/tcp)', root: false }]
+  for (const { session, by } of [...held, ...guessed]) {
+    const peer = shortAddress(session.peer)
+    if (ssh.sessions.some((each) => each.peer === peer && each.by === by)) continue
+    const interfaces = leadingTo(reader, network, session)
+    ssh.sessions.push({ peer, interfaces, by })
+    if (interfaces.length === 0) ssh.unseen.push({ what: `the route to ${peer}`, root: false })
+  }
+  return ssh
 }
 
 function leadingTo(reader: Reader, network: Network, session: Session): string[] {

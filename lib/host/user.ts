@@ -1,3 +1,4 @@
+import { accountText } from './accounts.ts'
 import { type LoginLimit, type Member, readLoginMemlock } from './limits.ts'
 import type { Reader } from './reader.ts'
 
@@ -24,11 +25,11 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
   const sudo = running ? process.env.SUDO_USER : undefined
   const status = machine.optionalText('/proc/self/status')
   const uid = /^Uid:\s+(\d+)/m.exec(status ?? '')?.[1]
-  const passwd = files.optionalText('/etc/passwd')
+  const passwd = accountText(files, 'passwd')
   const own = uid === undefined ? undefined : new RegExp(`^([^:]+):[^:]*:${uid}:`, 'm').exec(passwd ?? '')?.[1]
   const name = sudo !== undefined && sudo !== 'root' ? sudo : (own ?? null)
   const limit = /^Max locked memory\s+(\S+)/m.exec(machine.optionalText('/proc/self/limits') ?? '')?.[1]
-  const lines = (files.optionalText('/etc/group') ?? '').split('\n').map((line) => line.split(':'))
+  const lines = groupLines(files)
   return {
     name,
     root: uid === '0' && (sudo === undefined || sudo === 'root'),
@@ -52,6 +53,19 @@ export function allows(
 ): boolean {
   const shift = user.uid === file.uid ? 6 : user.gids.includes(file.gid) ? 3 : 0
   return ((file.mode >> shift) & bits) === bits
+}
+
+/** Who is in a group, by name and with all groups of the next login, and its number. */
+export function readMembers(files: Reader, group: string): { members: Member[]; gid: number } {
+  const lines = groupLines(files)
+  const passwd = accountText(files, 'passwd') ?? ''
+  const [, , gid, members = ''] = lines.find(([name]) => name === group) ?? []
+  const names = members.split(',').filter((name) => /^[\w.-]+\$?$/.test(name))
+  return { members: names.map((name) => memberOf(name, passwd, lines)), gid: Number(gid ?? Number.NaN) }
+}
+
+function groupLines(files: Reader): string[][] {
+  return (accountText(files, 'group') ?? '').split('\n').map((line) => line.split(':'))
 }
 
 /** By name, with the groups of the next login: /etc/passwd has the first, /etc/group the others. */

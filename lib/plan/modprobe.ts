@@ -1,3 +1,4 @@
+import { dropIns, placesOf } from '../host/drop-ins.ts'
 import type { Reader } from '../host/reader.ts'
 
 // modprobe.d(5) as kmod reads it. Texts are one character a byte.
@@ -21,27 +22,15 @@ export interface Directive {
   rest: string
 }
 
-const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib'].map((folder) => `${folder}/modprobe.d`)
-
 /**
- * The files that modprobe reads, in its order: by name, whatever their folder; of two with one name that of the first
- * folder. With a kernel's release also its modules.softdep, which is read as one of them, at its place in the alphabet.
+ * The files that modprobe reads, in its order. With a kernel's release also its modules.softdep, which is read as one of
+ * them, at its place in the alphabet.
  * Source: modprobe.d(5); kmod_config_new() in kmod's libkmod/libkmod-config.c.
  */
 export function modprobeFiles(files: Reader, release?: string): ConfigFile[] {
-  const paths = new Map<string, string>()
-  if (release !== undefined) paths.set('modules.softdep', `/lib/modules/${release}/modules.softdep`)
-  for (const folder of FOLDERS) {
-    for (const name of files.list(folder) ?? []) {
-      if (/^[^.].*\.conf$/s.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
-    }
-  }
-  const sorted = [...paths].sort(([one], [other]) => (one < other ? -1 : 1))
-  return sorted.flatMap(([, path]) => {
-    // A link to /dev/null masks a file.
-    const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
-    return text === undefined ? [] : [{ path, text }]
-  })
+  const softdep = `/lib/modules/${release}/modules.softdep`
+  const more = release === undefined ? [] : ([['modules.softdep', softdep]] as const)
+  return dropIns(files, placesOf('modprobe.d'), /^[^.].*\.conf$/s, more)
 }
 
 /** What the files say, in kmod's order. Lines that kmod ignores as bad are left out. Source: modprobe.d(5). */

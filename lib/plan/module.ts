@@ -1,8 +1,8 @@
 import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { claimsOf, type Recorded } from './journal.ts'
-import { changesFor, type FileChange } from './plan.ts'
-import { addSetting, type Content, hasSetting, type PlannedSetting } from './setting.ts'
+import { changesInstead, type FileChange } from './plan.ts'
+import { type Content, hasSetting, type PlannedSetting, type Setting } from './setting.ts'
 import { contentReader } from './undo.ts'
 
 // A file of our own that a described system (NixOS) imports.
@@ -29,9 +29,13 @@ export function modulePlace(
   return { path, head: known.find((setting) => setting.path === path)?.head ?? head }
 }
 
-/** The change of the module. Throws a UserError with code `changed` where it has no place for a setting any more. */
-export function moduleChanges(files: Reader, settings: readonly PlannedSetting[]): FileChange[] {
-  const changes = changesFor(settings, contentReader(files), addSetting)
+/** The change of the module; `leaving` goes for the new settings. Throws a UserError with code `changed` where it has no place for a setting any more. */
+export function moduleChanges(
+  files: Reader,
+  settings: readonly PlannedSetting[],
+  leaving: readonly Setting[] = [],
+): FileChange[] {
+  const changes = changesInstead(leaving, settings, contentReader(files))
   const said = (path: string): Content => {
     const change = changes.find((one) => one.path === path)
     return change === undefined ? contentReader(files)(path) : change.after

@@ -1,5 +1,5 @@
 import { UserError } from '../cli/error.ts'
-import type { Content, PlannedSetting, Setting } from './setting.ts'
+import { addSetting, type Content, type PlannedSetting, removeSetting, type Setting } from './setting.ts'
 
 /** Writes a file whole, or removes it. */
 export interface FileChange {
@@ -91,4 +91,19 @@ export function touchedBy(commands: readonly CommandChange[]): string[] {
 
 export function commandsOf({ changes }: Plan): CommandChange[] {
   return changes.filter((change): change is CommandChange => change.kind === 'command')
+}
+
+/** The file changes of settings that come, and of others of ours that go for them, each file in one change. */
+export function changesInstead(
+  leaving: readonly Setting[],
+  settings: readonly Setting[],
+  read: (path: string) => Content,
+): FileChange[] {
+  const gone = leaving.map((setting) => {
+    const heir = settings.find(({ path }) => path === setting.path)
+    return { ...setting, reason: heir?.reason ?? 'another value takes its place' }
+  })
+  return changesFor([...gone, ...settings], read, (content, setting) =>
+    (gone as readonly Setting[]).includes(setting) ? removeSetting(content, setting) : addSetting(content, setting),
+  )
 }

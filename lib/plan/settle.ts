@@ -4,7 +4,7 @@ import { addArgument } from './arguments.ts'
 import { findIds, loadedBefore } from './contradictions.ts'
 import { claimsOf, type Recorded } from './journal.ts'
 import { type Directive, moduleName } from './modprobe.ts'
-import { type Change, type CommandChange, changesFor, onceEach } from './plan.ts'
+import { type Change, type CommandChange, changesFor, changesInstead, onceEach } from './plan.ts'
 import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from './setting.ts'
 import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from './system.ts'
 import { contentReader } from './undo.ts'
@@ -31,6 +31,8 @@ export interface Parts {
   image: readonly PlannedSetting[]
   /** What boot entries hold. */
   loader: readonly PlannedSetting[]
+  /** Settings of ours that go for these: effective as they stand, and what boot entries hold. */
+  leaving?: { files: readonly Setting[]; loader: readonly Setting[] }
 }
 
 export interface Settled {
@@ -43,7 +45,10 @@ export interface Settled {
  * The changes that settings mean here: less those that the system makes already by a person's own hand, and with the
  * commands that make images and boot entries again.
  */
-export function settle(facts: SystemFacts, { files = [], image, loader }: Parts): Settled {
+export function settle(
+  facts: SystemFacts,
+  { files = [], image, loader, leaving = { files: [], loader: [] } }: Parts,
+): Settled {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   const settings = [...files, ...image, ...loader].filter(
@@ -52,18 +57,22 @@ export function settle(facts: SystemFacts, { files = [], image, loader }: Parts)
       (setting.head !== undefined && isThere(facts, setting)) ||
       !inForce(facts, setting),
   )
-  const changed = changesFor(settings, contentReader(host.files), addSetting)
+  const changed = changesInstead([...leaving.files, ...leaving.loader], settings, contentReader(host.files))
   // What a program keeps is no file: it comes along with the command that adds it.
   const added = (some: readonly Setting[]): string[] =>
     settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !inForce(facts, one) ? [one.token] : []))
-  const commandsOf = (adapter: Bootloader | Initramfs | undefined, some: readonly Setting[]): CommandChange[] => {
-    const kept = { add: added(some), remove: [] }
-    const touched = changed.some((change) => some.some(({ path }) => path === change.path))
-    return touched || kept.add.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
+  const commandsOf = (
+    adapter: Bootloader | Initramfs | undefined,
+    some: readonly Setting[],
+    gone: readonly Setting[] = [],
+  ): CommandChange[] => {
+    const kept = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])) }
+    const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
+    return touched || kept.add.length + kept.remove.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
   const held = facts.bootloader.adapter?.embeds ? image : []
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held])
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
   return {
     changes: [...changed, ...onceEach([...images, ...entries])],
     settings,

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import { parseSize, sizeText } from '../cli/size.ts'
+import { hasAccount, isAltGroup } from '../host/accounts.ts'
 import { ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
 // Who may use what: /dev/vfio, disks, locked memory. libvirt arranges all of it for its own guests; this is
@@ -18,11 +19,17 @@ export function vfioGroup(facts: TuneFacts, group: string, memory: string | unde
   const reason = `members of ${group} may use devices on vfio-pci`
   const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
   return wish('vfio-group', reason, {
+    replaces: () => true,
     files: [
       ownLine(RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
       ownLine(LIMITS, `@${group} - memlock ${lock}`, why),
     ],
-    notes: [`Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`],
+    notes: [
+      `Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`,
+      ...(isAltGroup(facts.host.files, group)
+        ? [`usermod looks into /etc/group only: first, getent group ${group} >> /etc/group.`]
+        : []),
+    ],
   })
 }
 
@@ -35,14 +42,19 @@ export function disk(facts: TuneFacts, path: string, group: string): Wish {
   if (facts.host.running && facts.host.machine.link(path) === undefined)
     throw new UserError('no-disk', `--disk ${path}: there is no such disk on this machine`)
   const reason = `members of ${group} may use ${path}`
-  const rule = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *", GROUP="${group}", MODE="0660"`
-  return wish('disk', reason, { files: [ownLine(RULES, rule, reason)] })
+  const disk = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *"`
+  const rule = `${disk}, GROUP="${group}", MODE="0660"`
+  return wish('disk', reason, {
+    files: [ownLine(RULES, rule, reason)],
+    // Another group for the same disk.
+    replaces: (setting) =>
+      'line' in setting ? setting.line.startsWith(disk) : 'item' in setting && setting.item.startsWith(disk),
+  })
 }
 
 function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
-  const known = files.optionalText('/etc/group')
-  if (known !== undefined && !new RegExp(`^${group}:`, 'm').test(known))
+  if (hasAccount(files, 'group', group) === false)
     throw new UserError(
       'no-group',
       `${group}: there is no such group; install QEMU first, or groupadd --system ${group}`,

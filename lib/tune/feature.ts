@@ -31,12 +31,26 @@ export interface Wish {
   findings: readonly Finding[]
   /** Is it in force with the next boot only? */
   rebootNeeded: boolean
+  /** Of what an earlier run set up for this feature: is it another value of the same thing, which goes for this one? */
+  replaces(setting: Setting): boolean
 }
 
 /** A wish that says only what differs from nothing. */
 export function wish(feature: string, reason: string, some: Partial<Wish>): Wish {
   const rebootNeeded = (some.arguments ?? []).length > 0
-  return { feature, reason, arguments: [], files: [], items: [], notes: [], findings: [], rebootNeeded, ...some }
+  const replaces = (): boolean => false
+  return {
+    feature,
+    reason,
+    arguments: [],
+    files: [],
+    items: [],
+    notes: [],
+    findings: [],
+    rebootNeeded,
+    replaces,
+    ...some,
+  }
 }
 
 /** A line of a file of our own. */
@@ -51,25 +65,28 @@ export function describedBy({ distro }: TuneFacts): DeclaredHost | undefined {
 
 /**
  * Throws a UserError, code `contradiction`, where the boot settings give one of the arguments another value already:
- * the kernel would take the last, or both.
+ * the kernel would take the last, or both. What is ours, of this feature, goes for the new value.
  */
 export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
   const wanted = tokens.flatMap((token) => parseCommandLine(token))
-  // A module of ours that no system was made of yet.
-  const own = claimsOf(journal).flatMap(({ setting }) =>
-    setting.kind === 'item' && setting.form === 'arguments'
-      ? parseCommandLine(setting.item).map((one) => ({ ...one, place: setting.path }))
-      : [],
-  )
-  const set = [...configured.map((one) => ({ ...one, place: `${one.file}:${one.line}` })), ...own]
-  for (const { name, value, token, place } of set) {
+  const own = ownArguments(journal, feature)
+  for (const { name, value, token, file, line } of configured) {
     if (!wanted.some((one) => one.name === name) || wanted.some((one) => one.name === name && one.value === value))
       continue
+    if (own.has(token)) continue
     throw new UserError(
       'contradiction',
-      `${place}: ${token} is set already; take it out first (tune-host --undo ${feature} --apply, if it is ours), nothing was written`,
+      `${file}:${line}: ${token} is set already; take it out first, nothing was written`,
     )
   }
+}
+
+/** The kernel arguments that earlier runs set for a feature. */
+export function ownArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
+  const own = claimsOf(journal).filter(({ device }) => device === feature)
+  return new Set(
+    own.flatMap(({ setting }) => ('token' in setting ? [setting.token] : 'item' in setting ? [setting.item] : [])),
+  )
 }
 
 /** Throws a UserError, code `unknown-system`, where systemd does not start this system. */

@@ -1,5 +1,7 @@
 import { UserError } from '../cli/error.ts'
+import { readModuleUse } from '../host/module-use.ts'
 import { moduleName } from '../plan/modprobe.ts'
+import { conclude } from '../vfio/conclude.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { describedBy, expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 
@@ -15,10 +17,10 @@ export function governor(facts: TuneFacts, name: string): Wish {
     throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
   const reason = `all CPUs start with the governor ${name}`
   const described = describedBy(facts)?.governor(name)
-  if (described !== undefined) return wish('governor', reason, { items: [described] })
+  if (described !== undefined) return wish('governor', reason, { items: [described], replaces: () => true })
   const tokens = [`cpufreq.default_governor=${name}`]
   expectUnset(facts, 'governor', tokens)
-  return wish('governor', reason, { arguments: tokens })
+  return wish('governor', reason, { arguments: tokens, replaces: () => true })
 }
 
 /** Interrupt handlers as threads, which can be kept off the guest's CPUs. */
@@ -40,33 +42,37 @@ export function ignoreMsrs({ host: { kernels } }: TuneFacts): Wish {
   })
 }
 
-/** A driver that is never loaded. Refused while it serves a device that stays with the host. */
-export function blacklist({ devices, host: { kernels } }: TuneFacts, modules: readonly string[]): Wish {
-  const findings = modules.map((given): Finding => {
-    const module = moduleName(given)
-    if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${given}: not the name of a module`)
-    const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
+/**
+ * A module that is never loaded. Refused while the host, or a guest, needs it. Source: kernel-parameters.txt,
+ * module_blacklist=, which knows a module by the name that it has when it is loaded, with `_`.
+ */
+export function blacklist({ devices, host }: TuneFacts, given: readonly string[]): Wish {
+  const { kernels, machine, files } = host
+  const modules = given.map(moduleName)
+  const needs = (module: string): string[] => kernels.flatMap((kernel) => kernel.needs(module))
+  const findings = modules.map((module): Finding => {
+    if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${module}: not the name of a module`)
     const builtin = kernels.find((kernel) => kernel.provides(module) === 'builtin')
-    const base = { code: 'driver-needed', forceable: false, next: null }
-    if (builtin !== undefined)
-      return {
-        ...base,
-        state: 'problem',
-        summary: `${given} is built into Linux ${builtin.release} and cannot be left out`,
-        evidence: [],
-      }
-    if (using.length === 0)
-      return { ...base, state: 'ok', summary: `No device of the host needs ${given}`, evidence: [] }
-    return {
-      ...base,
-      state: 'problem',
-      summary: `${given} serves devices that stay with the host`,
-      evidence: using.map(({ address, driver }) => `${address} is on ${driver}`),
-      next: 'bind them with bind-vfio first, or leave the driver',
-    }
+    const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
+    const { evidence, unseen } = readModuleUse(machine, files, module, modules, needs)
+    const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
+    return conclude({
+      code: 'driver-needed',
+      forceable: false,
+      problem: builtin === undefined ? `The host needs ${module}` : `${module} is built into Linux ${builtin.release}`,
+      ok: `Nothing of the host needs ${module}`,
+      next: builtin === undefined ? 'bind its devices with bind-vfio first, or leave it' : 'it cannot be left out',
+      evidence: [
+        ...(builtin === undefined ? [] : [`modules.builtin of Linux ${builtin.release}`]),
+        ...new Set([...own, ...evidence]),
+      ],
+      unseen,
+    })
   })
+  const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
   return wish('blacklist', `${modules.join(' and ')} is never loaded`, {
     arguments: modules.map((module) => `module_blacklist=${module}`),
+    notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
     findings,
   })
 }

@@ -1,12 +1,16 @@
+import { UserError } from '../cli/error.ts'
 import type { Reader } from '../host/reader.ts'
+import { filesAfter } from '../plan/after.ts'
 import { moduleChanges, modulePlace } from '../plan/module.ts'
 import type { NixItem } from '../plan/nix.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { Change, Plan } from '../plan/plan.ts'
 import type { PlannedSetting, Setting } from '../plan/setting.ts'
 import { expectKnownSystem, settle } from '../plan/settle.ts'
 import type { Declarative } from '../plan/system.ts'
 import type { TuneFacts, Wish } from './feature.ts'
+import { overruledBy } from './overruled.ts'
 import { reloads } from './reload.ts'
+import { type Replaced, replacedBy } from './replace.ts'
 import { keptCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
@@ -14,11 +18,14 @@ export interface Tuning {
   plan: Plan
   tokens: string[]
   made: { entries: boolean }
+  /** What goes for a new value of the same feature. */
+  replaced: Replaced
 }
 
 /**
  * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back alone.
- * Throws a UserError, code `unknown-system`, where kernel arguments are wanted and the boot loader is not known.
+ * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
+ * not known; `contradiction` where a line of another file would win.
  */
 export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: string | null): Tuning {
   const { declarative } = facts.distro.adapter ?? {}
@@ -36,10 +43,14 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
       ) ?? []
     ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
   )
-  const settled = settle(facts, { files, image: [], loader })
+  const replaced = replacedBy(facts, wishes, [...files, ...loader])
+  const { leaving } = replaced
+  const settled = settle(facts, { files, image: [], loader, leaving })
+  expectInForce(facts.host.files, settled.changes, files)
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
+  const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
   const fresh = wishes.filter(({ feature }) =>
-    files.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
+    touched.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
   )
   const fromPrograms = keptCommands(facts.host, facts.distro.adapter, (by) => {
     const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
@@ -48,9 +59,15 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
   const changes = [...settled.changes, ...fromPrograms, ...reloads(facts.host, [...changed], true)]
   const late = settled.made.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
-    plan: { changes, settings: settled.settings, notes: wishes.flatMap(({ notes }) => notes), rebootNeeded: late },
+    plan: {
+      changes,
+      settings: [...settled.settings, ...replaced.kept],
+      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes)],
+      rebootNeeded: late,
+    },
     tokens,
     made: { entries: settled.made.entries },
+    replaced,
   }
 }
 
@@ -82,19 +99,36 @@ function planDeclaredTuning(
       else (setting.kind === 'item' ? items : files).push({ ...placed(host.files, setting), devices })
     }
   }
-  const { changes, settings } = settle(facts, { files, image: [], loader: [] })
+  const replaced = replacedBy(facts, wishes, [...files, ...items])
+  const { leaving } = replaced
+  const { changes, settings } = settle(facts, { files, image: [], loader: [], leaving: { ...leaving, loader: [] } })
   const paths = changes.flatMap((change) => (change.kind === 'file' ? [change.path] : []))
-  const module = moduleChanges(host.files, items)
+  const module = moduleChanges(host.files, items, leaving.items)
   const steps = module.length > 0 ? declarative.steps(place.path) : []
   return {
     plan: {
       changes: [...module, ...changes, ...reloads(host, paths, true)],
-      settings: [...items, ...settings],
-      notes: [...wishes.flatMap(({ notes }) => notes), ...steps],
+      settings: [...items, ...settings, ...replaced.kept],
+      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes), ...steps],
       rebootNeeded: module.length > 0,
     },
     tokens: [],
     made: { entries: false },
+    replaced,
+  }
+}
+
+/** Throws a UserError, code `contradiction`, for a line that another file's would keep from being in force. */
+function expectInForce(files: Reader, changes: readonly Change[], settings: readonly Setting[]): void {
+  const after = filesAfter(files, changes)
+  for (const setting of settings) {
+    const [first, ...more] = overruledBy(after, setting)
+    if (first !== undefined)
+      throw new UserError(
+        'contradiction',
+        `${first}: keeps ${setting.path} from being in force; take it out first, nothing was written`,
+        more,
+      )
   }
 }
 

@@ -4,10 +4,12 @@ import type { Bootloader, Host } from '../plan/system.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { tokensOf } from '../vfio/promise.ts'
 import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/promised.ts'
+import { liveFindings } from './live.ts'
+import { overruledBy } from './overruled.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
-/** Are the files as they were left, do boot entries carry the arguments, and is all of it in force? */
+/** Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it in force? */
 export function tuningStatus(
   host: Host,
   bootloader: Bootloader | undefined,
@@ -20,12 +22,13 @@ export function tuningStatus(
     ...confirmFindings(claims),
     ...settingFindings(host, claims),
     ...loaderFindings(host, bootloader, tokens),
+    ...overruledFindings(host, claims),
   ]
   const declared = claims.flatMap(({ setting }) =>
     setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
-    ? [...argumentFindings(host, [...new Set([...tokens, ...declared])]), ...sysctlFindings(host, claims)]
+    ? [...argumentFindings(host, [...new Set([...tokens, ...declared])]), ...liveFindings(host, claims)]
     : []
   const findings = [...promised, ...now]
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
@@ -45,17 +48,11 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
   return [finding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
 }
 
-/** Huge pages: the kernel may find less memory in one piece than was asked for. */
-function sysctlFindings({ machine }: Host, claims: readonly Claim[]): Finding[] {
+/** Lines of other files that win over ours. */
+function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[] {
   return claims.flatMap(({ setting }) => {
-    const text = setting.kind === 'line' ? setting.line : setting.kind === 'item' ? setting.item : ''
-    const [, wanted] = /\bvm\.nr_hugepages"? = (\d+);?$/m.exec(text) ?? []
-    if (wanted === undefined) return []
-    const now = machine.optionalText('/proc/sys/vm/nr_hugepages')
-    const ok = Number(now) >= Number(wanted)
-    const found = `${now ?? 'nobody knows how many'} of ${wanted} huge pages are set aside`
-    return [
-      finding('hugepages', now === undefined ? 'unknown' : ok ? 'ok' : 'problem', found, [], ok ? null : 'reboot'),
-    ]
+    const others = overruledBy(files, setting)
+    if (others.length === 0) return []
+    return [finding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there')]
   })
 }

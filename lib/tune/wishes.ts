@@ -5,6 +5,7 @@ import { disk, vfioGroup } from './access.ts'
 import { bridge, tap } from './bridge.ts'
 import { isolate } from './cpus.ts'
 import type { TuneFacts, Wish } from './feature.ts'
+import { bridgeThere, expectFreeNetwork, expectFreeTap, expectUser } from './interfaces.ts'
 import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel.ts'
 import { hugepages } from './memory.ts'
 import { libvirtNetwork, libvirtService, packages } from './programs.ts'
@@ -108,7 +109,12 @@ const FEATURES: readonly Feature[] = [
     wish(facts, given) {
       const user = given.value('user')
       if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
-      return tap(facts, { name: given.value('tap') ?? '', user, bridge: given.value('tap-bridge') })
+      expectUser(facts, user)
+      const request = { name: given.value('tap') ?? '', user, bridge: given.value('tap-bridge') }
+      const made = tap(facts, request)
+      expectFreeTap(facts, request, made)
+      const { bridge: master } = request
+      return master === undefined ? made : { ...made, findings: [bridgeThere(facts, master, given.value('bridge'))] }
     },
   },
   {
@@ -142,7 +148,12 @@ const FEATURES: readonly Feature[] = [
     options: [
       { name: 'libvirt-network', kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
     ],
-    wish: (_, given) => libvirtNetwork(given.value('libvirt-network') ?? ''),
+    wish(facts, given) {
+      const name = given.value('libvirt-network') ?? ''
+      const made = libvirtNetwork(name)
+      expectFreeNetwork(facts, name)
+      return { ...made, findings: [bridgeThere(facts, name, given.value('bridge'))] }
+    },
   },
   {
     options: [

@@ -1,7 +1,7 @@
 import { UserError } from '../cli/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { Plan } from '../plan/plan.ts'
+import type { DriverChange, Plan } from '../plan/plan.ts'
 import { expectKnownSystem, type SystemFacts, settle } from '../plan/settle.ts'
 import type { InitramfsNeeds } from '../plan/system.ts'
 import { contradictionsIn } from './contradictions.ts'
@@ -40,6 +40,37 @@ export function withGroupMates(all: readonly PciDevice[], asked: readonly PciDev
   return all.filter(
     (device) => !device.bridge && (asked.includes(device) || (device.group !== null && groups.has(device.group))),
   )
+}
+
+/**
+ * Less those that are behind another of them and vanish with its driver: what Intel VMD's controller carries comes back
+ * in the guest that has the controller. Source: drivers/pci/controller/vmd.c, vmd_remove().
+ */
+export function withoutCarried(chosen: readonly PciDevice[]): PciDevice[] {
+  return chosen.filter((device) => !chosen.some((other) => device.path.startsWith(`${other.path}/`)))
+}
+
+/** What a person has to know of those. */
+export function carriedNotes(chosen: readonly PciDevice[]): string[] {
+  const taken = withoutCarried(chosen)
+  return taken.flatMap(({ address, path }) => {
+    const carried = chosen.filter((device) => device.path.startsWith(`${path}/`)).map((device) => device.address)
+    const go = carried.length === 1 ? 'is behind it and goes' : 'are behind it and go'
+    return carried.length === 0 ? [] : [`${address} alone is bound: ${carried.join(', ')} ${go} with it.`]
+  })
+}
+
+/** The drivers that change at once, until the next boot. */
+export function changesNow(chosen: readonly PciDevice[]): DriverChange[] {
+  return withoutCarried(chosen)
+    .filter(({ driver }) => driver !== 'vfio-pci')
+    .map(({ address, driver }) => ({
+      kind: 'driver',
+      address,
+      before: driver,
+      after: 'vfio-pci',
+      reason: 'until the next boot',
+    }))
 }
 
 /**

@@ -141,23 +141,27 @@ export function guardSsh({ network, ssh }: Use): Finding {
   })
 }
 
-/** For live binding: an interface that is up and has a route, be it the default one or not. */
+/**
+ * For live binding: an interface that is up and has a route, be it the default one or not, or that something is built on:
+ * a macvtap or a bridge is a guest's way out, and the host has no address there.
+ */
 export function guardInterfaces({ network }: Use): Finding {
   const routed = network.routes.filter(({ destination }) => !/^(fe80|ff00)::/.test(destination))
   return conclude({
     code: 'interface-up',
     forceable: true,
-    problem: 'A network interface on it is up and has a route',
+    problem: 'A network interface on it is up and in use',
     ok: 'No network interface on it is in use',
-    next: 'take the interface down first (ip link set … down)',
+    next: 'take the interface down first (ip link set … down), and the guests off it',
     evidence: network.interfaces
       .filter(({ up }) => up)
       .flatMap((each) => {
         const chain = each.chains.find((way) => routed.some(({ device }) => device === way[way.length - 1]))
         const target = routed.find(({ device }) => device === chain?.[chain.length - 1])
-        return chain === undefined
-          ? []
-          : [`${[each.address, ...chain].join(' → ')} has a route to ${target?.destination}`]
+        const way = (names: readonly string[]): string => [each.address, ...names].join(' → ')
+        if (chain !== undefined) return [`${way(chain)} has a route to ${target?.destination}`]
+        const built = each.chains.filter(({ length }) => length > 1)
+        return built.map((names) => `${way(names)} is built on it`)
       }),
     unseen: network.unseen,
   })

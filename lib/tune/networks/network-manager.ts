@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { UserError } from '../../cli/error.ts'
+import { accountText } from '../../host/accounts.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
 import { type NetworkConfig, ownFile, reasonFor, sectionsOf, tapReason, valuesOf } from './network.ts'
@@ -27,7 +28,7 @@ export const networkManager: NetworkConfig = {
   },
 
   tap(files, { name, user, bridge }) {
-    const uid = new RegExp(`^${user}:[^:]*:(\\d+):`, 'm').exec(files.optionalText('/etc/passwd') ?? '')?.[1]
+    const uid = new RegExp(`^${user}:[^:]*:(\\d+):`, 'm').exec(accountText(files, 'passwd') ?? '')?.[1]
     if (uid === undefined)
       throw new UserError('no-user', `--user ${user}: NetworkManager takes a number, and /etc/passwd has no such user`)
     const id = `vfio-scripts-${name}`

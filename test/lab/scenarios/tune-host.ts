@@ -60,8 +60,13 @@ const inForce: Scenario = {
       const script = `${look}; tune-host --vfio-group kvm --apply >out/a && ${look}; tune-host --undo --apply >out/b`
       expectCode('live', await first.run(script, { seconds: 300 }), 0, /^root 600\nkvm 660\n/)
     })
+    await lab.step('the bridge of the default route wants --confirm-within', async () => {
+      const refused = /refused \(no-confirm\).*enp4s0 has the default route.*--confirm-within 10m/s
+      expectCode('tune-host', await first.run(`tune-host ${all} --apply`, { seconds: 300 }), 2, refused)
+    })
     await lab.step('tune-host --apply', async () => {
-      expectCode('tune-host', await first.run(`tune-host ${all} --apply`, { seconds: 300 }), 0, /After the reboot/)
+      const forced = `tune-host ${all} --force no-confirm --apply`
+      expectCode('tune-host', await first.run(forced, { seconds: 300 }), 0, /After the reboot/)
       expectCode('tune-host', await first.run(`tune-host ${all} --apply`, { seconds: 300 }), 0, /^Nothing to do/m)
     })
     await first.end()

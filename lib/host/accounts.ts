@@ -1,0 +1,45 @@
+import type { Reader } from './reader.ts'
+
+/** Users or groups. */
+export type Database = 'passwd' | 'group'
+
+const SWITCH = '/etc/nsswitch.conf'
+/** What a service of nsswitch.conf reads, beside that which no file of this machine has. */
+const FILES: Readonly<Record<string, string>> = { files: '/etc', compat: '/etc', altfiles: '/usr/lib' }
+const FOLDERS = ['/etc/userdb', '/run/userdb', '/usr/local/lib/userdb', '/usr/lib/userdb']
+
+/**
+ * All lines of passwd(5) or group(5), in the order of nsswitch.conf: images of Fedora keep those of their packages in
+ * /usr/lib. `undefined`: neither file is there.
+ * Source: nsswitch.conf(5); nss-altfiles.
+ */
+export function accountText(files: Reader, database: Database): string | undefined {
+  const places = sources(files, database).flatMap((name) => FILES[name] ?? [])
+  const texts = [...new Set(places)].flatMap((folder) => files.optionalText(`${folder}/${database}`) ?? [])
+  return texts.length === 0 ? undefined : texts.join('\n')
+}
+
+/** Is there such a user or group? `null`: no file has it, and what else is asked (a directory service) may. */
+export function hasAccount(files: Reader, database: Database, name: string): boolean | null {
+  const text = accountText(files, database)
+  if (text?.split('\n').some((line) => line.startsWith(`${name}:`))) return true
+  const record = `${name}.${database === 'passwd' ? 'user' : 'group'}`
+  if (FOLDERS.some((folder) => files.exists(`${folder}/${record}`))) return true
+  const others = sources(files, database).some((one) => FILES[one] === undefined && one !== 'systemd')
+  return text === undefined || others ? null : false
+}
+
+/** Is a group only where usermod(8) does not look? */
+export function isAltGroup(files: Reader, name: string): boolean {
+  const own = files.optionalText('/etc/group') ?? ''
+  return !own.split('\n').some((line) => line.startsWith(`${name}:`)) && hasAccount(files, 'group', name) === true
+}
+
+function sources(files: Reader, database: Database): string[] {
+  const text = files.optionalText(SWITCH) ?? ''
+  const line = new RegExp(`^\\s*${database}:([^#\\n]*)`, 'm').exec(text)?.[1] ?? 'files'
+  return line
+    .replace(/\[[^\]]*\]/g, ' ')
+    .split(/\s+/)
+    .filter(Boolean)
+}

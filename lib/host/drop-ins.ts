@@ -1,0 +1,99 @@
+import type { Reader } from './reader.ts'
+
+/** A file of a folder of drop-ins. Texts are one character a byte. */
+export interface DropIn {
+  path: string
+  text: string
+}
+
+/** One line of a configuration file that says something. */
+export interface ConfigLine {
+  path: string
+  /** From 1. */
+  line: number
+  /** Without blanks around it. */
+  text: string
+}
+
+const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
+
+/**
+ * The files of folders such as sysctl.d in the order in which they are read: by name, whatever their folder; of two
+ * with one name that of the first folder. A link to /dev/null masks a name. `more`: other files with a place in the
+ * alphabet, by name.
+ * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5): the same rule in each.
+ */
+export function dropIns(
+  files: Reader,
+  places: readonly string[],
+  pattern = /^[^.].*\.conf$/s,
+  more: readonly (readonly [name: string, path: string])[] = [],
+): DropIn[] {
+  const paths = new Map<string, string>(more)
+  for (const folder of places)
+    for (const name of files.list(folder) ?? [])
+      if (pattern.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
+  const sorted = [...paths].sort(([one], [other]) => (one < other ? -1 : 1))
+  return sorted.flatMap(([, path]) => {
+    const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
+    return text === undefined ? [] : [{ path, text }]
+  })
+}
+
+/** Where a folder of drop-ins may be, the first first. */
+export function placesOf(name: string): string[] {
+  return FOLDERS.map((folder) => `${folder}/${name}`)
+}
+
+/** The lines that say something: no comments, none that are empty. */
+export function linesIn(files: readonly DropIn[]): ConfigLine[] {
+  return files.flatMap(({ path, text }) =>
+    text
+      .split('\n')
+      .map((line, index) => ({ path, line: index + 1, text: line.trim() }))
+      .filter((one) => !/^([#;]|$)/.test(one.text)),
+  )
+}
+
+/** What is written to kernel settings at boot. */
+export interface Write extends ConfigLine {
+  /** The file in /proc or /sys; may be a pattern of tmpfiles.d. */
+  target: string
+  value: string
+}
+
+const SYSCTL = '/etc/sysctl.conf'
+
+/**
+ * What is written at boot, in order: the lines of sysctl.d, then those of tmpfiles.d. systemd reads /etc/sysctl.conf
+ * only where a link in sysctl.d leads there; sysctl of procps and BusyBox reads it last.
+ * Source: sysctl.d(5), sysctl(8), tmpfiles.d(5).
+ */
+export function bootWrites(files: Reader, systemd: boolean): Write[] {
+  const main = systemd ? undefined : files.optionalBytes(SYSCTL)?.toString('latin1')
+  const last = main === undefined ? [] : [{ path: SYSCTL, text: main }]
+  const sysctls = linesIn([...dropIns(files, placesOf('sysctl.d')), ...last]).flatMap((line): Write[] => {
+    const [, name = '', value] = /^-?\s*([^=\s]+)\s*=\s*(.*)$/.exec(line.text) ?? []
+    // The first separator of the two is the one that the name is written with.
+    const path = /^[^/]*\./.test(name) ? name.replaceAll('.', '\0').replaceAll('/', '.').replaceAll('\0', '/') : name
+    return value === undefined ? [] : [{ ...line, target: `/proc/sys/${path}`, value }]
+  })
+  const others = linesIn(dropIns(files, placesOf('tmpfiles.d'))).flatMap((line): Write[] => {
+    const [type = '', target = '', , , , , ...rest] = line.text.split(/\s+/)
+    return /^w/.test(type) ? [{ ...line, target, value: rest.join(' ') }] : []
+  })
+  return [...sysctls, ...(systemd ? others : [])]
+}
+
+/** Does a pattern of glob(7) as tmpfiles.d and udev have them fit? Sets of characters are taken as they stand. */
+export function fits(pattern: string, text: string): boolean {
+  const expression = pattern
+    .replace(/[.+^${}()|\\]/g, '\\$&')
+    .replaceAll('*', '[^/]*')
+    .replaceAll('?', '[^/]')
+  try {
+    return new RegExp(`^${expression}$`).test(text)
+  } catch {
+    return false
+  }
+}

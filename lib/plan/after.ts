@@ -1,0 +1,40 @@
+import { Buffer } from 'node:buffer'
+import type { Reader } from '../host/reader.ts'
+import type { Change } from './plan.ts'
+
+/** The files as they are going to be: a reader that has the files of a plan already. */
+export function filesAfter(files: Reader, changes: readonly Change[]): Reader {
+  const contents = new Map(
+    changes.flatMap((change) => (change.kind === 'file' ? [[change.path, change.after] as const] : [])),
+  )
+  const known = (path: string): string | null | undefined => contents.get(files.resolve(path) ?? path)
+  const read = <T>(path: string, of: (text: string) => T, otherwise: () => T): T | undefined => {
+    const text = known(path)
+    return text === undefined ? otherwise() : text === null ? undefined : of(text)
+  }
+  const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
+  const text = (content: string): string => bytes(content).toString('utf8').replace(/\n$/, '')
+  return {
+    ...files,
+    bytes: (path, limit) => read(path, bytes, () => files.bytes(path, limit)),
+    optionalBytes: (path, limit) => read(path, bytes, () => files.optionalBytes(path, limit)),
+    text: (path) => read(path, text, () => files.text(path)),
+    optionalText: (path) => read(path, text, () => files.optionalText(path)),
+    exists: (path) =>
+      read(
+        path,
+        () => true,
+        () => files.exists(path),
+      ) ?? false,
+    list(path) {
+      const folder = `${files.resolve(path) ?? path}/`
+      const own = [...contents].filter(([at]) => at.startsWith(folder) && !at.slice(folder.length).includes('/'))
+      const names = new Set(files.list(path) ?? [])
+      for (const [at, content] of own) {
+        if (content === null) names.delete(at.slice(folder.length))
+        else names.add(at.slice(folder.length))
+      }
+      return names.size === 0 && files.list(path) === undefined ? undefined : [...names].sort()
+    },
+  }
+}

@@ -1,0 +1,35 @@
+import { readInterface } from '../host/network.ts'
+import { readSsh } from '../host/use.ts'
+import { conclude } from '../vfio/conclude.ts'
+import type { Finding } from '../vfio/finding.ts'
+import type { TuneFacts } from './feature.ts'
+
+/**
+ * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on it
+ * or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's switch.
+ */
+export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
+  const network = readInterface(machine, port)
+  const chains = network.interfaces.flatMap((each) => each.chains)
+  const over = (names: readonly string[]): string[] =>
+    chains.filter((chain) => names.includes(chain.at(-1) ?? '')).map((chain) => chain.join(' → '))
+  const ssh = readSsh(machine, network)
+  const routes = network.routes.filter(({ destination }) => destination === 'default')
+  const evidence = [
+    ...routes.flatMap(({ device, family }) =>
+      over([device]).map((way) => `${way} has the default route (IPv${family})`),
+    ),
+    ...ssh.sessions.flatMap(({ peer, interfaces, by }) =>
+      over(interfaces).map((way) => `${way} leads to ${peer} (${by})`),
+    ),
+  ]
+  return conclude({
+    code: 'no-confirm',
+    forceable: true,
+    problem: `This machine is reached over ${port}, and nobody would take the bridge back if it does not come up`,
+    ok: `This machine is not reached over ${port}`,
+    next: 'add --confirm-within 10m: unless --confirm follows, it is as before; --force no-confirm if you can get at the console',
+    evidence: [...new Set(evidence)],
+    unseen: [...network.unseen, ...ssh.unseen],
+  })
+}

@@ -1,0 +1,77 @@
+import { UserError } from '../cli/error.ts'
+import { CONFIRM } from '../plan/confirm.ts'
+import { type Claim, claimsOf } from '../plan/journal.ts'
+import { type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
+import { leavingSettings } from '../plan/undo.ts'
+import { TUNING } from '../vfio/status.ts'
+import type { TuneFacts, Wish } from './feature.ts'
+
+/** What goes because a feature gets another value. */
+export interface Replaced {
+  /** The settings that leave the machine, by what has to be made again. */
+  leaving: { files: Setting[]; loader: Setting[]; items: Setting[] }
+  /** For the journal: the entries whose claims end with this run, and for which features. */
+  undoes: number[]
+  undone: string[]
+  /** What would end with them and is still wanted: another disk of the same entry. */
+  kept: PlannedSetting[]
+  notes: string[]
+}
+
+/**
+ * One feature has one value: what an earlier run set up for it, and `settings` do not say any more, goes in the same
+ * plan. Throws a UserError: `unconfirmed` where that waits for a confirmation, `contradiction` where another boot
+ * loader than today's had it.
+ */
+export function replacedBy(facts: TuneFacts, wishes: readonly Wish[], settings: readonly Setting[]): Replaced {
+  const { journal, host, bootloader } = facts
+  const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING)
+  const keys = new Set(settings.map(settingKey))
+  const going = all.filter(
+    ({ device, key, setting }) =>
+      !keys.has(key) && wishes.some(({ feature, replaces }) => feature === device && replaces(setting)),
+  )
+  for (const { device, entry } of going) {
+    if (all.some((one) => one.device === CONFIRM && one.entry === entry))
+      throw new UserError(
+        'unconfirmed',
+        `${device}: its value waits for a confirmation: ${TUNING} --confirm, or ${TUNING} --undo --apply, first`,
+      )
+  }
+  const other = going.find(
+    ({ setting, entry: { entry } }) =>
+      isForLoader(setting, entry.adapters.bootloader) && entry.adapters.bootloader !== bootloader.adapter?.name,
+  )
+  if (other !== undefined)
+    throw new UserError(
+      'contradiction',
+      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING} --undo ${other.device} --apply)`,
+    )
+  const leaving = leavingSettings(journal, going)
+  const loader = leaving.filter((setting) => isForLoader(setting, bootloader.adapter?.name ?? null))
+  const tokens = loader.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(host, tokens) ?? []) : []).filter(
+    ({ path }) => !loader.some((one) => one.path === path),
+  )
+  const items = leaving.filter(({ kind }) => kind === 'item')
+  const undoes = [...new Set(going.map(({ entry }) => entry.number))]
+  const undone = [...new Set(going.map(({ device }) => device))]
+  const ending = ({ device, entry }: Claim): boolean => undone.includes(device) && undoes.includes(entry.number)
+  return {
+    leaving: {
+      files: leaving.filter((setting) => !loader.includes(setting) && !items.includes(setting)),
+      loader: [...loader, ...derived],
+      items,
+    },
+    undoes,
+    undone,
+    kept: all
+      .filter((claim) => ending(claim) && !going.includes(claim) && !keys.has(claim.key))
+      .map(({ setting, device }) => ({ ...setting, devices: [device] })),
+    notes: undone.map((feature) => `${feature}: the new value takes the place of the one that was set up before.`),
+  }
+}
+
+function isForLoader(setting: Setting, name: string | null): boolean {
+  return setting.kind === 'argument' || setting.kind === 'cmdline' || (setting.kind === 'kept' && setting.by === name)
+}
