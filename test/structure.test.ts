@@ -170,12 +170,12 @@ describe('the package', () => {
     expect(source(file).startsWith('#!/usr/bin/env node\n')).toBe(true)
   })
 
-  it.each(['list-iommu', 'check-reset'])('%s.mjs is at most 90 kB', (name) => {
-    expect(statSync(`${PROJECT}scripts/${name}.mjs`).size).toBeLessThanOrEqual(90_000)
+  it.each(['list-iommu', 'check-reset'])('%s.mjs is at most 100 kB', (name) => {
+    expect(statSync(`${PROJECT}scripts/${name}.mjs`).size).toBeLessThanOrEqual(100_000)
   })
 
-  it('gen-domain.mjs is at most 340 kB: what checks its devices is most of it', () => {
-    expect(statSync(`${PROJECT}scripts/gen-domain.mjs`).size).toBeLessThanOrEqual(340_000)
+  it('gen-domain.mjs is at most 350 kB: what checks its devices is most of it', () => {
+    expect(statSync(`${PROJECT}scripts/gen-domain.mjs`).size).toBeLessThanOrEqual(350_000)
   })
 
   it.each(Object.values(bin))('%s holds no path of the machine that built it', (file) => {

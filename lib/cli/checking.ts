@@ -162,7 +162,7 @@ async function deviceFindings(
   const checks = DEVICE_CHECKS.map((check) => check(facts, asked))
   const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
   if (asked.every(({ address }) => bound.includes(address)))
-    return [...checks, ...(await bindingStatus(context, adapters)).findings]
+    return [...checks, ...(await bindingStatus(context, adapters, facts.host)).findings]
   const use = readUse(machine.reader, facts.host.files, chosen)
   return [...checks, ...guard(devices, chosen, asked, use, all)]
 }

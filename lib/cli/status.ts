@@ -13,9 +13,12 @@ import { paint } from './text.ts'
 import { statusText } from './texts.ts'
 
 /** Is what was bound in force, each point with its evidence? */
-export async function bindingStatus(context: Context, adapters: Adapters): Promise<Status> {
+export async function bindingStatus(
+  context: Context,
+  adapters: Adapters,
+  host = readHost(context.machine),
+): Promise<Status> {
   const { machine, warn } = context
-  const host = readHost(machine)
   const journal = readJournal(host.files)
   const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const last = claims.at(-1)?.entry.entry.adapters

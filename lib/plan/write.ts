@@ -27,8 +27,8 @@ import type { Content } from './setting.ts'
 /**
  * Writes a tree of files, links and folders as the new folder `target`, complete or not at all: it is made beside it
  * and renamed. The folder that it goes into must exist (Node's recursive mkdir never ends below /proc); `target` itself
- * may, if it is empty. `durable`: it is on the disk before it has its name, has its name before this returns, and is
- * for its owner alone.
+ * may, if it is empty. All of it is for its owner alone. `durable`: it is on the disk before it has its name, and has its
+ * name before this returns.
  * Throws a UserError that names the path and the errno.
  */
 export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
@@ -37,20 +37,20 @@ export function writeTree(target: string, tree: ReadonlyMap<string, Seen>, durab
   let made: string | undefined
   try {
     const beside = `${folder}.${process.pid}`
-    mkdirSync(beside, durable ? 0o700 : 0o777)
+    mkdirSync(beside, 0o700)
     made = beside
     const folders = foldersOf(tree)
-    for (const path of folders) mkdirSync(made + path, { recursive: true })
+    for (const path of folders) mkdirSync(made + path, { recursive: true, mode: 0o700 })
     for (const [path, entry] of tree) {
       if ('link' in entry) symlinkSync(entry.link, made + path)
       // A folder of whose existence alone somebody asked is there already.
-      else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file)
+      else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file, { mode: 0o600 })
       else if ('folder' in entry) {
-        mkdirSync(made + path, { recursive: true })
+        mkdirSync(made + path, { recursive: true, mode: 0o700 })
         // A name that was listed but not looked into stays listed as an empty file.
         for (const name of entry.folder) {
           const child = `${path}/${name}`
-          if (!tree.has(child) && !folders.has(child)) writeFileSync(made + child, '')
+          if (!tree.has(child) && !folders.has(child)) writeFileSync(made + child, '', { mode: 0o600 })
         }
       }
     }
