@@ -15,6 +15,7 @@ import { readPlugged } from '../host/usb.ts'
 import { readUse } from '../host/use.ts'
 import { runCommand } from '../plan/command.ts'
 import type { Finding } from '../vfio/finding.ts'
+import { guarded } from '../vfio/judged.ts'
 import { judgeResets } from '../vfio/reset.ts'
 import { parseSelector } from '../vfio/select.ts'
 import { namedDevices } from './answer.ts'
@@ -99,7 +100,7 @@ export function checkGuest(
   if (pci !== null) {
     const taken = withSetAside(pci.devices, asked)
     const use = readUse(machine.reader, machine.files, taken)
-    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups))
+    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups, guarded([machine.reader, machine.files])))
     const vendorReset = machine.reader.exists('/sys/module/vendor_reset')
     const resets = checkResets(judgeResets(pci.devices, asked, { together: true, vendorReset }))
     findings.push(resets.finding)

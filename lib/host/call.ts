@@ -26,3 +26,8 @@ export function call<T>(path: string, act: () => T): T | undefined {
     Error.stackTraceLimit = limit
   }
 }
+
+/** Is this what `call` throws of something that is there, but not ours to read? */
+export function isDenied(error: unknown): error is UserError {
+  return error instanceof UserError && error.code === 'denied'
+}

@@ -104,13 +104,21 @@ interface Sources {
 }
 
 /**
- * Every PCI function of the machine, in address order. `warn` is told of a device that vanished while it was read.
+ * Every PCI function of the machine, in address order, and those that are there and not ours to look at (of a lenient
+ * reader only). `warn` is told of a device that vanished while it was read.
  * Throws a UserError when there is no PCI bus in the tree, or when a device cannot be read or understood.
  */
-export function readPciDevices(machine: Sources, warn: (message: string) => void): PciDevice[] {
+export function readPciDevices(
+  machine: Sources,
+  warn: (message: string) => void,
+): { devices: PciDevice[]; unread: string[] } {
   const { reader } = machine
+  const unread: string[] = []
   const addresses = reader.list(DEVICES)
   if (addresses === undefined) {
+    // Of no use without: not even a lenient reader goes on.
+    const [denial] = reader.denials
+    if (denial !== undefined) throw new UserError('denied', denial)
     const sysfs = reader.exists('/sys/bus') || reader.exists('/sys/devices')
     throw new UserError(
       sysfs ? 'no-pci' : 'no-sysfs',
@@ -122,16 +130,19 @@ export function readPciDevices(machine: Sources, warn: (message: string) => void
   const found: { device: PciDevice; identity: Identity }[] = []
   for (const address of addresses) {
     if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
+    const known = reader.denials.length
     const path = reader.resolve(`${DEVICES}/${address}`)
     const read = path === undefined ? undefined : readDevice(machine, address, path)
     if (read !== undefined) found.push(read)
+    else if (reader.denials.length > known) unread.push(address)
     else if (path !== undefined && reader.list(path)?.length)
       throw new UserError('unreadable', `${path}: no uevent in it, nor class, vendor and device`)
     else warn(`${address} vanished while it was being read`)
   }
+  if (found.length === 0 && unread.length > 0) throw new UserError('denied', reader.denials.at(-1) ?? '')
   const modules = machine.modules.claiming(found.map(({ identity }) => identity))
   const devices = found.map(({ device }, index) => ({ ...device, modules: modules[index] ?? null }))
-  return devices.sort((one, other) => compareAddresses(one.address, other.address))
+  return { devices: devices.sort((one, other) => compareAddresses(one.address, other.address)), unread }
 }
 
 interface Identity extends ModuleKey {

@@ -9,7 +9,8 @@ export type Seen = { file: Buffer } | { link: string } | { folder: readonly stri
  * nothing outside it is ever read.
  *
  * What is absent is `undefined` (a device that vanished counts: ENOENT, ENOTDIR, ENODEV, ENXIO).
- * Anything else that cannot be read throws a UserError that names the path and the errno.
+ * Anything else that cannot be read throws a UserError that names the path and the errno; of a lenient reader, what is not
+ * ours to read is `undefined` (or false) too, and remembered in `denied`.
  */
 export interface Reader {
   readonly root: string
@@ -36,8 +37,12 @@ export interface Reader {
   freeSpace(path: string): number | undefined
   /** The path without symbolic links, still as seen from the root. */
   resolve(path: string): string | undefined
-  /** Paths that exist but were not ours to read, with their errno. */
+  /** Paths that exist but were not ours to read, with their errno: remarks for the person. */
   readonly denied: Map<string, string>
+  /** The same each time that it happens, so that each who asks can be told. */
+  readonly denials: string[]
+  /** A reader that has forgotten where paths lead, with the same remarks. */
+  again(): Reader
   /** Everything that was read, when recording was asked for. */
   readonly seen: ReadonlyMap<string, Seen>
 }

@@ -13,7 +13,7 @@ import {
   statSync,
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
-import { call, errno } from './call.ts'
+import { call as callSystem, errno, isDenied } from './call.ts'
 import type { Reader, Seen } from './reader.ts'
 
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
@@ -22,8 +22,16 @@ const WHOLE_FILE = 64 * 1024 * 1024
 /** As the kernel: path_resolution(7), MAXSYMLINKS. */
 const MAX_LINKS = 40
 
+/** How a reader reads: `record` what it reads; `lenient`, what it may not read is as absent. */
+interface Options {
+  record?: boolean
+  lenient?: boolean
+  denied?: Map<string, string>
+  denials?: string[]
+}
+
 /** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
-export function openReader(root: string, options: { record?: boolean } = {}): Reader {
+export function openReader(root: string, options: Options = {}): Reader {
   let base: string
   try {
     base = realpathSync.native(root)
@@ -33,11 +41,34 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
   }
   if (base === '/') base = ''
 
-  const denied = new Map<string, string>()
+  const { denied = new Map<string, string>(), denials = [] } = options
   const seen = new Map<string, Seen>()
   /** Paths without links in them, as asked for; what is absent too. */
   const folders = new Map<string, string | undefined>([['/', '/']])
   const scratch = Buffer.allocUnsafe(ATTRIBUTE)
+
+  function call<T>(path: string, act: () => T): T | undefined {
+    try {
+      return callSystem(path, act)
+    } catch (error) {
+      if (!isDenied(error)) throw error
+      const said = closedFolder(path) ?? error
+      denials.push(said.message)
+      if (options.lenient !== true) throw said
+      denied.set(path, said.message)
+      return undefined
+    }
+  }
+
+  /** One remark for a folder that lets nobody in, rather than one for each name that was looked for there. */
+  function closedFolder(path: string): UserError | undefined {
+    try {
+      callSystem(path.slice(0, path.lastIndexOf('/')) || '/', () => lstatSync(base + path))
+      return undefined
+    } catch (error) {
+      return isDenied(error) ? error : undefined
+    }
+  }
 
   /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
   function step(parent: string, name: string, depth: number): string | undefined {
@@ -180,7 +211,7 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     try {
       return read()
     } catch (error) {
-      if (!(error instanceof UserError) || error.code !== 'denied') throw error
+      if (!isDenied(error)) throw error
       denied.set(path, error.message)
       return undefined
     }
@@ -189,6 +220,8 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
   return {
     root,
     denied,
+    denials,
+    again: () => openReader(root, { lenient: options.lenient === true, denied, denials }),
     seen,
     bytes,
     text,
@@ -235,7 +268,7 @@ export function readStandardInput(limit: number): Buffer | undefined {
   const chunks: Buffer[] = []
   for (let length = 0; length <= limit; ) {
     const chunk = Buffer.allocUnsafe(ATTRIBUTE)
-    const count = call('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
+    const count = callSystem('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
     if (count === 0) return Buffer.concat(chunks)
     chunks.push(chunk.subarray(0, count))
     length += count

@@ -1,8 +1,9 @@
 import { readStorage, type Storage } from './block.ts'
 import { linesOf, ownerOf, type Unseen } from './facts.ts'
-import { type DeviceNode, readHolders, readNodes } from './holders.ts'
+import { type DeviceNode, type Holders, readHolders, readNodes } from './holders.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
+import { onDemand } from './noticed.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 import { interfaceOf, readSessions, type Session, shortAddress } from './sockets.ts'
@@ -41,20 +42,48 @@ const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
  * `files` the system (/etc, /usr). Only what the chosen devices can have is asked for.
  */
 export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevice[]): Use {
-  const storage = readStorage(reader, files, chosen)
-  const network = readNetwork(reader, chosen)
-  const disks = storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
-  const nodes = [...disks, ...readNodes(reader, chosen)]
-  const sessions = network.interfaces.length === 0 ? [] : readSessions(reader)
-  const sockets = new Map((sessions ?? []).map((session) => [`socket:[${session.inode}]`, session]))
-  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets.keys()]))
-  const open = nodes.map((node) => ({
-    ...node,
-    processes: holders.found
-      .filter(({ target }) => target === node.node)
-      .map(({ pid, process }) => ({ pid, name: process })),
-  }))
+  const inner: { sessions: Session[] | undefined; nodes: DeviceNode[]; holders: Holders } = onDemand([reader, files], {
+    sessions: () => (use.network.interfaces.length === 0 ? [] : readSessions(reader)),
+    nodes: () => {
+      const disks = use.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
+      return [...disks, ...readNodes(reader, chosen)]
+    },
+    holders: () => {
+      const sockets = (inner.sessions ?? []).map(({ inode }) => `socket:[${inode}]`)
+      return readHolders(reader, new Set([...inner.nodes.map(({ node }) => node), ...sockets]))
+    },
+  })
+  const use: Use = onDemand([reader, files], {
+    storage: () => readStorage(reader, files, chosen),
+    network: () => readNetwork(reader, chosen),
+    screens: () => {
+      const screens = readScreens(reader, chosen)
+      screens.found.push(...serialConsoles(reader, inner.nodes))
+      return screens
+    },
+    keyboards: () => readKeyboards(reader, chosen),
+    unlock: () => readUnlock(reader, files),
+    mdevs: () => readMdevs(reader, chosen),
+    ssh: () => readSsh(reader, use.network, inner.sessions, inner.holders),
+    open: () => {
+      const { nodes, holders } = inner
+      const open = nodes.map((node) => ({
+        ...node,
+        processes: holders.found
+          .filter(({ target }) => target === node.node)
+          .map(({ pid, process }) => ({ pid, name: process })),
+      }))
+      return {
+        nodes: open.filter(({ processes }) => processes.length > 0),
+        unseen: nodes.length > 0 ? holders.unseen : [],
+      }
+    },
+  })
+  return use
+}
 
+function readSsh(reader: Reader, network: Network, sessions: Session[] | undefined, holders: Holders): Use['ssh'] {
+  const sockets = new Map((sessions ?? []).map((session) => [`socket:[${session.inode}]`, session]))
   const held = holders.found.flatMap(({ target, process, pid }) => {
     const session = SSH.test(process) ? sockets.get(target) : undefined
     return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
@@ -73,22 +102,7 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
     ssh.sessions.push({ peer, interfaces, by })
     if (interfaces.length === 0) ssh.unseen.push({ what: `the route to ${peer}`, root: false })
   }
-
-  const screens = readScreens(reader, chosen)
-  screens.found.push(...serialConsoles(reader, nodes))
-  return {
-    storage,
-    network,
-    ssh,
-    open: {
-      nodes: open.filter(({ processes }) => processes.length > 0),
-      unseen: nodes.length > 0 ? holders.unseen : [],
-    },
-    screens,
-    keyboards: readKeyboards(reader, chosen),
-    unlock: readUnlock(reader, files),
-    mdevs: readMdevs(reader, chosen),
-  }
+  return ssh
 }
 
 function leadingTo(reader: Reader, network: Network, session: Session): string[] {
