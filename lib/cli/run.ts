@@ -40,7 +40,7 @@ export function run(script: Script, self: string, answer: (context: Context) => 
     if (!(error instanceof UserError)) throw error
     const { code, details } = error
     const message = code === 'denied' ? `${error.message}: run as root` : error.message
-    for (const remark of remarks()) say(remark)
+    for (const remark of remarks()) if (!remark.startsWith(error.message)) say(remark)
     if (wantsJson(argv) && code !== 'no-output') {
       const found = details.length > 0 ? { code, message, details } : { code, message }
       write(1, jsonText({ schema: 'vfio-scripts/error/1', error: found }))

@@ -3,6 +3,14 @@ import type { Buffer } from 'node:buffer'
 /** What one read gave: the bytes of a file, the text of a symbolic link, or the names in a folder. */
 export type Seen = { file: Buffer } | { link: string } | { folder: readonly string[] }
 
+/** How a reader reads: `record` what it reads; `lenient`, what it may not read is as absent. */
+export interface ReaderOptions {
+  record?: boolean
+  lenient?: boolean
+  denied?: Map<string, string>
+  denials?: string[]
+}
+
 /**
  * The one way to read a machine. Paths are absolute as the machine itself would write them (`/sys/bus/pci`) and are
  * looked up below `root` as in a chroot(2): an absolute link means "below the root", `..` stops at the root, so

@@ -14,24 +14,15 @@ import {
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
 import { call as callSystem, errno, isDenied } from './call.ts'
-import type { Reader, Seen } from './reader.ts'
+import { openPaths } from './paths.ts'
+import type { Reader, ReaderOptions, Seen } from './reader.ts'
 
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
 const ATTRIBUTE = 64 * 1024
 const WHOLE_FILE = 64 * 1024 * 1024
-/** As the kernel: path_resolution(7), MAXSYMLINKS. */
-const MAX_LINKS = 40
-
-/** How a reader reads: `record` what it reads; `lenient`, what it may not read is as absent. */
-interface Options {
-  record?: boolean
-  lenient?: boolean
-  denied?: Map<string, string>
-  denials?: string[]
-}
 
 /** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
-export function openReader(root: string, options: Options = {}): Reader {
+export function openReader(root: string, options: ReaderOptions = {}): Reader {
   let base: string
   try {
     base = realpathSync.native(root)
@@ -43,8 +34,6 @@ export function openReader(root: string, options: Options = {}): Reader {
 
   const { denied = new Map<string, string>(), denials = [] } = options
   const seen = new Map<string, Seen>()
-  /** Paths without links in them, as asked for; what is absent too. */
-  const folders = new Map<string, string | undefined>([['/', '/']])
   const scratch = Buffer.allocUnsafe(ATTRIBUTE)
 
   function call<T>(path: string, act: () => T): T | undefined {
@@ -64,42 +53,16 @@ export function openReader(root: string, options: Options = {}): Reader {
   function closedFolder(path: string): UserError | undefined {
     try {
       callSystem(path.slice(0, path.lastIndexOf('/')) || '/', () => lstatSync(base + path))
-      return undefined
     } catch (error) {
-      return isDenied(error) ? error : undefined
+      if (isDenied(error)) return error
     }
+    return undefined
   }
 
-  /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
-  function step(parent: string, name: string, depth: number): string | undefined {
-    const path = parent === '/' ? `/${name}` : `${parent}/${name}`
-    if (folders.has(path)) return folders.get(path)
-    // Almost all of these are links: asking at once for their text saves a system call a device.
-    let link = /^\/sys\/(?:bus\/\w+\/devices|class\/\w+)$/.test(parent) ? readLink(path) : undefined
-    let target: string | undefined
-    if (link === undefined) {
-      const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
-      if (stat?.isSymbolicLink()) link = readLink(path)
-      else if (stat !== undefined) target = path
-    }
-    if (link !== undefined) {
-      if (depth >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
-      target = walk(link.startsWith('/') ? '/' : parent, link, depth + 1)
-    }
-    folders.set(path, target)
-    return target
-  }
-
-  function walk(from: string, path: string, depth: number): string | undefined {
-    let at: string | undefined = from
-    for (const name of path.split('/')) {
-      if (name === '' || name === '.') continue
-      if (name === '..') at = at.slice(0, at.lastIndexOf('/')) || '/'
-      else at = step(at, name, depth)
-      if (at === undefined) return undefined
-    }
-    return at
-  }
+  const { resolve, locate } = openPaths(readLink, (path) => {
+    const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
+    return stat && (stat.isSymbolicLink() ? 'link' : 'other')
+  })
 
   function link(path: string): string | undefined {
     const at = locate(path)
@@ -117,24 +80,6 @@ export function openReader(root: string, options: Options = {}): Reader {
     })
     if (link !== undefined && options.record) seen.set(path, { link })
     return link
-  }
-
-  function resolve(path: string): string | undefined {
-    const slash = path.lastIndexOf('/')
-    const parent = slash > 0 ? folders.get(path.slice(0, slash)) : undefined
-    const name = path.slice(slash + 1)
-    // Most questions are about one more name in a folder that is known.
-    return parent === undefined || name === '..' || name === '.' || name === ''
-      ? walk('/', path, 0)
-      : step(parent, name, 0)
-  }
-
-  /** The path of a file with its folder resolved; its last part may still be a link. */
-  function locate(path: string): string | undefined {
-    const slash = path.lastIndexOf('/')
-    const parent = path.slice(0, slash) || '/'
-    const folder = folders.get(parent) ?? resolve(parent)
-    return folder === undefined ? undefined : `${folder === '/' ? '' : folder}${path.slice(slash)}`
   }
 
   function open(path: string): { at: string; fd: number } | undefined {
@@ -207,6 +152,11 @@ export function openReader(root: string, options: Options = {}): Reader {
     }
   }
 
+  function statusOf(path: string) {
+    const at = resolve(path)
+    return at === undefined ? undefined : call(at, () => lstatSync(base + at))
+  }
+
   function optional<T>(path: string, read: () => T | undefined): T | undefined {
     try {
       return read()
@@ -244,16 +194,12 @@ export function openReader(root: string, options: Options = {}): Reader {
       return at !== undefined
     },
     size(path) {
-      const at = resolve(path)
-      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
+      const stat = statusOf(path)
       return stat?.isFile() ? stat.size : undefined
     },
     access(path) {
-      const at = resolve(path)
-      const stat = at === undefined ? undefined : call(at, () => lstatSync(base + at))
-      return stat === undefined
-        ? undefined
-        : { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
+      const stat = statusOf(path)
+      return stat && { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
     },
     freeSpace(path) {
       const at = resolve(path)
