@@ -1,16 +1,29 @@
 #!/usr/bin/env node
 // node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/
+//                                 and THIRD-PARTY-NOTICES
 // node build.mjs run FILE         bundles one TypeScript tool (bench, demo, lab) and runs it
 // node build.mjs release FOLDER   puts what was built into a new FOLDER, with SHA256SUMS
 // @ts-check
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { writeCompletions } from './completions.mjs'
 
+const NOTICES = 'THIRD-PARTY-NOTICES'
+const RULE = '-'.repeat(72)
 const root = fileURLToPath(new URL('.', import.meta.url))
 
 /** @type {import('esbuild').BuildOptions} */
@@ -44,8 +57,9 @@ const builtinsByRequire = {
 
 async function buildScripts() {
   const entries = readdirSync(join(root, 'scripts')).filter((name) => name.endsWith('.mts'))
-  await build({
+  const { metafile } = await build({
     ...common,
+    metafile: true,
     entryPoints: entries.map((name) => `scripts/${name}`),
     outdir: 'scripts',
     outExtension: { '.js': '.mjs' },
@@ -56,12 +70,45 @@ async function buildScripts() {
     },
   })
   const built = entries.map((name) => join(root, 'scripts', name.replace(/mts$/, 'mjs')))
-  for (const file of built) chmodSync(file, 0o755)
+  const all = new Set()
+  for (const file of built) {
+    const bundled = bundledIn(metafile.outputs[`scripts/${basename(file)}`])
+    for (const name of bundled) all.add(name)
+    const own = `vfio-scripts\n\n${readFileSync(join(root, 'LICENSE'), 'utf8').trim()}`
+    appendFileSync(file, `\n/*!\n${[own, ...bundled.map(noticeOf)].join(`\n\n${RULE}\n\n`)}\n*/\n`)
+    chmodSync(file, 0o755)
+  }
+  const head = 'Libraries that are bundled into the scripts, and their licences.'
+  const notices = [...all].sort().map(noticeOf)
+  writeFileSync(join(root, NOTICES), `${[head, ...notices].join(`\n\n${RULE}\n\n`)}\n`)
   writeCompletions(built, join(root, 'completions'))
 }
 
 /**
- * The single files, the runbook that calls them, completions and SHA256SUMS, for `sha256sum -c`.
+ * The packages of which something is in an output, by name.
+ * @param {import('esbuild').Metafile['outputs'][string] | undefined} output
+ */
+function bundledIn(output) {
+  const names = Object.entries(output?.inputs ?? {}).flatMap(([path, { bytesInOutput }]) => {
+    const name = /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]
+    return name === undefined || bytesInOutput === 0 ? [] : [name]
+  })
+  return [...new Set(names)].sort()
+}
+
+/**
+ * What a package wants to be said wherever it goes; each of ours brings the text.
+ * @param {string} name
+ */
+function noticeOf(name) {
+  const folder = join(root, 'node_modules', name)
+  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
+  const text = readFileSync(join(folder, 'LICENSE'), 'utf8').replaceAll('*/', '* /').trim()
+  return `${name} ${version} (${license})\n\n${text.replace(/\r/g, '')}`
+}
+
+/**
+ * The single files, the runbook that calls them, completions, licences and SHA256SUMS, for `sha256sum -c`.
  * @param {string} folder
  */
 function release(folder) {
@@ -69,6 +116,7 @@ function release(folder) {
   cpSync(join(root, 'completions'), join(folder, 'completions'), { recursive: true })
   for (const name of readdirSync(join(root, 'scripts')))
     if (/^[\w-]+\.(mjs|md)$/.test(name)) cpSync(join(root, 'scripts', name), join(folder, name))
+  for (const name of ['LICENSE', NOTICES]) cpSync(join(root, name), join(folder, name))
   const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((name) => statSync(join(folder, name)).isFile())
     .sort()

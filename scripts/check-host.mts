@@ -12,6 +12,7 @@ const script: Script = {
   summary:
     'Is this host ready for guests that own devices, and if not, why? Each finding with its evidence and the next step.',
   options: CHECK_OPTIONS,
+  looks: () => true,
   exits: ['healthy', 'there are problems', 'could not look: bad usage, unreadable input'],
   examples: [
     ['check-host', 'the host: CPU, firmware, kernel, programs, settings'],

@@ -36,6 +36,7 @@ const script: Script = {
     { name: 'format', kind: 'value', choices: ['table', 'guide'], help: 'how to print (default table)' },
     CAPTURE_OPTION,
   ],
+  looks: () => true,
   exits: [
     'every card can be reset without harm to the host',
     'a card cannot be reset, VFIO would refuse it, it failed already, or nothing matched',

@@ -42,6 +42,7 @@ const script: Script = {
     { name: 'usb-ports', kind: 'flag', help: 'USB buses: controller, IOMMU group, what is plugged in where' },
     CAPTURE_OPTION,
   ],
+  looks: () => true,
   exits: [
     'the devices are in IOMMU groups, and something matched',
     'no IOMMU groups, or nothing matched',

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerBinding, bindOptions } from '../lib/cli/binding.ts'
+import { answerBinding, bindOptions, isAsking } from '../lib/cli/binding.ts'
 import { thisProcess } from '../lib/cli/caller.ts'
 import type { Script } from '../lib/cli/options.ts'
 import { run } from '../lib/cli/run.ts'
@@ -16,6 +16,7 @@ const script: Script = {
     'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
   operands: 'DEVICE',
   options: bindOptions(adapters),
+  looks: (given) => given.flag('status') || given.flag('kernel-config') || !isAsking(given),
   exits: [
     'applied, nothing to do, (--status) bound as planned, or equal devices were listed',
     'a plan that was not applied, (--status) not bound as planned, or no two devices are equal',

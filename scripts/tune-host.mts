@@ -15,6 +15,7 @@ const script: Script = {
     'Nothing is written without --apply.',
   operands: 'FEATURE',
   options: tuneOptions(adapters),
+  looks: (given) => given.flag('status'),
   exits: [
     'applied, nothing to do, or (--status) in force',
     'a plan that was not applied, or (--status) not in force',

@@ -18,14 +18,24 @@ describe('files that may not be read', () => {
       ...(root && { uid: 65534 }),
     })
 
-  it.each(SCRIPTS)('%s: a uevent, a device folder, the list of devices, the groups: errors', (script) => {
+  it.each(SCRIPTS)('%s: a uevent, a device folder, the groups: named, and the rest goes on', (script) => {
     const dir = brokenMachine(() => {})
     expect(ask(script, dir, '--json').stdout).toBe(whole[script].stdout)
-    for (const path of [`${GPU_PATH}/uevent`, GPU_PATH, '/sys/bus/pci/devices', '/sys/kernel/iommu_groups']) {
+    const others = addressesIn(whole[script]).filter((address) => address !== GPU)
+    for (const path of [`${GPU_PATH}/uevent`, GPU_PATH, '/sys/kernel/iommu_groups']) {
       chmodSync(dir + path, 0)
-      expectError(ask(script, dir), path, 'EACCES')
+      const ran = ask(script, dir, '--json')
+      expect(ran.stderr).toMatch(new RegExp(`^${script}: ${path}: cannot be read \\(EACCES\\): try as root$`, 'm'))
+      expect(ran.code).not.toBe(2)
+      expect(addressesIn(ran).filter((address) => address !== GPU)).toEqual(others)
+      expect(addressesIn(ran).includes(GPU)).toBe(path !== GPU_PATH)
       chmodSync(dir + path, 0o755)
     }
+  })
+
+  it.each(SCRIPTS)('%s: the list of devices: an error, for without it there is no answer', (script) => {
+    const dir = brokenMachine((at) => chmodSync(`${at}/sys/bus/pci/devices`, 0))
+    expectError(ask(script, dir), '/sys/bus/pci/devices', 'EACCES')
   })
 
   it('module tables: the whole list, modules unknown, and a remark', () => {

@@ -22,7 +22,11 @@ export function judge(name: string, devices: string[], change: (machine: Machine
   wanted.delete(null)
   const chosen = all.filter((device) => !device.bridge && (asked.includes(device) || wanted.has(device.group)))
   const use = readUse(opened.reader, opened.reader, chosen)
-  const found = [...guard(all, chosen, asked, use, groups), guardIds(all, chosen), guardInterfaces(use)]
+  const found = [
+    ...guard(all, chosen, asked, use, groups, (check) => [check()].flat()),
+    guardIds(all, chosen),
+    guardInterfaces(use),
+  ]
   const of = (code: string): Finding => {
     const finding = found.find((each) => each.code === code)
     if (finding === undefined) throw new Error(`no finding ${code}`)

@@ -16,14 +16,21 @@ function release(): string {
   return folder
 }
 
-it('a release is the single files, the runbook, their completions and checksums that hold', () => {
+it('a release is the single files, the runbook, their completions, licences and checksums that hold', () => {
   const folder = release()
   expect(readdirSync(folder).sort()).toEqual(
-    ['SHA256SUMS', 'setup.md', ...names.map((name) => `${name}.mjs`), 'completions'].sort(),
+    [
+      'SHA256SUMS',
+      'LICENSE',
+      'THIRD-PARTY-NOTICES',
+      'setup.md',
+      ...names.map((name) => `${name}.mjs`),
+      'completions',
+    ].sort(),
   )
   const all = readdirSync(folder, { recursive: true }).map(String)
   const files = all.filter((file) => file !== 'SHA256SUMS' && statSync(join(folder, file)).isFile()).sort()
-  expect(files).toHaveLength(names.length * 4 + 1)
+  expect(files).toHaveLength(names.length * 4 + 3)
 
   const check = (): ReturnType<typeof runProgram> =>
     runProgram('sha256sum', ['--check', '--strict', 'SHA256SUMS'], { cwd: folder })

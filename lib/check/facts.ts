@@ -1,6 +1,7 @@
 import { type Cpus, readCpus } from '../host/cpu.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { type Memory, readMemory } from '../host/memory.ts'
+import { onDemand } from '../host/noticed.ts'
 import { readUser, type User } from '../host/user.ts'
 import type { SystemFacts } from '../plan/settle.ts'
 import type { Packages } from '../plan/system.ts'
@@ -25,20 +26,28 @@ export function isOne({ running, machine, files }: CheckFacts['host']): boolean 
   return running || machine.root === files.root
 }
 
-/** What can be read beside what the caller has. */
+/** What each check asks for, read when it is asked for. */
 export function readCheckFacts(
   system: SystemFacts,
-  pci: PciFacts,
+  pci: () => PciFacts,
   rest: Pick<CheckFacts, 'log' | 'logMissing' | 'version'>,
 ): CheckFacts {
-  const { machine, files } = system.host
-  return {
-    ...system,
-    ...rest,
+  const { machine, files, running } = system.host
+  return onDemand([files, machine], {
+    host: () => system.host,
+    modprobe: () => system.modprobe,
+    distro: () => system.distro,
+    bootloader: () => system.bootloader,
+    configured: () => system.configured,
+    initramfs: () => system.initramfs,
+    journal: () => system.journal,
+    log: () => rest.log,
+    logMissing: () => rest.logMissing,
+    version: () => rest.version,
     pci,
-    cpus: readCpus(machine),
-    memory: readMemory(machine),
-    user: readUser(machine, files, system.host.running),
-    packages: system.distro.adapter?.packages,
-  }
+    cpus: () => readCpus(machine),
+    memory: () => readMemory(machine),
+    user: () => readUser(machine, files, running),
+    packages: () => system.distro.adapter?.packages,
+  })
 }

@@ -10,7 +10,7 @@ import { type CheckFacts, isOne } from './facts.ts'
 import { ok, problem, unknown } from './say.ts'
 
 /** A program that guests need: who has it, its version, or the package that brings it. */
-async function program(
+export async function program(
   facts: CheckFacts,
   need: Exclude<Need, 'virt-manager'>,
   title: string,
@@ -31,15 +31,14 @@ async function program(
   return problem(need, `${title} is not there`, [], install)
 }
 
-export async function programs(facts: CheckFacts): Promise<Finding[]> {
-  return [
-    await program(facts, 'qemu', 'QEMU'),
-    await program(facts, 'libvirt', 'libvirt', 'guests can be run by QEMU alone'),
-    await program(facts, 'ovmf', 'UEFI firmware for guests (OVMF)'),
-    await program(facts, 'swtpm', 'swtpm', 'Windows 11 wants a TPM'),
-    await program(facts, 'virtiofsd', 'virtiofsd', 'it shares folders with guests'),
-  ]
-}
+/** Those that are looked for: what for, its name, and what its absence means where it is no fault. */
+export const PROGRAMS: readonly [need: Exclude<Need, 'virt-manager'>, title: string, absent?: string][] = [
+  ['qemu', 'QEMU'],
+  ['libvirt', 'libvirt', 'guests can be run by QEMU alone'],
+  ['ovmf', 'UEFI firmware for guests (OVMF)'],
+  ['swtpm', 'swtpm', 'Windows 11 wants a TPM'],
+  ['virtiofsd', 'virtiofsd', 'it shares folders with guests'],
+]
 
 /** One daemon, or one for each driver: either listens below /run/libvirt. Source: libvirt's manpages, virtqemud(8). */
 export function libvirtRunning({ host }: CheckFacts): Finding {

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { readPciFacts } from '../host/machine.ts'
+import { expectSeen, notSeen, readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
@@ -13,6 +13,7 @@ import { type BindFacts, carriedNotes, planBinding, withGroupMates, withoutCarri
 import { planDeclared } from '../vfio/declare.ts'
 import { readBindFacts, readHost } from '../vfio/facts.ts'
 import { guard, guardIds, guardSecureBoot } from '../vfio/guards.ts'
+import { guarded } from '../vfio/judged.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { expectMounted } from '../vfio/mounted.ts'
 import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
@@ -98,8 +99,7 @@ type By = 'id' | 'address'
 /** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
 export async function answerBinding(context: Context, adapters: Adapters, by: By = 'id'): Promise<Answer> {
   const given = context.arguments
-  const asking = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all'].some((name) => given.flag(name))
-  if (by === 'address' && !asking && given.operands.length === 0) return listTwins(context)
+  if (by === 'address' && !isAsking(given)) return listTwins(context)
   checkUsage(given)
   if (given.flag('now')) return answerLive(context)
   if (given.flag('status')) return status(context, adapters)
@@ -116,6 +116,12 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   if (confirms) return locked(() => confirm(context, adapters), true)
   const apply = given.flag('apply')
   return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply, by)), apply)
+}
+
+/** Is anything asked of devices, rather than which are alike? */
+export function isAsking(given: Arguments): boolean {
+  const flags = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all']
+  return given.operands.length > 0 || flags.some((name) => given.flag(name))
 }
 
 function checkUsage(given: Arguments): void {
@@ -149,7 +155,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
     initramfs: given.value('initramfs'),
   })
   const use = readUse(machine.reader, facts.host.files, chosen)
-  const findings = guard(pci.devices, chosen, asked, use, pci.groups)
+  const findings = guard(pci.devices, chosen, asked, use, pci.groups, guarded([machine.reader, facts.host.files]))
   refuse(findings, given)
   const shared = guardIds(pci.devices, taken)
   const forced = given.list('force').includes(shared.code)
@@ -187,7 +193,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       parseTime('--confirm-within', within),
     )
   const short = cutShort(facts.host.files, facts.journal)
-  binding.plan.notes.push(...carriedNotes(chosen), ...kernel.notes, ...short.notes)
+  binding.plan.notes.push(...carriedNotes(chosen), ...kernel.notes, ...short.notes, ...notSeen(machine))
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)
@@ -211,6 +217,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       json,
       text: (look) => planText(look, view),
     }
+  expectSeen(machine)
   const target = targetFor(context)
   const used = declarative === undefined ? facts : null
   const names = {

@@ -7,7 +7,8 @@ import {
   hugePagesGiven,
   libvirtRunning,
   memoryLock,
-  programs,
+  PROGRAMS,
+  program,
   userGroups,
 } from '../check/host.ts'
 import {
@@ -22,18 +23,21 @@ import {
   secureBoot,
   vfioModules,
 } from '../check/kernel.ts'
+import { unknown } from '../check/say.ts'
 import { readKernels } from '../host/kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
+import { noticeNow, onDemand } from '../host/noticed.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/rooted.ts'
 import { readUse } from '../host/use.ts'
 import { runCommand } from '../plan/command.ts'
 import { claimsOf } from '../plan/journal.ts'
-import type { Adapters } from '../plan/system.ts'
+import type { Adapters, Host } from '../plan/system.ts'
 import { withGroupMates } from '../vfio/bind.ts'
 import { readClaiming, readSystemFacts } from '../vfio/facts.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { guard } from '../vfio/guards.ts'
+import { judged, judgedLater } from '../vfio/judged.ts'
 import { kernelFindings, readKernelReports } from '../vfio/kernel-report.ts'
 import { boundFunctions } from '../vfio/promise.ts'
 import { namedDevices } from './answer.ts'
@@ -108,8 +112,13 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
   if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
   const { files, reader, running } = machine
   // Not by a reader of its own: a capture is of what was read.
-  const host = { files, machine: reader, running, kernels: readKernels(files) }
-  const pci = readPciFacts(machine, warn)
+  const readers = [files, reader]
+  const host: Host = onDemand(readers, {
+    files: () => files,
+    machine: () => reader,
+    running: () => running,
+    kernels: () => readKernels(files),
+  })
   const ask = async (argv: readonly string[]): Promise<string | null> => {
     if (!machine.running) return null
     const { code, stdout } = await runCommand(argv, { root: '/', seconds: 10 })
@@ -119,18 +128,23 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
     bootloader: undefined,
     initramfs: undefined,
   })
-  const facts = readCheckFacts(system, pci, {
+  const facts = readCheckFacts(system, () => readPciFacts(machine, warn), {
     ...(await askKernelLog(machine)),
     version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
   })
-  const chosen = namedDevices(pci, given.list('device'))
-  const findings = [
-    ...CHECKS.map((check) => check(facts)),
-    ...kernelFindings(
+  const chosen = namedDevices(facts.pci, given.list('device'))
+  const kernels = (): Finding[] =>
+    kernelFindings(
       readKernelReports(host, chosen, readClaiming(machine, host, chosen), true),
       facts.distro.adapter?.kernel,
-    ).findings,
-    ...(await programs(facts)),
+    ).findings
+  // One after the other: who asks while another waits would hear of its denials too.
+  const present: Finding[] = []
+  for (const one of PROGRAMS) present.push(...(await judgedLater(readers, () => program(facts, ...one))))
+  const findings = [
+    ...CHECKS.flatMap((check) => judged(readers, () => check(facts))),
+    ...judged(readers, kernels),
+    ...present,
     ...(chosen.length === 0 ? [] : await deviceFindings(context, adapters, facts, chosen)),
   ]
   if (file !== undefined) {
@@ -155,13 +169,26 @@ async function deviceFindings(
 ): Promise<Finding[]> {
   const { machine } = context
   const { devices, groups: all } = facts.pci
+  const readers = [facts.host.files, machine.reader]
   const chosen = withGroupMates(devices, asked)
-  const checks = DEVICE_CHECKS.map((check) => check(facts, asked))
+  const checks = DEVICE_CHECKS.flatMap((check) => judged(readers, () => check(facts, asked)))
   const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
   if (asked.every(({ address }) => bound.includes(address)))
-    return [...checks, ...(await bindingStatus(context, adapters)).findings]
+    return [...checks, ...(await bindingStatus(context, adapters, facts.host)).findings]
+  const { denied } = noticeNow(readers, () => facts.journal)
+  if (denied.length > 0)
+    checks.push(
+      unknown('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
+    )
   const use = readUse(machine.reader, facts.host.files, chosen)
-  return [...checks, ...guard(devices, chosen, asked, use, all)]
+  // Each of them looks at what other devices there are.
+  const judge = (check: () => Finding | Finding[]): Finding[] => {
+    return judged(readers, () => {
+      void facts.pci
+      return check()
+    })
+  }
+  return [...checks, ...guard(devices, chosen, asked, use, all, judge)]
 }
 
 /** Problems first, then what could not be seen; what is well as one line, or all of it. */

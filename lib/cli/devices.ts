@@ -70,7 +70,7 @@ export function deviceTable(
   return table(look, COLUMNS, rows)
 }
 
-function deviceCells(device: PciDevice, address: string, isolated: boolean): Cell[] {
+function deviceCells(device: PciDevice, address: string, isolated: boolean | null): Cell[] {
   const color: Color | undefined = device.bridge ? 'dim' : undefined
   const { supported, methods } = device.reset
   const reset = supported === null ? '?' : supported ? (methods?.join(',') ?? 'yes') : 'no'

@@ -17,6 +17,7 @@ import { readPlugged } from '../host/usb.ts'
 import { readUse } from '../host/use.ts'
 import { runCommand } from '../plan/command.ts'
 import type { Finding } from '../vfio/finding.ts'
+import { guarded } from '../vfio/judged.ts'
 import { judgeResets, readResetFacts } from '../vfio/reset.ts'
 import { parseSelector } from '../vfio/select.ts'
 import { namedDevices } from './answer.ts'
@@ -103,7 +104,7 @@ export async function checkGuest(
     const kernel = await askKernelLog(machine)
     const taken = withSetAside(pci.devices, asked)
     const use = readUse(machine.reader, machine.files, taken)
-    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups))
+    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups, guarded([machine.reader, machine.files])))
     const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)
     const resets = checkResets(judgeResets(pci.devices, asked, known, true))
     const said = deviceLog(kernel, asked)

@@ -9,6 +9,7 @@ import { withLock } from '../plan/lock.ts'
 import type { DriverChange, Plan } from '../plan/plan.ts'
 import { carriedNotes, changesNow, withGroupMates, withoutCarried } from '../vfio/bind.ts'
 import { guard } from '../vfio/guards.ts'
+import { guarded } from '../vfio/judged.ts'
 import { guardInterfaces, guardOpen } from '../vfio/occupied.ts'
 import { answerJson, applied, askedDevices, entryFacts, namedAddresses, recordOf, refuse } from './answer.ts'
 import { UserError } from './error.ts'
@@ -32,7 +33,10 @@ async function take(context: Context): Promise<Answer> {
   const asked = askedDevices(pci, given)
   const chosen = withGroupMates(pci.devices, asked)
   const use = readUse(machine.reader, machine.files, chosen)
-  const findings = [...guard(pci.devices, chosen, asked, use, pci.groups), guardInterfaces(use)]
+  const findings = [
+    ...guard(pci.devices, chosen, asked, use, pci.groups, guarded([machine.reader, machine.files])),
+    guardInterfaces(use),
+  ]
   refuse(findings, given)
   const changes = changesNow(chosen)
   const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)

@@ -19,6 +19,8 @@ export interface Script {
   /** What the positional arguments are called (`DEVICE`); none are taken without. */
   operands?: string
   options: readonly Option[]
+  /** Does it only look, when called so? Then what may not be read is unknown, and the rest goes on; a plan stops. */
+  looks?(given: Arguments): boolean
   /** What the exit codes mean here. */
   exits: readonly [zero: string, one: string, two: string]
   examples: readonly [command: string, what: string][]

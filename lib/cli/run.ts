@@ -32,10 +32,13 @@ export interface Context {
 export function run(script: Script, caller: Caller, answer: (context: Context) => Answer | Promise<Answer>): void {
   const { argv, write } = caller
   const say = (message: string): void => write(2, `${script.name}: ${printable(message)}\n`)
+  let remarks = (): string[] => []
   const fail = (error: unknown): void => {
     caller.end(2)
     if (!(error instanceof UserError)) throw error
-    const { code, message, details } = error
+    const { code, details } = error
+    const message = code === 'denied' ? `${error.message}: run as root` : error.message
+    for (const remark of remarks()) if (!remark.startsWith(error.message)) say(remark)
     if (wantsJson(argv) && code !== 'no-output') {
       const found = details.length > 0 ? { code, message, details } : { code, message }
       write(1, jsonText({ schema: 'vfio-scripts/error/1', error: found }))
@@ -56,9 +59,11 @@ export function run(script: Script, caller: Caller, answer: (context: Context) =
       root: parsed.value('root'),
       machine: parsed.value('machine'),
       record: capture !== undefined,
+      lenient: script.looks?.(parsed) ?? false,
     })
+    remarks = machine.remarks
     const finish = (result: Answer): void => {
-      for (const remark of machine.remarks()) say(remark)
+      for (const remark of remarks()) say(remark)
       if (parsed.flag('verbose')) for (const table of machine.tables()) say(`looked things up in ${table}`)
       if (capture !== undefined) {
         writeTree('/', resolve(capture), captureTree(machine))

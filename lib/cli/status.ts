@@ -1,12 +1,14 @@
 import { readPciFacts } from '../host/machine.ts'
+import { noticeNow } from '../host/noticed.ts'
 import { runCommand } from '../plan/command.ts'
-import { claimsOf, readJournal } from '../plan/journal.ts'
-import type { Adapters } from '../plan/system.ts'
+import { claimsOf, type Recorded, readJournal } from '../plan/journal.ts'
+import type { Adapters, Host } from '../plan/system.ts'
 import { tuningStatus } from '../tune/status.ts'
 import { readHost } from '../vfio/facts.ts'
 import { generatorOf } from '../vfio/promise.ts'
 import { bindStatus, type Status, TUNING } from '../vfio/status.ts'
 import { answerJson, type BindVfio, bootOf } from './answer.ts'
+import { UserError } from './error.ts'
 import { askKernelLog } from './log.ts'
 import { findingsText } from './plan.ts'
 import type { Answer, Context } from './run.ts'
@@ -14,10 +16,13 @@ import { paint } from './text.ts'
 import { statusText } from './texts.ts'
 
 /** Is what was bound in force, each point with its evidence? */
-export async function bindingStatus(context: Context, adapters: Adapters): Promise<Status> {
+export async function bindingStatus(
+  context: Context,
+  adapters: Adapters,
+  host = readHost(context.machine),
+): Promise<Status> {
   const { machine, warn } = context
-  const host = readHost(machine)
-  const journal = readJournal(host.files)
+  const journal = wholeJournal(host)
   const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
   const last = claims.at(-1)?.entry.entry.adapters
   const generator = generatorOf(claims)
@@ -25,9 +30,11 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
   }
+  const { devices, unread } = readPciFacts(machine, warn)
+  if (claims.length > 0 && unread.length > 0) throw new UserError('denied', machine.reader.denials.at(-1) ?? '')
   return bindStatus({
     host,
-    devices: readPciFacts(machine, warn).devices,
+    devices,
     journal,
     boot: bootOf(context),
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
@@ -35,6 +42,14 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
     list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
+}
+
+/** What is in force is told by the journal: without it there is no answer. */
+function wholeJournal({ files }: Host): Recorded[] {
+  const { value, denied } = noticeNow([files], () => readJournal(files))
+  const [first] = denied
+  if (first !== undefined) throw new UserError('denied', first)
+  return value
 }
 
 /** Is what was set up in force? */
@@ -52,7 +67,7 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
 /** Is what tune-host set up in force? */
 export async function tuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
   const host = readHost(context.machine)
-  const claims = claimsOf(readJournal(host.files)).filter(({ entry }) => entry.entry.script === TUNING)
+  const claims = claimsOf(wholeJournal(host)).filter(({ entry }) => entry.entry.script === TUNING)
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
   const loader = adapters.bootloaders.find(({ name }) => name === used)
   const { state, findings } = tuningStatus(host, loader, claims, bootOf(context))

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { readPciFacts } from '../host/machine.ts'
+import { expectSeen, notSeen, readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/rooted.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { parseTime, withSwitch } from '../plan/confirm.ts'
@@ -98,7 +98,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
       ? wanted
       : withSwitch(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
   const short = cutShort(host.files, facts.journal)
-  plan.notes.push(...short.notes)
+  plan.notes.push(...short.notes, ...notSeen(machine))
   const json = answerJson(script, 'plan', plan, [], findings, short.changes)
   const took = durations(facts.journal)
   const head = (look: Parameters<Answer['text']>[0]): string =>
@@ -121,6 +121,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
             ? `${head(look)}Nothing was written. Save this, or add --output FILE --apply.\n`
             : `${head(look)}${check}${back}Nothing was written. Add --apply.\n`,
     }
+  expectSeen(machine)
   const target = targetFor(context)
   const used = { bootloader: made.entries ? (facts.bootloader.adapter?.name ?? null) : null, initramfs: null }
   const { undoes, undone } = replaced

@@ -33,9 +33,10 @@ export function checkDevices(
   asked: readonly PciDevice[],
   use: Use,
   groups: readonly IommuGroup[],
+  judge: Parameters<typeof guard>[5],
 ): Finding[] {
   const bound = asked.every(({ driver }) => isVfio(driver))
-  return guard(all, taken, asked, use, groups)
+  return guard(all, taken, asked, use, groups, judge)
     .map((finding) => (finding.code === 'partial-card' ? guardCards(all, asked) : finding))
     .filter(({ code }) => !bound || ALWAYS.has(code))
 }

@@ -37,3 +37,8 @@ export function orNothing(read: () => number): number {
       if (errno(error) !== 'EPIPE') throw error
     }
 }
+
+/** Is this what `call` throws of something that is there, but not ours to read? */
+export function isDenied(error: unknown): error is UserError {
+  return error instanceof UserError && error.code === 'denied'
+}

@@ -1,19 +1,23 @@
 import { Buffer } from 'node:buffer'
+import { openAddresses } from './addresses.ts'
+import { type Carrier, carriedOf } from './carried.ts'
 import type { Machine } from './machine.ts'
+import { openPseudonyms } from './pseudonyms.ts'
 import type { Seen } from './reader.ts'
 
 /**
  * What was read of a machine, as a tree to write: path → file, link or folder. Large tables are cut to the lines that
- * were used, and what identifies a machine or a person is replaced by stable pseudonyms: serial numbers, MAC
- * addresses, UUIDs, host names.
+ * were used. What identifies a machine or a person is replaced by stable pseudonyms (serial numbers, MAC addresses,
+ * UUIDs, host names, public addresses), and so is every value that may be a secret.
  */
-export function captureTree({ reader, names, modules, told }: Machine): Map<string, Seen> {
+export function captureTree({ reader, names: databases, modules, told }: Machine): Map<string, Seen> {
   const excerpts = new Map(
     // where the file is, not by which link it was found: /lib is a link to usr/lib almost everywhere
-    [...names.excerpts(), ...modules.excerpts()].map(([path, text]) => [reader.resolve(path) ?? path, text]),
+    [...databases.excerpts(), ...modules.excerpts()].map(([path, text]) => [reader.resolve(path) ?? path, text]),
   )
-  const hostname = reader.optionalText('/proc/sys/kernel/hostname')?.trim()
-  const rename = pseudonyms()
+  const names = openPseudonyms()
+  const hostname = withoutHostname(reader.optionalText('/proc/sys/kernel/hostname')?.trim() ?? '')
+  const carrier: Carrier = { names, hostname, addresses: openAddresses() }
   const seen = new Map(reader.seen)
   for (const [path, text] of told) seen.set(path, { file: Buffer.from(text) })
   // Names of people and machines.
@@ -24,70 +28,30 @@ export function captureTree({ reader, names, modules, told }: Machine): Map<stri
   }
   for (const path of excerpts.keys()) seen.delete(path)
   const tree = new Map<string, Seen>()
-  for (const [path, entry] of [...seen].sort(([one], [other]) => (one < other ? -1 : 1))) {
-    if ('link' in entry) tree.set(rename(path), { link: rename(entry.link) })
+  const rename = (path: string): string => names.rename(path.startsWith('/dev/') ? hostname(path) : path)
+  const sorted = [...seen].sort(([one], [other]) => (one < other ? -1 : 1))
+  // Twice: what one file tells to be a secret may stand in one that came before it.
+  for (const [path, entry] of [...sorted, ...sorted]) {
+    if ('link' in entry) tree.set(rename(path), { link: rename(openFile(path, entry.link)) })
     else if ('folder' in entry) tree.set(rename(path), { folder: entry.folder.map(rename) })
-    else tree.set(rename(path), { file: anonymous(path, entry.file, rename, hostname) })
+    else tree.set(rename(path), { file: carriedOf(path, entry.file, carrier) })
   }
   for (const [path, text] of excerpts) tree.set(path, { file: Buffer.from(text) })
   return tree
 }
 
-function anonymous(
-  path: string,
-  content: Buffer,
-  rename: (text: string) => string,
-  hostname: string | undefined,
-): Buffer {
-  if (content.includes(0)) return content
-  const text = content.toString('utf8')
-  if (/serial|wwid/i.test(path.slice(path.lastIndexOf('/') + 1)))
-    return Buffer.from(rename(`serial=${text.trim()}`).slice(7))
-  let plain = rename(text)
-  if (path === '/proc/cmdline' && hostname) {
-    plain = plain.replace(new RegExp(`(?<![\\w-])${hostname.replace(/[^\w-]/g, '\\$&')}(?![\\w-])`, 'g'), 'host-1')
-  }
-  // Bytes that are no UTF-8 must stay as they were.
-  return plain === text ? content : Buffer.from(plain)
+/** What processes have open beside devices and sockets is theirs. */
+function openFile(path: string, target: string): string {
+  return /^\/proc\/\d+\/fd\//.test(path) && !/^(\/dev\/|socket:)/.test(target) ? 'file' : target
 }
 
-/** Replaces what identifies a machine, the same original by the same pseudonym wherever it stands. */
-function pseudonyms(): (text: string) => string {
-  const known = new Map<string, string>()
-  const counts = new Map<string, number>()
-  const stable = (kind: string, original: string, make: (count: number) => string): string => {
-    const key = `${kind} ${original.toLowerCase()}`
-    let pseudonym = known.get(key)
-    if (pseudonym === undefined) {
-      const count = (counts.get(kind) ?? 0) + 1
-      counts.set(kind, count)
-      pseudonym = make(count)
-      known.set(key, pseudonym)
-    }
-    return pseudonym
-  }
-  const hex = (count: number): string => count.toString(16).padStart(12, '0')
-  const uuid = (text: string): string => stable('uuid', text, (count) => `00000000-0000-4000-8000-${hex(count)}`)
-  const pairs = (text: string): string =>
-    stable('mac', text.replace(/[:-]/g, ''), (count) => `02${hex(count).slice(2)}`)
-  const mac = (text: string, separator: string): string => (pairs(text).match(/../g) ?? []).join(separator)
-  return (text) =>
-    text
-      .replace(/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/gi, uuid)
-      .replace(
-        /(?<![0-9a-f]|[0-9a-f]{2}[:-])[0-9a-f]{2}(?:([:-])[0-9a-f]{2})(?:\1[0-9a-f]{2}){4}(?![0-9a-f:-])/gi,
-        (all, sep) => mac(all, sep),
-      )
-      // A PXE loader's BOOTIF= has the hardware type before the address.
-      .replace(
-        /\b(BOOTIF=[0-9a-f]{2}-)((?:[0-9a-f]{2}-){5}[0-9a-f]{2})\b/gi,
-        (_, head, address) => head + mac(address, '-'),
-      )
-      .replace(/\b(enx|wlx)([0-9a-f]{12})\b/g, (_, prefix, digits) => prefix + pairs(digits))
-      .replace(/\b((?:PART)?UUID=)(?!00000000-0000-4000-8000-)([\w-]+)/g, (_, head, id) => head + uuid(id))
-      .replace(/(\/by-id\/)([^\s"/]+)/g, (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`))
-      .replace(
-        /([\w.-]*serial\s*[:=]\s*)(\S+)/gi,
-        (_, head, id) => head + stable('serial', id, (count) => `serial-${count}`),
-      )
+/** Names that say nothing of whose machine it is, and may stand anywhere. */
+const COMMON =
+  /^(localhost|linux|host|server|desktop|laptop|root|debian|ubuntu|fedora|arch(linux)?|gentoo|nixos|void|alpine|opensuse|suse|proxmox|pve|.{0,2})$/i
+
+function withoutHostname(hostname: string): (text: string) => string {
+  const [short = ''] = hostname.split('.')
+  if (COMMON.test(short)) return (text) => text
+  const pattern = new RegExp(`(?<![A-Za-z0-9])${short.replace(/[^\w-]/g, '\\$&')}(?:\\.[\\w.-]+)?(?![A-Za-z0-9])`, 'gi')
+  return (text) => text.replace(pattern, 'host-1')
 }

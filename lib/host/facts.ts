@@ -1,4 +1,4 @@
-import { UserError } from '../cli/error.ts'
+import { isDenied } from './call.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
@@ -30,15 +30,21 @@ export function linesOf(reader: Reader, path: string): string[] | undefined {
 }
 
 /**
- * What `read` gives, or `denied` when it may not be read. For the many files of other people's processes: none of
- * them is worth a remark of its own.
+ * What `read` gives, or `denied` when any of it may not be read. For the many files of other people's processes: none of
+ * them is worth a remark of its own, and who asks says itself what is unknown then.
  */
-export function unlessDenied<T, D>(read: () => T, denied: D): T | D {
+export function unlessDenied<T, D>(reader: Reader, read: () => T, denied: D): T | D {
+  const { length } = reader.denials
+  const known = new Set(reader.denied.keys())
   try {
-    return read()
+    const value = read()
+    return reader.denials.length > length ? denied : value
   } catch (error) {
-    if (error instanceof UserError && error.code === 'denied') return denied
-    throw error
+    if (!isDenied(error)) throw error
+    return denied
+  } finally {
+    reader.denials.length = length
+    for (const path of reader.denied.keys()) if (!known.has(path)) reader.denied.delete(path)
   }
 }
 

@@ -71,15 +71,19 @@ export function readHolders(reader: Reader, wanted: ReadonlySet<string>): Holder
   for (const pid of pids) {
     const folder = `/proc/${pid}/fd`
     const targets = new Set<string>()
-    const open = unlessDenied(() => {
-      for (const fd of reader.list(folder) ?? []) {
-        const target = reader.link(`${folder}/${fd}`)
-        if (target === undefined) continue
-        const name = target.endsWith(' (deleted)') ? target.slice(0, -' (deleted)'.length) : target
-        if (wanted.has(name)) targets.add(name)
-      }
-      return true
-    }, false)
+    const open = unlessDenied(
+      reader,
+      () => {
+        for (const fd of reader.list(folder) ?? []) {
+          const target = reader.link(`${folder}/${fd}`)
+          if (target === undefined) continue
+          const name = target.endsWith(' (deleted)') ? target.slice(0, -' (deleted)'.length) : target
+          if (wanted.has(name)) targets.add(name)
+        }
+        return true
+      },
+      false,
+    )
     if (!open) denied++
     if (targets.size === 0) continue
     const process = reader.optionalText(`/proc/${pid}/comm`) ?? '?'

@@ -19,8 +19,8 @@ export interface IommuGroup {
   id: number
   /** The default domain's type: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux 5.11). */
   type: string | null
-  /** Bridges aside, does the group hold the functions of one card only? */
-  isolated: boolean
+  /** Bridges aside, does the group hold the functions of one card only? `null`: not all that may be in it was seen. */
+  isolated: boolean | null
   devices: PciDevice[]
   /** Members that are no PCI devices: mediated devices (their UUID), platform devices. */
   others: { name: string; bus: string | null }[]
@@ -38,7 +38,11 @@ const GROUPS = '/sys/kernel/iommu_groups'
  * so that a group counts when only one of them is there.
  * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups.
  */
-export function readIommuGroups(reader: Reader, devices: readonly PciDevice[]): IommuGroups {
+export function readIommuGroups(
+  reader: Reader,
+  devices: readonly PciDevice[],
+  unread: readonly string[] = [],
+): IommuGroups {
   const known = new Map(devices.map((device) => [device.address, device]))
   const groups = new Map<number, IommuGroup>()
   const ungrouped: PciDevice[] = []
@@ -68,7 +72,7 @@ export function readIommuGroups(reader: Reader, devices: readonly PciDevice[]): 
   const sorted = [...groups.values()].sort((one, other) => one.id - other.id)
   for (const each of sorted) {
     each.devices.sort((one, other) => compareAddresses(one.address, other.address))
-    each.isolated = isIsolated(each)
+    each.isolated = isIsolated(each, unread)
   }
   return { groups: sorted, ungrouped }
 }
@@ -86,17 +90,30 @@ function busOf(reader: Reader, member: string): string | null {
  * Host and PCI bridges aside, one card's functions and nothing else. A group with an ISA bridge is never isolated:
  * the chipset's other functions share its slot, but are no card.
  */
-function isIsolated(group: IommuGroup): boolean {
+function isIsolated(group: IommuGroup, unread: readonly string[]): boolean | null {
   const endpoints = group.devices.filter((device) => !device.bridge)
   const legacy = group.devices.some((device) => /^060[123]$/.test(device.class.id))
-  return !legacy && group.others.length === 0 && new Set(endpoints.map(cardOf)).size === 1
+  const others = group.others.filter(({ name }) => !unread.includes(name))
+  const isolated = !legacy && others.length === 0 && new Set(endpoints.map(cardOf)).size <= 1
+  if (isolated && unread.length > 0) return null
+  return isolated && endpoints.length > 0
 }
 
 /** Is the IOMMU on, which one is it, and if it is off: why, and what to do? */
 export function readIommuState(reader: Reader, groups: IommuGroups): IommuState {
   const kind = iommuKind(reader)
   if (groups.groups.some((group) => group.devices.length > 0)) return { enabled: true, kind, code: null, reason: null }
-  if (reader.exists('/sys/kernel')) return { enabled: false, kind, ...explain(reader) }
+  if ([...reader.denied.keys()].some((path) => path.startsWith('/sys')))
+    return { enabled: null, kind, code: 'unknown', reason: 'Not all of /sys can be read: run as root.' }
+  if (reader.exists('/sys/kernel')) {
+    const { length } = reader.denials
+    const why = explain(reader)
+    const unseen = {
+      code: 'unknown',
+      reason: 'The IOMMU is off; not all that says why can be read: run as root.',
+    } as const
+    return { enabled: false, kind, ...(reader.denials.length > length ? unseen : why) }
+  }
   return { enabled: null, kind, code: 'unknown', reason: `This tree has no ${GROUPS}: it does not say.` }
 }
 

@@ -1,3 +1,4 @@
+import { UserError } from '../cli/error.ts'
 import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
 import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
@@ -27,6 +28,8 @@ export interface Machine {
 /** What every script starts from. */
 export interface PciFacts extends IommuGroups {
   devices: PciDevice[]
+  /** Addresses of devices that are there, and were not ours to look at. */
+  unread: string[]
   iommu: IommuState
 }
 
@@ -38,10 +41,12 @@ export function openMachine(options: {
   root?: string | undefined
   machine?: string | undefined
   record?: boolean
+  /** What may not be read is as absent, and a remark. */
+  lenient?: boolean
 }): Machine {
-  const { root = '/', machine, record = false } = options
-  const reader = openReader(machine ?? root, { record })
-  const files = machine === undefined ? reader : openReader(root)
+  const { root = '/', machine, record = false, lenient = false } = options
+  const reader = openReader(machine ?? root, { record, lenient })
+  const files = machine === undefined ? reader : openReader(root, { lenient })
   const readers = [...new Set([reader, files])]
   const names = openNames(readers)
   const modules = readModuleTables(readers, kernelRelease(reader))
@@ -53,13 +58,29 @@ export function openMachine(options: {
     names,
     modules,
     tables: () => [...names.excerpts().keys(), ...modules.excerpts().keys()],
-    remarks: () => readers.flatMap((each) => [...each.denied.values()].map((message) => `${message}: try as root`)),
+    remarks: () =>
+      [...new Set(readers.flatMap(({ denied }) => [...denied.values()]))].map((message) => `${message}: try as root`),
   }
+}
+
+const deniedOf = ({ reader, files }: Machine): string[] => [
+  ...new Set([...reader.denied.values(), ...files.denied.values()]),
+]
+
+/** For a plan: what it was made without. */
+export function notSeen(machine: Machine): string[] {
+  return deniedOf(machine).map((message) => `Not seen, and the plan may be another one: ${message}: run as root.`)
+}
+
+/** Throws a UserError with code `denied` when a plan was made without all that it goes by: it may be shown, not done. */
+export function expectSeen(machine: Machine): void {
+  const [first] = deniedOf(machine)
+  if (first !== undefined) throw new UserError('denied', `${first}: the plan is made by it`)
 }
 
 /** PCI devices, IOMMU groups, and whether the IOMMU is on. `warn` is told of devices that vanished meanwhile. */
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
-  const devices = readPciDevices(machine, warn)
-  const groups = readIommuGroups(machine.reader, devices)
-  return { devices, ...groups, iommu: readIommuState(machine.reader, groups) }
+  const { devices, unread } = readPciDevices(machine, warn)
+  const groups = readIommuGroups(machine.reader, devices, unread)
+  return { devices, unread, ...groups, iommu: readIommuState(machine.reader, groups) }
 }

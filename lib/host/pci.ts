@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
-import type { ModuleKey, ModuleTables } from './modules.ts'
+import { hex, type Identity, readIdentity } from './identity.ts'
+import type { ModuleTables } from './modules.ts'
 import type { Names } from './names.ts'
 import type { Reader } from './reader.ts'
 
@@ -104,13 +105,21 @@ interface Sources {
 }
 
 /**
- * Every PCI function of the machine, in address order. `warn` is told of a device that vanished while it was read.
+ * Every PCI function of the machine, in address order, and those that are there and not ours to look at (of a lenient
+ * reader only). `warn` is told of a device that vanished while it was read.
  * Throws a UserError when there is no PCI bus in the tree, or when a device cannot be read or understood.
  */
-export function readPciDevices(machine: Sources, warn: (message: string) => void): PciDevice[] {
+export function readPciDevices(
+  machine: Sources,
+  warn: (message: string) => void,
+): { devices: PciDevice[]; unread: string[] } {
   const { reader } = machine
+  const unread: string[] = []
   const addresses = reader.list(DEVICES)
   if (addresses === undefined) {
+    // Of no use without: not even a lenient reader goes on.
+    const [denial] = reader.denials
+    if (denial !== undefined) throw new UserError('denied', denial)
     const sysfs = reader.exists('/sys/bus') || reader.exists('/sys/devices')
     throw new UserError(
       sysfs ? 'no-pci' : 'no-sysfs',
@@ -122,20 +131,19 @@ export function readPciDevices(machine: Sources, warn: (message: string) => void
   const found: { device: PciDevice; identity: Identity }[] = []
   for (const address of addresses) {
     if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
+    const known = reader.denials.length
     const path = reader.resolve(`${DEVICES}/${address}`)
     const read = path === undefined ? undefined : readDevice(machine, address, path)
     if (read !== undefined) found.push(read)
+    else if (reader.denials.length > known) unread.push(address)
     else if (path !== undefined && reader.list(path)?.length)
       throw new UserError('unreadable', `${path}: no uevent in it, nor class, vendor and device`)
     else warn(`${address} vanished while it was being read`)
   }
+  if (found.length === 0 && unread.length > 0) throw new UserError('denied', reader.denials.at(-1) ?? '')
   const modules = machine.modules.claiming(found.map(({ identity }) => identity))
   const devices = found.map(({ device }, index) => ({ ...device, modules: modules[index] ?? null }))
-  return devices.sort((one, other) => compareAddresses(one.address, other.address))
-}
-
-interface Identity extends ModuleKey {
-  driver: string | null
+  return { devices: devices.sort((one, other) => compareAddresses(one.address, other.address)), unread }
 }
 
 /** All of a device but its modules, which are looked up for all devices together. */
@@ -144,8 +152,7 @@ function readDevice(
   address: string,
   path: string,
 ): { device: PciDevice; identity: Identity } | undefined {
-  const uevent = reader.text(`${path}/uevent`)
-  const identity = (uevent && fromUevent(path, uevent)) || fromAttributes(reader, path)
+  const identity = readIdentity(reader, path)
   if (identity === undefined) return undefined
   const classId = identity.pciClass.slice(0, 4)
   const progIf = identity.pciClass.slice(4)
@@ -172,57 +179,6 @@ function readDevice(
     path,
   }
   return { device, identity }
-}
-
-/** One file holds class, IDs and driver (drivers/pci/pci-driver.c, pci_uevent). */
-function fromUevent(path: string, uevent: string): Identity | undefined {
-  const pciClass = /^PCI_CLASS=(.*)$/m.exec(uevent)?.[1]
-  const id = /^PCI_ID=(.*)$/m.exec(uevent)?.[1]
-  const subsystem = /^PCI_SUBSYS_ID=(.*)$/m.exec(uevent)?.[1]
-  if (pciClass === undefined || id === undefined) return undefined
-  const [vendor = '', device = ''] = id.split(':')
-  const [subVendor, subDevice] = subsystem?.split(':') ?? []
-  const file = `${path}/uevent`
-  return {
-    pciClass: hex(file, pciClass, 6),
-    vendor: hex(file, vendor, 4),
-    device: hex(file, device, 4),
-    subsystem:
-      subVendor === undefined || subDevice === undefined
-        ? null
-        : { vendor: hex(file, subVendor, 4), device: hex(file, subDevice, 4) },
-    driver: /^DRIVER=(.*)$/m.exec(uevent)?.[1] ?? null,
-  }
-}
-
-/** Trees without uevent (older captures): one file a fact. */
-function fromAttributes(reader: Reader, path: string): Identity | undefined {
-  const read = (name: string, digits: number): string | undefined => {
-    const text = reader.text(`${path}/${name}`)
-    return text === undefined ? undefined : hex(`${path}/${name}`, text, digits)
-  }
-  const [pciClass, vendor, device] = [read('class', 6), read('vendor', 4), read('device', 4)]
-  if (pciClass === undefined || vendor === undefined || device === undefined) return undefined
-  const [subVendor, subDevice] = [read('subsystem_vendor', 4), read('subsystem_device', 4)]
-  return {
-    pciClass,
-    vendor,
-    device,
-    subsystem: subVendor && subDevice ? { vendor: subVendor, device: subDevice } : null,
-    driver: reader.linkName(`${path}/driver`) ?? null,
-  }
-}
-
-/** `0x10DE` or `10DE` → `10de`, padded to `digits`. Throws a UserError that names the file for anything else. */
-function hex(file: string, text: string, digits: number): string {
-  const value = /^(?:0x)?([0-9a-f]+)$/i.exec(text.trim())?.[1]?.toLowerCase().padStart(digits, '0')
-  if (value === undefined || value.length !== digits) {
-    throw new UserError(
-      'unreadable',
-      `${file}: ${JSON.stringify(text.slice(0, 40))} is not a number of ${digits} hex digits`,
-    )
-  }
-  return value
 }
 
 function groupNumber(file: string, name: string): number {

@@ -3,13 +3,22 @@ import type { Buffer } from 'node:buffer'
 /** What one read gave: the bytes of a file, the text of a symbolic link, or the names in a folder. */
 export type Seen = { file: Buffer } | { link: string } | { folder: readonly string[] }
 
+/** How a reader reads: `record` what it reads; `lenient`, what it may not read is as absent. */
+export interface ReaderOptions {
+  record?: boolean
+  lenient?: boolean
+  denied?: Map<string, string>
+  denials?: string[]
+}
+
 /**
  * The one way to read a machine. Paths are absolute as the machine itself would write them (`/sys/bus/pci`) and are
  * looked up below `root` as in a chroot(2): an absolute link means "below the root", `..` stops at the root, so
  * nothing outside it is ever read.
  *
  * What is absent is `undefined` (a device that vanished counts: ENOENT, ENOTDIR, ENODEV, ENXIO).
- * Anything else that cannot be read throws a UserError that names the path and the errno.
+ * Anything else that cannot be read throws a UserError that names the path and the errno; of a lenient reader, what is not
+ * ours to read is `undefined` (or false) too, and remembered in `denied`.
  */
 export interface Reader {
   readonly root: string
@@ -36,8 +45,12 @@ export interface Reader {
   freeSpace(path: string): number | undefined
   /** The path without symbolic links, still as seen from the root. */
   resolve(path: string): string | undefined
-  /** Paths that exist but were not ours to read, with their errno. */
+  /** Paths that exist but were not ours to read, with their errno: remarks for the person. */
   readonly denied: Map<string, string>
+  /** The same each time that it happens, so that each who asks can be told. */
+  readonly denials: string[]
+  /** A reader that has forgotten where paths lead, with the same remarks. */
+  again(): Reader
   /** Everything that was read, when recording was asked for. */
   readonly seen: ReadonlyMap<string, Seen>
 }

@@ -13,19 +13,18 @@ import {
   statSync,
 } from 'node:fs'
 import { UserError } from '../cli/error.ts'
-import { call, errno, orNothing } from './call.ts'
-import type { Reader, Seen } from './reader.ts'
+import { call as callSystem, errno, isDenied, orNothing } from './call.ts'
+import { openPaths } from './paths.ts'
+import type { Reader, ReaderOptions, Seen } from './reader.ts'
 
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
 const ATTRIBUTE = 64 * 1024
 const WHOLE_FILE = 64 * 1024 * 1024
-/** As the kernel: path_resolution(7), MAXSYMLINKS. */
-const MAX_LINKS = 40
 /** The kernel log: a record a read (Documentation/ABI/testing/dev-kmsg). */
 const KMSG = '/dev/kmsg'
 
 /** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
-export function openReader(root: string, options: { record?: boolean } = {}): Reader {
+export function openReader(root: string, options: ReaderOptions = {}): Reader {
   let base: string
   try {
     base = realpathSync.native(root)
@@ -35,42 +34,37 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
   }
   if (base === '/') base = ''
 
-  const denied = new Map<string, string>()
+  const { denied = new Map<string, string>(), denials = [] } = options
   const seen = new Map<string, Seen>()
-  /** Paths without links in them, as asked for; what is absent too. */
-  const folders = new Map<string, string | undefined>([['/', '/']])
   const scratch = Buffer.allocUnsafe(ATTRIBUTE)
 
-  /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
-  function step(parent: string, name: string, depth: number): string | undefined {
-    const path = parent === '/' ? `/${name}` : `${parent}/${name}`
-    if (folders.has(path)) return folders.get(path)
-    // Almost all of these are links: asking at once for their text saves a system call a device.
-    let link = /^\/sys\/(?:bus\/\w+\/devices|class\/\w+)$/.test(parent) ? readLink(path) : undefined
-    let target: string | undefined
-    if (link === undefined) {
-      const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
-      if (stat?.isSymbolicLink()) link = readLink(path)
-      else if (stat !== undefined) target = path
+  function call<T>(path: string, act: () => T): T | undefined {
+    try {
+      return callSystem(path, act)
+    } catch (error) {
+      if (!isDenied(error)) throw error
+      const said = closedFolder(path) ?? error
+      denials.push(said.message)
+      if (options.lenient !== true) throw said
+      denied.set(path, said.message)
+      return undefined
     }
-    if (link !== undefined) {
-      if (depth >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
-      target = walk(link.startsWith('/') ? '/' : parent, link, depth + 1)
-    }
-    folders.set(path, target)
-    return target
   }
 
-  function walk(from: string, path: string, depth: number): string | undefined {
-    let at: string | undefined = from
-    for (const name of path.split('/')) {
-      if (name === '' || name === '.') continue
-      if (name === '..') at = at.slice(0, at.lastIndexOf('/')) || '/'
-      else at = step(at, name, depth)
-      if (at === undefined) return undefined
+  /** One remark for a folder that lets nobody in, rather than one for each name that was looked for there. */
+  function closedFolder(path: string): UserError | undefined {
+    try {
+      callSystem(path.slice(0, path.lastIndexOf('/')) || '/', () => lstatSync(base + path))
+    } catch (error) {
+      if (isDenied(error)) return error
     }
-    return at
+    return undefined
   }
+
+  const { resolve, locate } = openPaths(readLink, (path) => {
+    const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
+    return stat && (stat.isSymbolicLink() ? 'link' : 'other')
+  })
 
   function link(path: string): string | undefined {
     const at = locate(path)
@@ -88,24 +82,6 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     })
     if (link !== undefined && options.record) seen.set(path, { link })
     return link
-  }
-
-  function resolve(path: string): string | undefined {
-    const slash = path.lastIndexOf('/')
-    const parent = slash > 0 ? folders.get(path.slice(0, slash)) : undefined
-    const name = path.slice(slash + 1)
-    // Most questions are about one more name in a folder that is known.
-    return parent === undefined || name === '..' || name === '.' || name === ''
-      ? walk('/', path, 0)
-      : step(parent, name, 0)
-  }
-
-  /** The path of a file with its folder resolved; its last part may still be a link. */
-  function locate(path: string): string | undefined {
-    const slash = path.lastIndexOf('/')
-    const parent = path.slice(0, slash) || '/'
-    const folder = folders.get(parent) ?? resolve(parent)
-    return folder === undefined ? undefined : `${folder === '/' ? '' : folder}${path.slice(slash)}`
   }
 
   function open(path: string): { at: string; fd: number } | undefined {
@@ -179,24 +155,26 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
     }
   }
 
+  function statusOf(path: string) {
+    const at = resolve(path)
+    return at === undefined ? undefined : call(at, () => lstatSync(base + at))
+  }
+
   function optional<T>(path: string, read: () => T | undefined): T | undefined {
     try {
       return read()
     } catch (error) {
-      if (!(error instanceof UserError) || error.code !== 'denied') throw error
+      if (!isDenied(error)) throw error
       denied.set(path, error.message)
       return undefined
     }
   }
 
-  function statOf(path: string) {
-    const at = resolve(path)
-    return at === undefined ? undefined : call(at, () => lstatSync(base + at))
-  }
-
   return {
     root,
     denied,
+    denials,
+    again: () => openReader(root, { lenient: options.lenient === true, denied, denials }),
     seen,
     bytes,
     text,
@@ -219,11 +197,11 @@ export function openReader(root: string, options: { record?: boolean } = {}): Re
       return at !== undefined
     },
     size(path) {
-      const stat = statOf(path)
+      const stat = statusOf(path)
       return stat?.isFile() ? stat.size : undefined
     },
     access(path) {
-      const stat = statOf(path)
+      const stat = statusOf(path)
       return stat && { mode: stat.mode, uid: stat.uid, gid: stat.gid, block: stat.isBlockDevice() }
     },
     freeSpace(path) {
@@ -239,7 +217,7 @@ export function readStandardInput(limit: number): Buffer | undefined {
   const chunks: Buffer[] = []
   for (let length = 0; length <= limit; ) {
     const chunk = Buffer.allocUnsafe(ATTRIBUTE)
-    const count = call('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
+    const count = callSystem('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
     if (count === 0) return Buffer.concat(chunks)
     chunks.push(chunk.subarray(0, count))
     length += count

@@ -110,7 +110,7 @@ function readVolume(reader: Reader, files: Reader, crypt: Crypt, unlock: Unlock)
   for (const name of crypt.from) {
     const node = `/dev/${name.replaceAll('!', '/')}`
     unlock.volumes.push(`${node} (${crypt.name})`)
-    const header = unlessDenied(() => reader.bytes(node, HEADER), null)
+    const header = unlessDenied(reader, () => reader.bytes(node, HEADER), null)
     if (header === null || header === undefined) {
       unlock.unseenTpm.push({ what: `the LUKS header of ${node}`, root: header === null })
       continue

@@ -4,6 +4,7 @@ import { linesOf, ownerOf, type Unseen } from './facts.ts'
 import { type DeviceNode, type Holders, readHolders, readNodes } from './holders.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
+import { onDemand } from './noticed.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 import { type Reserved, readReserved } from './reserved.ts'
@@ -46,41 +47,51 @@ const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
  * `files` the system (/etc, /usr). Only what the chosen devices can have is asked for.
  */
 export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevice[]): Use {
-  const storage = readStorage(reader, files, chosen)
-  const network = readNetwork(reader, chosen)
-  const disks = storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
-  const nodes = [...disks, ...readNodes(reader, chosen)]
-  const sessions = network.interfaces.length === 0 ? [] : readSessions(reader)
-  const sockets = (sessions ?? []).map(socketOf)
-  const holders = readHolders(reader, new Set([...nodes.map(({ node }) => node), ...sockets]))
-  const open = nodes.map((node) => ({
-    ...node,
-    processes: holders.found
-      .filter(({ target }) => target === node.node)
-      .map(({ pid, process }) => ({ pid, name: process })),
-  }))
-
-  const ssh = sshOf(reader, network, sessions, holders)
-  const screens = readScreens(reader, chosen)
-  screens.found.push(...serialConsoles(reader, nodes))
-  const answering = chosen.map((device) => ({ address: device.address, answer: answers(reader, device) }))
-  const addresses = (answer: boolean | null): string[] =>
-    answering.filter((each) => each.answer === answer).map(({ address }) => address)
-  return {
-    storage,
-    network,
-    ssh,
-    open: {
-      nodes: open.filter(({ processes }) => processes.length > 0),
-      unseen: nodes.length > 0 ? holders.unseen : [],
+  const inner: { sessions: Session[] | undefined; nodes: DeviceNode[]; holders: Holders } = onDemand([reader, files], {
+    sessions: () => (use.network.interfaces.length === 0 ? [] : readSessions(reader)),
+    nodes: () => {
+      const disks = use.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
+      return [...disks, ...readNodes(reader, chosen)]
     },
-    screens,
-    keyboards: readKeyboards(reader, chosen),
-    unlock: readUnlock(reader, files),
-    mdevs: readMdevs(reader, chosen),
-    answers: { silent: addresses(false), unread: addresses(null) },
-    reserved: readReserved(reader, chosen),
-  }
+    holders: () => {
+      const sockets = (inner.sessions ?? []).map(socketOf)
+      return readHolders(reader, new Set([...inner.nodes.map(({ node }) => node), ...sockets]))
+    },
+  })
+  const use: Use = onDemand([reader, files], {
+    storage: () => readStorage(reader, files, chosen),
+    network: () => readNetwork(reader, chosen),
+    screens: () => {
+      const screens = readScreens(reader, chosen)
+      screens.found.push(...serialConsoles(reader, inner.nodes))
+      return screens
+    },
+    keyboards: () => readKeyboards(reader, chosen),
+    unlock: () => readUnlock(reader, files),
+    mdevs: () => readMdevs(reader, chosen),
+    answers: () => {
+      const answering = chosen.map((device) => ({ address: device.address, answer: answers(reader, device) }))
+      const addresses = (answer: boolean | null): string[] =>
+        answering.filter((each) => each.answer === answer).map(({ address }) => address)
+      return { silent: addresses(false), unread: addresses(null) }
+    },
+    reserved: () => readReserved(reader, chosen),
+    ssh: () => sshOf(reader, use.network, inner.sessions, inner.holders),
+    open: () => {
+      const { nodes, holders } = inner
+      const open = nodes.map((node) => ({
+        ...node,
+        processes: holders.found
+          .filter(({ target }) => target === node.node)
+          .map(({ pid, process }) => ({ pid, name: process })),
+      }))
+      return {
+        nodes: open.filter(({ processes }) => processes.length > 0),
+        unseen: nodes.length > 0 ? holders.unseen : [],
+      }
+    },
+  })
+  return use
 }
 
 /** SSH sessions, where nothing else is asked of the processes' open files. */

@@ -7,8 +7,8 @@ import { attempt, forget, sync } from './write.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `path`, complete or not at all: it is made beside it
- * and renamed. The folder that it goes into must exist; `path` itself may, if it is empty. `durable`: it is on the disk
- * before it has its name, has its name before this returns, and is for its owner alone.
+ * and renamed. The folder that it goes into must exist; `path` itself may, if it is empty. All of it is for its
+ * owner alone. `durable`: it is on the disk before it has its name, and has its name before this returns.
  * Throws a UserError that names the path and the errno.
  */
 export function writeTree(root: string, path: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
@@ -19,7 +19,7 @@ export function writeTree(root: string, path: string, tree: ReadonlyMap<string, 
       let made: string | undefined
       try {
         const beside = `${file}.${process.pid}`
-        mkdirSync(beside, durable ? 0o700 : 0o777)
+        mkdirSync(beside, 0o700)
         made = beside
         fill(made, tree)
         if (durable) syncTree(made)
@@ -36,17 +36,17 @@ export function writeTree(root: string, path: string, tree: ReadonlyMap<string, 
 
 function fill(made: string, tree: ReadonlyMap<string, Seen>): void {
   const folders = foldersOf(tree)
-  for (const path of folders) mkdirSync(made + path, { recursive: true })
+  for (const path of folders) mkdirSync(made + path, { recursive: true, mode: 0o700 })
   for (const [path, entry] of tree) {
     if ('link' in entry) symlinkSync(entry.link, made + path)
     // A folder of whose existence alone somebody asked is there already.
-    else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file)
+    else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file, { mode: 0o600 })
     else if ('folder' in entry) {
-      mkdirSync(made + path, { recursive: true })
+      mkdirSync(made + path, { recursive: true, mode: 0o700 })
       // A name that was listed but not looked into stays listed as an empty file.
       for (const name of entry.folder) {
         const child = `${path}/${name}`
-        if (!tree.has(child) && !folders.has(child)) writeFileSync(made + child, '')
+        if (!tree.has(child) && !folders.has(child)) writeFileSync(made + child, '', { mode: 0o600 })
       }
     }
   }

@@ -2,6 +2,7 @@ import { hasArgument } from '../plan/arguments.ts'
 import type { Claim } from '../plan/journal.ts'
 import type { Bootloader, Host } from '../plan/system.ts'
 import type { Finding } from '../vfio/finding.ts'
+import { judged } from '../vfio/judged.ts'
 import { tokensOf } from '../vfio/promise.ts'
 import { confirmFindings, finding, loaderFindings, settingFindings } from '../vfio/promised.ts'
 import { liveFindings } from './live.ts'
@@ -18,17 +19,21 @@ export function tuningStatus(
 ): { state: TuneState; findings: Finding[] } {
   if (claims.length === 0) return { state: 'none', findings: [] }
   const tokens = tokensOf(claims)
+  const readers = [host.files, host.machine]
   const promised = [
     ...confirmFindings(claims),
-    ...settingFindings(host, claims),
-    ...loaderFindings(host, bootloader, tokens),
-    ...overruledFindings(host, claims),
+    ...judged(readers, () => settingFindings(host, claims)),
+    ...judged(readers, () => loaderFindings(host, bootloader, tokens)),
+    ...judged(readers, () => overruledFindings(host, claims)),
   ]
   const declared = claims.flatMap(({ setting }) =>
     setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
-    ? [...argumentFindings(host, [...new Set([...tokens, ...declared])]), ...liveFindings(host, claims)]
+    ? judged(readers, () => [
+        ...argumentFindings(host, [...new Set([...tokens, ...declared])]),
+        ...liveFindings(host, claims),
+      ])
     : []
   const findings = [...promised, ...now]
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }

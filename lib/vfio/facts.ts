@@ -1,12 +1,11 @@
-import { UserError } from '../cli/error.ts'
 import { kernelRelease } from '../host/kernel.ts'
 import { type Kernel, readKernels } from '../host/kernels.ts'
 import type { Machine, PciFacts } from '../host/machine.ts'
 import { readModuleTables } from '../host/modules.ts'
+import { onDemand } from '../host/noticed.ts'
 import { readOsRelease } from '../host/os-release.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
-import { openReader } from '../host/rooted.ts'
 import { JOURNAL } from '../plan/entry.ts'
 import { type Recorded, readJournal } from '../plan/journal.ts'
 import { modprobeFiles, readModprobe } from '../plan/modprobe.ts'
@@ -16,7 +15,7 @@ import type { BindFacts } from './bind.ts'
 
 /** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */
 export function readHost({ files, reader, running }: Machine): Host {
-  const now = openReader(files.root)
+  const now = files.again()
   return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
 }
 
@@ -26,19 +25,18 @@ export function readSystemFacts(
   adapters: Adapters,
   named: { bootloader: string | undefined; initramfs: string | undefined },
 ): SystemFacts {
-  const { files } = host
-  const bootloader = adapters.findBootloader(host, named.bootloader)
-  const distro = readDistro(host, adapters)
-  const described = distro.adapter?.declarative?.arguments(files)
-  return {
-    host,
-    modprobe: readModprobe(modprobeFiles(files, newest(host)?.release)),
-    distro,
-    bootloader,
-    configured: described ?? bootloader.adapter?.configured(host) ?? [],
-    initramfs: adapters.findInitramfs(host, named.initramfs),
-    journal: knownJournal(files),
-  }
+  const { files, machine } = host
+  const facts: SystemFacts = onDemand([files, machine], {
+    host: () => host,
+    modprobe: () => readModprobe(modprobeFiles(files, newest(host)?.release)),
+    distro: () => readDistro(host, adapters),
+    bootloader: () => adapters.findBootloader(host, named.bootloader),
+    configured: () =>
+      facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured(host) ?? [],
+    initramfs: () => adapters.findInitramfs(host, named.initramfs),
+    journal: () => knownJournal(files),
+  })
+  return facts
 }
 
 /** All that a binding is decided on, read once. */
@@ -83,11 +81,12 @@ function newest({ kernels }: Host): Kernel | undefined {
 
 /** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
 function knownJournal(files: Reader): Recorded[] {
+  const { length } = files.denials
   try {
     return readJournal(files)
   } catch (error) {
-    if (!(error instanceof UserError) || error.code !== 'denied') throw error
-    files.denied.set(JOURNAL, error.message)
+    if (files.denials.length === length) throw error
+    files.denied.set(JOURNAL, files.denials.at(-1) ?? '')
     return []
   }
 }

@@ -10,7 +10,8 @@ import { guardUnlocking } from './unlocking.ts'
 /**
  * All that may speak against giving devices to a guest, one finding for each guard, those first that nothing overrides.
  * `asked` is what the person named (a bridge that came along with `group:14` is not asked for), `chosen` these and
- * their group mates without the bridges; `use` is what `readUse` said of `chosen`.
+ * their group mates without the bridges; `use` is what `readUse` said of `chosen`; `judge` says what becomes of a finding
+ * when not all that it asked for could be read.
  */
 export function guard(
   all: readonly PciDevice[],
@@ -18,24 +19,26 @@ export function guard(
   asked: readonly PciDevice[],
   use: Use,
   groups: readonly IommuGroup[],
+  judge: (check: () => Finding | Finding[]) => Finding[],
 ): Finding[] {
-  return [
-    guardBridge(asked),
-    guardGroup(chosen, use, groups),
-    ...guardUnlocking(use),
-    guardOnlyGpu(all, chosen),
-    guardBootVga(chosen),
-    guardConsole(use),
-    guardOpen(use),
-    guardStorage(use),
-    guardNetwork(use),
-    guardSsh(use),
-    guardKeyboard(use),
-    guardCards(all, chosen),
-    guardVirtualFunctions(all, chosen, use),
-    guardAnswer(use.answers),
-    guardReserved(use.reserved, chosen),
+  const guards: (() => Finding | Finding[])[] = [
+    () => guardBridge(asked),
+    () => guardGroup(chosen, use, groups),
+    () => guardUnlocking(use),
+    () => guardOnlyGpu(all, chosen),
+    () => guardBootVga(chosen),
+    () => guardConsole(use),
+    () => guardOpen(use),
+    () => guardStorage(use),
+    () => guardNetwork(use),
+    () => guardSsh(use),
+    () => guardKeyboard(use),
+    () => guardCards(all, chosen),
+    () => guardVirtualFunctions(all, chosen, use),
+    () => guardAnswer(use.answers),
+    () => guardReserved(use.reserved, chosen),
   ]
+  return guards.flatMap(judge)
 }
 
 function guardBridge(asked: readonly PciDevice[]): Finding {

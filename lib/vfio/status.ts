@@ -6,6 +6,7 @@ import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../plan/system
 import { cutShort } from '../plan/undo.ts'
 
 import type { Finding } from './finding.ts'
+import { judged, judgedLater } from './judged.ts'
 import { boundFunctions, missingIn, needsOf, tokensOf } from './promise.ts'
 import { confirmFindings, finding, loaderFindings, settingFindings } from './promised.ts'
 
@@ -52,11 +53,12 @@ export async function bindStatus(facts: StatusFacts): Promise<Status> {
     const findings = fresh ? [finding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
+  const readers = [facts.host.files, facts.host.machine]
   const promised = [
     ...confirmFindings(claims),
-    ...settingFindings(facts.host, claims),
-    ...loaderFindings(facts.host, facts.bootloader, tokensOf(claims)),
-    ...(await imageFindings(facts, needsOf(claims))),
+    ...judged(readers, () => settingFindings(facts.host, claims)),
+    ...judged(readers, () => loaderFindings(facts.host, facts.bootloader, tokensOf(claims))),
+    ...(await judgedLater(readers, () => imageFindings(facts, needsOf(claims)))),
   ]
   const drivers = functions.map((one) => driverFinding(facts, one))
   const findings = [...promised, ...drivers.map(({ finding }) => finding), ...logFindings(facts, functions)]

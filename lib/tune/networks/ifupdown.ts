@@ -95,7 +95,7 @@ const TAKEN = /^\s*source(-directory)?\s+(\/etc\/network\/)?interfaces\.d\b/m
 
 /** Throws a UserError, code `unknown-system`, where a file of our own in the folder would not be read. */
 function expectTaken(files: Reader): void {
-  if (TAKEN.test(files.optionalBytes(MAIN)?.toString('latin1') ?? '')) return
+  if (TAKEN.test(files.bytes(MAIN)?.toString('latin1') ?? '')) return
   throw new UserError(
     'unknown-system',
     `${MAIN}: does not read ${FOLDER}; add a line first: source-directory ${FOLDER}`,
@@ -105,7 +105,7 @@ function expectTaken(files: Reader): void {
 /** The main file and what it takes in. Source: interfaces(5), INCLUDING OTHER FILES. */
 function filesOf(files: Reader): { path: string; text: string }[] {
   const read = (path: string): { path: string; text: string }[] => {
-    const text = files.optionalBytes(path)?.toString('latin1')
+    const text = files.bytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
   }
   const main = read(MAIN)

@@ -11,7 +11,7 @@ export const netifrc: NetworkConfig = {
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',
 
   evidence(files, port) {
-    const text = files.optionalBytes(NET)?.toString('latin1') ?? ''
+    const text = files.bytes(NET)?.toString('latin1') ?? ''
     return setsUp(text, port) ? netifrc.runs(files) : undefined
   },
 
@@ -48,7 +48,7 @@ export const netifrc: NetworkConfig = {
     const lines = own.map((line): Setting => ({ kind: 'line', path, line, reason }))
     const started = starts(files, name)
     if (vlan !== undefined) return [...lines, ...started]
-    const text = files.optionalBytes(NET)?.toString('latin1') ?? ''
+    const text = files.bytes(NET)?.toString('latin1') ?? ''
     const moved = text.split('\n').flatMap((from): Setting[] => {
       const to = from.replace(variableOf(port), `$1_${nameOf(name)}=`)
       return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]

@@ -32,7 +32,7 @@ export const netplan: NetworkConfig = {
 
   // It has no such device; what it writes for takes files of its own beside.
   tap(files, request) {
-    const texts = (files.list(FOLDER) ?? []).map((name) => files.optionalText(`${FOLDER}/${name}`) ?? '')
+    const texts = (files.list(FOLDER) ?? []).map((name) => files.text(`${FOLDER}/${name}`) ?? '')
     const renderer = texts.some((text) => /^\s*renderer:\s*NetworkManager\b/m.test(text)) ? networkManager : networkd
     return renderer.tap(files, request)
   },
@@ -94,7 +94,7 @@ function blocksOf(files: Reader, port: string): Block[] {
   const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.yaml') && !OURS.endsWith(name))
   return names.flatMap((name) => {
     const path = `${FOLDER}/${name}`
-    const lines = (files.optionalBytes(path)?.toString('latin1') ?? '').split('\n')
+    const lines = (files.bytes(path)?.toString('latin1') ?? '').split('\n')
     const top = lines.findIndex((line) => /^ *ethernets:\s*(#.*)?$/.test(line))
     const strange = (): UserError =>
       new UserError(

@@ -83,7 +83,7 @@ function portOf(bridge: string): string {
 function profileOf(files: Reader, port: string, mac: string | undefined): ReturnType<typeof sectionsOf> | undefined {
   const all = (files.list(FOLDER) ?? [])
     .filter((name) => name.endsWith('.nmconnection') && !name.startsWith('vfio-scripts-'))
-    .map((name) => sectionsOf(files.optionalBytes(`${FOLDER}/${name}`)?.toString('latin1') ?? ''))
+    .map((name) => sectionsOf(files.bytes(`${FOLDER}/${name}`)?.toString('latin1') ?? ''))
     .filter((one) => /^(ethernet|802-3-ethernet)$/.test(valuesOf(one, 'connection', 'type')[0] ?? ''))
   const named = (one: (typeof all)[number]): string | undefined => valuesOf(one, 'connection', 'interface-name')[0]
   const addressed = (one: (typeof all)[number]): string | undefined =>

@@ -112,7 +112,7 @@ function matching(files: Reader, port: string, mac: string | undefined): Found |
       if (name.endsWith('.network') && !name.includes('vfio-scripts') && !known.has(name)) known.set(name, folder)
   for (const [name, folder] of [...known].sort(([one], [other]) => (one < other ? -1 : 1))) {
     const path = `${folder}/${name}`
-    const sections = sectionsOf(files.optionalBytes(path)?.toString('latin1') ?? '')
+    const sections = sectionsOf(files.bytes(path)?.toString('latin1') ?? '')
     const match = sections.filter((section) => section.name === 'Match').flatMap(({ lines }) => lines)
     if (match.length === 0) continue
     const fits = match.map((line) => isMatch(line, port, mac))

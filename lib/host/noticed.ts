@@ -1,0 +1,48 @@
+import type { Reader } from './reader.ts'
+
+/** Who reads: denials of each are counted. */
+export type Readers = readonly Reader[]
+
+/** What `work` gave, and what of its questions was not ours to read. */
+export function noticeNow<T>(readers: Readers, work: () => T): { value: T; denied: string[] } {
+  const since = counted(readers)
+  const value = work()
+  return { value, denied: since() }
+}
+
+/** As `noticeNow`, of work that takes its time. */
+export async function notice<T>(readers: Readers, work: () => T | Promise<T>): Promise<{ value: T; denied: string[] }> {
+  const since = counted(readers)
+  const value = await work()
+  return { value, denied: since() }
+}
+
+function counted(readers: Readers): () => string[] {
+  const before = readers.map(({ denials }) => denials.length)
+  return () => [...new Set(readers.flatMap(({ denials }, index) => denials.slice(before[index])))]
+}
+
+/**
+ * Facts that are read when somebody asks for them, once; what was not ours to read counts for each who asks. Do not
+ * spread the result: that asks for all.
+ */
+export function onDemand<T extends object>(readers: Readers, parts: { [K in keyof T]: () => T[K] }): T {
+  const facts = {} as T
+  for (const name of Object.keys(parts) as (keyof T)[]) {
+    let known: { value: T[keyof T]; denied: string[] } | undefined
+    Object.defineProperty(facts, name, {
+      enumerable: true,
+      get() {
+        if (known !== undefined) {
+          readers[0]?.denials.push(...known.denied)
+          return known.value
+        }
+        const since = counted(readers)
+        const value = parts[name]()
+        known = { value, denied: since() }
+        return value
+      },
+    })
+  }
+  return facts
+}
