@@ -7,7 +7,7 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/setup.ts',
-    testTimeout: 60_000,
+    testTimeout: 180_000,
     // Most of a test is one thread's work.
     maxWorkers: '100%',
     reporters: [

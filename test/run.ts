@@ -1,5 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { chmodSync, copyFileSync, existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { runInThread } from './in-process.ts'
 
@@ -41,7 +43,18 @@ export function runScript(
     // Standard input is a process's.
     if (!args.includes('-')) return runInThread(folder, { name, args, env: Object.fromEntries(all) })
   }
-  return runProgram(node ?? process.execPath, [`${PROJECT}scripts/${name}.mjs`, ...args], options)
+  const file = uid === undefined ? `${PROJECT}scripts/${name}.mjs` : forEverybody(name)
+  return runProgram(node ?? process.execPath, [file, ...args], options)
+}
+
+/** A copy of a built script that other users may read: those of a checkout in somebody's home may not be. */
+function forEverybody(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'vfio-scripts-'))
+  chmodSync(folder, 0o755)
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+  const file = join(folder, `${name}.mjs`)
+  copyFileSync(`${PROJECT}scripts/${name}.mjs`, file)
+  return file
 }
 
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Ran {

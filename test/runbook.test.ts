@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system } from './bind.ts'
 import { cpuTree, smt } from './cpus.ts'
 import { newFolder } from './expect.ts'
+import { sampleOf } from './needs.ts'
 import { oneDomain, readmeSystem } from './readme.ts'
 import { PROJECT, type Ran, runProgram, runScript } from './run.ts'
 import { systemDir } from './system.ts'
@@ -18,6 +19,21 @@ function setup(...args: string[]): Ran {
 }
 
 const readyHost = (): string => oneDomain(readmeSystem())
+
+const WRONG: [args: string[], says: RegExp][] = [
+  [['--gpu', '02:00', '--name', 'vm', '--aply'], /^setup: Unknown option '--aply'/],
+  [['--gpu', '02:00', '--name', 'vm', 'more'], /^setup: Unexpected argument 'more'/],
+  [['--gpu', '02:00'], /^setup: --name: the guest's name is missing/],
+  [['--name', 'vm'], /^setup: which device\?/],
+  [['--gpu', '02:00', '--name', 'vm', '--step', 'bind'], /^setup: --step: must be one of check-host, /],
+  [['--gpu', '02:00', '--name', 'vm', '--hugepages', '1G'], /^setup: --hugepages: give --memory, too/],
+]
+
+const CARDS: [card: string, memory: string, ends: number, says: RegExp][] = [
+  ['1f:00', '4G', 1, /^list-iommu: 1f:00: no such device.*^setup: these devices are not in this machine/ms],
+  ['02:00', '400G', 2, /^setup: this guest cannot be: .*memory/],
+  ['01:00', '4G', 2, /^setup: nothing was written: bind-vfio: refused \(\S+\)/],
+]
 
 describe('the runbook', () => {
   it('shows the plan of every step and writes nothing', () => {
@@ -100,33 +116,25 @@ describe('the runbook', () => {
     expectRan(setup('--help'), 0, /^# npx zx scripts\/setup\.md --gpu .*^--undo /ms)
   })
 
-  it.each([
-    [['--gpu', '02:00', '--name', 'vm', '--aply'], /^setup: Unknown option '--aply'/],
-    [['--gpu', '02:00', '--name', 'vm', 'more'], /^setup: Unexpected argument 'more'/],
-    [['--gpu', '02:00'], /^setup: --name: the guest's name is missing/],
-    [['--name', 'vm'], /^setup: which device\?/],
-    [['--gpu', '02:00', '--name', 'vm', '--step', 'bind'], /^setup: --step: must be one of check-host, /],
-    [['--gpu', '02:00', '--name', 'vm', '--hugepages', '1G'], /^setup: --hugepages: give --memory, too/],
-  ])('%j ends before anything is looked at', (args, says) => {
+  it.each(sampleOf(WRONG, 2))('%j ends before anything is looked at', (args, says) => {
     const { code, stdout, stderr } = setup(...args)
     expect(stderr).toMatch(says)
     expect(stderr.trim().split('\n')).toHaveLength(1)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
   })
 
-  it.each([
-    ['1f:00', '4G', 1, /^list-iommu: 1f:00: no such device.*^setup: these devices are not in this machine/ms],
-    ['02:00', '400G', 2, /^setup: this guest cannot be: .*memory/],
-    ['01:00', '4G', 2, /^setup: nothing was written: bind-vfio: refused \(\S+\)/],
-  ])('a card at %s with %s of memory ends before anything is written', (card, memory, ends, says) => {
-    const dir = readyHost()
-    const before = etcOf(dir)
-    const args = ['--gpu', card, '--name', 'vm', '--guest', 'linux', '--memory', memory]
-    const { code, stderr } = setup(...args, '--apply', '--no-commands', '--root', dir)
-    expect(stderr).toMatch(says)
-    expect(code).toBe(ends)
-    expect(etcOf(dir)).toBe(before)
-  })
+  it.each(sampleOf(CARDS, 1))(
+    'a card at %s with %s of memory ends before anything is written',
+    (card, memory, ends, says) => {
+      const dir = readyHost()
+      const before = etcOf(dir)
+      const args = ['--gpu', card, '--name', 'vm', '--guest', 'linux', '--memory', memory]
+      const { code, stderr } = setup(...args, '--apply', '--no-commands', '--root', dir)
+      expect(stderr).toMatch(says)
+      expect(code).toBe(ends)
+      expect(etcOf(dir)).toBe(before)
+    },
+  )
 
   it('leaves nothing beside itself', () => {
     expect(readdirSync(`${PROJECT}scripts`).filter((name) => /^setup.*\.mjs$/.test(name))).toEqual([])

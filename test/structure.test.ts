@@ -167,6 +167,12 @@ describe('sources', () => {
     expect(all.filter((file) => /^export (default\b|\{[^}]*\bdefault\b)|^export \*/m.test(source(file)))).toEqual([])
   })
 
+  it('reach their process through its caller: its arguments, streams, exit code and signals', () => {
+    const own = sources.filter((file) => /process\.(argv|exitCode|std(in|out|err)|on(ce)?)\b/.test(source(file)))
+    // output.ts writes there for caller.ts; choose.ts asks a person.
+    expect(own).toEqual(['lib/cli/caller.ts', 'lib/cli/choose.ts', 'lib/cli/output.ts'])
+  })
+
   it('never cut their output off', () => {
     // command.ts ends the programs that it runs.
     expect(sources.filter((file) => /process\.(exit|abort)\(|process\.kill\((?!-pid)/.test(source(file)))).toEqual([])

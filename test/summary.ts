@@ -19,7 +19,7 @@ export function summaryOf(
   return [
     `Skipped: ${skipped.length === 0 ? 'nothing' : why}; the lab (real kernels in emulated machines): npm run lab${has('qemu-system-x86_64') ? '' : ' -- --install, there is no QEMU here'}`,
     `Sampled: ${left === 0 ? 'nothing' : `${counted(left, 'test')} left to npm run test:all; VFIO_TEST_SEED=${process.env.VFIO_TEST_SEED} has the same sample`}`,
-    `Took: ${seconds.toFixed(0)} s, ${counted(tests.length - skipped.length, 'test')}${files && `; the longest: ${files}`}`,
+    `Took: ${seconds.toFixed(0)} s, ${counted(tests.filter((test) => !test.skipped).length, 'test')}${files && `; the longest: ${files}`}`,
   ]
 }
 
