@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { applyPlan, type EntryFacts } from '../lib/plan/apply.ts'
+import { applyPlan } from '../lib/plan/apply.ts'
+import type { EntryFacts } from '../lib/plan/entry.ts'
 import type { FileChange } from '../lib/plan/plan.ts'
 import type { Target } from '../lib/plan/rollback.ts'
 import { newFolder } from './expect.ts'
@@ -10,7 +11,7 @@ const JOURNAL = '/var/lib/vfio-scripts'
 /** Applies a plan for two files on this root. */
 function apply(root: string, changes: FileChange[]): Promise<unknown> {
   const [say, signal] = [() => {}, new AbortController().signal]
-  const target: Target = { root, journal: JOURNAL, way: 'print', say, watch: () => say, signal }
+  const target: Target = { root, journal: JOURNAL, way: 'print', say, show: say, watch: () => say, signal }
   const plan = { changes, settings: [], notes: [], rebootNeeded: false }
   const lists = { functions: [], undoes: [], undone: [], emptied: [] }
   const adapters: EntryFacts['adapters'] = { bootloader: null, initramfs: null }
