@@ -74,26 +74,24 @@ const objectOf =
     value !== null &&
     Object.entries(fields).every(([name, is]) => is((value as Record<string, unknown>)[name]))
 
-/** Absolute and normal, and nothing that the packages of the system brought. */
-const isPath: Is = (value) => {
+/** Absolute and normal. */
+const isPlace: Is = (value) => {
   if (typeof value !== 'string' || !value.startsWith('/') || value.includes('\0')) return false
-  if (
-    value
-      .slice(1)
-      .split('/')
-      .some((name) => name === '' || name === '.' || name === '..')
-  )
-    return false
+  return !value
+    .slice(1)
+    .split('/')
+    .some((name) => name === '' || name === '.' || name === '..')
+}
+
+/** As `isPlace`, and nothing that the packages of the system brought. */
+const isPath: Is = (value) => {
   try {
-    expectOurs(value)
-    return true
+    if (isPlace(value)) expectOurs(value as string)
+    return isPlace(value)
   } catch {
     return false
   }
 }
-
-/** As `isPath`, of what programs make: an image may lie anywhere. */
-const isAnyPath: Is = (value) => matches(/^\/[^\0]*$/)(value) && !/(^|\/)\.\.?(\/|$)/.test(value as string)
 
 const ADDRESS = matches(/^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$/)
 const ID = matches(/^[0-9a-f]{4}$/)
@@ -102,7 +100,7 @@ const isArgv: Is = (value) => listOf(isText)(value) && (value as string[]).lengt
 
 const CHANGES: { [K in Change['kind']]: Is } = {
   file: objectOf({ path: isPath, before: orNull(isText), after: orNull(isText), mode: isNumber, reason: isText }),
-  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isAnyPath), reason: isText }),
+  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isPlace), reason: isText }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
@@ -142,8 +140,8 @@ const isEntry = (live: boolean): Is =>
     adapters: objectOf({ bootloader: orNull(isText), initramfs: orNull(isText) }),
     undoes: listOf(isNumber),
     undone: listOf(isText),
-    folders: listOf(isPath),
-    emptied: listOf(isPath),
+    folders: listOf(isPlace),
+    emptied: listOf(isPlace),
     printed: (value) => typeof value === 'boolean',
   })
 
