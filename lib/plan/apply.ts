@@ -6,7 +6,7 @@ import { type Ran, runCommand } from './command.ts'
 import { isSwitch } from './confirm.ts'
 import { giveTo } from './driver.ts'
 import { writeThrough } from './durable.ts'
-import { type Entry, type EntryFacts, newEntry } from './entry.ts'
+import { type Entry, type EntryFacts, LIVE_JOURNAL, newEntry, parseEntry } from './entry.ts'
 import { nextNumber, readJournal } from './journal.ts'
 import { type CommandChange, commandsOf, expectOurs, type FileChange, touchedBy } from './plan.ts'
 import { type UndoFile, undoScript } from './rescue.ts'
@@ -45,7 +45,7 @@ export async function applyPlan(
   const folder = `${target.journal}/${String(number).padStart(4, '0')}`
   const running = target.way === 'print' ? [] : commands
   checkSpace(target, running)
-  writeTree(root, folder, await journalTree(entry), true)
+  writeTree(root, folder, await journalTree(entry, target.journal === LIVE_JOURNAL), true)
   const seconds: Record<string, number> = {}
   try {
     await copyImages(target, folder, running)
@@ -105,7 +105,7 @@ function expectUnchanged(files: Reader, change: FileChange, now: Content): void 
     throw new UserError('changed', `${change.path}: changed while the plan was made; look at the new plan`)
 }
 
-async function journalTree(entry: Entry): Promise<Map<string, Seen>> {
+async function journalTree(entry: Entry, live: boolean): Promise<Map<string, Seen>> {
   // Loaded only here: it costs every plan four milliseconds.
   const { createHash } = await import('node:crypto')
   const tree = new Map<string, Seen>()
@@ -121,7 +121,10 @@ async function journalTree(entry: Entry): Promise<Map<string, Seen>> {
   const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
   tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry, inverses, touchedBy(commands), isSwitch)) })
-  tree.set('/entry.json', { file: Buffer.from(`${JSON.stringify(entry, null, 1)}\n`) })
+  const text = `${JSON.stringify(entry, null, 1)}\n`
+  // What the next run could not read would keep it from every work.
+  parseEntry('the new entry', text, live)
+  tree.set('/entry.json', { file: Buffer.from(text) })
   return tree
 }
 

@@ -93,6 +93,9 @@ const isPath: Is = (value) => {
   }
 }
 
+/** As a person's configuration names an image. */
+const isImage: Is = (value) => matches(/^\/[^\0]*$/)(value) && !`${value}/`.includes('/../')
+
 const ADDRESS = matches(/^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$/)
 const ID = matches(/^[0-9a-f]{4}$/)
 const DRIVER = orNull(matches(/^[\w-]+$/))
@@ -100,7 +103,7 @@ const isArgv: Is = (value) => listOf(isText)(value) && (value as string[]).lengt
 
 const CHANGES: { [K in Change['kind']]: Is } = {
   file: objectOf({ path: isPath, before: orNull(isText), after: orNull(isText), mode: isNumber, reason: isText }),
-  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isPlace), reason: isText }),
+  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isImage), reason: isText }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
