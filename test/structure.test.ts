@@ -174,8 +174,8 @@ describe('the package', () => {
     expect(statSync(`${PROJECT}scripts/${name}.mjs`).size).toBeLessThanOrEqual(90_000)
   })
 
-  it('gen-domain.mjs is at most 340 kB: what checks its devices is most of it', () => {
-    expect(statSync(`${PROJECT}scripts/gen-domain.mjs`).size).toBeLessThanOrEqual(340_000)
+  it('gen-domain.mjs is at most 350 kB: what checks its devices is most of it', () => {
+    expect(statSync(`${PROJECT}scripts/gen-domain.mjs`).size).toBeLessThanOrEqual(350_000)
   })
 
   it.each(Object.values(bin))('%s holds no path of the machine that built it', (file) => {

@@ -14,7 +14,6 @@ const GATES = {
   hypervTimers: { libvirt: '1.3.3', qemu: '2.6.0' },
   hypervFrequencies: { libvirt: '4.7.0', qemu: '2.12.0' },
   hypervFlushes: { libvirt: '4.10.0', qemu: '3.1.0' },
-  stimerDirect: { libvirt: '5.7.0', qemu: '4.1.0' },
   ioapic: { libvirt: '3.4.0', qemu: '2.8.0' },
   cpuCache: { libvirt: '3.3.0', qemu: '2.9.0' },
   migratable: { libvirt: '6.5.0', qemu: '2.12.0' },
@@ -25,7 +24,8 @@ const GATES = {
   firmwareAuto: { libvirt: '5.2.0', qemu: '2.12.0' },
   firmwareFeatures: { libvirt: '7.2.0', qemu: '2.12.0' },
   virtiofs: { libvirt: '6.2.0', qemu: '4.2.0' },
-  fwcfg: { libvirt: '6.5.0', qemu: '2.12.0' },
+  firmwareQcow2: { libvirt: '9.2.0', qemu: '2.12.0' },
+  addressBits: { libvirt: '9.3.0', qemu: '2.11.0' },
   evdev: { libvirt: '7.4.0', qemu: '2.6.0' },
   audio: { libvirt: '7.0.0', qemu: '4.2.0' },
   pipewire: { libvirt: '9.10.0', qemu: '8.1.0' },
@@ -57,4 +57,9 @@ export function gated(versions: Versions, gate: Gate, what: string, { notes }: T
   const why = lacking(versions, gate)
   if (why !== undefined) notes.push(`${what} is left out: ${why}`)
   return why === undefined
+}
+
+/** Has libvirt an element for fewer address bits? One that is not known need not: QEMU's own argument does in any. */
+export function limitsBits(versions: Versions): boolean {
+  return versions.libvirt !== null && allows(versions, 'addressBits')
 }

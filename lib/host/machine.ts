@@ -1,4 +1,5 @@
 import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
+import { readIommuBits } from './iommu-width.ts'
 import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
 import { type Names, openNames } from './names.ts'
@@ -28,6 +29,8 @@ export interface Machine {
 export interface PciFacts extends IommuGroups {
   devices: PciDevice[]
   iommu: IommuState
+  /** Address bits of the narrowest; `null`: not known. */
+  iommuBits: number | null
 }
 
 /**
@@ -61,5 +64,6 @@ export function openMachine(options: {
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
   const devices = readPciDevices(machine, warn)
   const groups = readIommuGroups(machine.reader, devices)
-  return { devices, ...groups, iommu: readIommuState(machine.reader, groups) }
+  const iommu = readIommuState(machine.reader, groups)
+  return { devices, ...groups, iommu, iommuBits: readIommuBits(machine.reader) }
 }
