@@ -7,6 +7,7 @@ import { type Around, cpuTree, type Row } from './cpus.ts'
 import { addBlock, addFiles, addLinks } from './fake/host.ts'
 import { addFirmware, type SituationName } from './firmware.ts'
 import { device } from './judge.ts'
+import { emulated } from './libvirt.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 
@@ -51,7 +52,7 @@ export function domainHost(
     '/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages': '4096\n',
     '/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages': '16\n',
     '/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages': '16\n',
-    '/usr/share/dict': '',
+    '/usr/bin/env': '',
     '/var/lib/libvirt/images/windows.iso': iso(true),
     '/var/lib/libvirt/images/virtio-win.iso': iso(false),
     '/var/lib/libvirt/images/guest.qcow2': Buffer.from('QFI\u00fb', 'latin1'),
@@ -191,14 +192,6 @@ export async function startLibvirt(): Promise<{
     },
     stop: () => daemon.kill(),
   }
-}
-
-/** Without KVM there is no host CPU to pass through, and no Hyper-V for Windows. */
-function emulated(xml: string): string {
-  return xml
-    .replace("<domain type='kvm'", "<domain type='qemu'")
-    .replace(/<cpu mode='host-passthrough'[^>]*\/>/, "<cpu mode='maximum'/>")
-    .replace(/<hyperv>[\s\S]*?<\/hyperv>|<timer name='hypervclock'[^>]*>/g, '')
 }
 
 export const golden = (name: string): string => `${PROJECT}test/golden/gen-domain/${name}.xml`

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain } from './domain.ts'
 import { addFiles } from './fake/host.ts'
 import { addFirmware, description, SITUATION_NAMES, type SituationName } from './firmware.ts'
-import type { Machine } from './machine.ts'
+import { type Machine, machineDir } from './machine.ts'
 import type { Ran } from './run.ts'
 
 // Which UEFI image a guest gets, by what the host describes and has.
@@ -70,6 +70,13 @@ describe('libvirt', () => {
     expect(on('none', 'linux').stderr).toMatch(/a UEFI image and its variables: not found .*--firmware bios/)
     expect(on('fedora', 'linux')).toMatchObject({ code: 2, stdout: '' })
     expect(on('fedora', 'linux').stderr).toMatch(/qcow2, which libvirt uses from 9\.2 on, and this one is 9\.0\.0/)
+  })
+
+  it('a captured machine whose images nobody asked for: no more is asked for than every host has', () => {
+    const ran = genDomain(machineDir('sriov-nic'), '--name', 'x', '--guest', 'windows11', '--memory', '4G')
+    expect([ran.code, asked(ran)]).toEqual([0, 'secure-boot=yes'])
+    const linux = genDomain(machineDir('sriov-nic'), '--name', 'x', '--guest', 'linux', '--memory', '4G')
+    expect([linux.code, asked(linux)]).toEqual([0, 'enrolled-keys=no'])
   })
 
   it('a description that /etc takes out of use is none', () => {

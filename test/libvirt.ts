@@ -55,7 +55,8 @@ export class Libvirt {
   }
 
   close(): void {
-    this.#daemon.kill()
+    // Another signal would end unshare's child no more, once it waits for it.
+    this.#daemon.kill('SIGKILL')
   }
 
   virsh(...args: string[]): Ran {
