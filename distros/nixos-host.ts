@@ -14,6 +14,29 @@ export const nixosPackages: Packages['names'] = {
   virtiofsd: 'virtiofsd',
 }
 
+const OVMF = 'virtualisation.libvirtd.qemu.ovmf'
+/** Since 25.11 these options are an error: libvirt finds the firmware that QEMU brings. */
+const OVMF_PACKAGES = `  virtualisation.libvirtd.qemu.ovmf.packages = [
+    (pkgs.OVMFFull.override {
+      secureBoot = true;
+      tpmSupport = true;
+    }).fd
+  ];
+`
+
+/** The lines that give guests UEFI with Secure Boot; none where the options are gone. `version`: of os-release. */
+export function nixosFirmware(version: string): string {
+  return firmwareItems(version)
+    .map(({ item }) => item)
+    .join('')
+}
+
+function firmwareItems(version: string): NixItem[] {
+  const [, year, month] = /^(\d+)\.(\d+)/.exec(version) ?? []
+  if (year === undefined || Number(year) * 100 + Number(month) >= 2511) return []
+  return [set(`${OVMF}.enable`, 'true'), { option: `${OVMF}.packages`, form: 'whole', item: OVMF_PACKAGES }]
+}
+
 /** An option that is one value. */
 function set(option: string, value: string): NixItem {
   return { option, form: 'whole', item: `  ${option} = ${value};\n` }
@@ -80,11 +103,11 @@ export const nixosHost: DeclaredHost = {
     return [set(`networking.interfaces."${name}"`, device), ...(bridge === undefined ? [] : [port])]
   },
 
-  packages: (needs) =>
+  packages: (needs, version) =>
     needs.flatMap((need): NixItem[] => {
       const name = nixosPackages[need]
-      // QEMU brings the firmware along.
-      if (need === 'ovmf') return []
+      // Since 25.11 QEMU brings the firmware along.
+      if (need === 'ovmf') return firmwareItems(version)
       if (name.includes('.')) return [set(name, 'true')]
       const libvirt = need === 'virtiofsd'
       const option = libvirt ? 'virtualisation.libvirtd.qemu.vhostUserPackages' : 'environment.systemPackages'

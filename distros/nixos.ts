@@ -3,7 +3,7 @@ import { type NixItem, nixLines } from '../lib/plan/nix.ts'
 import { overrideProgram } from '../lib/plan/override.ts'
 import { ownHead } from '../lib/plan/setting.ts'
 import type { Declarative, DeclaredNeed, Distro } from '../lib/plan/system.ts'
-import { nixosHost, nixosPackages } from './nixos-host.ts'
+import { nixosFirmware, nixosHost, nixosPackages } from './nixos-host.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
@@ -19,16 +19,6 @@ const OPTIONS: Readonly<Record<DeclaredNeed['kind'], Omit<NixItem, 'item'>>> = {
   blacklist: { option: 'boot.blacklistedKernelModules', form: 'strings' },
   package: { option: 'virtualisation.libvirtd.qemu.vhostUserPackages', form: 'expressions' },
 }
-
-/** Since 25.11 these options are an error: libvirt finds the firmware that QEMU brings. */
-const OVMF = `  virtualisation.libvirtd.qemu.ovmf.enable = true;
-  virtualisation.libvirtd.qemu.ovmf.packages = [
-    (pkgs.OVMFFull.override {
-      secureBoot = true;
-      tpmSupport = true;
-    }).fd
-  ];
-`
 
 /** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
 const SCRIPT = nixLines(overrideProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
@@ -71,7 +61,7 @@ const declarative: Declarative = {
 
 {
   virtualisation.libvirtd.enable = true;
-${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable = true;
+${nixosFirmware(version)}  virtualisation.libvirtd.qemu.swtpm.enable = true;
 }
 `,
 
@@ -113,11 +103,6 @@ ${isBefore2511(version) ? OVMF : ''}  virtualisation.libvirtd.qemu.swtpm.enable 
 /** `./vfio.nix`: beside the file that imports it, as a rule. */
 function importOf(path: string): string {
   return `./${path.slice(path.lastIndexOf('/') + 1)}`
-}
-
-function isBefore2511(version: string): boolean {
-  const [, year, month] = /^(\d+)\.(\d+)/.exec(version) ?? []
-  return year !== undefined && Number(year) * 100 + Number(month) < 2511
 }
 
 export const nixos: Distro = {

@@ -24,6 +24,8 @@ export interface Row {
 export interface Around {
   vendor?: 'GenuineIntel' | 'AuthenticAMD'
   flags?: string
+  /** Physical ones [not told]. */
+  addressBits?: number | null
   /** KiB of each L3 cache by its id [32768]. */
   l3Size?: Readonly<Record<number, number>>
   /** Node → the text of its `distance`. */
@@ -40,7 +42,7 @@ export function cpuTree(rows: readonly Row[], around: Around = {}): string {
   const files: Record<string, string | number | undefined> = {
     [`${SYSTEM}/cpu/online`]: listOf(() => true),
     [`${SYSTEM}/cpu/present`]: `${cpuList(rows.map(({ cpu }) => cpu))}\n`,
-    '/proc/cpuinfo': `processor\t: 0\nvendor_id\t: ${around.vendor ?? 'GenuineIntel'}\nmodel name\t: Fake  CPU @ 3.00GHz\nflags\t\t: ${around.flags ?? 'fpu vme vmx topoext'}\n\n`,
+    '/proc/cpuinfo': `processor\t: 0\nvendor_id\t: ${around.vendor ?? 'GenuineIntel'}\nmodel name\t: Fake  CPU @ 3.00GHz\nflags\t\t: ${around.flags ?? 'fpu vme vmx topoext'}\n${around.addressBits ? `address sizes\t: ${around.addressBits} bits physical, 48 bits virtual\n` : ''}\n`,
   }
   for (const row of rows) {
     const folder = `${SYSTEM}/cpu/cpu${row.cpu}`

@@ -3,8 +3,11 @@
 import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { cpuTree, type Row } from './cpus.ts'
+import { type Around, cpuTree, type Row } from './cpus.ts'
 import { addBlock, addFiles, addLinks } from './fake/host.ts'
+import { addFirmware, type SituationName } from './firmware.ts'
+import { device } from './judge.ts'
+import { emulated } from './libvirt.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 
@@ -16,16 +19,6 @@ const CORES: Row[] = Array.from({ length: 16 }, (_, cpu) => ({
   node: 0,
   mhz: 4000,
 }))
-
-const FIRMWARE = {
-  mapping: {
-    device: 'flash',
-    executable: { filename: '/usr/share/OVMF/OVMF_CODE_4M.fd', format: 'raw' },
-    'nvram-template': { filename: '/usr/share/OVMF/OVMF_VARS_4M.fd', format: 'raw' },
-  },
-  targets: [{ architecture: 'x86_64', machines: ['pc-q35-*', 'pc-i440fx-*'] }],
-  features: ['acpi-s3'],
-}
 
 /** An ISO 9660 image with an El Torito catalog: for a BIOS, or for UEFI too. */
 export function iso(efi: boolean): Buffer {
@@ -41,8 +34,13 @@ export function iso(efi: boolean): Buffer {
 }
 
 /** The i9-14900K whose second card is for guests, with 64 GiB, files to boot from, and things that are plugged in. */
-export function domainHost(change: (machine: Machine) => void = () => {}): string {
+export function domainHost(
+  change: (machine: Machine) => void = () => {},
+  firmware: SituationName = 'debian',
+  cpu: Pick<Around, 'vendor' | 'addressBits' | 'flags' | 'files'> = {},
+): string {
   const machine = loadMachine('i9-14900k-vmd')
+  addFirmware(machine, firmware)
   addFiles(machine, {
     '/proc/meminfo': 'MemTotal:       65536000 kB\n',
     '/proc/self/mountinfo': '',
@@ -54,9 +52,7 @@ export function domainHost(change: (machine: Machine) => void = () => {}): strin
     '/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages': '4096\n',
     '/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages': '16\n',
     '/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages': '16\n',
-    '/usr/share/qemu/firmware/60-edk2-x86_64.json': JSON.stringify(FIRMWARE),
-    '/usr/share/OVMF/OVMF_CODE_4M.fd': '',
-    '/usr/share/OVMF/OVMF_VARS_4M.fd': '',
+    '/usr/bin/env': '',
     '/var/lib/libvirt/images/windows.iso': iso(true),
     '/var/lib/libvirt/images/virtio-win.iso': iso(false),
     '/var/lib/libvirt/images/guest.qcow2': Buffer.from('QFI\u00fb', 'latin1'),
@@ -78,9 +74,35 @@ export function domainHost(change: (machine: Machine) => void = () => {}): strin
   change(machine)
   const dir = scratchDir('domain')
   writeMachine(machine, dir)
-  const cpus = cpuTree(CORES, { vendor: 'AuthenticAMD', l3Size: { 0: 32768, 1: 98304 } })
+  const cpus = cpuTree(CORES, { vendor: 'AuthenticAMD', l3Size: { 0: 32768, 1: 98304 }, ...cpu })
   runProgram('cp', ['-a', `${cpus}/.`, dir])
   return dir
+}
+
+/** MGAW: bits 21 to 16, less 1. */
+const capability = (bits: number): string => (0xd2008c400000660n | (BigInt(bits - 1) << 16n)).toString(16)
+
+/** That host with a BAR of so many GiB, with so many address bits of CPU and IOMMU, and that release of OVMF. */
+export function largeCard(
+  gib: number,
+  { cpu, iommu, ovmf }: { cpu: number | null; iommu: number | null; ovmf: string | null },
+): string {
+  return domainHost(
+    (machine) => {
+      const end = (0x4000000000 + gib * 2 ** 30 - 1).toString(16)
+      device(machine, '0000:02:00.0').files = {
+        resource: `0x0 0x0 0x0\n0x4000000000 0x${end} 0x000000000014220c\n`,
+      }
+      const status = `Package: ovmf\nStatus: install ok installed\nVersion: ${ovmf}\n\n`
+      const caps = ['dmar0', 'dmar1'].map((name) => `/sys/class/iommu/${name}/intel-iommu/cap`)
+      addFiles(machine, {
+        '/var/lib/dpkg/status': ovmf === null ? '' : status,
+        ...Object.fromEntries(caps.map((path) => [path, iommu === null ? 'x\n' : `${capability(iommu)}\n`])),
+      })
+    },
+    'debian',
+    { addressBits: cpu, vendor: 'GenuineIntel', flags: 'vmx pdpe1gb' },
+  )
 }
 
 /** gen-domain for that host, as libvirt 9.0 and QEMU 7.2 would have it. */
@@ -170,14 +192,6 @@ export async function startLibvirt(): Promise<{
     },
     stop: () => daemon.kill(),
   }
-}
-
-/** Without KVM there is no host CPU to pass through, and no Hyper-V for Windows. */
-function emulated(xml: string): string {
-  return xml
-    .replace("<domain type='kvm'", "<domain type='qemu'")
-    .replace(/<cpu mode='host-passthrough'[^>]*\/>/, "<cpu mode='maximum'/>")
-    .replace(/<hyperv>[\s\S]*?<\/hyperv>|<timer name='hypervclock'[^>]*>/g, '')
 }
 
 export const golden = (name: string): string => `${PROJECT}test/golden/gen-domain/${name}.xml`

@@ -2,7 +2,6 @@ import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain } from './domain.ts'
-import { addFiles } from './fake/host.ts'
 import { scratchDir } from './machine.ts'
 import { needs } from './needs.ts'
 import { has, runProgram } from './run.ts'
@@ -12,23 +11,7 @@ import { has, runProgram } from './run.ts'
 const IMAGES = '/var/lib/libvirt/images'
 const card = ['--gpu', '02:00']
 const disk = ['--disk', `${IMAGES}/guest.qcow2`]
-const SECURE = {
-  mapping: {
-    device: 'flash',
-    executable: { filename: '/usr/share/OVMF/OVMF_CODE_4M.ms.fd', format: 'raw' },
-    'nvram-template': { filename: '/usr/share/OVMF/OVMF_VARS_4M.ms.fd', format: 'raw' },
-  },
-  targets: [{ architecture: 'x86_64', machines: ['pc-q35-*'] }],
-  features: ['acpi-s3', 'enrolled-keys', 'requires-smm', 'secure-boot'],
-}
-
-const dir = domainHost((machine) =>
-  addFiles(machine, {
-    '/usr/share/qemu/firmware/50-secure.json': JSON.stringify(SECURE),
-    '/usr/share/OVMF/OVMF_CODE_4M.ms.fd': '',
-    '/usr/share/OVMF/OVMF_VARS_4M.ms.fd': '',
-  }),
-)
+const dir = domainHost()
 const script = (...args: string[]): string => {
   const ran = genDomain(dir, '--name', 'one', '--format', 'qemu', ...args)
   expect(ran).toMatchObject({ code: 0 })

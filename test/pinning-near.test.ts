@@ -97,10 +97,10 @@ describe('hybrid', () => {
     expect(efficient(cpuTree(hybrid(8, 16, 1)))).toBe('8-23')
   })
 
-  it('is known by CPPC or capacity where no clock is told', () => {
+  it('is known by threads and L2 clusters, CPPC or capacity where no clock is told', () => {
     const slow = (row: Row): boolean => row.core >= 100
     const rows = hybrid(2, 4).map(({ mhz: _, ...row }) => row)
-    expect(efficient(cpuTree(rows))).toBe('')
+    expect(efficient(cpuTree(rows))).toBe('4-7')
     expect(efficient(cpuTree(rows.map((row) => ({ ...row, perf: slow(row) ? 39 : 64 }))))).toBe('4-7')
     expect(efficient(cpuTree(rows.map((row) => ({ ...row, capacity: slow(row) ? 623 : 1024 }))))).toBe('4-7')
   })

@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, w
 import { join } from 'node:path'
 import { cpuTree, smt } from './cpus.ts'
 import { newFolder } from './expect.ts'
+import { firmwareFiles } from './firmware.ts'
 import { PROJECT, type Ran, runProgram } from './run.ts'
 import { systemDir } from './system.ts'
 
@@ -69,11 +70,14 @@ export function transcriptOf({ text }: Block): { command: string; shown: RegExp 
 export function readmeSystem(): string {
   const release = '6.1.0-37-amd64'
   const aliases = 'alias pci:v000010DEd*sv*sd*bc03sc*i* nouveau\nalias pci:v*d*sv*sd*bc04sc03i* snd_hda_intel\n'
+  const firmware = Object.entries(firmwareFiles('debian')).map(([path, text]) => [path.slice(1), text])
   const dir = systemDir({
     machine: 'i9-14900k-vmd',
     kernels: [release],
     files: {
+      ...Object.fromEntries(firmware),
       'usr/lib/systemd/systemd': '',
+      'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0': '',
       'sys/class/vtconsole/vtcon0/name': '(S) dummy device\n',
       'sys/class/vtconsole/vtcon0/bind': '1\n',
       'sys/class/net/enp5s0/address': '52:54:00:12:34:56\n',

@@ -107,6 +107,28 @@ const FEATURES: [name: string, args: string[], sets: object][] = [
   ],
 ]
 
+describe('the firmware of guests', () => {
+  const release = (version: string): string => {
+    const dir = nixos({ 'etc/os-release': `ID=nixos\nNAME=NixOS\nVERSION_ID="${version}"\n` })
+    expectRan(tune(dir, '--packages', ...write), 0, /Import it/)
+    return textOf(dir, file) ?? ''
+  }
+
+  it('is asked for below 25.11, where it became an error, as bind-vfio does', () => {
+    const module = release('25.05')
+    expect(module).toContain('virtualisation.libvirtd.qemu.ovmf.enable = true;')
+    if (HAS_NIX)
+      expect(evaluateModule(module)).toMatchObject({
+        virtualisation: {
+          libvirtd: {
+            qemu: { ovmf: { enable: true, packages: [{ name: 'OVMFFull', secureBoot: true, tpmSupport: true }] } },
+          },
+        },
+      })
+    expect(release('25.11')).not.toContain('ovmf')
+  })
+})
+
 describe('each feature', { concurrent: true }, () => {
   it.each(FEATURES)('%s: planned, applied once, taken back', (_, args, sets) => {
     const dir = nixos()

@@ -1,6 +1,8 @@
 import coerce from 'semver/functions/coerce.js'
 import { deviceLog } from '../check/device.ts'
+import { type Capabilities, NO_CAPABILITIES, parseCapabilities, parseQemuHelp } from '../domain/capabilities.ts'
 import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from '../domain/checks.ts'
+import { unpinnedTopology } from '../domain/cores.ts'
 import type { GuestFacts } from '../domain/decide.ts'
 import { pinVcpus } from '../domain/pinning.ts'
 import type { Chosen, Request } from '../domain/request.ts'
@@ -8,11 +10,13 @@ import { accountText } from '../host/accounts.ts'
 import { readBars } from '../host/bars.ts'
 import { readDiskUse } from '../host/block.ts'
 import { readCpus } from '../host/cpu.ts'
+import { type Firmware, parseEdk2 } from '../host/firmware.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { bootsByEfi, closedFolder, type Image, libvirtUser, readImage, scsiAddress } from '../host/images.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
-import { isVfio, type PciDevice } from '../host/pci.ts'
+import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
 import { findProgram } from '../host/programs.ts'
+import type { Reader } from '../host/reader.ts'
 import { readPlugged } from '../host/usb.ts'
 import { readUse } from '../host/use.ts'
 import { runCommand } from '../plan/command.ts'
@@ -43,10 +47,16 @@ export async function readGuestFacts(
   { machine, arguments: given }: Context,
   request: Request,
   chosen: Chosen,
+  iommuBits: number | null,
 ): Promise<GuestFacts> {
   const { files, reader } = machine
   const hypervisor = readHypervisor(files, reader)
   const cpus = readCpus(reader)
+  if (cpus.x86 === false && given.value('patch') === undefined)
+    throw new UserError(
+      'not-x86',
+      "this host's CPU is not x86 (/proc/cpuinfo): gen-domain writes x86_64 guests, which only an x86 host runs with KVM",
+    )
   const online = cpus.cpus.filter((cpu) => cpu.online).length
   const size = request.pin?.size
   const plain = given.value('pin') === 'none' && typeof size === 'object' && 'vcpus' in size ? size.vcpus : null
@@ -55,20 +65,96 @@ export async function readGuestFacts(
   const [card] = [...chosen.gpus, ...chosen.others]
   const node = card?.numaNode ?? undefined
   const { audioUser } = request
+  const asked = [...chosen.gpus, ...chosen.others]
   return {
-    hypervisor,
+    hypervisor: { ...hypervisor, firmwares: await withReleases(machine, hypervisor.firmwares, asked.length > 0) },
     versions: {
       libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
       qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemu(machine)),
     },
+    capabilities: await readCapabilities(machine, request),
+    vendor: cpus.vendor,
+    virtualApic: hypervisor.virtualApic,
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
-    vcpus: plain ?? Math.min(4, online || 4),
+    unpinned: unpinnedTopology(cpus, plain ?? Math.min(4, online || 4)),
     images: new Map(request.disks.map((path) => [path, readImage(files, reader, path)])),
-    bars: new Map([...chosen.gpus, ...chosen.others].map((device) => [device.address, readBars(reader, device)])),
+    window: {
+      bars: cardBars(reader, asked),
+      addressBits: cpus.addressBits ?? null,
+      vendor: cpus.vendor,
+      gigabytePages: cpus.flags?.includes('pdpe1gb') ?? true,
+      iommuBits,
+    },
     plugged: request.usb.length === 0 ? [] : readPlugged(reader),
     scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
     audioUid: audioUser === undefined ? null : userNumber(accountText(files, 'passwd') ?? '', audioUser),
   }
+}
+
+/** A card's BARs by its slot: its functions stand behind one bridge. */
+function cardBars(reader: Reader, devices: readonly PciDevice[]): Map<string, number[]> {
+  const cards = new Map<string, number[]>()
+  for (const device of devices)
+    cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), ...readBars(reader, device)])
+  return cards
+}
+
+/** The releases of UEFI images from rpm, whose database is no text. */
+async function withReleases(
+  { files, running }: Context['machine'],
+  images: readonly Firmware[] | null,
+  needed: boolean,
+): Promise<Firmware[] | null> {
+  const path = running && needed ? findProgram(files, 'rpm') : undefined
+  if (images === null || path === undefined) return images && [...images]
+  return Promise.all(
+    images.map(async (image) => {
+      if (image.edk2 !== null) return image
+      const { code, stdout } = await runCommand([path, '-qf', '--qf', '%{VERSION}', image.code], {
+        root: '/',
+        seconds: 10,
+      })
+      return code === 0 ? { ...image, edk2: parseEdk2(stdout) } : image
+    }),
+  )
+}
+
+/** What programs say of this host's QEMU, by the file that a captured machine has it in. */
+const TOLD = { libvirt: '/run/vfio-scripts/domcapabilities.xml', qemu: '/run/vfio-scripts/qemu-help.txt' } as const
+
+/** What libvirt or QEMU says that it can give guests; nothing where there is none to ask. */
+async function readCapabilities(machine: Context['machine'], { format, chipset }: Request): Promise<Capabilities> {
+  const text = machine.reader.optionalText(TOLD[format]) ?? (machine.running ? await ask(machine, format, chipset) : '')
+  if (text === '') return NO_CAPABILITIES
+  return format === 'libvirt' ? parseCapabilities(text) : parseQemuHelp(text)
+}
+
+async function ask({ files }: Context['machine'], format: Request['format'], chipset: string): Promise<string> {
+  const options = { root: '/', seconds: 20 }
+  if (format === 'libvirt') {
+    const virsh = findProgram(files, 'virsh')
+    const board = chipset === 'q35' ? 'q35' : 'pc'
+    const words = [
+      '-r',
+      '-c',
+      'qemu:///system',
+      'domcapabilities',
+      '--virttype',
+      'kvm',
+      '--arch',
+      'x86_64',
+      '--machine',
+      board,
+    ]
+    const ran = virsh === undefined ? undefined : await runCommand([virsh, ...words], options)
+    return ran?.code === 0 ? ran.stdout : ''
+  }
+  const qemu = findProgram(files, 'qemu-system-x86_64', 'qemu-kvm')
+  if (qemu === undefined) return ''
+  const [devices, chardevs] = await Promise.all(
+    ['-device', '-chardev'].map((option) => runCommand([qemu, option, 'help'], options)),
+  )
+  return `${devices?.stdout ?? ''}${chardevs?.stdout ?? ''}`
 }
 
 /** QEMU's version from itself, where no database of packages has it in plain text (rpm, NixOS). */

@@ -3,6 +3,7 @@ import { decideHiding, decideMemory, type GuestFacts } from '../domain/decide.ts
 import { type Devices, decideDevices } from '../domain/devices.ts'
 import { attribute, child } from '../domain/edit.ts'
 import { allows, gated, type Talk } from '../domain/gates.ts'
+import type { Guest } from '../domain/guest.ts'
 import { type Part, part } from '../domain/part.ts'
 import {
   ensure,
@@ -13,8 +14,10 @@ import {
   patchMemory,
   patchPinning,
   patchSharing,
+  patchTopology,
   readDomain,
 } from '../domain/patch.ts'
+import { sayCards, sayWindow, showRoms } from '../domain/patch-cards.ts'
 import { addCard, addDisk, addUnless, makeHeadless, removeDevice } from '../domain/patch-devices.ts'
 import type { Chosen, Request } from '../domain/request.ts'
 import { frameArguments } from '../domain/xml.ts'
@@ -88,14 +91,11 @@ export function patchDomain(
   const root = readDomain(text)
   const bios =
     attribute(child(root, 'os'), 'firmware') !== 'efi' && attribute(child(root, 'os', 'loader'), 'type') !== 'pflash'
+  const firmware: Guest['firmware'] = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
   const devices = decideDevices(request, chosen, facts, {
-    firmware: bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: false },
+    firmware,
     ...talk,
   })
-  if (devices.mmio64Mib !== null)
-    talk.notes.push(
-      `the cards' windows may need <sysinfo type='fwcfg'><entry name='opt/ovmf/X-PciMmio64Mb'>${devices.mmio64Mib}</entry></sysinfo>`,
-    )
   let result = context.arguments.list('remove').reduce((each, wanted) => takeOut(context, each, wanted), text)
   if (request.hideKvm || request.vendorId !== undefined || request.nvidiaDriver !== undefined)
     result = patchHiding(result, decideHiding(request, versions, talk), request.vendorId !== undefined)
@@ -106,10 +106,17 @@ export function patchDomain(
   if (facts.pinning !== null) {
     result = patchPinning(result, facts.pinning, allows(versions, 'cpuCache'))
     talk.reasons.push(...facts.pinning.reasons)
-  } else if (request.pin !== undefined) result = ensure(result, [], part('vcpu', {}, String(facts.vcpus)))
+  } else if (request.pin !== undefined) {
+    const { sockets, cores, threads } = facts.unpinned.topology
+    result = ensure(result, [], part('vcpu', {}, String(sockets * cores * threads)))
+    result = patchTopology(result, { ...facts.unpinned, caches: null })
+  }
+  talk.notes.push(...sayWindow(result, facts, firmware))
   if (request.headless) result = makeHeadless(result)
   if (request.tpm && gated(versions, 'tpm', 'the TPM', talk)) result = addUnless(result, tpmPart(), part('tpm'))
-  return { ...talk, text: addAll(result, request, devices, allows(versions, 'aliases')) }
+  const added = showRoms(addAll(result, request, devices, allows(versions, 'aliases')), devices.cards, talk)
+  talk.notes.push(...sayCards(added, devices.cards))
+  return { ...talk, text: added }
 }
 
 function addAll(text: string, request: Request, devices: Devices, alias: boolean): string {

@@ -42,7 +42,7 @@ export async function answerDomain(context: Context): Promise<Answer> {
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
   const { pci, chosen } = chooseCards(context)
-  const facts = await readGuestFacts(context, request, chosen)
+  const facts = await readGuestFacts(context, request, chosen, pci?.iommuBits ?? null)
   const decision =
     before === null
       ? newGuest(request, chosen, facts)

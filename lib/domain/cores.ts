@@ -16,6 +16,14 @@ export interface Core {
   efficient: boolean
 }
 
+/** As a guest sees its CPUs. */
+export interface Topology {
+  sockets: number
+  dies: number
+  cores: number
+  threads: number
+}
+
 /** The cores that are online, by their lowest CPU. */
 export function coresOf(machine: Cpus): Core[] {
   const online = machine.cpus.filter((cpu) => cpu.online)
@@ -31,6 +39,21 @@ export function coresOf(machine: Cpus): Core[] {
     frequency: highest(cpus, 'maxFrequency'),
     efficient: cpus.some(({ number }) => slow.has(number)),
   }))
+}
+
+/**
+ * What a guest that is pinned to nothing is told of its vCPUs: one socket (without it libvirt makes one of each, and
+ * Windows uses two at most), and threads where every core of the host has as many and the vCPUs fill whole cores.
+ */
+export function unpinnedTopology(machine: Cpus, vcpus: number): { topology: Topology; topoext: boolean } {
+  const counts = new Set(coresOf(machine).map(({ cpus }) => cpus.length))
+  const [each = 1] = counts
+  const believed = machine.vendor !== 'amd' || machine.flags === undefined || machine.flags.includes('topoext')
+  const threads = counts.size === 1 && believed && vcpus % each === 0 ? each : 1
+  return {
+    topology: { sockets: 1, dies: 1, cores: vcpus / threads, threads },
+    topoext: machine.vendor === 'amd' && threads > 1,
+  }
 }
 
 /** The values by what `key` says of them, in their order. */
@@ -91,7 +114,19 @@ function efficientCpus({ vendor, performance, efficient }: Cpus, cores: readonly
           cores.every(([cpu]) => cpu?.caches === undefined)))
     return new Set(likely ? slow.flat().map(({ number }) => number) : [])
   }
-  return new Set()
+  return new Set(vendor === 'amd' ? [] : byShape(cores).flatMap((core) => core.map(({ number }) => number)))
+}
+
+/**
+ * The E cores where nothing tells speeds (no cpufreq, as in a guest): those of one thread that share their L2 cache,
+ * beside P cores, which do not. Threads or more than two cores on one L2 tell them from what shared it before (Core 2).
+ */
+function byShape(cores: readonly Cpu[][]): readonly Cpu[][] {
+  const slow = cores.filter((core) => core.length === 1 && sharesL2(core))
+  const rest = cores.filter((core) => !slow.includes(core))
+  const several = slow.some(([cpu]) => (cacheOf(cpu, 2)?.cpus?.length ?? 0) > 2)
+  const differ = rest.some((core) => core.length > 1) || several
+  return rest.length > 0 && differ && rest.every((core) => !sharesL2(core)) ? slow : []
 }
 
 function sharesL2(core: readonly Cpu[]): boolean {

@@ -21,7 +21,7 @@ export function tuneParts({ pinning }: Pick<Guest, 'pinning'>): Part[] {
   ]
 }
 
-export function topologyPart({ topology }: Pinning, versions: Versions): Part {
+export function topologyPart({ topology }: Pick<Guest, 'topology'>, versions: Versions): Part {
   const { sockets, dies, cores, threads } = topology
   return part('topology', {
     sockets: allows(versions, 'dies') ? sockets : sockets * dies,
@@ -32,11 +32,17 @@ export function topologyPart({ topology }: Pinning, versions: Versions): Part {
 }
 
 /** Emulated is the third level alone. */
-export function cachePart({ caches }: Pinning): Part {
+export function cachePart({ caches }: Pick<Pinning, 'caches'>): Part {
   return part('cache', { mode: caches, level: caches === 'emulate' ? 3 : null })
 }
 
-export function cpuPart({ cpuModel, pinning }: Guest, versions: Versions): Part {
+/** Fewer address bits than the host's CPU has. */
+export function addressPart(bits: number): Part {
+  return part('maxphysaddr', { mode: 'passthrough', limit: bits })
+}
+
+export function cpuPart(guest: Guest, versions: Versions): Part {
+  const { cpuModel, pinning, addressBits } = guest
   const host = cpuModel === 'host-passthrough'
   return part(
     'cpu',
@@ -44,8 +50,9 @@ export function cpuPart({ cpuModel, pinning }: Guest, versions: Versions): Part 
       ? { mode: cpuModel, check: 'none', migratable: allows(versions, 'migratable') ? 'off' : null }
       : { mode: 'custom', match: 'exact', check: 'none' },
     !host && part('model', { fallback: 'forbid' }, cpuModel),
-    pinning !== null && topologyPart(pinning, versions),
+    host && addressBits !== null && allows(versions, 'addressBits') && addressPart(addressBits),
+    topologyPart(guest, versions),
     pinning !== null && host && allows(versions, 'cpuCache') && cachePart(pinning),
-    pinning?.topoext && part('feature', { policy: 'require', name: 'topoext' }),
+    guest.topoext && part('feature', { policy: 'require', name: 'topoext' }),
   )
 }

@@ -1,21 +1,26 @@
 import coerce from 'semver/functions/coerce.js'
 import lt from 'semver/functions/lt.js'
 import { UserError } from '../cli/error.ts'
-import type { Firmware as FirmwareFile, Hypervisor } from '../host/hypervisor.ts'
+import type { Hypervisor } from '../host/hypervisor.ts'
+import type { Topology } from './cores.ts'
 import { type DeviceFacts, type Devices, decideDevices } from './devices.ts'
-import { allows, type Gate, gated, type Talk, type Versions } from './gates.ts'
-import { type Firmware, type Guest, HYPERV_FLAGS, type HypervFlag } from './guest.ts'
+import { decideFirmware } from './firmware.ts'
+import { allows, gated, type Talk, type Versions } from './gates.ts'
+import type { Guest } from './guest.ts'
+import { decideHyperv, type HypervFacts } from './hyperv.ts'
 import type { Pinning } from './pinning.ts'
 import type { Chosen, Request } from './request.ts'
+import { decideWindow, type WindowFacts } from './window.ts'
 
 /** What a guest is decided from. */
-export interface GuestFacts extends DeviceFacts {
+export interface GuestFacts extends DeviceFacts, HypervFacts {
   hypervisor: Hypervisor
   versions: Versions
   /** `null`: not pinned. */
   pinning: Pinning | null
   /** Of an unpinned guest. */
-  vcpus: number
+  unpinned: { topology: Topology; topoext: boolean }
+  window: WindowFacts
 }
 
 export interface Decision {
@@ -35,27 +40,36 @@ export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts)
   const talk = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
   const memory = decideMemory(request, facts.hypervisor, talk)
-  const firmware = decideFirmware(request, facts, talk)
+  const { firmware, edk2 } = decideFirmware(request, facts.hypervisor.firmwares, facts.versions, talk)
   const hiding = decideHiding(request, facts.versions, talk)
   const devices: Devices = decideDevices(request, chosen, facts, { firmware, ...talk })
   const pinning = facts.pinning
   talk.reasons.push(...(pinning?.reasons ?? []))
-  const vcpus = pinning?.vcpus.length ?? facts.vcpus
+  const cpuModel = request.cpuModel ?? 'host-passthrough'
+  const hostCpu = cpuModel === 'host-passthrough'
+  const { topology, topoext } = pinning ?? facts.unpinned
+  const { sockets, dies, cores, threads } = topology
+  const taints = request.format === 'libvirt' && !allows(facts.versions, 'addressBits')
+  const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, talk)
   const guest: Guest = {
     name: request.name,
     preset: request.preset,
     chipset: request.chipset,
     firmware,
     memory: { ...memory, shared: devices.shares.length > 0 },
-    vcpus,
-    cpuModel: request.cpuModel ?? 'host-passthrough',
+    vcpus: sockets * dies * cores * threads,
+    topology,
+    topoext,
+    addressBits: window.addressBits,
+    cpuModel,
     pinning,
     ...hiding,
-    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request, facts.versions, talk) : null,
+    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, talk) : null,
     localtime: windows,
     hypervclock: !windows ? null : hiding.hypervAllowed && allows(facts.versions, 'hypervclock'),
     tpm: (request.tpm || request.preset === 'windows11') && gated(facts.versions, 'tpm', 'the TPM', talk),
     ...devices,
+    mmio64Mib: window.mmio64Mib,
   }
   return { guest, ...talk }
 }
@@ -102,46 +116,6 @@ function size(kib: number): string {
   return kib % GIB === 0 ? `${kib / GIB}G` : `${kib / 1024}M`
 }
 
-function decideFirmware(request: Request, { hypervisor, versions }: GuestFacts, talk: Talk): Firmware {
-  const { preset, chipset } = request
-  const wanted = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
-  if (wanted === 'bios') {
-    if (preset === 'windows11') throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
-    talk.reasons.push(
-      preset === 'windows7' && request.firmware === undefined
-        ? "BIOS: Windows 7's start screen calls the video BIOS, which UEFI does not have"
-        : 'BIOS, as asked',
-    )
-    return { kind: 'bios' }
-  }
-  const secure = preset === 'windows11'
-  if (secure && chipset === 'i440fx')
-    throw new UserError('usage', '--chipset i440fx: Windows 11 wants Secure Boot, which needs q35')
-  if (secure) talk.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
-  if (request.format === 'libvirt' && request.loader === undefined && allows(versions, 'firmwareAuto')) {
-    talk.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
-    return { kind: 'auto', secure, features: allows(versions, 'firmwareFeatures') }
-  }
-  const file = findFirmware(request.loader, hypervisor.firmwares, secure)
-  if (file === undefined) {
-    const what = request.loader ?? `a UEFI image${secure ? ' with Secure Boot' : ''} and its variables`
-    throw new UserError('no-firmware', `${what}: not found on this host; install OVMF, or choose --firmware bios`)
-  }
-  talk.reasons.push(`${file.code} is the UEFI image${request.loader === undefined ? ', the first that fits' : ''}`)
-  return { kind: 'files', secure, ...file, nvram: `/var/lib/libvirt/qemu/nvram/${request.name}_VARS.fd` }
-}
-
-function findFirmware(
-  loader: string | undefined,
-  firmwares: readonly FirmwareFile[],
-  secure: boolean,
-): { code: string; vars: string } | undefined {
-  const fits = firmwares.filter((each) => (loader === undefined ? each.secure === secure : each.code === loader))
-  const [first] = [...fits].sort((one, other) => Number(other.enrolled) - Number(one.enrolled))
-  const found = secure ? first : (fits.find(({ enrolled }) => !enrolled) ?? first)
-  return found && { code: found.code, vars: found.vars }
-}
-
 /** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
 export function decideHiding(
   request: Pick<Request, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
@@ -168,28 +142,4 @@ export function decideHiding(
     /** Without another name, Hyper-V's flags would show what is to be hidden. */
     hypervAllowed: !rename || named,
   }
-}
-
-const OLD_WINDOWS = new Set<HypervFlag>(['relaxed', 'vapic', 'spinlocks'])
-const WINDOWS_8 = new Set<HypervFlag>([...OLD_WINDOWS, 'vpindex', 'runtime', 'synic', 'stimer'])
-const FLAG_GATES: Partial<Record<HypervFlag, Gate>> = {
-  vpindex: 'hypervTimers',
-  runtime: 'hypervTimers',
-  synic: 'hypervTimers',
-  stimer: 'hypervTimers',
-  frequencies: 'hypervFrequencies',
-  tlbflush: 'hypervFlushes',
-  ipi: 'hypervFlushes',
-}
-
-function decideHyperv({ preset }: Request, versions: Versions, talk: Talk): HypervFlag[] {
-  const known = HYPERV_FLAGS.filter((flag) =>
-    preset === 'windows7' ? OLD_WINDOWS.has(flag) : preset === 'windows8' ? WINDOWS_8.has(flag) : true,
-  )
-  talk.reasons.push('Hyper-V flags: Windows then uses the faster ways that KVM offers it')
-  const open = (flag: HypervFlag): boolean => {
-    const gate = FLAG_GATES[flag]
-    return gate === undefined || gated(versions, gate, `Hyper-V's ${flag}`, talk)
-  }
-  return known.filter(open)
 }

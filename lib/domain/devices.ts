@@ -3,17 +3,17 @@ import type { Hypervisor } from '../host/hypervisor.ts'
 import type { Image } from '../host/images.ts'
 import { cardOf, isDisplay, type PciDevice } from '../host/pci.ts'
 import type { UsbDevice } from '../host/usb.ts'
+import type { Capabilities } from './capabilities.ts'
 import { gated, type Talk, type Versions } from './gates.ts'
-import type { Audio, Card, Disk, Firmware, Guest, Nic, ScsiDevice, UsbChoice } from './guest.ts'
+import type { Audio, Card, Disk, Firmware, Graphics, Guest, Nic, ScsiDevice, UsbChoice } from './guest.ts'
 import type { Chosen, Request } from './request.ts'
 
 /** What is known of the devices and files that were named. */
 export interface DeviceFacts {
   hypervisor: Hypervisor
   versions: Versions
+  capabilities: Capabilities
   images: ReadonlyMap<string, Image>
-  /** Address → sizes of its 64-bit BARs in bytes. */
-  bars: ReadonlyMap<string, readonly number[]>
   plugged: readonly (UsbDevice & { bus: number; number: number })[]
   /** Path → host, bus, target, unit. */
   scsi: ReadonlyMap<string, readonly number[]>
@@ -34,7 +34,6 @@ export type Devices = Pick<
   | 'audio'
   | 'frames'
   | 'shares'
-  | 'mmio64Mib'
   | 'usbController'
 >
 
@@ -58,6 +57,7 @@ export function decideDevices(
   if (request.disks.length > 20) throw new UserError('usage', '--disk: 20 at most')
   const disks = request.disks.map((path) => decideDisk(path, bus, facts))
   const isos = [request.iso, request.virtioIso].filter((path) => path !== undefined)
+  const graphics = headless ? null : decideGraphics(preset, facts.capabilities, rest)
   if (headless) rest.reasons.push('headless: no SPICE, video, tablet, USB redirection, or CD-ROMs of the installation')
   const first = cards.findIndex(({ boot }) => boot)
   return {
@@ -70,13 +70,12 @@ export function decideDevices(
     evdev: gated(facts.versions, 'evdev', 'evdev input', request.evdev.length > 0 ? rest : { reasons: [], notes: [] })
       ? [...request.evdev]
       : [],
-    graphics: headless ? null : preset === 'linux' ? 'virtio' : 'qxl',
-    audio: decideAudio(request, facts, rest),
+    graphics,
+    audio: decideAudio(request, facts, graphics, rest),
     frames: decideFrames(request, facts, rest),
     shares: gated(facts.versions, 'virtiofs', 'virtiofs', request.shares.length > 0 ? rest : { reasons: [], notes: [] })
       ? [...request.shares]
       : [],
-    mmio64Mib: decideWindow(facts, rest),
     usbController: old ? 'ich9' : 'qemu-xhci',
   }
 }
@@ -185,9 +184,27 @@ function decideUsb(text: string, { plugged }: DeviceFacts, { reasons, notes }: T
   return { bus: device.bus, device: device.number, port: text }
 }
 
-function decideAudio(request: Request, { versions, audioUid }: DeviceFacts, talk: Talk): Audio | null {
+/** SPICE and QXL, where this QEMU has them (RHEL 9 and its kin do not); else VNC, and what any guest shows. */
+function decideGraphics(preset: Guest['preset'], { graphics, video }: Capabilities, { notes }: Talk): Graphics {
+  const display = graphics === null || graphics.includes('spice') ? 'spice' : 'vnc'
+  if (display === 'vnc')
+    notes.push('VNC instead of SPICE, which QEMU here does not have: no sound and no USB redirection through it')
+  const wished = preset === 'linux' ? (['virtio'] as const) : (['qxl', 'virtio'] as const)
+  const models = [...wished, 'bochs', 'vga'] as const
+  return { display, video: models.find((model) => video === null || video.includes(model)) ?? 'vga' }
+}
+
+function decideAudio(
+  request: Request,
+  { versions, audioUid }: DeviceFacts,
+  graphics: Graphics | null,
+  talk: Talk,
+): Audio | null {
   const { audio, headless } = request
   if (audio === 'none' || (audio === undefined && headless)) return null
+  if (graphics?.display === 'vnc' && audio === 'spice')
+    throw new UserError('usage', '--audio spice: QEMU here has no SPICE; choose pipewire, pulseaudio or none')
+  if (graphics?.display === 'vnc' && audio === undefined) return null
   if (audio === undefined || audio === 'spice') return { kind: 'spice', runtimeDir: null }
   if (!gated(versions, audio === 'pipewire' ? 'pipewire' : 'audio', `${audio} sound`, talk)) return null
   return { kind: audio, runtimeDir: `/run/user/${audioUid ?? 1000}` }
@@ -204,17 +221,4 @@ function decideFrames({ lookingGlass }: Request, { hypervisor }: DeviceFacts, { 
     `Looking Glass: ${width}×${height}×4×2 bytes and 10 MiB are ${needed.toFixed(1)} MiB, so ${mib} MiB, in ${device === 'kvmfr' ? '/dev/kvmfr0, which is there' : 'shared memory: /dev/kvmfr0 is not there'}`,
   )
   return { mib, device }
-}
-
-const MIB = 1024 * 1024
-/** OVMF's own window is 32 GiB; below 4 GiB of BARs it holds them with all alignment. */
-const LARGE = 8 * 1024
-
-/** Twice what the BARs sum up to, as a power of two, for they are aligned to their size. */
-function decideWindow({ bars }: DeviceFacts, { reasons }: Talk): number | null {
-  const sum = [...bars.values()].flat().reduce((total, size) => total + size, 0) / MIB
-  if (sum < LARGE) return null
-  const mib = 2 ** Math.ceil(Math.log2(sum * 2))
-  reasons.push(`a 64-bit PCI window of ${mib / 1024} GiB: the cards' BARs are ${(sum / 1024).toFixed(1)} GiB together`)
-  return mib
 }

@@ -1,3 +1,4 @@
+import type { Topology } from './cores.ts'
 import type { Pinning } from './pinning.ts'
 
 /** What a guest is, decided: plain data that is written as libvirt XML (xml.ts) or as a QEMU command line. */
@@ -18,6 +19,12 @@ export interface Guest {
     shared: boolean
   }
   vcpus: number
+  /** As the guest sees its vCPUs: the product is their number. */
+  topology: Topology
+  /** Does the guest need the CPU feature `topoext` to believe its threads (AMD)? */
+  topoext: boolean
+  /** Address bits of the guest's CPU, where it must have fewer than the host's. */
+  addressBits: number | null
   /** `host-passthrough`, or a model that QEMU knows: `core2duo`. */
   cpuModel: string
   pinning: Pinning | null
@@ -43,23 +50,40 @@ export interface Guest {
   usb: UsbChoice[]
   /** The host's input devices, taken while both control keys were pressed last in the guest. */
   evdev: string[]
-  /** SPICE display, video card, tablet and USB redirection: what an installation needs. */
-  graphics: 'qxl' | 'virtio' | null
+  /** Display, video card and tablet, with SPICE USB redirection too: what an installation needs. */
+  graphics: Graphics | null
   audio: Audio | null
   /** Looking Glass. */
   frames: { mib: number; device: 'kvmfr' | 'shm' } | null
   shares: { path: string; tag: string }[]
-  /** OVMF's 64-bit window for BARs, in MiB; `null`: its own size will do. */
+  /** OVMF's 64-bit window for BARs, in MiB; `null`: its own will do. */
   mmio64Mib: number | null
   /** Windows 7 has no driver for xHCI. */
   usbController: 'qemu-xhci' | 'ich9'
 }
 
+/** What libvirt is asked to look for in the descriptions of images, or to stay away from. */
+export type Feature = readonly [name: 'secure-boot' | 'enrolled-keys', wanted: boolean]
+
 export type Firmware =
   | { kind: 'bios' }
-  /** libvirt chooses the files; `features`: does it know how to be asked for one with or without keys (7.2)? */
-  | { kind: 'auto'; secure: boolean; features: boolean }
-  | { kind: 'files'; secure: boolean; code: string; vars: string; nvram: string }
+  /** libvirt chooses the files. */
+  | { kind: 'auto'; secure: boolean; features: readonly Feature[] }
+  /** `secure`: is Secure Boot wanted? `smm`: does the image start with SMM only? */
+  | {
+      kind: 'files'
+      secure: boolean
+      smm: boolean
+      format: 'raw' | 'qcow2'
+      code: string
+      vars: string
+      nvram: string
+    }
+
+export interface Graphics {
+  display: 'spice' | 'vnc'
+  video: 'qxl' | 'virtio' | 'bochs' | 'vga'
+}
 
 export const HYPERV_FLAGS = [
   'relaxed',
@@ -72,6 +96,8 @@ export const HYPERV_FLAGS = [
   'frequencies',
   'tlbflush',
   'ipi',
+  'evmcs',
+  'avic',
 ] as const
 export type HypervFlag = (typeof HYPERV_FLAGS)[number]
 

@@ -164,11 +164,14 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
     result = tune === undefined ? ensure(result, [], part('cputune', {}, wanted)) : insert(result, tune, wanted)
   }
   if (numatune !== undefined) for (const each of numatune.children) result = ensure(result, ['numatune'], each)
-  return patchTopology(result, pinning, cache)
+  return patchTopology(result, { ...pinning, caches: cache ? pinning.caches : null })
 }
 
-function patchTopology(text: string, pinning: Pinning, cache: boolean): string {
-  const { topology, topoext, caches } = pinning
+/** What the guest sees of its vCPUs; caches that are `null` stay as they are. */
+export function patchTopology(
+  text: string,
+  { topology, topoext, caches }: Pick<Pinning, 'topology' | 'topoext'> & { caches: Pinning['caches'] | null },
+): string {
   const { sockets, dies, cores, threads } = topology
   const cpu = child(readDomain(text), 'cpu')
   const known = child(cpu, 'topology')
@@ -178,9 +181,9 @@ function patchTopology(text: string, pinning: Pinning, cache: boolean): string {
   let result = ensure(text, ['cpu'], part('topology', { sockets, dies: dieCount, clusters, cores, threads }))
   if (attribute(cpu, 'mode') !== 'host-passthrough') return result
   const told = child(cpu, 'cache')
-  if (cache && attribute(told, 'mode') !== caches) {
+  if (caches !== null && attribute(told, 'mode') !== caches) {
     const other = child(readDomain(result), 'cpu', 'cache')
-    result = ensure(other === undefined ? result : remove(result, other), ['cpu'], cachePart(pinning))
+    result = ensure(other === undefined ? result : remove(result, other), ['cpu'], cachePart({ caches }))
   }
   const now = child(readDomain(result), 'cpu')
   const feature = childrenOf(now, 'feature').find((each) => attribute(each, 'name') === 'topoext')

@@ -1,6 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import { type Cpus, cpuList } from '../host/cpu.ts'
-import { type Core, coresOf, groupBy } from './cores.ts'
+import { type Core, coresOf, groupBy, type Topology } from './cores.ts'
 import { clusterRanks, distanceFrom, type Rules, takeCores } from './places.ts'
 
 export interface PinRequest {
@@ -23,7 +23,7 @@ export interface Pinning {
   /** NUMA nodes of the guest's CPUs; empty when the machine does not say. */
   nodes: number[]
   /** As the guest should see it: their product is the number of vCPUs. */
-  topology: { sockets: number; dies: number; cores: number; threads: number }
+  topology: Topology
   /** The host's: whole cores that hold none of the guest's CPUs. */
   host: number[]
   /** Siblings of the guest's CPUs that hold no vCPU: neither guest nor host should use them. */

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import type { Card, Guest, Nic } from './guest.ts'
+import { windowArguments } from './window.ts'
 
 // QEMU's options for a guest's devices, each with its value. Source: qemu-system(1), QEMU's docs/system/devices.
 
@@ -128,10 +129,13 @@ export function inputs({ usbController, usb, evdev }: Guest): string[][] {
 /** What an installation is seen by. */
 export function display({ graphics }: Guest): string[][] {
   if (graphics === null) return [['-display', 'none']]
+  const models = { qxl: 'qxl-vga', virtio: 'virtio-vga', bochs: 'bochs-display', vga: 'VGA' } as const
   return [
-    ['-device', graphics === 'qxl' ? 'qxl-vga' : 'virtio-vga'],
+    ['-device', models[graphics.video]],
     ['-device', 'usb-tablet'],
-    ['-spice', `unix=on,addr=${DIR}/spice.sock,disable-ticketing=on`],
+    graphics.display === 'spice'
+      ? ['-spice', `unix=on,addr=${DIR}/spice.sock,disable-ticketing=on`]
+      : ['-vnc', `unix:${DIR}/vnc.sock`],
   ]
 }
 
@@ -174,6 +178,6 @@ export function rest({ tpm, frames, shares, mmio64Mib }: Guest): string[][] {
       ['-chardev', `socket,id=share${index},path=${DIR}/share${index}.sock`],
       ['-device', `vhost-user-fs-pci,chardev=share${index},tag=${value(tag)}`],
     ]),
-    ...(mmio64Mib === null ? [] : [['-fw_cfg', `name=opt/ovmf/X-PciMmio64Mb,string=${mmio64Mib}`]]),
+    ...(mmio64Mib === null ? [] : [windowArguments(mmio64Mib)]),
   ]
 }

@@ -1,4 +1,5 @@
 import { cpuList } from '../host/cpu.ts'
+import { needsSmm } from './firmware.ts'
 import type { Guest, HypervFlag } from './guest.ts'
 import { cardWords, DIR, disks, display, inputs, network, optical, rest, sound, value } from './qemu-devices.ts'
 
@@ -15,6 +16,8 @@ const FLAGS: Readonly<Record<HypervFlag, string>> = {
   frequencies: 'hv_frequencies',
   tlbflush: 'hv_tlbflush',
   ipi: 'hv_ipi',
+  evmcs: 'hv_evmcs',
+  avic: 'hv_avic',
 }
 
 /**
@@ -63,7 +66,7 @@ function quote(word: string): string {
 }
 
 function machine(guest: Guest): string[][] {
-  const { chipset, memory, pinning, firmware, ioapicKvm } = guest
+  const { chipset, memory, firmware, ioapicKvm } = guest
   const mib = Math.ceil(memory.kib / 1024)
   const backed = memory.hugepageKib !== null || memory.shared
   const options = [
@@ -71,12 +74,12 @@ function machine(guest: Guest): string[][] {
     'accel=kvm',
     'vmport=off',
     'hpet=off',
-    ...(firmware.kind !== 'bios' && firmware.secure ? ['smm=on'] : []),
+    ...(needsSmm(firmware) ? ['smm=on'] : []),
     ...(ioapicKvm ? ['kernel-irqchip=on'] : []),
     ...(backed ? ['memory-backend=memory'] : []),
   ]
   const huge = memory.hugepageKib === null ? '' : `,hugetlb=on,hugetlbsize=${memory.hugepageKib}K,prealloc=on`
-  const { sockets, dies, cores, threads } = pinning?.topology ?? { sockets: 1, dies: 1, cores: guest.vcpus, threads: 1 }
+  const { sockets, dies, cores, threads } = guest.topology
   return [
     ['-name', `${guest.name},debug-threads=on`],
     ['-nodefaults', '-no-user-config'],
@@ -92,16 +95,17 @@ function machine(guest: Guest): string[][] {
   ]
 }
 
-function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning }: Guest): string {
+function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, topoext, addressBits }: Guest): string {
   const host = cpuModel === 'host-passthrough'
   return [
     host ? 'host' : cpuModel,
     ...(host ? ['migratable=off'] : []),
+    ...(host && addressBits !== null ? [`host-phys-bits-limit=${addressBits}`] : []),
     ...(hideKvm ? ['kvm=off'] : []),
     ...(hyperv ?? []).map((flag) => FLAGS[flag]),
     ...(hypervclock ? ['hv_time'] : []),
     ...(vendorId === null ? [] : [`hv_vendor_id=${value(vendorId)}`]),
-    ...(pinning?.topoext ? ['topoext=on'] : []),
+    ...(topoext ? ['topoext=on'] : []),
     ...(pinning === null ? [] : [pinning.caches === 'passthrough' && host ? 'host-cache-info=on' : 'l3-cache=on']),
   ].join(',')
 }
@@ -109,16 +113,26 @@ function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning }: Gues
 function firmware({ firmware: chosen }: Guest): string[][] {
   if (chosen.kind !== 'files') return []
   return [
-    ['-drive', `if=pflash,format=raw,readonly=on,file=${value(chosen.code)}`],
-    ['-drive', `if=pflash,format=raw,file=${DIR}/vars.fd`],
-    ...(chosen.secure ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
+    ['-drive', `if=pflash,format=${chosen.format},readonly=on,file=${value(chosen.code)}`],
+    ['-drive', `if=pflash,format=${chosen.format},file=${DIR}/${varsName(chosen.format)}`],
+    ...(chosen.smm ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
   ]
+}
+
+function varsName(format: 'raw' | 'qcow2'): string {
+  return format === 'raw' ? 'vars.fd' : 'vars.qcow2'
+}
+
+/** The guest's own copy of the template, in the template's format. */
+function variables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }): string {
+  const own = `"$dir/${varsName(format)}"`
+  return `[ -e ${own} ] || cp ${quote(vars)} ${own}\n`
 }
 
 /** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
 function helpers({ firmware: chosen, tpm, shares }: Guest): string {
   return [
-    ...(chosen.kind === 'files' ? [`[ -e "$dir/vars.fd" ] || cp ${quote(chosen.vars)} "$dir/vars.fd"\n`] : []),
+    ...(chosen.kind === 'files' ? [variables(chosen)] : []),
     ...(tpm
       ? [
           'mkdir -p "$dir/tpm"\n',

@@ -1,7 +1,9 @@
 import { cpuPart, tuneParts } from './cpu-xml.ts'
+import { needsSmm } from './firmware.ts'
 import { allows, type Versions } from './gates.ts'
-import type { Guest } from './guest.ts'
+import type { Graphics, Guest } from './guest.ts'
 import { buildParts, type Part, part } from './part.ts'
+import { windowArguments } from './window.ts'
 import {
   diskParts,
   evdevPart,
@@ -32,7 +34,6 @@ export function guestXml(guest: Guest, versions: Versions): string {
     memoryBacking(guest),
     part('vcpu', { placement: 'static' }, String(guest.vcpus)),
     tuneParts(guest),
-    windowParts(guest, versions),
     osPart(guest),
     featuresPart(guest, versions),
     cpuPart(guest, versions),
@@ -66,24 +67,25 @@ export function hugepagesPart(kib: number): Part {
 function osPart({ firmware, chipset }: Guest): Part {
   const type = part('type', { arch: 'x86_64', machine: chipset === 'q35' ? 'q35' : 'pc' }, 'hvm')
   if (firmware.kind === 'bios') return part('os', {}, type)
-  const secure = firmware.secure ? 'yes' : 'no'
   if (firmware.kind === 'auto') {
-    const keys = part('feature', { enabled: secure, name: 'enrolled-keys' })
+    const features = firmware.features.map(([name, wanted]) =>
+      part('feature', { enabled: wanted ? 'yes' : 'no', name }),
+    )
     return part(
       'os',
       { firmware: 'efi' },
       type,
-      firmware.features &&
-        part('firmware', {}, firmware.secure ? [keys, part('feature', { enabled: 'yes', name: 'secure-boot' })] : keys),
+      features.length > 0 && part('firmware', {}, features),
       firmware.secure && part('loader', { secure: 'yes' }),
     )
   }
+  const format = firmware.format === 'raw' ? null : firmware.format
   return part(
     'os',
     {},
     type,
-    part('loader', { readonly: 'yes', secure: firmware.secure ? 'yes' : null, type: 'pflash' }, firmware.code),
-    part('nvram', { template: firmware.vars }, firmware.nvram),
+    part('loader', { readonly: 'yes', secure: firmware.smm ? 'yes' : null, type: 'pflash', format }, firmware.code),
+    part('nvram', { template: firmware.vars, format }, firmware.nvram),
   )
 }
 
@@ -99,7 +101,7 @@ function featuresPart(guest: Guest, versions: Versions): Part {
       part('hyperv', {}, flags, vendorId !== null && part('vendor_id', { state: 'on', value: vendorId })),
     guest.hideKvm && allows(versions, 'hideKvm') && part('kvm', {}, part('hidden', { state: 'on' })),
     part('vmport', { state: 'off' }),
-    firmware.kind !== 'bios' && firmware.secure && part('smm', { state: 'on' }),
+    needsSmm(firmware) && part('smm', { state: 'on' }),
     guest.ioapicKvm && part('ioapic', { driver: 'kvm' }),
   )
 }
@@ -113,13 +115,6 @@ function clockPart({ localtime, hypervclock }: Guest): Part {
     part('timer', { name: 'hpet', present: 'no' }),
     hypervclock !== null && part('timer', { name: 'hypervclock', present: hypervclock ? 'yes' : 'no' }),
   )
-}
-
-const FWCFG = 'opt/ovmf/X-PciMmio64Mb'
-
-function windowParts({ mmio64Mib }: Guest, versions: Versions): Part | null {
-  if (mmio64Mib === null || !allows(versions, 'fwcfg')) return null
-  return part('sysinfo', { type: 'fwcfg' }, part('entry', { name: FWCFG }, String(mmio64Mib)))
 }
 
 /** The first slot of i440fx that libvirt does not give away by itself. */
@@ -172,12 +167,15 @@ function usbControllers({ usbController }: Guest): Part[] {
 }
 
 /** What an installation needs to be seen and used. */
-function installationParts(video: string): Part[] {
+function installationParts({ display, video }: Graphics): Part[] {
+  const tablet = part('input', { type: 'tablet', bus: 'usb' })
+  const shown = part('video', {}, part('model', { type: video }))
+  if (display === 'vnc') return [tablet, part('graphics', { type: 'vnc', autoport: 'yes' }), shown]
   return [
     part('channel', { type: 'spicevmc' }, part('target', { type: 'virtio', name: 'com.redhat.spice.0' })),
-    part('input', { type: 'tablet', bus: 'usb' }),
+    tablet,
     part('graphics', { type: 'spice', autoport: 'yes' }, part('image', { compression: 'off' })),
-    part('video', {}, part('model', { type: video })),
+    shown,
     part('redirdev', { bus: 'usb', type: 'spicevmc' }),
     part('redirdev', { bus: 'usb', type: 'spicevmc' }),
   ]
@@ -190,16 +188,27 @@ export function frameArguments({ frames }: Pick<Guest, 'frames'>): string[] {
   return ['-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass', '-object', memory]
 }
 
+/** QEMU's own arguments for the cards' windows, where libvirt has no element, or has none yet (9.3). */
+export function widthArguments(
+  { mmio64Mib, addressBits, cpuModel }: Pick<Guest, 'mmio64Mib' | 'addressBits' | 'cpuModel'>,
+  versions: Versions,
+): string[] {
+  const limited = cpuModel === 'host-passthrough' && addressBits !== null && !allows(versions, 'addressBits')
+  return [
+    ...(mmio64Mib === null ? [] : windowArguments(mmio64Mib)),
+    ...(limited ? ['-global', `host-x86_64-cpu.host-phys-bits-limit=${addressBits}`] : []),
+  ]
+}
+
 const GPU = 'ua-vfio-gpu'
 
 /** What libvirt has no element for, or has none yet. */
 function qemuParts(guest: Guest, versions: Versions): Part[] {
-  const { mmio64Mib } = guest
   const vga = guest.cards.some(({ xVga }) => xVga)
   const override = vga && allows(versions, 'override')
   const args = [
     ...frameArguments(guest),
-    ...(mmio64Mib !== null && !allows(versions, 'fwcfg') ? ['-fw_cfg', `name=${FWCFG},string=${mmio64Mib}`] : []),
+    ...widthArguments(guest, versions),
     ...(vga && !override ? ['-set', `device.${allows(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
     // Before 1.2.8 libvirt cannot hide KVM: a second -cpu takes the place of its own.
     ...(guest.hideKvm && !allows(versions, 'hideKvm')

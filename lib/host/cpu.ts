@@ -57,6 +57,10 @@ export interface Cpus {
   vendor: 'intel' | 'amd' | undefined
   model: string | undefined
   flags: string[] | undefined
+  /** Is it x86? `undefined`: /proc/cpuinfo does not say. */
+  x86: boolean | undefined
+  /** Bits of a physical address. */
+  addressBits: number | undefined
   /** Hybrid Intel, where the kernel names them. */
   performance: number[] | undefined
   efficient: number[] | undefined
@@ -80,6 +84,8 @@ export function readCpus(reader: Reader): Cpus {
     nodes: readNodes,
     vendor: cpuVendor(reader) ?? undefined,
     model: cpuinfo.get('model name'),
+    x86: isX86(cpuinfo),
+    addressBits: addressBitsOf(cpuinfo.get('address sizes')),
     flags: (cpuinfo.get('flags') ?? cpuinfo.get('Features'))?.split(/\s+/),
     performance: parseCpuList(reader.text('/sys/devices/cpu_core/cpus')),
     efficient: parseCpuList(reader.text('/sys/devices/cpu_atom/cpus')),
@@ -185,6 +191,28 @@ function readCpuinfo(reader: Reader): Map<string, string> {
   const text = reader.optionalBytes('/proc/cpuinfo', 32_768)?.toString('latin1') ?? ''
   const lines = (text.split('\n\n')[0] ?? '').split('\n')
   return new Map(lines.map((line) => [line.replace(/\s*:.*/s, ''), line.replace(/^[^:]*:\s*/, '').trim()]))
+}
+
+/** Each architecture's /proc/cpuinfo has words of its own (arch/ARCH/kernel in Linux). */
+function isX86(cpuinfo: ReadonlyMap<string, string>): boolean | undefined {
+  if (cpuinfo.has('flags') || cpuinfo.has('address sizes')) return true
+  const others = [
+    'Features',
+    'CPU implementer',
+    'features',
+    'isa',
+    'cpu',
+    'cpu model',
+    'CPU Family',
+    'bogomips per cpu',
+  ]
+  return others.some((name) => cpuinfo.has(name)) ? false : undefined
+}
+
+/** `39 bits physical, 48 bits virtual` → 39. */
+function addressBitsOf(text: string | undefined): number | undefined {
+  const [, bits] = /^(\d+) bits physical/.exec(text ?? '') ?? []
+  return bits === undefined ? undefined : Number(bits)
 }
 
 /** An attribute that holds a whole number; `undefined` for anything else, and for -1, by which drivers say "none". */

@@ -1,4 +1,5 @@
 import coerce from 'semver/functions/coerce.js'
+import { type Firmware, readFirmwares } from './firmware.ts'
 import { readMemory } from './memory.ts'
 import { findProgram } from './programs.ts'
 import type { Reader } from './reader.ts'
@@ -8,8 +9,8 @@ export interface Hypervisor {
   /** Versions, as `9.0.0`. */
   libvirt: string | null
   qemu: string | null
-  /** UEFI images, in the order in which QEMU's own descriptions rank them. */
-  firmwares: Firmware[]
+  /** UEFI images, in libvirt's order; `null`: the system's files are not at hand. */
+  firmwares: Firmware[] | null
   memoryKib: number | null
   hugepages: { kib: number; total: number; free: number }[]
   /** Is Looking Glass's kernel module's device there? */
@@ -17,31 +18,33 @@ export interface Hypervisor {
   /** What emulates TPMs, and what shares folders: are they installed? */
   swtpm: boolean
   virtiofsd: boolean
-}
-
-/** A UEFI image for x86-64 guests with its template of variables. */
-export interface Firmware {
-  code: string
-  vars: string
-  /** Does it hold SMM, which Secure Boot needs? */
-  secure: boolean
-  /** Are Microsoft's keys enrolled? */
-  enrolled: boolean
+  /** Does KVM use the CPU's own virtual interrupt controller (APICv, AVIC)? */
+  virtualApic: boolean | null
 }
 
 /** `files` is the system (/usr, /etc), `reader` the machine (/proc, /sys). */
 export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
   const { total, hugePages } = readMemory(reader)
+  const qemu = readQemuVersion(files)
   return {
     libvirt: readLibvirtVersion(files),
-    qemu: readQemuVersion(files),
-    firmwares: readFirmwares(files),
+    qemu,
+    firmwares: readFirmwares(files, qemu),
     memoryKib: total === undefined ? null : total / 1024,
     hugepages: hugePages.map((pages) => ({ kib: pages.size / 1024, total: pages.total ?? 0, free: pages.free ?? 0 })),
     kvmfr: files.exists('/dev/kvmfr0'),
     swtpm: findProgram(files, 'swtpm') !== undefined,
     virtiofsd: findProgram(files, 'virtiofsd') !== undefined,
+    virtualApic: readVirtualApic(reader),
   }
+}
+
+function readVirtualApic(reader: Reader): boolean | null {
+  const texts = ['kvm_intel/parameters/enable_apicv', 'kvm_amd/parameters/avic'].map((name) =>
+    reader.text(`/sys/module/${name}`)?.trim(),
+  )
+  const [told] = texts.filter((text) => text !== undefined)
+  return told === undefined ? null : /^[Y1]/.test(told)
 }
 
 /** The library is called by its version: `libvirt.so.0.9000.0` is 9.0.0 (1000 times the major number, plus the minor). */
@@ -69,56 +72,4 @@ function readQemuVersion(files: Reader): string | null {
     ...folders.map((name) => /^qemu-(?:system-x86-|base-)?(\d[\d.]*)/.exec(name)?.[1]),
   ].find((version) => version !== undefined)
   return coerce(found)?.version ?? null
-}
-
-/** Where distributions put OVMF when nothing describes it: code, variables, SMM. */
-const KNOWN: readonly [code: string, vars: string, secure: boolean][] = [
-  ['/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd', false],
-  ['/usr/share/OVMF/OVMF_CODE_4M.ms.fd', '/usr/share/OVMF/OVMF_VARS_4M.ms.fd', true],
-  ['/usr/share/OVMF/OVMF_CODE.fd', '/usr/share/OVMF/OVMF_VARS.fd', false],
-  ['/usr/share/OVMF/OVMF_CODE.secboot.fd', '/usr/share/OVMF/OVMF_VARS.secboot.fd', true],
-  ['/usr/share/edk2/x64/OVMF_CODE.4m.fd', '/usr/share/edk2/x64/OVMF_VARS.4m.fd', false],
-  ['/usr/share/edk2/x64/OVMF_CODE.secboot.4m.fd', '/usr/share/edk2/x64/OVMF_VARS.4m.fd', true],
-  ['/usr/share/edk2-ovmf/x64/OVMF_CODE.fd', '/usr/share/edk2-ovmf/x64/OVMF_VARS.fd', false],
-  ['/usr/share/edk2-ovmf/OVMF_CODE.fd', '/usr/share/edk2-ovmf/OVMF_VARS.fd', false],
-  ['/usr/share/qemu/ovmf-x86_64-code.bin', '/usr/share/qemu/ovmf-x86_64-vars.bin', false],
-]
-
-/** Source: QEMU, docs/interop/firmware.json. */
-export function readFirmwares(files: Reader): Firmware[] {
-  const folders = ['/etc/qemu/firmware', '/usr/share/qemu/firmware']
-  const names = new Set(folders.flatMap((folder) => files.list(folder) ?? []))
-  const described = [...names].sort().flatMap((name) => {
-    const text = folders.map((folder) => files.optionalText(`${folder}/${name}`)).find((each) => each !== undefined)
-    const found = parseDescription(text ?? '')
-    return found !== undefined && files.exists(found.code) && files.exists(found.vars) ? [found] : []
-  })
-  if (described.length > 0) return described
-  return KNOWN.filter(([code, vars]) => files.exists(code) && files.exists(vars)).map(([code, vars, secure]) => ({
-    code,
-    vars,
-    secure,
-    enrolled: vars.includes('.ms.') || vars.includes('secboot'),
-  }))
-}
-
-interface Description {
-  'interface-types'?: string[]
-  mapping?: { executable?: { filename?: string; format?: string }; 'nvram-template'?: { filename?: string } }
-  targets?: { architecture?: string }[]
-  features?: string[]
-}
-
-function parseDescription(text: string): Firmware | undefined {
-  let description: Description
-  try {
-    description = JSON.parse(text) as Description
-  } catch {
-    return undefined
-  }
-  const { mapping, features = [], targets = [] } = description
-  const [code, vars] = [mapping?.executable?.filename, mapping?.['nvram-template']?.filename]
-  if (code === undefined || vars === undefined || mapping?.executable?.format === 'qcow2') return undefined
-  if (!targets.some(({ architecture }) => architecture === 'x86_64')) return undefined
-  return { code, vars, secure: features.includes('requires-smm'), enrolled: features.includes('enrolled-keys') }
 }

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
+import { readIommuBits } from './iommu-width.ts'
 import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
 import { type Names, openNames } from './names.ts'
@@ -31,6 +32,8 @@ export interface PciFacts extends IommuGroups {
   /** Addresses of devices that are there, and were not ours to look at. */
   unread: string[]
   iommu: IommuState
+  /** Address bits of the narrowest; `null`: not known. */
+  iommuBits: number | null
 }
 
 /**
@@ -82,5 +85,6 @@ export function expectSeen(machine: Machine): void {
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
   const { devices, unread } = readPciDevices(machine, warn)
   const groups = readIommuGroups(machine.reader, devices, unread)
-  return { devices, unread, ...groups, iommu: readIommuState(machine.reader, groups) }
+  const iommu = readIommuState(machine.reader, groups)
+  return { devices, unread, ...groups, iommu, iommuBits: readIommuBits(machine.reader) }
 }

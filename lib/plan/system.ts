@@ -162,7 +162,8 @@ export interface DeclaredHost {
   /** With `vlan`, guests are in it, and the host stays as it is. */
   bridge(asked: { name: string; port: string; vlan: number | undefined }): NixItem[]
   tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
-  packages(needs: readonly Need[]): NixItem[]
+  /** `version`: VERSION_ID of os-release. */
+  packages(needs: readonly Need[], version: string): NixItem[]
   /** libvirt runs. */
   libvirt: NixItem
   /** With a line of qemu.conf. */

@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
-import { readFirmwares } from '../host/hypervisor.ts'
+import { readFirmwares } from '../host/firmware.ts'
+import { readOsRelease } from '../host/os-release.ts'
 import { findProgram } from '../host/programs.ts'
 import type { Setting } from '../plan/setting.ts'
 import { type Host, type Need, packageOf } from '../plan/system.ts'
@@ -16,7 +17,7 @@ const PROGRAMS: Readonly<Record<Exclude<Need, 'ovmf' | 'virt-manager'>, readonly
 
 /** Where a need is met already. */
 export function present(files: Host['files'], need: Exclude<Need, 'virt-manager'>): string | undefined {
-  return need === 'ovmf' ? readFirmwares(files)[0]?.code : findProgram(files, ...PROGRAMS[need])
+  return need === 'ovmf' ? readFirmwares(files)?.[0]?.code : findProgram(files, ...PROGRAMS[need])
 }
 
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
@@ -26,7 +27,8 @@ export function packages(facts: TuneFacts): Wish {
   const described = describedBy(facts)
   const missing = needs.filter((need) => present(facts.host.files, need) === undefined)
   const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
-  if (described !== undefined) return wish('packages', reason, { items: described.packages(missing) })
+  if (described !== undefined)
+    return wish('packages', reason, { items: described.packages(missing, readOsRelease(facts.host.files).version) })
   const names = missing.flatMap((need) => packageOf(adapter?.packages, need, facts.host.files).split(' '))
   if (missing.length > 0 && adapter?.packages.unattended === undefined)
     throw new UserError(

@@ -13,8 +13,8 @@ exec "${QEMU:-qemu-system-x86_64}" \
   -name one,debug-threads=on \
   -nodefaults -no-user-config \
   -machine q35,accel=kvm,vmport=off,hpet=off,memory-backend=memory \
-  -cpu host,migratable=off \
-  -smp 4,sockets=1,dies=1,cores=4,threads=1 \
+  -cpu host,migratable=off,topoext=on \
+  -smp 4,sockets=1,dies=1,cores=2,threads=2 \
   -m 1024M \
   -object memory-backend-memfd,id=memory,size=1024M,share=off,hugetlb=on,hugetlbsize=2048K,prealloc=on \
   -rtc base=utc,driftfix=slew \

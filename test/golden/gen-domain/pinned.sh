@@ -13,7 +13,7 @@ exec taskset -c 4-5,12-13 "${QEMU:-qemu-system-x86_64}" \
   -name one,debug-threads=on \
   -nodefaults -no-user-config \
   -machine q35,accel=kvm,vmport=off,hpet=off \
-  -cpu host,migratable=off,topoext=on,host-cache-info=on \
+  -cpu host,migratable=off,host-phys-bits-limit=39,topoext=on,host-cache-info=on \
   -smp 4,sockets=1,dies=1,cores=2,threads=2 \
   -m 1024M \
   -rtc base=utc,driftfix=slew \

@@ -13,8 +13,8 @@ exec "${QEMU:-qemu-system-x86_64}" \
   -name one,debug-threads=on \
   -nodefaults -no-user-config \
   -machine q35,accel=kvm,vmport=off,hpet=off,kernel-irqchip=on \
-  -cpu 'host,migratable=off,kvm=off,hv_relaxed,hv_vapic,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_synic,hv_stimer,hv_frequencies,hv_tlbflush,hv_ipi,hv_time,hv_vendor_id=Some One' \
-  -smp 4,sockets=1,dies=1,cores=4,threads=1 \
+  -cpu 'host,migratable=off,host-phys-bits-limit=39,kvm=off,hv_relaxed,hv_vapic,hv_spinlocks=0x1fff,hv_vpindex,hv_runtime,hv_synic,hv_stimer,hv_frequencies,hv_tlbflush,hv_ipi,hv_time,hv_vendor_id=Some One,topoext=on' \
+  -smp 4,sockets=1,dies=1,cores=2,threads=2 \
   -m 1024M \
   -rtc base=localtime,driftfix=slew \
   -global kvm-pit.lost_tick_policy=delay \
