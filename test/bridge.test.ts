@@ -70,7 +70,7 @@ describe('a bridge', { concurrent: true }, () => {
   it('ifupdown: addresses move, the other card stays, lines of the person too', () => {
     const dir = host(HOSTS[0]?.[1] ?? {})
     tune(dir, ...bridge, ...write)
-    const ports = `    pre-up ip link add name br0 type bridge
+    const ports = `    pre-up [ -d /sys/class/net/br0 ] || ip link add name br0 address ${MAC} type bridge
     pre-up ip link set enp5s0 master br0
     pre-up ip link set enp5s0 up
     post-down ip link del br0
@@ -78,7 +78,7 @@ describe('a bridge', { concurrent: true }, () => {
     expect(textOf(dir, 'etc/network/interfaces')).toBe(
       interfaces
         .replace('auto lo enp5s0', 'auto lo br0')
-        .replace('allow-hotplug enp5s0 enp6s0', 'auto br0 enp6s0')
+        .replace('allow-hotplug enp5s0 enp6s0', 'auto br0\nallow-hotplug enp6s0')
         .replace('iface enp5s0 inet static\n', `iface br0 inet static\n${ports}`)
         .replace('iface enp5s0 inet6 auto', 'iface br0 inet6 auto'),
     )
@@ -96,7 +96,7 @@ describe('a bridge', { concurrent: true }, () => {
       .split('\n')
       .filter((line) => !own.test(line))
     expect(rest.join('\n')).toBe(before)
-    expect(query('br0')).toContain('pre-up: ip link add name br0 type bridge')
+    expect(query('br0')).toContain(`ip link add name br0 address ${MAC} type bridge`)
     expect(query('enp5s0')).toBe('')
   })
 
