@@ -147,6 +147,19 @@ describe('a bridge', { concurrent: true }, () => {
     rmSync(root, { recursive: true })
   })
 
+  it.skipIf(!has('netplan'))('netplan: what its generator refuses is found before anything is written', () => {
+    const files = { ...NETPLAN, ...NETWORKD, 'etc/netplan/50.yaml': yaml }
+    const dir = host({ ...files, 'etc/netplan/90.yaml': 'network:\n  vlans:\n    v5: {id: 5, link: gone0}\n' })
+    const before = snapshotOf(dir)
+    for (const more of [[], ['--apply'], write]) {
+      const ran = tune(dir, ...bridge, ...more)
+      expect(ran).toMatchObject({ code: 2, stdout: '' })
+      expect(ran.stderr).toMatch(/^tune-host: netplan generate refuses what would be written: .*gone0.*nothing was\n$/)
+      expect(ran.stderr).not.toContain('/tmp')
+    }
+    expect(snapshotOf(dir)).toBe(before)
+  })
+
   it('netplan: refuses what it would have to guess', () => {
     const flow = 'network: {version: 2, ethernets: {enp5s0: {dhcp4: true}}}\n'
     expectRan(

@@ -78,7 +78,7 @@ describe('a host with a bridge is reached as before', { concurrent: true }, () =
         expectRan(tune(dir, '--undo', ...write), 0)
         expect(await host.boot(dir)).toEqual(before)
       },
-      120_000,
+      300_000,
     )
   }
 })

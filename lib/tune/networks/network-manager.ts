@@ -96,9 +96,12 @@ export const networkManager: NetworkConfig = {
 
   notes(files, request) {
     if (request.vlan !== undefined) return []
-    const sections = present(files, request)?.sections ?? []
+    const found = present(files, request)
+    const sections = found?.sections ?? []
     const says = (key: string): string => valuesOf(sections, 'ipv6', key).at(-1) ?? ''
-    const made = /^(1|3|stable-privacy|default)$/.test(says('addr-gen-mode')) && says('method') !== 'manual'
+    // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
+    const mode = found === undefined ? 'default' : says('addr-gen-mode')
+    const made = /^(1|3|stable-privacy|default)$/.test(mode) && says('method') !== 'manual'
     const known = ['ipv4', 'ipv6'].some((one) =>
       ['dhcp-client-id', 'dhcp-duid'].some((key) => /^stable/.test(valuesOf(sections, one, key).at(-1) ?? '')),
     )
