@@ -52,6 +52,10 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       'unknown-system',
       `${early}: the initramfs sets the network up, before anything makes a bridge; a bridge is made by hand here`,
     )
+  const unnamed =
+    mac === undefined && vlan === undefined
+      ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
+      : []
   const described = describedBy(facts)?.bridge(request)
   if (described !== undefined)
     return wish('bridge', reasonFor(request), {
@@ -59,7 +63,10 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       findings: [unbridgeable(facts, port)],
       notes:
         vlan === undefined
-          ? [`What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`]
+          ? [
+              `What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`,
+              ...unnamed,
+            ]
           : [],
       rebootNeeded: true,
     })
@@ -83,6 +90,8 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
       ...(kept === undefined ? [] : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
+      // It reads the address when it makes the bridge.
+      ...(found.config === ifupdown ? [] : unnamed),
       ...(found.config.notes?.(files, request) ?? []),
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
     ],
