@@ -9,6 +9,7 @@ if [ -z "${REACH_INSIDE:-}" ]; then
   REACH_INSIDE=1 exec unshare --mount --net --pid --fork --kill-child --mount-proc "$0" "$@"
 fi
 tool=$1 root=$2 state=$3
+here=$(cd "$(dirname "$0")" && pwd)
 card=enp5s0 mac=${REACH_MAC:-52:54:00:12:34:56}
 mkdir -p "$state"/{dhcp,NetworkManager,lan}
 state=$(realpath "$state") root=$(realpath "$root")
@@ -45,19 +46,9 @@ sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
 unshare --net sleep infinity &
 lan=$!
 while [ "$(readlink /proc/$lan/ns/net)" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.05; done
-in_lan() { nsenter --target $lan --net "$@"; }
-ip link add "$card" address "$mac" type veth peer name lan0 address 52:54:00:00:00:01
+ip link add "$card" address "$mac" type veth peer name lan0
 ip link set lan0 netns $lan
-in_lan ip link set lo up
-in_lan ip addr add 192.0.2.1/24 dev lan0
-in_lan ip addr add 2001:db8::1/64 dev lan0 nodad
-in_lan ip link set lan0 up
-in_lan sysctl -q -w net.ipv6.conf.all.forwarding=1
-in_lan dnsmasq --conf-file=/dev/null --pid-file= --user=root --port=0 --interface=lan0 --bind-dynamic \
-  --dhcp-leasefile="$state/lan/leases" --dhcp-range=192.0.2.100,192.0.2.199,1h --dhcp-authoritative \
-  --dhcp-option=option:router,192.0.2.1 --dhcp-option=option:dns-server,192.0.2.53 \
-  --dhcp-range=2001:db8::1000,2001:db8::1fff,slaac,64,1h --enable-ra --ra-param=lan0,4,1800 \
-  --dhcp-option=option6:dns-server,[2001:db8::53] --log-facility="$state/lan/log" --log-dhcp
+nsenter --target $lan --net "$here/neighbour.sh" lan0 "$state/lan"
 
 log=$state/$tool.log
 : >"$log"
@@ -89,34 +80,6 @@ case $tool in
     if [ -e /run/NetworkManager/system-connections ]; then start_manager; fi
     if ls /run/systemd/network/*.network >/dev/null 2>&1; then start_networkd; fi
     ;;
-  none) ;;
 esac
 
-# The host is there when its default route is, and both addresses; else it is not, which is said below.
-device() { ip route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1; }
-six() { ip -o -6 addr show scope global | grep -v tentative | grep -q . && ip -6 route show default | grep -q .; }
-for _ in $(seq 1 "${REACH_WAIT:-60}"); do
-  [ -n "$(device)" ] && { [ -n "${REACH_NO_IPV6:-}" ] || six; } && break
-  sleep 0.25
-done
-sleep "${REACH_SETTLE:-1}"
-dev=$(device)
-four=$(ip -o -4 addr show scope global | awk '{ sub("/.*", "", $4); print $4 }' | head -n 1)
-same() { sed -E "s/\b${dev:-none}\b/CARD/g; s/ (expires|proto|metric|pref|src|linkdown|mtu) ?[^ ]*//g; s/ +$//; s/ +/ /g" | sort -u; }
-echo "device ${dev:-none}"
-echo "mac $(cat "/sys/class/net/${dev:-none}/address" 2>/dev/null)"
-echo "mtu $(cat "/sys/class/net/${dev:-none}/mtu" 2>/dev/null), card $(cat "/sys/class/net/$card/mtu")"
-ip -o addr show scope global | awk '{ print "address", $4, "on", $2 }' | same
-ip -o -6 addr show dev "${dev:-lo}" scope link | awk '{ print "link-local", $4 }'
-ip -4 route | sed 's/^/route /' | same
-ip -6 route | grep -v "dev $card.*fe80\|^fe80" | sed 's/^/route6 /' | same
-{ grep -h '^nameserver' /etc/resolv.conf /run/NetworkManager/resolv.conf 2>/dev/null || true
-  sed -n 's/^DNS=\(.\+\)/\1/p' /run/systemd/netif/links/* 2>/dev/null | tr ' ' '\n' | sed 's/^/nameserver /'; } | sort -u
-cut -d' ' -f2- "$state/lan/leases" 2>/dev/null | sed 's/^/lease /' || true
-if [ -n "$four" ] && in_lan ping -q -c 1 -W 3 "$four" >/dev/null 2>&1; then
-  echo "the neighbour reaches it at $four, $(in_lan ip neigh show "$four" | sed -n 's/.*lladdr \([^ ]*\).*/\1/p')"
-else
-  echo "the neighbour does not reach it"
-fi
-if ping -q -c 1 -W 3 192.0.2.1 >/dev/null 2>&1; then echo "it reaches the neighbour"; else echo "it reaches nobody"; fi
-if ping -q -c 1 -W 3 2001:db8::1 >/dev/null 2>&1; then echo "and over IPv6"; else echo "not over IPv6"; fi
+"$here/look.sh" "$card" /proc/$lan/ns/net "$state/lan" "${REACH_WAIT:-15}"
