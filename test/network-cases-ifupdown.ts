@@ -5,7 +5,7 @@ import { IFUP, interfaces, MAC, NETIFRC, NM, net } from './networks.ts'
 
 const IFACES = 'etc/network/interfaces'
 const start = 'auto lo enp5s0\niface lo inet loopback\n'
-const fixed = `${start}iface enp5s0 inet static\n    address 192.0.2.5/24\n`
+const fixed = `${start}iface enp5s0 inet static\n    address 192.0.2.5/24\n    gateway 192.0.2.1\n`
 
 const ifupdown: Row[] = [
   [

@@ -11,12 +11,7 @@ const dhcp = `${match}[Network]\nDHCP=yes\n`
 const networkd: Row[] = [
   ['static', wired, 'moved', ['br0.network', 'Address=192.0.2.5/24', '!MTUBytes']],
   ['DHCP', dhcp, 'moved', ['br0.network', '[DHCPv4]\nIAID=1232215879\n', '[DHCPv6]\nIAID=1232215879\n']],
-  [
-    '`IAID=` of its own',
-    `${dhcp}\n[DHCPv4]\nIAID=7\n`,
-    'moved',
-    ['br0.network', 'IAID=7', '[DHCPv6]\nIAID=1232215879\n', '![DHCPv4]\nIAID=1'],
-  ],
+  ['`IAID=` of its own', `${dhcp}\n[DHCPv4]\nIAID=7\n`, 'moved', ['br0.network', '[DHCPv4]\nIAID=7\n', '!IAID=1']],
   [
     '`[Link] MTUBytes=`',
     `${match}[Link]\nMTUBytes=9000\nRequiredForOnline=routable\n\n[Network]\nDHCP=yes\n`,

@@ -1,5 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { expectRan } from './bind.ts'
+import { IFUPDOWN } from './network-cases-ifupdown.ts'
+import { MANAGER } from './network-cases-manager.ts'
+import { SYSTEMD } from './network-cases-systemd.ts'
 import { IFUP, interfaces, NETPLAN, NETWORKD, NM, profile, wired, yaml } from './networks.ts'
 import { bootable, bridge, cardHost, missing, type Tool, tune, write } from './reach.ts'
 
@@ -80,5 +83,25 @@ describe('a host with a bridge is reached as before', { concurrent: true }, () =
       },
       300_000,
     )
+  }
+})
+
+// With VFIO_REACH=all: all that is moved by the table of docs/networks.md, but for what no cable between namespaces can do.
+const MOVED = [...IFUPDOWN, ...SYSTEMD, ...MANAGER].filter(({ outcome }) => outcome === 'moved')
+const TOOLS: Record<string, Tool> = { 'systemd-networkd': 'networkd' }
+
+describe.skipIf(process.env.VFIO_REACH !== 'all')('and so is each that is moved', { concurrent: true }, () => {
+  for (const { tool: name, what, files, says } of MOVED) {
+    it(`by ${name}: ${what}`, { timeout: 300_000 }, async ({ skip }) => {
+      const tool = TOOLS[name] ?? (name as Tool)
+      const dir = cardHost(files)
+      const host = bootable(tool)
+      const before = await host.boot(dir)
+      if (before.device !== 'enp5s0' || what.includes('active')) skip('wants another host than namespaces are')
+      expectRan(tune(dir, ...bridge, ...write), 0)
+      const after = await host.boot(dir)
+      if (says?.includes('another address')) expect(after).toMatchObject({ device: 'br0' })
+      else expect(after).toEqual({ device: 'br0', facts: before.facts })
+    })
   }
 })

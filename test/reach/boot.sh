@@ -35,7 +35,7 @@ mount --bind "$state/NetworkManager" /var/lib/NetworkManager
 mount -t tmpfs tmpfs /run
 mkdir -p /run/{lock,network,dbus} /run/udev/rules.d /run/systemd/netif/{links,leases,lldp}
 for part in systemd/network NetworkManager; do
-  if [ -e "$root/run/$part" ]; then mkdir -p "/run/${part%/*}"; cp -a "$root/run/$part" "/run/$part"; fi
+  if [ -e "$root/run/$part" ]; then mkdir -p "/run/$(dirname "$part")"; cp -a "$root/run/$part" "/run/$part"; fi
 done
 chown -R systemd-network: /run/systemd/netif 2>/dev/null || true
 mount -t sysfs sysfs /sys

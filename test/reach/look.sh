@@ -5,7 +5,7 @@ set -eu
 card=$1 lan=$2 state=$3 seconds=${4:-15}
 in_lan() { nsenter --net="$lan" "$@"; }
 # The host is there when its default routes are, and an address of each family; else it is not, which is said below.
-device() { ip route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1; }
+device() { { ip route show default; ip -6 route show default; } | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1; }
 six() { ip -o -6 addr show scope global | grep -v tentative | grep -q . && ip -6 route show default | grep -q .; }
 for _ in $(seq 1 $((seconds * 4))); do
   [ -n "$(device)" ] && six && break

@@ -142,8 +142,10 @@ function split({ path, sections }: NetworkFile): { stay: string; move: string } 
 /** The client ID that the server knows the card by: without a name from udev, the bridge would have another. */
 function identity(sections: Sections, { iaid }: BridgeRequest): string {
   if (iaid === undefined) return ''
-  const own = (section: string): boolean => valuesOf(sections, section, 'IAID').length > 0
-  return ['DHCPv4', 'DHCPv6'].map((one) => (own(one) || own('DHCP') ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
+  // That of DHCPv4 is DHCPv6's too, unless that has one of its own.
+  const told = (...names: string[]): boolean => names.some((one) => valuesOf(sections, one, 'IAID').length > 0)
+  if (told('DHCPv4', 'DHCP')) return ''
+  return ['DHCPv4', 'DHCPv6'].map((one) => (told(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
 }
 
 /** Which addresses hang on what a bridge has not. */
