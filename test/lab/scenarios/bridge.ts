@@ -24,8 +24,16 @@ ExecStart=/bin/sh -c 'ip netns add lan && ip link set enp5s0 netns lan && ip net
 WantedBy=sysinit.target
 `
 
+interface Setup {
+  path: string
+  text: string
+  services: string
+  /** systemd-networkd is not root, and NetworkManager reads no profile that others may. */
+  mode?: string
+}
+
 /** What each is set up with, and the services that go with it. */
-const TOOLS: Record<string, { path: string; text: string; services: string }> = {
+const TOOLS: Record<string, Setup> = {
   networkd: {
     path: '/etc/systemd/network/20-wired.network',
     text: '[Match]\nName=enp4s0\n\n[Network]\nDHCP=yes\n',
@@ -45,13 +53,14 @@ const TOOLS: Record<string, { path: string; text: string; services: string }> = 
     path: '/etc/NetworkManager/system-connections/wired.nmconnection',
     text: '[connection]\nid=wired\nuuid=11111111-2222-4333-8444-555555555555\ntype=ethernet\ninterface-name=enp4s0\n\n[ipv4]\nmethod=auto\n\n[ipv6]\nmethod=auto\n',
     services: 'NetworkManager',
+    mode: '600',
   },
 }
 
 const file = (path: string, text: string, mode: string): string =>
   `mkdir -p "$(dirname "$ROOT${path}")"; cat > "$ROOT${path}" <<'EOF'\n${text}EOF\nchmod ${mode} "$ROOT${path}"\n`
 
-function prepared({ path, text, services }: (typeof TOOLS)[string]): string {
+function prepared({ path, text, services, mode = '644' }: Setup): string {
   const scripts = ['neighbour.sh', 'look.sh'].map((name) =>
     file(`/usr/local/sbin/${name}`, readFileSync(`test/reach/${name}`, 'utf8'), '755'),
   )
@@ -59,7 +68,7 @@ function prepared({ path, text, services }: (typeof TOOLS)[string]): string {
 rm -f "$ROOT"/etc/systemd/network/* "$ROOT"/etc/netplan/*
 printf 'auto lo\\niface lo inet loopback\\n' > "$ROOT/etc/network/interfaces"
 printf '[main]\\nno-auto-default=*\\n' > "$ROOT/etc/NetworkManager/NetworkManager.conf"
-${scripts.join('')}${file('/etc/systemd/system/neighbour.service', neighbour, '644')}${file(path, text, '600')}
+${scripts.join('')}${file('/etc/systemd/system/neighbour.service', neighbour, '644')}${file(path, text, mode)}
 in_root systemctl -q disable systemd-networkd NetworkManager networking
 in_root systemctl -q mask NetworkManager-wait-online
 in_root systemctl -q enable neighbour ${services}`
@@ -80,7 +89,7 @@ async function seen(guest: Guest): Promise<string> {
   return looked.stdout
 }
 
-const reached = (tool: string, setup: (typeof TOOLS)[string]): Scenario => ({
+const reached = (tool: string, setup: Setup): Scenario => ({
   name: `bridge-${tool.toLowerCase()}`,
   about: `${tool}: the host has the same MAC, addresses, leases, routes and DNS with a bridge, and after its undo`,
   slow: true,
