@@ -86,12 +86,16 @@ export const nixosHost: DeclaredHost = {
 
   governor: (name) => set('powerManagement.cpuFreqGovernor', nixString(name)),
 
-  bridge({ name, port, vlan }) {
+  bridge({ name, port, mac, vlan }) {
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const vlans = `{\n    id = ${vlan};\n    interface = "${port}";\n  }`
     return [
       ...(vlan === undefined ? [] : [set(`networking.vlans."${lower}"`, vlans)]),
       { option: `networking.bridges."${name}".interfaces`, form: 'strings', item: lower },
+      // Else systemd's 99-default.link gives the bridge an address of its own.
+      ...(vlan === undefined && mac !== undefined
+        ? [set(`networking.interfaces."${name}".macAddress`, nixString(mac))]
+        : []),
       // Of the VLAN the host has no address.
       set(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
     ]

@@ -69,7 +69,7 @@ describe('a bridge', { concurrent: true }, () => {
   it('ifupdown: addresses move, the other card stays, lines of the person too', () => {
     const dir = host(HOSTS[0]?.[1] ?? {})
     tune(dir, ...bridge, ...write)
-    const ports = `    pre-up ip link add name br0 type bridge
+    const ports = `    pre-up [ -d /sys/class/net/br0 ] || ip link add name br0 address ${MAC} type bridge
     pre-up ip link set enp5s0 master br0
     pre-up ip link set enp5s0 up
     post-down ip link del br0
@@ -77,7 +77,7 @@ describe('a bridge', { concurrent: true }, () => {
     expect(textOf(dir, 'etc/network/interfaces')).toBe(
       interfaces
         .replace('auto lo enp5s0', 'auto lo br0')
-        .replace('allow-hotplug enp5s0 enp6s0', 'auto br0 enp6s0')
+        .replace('allow-hotplug enp5s0 enp6s0', 'auto br0\nallow-hotplug enp6s0')
         .replace('iface enp5s0 inet static\n', `iface br0 inet static\n${ports}`)
         .replace('iface enp5s0 inet6 auto', 'iface br0 inet6 auto'),
     )
@@ -95,7 +95,7 @@ describe('a bridge', { concurrent: true }, () => {
       .split('\n')
       .filter((line) => !own.test(line))
     expect(rest.join('\n')).toBe(before)
-    expect(query('br0')).toContain('pre-up: ip link add name br0 type bridge')
+    expect(query('br0')).toContain(`ip link add name br0 address ${MAC} type bridge`)
     expect(query('enp5s0')).toBe('')
   })
 
@@ -144,6 +144,19 @@ describe('a bridge', { concurrent: true }, () => {
     expect(textOf(root, 'run/systemd/network/10-netplan-br0.netdev')).toContain(`MACAddress=${MAC}`)
     expect(made('enp6s0')).toContain('DHCP=ipv4')
     rmSync(root, { recursive: true })
+  })
+
+  needs('netplan').it('netplan: what its generator refuses is found before anything is written', () => {
+    const files = { ...NETPLAN, ...NETWORKD, 'etc/netplan/50.yaml': yaml }
+    const dir = host({ ...files, 'etc/netplan/90.yaml': 'network:\n  vlans:\n    v5: {id: 5, link: gone0}\n' })
+    const before = snapshotOf(dir)
+    for (const more of [[], ['--apply'], write]) {
+      const ran = tune(dir, ...bridge, ...more)
+      expect(ran).toMatchObject({ code: 2, stdout: '' })
+      expect(ran.stderr).toMatch(/^tune-host: netplan generate refuses what would be written: .*gone0.*nothing was\n$/)
+      expect(ran.stderr).not.toContain('/tmp')
+    }
+    expect(snapshotOf(dir)).toBe(before)
   })
 
   it('netplan: refuses what it would have to guess', () => {

@@ -1,9 +1,10 @@
 import { chmodSync, chownSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { apply } from './bind.ts'
 import { host } from './checking.ts'
 import type { ScriptName } from './expect.ts'
+import { needs } from './needs.ts'
 import { type Ran, runProgram, runScript } from './run.ts'
 import { writeIn } from './system.ts'
 
@@ -109,7 +110,7 @@ function faultsOf(open: Ran, closed: Ran, script: string, folder: string, plans:
   return faults
 }
 
-describe.skipIf(!root)('as nobody, with a folder closed', () => {
+needs('root', root).describe('as nobody, with a folder closed', () => {
   const all = process.env.VFIO_TEST_ALL === '1'
   const seed = Number(process.env.VFIO_TEST_SEED ?? Date.now() % 1_000_000)
   const next = random(seed)

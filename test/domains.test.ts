@@ -5,6 +5,7 @@ import { putFirmware, SITUATION_NAMES, type SituationName } from './firmware.ts'
 import { GUESTS } from './guests.ts'
 import { Libvirt, lacking } from './libvirt.ts'
 import { currentRoot } from './libvirt-root.ts'
+import { needs } from './needs.ts'
 
 // What gen-domain writes, defined and started by a real libvirtd with the firmware running. `npm run domains` starts
 // all, on this system's libvirt and on a current one; without it a few are started, for emulation takes its time.
@@ -30,7 +31,7 @@ function tell(...cells: string[]): void {
 
 describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
   const why = lacking(root)
-  describe.skipIf(why !== '')(`runs${why === '' ? '' : ` (skipped: ${why})`}`, () => {
+  needs(why, why === '').describe('runs', () => {
     let libvirt: Libvirt
     let versions: string[]
     let present: SituationName = 'debian'
@@ -64,7 +65,7 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
       300_000,
     )
 
-    it.skipIf(!ALL)(
+    needs('npm run domains', ALL).it(
       'a card of 64 GiB is placed with what gen-domain writes, and not without',
       async () => {
         const large = largeCard(64, { cpu: 39, iommu: null, ovmf: '2022.11-6' })
@@ -90,7 +91,7 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
       600_000,
     )
 
-    describe.skipIf(!ALL).each(SITUATION_NAMES.filter((name) => name !== 'debian'))(
+    needs('npm run domains', ALL).describe.each(SITUATION_NAMES.filter((name) => name !== 'debian'))(
       'firmware as with %s',
       (situation) => {
         const other = domainHost(undefined, situation as SituationName)

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, tune, write } from './bind.ts'
-import { has, type Ran, runProgram } from './run.ts'
+import { needs } from './needs.ts'
+import { type Ran, runProgram } from './run.ts'
 import { snapshotOf, writeIn } from './system.ts'
 import { host } from './tune.ts'
 
@@ -43,7 +44,7 @@ describe('groups and users', { concurrent: true }, () => {
   })
 
   // The judge: what NSS says of this machine's own names.
-  it.skipIf(!has('getent'))('of this machine, as getent knows them', () => {
+  needs('getent').it('of this machine, as getent knows them', () => {
     const exists = (database: string, name: string): boolean => runProgram('getent', [database, name]).code === 0
     const known = (name: string): Ran => tune('/', '--vfio-group', name)
     for (const name of ['root', 'no-such-group-here'])

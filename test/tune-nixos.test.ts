@@ -5,6 +5,7 @@ import { openReader } from '../lib/host/rooted.ts'
 import { claimsOf, readJournal } from '../lib/plan/journal.ts'
 import { tuningStatus } from '../lib/tune/status.ts'
 import { bind, expectRan, tune } from './bind.ts'
+import { MAC } from './networks.ts'
 import { evaluateModule, HAS_NIX, parseNix } from './nix.ts'
 import { hostWith } from './root.ts'
 import { snapshotOf, textOf, writeIn } from './system.ts'
@@ -72,7 +73,12 @@ const FEATURES: [name: string, args: string[], sets: object][] = [
   [
     'bridge',
     port,
-    { networking: { bridges: { br0: { interfaces: ['enp5s0'] } }, interfaces: { br0: { useDHCP: true } } } },
+    {
+      networking: {
+        bridges: { br0: { interfaces: ['enp5s0'] } },
+        interfaces: { br0: { macAddress: MAC, useDHCP: true } },
+      },
+    },
   ],
   [
     'bridge of a VLAN',

@@ -5,8 +5,9 @@ import { openReader } from '../lib/host/rooted.ts'
 import { claimsOf, readJournal } from '../lib/plan/journal.ts'
 import { tuningStatus } from '../lib/tune/status.ts'
 import { expectRan, tune, write } from './bind.ts'
+import { needs } from './needs.ts'
 import { hostWith } from './root.ts'
-import { has, runProgram } from './run.ts'
+import { runProgram } from './run.ts'
 import { snapshotOf, writeIn } from './system.ts'
 import { host } from './tune.ts'
 
@@ -219,7 +220,7 @@ describe('a line of another file that wins is named', { concurrent: true }, () =
     expectRan(tune(dir, '--hugepages', '16G'), 2, /\/etc\/sysctl\.conf:1: vm\.nr_hugepages=3/)
   })
 
-  it.skipIf(!has('systemd-analyze'))('in the order in which systemd itself reads these folders', () => {
+  needs('systemd-analyze').it('in the order in which systemd itself reads these folders', () => {
     const files: Record<string, string> = {
       'etc/sysctl.d/50-a.conf': 'vm.nr_hugepages=1\n',
       'run/sysctl.d/60-b.conf': 'vm.nr_hugepages=2\n',

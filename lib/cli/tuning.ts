@@ -4,6 +4,7 @@ import { openReader } from '../host/rooted.ts'
 import { applyPlan } from '../plan/apply.ts'
 import { parseTime, withSwitch } from '../plan/confirm.ts'
 import { withLock } from '../plan/lock.ts'
+import { rehearse } from '../plan/rehearse.ts'
 import type { Adapters } from '../plan/system.ts'
 import { cutShort } from '../plan/undo.ts'
 import type { TuneFacts } from '../tune/feature.ts'
@@ -83,6 +84,7 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   refuse(findings, given)
   const { adapter } = facts.distro
   const { plan: wanted, tokens, made, replaced } = planTuning(facts, wishes, outputOf(given, machine.files.root))
+  await rehearse(openReader('/'), machine.files, wanted.changes)
   const declares = wanted.settings.some(({ kind }) => kind === 'item')
   if (declares || adapter?.declarative === undefined)
     expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)

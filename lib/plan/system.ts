@@ -159,8 +159,8 @@ export interface DeclaredHost {
   /** A line that a file below /etc would have elsewhere; `undefined`: the file is written here too. */
   line(path: string, line: string): NixItem | undefined
   governor(name: string): NixItem
-  /** With `vlan`, guests are in it, and the host stays as it is. */
-  bridge(asked: { name: string; port: string; vlan: number | undefined }): NixItem[]
+  /** `mac`: of the card, for the bridge; `undefined`: not known. With `vlan`, guests are in it, the host stays as it is. */
+  bridge(asked: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
   tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
   /** `version`: VERSION_ID of os-release. */
   packages(needs: readonly Need[], version: string): NixItem[]

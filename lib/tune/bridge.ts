@@ -1,7 +1,10 @@
 import { UserError } from '../cli/error.ts'
+import { readCard } from '../host/card.ts'
+import { parseCommandLine } from '../host/kernel.ts'
 import { claimsOf } from '../plan/journal.ts'
 import type { Finding } from '../vfio/finding.ts'
 import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
+import { withoutCloudInit } from './networks/cloud-init.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
@@ -34,13 +37,25 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       'no-interface',
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
-  const mac = machine.optionalText(`${NET}/${port}/address`)?.trim().toLowerCase()
-  const request: BridgeRequest = { name, port, mac, vlan }
+  const { mac, iaid, active } = readCard(machine, port)
+  const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
   const present = claimsOf(facts.journal).filter(({ device }) => device === 'bridge')
   if (present.some(({ setting }) => setting.reason === reasonFor(request)))
     return wish('bridge', reasonFor(request), { files: present.map(({ setting }) => setting) })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
+  if (seen?.includes(name))
+    throw new UserError('contradiction', `--bridge ${name}: there is an interface of this name; choose another`)
+  const early = setUpEarly(facts)
+  if (early !== undefined)
+    throw new UserError(
+      'unknown-system',
+      `${early}: the initramfs sets the network up, before anything makes a bridge; a bridge is made by hand here`,
+    )
+  const unnamed =
+    mac === undefined && vlan === undefined
+      ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
+      : []
   const described = describedBy(facts)?.bridge(request)
   if (described !== undefined)
     return wish('bridge', reasonFor(request), {
@@ -48,7 +63,10 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       findings: [unbridgeable(facts, port)],
       notes:
         vlan === undefined
-          ? [`What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`]
+          ? [
+              `What your configuration says of ${port} (networking.interfaces) is to be said of ${name}: move it there.`,
+              ...unnamed,
+            ]
           : [],
       rebootNeeded: true,
     })
@@ -63,11 +81,18 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     vlan === undefined
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
       : `${port} itself stays as it is.`
+  const settings = found.config.settings(files, request)
+  const edited = vlan === undefined ? (settings.find(({ kind }) => kind === 'replace')?.path ?? found.why) : undefined
+  const kept = edited === undefined ? undefined : withoutCloudInit(files, edited, reasonFor(request))
   return wish('bridge', `${name}, with ${port}, by ${found.config.name}`, {
-    files: found.config.settings(files, request),
+    files: kept === undefined ? settings : [...settings, kept],
     findings: [unbridgeable(facts, port)],
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
+      ...(kept === undefined ? [] : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
+      // It reads the address when it makes the bridge.
+      ...(found.config === ifupdown ? [] : unnamed),
+      ...(found.config.notes?.(files, request) ?? []),
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
     ],
     rebootNeeded: true,
@@ -104,11 +129,31 @@ export function tap(facts: TuneFacts, request: TapRequest): Wish {
   })
 }
 
-/** Some cards cannot be ports of a bridge, or are already. */
+/**
+ * What shows that the initramfs sets the network up: a root file system over it, or an address on the command line.
+ * Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
+ */
+function setUpEarly({ host: { machine }, configured }: TuneFacts): string | undefined {
+  const booted = parseCommandLine(machine.optionalText('/proc/cmdline') ?? '')
+  const argument = [...booted, ...configured].find(
+    ({ name, value }) =>
+      /^(ip|nfsroot|netroot|root6|rd\.neednet|bootdev)$/.test(name) ||
+      (name === 'root' && /^(\/dev\/nfs$|nfs|dhcp|iscsi|nbd)/.test(value ?? '')),
+  )
+  if (argument !== undefined) return argument.token
+  const mounts = machine.optionalText('/proc/mounts') ?? machine.optionalText('/proc/self/mounts') ?? ''
+  const kind = /^\S+ \/ (nfs4?|cifs|9p) /m.exec(mounts)?.[1]
+  return kind === undefined ? undefined : `the root file system is ${kind}`
+}
+
+/** Some interfaces cannot be ports of a bridge, or are already. */
 function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
   const base = { code: 'bridge-port', evidence: [] as string[], forceable: false }
   const master = machine.linkName(`${NET}/${port}/master`)
   const wireless = machine.exists(`${NET}/${port}/wireless`) || machine.exists(`${NET}/${port}/phy80211`)
+  // What is no card says what it is; ARPHRD_ETHER of if_arp.h.
+  const kind = /^DEVTYPE=(.+)$/m.exec(machine.optionalText(`${NET}/${port}/uevent`) ?? '')?.[1]
+  const type = machine.optionalText(`${NET}/${port}/type`)?.trim() ?? (port === 'lo' ? '772' : '1')
   if (wireless)
     return {
       ...base,
@@ -122,6 +167,13 @@ function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
       state: 'problem',
       summary: `${port} is a port of ${master} already`,
       next: `use ${master} for guests`,
+    }
+  if (type !== '1' || (kind !== undefined && kind !== 'dsa'))
+    return {
+      ...base,
+      state: 'problem',
+      summary: `${port} is no network card${kind === undefined ? '' : ` (${kind})`}`,
+      next: 'name the card with --port; for a VLAN of it, --vlan N',
     }
   return { ...base, state: 'ok', summary: `${port} can be a port of a bridge`, next: null }
 }

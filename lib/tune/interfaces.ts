@@ -1,5 +1,6 @@
 import { UserError } from '../cli/error.ts'
 import { hasAccount } from '../host/accounts.ts'
+import type { Reader } from '../host/reader.ts'
 import { claimsOf } from '../plan/journal.ts'
 import { settingKey } from '../plan/setting.ts'
 import type { Finding } from '../vfio/finding.ts'
@@ -7,7 +8,7 @@ import { describedBy, type TuneFacts, type Wish } from './feature.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
-import { type TapRequest, tapReason } from './networks/network.ts'
+import { type NetworkConfig, type TapRequest, tapReason } from './networks/network.ts'
 import { networkManager } from './networks/network-manager.ts'
 import { networkd } from './networks/networkd.ts'
 
@@ -40,6 +41,16 @@ export function expectFreeTap({ journal, host: { machine } }: TuneFacts, { name 
     throw new UserError('exists', `--tap ${name}: there is an interface of this name already; choose another name`)
 }
 
+/** Is this name set up there? An entry that may be of any card is of no bridge. */
+function sets(config: NetworkConfig, files: Reader, name: string): boolean {
+  try {
+    return config.evidence(files, name, undefined) !== undefined
+  } catch (error) {
+    if (error instanceof UserError && error.code === 'unknown-system') return false
+    throw error
+  }
+}
+
 /** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
 export function bridgeThere(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
@@ -48,7 +59,7 @@ export function bridgeThere(facts: TuneFacts, name: string, made: string | undef
     ({ device, setting }) => device === 'bridge' && setting.reason.startsWith(`${name} is a bridge with `),
   )
   const seen = machine.list(NET)
-  const planned = name === made || ours || CONFIGS.some((one) => one.evidence(files, name, undefined) !== undefined)
+  const planned = name === made || ours || CONFIGS.some((one) => sets(one, files, name))
   if (planned || machine.exists(`${NET}/${name}/bridge`))
     return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
   const described = describedBy(facts) !== undefined

@@ -27,6 +27,8 @@ export interface Machine {
   restored?: boolean
   /** Cards in other ports than usual; `{ nicA: '03.1' }` moves one to the free port. */
   moved?: Partial<Record<Card, Port>>
+  /** A cable between both equal network cards. */
+  cable?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
@@ -95,7 +97,9 @@ function topology(machine: Machine): string[] {
     const first = port.endsWith('.0') ? ',multifunction=on' : ''
     options.push(`-device pcie-root-port,id=${id},bus=pcie.0,chassis=${index + 1},addr=0x${port}${first}`)
     for (const card of Object.keys(place) as Card[]) {
-      if (place[card] === port && !(card === 'nvme' && machine.restored)) options.push(...cards[card](id))
+      if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
+      const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
+      options.push(...cable, ...cards[card](id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
     }
   })
   options.push(

@@ -1,10 +1,16 @@
-import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor, tapReason } from './network.ts'
+import { glob, isTaken, type Line, MAIN, readInterfaces, type Stanza } from './interfaces.ts'
+import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, tapReason, unmovable } from './network.ts'
 
-const MAIN = '/etc/network/interfaces'
 const FOLDER = '/etc/network/interfaces.d'
+/** What an option with these words is: about a master, another layer below, or the card's own hardware. */
+const LAYERS =
+  /^(bond|bridge|vlan|wpa|wireless|link|ethernet|hardware|offload|lacp|ovs|batman|openvpn)[-_]|^(slaves|master)$/
+const COMMANDS = /^(pre-up|up|post-up|pre-down|down|post-down)$/
+/** Commands about addresses and routes, and those about the card. */
+const ROUTES = /^(\S*\/)?(ip(\s+-\S+)*\s+(r|ro|route|a|addr|address|ru|rule|n|neigh)\s|route\s)/
+const HARDWARE = /^(\S*\/)?(ethtool\s|ip(\s+-\S+)*\s+(l|link)\s+set\s)/
 
 /** Debian's ifup and ifdown: stanzas of /etc/network/interfaces. The bridge is made with ip, which is always there. */
 export const ifupdown: NetworkConfig = {
@@ -12,11 +18,13 @@ export const ifupdown: NetworkConfig = {
   documentation: 'https://manpages.debian.org/bookworm/ifupdown/interfaces.5.en.html',
 
   evidence(files, port) {
-    return ifupdown.runs(files) && filesOf(files).find(({ text }) => stanza(port).test(text))?.path
+    if (ifupdown.runs(files) === undefined) return undefined
+    // What only names the card is its owner too: it is looked at, and refused, in `settings`.
+    return readInterfaces(files).find((one) => isOf(one, port) || claims(one, port) !== undefined)?.head.path
   },
 
   runs: (files) =>
-    ['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path)) ? filesOf(files)[0]?.path : undefined,
+    ['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path)) && files.exists(MAIN) ? MAIN : undefined,
 
   tap(files, { name, user, bridge }) {
     const lines = [
@@ -34,41 +42,147 @@ export const ifupdown: NetworkConfig = {
       `    up ip link set dev ${name} up`,
       `    post-down ip tuntap del dev ${name} mode tap`,
     ]
-    expectTaken(files)
     const path = `${FOLDER}/vfio-scripts-${name.replace(/\W/g, '_')}`
+    expectTaken(files, path)
     return [ownFile(files, path, ownHead('tune-host'), lines.join('\n'), tapReason(name, user))]
   },
 
   settings(files, request) {
     const { name, port, vlan } = request
     const reason = reasonFor(request)
+    const stanzas = readInterfaces(files)
+    const taken = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
+    if (taken !== undefined)
+      throw unmovable(`${taken.head.path}: has an interface ${name} already; choose another name`)
+    for (const stanza of stanzas) {
+      const why = claims(stanza, port)
+      if (why !== undefined) throw unmovable(`${stanza.head.path}: ${why}; a bridge with ${port} is made by hand here`)
+    }
     if (vlan !== undefined) {
-      expectTaken(files)
+      const path = `${FOLDER}/vfio-scripts`
+      expectTaken(files, path)
       const lower = `${port}.${vlan}`
-      const text = `auto ${name}\niface ${name} inet manual\n${portLines(name, lower, [
+      const text = `auto ${name}\niface ${name} inet manual\n${portLines({ ...request, port: lower }, [
         `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
       ]).join('\n')}\n    post-down ip link del ${lower}\n`
-      return [ownFile(files, `${FOLDER}/vfio-scripts`, ownHead('tune-host'), text, reason)]
+      return [ownFile(files, path, ownHead('tune-host'), text, reason)]
     }
-    return filesOf(files).flatMap(({ path, text }) => {
-      let made = false
-      return text.split('\n').flatMap((from): Setting[] => {
-        let to = from
-        if (/^\s*(auto|allow-\S+)\s/.test(from)) to = renamed(from, port, name).replace(/^(\s*)allow-\S+/, '$1auto')
-        else if (stanza(port).test(from)) {
-          to = [from.replace(/^(\s*iface\s+)\S+/, `$1${name}`), ...(made ? [] : portLines(name, port))].join('\n')
-          made = true
-        }
-        if (to === from || !mentions(from, port)) return []
-        return [{ kind: 'replace', path: files.resolve(path) ?? path, from, to, reason }]
-      })
+    const auto = stanzas.some(({ head }) => /^(auto|allow-)/.test(head.words[0] ?? '') && head.words.includes(port))
+    const first = stanzas.find((one) => isOf(one, port))
+    return stanzas.flatMap((stanza): Setting[] => {
+      const { path } = stanza.head
+      const start = { made: stanza === first, auto: stanza === first && !auto }
+      const lines = isOf(stanza, port) ? moved(stanza, request, start, stanzas) : renamed(stanza.head, port, name)
+      const changed = lines.map(({ from, to }) => from !== to)
+      if (!changed.includes(true)) return []
+      const upTo = lines.slice(0, changed.lastIndexOf(true) + 1)
+      const [from, to] = [upTo.map((one) => one.from).join('\n'), upTo.map((one) => one.to).join('\n')]
+      return [{ kind: 'replace', path: files.resolve(path) ?? path, from, to, reason }]
     })
   },
 }
 
-function portLines(name: string, port: string, before: readonly string[] = []): string[] {
+interface Edit {
+  from: string
+  to: string
+}
+
+/** Is it of the card, or of an alias of it (`eth0:1`)? */
+function isOf({ head: { words } }: Stanza, port: string): boolean {
+  return words[0] === 'iface' && (words[1] === port || words[1]?.startsWith(`${port}:`) === true)
+}
+
+/** Why a stanza of something else stands in the way; `undefined`: it does not. */
+function claims({ head, options }: Stanza, port: string): string | undefined {
+  const [start = '', what = ''] = head.words
+  if (start === 'mapping' && head.words.slice(1).some((one) => glob(one.replace(/^\//, '')).test(port)))
+    return `a mapping decides what ${port} is`
+  if (start === 'rename' && naming(head, port)) return `a line renames an interface to ${port}`
+  if (start !== 'iface' || what === port || what.startsWith(`${port}:`)) return undefined
+  if (head.words.slice(4).includes(port)) return `${what} inherits from ${port}`
+  for (const { words, text } of options) {
+    const [key = '', ...values] = words
+    const ports = /^bridge[-_]ports$/.test(key)
+    if (ports && (values.includes('all') || values.includes('regex'))) return `${what} takes every card as its port`
+    // Below a VLAN, a card can be a port too.
+    if (/^vlan[-_]raw[-_]device$/.test(key) || !naming({ text }, port) || words.length === 0) continue
+    if (ports) return `${port} is a port of ${what} already`
+    if (/^(bond[-_](slaves|primary)|slaves)$/.test(key)) return `${port} is a member of ${what}`
+    return `${what} has a line that names ${port} (${text.trim()})`
+  }
+  return undefined
+}
+
+/** Does it name the interface: not `eth0.5` for `eth0`, but `conf/eth0/forwarding` and `conf.eth0.forwarding`? */
+function naming({ text }: Pick<Line, 'text'>, port: string): boolean {
+  return word(port).test(text)
+}
+
+function word(port: string): RegExp {
+  return new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w-]|[.:]\\d)`, 'g')
+}
+
+/** Lines that name interfaces: those that come by themselves, which a bridge is never told to. */
+function renamed(head: Line, port: string, name: string): Edit[] {
+  const [start = ''] = head.words
+  const { text } = head
+  if (!/^(auto|allow-\S+|no-auto-down|no-scripts)$/.test(start)) return []
+  const isOwn = (one: string): boolean => one === port || one.startsWith(`${port}:`)
+  if (!head.words.some(isOwn)) return []
+  const to = text.replace(/[^\s\\]+/g, (one) => (isOwn(one) ? name + one.slice(port.length) : one))
+  if (start !== 'allow-hotplug') return [{ from: text, to }]
+  const own = head.words.filter(isOwn).map((one) => name + one.slice(port.length))
+  const others = head.words.slice(1).filter((one) => !isOwn(one))
+  const lines = [`auto ${own.join(' ')}`, ...(others.length > 0 ? [`${start} ${others.join(' ')}`] : [])]
+  return [{ from: text, to: lines.join('\n') }]
+}
+
+/** A stanza of the card's, as one of the bridge's. `made`: the bridge is made here; `auto`: no line starts it yet. */
+function moved(
+  { head, options }: Stanza,
+  request: BridgeRequest,
+  { made, auto }: { made: boolean; auto: boolean },
+  all: readonly Stanza[],
+): Edit[] {
+  const { name, port } = request
+  const header = head.text.replace(/^(\s*iface[\s\\]+)([^\s:]+)/, `$1${name}`)
+  const mtu = all
+    .filter((one) => isOf(one, port))
+    .flatMap((one) => one.options)
+    .find(({ words }) => words[0] === 'mtu')?.words[1]
+  const own = made ? portLines(request, mtu === undefined ? [] : [`    pre-up ip link set ${port} mtu ${mtu}`]) : []
+  const [, , family, method] = head.words
+  const duid = method === 'dhcp' ? [duidLine(request, family === 'inet6' ? 'dhclient6' : 'dhclient')] : []
   return [
-    `    pre-up ip link add name ${name} type bridge`,
+    { from: head.text, to: [...(auto ? [`auto ${name}`] : []), header, ...own, ...duid].join('\n') },
+    ...options.map((line) => ({ from: line.text, to: option(line, request) })),
+  ]
+}
+
+/** Throws a UserError, code `unknown-system`, for what is not known to be the bridge's or the card's. */
+function option({ path, text, words }: Line, { name, port }: BridgeRequest): string {
+  const [key = ''] = words
+  const refuse = (): Error =>
+    unmovable(
+      `${path}: "${text.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
+    )
+  if (LAYERS.test(key)) throw refuse()
+  if (words.length === 0) return text
+  const means = naming({ text }, port) || /\$\{?IFACE\b/.test(text)
+  if (!means) return text
+  const command = words.slice(1).join(' ')
+  // Several commands in a line may be about several things.
+  if (!COMMANDS.test(key) || /[;&|`]|\$\(/.test(command.replace(/\s*\|\| *(true|:)$/, ''))) throw refuse()
+  if (ROUTES.test(command)) return text.replace(word(port), name)
+  if (HARDWARE.test(command)) return text.replace(/\$IFACE\b|\$\{IFACE\}|\$\{IFACE:?-\w*\}/g, port)
+  throw refuse()
+}
+
+/** systemd's 99-default.link gives a bridge without an address one of its own, and no server would know the host. */
+function portLines({ name, port, mac, vlan }: BridgeRequest, before: readonly string[] = []): string[] {
+  const address = vlan === undefined ? `address ${mac ?? `$(cat /sys/class/net/${port}/address)`} ` : ''
+  return [
+    `    pre-up [ -d /sys/class/net/${name} ] || ip link add name ${name} ${address}type bridge`,
     ...before,
     `    pre-up ip link set ${port} master ${name}`,
     `    pre-up ip link set ${port} up`,
@@ -76,40 +190,14 @@ function portLines(name: string, port: string, before: readonly string[] = []): 
   ]
 }
 
-function stanza(port: string): RegExp {
-  return new RegExp(`^\\s*iface\\s+${port.replaceAll('.', '\\.')}\\s`, 'm')
+/** dhclient keeps what it is known by with the leases of each interface. */
+function duidLine({ name, port }: BridgeRequest, program: string): string {
+  const leases = (one: string): string => `/var/lib/dhcp/${program}.${one}.leases`
+  return `    pre-up [ -s ${leases(name)} ] || grep -s ^default-duid ${leases(port)} >${leases(name)} || true`
 }
-
-function mentions(line: string, port: string): boolean {
-  return line.split(/\s+/).includes(port)
-}
-
-function renamed(line: string, port: string, name: string): string {
-  return line
-    .split(/(\s+)/)
-    .map((word) => (word === port ? name : word))
-    .join('')
-}
-
-const TAKEN = /^\s*source(-directory)?\s+(\/etc\/network\/)?interfaces\.d\b/m
 
 /** Throws a UserError, code `unknown-system`, where a file of our own in the folder would not be read. */
-function expectTaken(files: Reader): void {
-  if (TAKEN.test(files.bytes(MAIN)?.toString('latin1') ?? '')) return
-  throw new UserError(
-    'unknown-system',
-    `${MAIN}: does not read ${FOLDER}; add a line first: source-directory ${FOLDER}`,
-  )
-}
-
-/** The main file and what it takes in. Source: interfaces(5), INCLUDING OTHER FILES. */
-function filesOf(files: Reader): { path: string; text: string }[] {
-  const read = (path: string): { path: string; text: string }[] => {
-    const text = files.bytes(path)?.toString('latin1')
-    return text === undefined ? [] : [{ path, text }]
-  }
-  const main = read(MAIN)
-  const taken = TAKEN.test(main[0]?.text ?? '')
-  const names = taken ? (files.list(FOLDER) ?? []).filter((name) => /^[\w-]+$/.test(name)) : []
-  return [...main, ...names.flatMap((name) => read(`${FOLDER}/${name}`))]
+function expectTaken(files: Reader, path: string): void {
+  if (!isTaken(files, path))
+    throw unmovable(`${MAIN}: does not read ${path}; add a line first: source-directory ${FOLDER}`)
 }

@@ -1,7 +1,7 @@
 import type { Reader } from '../../host/reader.ts'
 import type { Setting } from '../../plan/setting.ts'
 import { DEFAULT, INIT, LINKS, RUNLEVEL } from '../services.ts'
-import { type NetworkConfig, reasonFor, tapReason } from './network.ts'
+import { type BridgeRequest, type NetworkConfig, reasonFor, tapReason, unmovable } from './network.ts'
 
 const NET = '/etc/conf.d/net'
 
@@ -33,13 +33,16 @@ export const netifrc: NetworkConfig = {
   },
 
   settings(files, request) {
-    const { name, port, vlan } = request
+    const { name, port, mac, vlan } = request
     const path = files.resolve(NET) ?? NET
     const reason = reasonFor(request)
+    const text = files.bytes(NET)?.toString('latin1') ?? ''
+    expectMovable(text, request)
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const own = [
       ...(vlan === undefined
-        ? [`config_${nameOf(port)}="null"`]
+        ? // Else systemd's 99-default.link gives the bridge an address of its own.
+          [`config_${nameOf(port)}="null"`, ...(mac === undefined ? [] : [`mac_${nameOf(name)}="${mac}"`])]
         : [`vlans_${nameOf(port)}="${vlan}"`, `config_${nameOf(lower)}="null"`]),
       `bridge_${nameOf(name)}="${lower}"`,
       ...(vlan === undefined ? [] : [`config_${nameOf(name)}="null"`]),
@@ -48,7 +51,6 @@ export const netifrc: NetworkConfig = {
     const lines = own.map((line): Setting => ({ kind: 'line', path, line, reason }))
     const started = starts(files, name)
     if (vlan !== undefined) return [...lines, ...started]
-    const text = files.bytes(NET)?.toString('latin1') ?? ''
     const moved = text.split('\n').flatMap((from): Setting[] => {
       const to = from.replace(variableOf(port), `$1_${nameOf(name)}=`)
       return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
@@ -75,6 +77,31 @@ function nameOf(port: string): string {
   return port.replace(/\W/g, '_')
 }
 
+/** What says where the host is, and what says how the card works. */
+const MOVED =
+  'config|routes|rules6?|fallback(?:_routes|_route)?|dns_\\w+|dhcpcd?|dhclient(?:v6)?|udhcpc|domain|metric|ipv6\\w*'
+const CARDS = 'mtu|mac|txqueuelen|carrier_timeout|dad_timeout|ifdown|vlans|vlan_\\w+|ethtool_\\w+|rc_net'
+
 function variableOf(port: string): RegExp {
-  return new RegExp(`^(\\s*(?:config|routes|fallback|dns_\\w+|dhcpcd?|udhcpc|domain|metric))_${nameOf(port)}=`)
+  return new RegExp(`^(\\s*(?:${MOVED}))_${nameOf(port)}=`)
+}
+
+/** Throws a UserError, code `unknown-system`, for a line that names the card and is not known. */
+function expectMovable(text: string, { name, port, vlan }: BridgeRequest): void {
+  const own = new RegExp(`^\\s*(\\w+)_${nameOf(name)}=`, 'm').exec(text)?.[1]
+  if (own !== undefined && own !== 'bridge_add')
+    throw unmovable(`${NET}: has ${own}_${nameOf(name)} already; choose another name`)
+  const named = new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w.-])`)
+  const variable = new RegExp(`^\\s*(\\w+)_${nameOf(port)}=(.*)`)
+  for (const line of text.split('\n')) {
+    if (/^\s*(#|$)/.test(line)) continue
+    const [, key, value = ''] = variable.exec(line) ?? []
+    const known = key === undefined || new RegExp(`^(${MOVED}|${CARDS})$`).test(key)
+    if (/^\s*(slaves|bridge)_\w+=/.test(line) && named.test(line))
+      throw unmovable(`${NET}: "${line.trim()}": ${port} is a part of it already`)
+    if (vlan === undefined && (!known || named.test(key === undefined ? line : value)))
+      throw unmovable(
+        `${NET}: "${line.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
+      )
+  }
 }

@@ -1,15 +1,17 @@
-import { UserError } from '../../cli/error.ts'
+import { iaidOfName } from '../../host/card.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor } from './network.ts'
+import { type Block, blocksOf, FOLDER, fileWith, keysOf, OURS, ownersOf, valueIn, yamlFiles } from './netplan-blocks.ts'
+import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, sectionText, unmovable } from './network.ts'
 import { networkManager } from './network-manager.ts'
-import { networkd } from './networkd.ts'
+import { addressNotes, networkd } from './networkd.ts'
 
 const PROGRAMS = ['/usr/sbin/netplan', '/sbin/netplan']
-const FOLDER = '/etc/netplan'
-const OURS = `${FOLDER}/99-vfio-scripts.yaml`
 /** What is the card's own, whatever rests on it. */
-const CARDS = /^(match|set-name|mtu|macaddress|wakeonlan|emit-lldp|[\w-]*offload|renderer|optional):/
+const CARDS =
+  /^(match|set-name|mtu|macaddress|wakeonlan|emit-lldp|[\w-]*offload|auth|virtual-function-count|embedded-switch-mode|delay-virtual-functions-rebind|infiniband-mode|networkmanager|link)$/
+/** What both are told. */
+const BOTH = /^(renderer|optional)$/
 
 /**
  * netplan, of Ubuntu: lists of several files are joined, so that addresses can only be moved out of the file that has
@@ -19,9 +21,9 @@ export const netplan: NetworkConfig = {
   name: 'netplan',
   documentation: 'https://netplan.readthedocs.io/en/stable/netplan-yaml/',
 
-  evidence(files, port) {
+  evidence(files, port, mac) {
     if (!PROGRAMS.some((path) => files.exists(path))) return undefined
-    return blocksOf(files, port)[0]?.path
+    return blocksOf(files, port, mac)[0]?.path
   },
 
   runs(files) {
@@ -32,9 +34,7 @@ export const netplan: NetworkConfig = {
 
   // It has no such device; what it writes for takes files of its own beside.
   tap(files, request) {
-    const texts = (files.list(FOLDER) ?? []).map((name) => files.text(`${FOLDER}/${name}`) ?? '')
-    const renderer = texts.some((text) => /^\s*renderer:\s*NetworkManager\b/m.test(text)) ? networkManager : networkd
-    return renderer.tap(files, request)
+    return (rendererOf(files, undefined) === 'NetworkManager' ? networkManager : networkd).tap(files, request)
   },
 
   settings(files, request) {
@@ -42,83 +42,100 @@ export const netplan: NetworkConfig = {
     const head = ownHead('tune-host')
     const reason = reasonFor(request)
     const own = (text: string): Setting => ownFile(files, OURS, head, text, reason, 0o600)
+    const block = blockOf(files, request)
+    if (block === undefined) return []
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
       return [
         own(
-          `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${port}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n      link-local: []\n      interfaces: [${lower}]\n`,
+          `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${block.id}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n      link-local: []\n      interfaces: [${lower}]\n`,
         ),
       ]
     }
-    const [block, ...more] = blocksOf(files, port)
-    if (block === undefined) return []
-    if (more.length > 0)
-      throw new UserError(
-        'unknown-system',
-        `${port}: ${block.path} and ${more[0]?.path} both set it up; join them first`,
-      )
-    const { stay, move } = split(block)
-    const keyLine = block.lines[0] ?? ''
+    const parts = keysOf(block)
+    const stay = parts.filter(({ key }) => CARDS.test(key) || BOTH.test(key)).flatMap(({ lines }) => lines)
+    const move = parts.filter(({ key }) => !CARDS.test(key)).flatMap(({ lines }) => lines)
     const pad = ' '.repeat(block.indent)
-    const to = [keyLine, ...stay, `${pad}dhcp4: false`, `${pad}dhcp6: false`].join('\n')
-    const address = mac === undefined ? '' : `      macaddress: ${mac}\n`
-    const moved = move.map((line) => `      ${line.slice(block.indent)}\n`).join('')
+    const to = [block.lines[0] ?? '', ...stay, `${pad}dhcp4: false`, `${pad}dhcp6: false`].join('\n')
+    const given = mac ?? valueIn(block.lines, 'macaddress')
+    const address = given === undefined ? [] : [`macaddress: ${given}`]
+    const typed = block.renderer !== undefined && !parts.some(({ key }) => key === 'renderer')
+    const renderer = typed ? [`renderer: ${block.renderer}`] : []
+    const { lines, settings } = identity(files, block, request)
+    // NetworkManager's bridges speak STP unless told: half a minute without network, and a switch may close its port.
+    const stp = ['parameters:', '  stp: false']
+    const added = [`interfaces: [${block.id}]`, ...stp, ...address, ...renderer, ...lines].map(
+      (line) => `      ${line}\n`,
+    )
+    const moved = move.map((line) => `      ${line.slice(block.indent)}\n`)
     return [
-      own(`network:\n  version: 2\n  bridges:\n    ${name}:\n      interfaces: [${port}]\n${address}${moved}`),
+      own(`network:\n  version: 2\n  bridges:\n    ${name}:\n${added.join('')}${moved.join('')}`),
       { kind: 'replace', path: files.resolve(block.path) ?? block.path, from: block.lines.join('\n'), to, reason },
+      ...settings,
     ]
+  },
+
+  notes(files, request) {
+    const block = blockOf(files, request)
+    if (block === undefined || request.vlan !== undefined || rendererOf(files, block) === 'NetworkManager') return []
+    const asks = ['dhcp4', 'dhcp6'].some((key) => /^(true|yes|on|y)$/i.test(valueIn(block.lines, key) ?? ''))
+    const byMac = valueIn(block.lines, 'dhcp-identifier') === 'mac'
+    const lines = [
+      asks ? 'DHCP=yes' : '',
+      ...(valueIn(block.lines, 'ipv6-address-generation') === 'stable-privacy'
+        ? ['IPv6LinkLocalAddressGenerationMode=stable-privacy']
+        : []),
+    ]
+    return addressNotes(
+      [
+        { name: 'Network', lines },
+        { name: 'DHCPv4', lines: byMac ? ['ClientIdentifier=mac'] : [] },
+      ],
+      request,
+    )
   },
 }
 
-interface Block {
-  path: string
-  /** The line with the name, and what belongs to it. */
-  lines: string[]
-  /** Of what belongs to it. */
-  indent: number
+/** Throws a UserError, code `unknown-system`, for what cannot be moved for certain. */
+function blockOf(files: Reader, { name, port, mac }: BridgeRequest): Block | undefined {
+  const [block, ...more] = blocksOf(files, port, mac)
+  if (block === undefined) return undefined
+  if (more.length > 0) throw unmovable(`${port}: ${block.path} and ${more[0]?.path} both set it up; join them first`)
+  const [owner] = ownersOf(files, block.id)
+  if (owner !== undefined) throw unmovable(`${owner}: ${port} is a part of a bond or of a bridge already`)
+  const taken = fileWith(files, name)
+  if (taken !== undefined) throw unmovable(`${taken}: has ${name} already; choose another name`)
+  const odd = keysOf(block).find(({ key }) => key === 'openvswitch' || key === 'activation-mode' || key === '')
+  if (odd !== undefined) throw unmovable(`${block.path}: "${odd.lines.at(-1)?.trim()}" of ${port} goes with no bridge`)
+  return block
 }
 
-function split({ lines, indent }: Block): { stay: string[]; move: string[] } {
-  const [stay, move]: [string[], string[]] = [[], []]
-  let cards = false
-  for (const line of lines.slice(1)) {
-    const depth = /^ */.exec(line)?.[0].length ?? 0
-    if (depth === indent && !line.trim().startsWith('#')) cards = CARDS.test(line.trim())
-    ;(cards ? stay : move).push(line)
-  }
-  return { stay, move }
-}
-
-/** Where files of the folder set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
-function blocksOf(files: Reader, port: string): Block[] {
-  const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.yaml') && !OURS.endsWith(name))
-  return names.flatMap((name) => {
-    const path = `${FOLDER}/${name}`
-    const lines = (files.bytes(path)?.toString('latin1') ?? '').split('\n')
-    const top = lines.findIndex((line) => /^ *ethernets:\s*(#.*)?$/.test(line))
-    const strange = (): UserError =>
-      new UserError(
-        'unknown-system',
-        `${path}: ${port} is set up in a form of YAML that is not edited here; write it line by line`,
-      )
-    if (top < 0) {
-      if (lines.some((line) => line.includes('ethernets:') && line.includes(port))) throw strange()
-      return []
-    }
-    const depth = (line: string | undefined): number => /^ */.exec(line ?? '')?.[0].length ?? 0
-    const isBlank = (line: string): boolean => /^\s*(#.*)?$/.test(line)
-    const key = new RegExp(`^ *(["']?)${port.replaceAll('.', '\\.')}\\1:\\s*(.*)$`)
-    const outer = depth(lines[top])
-    const end = lines.findIndex((line, index) => index > top && !isBlank(line) && depth(line) <= outer)
-    const within = lines.slice(0, end < 0 ? undefined : end)
-    const at = within.findIndex((line, index) => index > top && key.test(line))
-    if (at < 0) return []
-    const rest = key.exec(within[at] ?? '')?.[2] ?? ''
-    if (!/^(#.*)?$/.test(rest) || within.some((line) => line.includes('\t'))) throw strange()
-    const own = depth(within[at])
-    const after = within.findIndex((line, index) => index > at && !isBlank(line) && depth(line) <= own)
-    const block = within.slice(at, after < 0 ? undefined : after)
-    while (isBlank(block.at(-1) ?? 'x')) block.pop()
-    return [{ path, lines: block, indent: depth(block[1]) || own + 2 }]
+/** Who it writes for: for this card, for all of them, or systemd-networkd. */
+function rendererOf(files: Reader, block: Block | undefined): string {
+  const own = block === undefined ? undefined : (valueIn(block.lines, 'renderer') ?? block.renderer)
+  const said = yamlFiles(files).flatMap(({ lines }) => {
+    const inner = lines.flatMap(
+      (line) => /^( *)(version|ethernets|bonds|bridges|vlans|wifis|renderer):/.exec(line)?.[1]?.length ?? [],
+    )
+    const least = inner.length > 0 ? Math.min(...inner) : 0
+    return lines.filter((line) => new RegExp(`^ {${least}}renderer:`).test(line))
   })
+  return own ?? valueIn(said.slice(-1), 'renderer') ?? 'networkd'
+}
+
+/** What the host is known to a DHCP server by: of the name that the card has, and the bridge has not. */
+function identity(files: Reader, block: Block, request: BridgeRequest): { lines: string[]; settings: Setting[] } {
+  const { name, port, iaid } = request
+  if (rendererOf(files, block) === 'NetworkManager') {
+    if (keysOf(block).some(({ key }) => key === 'networkmanager')) return { lines: [], settings: [] }
+    return {
+      lines: ['networkmanager:', '  passthrough:', `    ipv6.dhcp-iaid: "${iaidOfName(port)}"`],
+      settings: [],
+    }
+  }
+  if (iaid === undefined) return { lines: [], settings: [] }
+  const path = `/etc/systemd/network/10-netplan-${name}.network.d/vfio-scripts.conf`
+  const text = ['DHCPv4', 'DHCPv6'].map((one) => sectionText(one, [`IAID=${iaid}`])).join('')
+  const why = `${name} is known to DHCP servers as ${port} was`
+  return { lines: [], settings: [ownFile(files, path, ownHead('tune-host'), text, why)] }
 }

@@ -1,12 +1,30 @@
 import { createHash } from 'node:crypto'
 import { UserError } from '../../cli/error.ts'
 import { accountText } from '../../host/accounts.ts'
+import { iaidOfName } from '../../host/card.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor, sectionsOf, tapReason, valuesOf } from './network.ts'
+import {
+  type BridgeRequest,
+  type NetworkConfig,
+  ownFile,
+  reasonFor,
+  sectionText,
+  tapReason,
+  unmovable,
+  valuesOf,
+} from './network.ts'
+import type { Sections } from './networkd-files.ts'
+import { isManaged, PROFILES, type Profile, profileNamed, profileOf } from './profiles.ts'
 
-const FOLDER = '/etc/NetworkManager/system-connections'
 const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
+/** What a profile says of the host's network, and not of the card. */
+const BRIDGES = /^(ipv4|ipv6|proxy|hostname)$/
+/** And of its own lines. */
+const OWN = /^(zone|metered|mdns|llmnr|dns-over-tls|secondaries|gateway-ping-timeout|wait-device-timeout)\s*=/
+const CARDS_OWN = /^lldp\s*=/
+/** What each has of its own. */
+const NEW = /^(connection|user|match|bridge-port)$/
 
 /**
  * NetworkManager: profiles of our own, for the bridge with what the card's profile says of addresses, and for the card
@@ -16,7 +34,10 @@ export const networkManager: NetworkConfig = {
   name: 'NetworkManager',
   documentation: 'https://networkmanager.dev/docs/api/latest/nm-settings-keyfile.html',
 
-  evidence: (files) => networkManager.runs(files),
+  evidence(files, port, mac) {
+    const runs = networkManager.runs(files)
+    return runs !== undefined && isManaged(files, { name: port, mac, active: undefined }) ? runs : undefined
+  },
 
   runs(files) {
     const units = ['multi-user.target.wants/NetworkManager.service', 'dbus-org.freedesktop.NetworkManager.service']
@@ -42,33 +63,102 @@ export const networkManager: NetworkConfig = {
     const { name, port, mac, vlan } = request
     const reason = reasonFor(request)
     const own = (id: string, text: string): Setting => profile(files, id, text, reason)
+    const taken = profileNamed(files, name)
+    if (taken !== undefined) throw unmovable(`${taken}: is for an interface ${name} already; choose another name`)
     const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
-    const port_ = portOf(name)
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
       return [
         own(bridge, `${connection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
-        own(member, `${connection(member, 'vlan', lower, port_)}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
+        own(member, `${connection(member, 'vlan', lower, portOf(name))}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
       ]
     }
-    const present = profileOf(files, port, mac)
-    const part = (section: string): string => {
-      const lines = present?.find((one) => one.name === section)?.lines ?? ['method=auto']
-      return `\n[${section}]\n${lines.map((line) => `${line}\n`).join('')}`
-    }
+    const sections = present(files, request)?.sections ?? []
     const address = mac === undefined ? '' : `mac-address=${mac}\n`
+    const lines = (pattern: RegExp): string =>
+      linesOf(sections, 'connection')
+        .filter((line) => pattern.test(line))
+        .map((line) => `${line}\n`)
+        .join('')
+    const rest = sections.filter((one) => BRIDGES.test(one.name) && !/^ipv[46]$/.test(one.name))
+    const cards = sections.filter((one) => !BRIDGES.test(one.name) && !NEW.test(one.name))
+    const texts = (some: Sections): string => some.map((one) => sectionText(one.name, one.lines)).join('')
     return [
       own(
         bridge,
-        `${connection(bridge, 'bridge', name)}\n[bridge]\n${address}stp=false\n${part('ipv4')}${part('ipv6')}`,
+        `${connection(bridge, 'bridge', name, lines(OWN))}\n[bridge]\n${address}stp=false\n${addresses(sections, port)}${texts(rest)}`,
       ),
-      own(member, `${connection(member, 'ethernet', port, port_)}`),
+      own(
+        member,
+        `${connection(member, 'ethernet', port, lines(CARDS_OWN) + portOf(name))}${texts(cards.map(hardware))}`,
+      ),
+    ]
+  },
+
+  notes(files, request) {
+    if (request.vlan !== undefined) return []
+    const found = present(files, request)
+    const sections = found?.sections ?? []
+    const says = (key: string): string => valuesOf(sections, 'ipv6', key).at(-1) ?? ''
+    // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
+    const mode = found === undefined ? 'default' : says('addr-gen-mode')
+    const made = /^(1|3|stable-privacy|default)$/.test(mode) && says('method') !== 'manual'
+    const known = ['ipv4', 'ipv6'].some((one) =>
+      ['dhcp-client-id', 'dhcp-duid'].some((key) => /^stable/.test(valuesOf(sections, one, key).at(-1) ?? '')),
+    )
+    const { name, port } = request
+    return [
+      ...(made
+        ? [`IPv6: ${name} gets another address than ${port} has: it is made from the names of profile and interface.`]
+        : []),
+      ...(known
+        ? [`DHCP: ${name} may get another address than ${port} has: its client ID is made from the profile's name.`]
+        : []),
     ]
   },
 }
 
+/** Throws a UserError, code `unknown-system`, for a profile that a bridge cannot take over. */
+function present(files: Reader, { port, mac, active }: BridgeRequest): Profile | undefined {
+  const found = profileOf(files, { name: port, mac, active })
+  if (found === undefined) return undefined
+  const { path, sections } = found
+  const value = (section: string, key: string): string => valuesOf(sections, section, key).at(-1) ?? ''
+  const master = value('connection', 'master') || value('connection', 'controller')
+  if (master !== '') throw unmovable(`${path}: ${port} is a port of ${master} already`)
+  if (sections.some((one) => one.name === '802-1x'))
+    throw unmovable(`${path}: ${port} has to log in to its switch (802.1X), which the port of a bridge does not`)
+  for (const section of ['ethernet', '802-3-ethernet'])
+    for (const key of ['cloned-mac-address', 'assigned-mac-address'])
+      if (!/^(|preserve|permanent)$/.test(value(section, key)))
+        throw unmovable(`${path}: gives ${port} another address (${key}), which the bridge would not have; take it out`)
+  return found
+}
+
+function linesOf(sections: Sections, name: string): string[] {
+  return sections.filter((one) => one.name === name).flatMap(({ lines }) => lines)
+}
+
+/** Addresses as they are; what a DHCP client is known by is made from the interface's name, unless told. */
+function addresses(sections: Sections, port: string): string {
+  return ['ipv4', 'ipv6']
+    .map((name) => {
+      const lines = linesOf(sections, name)
+      const whole = lines.some((line) => /^method\s*=/.test(line)) ? lines : ['method=auto', ...lines]
+      const asks = whole.some((line) => /^method\s*=\s*(auto|dhcp)$/.test(line))
+      const told = whole.some((line) => /^dhcp-iaid\s*=/.test(line))
+      return sectionText(name, asks && !told ? [...whole, `dhcp-iaid=${iaidOfName(port)}`] : whole)
+    })
+    .join('')
+}
+
+/** The section without what says which card it is for. */
+function hardware({ name, lines }: Sections[number]): Sections[number] {
+  return { name, lines: lines.filter((line) => !/^((cloned-|assigned-)?mac-address(-\w+)?)\s*=/.test(line)) }
+}
+
 function profile(files: Reader, id: string, text: string, reason: string): Setting {
-  return ownFile(files, `${FOLDER}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
+  return ownFile(files, `${PROFILES}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
 }
 
 function connection(id: string, type: string, device: string, more = ''): string {
@@ -77,23 +167,6 @@ function connection(id: string, type: string, device: string, more = ''): string
 
 function portOf(bridge: string): string {
   return `master=${bridge}\nslave-type=bridge\n`
-}
-
-/** The profile that the card has: by its name, by its address, or the only one for any card. */
-function profileOf(files: Reader, port: string, mac: string | undefined): ReturnType<typeof sectionsOf> | undefined {
-  const all = (files.list(FOLDER) ?? [])
-    .filter((name) => name.endsWith('.nmconnection') && !name.startsWith('vfio-scripts-'))
-    .map((name) => sectionsOf(files.bytes(`${FOLDER}/${name}`)?.toString('latin1') ?? ''))
-    .filter((one) => /^(ethernet|802-3-ethernet)$/.test(valuesOf(one, 'connection', 'type')[0] ?? ''))
-  const named = (one: (typeof all)[number]): string | undefined => valuesOf(one, 'connection', 'interface-name')[0]
-  const addressed = (one: (typeof all)[number]): string | undefined =>
-    valuesOf(one, 'ethernet', 'mac-address')[0]?.toLowerCase()
-  const any = all.filter((one) => named(one) === undefined && addressed(one) === undefined)
-  return (
-    all.find((one) => named(one) === port) ??
-    all.find((one) => mac !== undefined && addressed(one) === mac) ??
-    (any.length === 1 ? any[0] : undefined)
-  )
 }
 
 /** The same for the same name, so that a second run writes the same file. */

@@ -1,3 +1,4 @@
+import { UserError } from '../../cli/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import type { Setting } from '../../plan/setting.ts'
 
@@ -8,6 +9,10 @@ export interface BridgeRequest {
   port: string
   /** The card's address, which the bridge takes over: leases of DHCP stay the same. */
   mac: string | undefined
+  /** What the card's DHCP client is known by, besides: see `Card`. */
+  iaid: number | undefined
+  /** The profile of NetworkManager that is active on it. */
+  active: string | undefined
   /** Guests are in this VLAN, and the host stays as it is; else its addresses, DNS and routes move to the bridge. */
   vlan: number | undefined
 }
@@ -28,10 +33,17 @@ export interface NetworkConfig {
   evidence(files: Reader, port: string, mac: string | undefined): string | undefined
   /** Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain. */
   settings(files: Reader, request: BridgeRequest): Setting[]
+  /** What of the host's addresses may be another on the bridge, where that cannot be prevented or is not known. */
+  notes?(files: Reader, request: BridgeRequest): string[]
   /** What shows that it sets up this host's network, whatever cards there are. */
   runs(files: Reader): string | undefined
   /** Throws a UserError for what it cannot make. */
   tap(files: Reader, request: TapRequest): Setting[]
+}
+
+/** The refusal of what would have to be guessed, or would leave the host without its network. */
+export function unmovable(message: string): UserError {
+  return new UserError('unknown-system', message)
 }
 
 /** Why a setting is there; what two requests are told apart by. */
@@ -59,7 +71,15 @@ export function valuesOf(sections: ReturnType<typeof sectionsOf>, section: strin
   return sections
     .filter(({ name }) => name === section)
     .flatMap(({ lines }) => lines)
-    .flatMap((line) => (line.startsWith(`${key}=`) ? [line.slice(key.length + 1)] : []))
+    .flatMap((line) => {
+      const [, name, value = ''] = /^([^=\s]+)\s*=\s*(.*)$/.exec(line) ?? []
+      return name === key ? [value] : []
+    })
+}
+
+/** A section as it is written, behind an empty line; nothing where it has no lines. */
+export function sectionText(name: string, lines: readonly string[]): string {
+  return lines.length === 0 ? '' : `\n[${name}]\n${lines.map((line) => `${line}\n`).join('')}`
 }
 
 /** A file of our own: all of `text` but its last line is the head. */

@@ -1,18 +1,25 @@
-import { UserError } from '../../cli/error.ts'
-import type { Reader } from '../../host/reader.ts'
 import { ownHead, type Setting } from '../../plan/setting.ts'
-import { type NetworkConfig, ownFile, reasonFor, sectionsOf, tapReason, valuesOf } from './network.ts'
+import {
+  type BridgeRequest,
+  type NetworkConfig,
+  ownFile,
+  reasonFor,
+  sectionText,
+  tapReason,
+  unmovable,
+  valuesOf,
+} from './network.ts'
+import { deviceFile, fileOf, maybeFileOf, NETWORKD, type NetworkFile, type Sections } from './networkd-files.ts'
 
-const FOLDER = '/etc/systemd/network'
-const FOLDERS = [
-  FOLDER,
-  '/run/systemd/network',
-  '/usr/local/lib/systemd/network',
-  '/usr/lib/systemd/network',
-  '/lib/systemd/network',
-]
-/** What a file may match by, and we can tell. */
-const KNOWN = /^(Name|MACAddress|PermanentMACAddress|Type|Kind)=/
+/** What is said of addresses, which are the bridge's; other sections are about the card. */
+const ADDRESSES =
+  /^(Network|Address|Neighbor|IPv6AddressLabel|RoutingPolicyRule|NextHop|Route|DHCP(v[46]|Server(StaticLease)?|PrefixDelegation|v6PrefixDelegation)?|IPv6(AcceptRA|SendRA|Prefix|RoutePrefix|PREF64Prefix|PrefixDelegation))$/
+/** What of a card's own section its bridge is asked for too. */
+const ONLINE = /^Required(FamilyFor|For)Online\s*=/
+/** An interface has one master. */
+const MASTERS = ['Bridge', 'Bond', 'VRF', 'BatmanAdvanced']
+/** Ours have to be tried before any that matches the card or the bridge. */
+const BASES = ['05-vfio-scripts', '00-vfio-scripts']
 
 /**
  * systemd-networkd. The file that matches the card stays as it is; files of ours that sort before it make the card a
@@ -23,7 +30,9 @@ export const networkd: NetworkConfig = {
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd.network.html',
 
   evidence(files, port, mac) {
-    return networkd.runs(files) && matching(files, port, mac)?.path
+    if (networkd.runs(files) === undefined) return undefined
+    const found = fileOf(files, { name: port, mac })
+    return found !== undefined && !isUnmanaged(found) ? found.path : undefined
   },
 
   runs: (files) =>
@@ -33,7 +42,7 @@ export const networkd: NetworkConfig = {
 
   tap(files, { name, user, bridge }) {
     const reason = tapReason(name, user)
-    const base = `${FOLDER}/50-vfio-scripts-${name}`
+    const base = `${NETWORKD}/50-vfio-scripts-${name}`
     const head = ownHead('tune-host')
     const device = `[NetDev]\nName=${name}\nKind=tap\n\n[Tap]\nUser=${user}\n`
     const port = `[Match]\nName=${name}\n\n[Network]\nBridge=${bridge}\n`
@@ -47,97 +56,117 @@ export const networkd: NetworkConfig = {
 
   settings(files, request) {
     const { name, port, mac, vlan } = request
-    const found = matching(files, port, mac)
+    const found = fileOf(files, { name: port, mac })
     if (found === undefined) return []
+    const taken = deviceFile(files, name)
+    if (taken !== undefined) throw unmovable(`${taken}: makes an interface ${name} already; choose another name`)
     const head = ownHead('tune-host')
-    const base = `${FOLDER}/05-vfio-scripts`
+    const lower = vlan === undefined ? port : `${port}.${vlan}`
+    const first = [
+      ...[{ name: port }, { name: lower }].map((one) => maybeFileOf(files, { ...one, mac })?.name),
+      maybeFileOf(files, { name, mac, bridge: true })?.name,
+    ].flatMap((one) => one ?? [])
+    const base = BASES.find((one) => first.every((file) => `${one}-` < file))
+    if (base === undefined)
+      throw unmovable(
+        `${NETWORKD}/${first.sort()[0]}: sorts before any file of ours; rename it (10-…), it has to stay later`,
+      )
     const reason = reasonFor(request)
     const file = (path: string, text: string, why = reason): Setting => ownFile(files, path, head, text, why)
-    const address = mac === undefined ? '' : `MACAddress=${mac}\n`
-    const lower = vlan === undefined ? port : `${port}.${vlan}`
-    const bridge = file(
-      `${base}-${name}.netdev`,
-      `[NetDev]\nName=${name}\nKind=bridge\n${vlan === undefined ? address : ''}`,
-    )
+    const ours = (ending: string, text: string, why?: string): Setting =>
+      file(`${NETWORKD}/${base}-${ending}`, text, why)
+    const address = mac === undefined || vlan !== undefined ? '' : `MACAddress=${mac}\n`
+    const bridge = ours(`${name}.netdev`, `[NetDev]\nName=${name}\nKind=bridge\n${address}`)
     if (vlan !== undefined) {
       if (valuesOf(found.sections, 'Match', 'Name').join() !== port)
-        throw new UserError(
-          'unknown-system',
+        throw unmovable(
           `${found.path}: matches more than ${port}; give ${port} a file of its own with VLAN=${lower} in [Network]`,
         )
+      const dropIn = `${NETWORKD}/${found.name}.d/vfio-scripts.conf`
       return [
         bridge,
-        file(`${base}-${lower}.netdev`, `[NetDev]\nName=${lower}\nKind=vlan\n\n[VLAN]\nId=${vlan}\n`, `VLAN ${vlan}`),
-        file(`${FOLDER}/${found.name}.d/vfio-scripts.conf`, `[Network]\nVLAN=${lower}\n`, `VLAN ${vlan} on ${port}`),
-        file(`${base}-${lower}.network`, `[Match]\nName=${lower}\n\n[Network]\nBridge=${name}\n`),
-        file(
-          `${base}-${name}.network`,
+        ours(`${lower}.netdev`, `[NetDev]\nName=${lower}\nKind=vlan\n\n[VLAN]\nId=${vlan}\n`, `VLAN ${vlan}`),
+        file(dropIn, `[Network]\nVLAN=${lower}\n`, `VLAN ${vlan} on ${port}`),
+        ours(`${lower}.network`, `[Match]\nName=${lower}\n\n[Network]\nBridge=${name}\n`),
+        ours(
+          `${name}.network`,
           `[Match]\nName=${name}\n\n[Network]\nLinkLocalAddressing=no\n`,
           'no address of the host',
         ),
       ]
     }
-    if (files.list(`${found.folder}/${found.name}.d`) !== undefined)
-      throw new UserError(
-        'unknown-system',
-        `${found.folder}/${found.name}.d: drop-ins are not read here; put them into ${found.path}`,
-      )
-    const moved = found.sections
-      .filter((section) => section.name !== 'Match' && section.name !== 'Link')
-      .map((section) => `\n[${section.name}]\n${section.lines.map((line) => `${line}\n`).join('')}`)
+    const { stay, move } = split(found)
+    const ids = identity(found.sections, request)
     return [
       bridge,
-      file(`${base}-${port}.network`, `[Match]\nName=${port}\n\n[Network]\nBridge=${name}\n`),
-      file(
-        `${base}-${name}.network`,
-        `[Match]\nName=${name}\n${moved.join('')}`,
-        `what ${found.path} says, for ${name}`,
-      ),
+      ours(`${port}.network`, `[Match]\nName=${port}\n\n[Network]\nBridge=${name}\n${stay}`),
+      ours(`${name}.network`, `[Match]\nName=${name}\n${move}${ids}`, `what ${found.path} says, for ${name}`),
     ]
+  },
+
+  notes(files, request) {
+    const found = fileOf(files, { name: request.port, mac: request.mac })
+    return found === undefined || request.vlan !== undefined ? [] : addressNotes(found.sections, request)
   },
 }
 
-interface Found {
-  path: string
-  folder: string
-  name: string
-  sections: ReturnType<typeof sectionsOf>
+function isUnmanaged({ sections }: NetworkFile): boolean {
+  return isOn(valuesOf(sections, 'Link', 'Unmanaged').at(-1))
 }
 
-/** The first file, by name, that matches the card; `undefined` when none does, or one might and cannot be told. */
-function matching(files: Reader, port: string, mac: string | undefined): Found | undefined {
-  const known = new Map<string, string>()
-  for (const folder of FOLDERS)
-    for (const name of files.list(folder) ?? [])
-      if (name.endsWith('.network') && !name.includes('vfio-scripts') && !known.has(name)) known.set(name, folder)
-  for (const [name, folder] of [...known].sort(([one], [other]) => (one < other ? -1 : 1))) {
-    const path = `${folder}/${name}`
-    const sections = sectionsOf(files.bytes(path)?.toString('latin1') ?? '')
-    const match = sections.filter((section) => section.name === 'Match').flatMap(({ lines }) => lines)
-    if (match.length === 0) continue
-    const fits = match.map((line) => isMatch(line, port, mac))
-    if (fits.includes(false)) continue
-    return fits.includes(undefined) ? undefined : { path, folder, name, sections }
+/** What stays with the card, as a text that goes on in [Network], and what goes to the bridge. */
+function split({ path, sections }: NetworkFile): { stay: string; move: string } {
+  const master = MASTERS.find((key) => valuesOf(sections, 'Network', key).length > 0)
+  if (master !== undefined)
+    throw unmovable(
+      `${path}: has ${master}=${valuesOf(sections, 'Network', master).at(-1)}; an interface has one master`,
+    )
+  let [stay, move] = ['', '']
+  for (const { name, lines } of sections) {
+    if (name === 'Match') continue
+    if (ADDRESSES.test(name)) move += sectionText(name, lines)
+    else
+      stay += sectionText(
+        name,
+        lines.filter((line) => !ONLINE.test(line) || /=\s*(no|false|off|0)$/.test(line)),
+      )
+    if (name === 'Link')
+      move += sectionText(
+        name,
+        lines.filter((line) => ONLINE.test(line)),
+      )
   }
-  return undefined
+  return { stay, move }
 }
 
-function isMatch(line: string, port: string, mac: string | undefined): boolean | undefined {
-  const [, key = '', value = ''] = /^(\w+)=(.*)$/.exec(line) ?? []
-  const words = value.split(/\s+/).filter(Boolean)
-  if (!KNOWN.test(line) || words.some((word) => word.startsWith('!'))) return undefined
-  if (key === 'Type') return words.includes('ether')
-  // A physical card has none.
-  if (key === 'Kind') return false
-  if (key === 'Name') return words.some((word) => glob(word).test(port))
-  return mac === undefined ? undefined : words.some((word) => word.toLowerCase() === mac)
+/** The client ID that the server knows the card by: without a name from udev, the bridge would have another. */
+function identity(sections: Sections, { iaid }: BridgeRequest): string {
+  if (iaid === undefined) return ''
+  // That of DHCPv4 is DHCPv6's too, unless that has one of its own.
+  const told = (...names: string[]): boolean => names.some((one) => valuesOf(sections, one, 'IAID').length > 0)
+  if (told('DHCPv4', 'DHCP')) return ''
+  return ['DHCPv4', 'DHCPv6'].map((one) => (told(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
 }
 
-/** Source: fnmatch(3), but for sets of characters, which no interface needs. */
-function glob(pattern: string): RegExp {
-  const text = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.')
-  return new RegExp(`^${text}$`)
+/** Which addresses hang on what a bridge has not. */
+export function addressNotes(sections: Sections, { name, port, iaid, mac }: BridgeRequest): string[] {
+  const dhcp = valuesOf(sections, 'Network', 'DHCP').at(-1)
+  const byMac = ['DHCPv4', 'DHCP'].some((one) => valuesOf(sections, one, 'ClientIdentifier').at(-1) === 'mac')
+  const made = ['IPv6AcceptRA', 'Network'].some((one) =>
+    valuesOf(sections, one, one === 'Network' ? 'IPv6LinkLocalAddressGenerationMode' : 'Token').some((value) =>
+      /stable/.test(value),
+    ),
+  )
+  return [
+    ...(iaid === undefined && !byMac && (isOn(dhcp) || /^(ipv4|ipv6|both)$/.test(dhcp ?? ''))
+      ? [
+          `DHCP: ${name} may get another address than ${port} has: the client ID is made from a name that udev gives ${port}, which is not known here. Run this on the host itself while ${port} is up, or have the server go by the address ${mac ?? 'of the card'} (ClientIdentifier=mac).`,
+        ]
+      : []),
+    ...(made ? [`IPv6: ${name} gets another address than ${port} has: it is made from the interface's name.`] : []),
+  ]
+}
+
+function isOn(value: string | undefined): boolean {
+  return /^(yes|true|on|1|y|t)$/i.test(value ?? '')
 }

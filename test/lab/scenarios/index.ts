@@ -1,5 +1,6 @@
 import type { Scenario } from '../scenario.ts'
 import { bindVfio } from './bind-vfio.ts'
+import { bridges } from './bridge.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
@@ -18,6 +19,7 @@ export const scenarios: readonly Scenario[] = [
   ...bindVfio,
   ...override,
   ...tuneHost,
+  ...bridges,
   runbook,
   genDomain,
   powerCut,

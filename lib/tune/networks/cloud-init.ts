@@ -1,0 +1,29 @@
+import type { Reader } from '../../host/reader.ts'
+import { ownHead, type Setting } from '../../plan/setting.ts'
+import { ownFile } from './network.ts'
+
+const CONFIG = '/etc/cloud/cloud.cfg'
+const FOLDER = `${CONFIG}.d`
+const DISABLED = /^\s*network:\s*(\{\s*|\n\s+)["']?config["']?:\s*["']?disabled\b/m
+
+/**
+ * cloud-init writes its network file anew, with the card's addresses, when it sees a new instance or is told to: they
+ * would stand on the card and on the bridge. `undefined`: this file is not its, or it does not write any.
+ * Source: cloud-init, "Network configuration", "Disabling network configuration".
+ */
+export function withoutCloudInit(files: Reader, path: string, reason: string): Setting | undefined {
+  const text = files.bytes(path)?.toString('latin1') ?? ''
+  const head = text.split('\n').filter((line) => /^\s*[#;]/.test(line))
+  const made = /cloud-init/.test(path) || head.some((line) => /cloud-init|provided by the datasource/i.test(line))
+  if (!made || !files.exists(CONFIG) || files.exists('/etc/cloud/cloud-init.disabled')) return undefined
+  const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.cfg'))
+  const texts = [CONFIG, ...names.map((name) => `${FOLDER}/${name}`)].map((one) => files.bytes(one))
+  if (texts.some((one) => DISABLED.test(one?.toString('latin1') ?? ''))) return undefined
+  return ownFile(
+    files,
+    `${FOLDER}/99-vfio-scripts.cfg`,
+    ownHead('tune-host'),
+    'network: {config: disabled}\n',
+    `${reason}; cloud-init would write ${path} anew, with the card's addresses`,
+  )
+}

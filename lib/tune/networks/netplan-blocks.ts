@@ -1,0 +1,156 @@
+import type { Reader } from '../../host/reader.ts'
+import { glob } from './interfaces.ts'
+import { unmovable } from './network.ts'
+
+// netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
+
+export const FOLDER = '/etc/netplan'
+export const OURS = `${FOLDER}/99-vfio-scripts.yaml`
+
+/** How a file sets the card up. */
+export interface Block {
+  path: string
+  /** What the configuration calls it: the interface's name, unless it is matched by something else. */
+  id: string
+  /** The line with the name, and what belongs to it. */
+  lines: string[]
+  /** Of what belongs to it. */
+  indent: number
+  /** What all of the file's cards are set up by; `undefined`: not said there. */
+  renderer: string | undefined
+}
+
+/** The YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
+export function yamlFiles(files: Reader): { path: string; lines: string[] }[] {
+  return (files.list(FOLDER) ?? [])
+    .filter((name) => name.endsWith('.yaml') && !OURS.endsWith(name) && !/^90-NM-/.test(name))
+    .map((name) => `${FOLDER}/${name}`)
+    .map((path) => ({ path, lines: (files.bytes(path)?.toString('latin1') ?? '').split('\n') }))
+}
+
+/** Where files of the folder set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
+export function blocksOf(files: Reader, port: string, mac: string | undefined): Block[] {
+  return yamlFiles(files).flatMap(({ path, lines }): Block[] => {
+    const strange = (): Error =>
+      unmovable(`${path}: ${port} is set up in a form of YAML that is not edited here; write it line by line`)
+    const top = lines.findIndex((line) => /^ *["']?ethernets["']?:\s*(#.*)?$/.test(line))
+    if (top < 0) {
+      if (lines.some((line) => line.includes('ethernets') && line.includes(port))) throw strange()
+      return []
+    }
+    const outer = depth(lines[top])
+    const end = lines.findIndex((line, at) => at > top && !isBlank(line) && depth(line) <= outer)
+    const within = lines.slice(top + 1, end < 0 ? undefined : end)
+    const renderer = within.find((line) => /^ *renderer:/.test(line) && depth(line) === depth(within.find(isText)))
+    return cardsOf(within).flatMap(({ id, rest, block }): Block[] => {
+      const fit = fits(id, block, port, mac)
+      if (fit === false) return []
+      if (!/^(#.*)?$/.test(rest) || block.some((line) => line.includes('\t'))) throw strange()
+      if (fit === undefined)
+        throw unmovable(`${path}: ${id} may be ${port} or not; give it a match by name or macaddress`)
+      if (fit === 'more') throw unmovable(`${path}: ${id} matches more than ${port}; give ${port} an entry of its own`)
+      const indent = depth(block.slice(1).find(isText)) || depth(block[0]) + 2
+      return [{ path, id, lines: block, indent, renderer: renderer?.replace(/^ *renderer:\s*|\s*(#.*)?$/g, '') }]
+    })
+  })
+}
+
+/** What belongs to the card and what to the host's addresses: lines as they stand, by the first of their keys. */
+export function keysOf({ lines, indent }: Pick<Block, 'lines' | 'indent'>): { key: string; lines: string[] }[] {
+  const parts: { key: string; lines: string[] }[] = []
+  let comments: string[] = []
+  for (const line of lines.slice(1)) {
+    if (depth(line) > indent || (parts.length > 0 && /^\s*-/.test(line) && depth(line) === indent))
+      parts.at(-1)?.lines.push(...comments.splice(0), line)
+    else if (isBlank(line)) comments.push(line)
+    else {
+      const key = /^\s*["']?([\w-]+)["']?\s*:/.exec(line)?.[1] ?? ''
+      parts.push({ key, lines: [...comments, line] })
+      comments = []
+    }
+  }
+  parts.at(-1)?.lines.push(...comments)
+  return parts
+}
+
+/** The value in the line of a key, without quotes. */
+export function valueIn(lines: readonly string[], key: string): string | undefined {
+  const line = lines.find((one) => new RegExp(`^\\s*["']?${key}["']?\\s*:`).test(one))
+  return line?.replace(/^[^:]*:\s*|\s+#.*$/g, '').replace(/^(["'])(.*)\1$/, '$2')
+}
+
+/** Interfaces, bonds and bridges that have this one as a part. */
+export function ownersOf(files: Reader, id: string): string[] {
+  return yamlFiles(files)
+    .filter(({ lines }) =>
+      lines.some((line, at) => {
+        if (!/^\s*["']?interfaces["']?\s*:/.test(line)) return false
+        const own = depth(line)
+        const rest = lines.slice(at + 1)
+        const end = rest.findIndex(
+          (one) => !isBlank(one) && (depth(one) < own || (depth(one) === own && !/^\s*-/.test(one))),
+        )
+        const text = [line, ...rest.slice(0, end < 0 ? undefined : end)]
+          .map((one) => one.replace(/\s#.*/, ''))
+          .join(' ')
+        return text.split(/[\s[\],"']+/).includes(id)
+      }),
+    )
+    .map(({ path }) => path)
+}
+
+/** A file that has a device of this name, of whatever kind. */
+export function fileWith(files: Reader, name: string): string | undefined {
+  const key = new RegExp(`^\\s+["']?${name.replaceAll('.', '\\.')}["']?:`)
+  return yamlFiles(files).find(({ lines }) => lines.some((line) => key.test(line)))?.path
+}
+
+function cardsOf(within: readonly string[]): { id: string; rest: string; block: string[] }[] {
+  const own = depth(within.find(isText))
+  const heads = within.flatMap((line, at) => (isText(line) && depth(line) === own ? [at] : []))
+  return heads.map((at, index) => {
+    const block = within.slice(at, heads[index + 1])
+    while (isBlank(block.at(-1) ?? 'x')) block.pop()
+    const [, , id = '', rest = ''] = /^ *(["']?)([^"':]+)\1\s*:\s*(.*)$/.exec(block[0] ?? '') ?? []
+    return { id, rest, block }
+  })
+}
+
+/** `more`: other cards too. */
+function fits(
+  id: string,
+  block: readonly string[],
+  port: string,
+  mac: string | undefined,
+): boolean | 'more' | undefined {
+  const indent = depth(block.slice(1).find(isText))
+  const match = keysOf({ lines: [...block], indent }).find(({ key }) => key === 'match')?.lines
+  if (match === undefined) return id === port
+  const flow = match
+    .join(' ')
+    .replace(/^[^{]*\{|\}.*$/g, '')
+    .split(',')
+    .map((one) => `  ${one.trim()}`)
+  const lines = match.length === 1 ? flow : match.slice(1)
+  const [address, name] = [valueIn(lines, 'macaddress'), valueIn(lines, 'name')]
+  const renamed = valueIn(block, 'set-name')
+  const called = renamed === port || (renamed === undefined && id === port)
+  if (address !== undefined) return mac === undefined ? called || undefined : address.toLowerCase() === mac
+  if (renamed !== undefined) return renamed === port
+  if (name === undefined) return lines.length > 0 ? undefined : id === port
+  if (name === port) return true
+  if (/^[[{]/.test(name) || name === '') return undefined
+  return glob(name).test(port) ? 'more' : false
+}
+
+function isBlank(line: string): boolean {
+  return /^\s*(#.*)?$/.test(line)
+}
+
+function isText(line: string): boolean {
+  return !isBlank(line)
+}
+
+function depth(line: string | undefined): number {
+  return /^ */.exec(line ?? '')?.[0].length ?? 0
+}
