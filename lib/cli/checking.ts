@@ -24,6 +24,7 @@ import {
   vfioModules,
 } from '../check/kernel.ts'
 import { unknown } from '../check/say.ts'
+import { readHypervisor } from '../host/hypervisor.ts'
 import { readKernels } from '../host/kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { noticeNow, onDemand } from '../host/noticed.ts'
@@ -132,6 +133,12 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
     ...(await askKernelLog(machine)),
     version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
   })
+  // A capture is to be enough for gen-domain as well.
+  if (given.value('capture') !== undefined)
+    judged(readers, () => {
+      readHypervisor(files, reader)
+      return []
+    })
   const chosen = namedDevices(facts.pci, given.list('device'))
   const kernels = (): Finding[] =>
     kernelFindings(
