@@ -44,7 +44,7 @@ needs('root, and a busybox that stands alone', can).describe.each(
   it('waits for what a run that was killed left behind, and puts the images back after it', async () => {
     // Killed half-way, update-initramfs goes on alone, and is done only when somebody waits for it.
     const dir = systemThat(
-      `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; sleep 2; echo new >/${image}; rm -f /boot/started`,
+      `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; busybox sleep 0.7; echo new >/${image}; rm -f /boot/started`,
     )
     const before = files(dir)
     const { child, ended } = await start(dir)
@@ -62,7 +62,7 @@ needs('root, and a busybox that stands alone', can).describe.each(
 
   it('waits without flock(1) too', async () => {
     const dir = systemThat(
-      `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; sleep 2; rm -f /boot/started`,
+      `echo half >/${image}; echo >/boot/started; while ! [ -e /boot/go ]; do sleep 0.1; done; busybox sleep 0.7; rm -f /boot/started`,
     )
     const before = files(dir)
     const { child, ended } = await start(dir)

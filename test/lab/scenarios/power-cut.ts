@@ -11,6 +11,7 @@ const READ = {
 
 /** Moves /boot to a file system of this type in a file. */
 const moved = (type: string): string => `set -e
+modprobe loop
 rm -rf /var/tmp/disk && truncate -s 340M /var/tmp/disk && mkfs.${type} /var/tmp/disk >/dev/null
 mkdir -p /mnt/new && mount -o loop /var/tmp/disk /mnt/new
 cp /boot/vmlinuz-* /boot/initrd.img-* /boot/config-* /mnt/new/ && umount /mnt/new
