@@ -1,12 +1,12 @@
 import { defineConfig } from 'vitest/config'
-import { Summary } from './test/summary.ts'
+import { Summary } from './test/support/summary.ts'
 
 const { VFIO_TEST_REPORT } = process.env
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: 'test/setup.ts',
+    globalSetup: 'test/support/setup.ts',
     testTimeout: 180_000,
     // Most of a test is one thread's work.
     maxWorkers: '100%',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { runProgram } from '../run.ts'
+import { runProgram } from '../support/run.ts'
 
 const lab = (...args: string[]) => runProgram(process.execPath, ['build.mjs', 'run', 'test/lab/lab.ts', ...args])
 

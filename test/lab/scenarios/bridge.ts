@@ -62,7 +62,7 @@ const file = (path: string, text: string, mode: string): string =>
 
 function prepared({ path, text, services, mode = '644' }: Setup): string {
   const scripts = ['neighbour.sh', 'look.sh'].map((name) =>
-    file(`/usr/local/sbin/${name}`, readFileSync(`test/reach/${name}`, 'utf8'), '755'),
+    file(`/usr/local/sbin/${name}`, readFileSync(`test/support/reach/${name}`, 'utf8'), '755'),
   )
   return `
 rm -f "$ROOT"/etc/systemd/network/* "$ROOT"/etc/netplan/*

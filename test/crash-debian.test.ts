@@ -1,3 +1,0 @@
-import { crashesOn } from './crash.ts'
-
-crashesOn('Debian')

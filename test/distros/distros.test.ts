@@ -1,0 +1,84 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { adapters, DISTROS } from '../../distros/index.ts'
+import { readOsRelease } from '../../lib/host/os-release.ts'
+import { openReader } from '../../lib/host/rooted.ts'
+import { scratchDir } from '../support/machine.ts'
+import { needs, REAL_FILES } from '../support/needs.ts'
+import { PROJECT } from '../support/run.ts'
+import { writeIn } from '../support/system.ts'
+
+/** Other people's os-release files, kept beside the checkout where there are any. */
+const FILES = `${PROJECT}../shared/machines/os-release`
+const files = existsSync(FILES) ? readdirSync(FILES) : []
+
+function found(text: string | null, path = 'etc/os-release'): { name: string; why: string } {
+  const dir = scratchDir('os-release')
+  if (text !== null) writeIn(dir, path, text)
+  const { adapter, why } = adapters.findDistro(readOsRelease(openReader(dir)))
+  return { name: adapter?.name ?? 'unknown', why }
+}
+const family = (text: string | null, path?: string): string => found(text, path).name
+
+describe('every adapter', () => {
+  it.each(DISTROS.map((distro) => [distro.name, distro] as const))('%s is complete', (_, distro) => {
+    expect(distro.documentation).toMatch(/^https:\/\//)
+    expect(distro.packages.command).not.toBe('')
+    expect(Object.keys(distro.packages.names).sort()).toEqual([
+      'libvirt',
+      'ovmf',
+      'qemu',
+      'swtpm',
+      'virt-manager',
+      'virtiofsd',
+    ])
+    for (const names of Object.values(distro.packages.names)) expect(names).toMatch(/^[\w./+-]+( [\w./+-]+)*$/)
+    for (const id of distro.ids) expect(id).toMatch(/^[a-z0-9._-]+(\/[a-z0-9._-]+)?$/)
+  })
+
+  it('has names of its own', () => {
+    const ids = DISTROS.flatMap((distro) => distro.ids)
+    expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([])
+    expect(new Set(DISTROS.map(({ name }) => name)).size).toBe(DISTROS.length)
+  })
+})
+
+describe('a distribution is found', () => {
+  it.each([
+    ['by its ID', 'ID=arch\n', 'Arch Linux'],
+    ['by its nearest parent', 'ID=new\nID_LIKE="nobody ubuntu arch"\n', 'Debian and Ubuntu'],
+    ['by its ID before its parents', 'ID=rocky\nID_LIKE="fedora arch"\n', 'RHEL and its rebuilds'],
+    ['by its variant', 'ID=fedora\nVARIANT_ID=silverblue\n', 'Fedora Atomic'],
+    ['by its variant in quotes', "ID='fedora'\nVARIANT_ID='coreos'\n", 'Fedora Atomic'],
+    ['by the ID of a variant', 'ID=bazzite\nID_LIKE="fedora"\nVARIANT_ID=bazzite-nvidia\n', 'Fedora Atomic'],
+    ['as the family of a variant that says nothing', 'ID=fedora\nVARIANT_ID=workstation\n', 'Fedora'],
+    ['with CRLF line ends', 'NAME=Fedora\r\nID=fedora\r\nVARIANT_ID="kinoite"\r\n', 'Fedora Atomic'],
+    ['with capitals and blanks', 'ID="Zorin OS"\n', 'Debian and Ubuntu'],
+    ['without an end of line', 'ID=gentoo', 'Gentoo'],
+    ['among comments', '# ID=arch\nID=nixos # not a comment in os-release(5)\nID=void\n', 'unknown'],
+    ['without ID by its parents', 'NAME=Something\nID_LIKE=suse\n', 'openSUSE and SLE'],
+    ['not, when it is read-only images of its own kind', 'ID=steamos\nID_LIKE=arch\n', 'unknown'],
+    ['not, by a name within another', 'ID=archaic\nID_LIKE="debianish"\n', 'unknown'],
+    ['not, when it says nothing', '', 'unknown'],
+  ])('%s', (_, text, name) => expect(family(text)).toBe(name))
+
+  it('in /usr/lib where /etc has none', () => expect(family('ID=arch\n', 'usr/lib/os-release')).toBe('Arch Linux'))
+
+  it('or is unknown, with the reason and what to do', () => {
+    expect(found(null)).toEqual({
+      name: 'unknown',
+      why: 'an unknown system (ID missing) is no distribution that is known here; if it works like one, name --bootloader and --initramfs',
+    })
+    expect(found('ID=xenenterprise\nID_LIKE="centos rhel fedora"\nPRETTY_NAME="XenServer 7"\n').why).toMatch(
+      /^XenServer 7 \(ID xenenterprise\) is not set up here: its hypervisor is Xen/,
+    )
+  })
+})
+
+needs(REAL_FILES, files.length > 0).describe('real files', () => {
+  it('each belong to a family, or are unknown', async () => {
+    const lines = files.map((file) => `${file}\t${family(readFileSync(join(FILES, file), 'latin1'))}\n`)
+    await expect(lines.join('')).toMatchFileSnapshot('../golden/distros/os-release.txt')
+  })
+})

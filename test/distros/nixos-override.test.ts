@@ -1,0 +1,130 @@
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { scratchDir } from '../support/machine.ts'
+import { needs } from '../support/needs.ts'
+import { evaluateModule, HAS_NIX, parseNix } from '../support/nix.ts'
+import { has, type Ran, runProgram, runScript } from '../support/run.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
+
+const file = 'etc/nixos/vfio.nix'
+const host = (): string => systemDir({ machine: 'twin-gpus', family: 'nixos', iommuByDefault: false })
+const override = (dir: string, ...args: string[]): Ran => runScript('override-same-id-gpu', ['--root', dir, ...args])
+const apply = (dir: string, ...args: string[]): Ran => override(dir, ...args, '--output', `/${file}`, '--apply')
+const moduleOf = (dir: string): string => textOf(dir, file) ?? ''
+
+interface Evaluated {
+  boot: { initrd: { kernelModules: string[] }; kernelParams: string[] }
+  environment: { etc: { 'vfio-scripts/functions': { text: string } } }
+  imports: [
+    {
+      boot: {
+        initrd: { preDeviceCommands: string | null; systemd: { services: { 'vfio-scripts': Record<string, unknown> } } }
+      }
+    },
+  ]
+}
+
+const lines = '0000:05:00.0 10de 2504 1462:397d /sys/devices/pci0000:00/0000:00:1d.0/0000:05:00.0\n'
+
+describe('binding by address on NixOS', () => {
+  it('is a module to copy, and what to do with it', async () => {
+    const dir = host()
+    const before = snapshotOf(dir)
+    const ran = override(dir, '05:00')
+    await expect(ran.stdout).toMatchFileSnapshot('../golden/override-same-id-gpu/nixos.txt')
+    expect({ code: ran.code, stderr: ran.stderr }).toEqual({ code: 1, stderr: '' })
+    expect(snapshotOf(dir)).toBe(before)
+  })
+
+  it('is written and added to; what a person changed stays', () => {
+    const dir = host()
+    expect(apply(dir, '05:00').code).toBe(0)
+    expect(apply(dir, '05:00').stdout).toMatch(/^Nothing to do/m)
+    expect(override(dir, '--status').stdout).toMatch(/^override-same-id-gpu: reboot-needed/)
+    const one = moduleOf(dir)
+    expect(apply(dir, '04:00').code).toBe(0)
+    expect(moduleOf(dir)).toContain('    0000:04:00.0 8086 1533 8086:0001 ')
+    expect(moduleOf(dir).split('imports = [')).toHaveLength(2)
+    expect(override(dir, '--undo', '04:00', '--apply').code).toBe(0)
+    expect(moduleOf(dir)).toBe(one)
+    writeIn(dir, file, one.replace('{ pkgs, ... }:', '{ lib, pkgs, ... }: # mine'))
+    expect(override(dir, '--undo', '--apply').stdout).toMatch(/was changed since/)
+    expect(moduleOf(dir)).toContain('# mine')
+    expect(moduleOf(dir)).not.toMatch(/vfio-scripts\/functions|imports|vfio_pci/)
+    if (HAS_NIX) parseNix(moduleOf(dir))
+  })
+
+  it('does not set imports twice: a module that has its own is left as it is', () => {
+    const dir = host()
+    expect(apply(dir, '05:00').code).toBe(0)
+    writeIn(dir, file, moduleOf(dir).replace(/ {2}imports = \[[\s\S]*?\n {2}\];/, '  imports = [ ./mine.nix ];'))
+    const before = moduleOf(dir)
+    const ran = apply(dir, '04:00')
+    expect(ran.stderr).toMatch(/imports is set otherwise in it/)
+    expect(ran.code).toBe(2)
+    expect(moduleOf(dir)).toBe(before)
+  })
+
+  it('is undone byte for byte', () => {
+    const dir = host()
+    const before = snapshotOf(join(dir, 'etc'))
+    expect(apply(dir, '05:00').code).toBe(0)
+    expect(override(dir, '--undo', '--apply').code).toBe(0)
+    expect(snapshotOf(join(dir, 'etc'))).toBe(before)
+  })
+})
+
+needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () => {
+  const evaluated = (systemd: boolean): Evaluated => {
+    const dir = host()
+    expect(apply(dir, '05:00').code).toBe(0)
+    parseNix(moduleOf(dir))
+    return evaluateModule(moduleOf(dir), systemd) as Evaluated
+  }
+
+  it('has the functions, the module and no IDs', () => {
+    const { boot, environment } = evaluated(false)
+    expect(environment.etc['vfio-scripts/functions'].text.startsWith(lines)).toBe(true)
+    expect(boot.kernelParams).toEqual(['intel_iommu=on'])
+    expect(boot.initrd.kernelModules).toEqual(['vfio_pci', 'vfio', 'vfio_iommu_type1'])
+  })
+
+  it('runs the script in either kind of stage 1, and not twice', () => {
+    const [scripted, systemd] = [false, true].map((kind) => evaluated(kind).imports[0].boot.initrd)
+    const text = scripted?.preDeviceCommands ?? ''
+    expect(systemd?.preDeviceCommands).toBeNull()
+    const service = systemd?.systemd.services['vfio-scripts']
+    expect(service).toMatchObject({
+      script: text,
+      wantedBy: ['sysinit.target'],
+      before: ['systemd-modules-load.service', 'systemd-udev-trigger.service', 'systemd-udevd.service'],
+      unitConfig: { DefaultDependencies: false },
+    })
+    expect(text).toContain(`functions() {\n  printf '%s' '${lines}`)
+  })
+
+  it.each(['dash', 'busybox', 'bash'].filter(has))('what runs is a script that %s understands', (shell) => {
+    const root = scratchDir('stage1')
+    const text = evaluated(false).imports[0].boot.initrd.preDeviceCommands ?? ''
+    for (const folder of ['proc', 'dev', 'sys/bus/pci/devices']) writeIn(root, `${folder}/.keep`, '')
+    writeIn(root, 'proc/cmdline', 'quiet\n')
+    const here = text
+      .replace('pci=/', `pci=${root}/`)
+      .replace('</proc', `<${root}/proc`)
+      .replace('>/dev/kmsg', `>>${root}/dev/kmsg`)
+    writeIn(root, 'stage1', `set -e\n${here}echo goes on\n`)
+    const ran = runProgram(shell, [...(shell === 'busybox' ? ['sh'] : []), join(root, 'stage1')])
+    expect(ran).toEqual({ code: 0, stdout: 'goes on\n', stderr: '' })
+    expect(textOf(root, 'dev/kmsg')).toBe('vfio-scripts: nothing is taken: 0000:05:00.0 is not there\n')
+  })
+
+  needs('shellcheck').it('and shellcheck finds nothing in it', () => {
+    const root = scratchDir('stage1')
+    writeIn(root, 'stage1', evaluated(false).imports[0].boot.initrd.preDeviceCommands ?? '')
+    expect(runProgram('shellcheck', ['--shell', 'sh', join(root, 'stage1')])).toEqual({
+      code: 0,
+      stdout: '',
+      stderr: '',
+    })
+  })
+})

@@ -1,0 +1,3 @@
+import { crashesOn } from '../support/crash.ts'
+
+crashesOn('Fedora')

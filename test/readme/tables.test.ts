@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, it } from 'vitest'
+import { adapters, DISTROS } from '../../distros/index.ts'
+import { readKernels } from '../../lib/host/kernels.ts'
+import { openReader } from '../../lib/host/rooted.ts'
+import { FAMILIES } from '../support/families.ts'
+import { oneDomain, readmeSystem, tableOf } from '../support/readme.ts'
+import { PROJECT, runScript } from '../support/run.ts'
+import { systemDir } from '../support/system.ts'
+
+const README = readFileSync(`${PROJECT}README.md`, 'utf8')
+const codes = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '')
+const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+
+describe('the table of distributions', () => {
+  const rows = tableOf(README, 'distribution')
+
+  it('has each that is known', () => expect(rows.map(([name]) => name)).toEqual(names(DISTROS)))
+
+  it('calls loaders and generators by the names that --bootloader and --initramfs take', () => {
+    expect(names(adapters.bootloaders)).toEqual(expect.arrayContaining(rows.flatMap(([, loader]) => codes(loader))))
+    expect(names(adapters.initramfs)).toEqual(expect.arrayContaining(rows.flatMap(([, , image]) => codes(image))))
+  })
+
+  it.each(Object.keys(FAMILIES).filter((family) => family !== 'nixos') as (keyof typeof FAMILIES)[])(
+    '%s has what is found on it',
+    (family) => {
+      const dir = systemDir({ machine: 'i9-14900k-vmd', family })
+      const files = openReader(dir)
+      const host = { files, machine: files, running: false, kernels: readKernels(files) }
+      const [name, loader, image] = rows.find(([each]) => each?.toLowerCase().startsWith(family)) ?? []
+      expect(name).toBeDefined()
+      expect(codes(loader)).toContain(adapters.findBootloader(host, undefined).adapter?.name)
+      expect(codes(image)).toContain(adapters.findInitramfs(host, undefined).adapter?.name)
+    },
+  )
+
+  it('goes with the packages that are installed there', () => {
+    const block = /```text\n([\s\S]*?)```/.exec(README)?.[1] ?? ''
+    const packaged = DISTROS.filter(({ declarative }) => declarative === undefined)
+    expect(
+      block
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.split(/ {2,}/)),
+    ).toEqual(
+      packaged.map(({ name, packages }) => [name, [packages.command, ...Object.values(packages.names)].join(' ')]),
+    )
+  })
+})
+
+it.each([
+  ['boot loader', adapters.bootloaders],
+  ['initramfs', adapters.initramfs],
+])('every %s has a row', (head, known) => {
+  expect([...new Set(tableOf(README, head).flatMap(([name]) => codes(name)))].sort()).toEqual(names(known).sort())
+})
+
+it('every guard has a row, which says whether it can be overridden', () => {
+  const { stdout } = runScript('bind-vfio', ['02:00', '--json', '--root', oneDomain(readmeSystem())])
+  const findings: { code: string; forceable: boolean }[] = JSON.parse(stdout).findings
+  const rows = new Map(tableOf(README, 'guard').map(([name, , forced]) => [codes(name)[0], forced]))
+  for (const { code, forceable } of findings)
+    expect([code, rows.get(code)]).toEqual([code, forceable ? 'yes' : 'never'])
+  expect([...rows.keys()].filter((code) => !findings.some((one) => one.code === code))).toEqual(['shared-id'])
+})
