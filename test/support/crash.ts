@@ -130,11 +130,13 @@ async function tryAll(
   const task = async (): Promise<void> => {
     for (let one = rest.shift(); one !== undefined; one = rest.shift()) {
       const { call, nth, text } = one.point
-      await tryOne(dir, work, one.point, one.fault, states, next).catch((error: Error) => {
+      const copy = copyOf(dir)
+      await tryOne(copy, work, one.point, one.fault, states, next).catch((error: Error) => {
         const where = `${one.fault} at the ${nth}. ${call}: ${text} (VFIO_TEST_SEED=${seed})`
         console.log(where)
         violations.push(`${where}\n${error.message.slice(0, 4000)}`)
       })
+      runProgram('rm', ['-rf', copy])
     }
   }
   await Promise.all([task(), task()])
@@ -148,14 +150,13 @@ interface States {
 }
 
 async function tryOne(
-  dir: string,
+  copy: string,
   work: Work,
   { call, nth }: Point,
   fault: Fault,
   { before, after }: States,
   next: (dir: string, turn: number) => void,
 ): Promise<void> {
-  const copy = copyOf(dir)
   const inject = `inject=${call}:${fault.replace('+', '')}:when=${nth}${fault.endsWith('+') ? '+' : ''}`
   const trace = ['-f', '-o', '/dev/null', '-e', `trace=${call}`, '-e', inject]
   const { code, signal, text } = await run('strace', [...trace, ...argv(copy, work)], 20)
@@ -174,7 +175,6 @@ async function tryOne(
     }
   } else if (!started || !fault.includes('KILL')) counted.missed++
   next(copy, counted.tried)
-  runProgram('rm', ['-rf', copy])
 }
 
 const traces =
