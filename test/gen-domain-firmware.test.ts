@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain } from './domain.ts'
 import { addFiles } from './fake/host.ts'
 import { addFirmware, description, SITUATION_NAMES, type SituationName } from './firmware.ts'
-import { type Machine, machineDir } from './machine.ts'
+import { loadMachine, type Machine, machineDir, scratchDir, writeMachine } from './machine.ts'
 import type { Ran } from './run.ts'
 
 // Which UEFI image a guest gets, by what the host describes and has.
@@ -77,6 +77,45 @@ describe('libvirt', () => {
     expect([ran.code, asked(ran)]).toEqual([0, 'secure-boot=yes'])
     const linux = genDomain(machineDir('sriov-nic'), '--name', 'x', '--guest', 'linux', '--memory', '4G')
     expect([linux.code, asked(linux)]).toEqual([0, 'enrolled-keys=no'])
+  })
+
+  describe('what libvirt says of its images (12.1) decides', () => {
+    /** As formatdomaincaps has it, on a host whose images are seen here, or not. */
+    function told(seen: boolean, guest: string, secureBoot: string, enrolledKeys: string): Ran {
+      const enums = Object.entries({ secureBoot, enrolledKeys }).map(
+        ([name, values]) => `<enum name='${name}'>${values.replace(/\w+/g, '<value>$&</value>')}</enum>`,
+      )
+      const features = `<firmwareFeatures supported='yes'>${enums.join('')}</firmwareFeatures>`
+      const text = `<domainCapabilities><os supported='yes'>${features}</os></domainCapabilities>`
+      const add = (machine: Machine): void => addFiles(machine, { '/run/vfio-scripts/domcapabilities.xml': text })
+      const machine = loadMachine('sriov-nic')
+      add(machine)
+      const dir = scratchDir('told')
+      writeMachine(machine, dir)
+      return genDomain(seen ? domainHost(add) : dir, '--name', 'x', '--guest', guest, '--memory', '4G')
+    }
+
+    it.each([
+      [true, 'windows11', 'yes no', 'yes no', 'secure-boot=yes enrolled-keys=yes'],
+      [true, 'windows11', 'yes no', 'no', 'secure-boot=yes'],
+      [true, 'linux', 'yes', 'yes no', 'enrolled-keys=no'],
+      [false, 'windows11', 'yes no', 'yes no', 'secure-boot=yes enrolled-keys=yes'],
+      [false, 'windows11', 'yes', 'no', 'secure-boot=yes'],
+      [false, 'linux', 'yes no', 'yes no', 'secure-boot=no enrolled-keys=no'],
+      [false, 'linux', 'yes', 'yes', ''],
+      [false, 'linux', 'no', 'no', ''],
+    ])('images seen: %s, %s, secureBoot %s, enrolledKeys %s: %s', (seen, guest, secure, keys, wanted) => {
+      const ran = told(seen, guest, secure, keys)
+      expect([ran.code, asked(ran)]).toEqual([0, wanted])
+    })
+
+    it('keys are said, and that there is no image with Secure Boot', () => {
+      expect(told(false, 'windows11', 'yes', 'no').stderr).toMatch(/Secure Boot stays off/)
+      expect(told(false, 'linux', 'yes', 'yes').stderr).toMatch(/Secure Boot is on/)
+      expect(told(false, 'linux', 'yes no', 'yes no').stderr).not.toMatch(/Secure Boot/)
+      const none = told(false, 'windows11', 'no', 'no')
+      expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/Secure Boot .*not found on this host/)])
+    })
   })
 
   it('a description that /etc takes out of use is none', () => {
