@@ -100,6 +100,7 @@ const REFUSED: readonly [pair: Row, says: RegExp, when?: (version: string) => bo
     { boots: 'loader', firmware },
     /OVMF_CODE_4M\.fd: not found on this host/,
   ]),
+  [{ display: 'headless', sound: 'spice' }, /--audio spice: a guest with --headless has no SPICE/],
   [{ network: 'none', mac: 'own' }, /--mac: there is no --network for it/],
 ]
 
@@ -108,11 +109,14 @@ const FACTORS: Record<string, readonly string[]> = {
   ...Object.fromEntries(Object.entries(OPTIONS).map(([name, values]) => [name, Object.keys(values)])),
 }
 
-/** Options and firmware situations: every two settings at least once, but for those that are refused together. */
-export function combinations(version: string): Row[] {
+/**
+ * Options and firmware situations: every two settings at least once, but for those that are refused together. `only`:
+ * instead of all settings of these.
+ */
+export function combinations(version: string, only: Record<string, readonly string[]> = {}): Row[] {
   const refused = refusals(version)
   const holds = (row: Row, pair: Row): boolean => Object.entries(pair).every(([name, value]) => row[name] === value)
-  return pairwise(FACTORS, (row) => refused.some(({ pair }) => holds(row, pair)))
+  return pairwise({ ...FACTORS, ...only }, (row) => refused.some(({ pair }) => holds(row, pair)))
 }
 
 /** Those, each alone, and what is said of it. */

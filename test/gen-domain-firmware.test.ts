@@ -49,6 +49,17 @@ describe('libvirt', () => {
     expect(on('debian', 'windows11').stderr).not.toContain('Secure Boot')
   })
 
+  it('of an image that was named, what it has is said, and not what the host has', () => {
+    const named = (guest: string, image: string): string =>
+      on('debian', guest, '--loader', `/usr/share/OVMF/OVMF_CODE_4M${image}.fd`).stderr
+    expect(named('windows11', '')).toMatch(/OVMF_CODE_4M\.fd: holds no Secure Boot .* leave --loader out/)
+    expect(named('windows11', '.secboot')).toMatch(/^gen-domain: --loader \S+secboot\.fd: has not Microsoft's keys/)
+    expect(named('windows11', '.ms')).toBe('')
+    expect(named('linux', '.ms')).toMatch(/--loader \S+ms\.fd: has Microsoft's keys enrolled: Secure Boot is on/)
+    for (const image of ['', '.secboot', '.ms'])
+      expect(named('windows11', image) + named('linux', image)).not.toMatch(/this host/)
+  })
+
   it('images of one kind alone: nothing is excluded, and their keys are said', () => {
     const enrolled = domainHost((machine) => {
       addFirmware(machine, 'none')

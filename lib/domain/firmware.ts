@@ -56,7 +56,11 @@ export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen
   }
   const image = findImage(request, images ?? [], fitting, versions)
   talk.reasons.push(`${image.code} is the UEFI image${loader === undefined ? ', the first that fits' : ''}`)
-  sayKeys(request, image, talk)
+  if (secure && !image.secure)
+    talk.notes.push(
+      `--loader ${image.code}: holds no Secure Boot with SMM, which Windows 11 asks for; leave --loader out, and an image with it is chosen`,
+    )
+  else sayKeys(request, image, talk)
   const { code, vars, format: stored, edk2 } = image
   const nvram = `/var/lib/libvirt/qemu/nvram/${request.name}_VARS.${stored === 'raw' ? 'fd' : 'qcow2'}`
   const smm = image.secure
@@ -164,17 +168,21 @@ function absent(what: string, secure: boolean): UserError {
 }
 
 /** Is Secure Boot as the guest wants it? Source: virt-fw-vars(1). */
-function sayKeys({ name, preset, format }: Asked, image: Pick<Image, 'enrolled' | 'format'>, { notes }: Talk): void {
+function sayKeys(
+  { name, preset, format, loader }: Asked,
+  image: Pick<Image, 'enrolled' | 'format'>,
+  { notes }: Talk,
+): void {
   const secure = preset === 'windows11'
   const file = image.format === 'raw' ? 'VARS.fd' : 'VARS.qcow2'
   const nvram = format === 'qemu' ? `its vars.${image.format === 'raw' ? 'fd' : 'qcow2'}` : `${name}_${file}`
   if (secure && !image.enrolled)
     notes.push(
-      `no UEFI image of this host has Microsoft's keys enrolled, so Secure Boot stays off: start the guest once, shut it down, and enroll them with virt-fw-vars --inplace FILE --enroll-redhat --secure-boot (virt-firmware), FILE being ${format === 'qemu' ? nvram : `/var/lib/libvirt/qemu/nvram/${nvram}`}`,
+      `${loader === undefined ? 'no UEFI image of this host has' : `--loader ${loader}: has not`} Microsoft's keys enrolled, so Secure Boot stays off: start the guest once, shut it down, and enroll them with virt-fw-vars --inplace FILE --enroll-redhat --secure-boot (virt-firmware), FILE being ${format === 'qemu' ? nvram : `/var/lib/libvirt/qemu/nvram/${nvram}`}`,
     )
   if (!secure && image.enrolled)
     notes.push(
-      "every UEFI image of this host has Microsoft's keys enrolled: Secure Boot is on, and the guest starts only what is signed",
+      `${loader === undefined ? 'every UEFI image of this host' : `--loader ${loader}:`} has Microsoft's keys enrolled: Secure Boot is on, and the guest starts only what is signed`,
     )
 }
 
