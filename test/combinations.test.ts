@@ -46,7 +46,8 @@ describe.each([
     }
   })
 
-  const rows = combinations(libvirt)
+  // What older ones lack is left out everywhere by the same gates.
+  const rows = libvirt === '9.0.0' ? combinations(libvirt) : sampleOf(combinations(libvirt), 20)
   let written: Ran[] = []
   beforeAll(() => {
     written = rows.map((row) => ask(row, libvirt, qemu))
@@ -107,7 +108,7 @@ describe('options combined, without libvirt', () => {
     genDomain(hosts[situationOf(row)], '--name', 'vm', '--format', 'qemu', ...argumentsOf(row))
 
   needs(lacking.join(', '), lacking.length === 0).describe('the real QEMU takes the program', () => {
-    it.each(sampleOf(rows, 4).map((row) => [title(row), row] as const))('%s', (_, row) => {
+    it.each(sampleOf(rows, 3).map((row) => [title(row), row] as const))('%s', (_, row) => {
       const home = scratchDir('combined')
       for (const name of ['windows.iso', 'virtio-win.iso', 'sr0', 'sdb'])
         runProgram('qemu-img', ['create', '-q', '-f', 'raw', join(home, name), '8M'])

@@ -129,7 +129,7 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
       300_000,
     )
     if (!ALL)
-      it.each(sorted(sampleOf(rows, 4)).map((row) => [title(row), row] as const))('defined: %s', (_, row) => {
+      it.each(sorted(sampleOf(rows, 2)).map((row) => [title(row), row] as const))('defined: %s', (_, row) => {
         const { stdout, stderr } = genDomain(
           hostWith(situationOf(row)),
           '--name',
