@@ -1,5 +1,6 @@
 import { readDocument } from './document.ts'
 import { attribute, child, childrenOf, textOf } from './edit.ts'
+import type { Feature } from './guest.ts'
 
 /** What libvirt or QEMU says that it can give a guest; a list that is `null`: it does not say. */
 export interface Capabilities {
@@ -9,9 +10,16 @@ export interface Capabilities {
   graphics: string[] | null
   /** `qxl`, `virtio`, `bochs`, `vga` … */
   video: string[] | null
+  /** Of UEFI images that are described for this board: `yes` where one has the feature, `no` where one has not (12.1). */
+  firmware: Record<Feature[0], string[] | null>
 }
 
-export const NO_CAPABILITIES: Capabilities = { hyperv: null, graphics: null, video: null }
+export const NO_CAPABILITIES: Capabilities = {
+  hyperv: null,
+  graphics: null,
+  video: null,
+  firmware: { 'secure-boot': null, 'enrolled-keys': null },
+}
 
 /** Reads `virsh domcapabilities`. Source: https://libvirt.org/formatdomaincaps.html */
 export function parseCapabilities(text: string): Capabilities {
@@ -26,6 +34,10 @@ export function parseCapabilities(text: string): Capabilities {
     hyperv: values(['features', 'hyperv'], 'features'),
     graphics: values(['devices', 'graphics'], 'type'),
     video: values(['devices', 'video'], 'modelType'),
+    firmware: {
+      'secure-boot': values(['os', 'firmwareFeatures'], 'secureBoot'),
+      'enrolled-keys': values(['os', 'firmwareFeatures'], 'enrolledKeys'),
+    },
   }
 }
 
@@ -37,7 +49,7 @@ export function parseQemuHelp(text: string): Capabilities {
   const devices = new Set([...text.matchAll(/^name "([^"]+)"/gm)].map(([, name]) => name))
   if (devices.size === 0) return NO_CAPABILITIES
   return {
-    hyperv: null,
+    ...NO_CAPABILITIES,
     graphics: /^\s*spicevmc\s*$/m.test(text) ? ['spice', 'vnc'] : ['vnc'],
     video: Object.entries(VIDEO).flatMap(([model, device]) => (devices.has(device) ? [model] : [])),
   }

@@ -40,7 +40,7 @@ export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts)
   const talk = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
   const memory = decideMemory(request, facts.hypervisor, talk)
-  const { firmware, edk2 } = decideFirmware(request, facts.hypervisor.firmwares, facts.versions, talk)
+  const { firmware, edk2 } = decideFirmware(request, facts, talk)
   const hiding = decideHiding(request, facts.versions, talk)
   const devices: Devices = decideDevices(request, chosen, facts, { firmware, ...talk })
   const pinning = facts.pinning

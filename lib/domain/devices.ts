@@ -204,6 +204,11 @@ function decideAudio(
   if (audio === 'none' || (audio === undefined && headless)) return null
   if (graphics?.display === 'vnc' && audio === 'spice')
     throw new UserError('usage', '--audio spice: QEMU here has no SPICE; choose pipewire, pulseaudio or none')
+  if (headless && audio === 'spice')
+    throw new UserError(
+      'usage',
+      '--audio spice: a guest with --headless has no SPICE; choose pipewire, pulseaudio or none',
+    )
   if (graphics?.display === 'vnc' && audio === undefined) return null
   if (audio === undefined || audio === 'spice') return { kind: 'spice', runtimeDir: null }
   if (!gated(versions, audio === 'pipewire' ? 'pipewire' : 'audio', `${audio} sound`, talk)) return null

@@ -1,5 +1,7 @@
 import { UserError } from '../cli/error.ts'
 import type { Firmware as Image } from '../host/firmware.ts'
+import type { Hypervisor } from '../host/hypervisor.ts'
+import type { Capabilities } from './capabilities.ts'
 import { allows, type Talk, type Versions } from './gates.ts'
 import type { Feature, Firmware } from './guest.ts'
 import type { Request } from './request.ts'
@@ -10,15 +12,22 @@ export interface Chosen {
   edk2: number | null
 }
 
+interface Facts {
+  hypervisor: Pick<Hypervisor, 'firmwares'>
+  versions: Versions
+  capabilities: Pick<Capabilities, 'firmware'>
+}
+
+/** What libvirt says of the images that it looks at. */
+type Told = Capabilities['firmware']
+
 type Asked = Pick<Request, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
 
 /** Throws a UserError where no image of this host will do, and where the guest cannot be had with what was asked for. */
-export function decideFirmware(
-  request: Asked,
-  images: readonly Image[] | null,
-  versions: Versions,
-  talk: Talk,
-): Chosen {
+export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen {
+  const { firmwares: images } = facts.hypervisor
+  const { versions } = facts
+  const told = facts.capabilities.firmware
   const { preset, chipset, loader, format } = request
   const wanted = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
   if (wanted === 'bios') {
@@ -36,9 +45,9 @@ export function decideFirmware(
   if (secure) talk.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
   const fitting = images?.filter(({ boards }) => boards.includes(chipset)) ?? []
   const auto = format === 'libvirt' && loader === undefined && allows(versions, 'firmwareAuto')
-  if (auto && images === null) return unseen(secure, versions, talk)
+  if (auto && images === null) return unseen(request, versions, told, talk)
   if (auto) {
-    const found = automatic(secure, fitting, versions)
+    const found = automatic(secure, fitting, versions, told)
     if (found !== undefined) {
       talk.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
       sayKeys(request, found.image, talk)
@@ -47,17 +56,34 @@ export function decideFirmware(
   }
   const image = findImage(request, images ?? [], fitting, versions)
   talk.reasons.push(`${image.code} is the UEFI image${loader === undefined ? ', the first that fits' : ''}`)
-  sayKeys(request, image, talk)
+  if (secure && !image.secure)
+    talk.notes.push(
+      `--loader ${image.code}: holds no Secure Boot with SMM, which Windows 11 asks for; leave --loader out, and an image with it is chosen`,
+    )
+  else sayKeys(request, image, talk)
   const { code, vars, format: stored, edk2 } = image
   const nvram = `/var/lib/libvirt/qemu/nvram/${request.name}_VARS.${stored === 'raw' ? 'fd' : 'qcow2'}`
   const smm = image.secure
   return { firmware: { kind: 'files', secure, smm, format: stored, code, vars, nvram }, edk2 }
 }
 
-/** What libvirt will find is not known: ask for no more than every host has. */
-function unseen(secure: boolean, versions: Versions, talk: Talk): Chosen {
+/** Is there an image that this feature, wanted or unwanted, leaves? `null`: libvirt does not say. */
+function offers(told: Told, [name, wanted]: Feature): boolean | null {
+  return told[name]?.includes(wanted ? 'yes' : 'no') ?? null
+}
+
+/** The host's images are not seen: what libvirt says of them, and else no more than every host has. */
+function unseen(request: Asked, versions: Versions, told: Told, talk: Talk): Chosen {
+  const secure = request.preset === 'windows11'
   talk.reasons.push("libvirt chooses the UEFI image by itself (5.2 and later); the host's own are not known here")
-  const features: Feature[] = secure ? [['secure-boot', true]] : [['enrolled-keys', false]]
+  if (secure && offers(told, ['secure-boot', true]) === false) throw absent(SECURE_IMAGE, secure)
+  const [withKeys, without] = [offers(told, ['enrolled-keys', true]), offers(told, ['enrolled-keys', false])]
+  if (withKeys !== null) sayKeys(request, { enrolled: secure ? withKeys : without === false, format: 'raw' }, talk)
+  const features: Feature[] = []
+  if (secure) features.push(['secure-boot', true])
+  else if (offers(told, ['secure-boot', true]) && offers(told, ['secure-boot', false]))
+    features.push(['secure-boot', false])
+  if (secure ? withKeys : withKeys !== false && without !== false) features.push(['enrolled-keys', secure])
   return {
     firmware: { kind: 'auto', secure, features: allows(versions, 'firmwareFeatures') ? features : [] },
     edk2: null,
@@ -73,6 +99,7 @@ function automatic(
   secure: boolean,
   fitting: readonly Image[],
   versions: Versions,
+  told: Told,
 ): { features: Feature[]; image: Image } | undefined {
   const described = fitting.filter((image) => image.described)
   const wishes: [feature: Feature, holds: (image: Image) => boolean][] = secure
@@ -87,7 +114,7 @@ function automatic(
   const features: Feature[] = []
   let left = described
   for (const [feature, holds] of wishes) {
-    const good = left.filter(holds)
+    const good = offers(told, feature) === false ? [] : left.filter(holds)
     // The loader asks for SMM by itself where libvirt knows no features.
     const asks = allows(versions, 'firmwareFeatures')
     const needed = feature[0] === 'secure-boot' && secure
@@ -130,23 +157,32 @@ function findImage(
       'no-firmware',
       `${old.code}: the UEFI images here are qcow2, which libvirt uses from 9.2 on, and this one is ${versions.libvirt}; a newer libvirt, or --format qemu, starts them`,
     )
-  const what = loader ?? `a UEFI image${secure ? ' with Secure Boot' : ''} and its variables`
+  throw absent(loader ?? (secure ? SECURE_IMAGE : 'a UEFI image and its variables'), secure)
+}
+
+const SECURE_IMAGE = 'a UEFI image with Secure Boot and its variables'
+
+function absent(what: string, secure: boolean): UserError {
   const instead = secure ? '' : ', or choose --firmware bios'
-  throw new UserError('no-firmware', `${what}: not found on this host; install OVMF (tune-host --packages)${instead}`)
+  return new UserError('no-firmware', `${what}: not found on this host; install OVMF (tune-host --packages)${instead}`)
 }
 
 /** Is Secure Boot as the guest wants it? Source: virt-fw-vars(1). */
-function sayKeys({ name, preset, format }: Asked, image: Image, { notes }: Talk): void {
+function sayKeys(
+  { name, preset, format, loader }: Asked,
+  image: Pick<Image, 'enrolled' | 'format'>,
+  { notes }: Talk,
+): void {
   const secure = preset === 'windows11'
   const file = image.format === 'raw' ? 'VARS.fd' : 'VARS.qcow2'
   const nvram = format === 'qemu' ? `its vars.${image.format === 'raw' ? 'fd' : 'qcow2'}` : `${name}_${file}`
   if (secure && !image.enrolled)
     notes.push(
-      `no UEFI image of this host has Microsoft's keys enrolled, so Secure Boot stays off: start the guest once, shut it down, and enroll them with virt-fw-vars --inplace FILE --enroll-redhat --secure-boot (virt-firmware), FILE being ${format === 'qemu' ? nvram : `/var/lib/libvirt/qemu/nvram/${nvram}`}`,
+      `${loader === undefined ? 'no UEFI image of this host has' : `--loader ${loader}: has not`} Microsoft's keys enrolled, so Secure Boot stays off: start the guest once, shut it down, and enroll them with virt-fw-vars --inplace FILE --enroll-redhat --secure-boot (virt-firmware), FILE being ${format === 'qemu' ? nvram : `/var/lib/libvirt/qemu/nvram/${nvram}`}`,
     )
   if (!secure && image.enrolled)
     notes.push(
-      "every UEFI image of this host has Microsoft's keys enrolled: Secure Boot is on, and the guest starts only what is signed",
+      `${loader === undefined ? 'every UEFI image of this host' : `--loader ${loader}:`} has Microsoft's keys enrolled: Secure Boot is on, and the guest starts only what is signed`,
     )
 }
 

@@ -129,6 +129,20 @@ function variables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }):
   return `[ -e ${own} ] || cp ${quote(vars)} ${own}\n`
 }
 
+/** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
+const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
+shared=--shared-dir=
+virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
+`
+
+/** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
+function sharing(socket: string, path: string): string {
+  return `rm -f ${socket}
+virtiofsd --socket-path=${socket} "$shared"${quote(path)} &
+until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
+`
+}
+
 /** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
 function helpers({ firmware: chosen, tpm, shares }: Guest): string {
   return [
@@ -139,8 +153,7 @@ function helpers({ firmware: chosen, tpm, shares }: Guest): string {
           'swtpm socket --daemon --tpm2 --terminate --tpmstate dir="$dir/tpm" --ctrl type=unixio,path="$dir/tpm.sock"\n',
         ]
       : []),
-    ...shares.map(
-      ({ path }, index) => `virtiofsd --socket-path="$dir/share${index}.sock" --shared-dir=${quote(path)} &\n`,
-    ),
+    ...(shares.length > 0 ? [VIRTIOFSD] : []),
+    ...shares.map(({ path }, index) => sharing(`"$dir/share${index}.sock"`, path)),
   ].join('')
 }

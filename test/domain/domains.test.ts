@@ -1,11 +1,13 @@
 import lt from 'semver/functions/lt.js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { argumentsOf, combinations, situationOf, title } from '../support/combinations.ts'
 import { domainHost, genDomain, largeCard } from '../support/domain.ts'
 import { putFirmware, SITUATION_NAMES, type SituationName } from '../support/firmware.ts'
 import { GUESTS } from '../support/guests.ts'
-import { Libvirt, lacking } from '../support/libvirt.ts'
+import { Libvirt, lacking, versionOf } from '../support/libvirt.ts'
 import { currentRoot } from '../support/libvirt-root.ts'
-import { needs } from '../support/needs.ts'
+import { needs, sampleOf } from '../support/needs.ts'
+import type { Row } from '../support/pairs.ts'
 
 // What gen-domain writes, defined and started by a real libvirtd with the firmware running. `npm run domains` starts
 // all, on this system's libvirt and on a current one; without it a few are started, for emulation takes its time.
@@ -52,7 +54,15 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
       return error === '' ? 'started' : `refused at start: ${error}\n${log.slice(-600)}`
     }
 
-    const host = domainHost()
+    const hosts = new Map(SITUATION_NAMES.map((name) => [name, domainHost(undefined, name)]))
+    /** Has the daemon's system these images, too? */
+    function hostWith(situation: SituationName): string {
+      if (present !== situation) putFirmware(libvirt, situation)
+      present = situation
+      return hosts.get(situation) ?? ''
+    }
+
+    const host = hosts.get('debian') ?? ''
     const guests = Object.entries(GUESTS).filter(([name]) => ALL || FEW.includes(name))
     it.each(guests)(
       '%s is defined and starts',
@@ -94,13 +104,10 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
     needs('npm run domains', ALL).describe.each(SITUATION_NAMES.filter((name) => name !== 'debian'))(
       'firmware as with %s',
       (situation) => {
-        const other = domainHost(undefined, situation as SituationName)
         it.each(FIRMWARE_GUESTS)(
           '%s',
           async (name) => {
-            if (present !== situation) putFirmware(libvirt, situation)
-            present = situation
-            const result = await fate(other, name, GUESTS[name]?.args ?? [])
+            const result = await fate(hostWith(situation), name, GUESTS[name]?.args ?? [])
             tell(name, situation, libvirt.version(), result)
             expect(result).toMatch(name === 'windows7' ? STARTED : wanted(situation, libvirt.version()))
           },
@@ -108,5 +115,30 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
         )
       },
     )
+
+    const rows = combinations(versionOf(root))
+    const sorted = (some: readonly Row[]): Row[] =>
+      SITUATION_NAMES.flatMap((name) => some.filter((row) => situationOf(row) === name))
+    needs('npm run domains', ALL).it.each(sorted(rows).map((row) => [title(row), row] as const))(
+      'started: %s',
+      async (name, row) => {
+        const result = await fate(hostWith(situationOf(row)), 'vm', argumentsOf(row))
+        tell(name, situationOf(row), libvirt.version(), result)
+        expect(result).toBe('started')
+      },
+      300_000,
+    )
+    if (!ALL)
+      it.each(sorted(sampleOf(rows, 2)).map((row) => [title(row), row] as const))('defined: %s', (_, row) => {
+        const { stdout, stderr } = genDomain(
+          hostWith(situationOf(row)),
+          '--name',
+          'vm',
+          ...argumentsOf(row),
+          ...versions,
+        )
+        expect(stderr === '' || stdout !== '' ? '' : stderr).toBe('')
+        expect(libvirt.define(stdout).error).toBe('')
+      })
   })
 })

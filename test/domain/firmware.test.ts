@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain } from '../support/domain.ts'
 import { addFiles } from '../support/fake/host.ts'
 import { addFirmware, description, SITUATION_NAMES, type SituationName } from '../support/firmware.ts'
-import { type Machine, machineDir } from '../support/machine.ts'
+import { loadMachine, type Machine, machineDir, scratchDir, writeMachine } from '../support/machine.ts'
 import type { Ran } from '../support/run.ts'
 
 // Which UEFI image a guest gets, by what the host describes and has.
@@ -49,6 +49,17 @@ describe('libvirt', () => {
     expect(on('debian', 'windows11').stderr).not.toContain('Secure Boot')
   })
 
+  it('of an image that was named, what it has is said, and not what the host has', () => {
+    const named = (guest: string, image: string): string =>
+      on('debian', guest, '--loader', `/usr/share/OVMF/OVMF_CODE_4M${image}.fd`).stderr
+    expect(named('windows11', '')).toMatch(/OVMF_CODE_4M\.fd: holds no Secure Boot .* leave --loader out/)
+    expect(named('windows11', '.secboot')).toMatch(/^gen-domain: --loader \S+secboot\.fd: has not Microsoft's keys/)
+    expect(named('windows11', '.ms')).toBe('')
+    expect(named('linux', '.ms')).toMatch(/--loader \S+ms\.fd: has Microsoft's keys enrolled: Secure Boot is on/)
+    for (const image of ['', '.secboot', '.ms'])
+      expect(named('windows11', image) + named('linux', image)).not.toMatch(/this host/)
+  })
+
   it('images of one kind alone: nothing is excluded, and their keys are said', () => {
     const enrolled = domainHost((machine) => {
       addFirmware(machine, 'none')
@@ -77,6 +88,45 @@ describe('libvirt', () => {
     expect([ran.code, asked(ran)]).toEqual([0, 'secure-boot=yes'])
     const linux = genDomain(machineDir('sriov-nic'), '--name', 'x', '--guest', 'linux', '--memory', '4G')
     expect([linux.code, asked(linux)]).toEqual([0, 'enrolled-keys=no'])
+  })
+
+  describe('what libvirt says of its images (12.1) decides', () => {
+    /** As formatdomaincaps has it, on a host whose images are seen here, or not. */
+    function told(seen: boolean, guest: string, secureBoot: string, enrolledKeys: string): Ran {
+      const enums = Object.entries({ secureBoot, enrolledKeys }).map(
+        ([name, values]) => `<enum name='${name}'>${values.replace(/\w+/g, '<value>$&</value>')}</enum>`,
+      )
+      const features = `<firmwareFeatures supported='yes'>${enums.join('')}</firmwareFeatures>`
+      const text = `<domainCapabilities><os supported='yes'>${features}</os></domainCapabilities>`
+      const add = (machine: Machine): void => addFiles(machine, { '/run/vfio-scripts/domcapabilities.xml': text })
+      const machine = loadMachine('sriov-nic')
+      add(machine)
+      const dir = scratchDir('told')
+      writeMachine(machine, dir)
+      return genDomain(seen ? domainHost(add) : dir, '--name', 'x', '--guest', guest, '--memory', '4G')
+    }
+
+    it.each([
+      [true, 'windows11', 'yes no', 'yes no', 'secure-boot=yes enrolled-keys=yes'],
+      [true, 'windows11', 'yes no', 'no', 'secure-boot=yes'],
+      [true, 'linux', 'yes', 'yes no', 'enrolled-keys=no'],
+      [false, 'windows11', 'yes no', 'yes no', 'secure-boot=yes enrolled-keys=yes'],
+      [false, 'windows11', 'yes', 'no', 'secure-boot=yes'],
+      [false, 'linux', 'yes no', 'yes no', 'secure-boot=no enrolled-keys=no'],
+      [false, 'linux', 'yes', 'yes', ''],
+      [false, 'linux', 'no', 'no', ''],
+    ])('images seen: %s, %s, secureBoot %s, enrolledKeys %s: %s', (seen, guest, secure, keys, wanted) => {
+      const ran = told(seen, guest, secure, keys)
+      expect([ran.code, asked(ran)]).toEqual([0, wanted])
+    })
+
+    it('keys are said, and that there is no image with Secure Boot', () => {
+      expect(told(false, 'windows11', 'yes', 'no').stderr).toMatch(/Secure Boot stays off/)
+      expect(told(false, 'linux', 'yes', 'yes').stderr).toMatch(/Secure Boot is on/)
+      expect(told(false, 'linux', 'yes no', 'yes no').stderr).not.toMatch(/Secure Boot/)
+      const none = told(false, 'windows11', 'no', 'no')
+      expect([none.code, none.stderr]).toEqual([2, expect.stringMatching(/Secure Boot .*not found on this host/)])
+    })
   })
 
   it('a description that /etc takes out of use is none', () => {

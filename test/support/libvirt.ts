@@ -18,6 +18,11 @@ export function lacking(root = '/'): string {
   return runProgram('unshare', ['-m', '-n', '-p', '-f', 'true']).code === 0 ? '' : 'may make no namespaces'
 }
 
+/** The version of the libvirt in `root`, which need not run. */
+export function versionOf(root: string): string {
+  return /(\d+\.\d+\.\d+)/.exec(runProgram('chroot', [root, '/usr/sbin/libvirtd', '--version']).stdout)?.[1] ?? ''
+}
+
 const IMAGES = '/var/lib/libvirt/images'
 
 export interface Started {

@@ -36,8 +36,8 @@ function newFolder(parent: string): string {
 function inMemory(): string | undefined {
   let folder: string | undefined
   try {
-    const { bavail, bsize } = statfsSync('/dev/shm')
-    if (bavail * bsize < 2 ** 30) return undefined
+    const { bavail, bsize, ffree } = statfsSync('/dev/shm')
+    if (bavail * bsize < 2 ** 30 || ffree < 500_000) return undefined
     folder = newFolder('/dev/shm')
     writeFileSync(join(folder, 'probe'), '#!/bin/sh\n', { mode: 0o755 })
     if (spawnSync(join(folder, 'probe')).status === 0) return folder
