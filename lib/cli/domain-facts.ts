@@ -7,6 +7,7 @@ import type { GuestFacts } from '../domain/decide.ts'
 import { pinVcpus } from '../domain/pinning.ts'
 import type { Chosen, Request } from '../domain/request.ts'
 import { accountText } from '../host/accounts.ts'
+import { hiddenFromQemu } from '../host/apparmor.ts'
 import { readBars } from '../host/bars.ts'
 import { readDiskUse } from '../host/block.ts'
 import { readCpus } from '../host/cpu.ts'
@@ -218,6 +219,8 @@ export async function checkGuest(
     warnings.push('swtpm is not installed, and the guest has a TPM')
   if (machine.running && !virtiofsd && request.shares.length > 0)
     warnings.push('virtiofsd is not installed, and the guest shares folders')
+  if (rom !== undefined && request.format === 'libvirt' && hiddenFromQemu(files, reader, rom))
+    warnings.push(`${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`)
   const user = libvirtUser(files)
   for (const path of user === undefined
     ? []

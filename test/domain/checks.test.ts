@@ -186,6 +186,22 @@ describe('gen-domain: what it says', () => {
     )
   })
 
+  it('a ROM that AppArmor keeps from QEMU', () => {
+    const rules = '/etc/apparmor.d/abstractions/libvirt-qemu'
+    const debian = '  /usr/share/vgabios/** r,\n  include if exists <abstractions/libvirt-qemu.d>\n'
+    const says = (rom: string, more: Record<string, string>, ...args: string[]): string => {
+      const add = (machine: Machine): void => addFiles(machine, { [rom]: '', ...more })
+      return on(add, ...linux, '--gpu', '02:00', '--libvirt', '9.3.0', '--rom', rom, ...args).stderr
+    }
+    const rom = '/var/lib/libvirt/images/card.rom'
+    expect(says(rom, { [rules]: debian })).toMatch(/card\.rom: AppArmor keeps it from QEMU.* \/usr\/share\/vgabios\n$/)
+    expect(says('/usr/share/vgabios/card.rom', { [rules]: debian })).toBe('')
+    expect(says(rom, {})).toBe('')
+    expect(says(rom, { [rules]: debian, '/sys/module/apparmor/parameters/enabled': 'N\n' })).toBe('')
+    expect(says(rom, { [rules]: debian, [`${rules}.d/mine`]: `${rom} r,\n` })).toBe('')
+    expect(says(rom, { [rules]: debian }, '--format', 'qemu', '--network', 'user')).toBe('')
+  })
+
   it('how a card is switched to MSI, on request', () => {
     expect(on(() => {}, ...windows, '--msi-steps').stderr).toContain('MSISupported')
   })

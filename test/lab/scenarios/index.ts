@@ -1,4 +1,5 @@
 import type { Scenario } from '../scenario.ts'
+import { appArmor } from './apparmor.ts'
 import { bindVfio } from './bind-vfio.ts'
 import { bridges } from './bridge.ts'
 import { captureAmd, captureIntel, captureRooted } from './capture.ts'
@@ -22,6 +23,7 @@ export const scenarios: readonly Scenario[] = [
   ...bridges,
   runbook,
   genDomain,
+  appArmor,
   powerCut,
   captureRooted,
   listIommuIntel,
