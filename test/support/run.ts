@@ -64,7 +64,8 @@ export function runProgram(program: string, args: readonly string[], options: Ru
     maxBuffer: 1 << 30,
     // A program that hangs is an error, not a test run without end.
     timeout: 120_000,
-    env: { ...process.env, ...env },
+    // bash takes a shell of level 1 with a socket for its input for one of rsh, and reads its startup files.
+    env: { ...process.env, SHLVL: '2', ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),
     ...(cwd === undefined ? {} : { cwd }),
     ...(input === undefined ? {} : { input }),
