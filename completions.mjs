@@ -4,8 +4,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 
-/** @typedef {import('./lib/cli/options.ts').Script} Script */
-/** @typedef {import('./lib/cli/options.ts').Option} Option */
+/** @typedef {import('./lib/terminal/options.ts').Script} Script */
+/** @typedef {import('./lib/terminal/options.ts').Option} Option */
 
 /** Where each shell looks for the completion of a command, by the file's name. */
 const SHELLS = [

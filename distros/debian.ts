@@ -1,4 +1,4 @@
-import type { Distro } from '../lib/plan/system.ts'
+import type { Distro } from '../lib/system/system.ts'
 
 export const debian: Distro = {
   name: 'Debian and Ubuntu',

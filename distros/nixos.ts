@@ -1,9 +1,9 @@
+import { ownHead } from '../lib/change/settings.ts'
+import { type NixItem, nixLines } from '../lib/edit/nix.ts'
 import { parseCommandLine } from '../lib/host/kernel.ts'
-import { type NixItem, nixLines } from '../lib/plan/nix.ts'
-import { overrideProgram } from '../lib/plan/override.ts'
-import { ownHead } from '../lib/plan/setting.ts'
-import type { Declarative, DeclaredNeed, Distro } from '../lib/plan/system.ts'
-import { nixosFirmware, nixosHost, nixosPackages } from './nixos-host.ts'
+import { overrideProgram } from '../lib/system/boot-script.ts'
+import type { Declarative, DeclaredNeed, Distro } from '../lib/system/system.ts'
+import { nixosFirmware, nixosHost, nixosPackages } from './packages/nixos-host.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']

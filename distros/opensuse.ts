@@ -1,4 +1,5 @@
-import type { Distro, Packages } from '../lib/plan/system.ts'
+import type { Packages } from '../lib/system/packages.ts'
+import type { Distro } from '../lib/system/system.ts'
 
 const names: Packages['names'] = {
   qemu: 'qemu-x86',

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { thisProcess } from '../lib/cli/caller.ts'
-import { answerCheck, CHECK_OPTIONS } from '../lib/cli/checking.ts'
-import type { Script } from '../lib/cli/options.ts'
-import { run } from '../lib/cli/run.ts'
+import { answerCheck, CHECK_OPTIONS } from '../lib/commands/check-host.ts'
+import { run } from '../lib/commands/run-script.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import type { Script } from '../lib/terminal/options.ts'
 
-export type { CheckHost } from '../lib/cli/checking.ts'
+export type { CheckHost } from '../lib/commands/check-host.ts'
 
 const script: Script = {
   name: 'check-host',

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
-import { thisProcess } from '../lib/cli/caller.ts'
-import { addressStyle } from '../lib/cli/devices.ts'
+import { type CardReset, isRefused, judgeResets, readResetFacts } from '../lib/bind/reset.ts'
 import {
   CAPTURE_OPTION,
   chooseDevices,
@@ -8,14 +7,15 @@ import {
   DEVICE_HELP,
   FILTER_OPTIONS,
   filterFrom,
-} from '../lib/cli/filter.ts'
-import { formatFrom, type Script } from '../lib/cli/options.ts'
-import { type FunctionReset, resetGuide, resetText } from '../lib/cli/resets.ts'
-import { type Answer, type Context, run } from '../lib/cli/run.ts'
-import { readMessageInterrupts, readPower } from '../lib/host/config.ts'
-import { readKernelLog } from '../lib/host/log.ts'
+} from '../lib/commands/filter.ts'
+import { type Answer, type Context, run } from '../lib/commands/run-script.ts'
+import { readMessageInterrupts, readPower } from '../lib/host/config-space.ts'
+import { readKernelLog } from '../lib/host/kernel-log.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
-import { type CardReset, isRefused, judgeResets, readResetFacts } from '../lib/vfio/reset.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import { formatFrom, type Script } from '../lib/terminal/options.ts'
+import { addressStyle } from '../lib/views/devices.ts'
+import { type FunctionReset, resetGuide, resetText } from '../lib/views/resets.ts'
 
 /** What `check-reset --json` prints. */
 export interface CheckReset {

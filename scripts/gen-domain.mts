@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-import { thisProcess } from '../lib/cli/caller.ts'
-import { answerDomain } from '../lib/cli/domain.ts'
-import { DOMAIN_OPTIONS } from '../lib/cli/domain-options.ts'
-import type { Script } from '../lib/cli/options.ts'
-import { run } from '../lib/cli/run.ts'
+import { answerDomain } from '../lib/commands/gen-domain.ts'
+import { DOMAIN_OPTIONS } from '../lib/commands/guest-options.ts'
+import { run } from '../lib/commands/run-script.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import type { Script } from '../lib/terminal/options.ts'
 
-export type { GenDomain } from '../lib/cli/domain.ts'
+export type { GenDomain } from '../lib/commands/gen-domain.ts'
 
 const script: Script = {
   name: 'gen-domain',

@@ -1,6 +1,4 @@
 #!/usr/bin/env node
-import { thisProcess } from '../lib/cli/caller.ts'
-import { addressStyle } from '../lib/cli/devices.ts'
 import {
   CAPTURE_OPTION,
   chooseDevices,
@@ -8,14 +6,16 @@ import {
   DEVICE_HELP,
   FILTER_OPTIONS,
   filterFrom,
-} from '../lib/cli/filter.ts'
-import { FORMATS, usbListing } from '../lib/cli/listing.ts'
-import { formatFrom, type Script } from '../lib/cli/options.ts'
-import { type Answer, type Context, run } from '../lib/cli/run.ts'
+} from '../lib/commands/filter.ts'
+import { type Answer, type Context, run } from '../lib/commands/run-script.ts'
 import type { IommuGroup, IommuState } from '../lib/host/iommu.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
 import type { PciDevice } from '../lib/host/pci.ts'
 import { readUsbBuses, type UsbBus } from '../lib/host/usb.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import { formatFrom, type Script } from '../lib/terminal/options.ts'
+import { addressStyle } from '../lib/views/devices.ts'
+import { FORMATS, usbListing } from '../lib/views/listing.ts'
 
 /** What `list-iommu --json` prints. `usb` is there with `--usb-ports`. */
 export interface ListIommu {

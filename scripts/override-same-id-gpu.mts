@@ -1,12 +1,12 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerBinding, bindOptions, isAsking } from '../lib/cli/binding.ts'
-import { thisProcess } from '../lib/cli/caller.ts'
-import type { Script } from '../lib/cli/options.ts'
-import { run } from '../lib/cli/run.ts'
+import { answerBinding, bindOptions, isAsking } from '../lib/commands/bind-vfio.ts'
+import { run } from '../lib/commands/run-script.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import type { Script } from '../lib/terminal/options.ts'
 
-export type { BindVfio } from '../lib/cli/answer.ts'
-export type { Twins } from '../lib/cli/twins.ts'
+export type { Twins } from '../lib/commands/override-same-id-gpu.ts'
+export type { BindVfio } from '../lib/views/changes.ts'
 
 const script: Script = {
   name: 'override-same-id-gpu',

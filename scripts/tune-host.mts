@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { thisProcess } from '../lib/cli/caller.ts'
-import type { Script } from '../lib/cli/options.ts'
-import { run } from '../lib/cli/run.ts'
-import { answerTuning, tuneOptions } from '../lib/cli/tuning.ts'
+import { run } from '../lib/commands/run-script.ts'
+import { answerTuning, tuneOptions } from '../lib/commands/tune-host.ts'
+import { thisProcess } from '../lib/terminal/caller.ts'
+import type { Script } from '../lib/terminal/options.ts'
 
-export type { BindVfio as TuneHost } from '../lib/cli/answer.ts'
+export type { BindVfio as TuneHost } from '../lib/views/changes.ts'
 
 const script: Script = {
   name: 'tune-host',

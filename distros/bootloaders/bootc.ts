@@ -1,8 +1,8 @@
-import { findProgram } from '../../lib/host/programs.ts'
-import { addArgument, isListed } from '../../lib/plan/arguments.ts'
-import type { Bootloader } from '../../lib/plan/system.ts'
+import { addArgument, isListed } from '../../lib/edit/kernel-arguments.ts'
+import { findProgram } from '../../lib/host/find-program.ts'
+import type { Bootloader } from '../../lib/system/system.ts'
+import { configuredIn, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { listSteps } from './difference.ts'
-import { configuredIn, observeEntries, readEntries } from './entries.ts'
 import { grub } from './grub.ts'
 
 /** Image-based systems without rpm-ostree: arguments belong to the image that is built, not to this machine. */

@@ -1,7 +1,7 @@
+import { addArgument, isListed, removeArgument } from '../../lib/edit/kernel-arguments.ts'
+import type { SetArgument } from '../../lib/edit/shell-variables.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import { addArgument, isListed, removeArgument } from '../../lib/plan/arguments.ts'
-import type { KeptChange } from '../../lib/plan/system.ts'
-import type { SetArgument } from '../../lib/plan/variable.ts'
+import type { KeptChange } from '../../lib/system/system.ts'
 
 /** What a program has to be told, so that a line becomes another. */
 export interface Difference {

@@ -1,7 +1,7 @@
-import { UserError } from '../../lib/cli/error.ts'
+import { UserError } from '../../lib/core/error.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Host } from '../../lib/plan/system.ts'
-import { bootedLine } from './evidence.ts'
+import type { Host } from '../../lib/system/system.ts'
+import { bootedLine } from './loader-evidence.ts'
 
 export const CMDLINE = '/etc/kernel/cmdline'
 export const VENDOR = '/usr/lib/kernel/cmdline'

@@ -1,9 +1,9 @@
+import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import { findProgram } from '../../lib/host/programs.ts'
-import type { Bootloader, Host } from '../../lib/plan/system.ts'
+import type { Bootloader, Host } from '../../lib/system/system.ts'
+import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { changedLine, differenceOf, isSame } from './difference.ts'
-import { observeEntries, readEntries } from './entries.ts'
-import { FREE, loaderInfo } from './evidence.ts'
+import { FREE, loaderInfo } from './loader-evidence.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 

@@ -1,9 +1,9 @@
+import { addArgument, hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import { addArgument, hasArgument } from '../../lib/plan/arguments.ts'
-import type { Bootloader, Host } from '../../lib/plan/system.ts'
-import { findPath } from '../initramfs/find.ts'
-import { PLACES } from './entries.ts'
-import { bootedLine, FREE, loaderInfo } from './evidence.ts'
+import type { Bootloader, Host } from '../../lib/system/system.ts'
+import { findPath } from '../boot/boot-files.ts'
+import { PLACES } from '../boot/loader-entries.ts'
+import { bootedLine, FREE, loaderInfo } from './loader-evidence.ts'
 
 const LINES = '/boot/refind_linux.conf'
 

@@ -1,9 +1,9 @@
-import { findProgram } from '../../lib/host/programs.ts'
-import { argumentsIn } from '../../lib/plan/cmdline.ts'
-import type { Bootloader } from '../../lib/plan/system.ts'
-import { observeEntries, readEntries } from './entries.ts'
-import { loaderInfo } from './evidence.ts'
+import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { findProgram } from '../../lib/host/find-program.ts'
+import type { Bootloader } from '../../lib/system/system.ts'
+import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
+import { loaderInfo } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
 
 /**

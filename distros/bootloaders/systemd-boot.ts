@@ -1,10 +1,10 @@
-import { findProgram } from '../../lib/host/programs.ts'
-import { argumentsIn } from '../../lib/plan/cmdline.ts'
-import type { CommandLineSetting } from '../../lib/plan/setting.ts'
-import type { Bootloader, Host } from '../../lib/plan/system.ts'
-import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from './entries.ts'
-import { FREE, loaderInfo, stubInfo } from './evidence.ts'
+import type { CommandLineSetting } from '../../lib/change/settings.ts'
+import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { findProgram } from '../../lib/host/find-program.ts'
+import type { Bootloader, Host } from '../../lib/system/system.ts'
+import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
+import { FREE, loaderInfo, stubInfo } from './loader-evidence.ts'
 
 /**
  * systemd-boot with entries in files: these are changed, and what kernel-install makes the entries of kernels to come

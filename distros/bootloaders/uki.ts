@@ -1,11 +1,10 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import type { Setting } from '../../lib/change/settings.ts'
+import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { readSecureBoot } from '../../lib/host/secure-boot.ts'
-import { hasArgument } from '../../lib/plan/arguments.ts'
-import type { CommandChange } from '../../lib/plan/plan.ts'
-import type { Setting } from '../../lib/plan/setting.ts'
-import type { Bootloader, Host } from '../../lib/plan/system.ts'
-import { dracut } from '../initramfs/dracut.ts'
-import { mkinitcpio } from '../initramfs/mkinitcpio.ts'
-import { presetImages } from '../initramfs/presets.ts'
+import type { Bootloader, Host } from '../../lib/system/system.ts'
+import { PLACES, readEntries } from '../boot/loader-entries.ts'
+import { embeddedLine, isSigned } from '../boot/uki-image.ts'
 import {
   dracutUnified,
   installCommands,
@@ -13,12 +12,13 @@ import {
   layoutOf,
   type Unified,
   unifiedImages,
-} from '../initramfs/unified.ts'
-import { PLACES, readEntries } from './entries.ts'
-import { FREE, loaderInfo, stubInfo } from './evidence.ts'
+} from '../boot/unified-images.ts'
+import { dracut } from '../initramfs/dracut.ts'
+import { mkinitcpio } from '../initramfs/mkinitcpio.ts'
+import { presetImages } from '../initramfs/presets.ts'
 import { makesUnified } from './limine.ts'
+import { FREE, loaderInfo, stubInfo } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
-import { embeddedLine, isSigned } from './uki-image.ts'
 import { dracutLine, fileLine, type Line } from './uki-line.ts'
 
 /** Unified kernel images: the command line is inside, and is made anew with the image, by who makes it. */

@@ -1,11 +1,11 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import type { LineSetting } from '../../lib/change/settings.ts'
+import { ownHead } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { CommandChange } from '../../lib/plan/plan.ts'
-import type { LineSetting } from '../../lib/plan/setting.ts'
-import { ownHead } from '../../lib/plan/setting.ts'
-import type { Host, Initramfs } from '../../lib/plan/system.ts'
-import { entryFolders, findPath } from './find.ts'
+import type { Host, Initramfs } from '../../lib/system/system.ts'
+import { entryFolders, findPath } from '../boot/boot-files.ts'
+import { dracutUnified, installCommands, installedFor } from '../boot/unified-images.ts'
 import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
-import { dracutUnified, installCommands, installedFor } from './unified.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']

@@ -1,7 +1,7 @@
-import type { Initramfs } from '../../lib/plan/system.ts'
-import { findPath } from './find.ts'
+import type { Initramfs } from '../../lib/system/system.ts'
+import { findPath } from '../boot/boot-files.ts'
+import { keepOut, rootPlace, rootSettings } from '../boot/root-script.ts'
 import { otherImages } from './presets.ts'
-import { keepOut, rootPlace, rootSettings } from './root.ts'
 
 const PROGRAM = '/usr/bin/genkernel'
 

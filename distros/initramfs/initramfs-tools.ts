@@ -1,7 +1,7 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import { type LineSetting, ownHead } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { CommandChange } from '../../lib/plan/plan.ts'
-import { type LineSetting, ownHead } from '../../lib/plan/setting.ts'
-import type { Host, Initramfs } from '../../lib/plan/system.ts'
+import type { Host, Initramfs } from '../../lib/system/system.ts'
 
 // The person's and the kernel packages' door to it. Ubuntu from 25.10 and Debian's dracut from 112 bring one that runs dracut.
 const PROGRAM = '/usr/sbin/update-initramfs'

@@ -1,10 +1,10 @@
+import { type LineSetting, ownHead, type Setting } from '../../lib/change/settings.ts'
+import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { OVERRIDE_UNIT } from '../../lib/plan/override.ts'
-import { type LineSetting, ownHead, type Setting } from '../../lib/plan/setting.ts'
-import type { Initramfs } from '../../lib/plan/system.ts'
-import { wordsIn } from '../../lib/plan/words.ts'
+import { OVERRIDE_UNIT } from '../../lib/system/boot-script.ts'
+import type { Initramfs } from '../../lib/system/system.ts'
+import { installCommands, installedFor } from '../boot/unified-images.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
-import { installCommands, installedFor } from './unified.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
 const MAIN = '/etc/mkinitcpio.conf'

@@ -1,6 +1,6 @@
-import type { Initramfs } from '../../lib/plan/system.ts'
-import { findPath } from './find.ts'
-import { keepOut, rootPlace, rootSettings } from './root.ts'
+import type { Initramfs } from '../../lib/system/system.ts'
+import { findPath } from '../boot/boot-files.ts'
+import { keepOut, rootPlace, rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/sbin/mkinitfs'
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'

@@ -1,8 +1,8 @@
+import { ownHead, type Setting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { ownHead, type Setting } from '../../lib/plan/setting.ts'
-import type { Initramfs } from '../../lib/plan/system.ts'
-import { entryFolders, namesIn } from './find.ts'
-import { rootPlace, rootSettings } from './root.ts'
+import type { Initramfs } from '../../lib/system/system.ts'
+import { entryFolders, namesIn } from '../boot/boot-files.ts'
+import { rootPlace, rootSettings } from '../boot/root-script.ts'
 
 const FOLDER = '/etc/modules-load.d'
 const OPENRC = '/etc/conf.d/modules'

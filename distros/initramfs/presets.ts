@@ -1,7 +1,7 @@
-import type { Kernel } from '../../lib/host/kernels.ts'
+import { wordsIn } from '../../lib/edit/word-lists.ts'
+import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { wordsIn } from '../../lib/plan/words.ts'
-import { baseOf, entryFolders, findPath } from './find.ts'
+import { baseOf, entryFolders, findPath } from '../boot/boot-files.ts'
 
 const FOLDER = '/etc/mkinitcpio.d'
 

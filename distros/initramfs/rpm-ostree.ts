@@ -1,7 +1,7 @@
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/plan/system.ts'
-import { namesIn } from './find.ts'
-import { rootSettings } from './root.ts'
+import type { Host, Initramfs } from '../../lib/system/system.ts'
+import { namesIn } from '../boot/boot-files.ts'
+import { rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/usr/bin/rpm-ostree'
 const DEPLOYMENTS = '/ostree/deploy'

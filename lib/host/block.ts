@@ -1,7 +1,7 @@
-import { ownerOf, type Unseen } from './facts.ts'
 import { type Mount, readCrypttab, readFstab, readMounts, readSwaps, realNode, type TableEntry } from './mounts.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
+import { ownerOf, type Unseen } from './readings.ts'
 
 /** A block device, what uses it, and what was built on top of it. */
 export interface Volume {

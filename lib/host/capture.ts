@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { openAddresses } from './addresses.ts'
-import { type Carrier, carriedOf } from './carried.ts'
+import { type Carrier, carriedOf } from './capture-files.ts'
 import type { Machine } from './machine.ts'
 import { openPseudonyms } from './pseudonyms.ts'
 import type { Seen } from './reader.ts'

@@ -1,7 +1,7 @@
 import coerce from 'semver/functions/coerce.js'
-import { type Firmware, readFirmwares } from './firmware.ts'
+import { findProgram } from './find-program.ts'
+import { type Firmware, readFirmwares } from './guest-firmware.ts'
 import { readMemory } from './memory.ts'
-import { findProgram } from './programs.ts'
 import type { Reader } from './reader.ts'
 
 /** What a host has for guests. Unknown is `null`. */

@@ -1,4 +1,4 @@
-import { UserError } from '../cli/error.ts'
+import { UserError } from '../core/error.ts'
 import { parseCommandLine, readKernelConfig } from './kernel.ts'
 import { cardOf, compareAddresses, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'

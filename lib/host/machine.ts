@@ -1,12 +1,12 @@
-import { UserError } from '../cli/error.ts'
+import { UserError } from '../core/error.ts'
+import { type Names, openNames } from './device-names.ts'
 import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
 import { readIommuBits } from './iommu-width.ts'
 import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
-import { type Names, openNames } from './names.ts'
 import { type PciDevice, readPciDevices } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { openReader } from './rooted.ts'
+import { openReader } from './sysroot.ts'
 
 /** A machine to look at: the readers and what is read through them. */
 export interface Machine {

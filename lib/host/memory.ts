@@ -1,5 +1,5 @@
-import { linesOf } from './facts.ts'
 import type { Reader } from './reader.ts'
+import { linesOf } from './readings.ts'
 
 /** Huge pages of one size. Counts are pages, sizes bytes; unknown is `undefined`. */
 export interface HugePages {

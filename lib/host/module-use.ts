@@ -1,7 +1,7 @@
-import type { Unseen } from './facts.ts'
-import { linesOf } from './facts.ts'
 import { readCrypttab, readFstab, readMounts } from './mounts.ts'
 import type { Reader } from './reader.ts'
+import type { Unseen } from './readings.ts'
+import { linesOf } from './readings.ts'
 
 /** Why this host needs a module, a line each. */
 export interface ModuleUse {

@@ -1,5 +1,5 @@
-import { linesOf, unescapeOctal } from './facts.ts'
 import type { Reader } from './reader.ts'
+import { linesOf, unescapeOctal } from './readings.ts'
 
 /** One line of /proc/self/mountinfo. */
 export interface Mount {

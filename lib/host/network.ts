@@ -1,6 +1,6 @@
-import { linesOf, ownerOf, type Unseen } from './facts.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
+import { linesOf, ownerOf, type Unseen } from './readings.ts'
 import { flipWords, shortAddress } from './sockets.ts'
 
 /** A network interface that a chosen device carries. */

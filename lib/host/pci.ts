@@ -1,7 +1,7 @@
-import { UserError } from '../cli/error.ts'
-import { hex, type Identity, readIdentity } from './identity.ts'
+import { UserError } from '../core/error.ts'
+import { hex, type Identity, readIdentity } from './device-identity.ts'
+import type { Names } from './device-names.ts'
 import type { ModuleTables } from './modules.ts'
-import type { Names } from './names.ts'
 import type { Reader } from './reader.ts'
 
 /**

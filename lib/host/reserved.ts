@@ -1,8 +1,8 @@
-import type { Unseen } from './facts.ts'
 import { type IommuState, iommuKind } from './iommu.ts'
 import { kernelRelease } from './kernel.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
+import type { Unseen } from './readings.ts'
 
 /** A range of bus addresses that the firmware wants mapped to itself. */
 export interface Region {

@@ -1,5 +1,5 @@
-import { linesOf } from './facts.ts'
 import type { Reader } from './reader.ts'
+import { linesOf } from './readings.ts'
 
 /** An established TCP connection. */
 export interface Session {

@@ -1,5 +1,5 @@
 import { accountText } from './accounts.ts'
-import { type LoginLimit, type Member, readLoginMemlock } from './limits.ts'
+import { type LoginLimit, type Member, readLoginMemlock } from './memlock.ts'
 import type { Reader } from './reader.ts'
 
 /** Who is going to run guests. */

@@ -1,5 +1,5 @@
-import { UserError } from '../cli/error.ts'
-import { parseSize, sizeText } from '../cli/size.ts'
+import { UserError } from '../core/error.ts'
+import { parseSize, sizeText } from '../core/sizes.ts'
 import { hasAccount, isAltGroup } from '../host/accounts.ts'
 import { ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
 

@@ -1,14 +1,20 @@
-import { UserError } from '../cli/error.ts'
-import { readCard } from '../host/card.ts'
+import { claimsOf } from '../change/journal.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { claimsOf } from '../plan/journal.ts'
-import type { Finding } from '../vfio/finding.ts'
+import { readCard } from '../host/network-card.ts'
 import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
 import { withoutCloudInit } from './networks/cloud-init.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
-import { type BridgeRequest, type NetworkConfig, reasonFor, type TapRequest, tapReason } from './networks/network.ts'
+import {
+  type BridgeRequest,
+  type NetworkConfig,
+  reasonFor,
+  type TapRequest,
+  tapReason,
+} from './networks/network-config.ts'
 import { networkManager } from './networks/network-manager.ts'
 import { networkd } from './networks/networkd.ts'
 

@@ -1,13 +1,13 @@
-import { UserError } from '../cli/error.ts'
+import { claimsOf } from '../change/journal.ts'
+import { ownHead, type Setting } from '../change/settings.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import type { NixItem } from '../edit/nix.ts'
+import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { hasSystemd } from '../host/programs.ts'
-import { claimsOf } from '../plan/journal.ts'
-import type { NixItem } from '../plan/nix.ts'
-import { ownHead, type Setting } from '../plan/setting.ts'
-import type { SystemFacts } from '../plan/settle.ts'
-import type { DeclaredHost } from '../plan/system.ts'
-import type { Finding } from '../vfio/finding.ts'
+import type { SystemFacts } from '../system/settle.ts'
+import type { DeclaredHost } from '../system/system.ts'
 
 /** What tuning is decided on. */
 export interface TuneFacts extends SystemFacts {

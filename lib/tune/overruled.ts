@@ -1,10 +1,10 @@
+import type { LineSetting, Setting } from '../change/settings.ts'
+import { modprobeFiles, readModprobe } from '../edit/modprobe.ts'
 import { bootWrites, type ConfigLine, dropIns, fits, linesIn, placesOf } from '../host/drop-ins.ts'
-import { type Member, readLoginMemlock } from '../host/limits.ts'
-import { hasSystemd } from '../host/programs.ts'
+import { hasSystemd } from '../host/find-program.ts'
+import { type Member, readLoginMemlock } from '../host/memlock.ts'
 import type { Reader } from '../host/reader.ts'
 import { readMembers } from '../host/user.ts'
-import { modprobeFiles, readModprobe } from '../plan/modprobe.ts'
-import type { LineSetting, Setting } from '../plan/setting.ts'
 
 // Lines of other files that win over ours, or are added to it: then ours is in its file, and not in force.
 

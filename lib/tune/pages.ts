@@ -1,6 +1,6 @@
 import { bootWrites } from '../host/drop-ins.ts'
+import { hasSystemd } from '../host/find-program.ts'
 import { readMeminfo } from '../host/memory.ts'
-import { hasSystemd } from '../host/programs.ts'
 import { ownArguments, type TuneFacts } from './feature.ts'
 
 // Huge pages that others set aside at boot.

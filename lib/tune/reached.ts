@@ -1,7 +1,7 @@
+import { conclude } from '../checks/conclude.ts'
+import type { Finding } from '../core/finding.ts'
 import { readInterface } from '../host/network.ts'
-import { readSsh } from '../host/use.ts'
-import { conclude } from '../vfio/conclude.ts'
-import type { Finding } from '../vfio/finding.ts'
+import { readSsh } from '../host/usage.ts'
 import type { TuneFacts } from './feature.ts'
 
 /**

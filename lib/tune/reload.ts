@@ -1,5 +1,5 @@
-import type { CommandChange } from '../plan/plan.ts'
-import type { Host } from '../plan/system.ts'
+import type { CommandChange } from '../change/plan.ts'
+import type { Host } from '../system/system.ts'
 
 /** Which programs look at a file again, by where it lies; others do with the next boot. */
 const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [

@@ -1,9 +1,9 @@
-import { UserError } from '../cli/error.ts'
-import { CONFIRM } from '../plan/confirm.ts'
-import { type Claim, claimsOf } from '../plan/journal.ts'
-import { type PlannedSetting, type Setting, settingKey } from '../plan/setting.ts'
-import { leavingSettings } from '../plan/undo.ts'
-import { TUNING } from '../vfio/status.ts'
+import { CONFIRM } from '../change/confirm.ts'
+import { type Claim, claimsOf } from '../change/journal.ts'
+import { type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
+import { leavingSettings } from '../change/undo.ts'
+import { TUNING } from '../checks/binding-status.ts'
+import { UserError } from '../core/error.ts'
 import type { TuneFacts, Wish } from './feature.ts'
 
 /** What goes because a feature gets another value. */

@@ -1,5 +1,5 @@
-import type { CommandChange } from '../plan/plan.ts'
-import type { Distro, Host, KeptChange } from '../plan/system.ts'
+import type { CommandChange } from '../change/plan.ts'
+import type { Distro, Host, KeptChange } from '../system/system.ts'
 
 // Names of settings that programs keep, and that commands of this file make.
 export const PACKAGES = 'packages'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { grub } from '../../distros/bootloaders/grub.ts'
-import { addSetting, type Content, removeSetting } from '../../lib/plan/setting.ts'
+import { addSetting, type Content, removeSetting } from '../../lib/change/settings.ts'
 import { debianGrub as debian, hostWith } from '../support/root.ts'
 
 const LOADER = '/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'

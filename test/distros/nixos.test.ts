@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { addItem, hasItem, type NixForm, nixString, removeItem } from '../../lib/plan/nix.ts'
+import { addItem, hasItem, type NixForm, nixString, removeItem } from '../../lib/edit/nix.ts'
 import { bind, card, expectRan } from '../support/bind.ts'
 import { needs } from '../support/needs.ts'
 import { evaluateModule, HAS_NIX, parseNix } from '../support/nix.ts'

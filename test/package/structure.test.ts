@@ -1,11 +1,16 @@
-import { execFileSync } from 'node:child_process'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { PROJECT } from '../support/run.ts'
 
 /** What reaches the machine: files, processes, the network, the host's own facts. */
 const MACHINE = /^node:(fs|fs\/promises|child_process|net|http|https|http2|dgram|dns|tls|os|worker_threads|cluster)$/
+
+/** The folders of lib, from the ground up: each imports itself and those before it. */
+const LAYERS = [
+  ...['core', 'host', 'terminal', 'cpu', 'edit', 'change', 'system'],
+  ...['bind', 'checks', 'tune', 'guest', 'views', 'commands'],
+]
 
 interface Import {
   from: string
@@ -65,43 +70,52 @@ describe('imports', () => {
 
   it.each([
     ['scripts', /^(lib|distros)\//],
-    ['distros', /^(distros|lib\/plan|lib\/host)\/|^lib\/cli\/error\.ts$/],
+    ['distros', /^(distros|lib\/(core|host|edit|change|system))\//],
     ['lib', /^lib\//],
   ])('%s imports what it may', (folder, allowed) => {
     const own = imports.filter((each) => each.from.startsWith(`${folder}/`) && isLocal(each))
     expect(own.filter(({ to }) => !allowed.test(to)).map(text)).toEqual([])
   })
 
+  it('go down: no folder of lib imports a folder above it', () => {
+    const folders = readdirSync(`${PROJECT}lib`)
+    expect([...LAYERS].sort()).toEqual(folders.sort())
+    const layer = (path: string): number => LAYERS.indexOf(path.split('/')[1] ?? '')
+    const inside = imports.filter(({ from, to }) => from.startsWith('lib/') && to.startsWith('lib/'))
+    expect(inside.length).toBeGreaterThan(400)
+    expect(inside.filter(({ from, to }) => layer(to) > layer(from)).map(text)).toEqual([])
+  })
+
   it('six files touch the machine, and nothing else does', () => {
     const touching = imports.filter(({ to }) => MACHINE.test(to) || /^(fs|child_process|net|os)\b/.test(to))
     expect(new Set(touching.map(({ from }) => from))).toEqual(
       new Set([
-        ...['lib/cli/output.ts', 'lib/host/rooted.ts'],
-        ...['lib/plan/below.ts', 'lib/plan/command.ts', 'lib/plan/tree.ts', 'lib/plan/write.ts'],
+        ...['lib/terminal/output.ts', 'lib/host/sysroot.ts'],
+        ...['lib/change/beneath.ts', 'lib/change/run.ts', 'lib/change/write-tree.ts', 'lib/change/write.ts'],
       ]),
     )
     const others = touching.filter(({ to }) => to !== 'node:fs')
-    expect(others.map(text)).toEqual(['lib/plan/command.ts → node:child_process'])
+    expect(others.map(text)).toEqual(['lib/change/run.ts → node:child_process'])
   })
 
-  it('lib/cli/output.ts touches only descriptors 1 and 2', () => {
-    const [own] = imports.filter(({ from, to }) => from === 'lib/cli/output.ts' && to === 'node:fs')
+  it('lib/terminal/output.ts touches only descriptors 1 and 2', () => {
+    const [own] = imports.filter(({ from, to }) => from === 'lib/terminal/output.ts' && to === 'node:fs')
     expect(own?.names.replace(/\s+/g, ' ')).toBe(' { fstatSync, writeSync } ')
-    expect(source('lib/cli/output.ts')).toContain('function write(stream: 1 | 2,')
-    expect(source('lib/cli/output.ts').match(/(?:fstat|write)Sync\(\w+/g)).toEqual([
+    expect(source('lib/terminal/output.ts')).toContain('function write(stream: 1 | 2,')
+    expect(source('lib/terminal/output.ts').match(/(?:fstat|write)Sync\(\w+/g)).toEqual([
       'writeSync(stream',
       'fstatSync(stream',
     ])
   })
 
-  it.each(['lib/host/rooted.ts', 'lib/plan/below.ts'])('%s opens nothing to write', (file) => {
+  it.each(['lib/host/sysroot.ts', 'lib/change/beneath.ts'])('%s opens nothing to write', (file) => {
     const [own] = imports.filter(({ from, to }) => from === file && to === 'node:fs')
     expect(own?.names).not.toMatch(/write|append|mkdir|rm|unlink|rename|symlink|truncate|chmod|chown|utimes|copy|cp/)
     expect(source(file)).not.toMatch(/O_(WRONLY|RDWR|CREAT|TRUNC|APPEND)/)
   })
 
-  it('what writes reaches every file through the folder that lib/plan/below.ts holds open', () => {
-    for (const file of ['lib/plan/tree.ts', 'lib/plan/write.ts']) {
+  it('what writes reaches every file through the folder that lib/change/beneath.ts holds open', () => {
+    for (const file of ['lib/change/write-tree.ts', 'lib/change/write.ts']) {
       const exported = [...source(file).matchAll(/^export (?:async )?function (\w+)\(([^)]*)\)/gm)]
       const rooted = exported.filter(
         ([, , names]) => /\bpath: string/.test(names ?? '') && /\broot\b/.test(names ?? ''),
@@ -120,7 +134,7 @@ describe('imports', () => {
     expect(files.size).toBeLessThanOrEqual(1)
     for (const script of ['list-iommu', 'check-reset']) {
       const reach = [...reachOf(`scripts/${script}.mts`)]
-      expect(reach).toContain('lib/host/rooted.ts')
+      expect(reach).toContain('lib/host/sysroot.ts')
       expect(reach.filter((path) => /^zx\b/.test(path))).toEqual([])
       expect(readFileSync(`${PROJECT}scripts/${script}.mjs`, 'utf8')).not.toMatch(/node_modules\/zx|child_process/)
     }
@@ -163,6 +177,22 @@ describe('sources', () => {
     expect(lengths.filter(([, lines]) => lines > 260)).toEqual([])
   })
 
+  it('have a name each, by which one opens them', () => {
+    const names = sources.map((file) => file.slice(file.lastIndexOf('/') + 1))
+    expect(names.filter((name, index) => names.indexOf(name) !== index)).toEqual([])
+  })
+
+  it('define each function and each type once', () => {
+    const defined = sources.flatMap((file) => {
+      const found = source(file).matchAll(
+        /^(?:export )?(?:(?:async )?function\*? |interface |type |class |const (?=\w+ = (?:async )?\())(\w+)/gm,
+      )
+      return [...new Set([...found].map(([, name]) => name))].map((name) => `${name}`)
+    })
+    expect(defined.length).toBeGreaterThan(1000)
+    expect(defined.filter((name, index) => defined.indexOf(name) !== index)).toEqual([])
+  })
+
   it('export by name only', () => {
     expect(all.filter((file) => /^export (default\b|\{[^}]*\bdefault\b)|^export \*/m.test(source(file)))).toEqual([])
   })
@@ -170,88 +200,11 @@ describe('sources', () => {
   it('reach their process through its caller: its arguments, streams, exit code and signals', () => {
     const own = sources.filter((file) => /process\.(argv|exitCode|std(in|out|err)|on(ce)?)\b/.test(source(file)))
     // output.ts writes there for caller.ts; choose.ts asks a person.
-    expect(own).toEqual(['lib/cli/caller.ts', 'lib/cli/choose.ts', 'lib/cli/output.ts'])
+    expect(own).toEqual(['lib/commands/choose.ts', 'lib/terminal/caller.ts', 'lib/terminal/output.ts'])
   })
 
   it('never cut their output off', () => {
     // command.ts ends the programs that it runs.
     expect(sources.filter((file) => /process\.(exit|abort)\(|process\.kill\((?!-pid)/.test(source(file)))).toEqual([])
-  })
-})
-
-describe('the package', () => {
-  const { bin, files } = JSON.parse(source('package.json')) as { bin: Record<string, string>; files: string[] }
-  const scripts = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mts'))
-
-  it('has every script as a command', () => {
-    expect(bin).toEqual(
-      Object.fromEntries(scripts.map((name) => [name.replace('.mts', ''), `scripts/${name.replace('.mts', '.mjs')}`])),
-    )
-  })
-
-  it.each(Object.values(bin))('%s is executable and runs under node', (file) => {
-    expect(statSync(PROJECT + file).mode & 0o111).toBe(0o111)
-    expect(source(file).startsWith('#!/usr/bin/env node\n')).toBe(true)
-  })
-
-  it.each([
-    ['list-iommu', 110_000],
-    ['check-reset', 115_000],
-    ['gen-domain', 420_000],
-  ])('%s.mjs is at most %d bytes', (name, most) => {
-    expect(statSync(`${PROJECT}scripts/${name}.mjs`).size).toBeLessThanOrEqual(most)
-  })
-
-  it.each(Object.values(bin))('%s holds no path of the machine that built it', (file) => {
-    expect(source(file)).not.toContain(PROJECT)
-  })
-
-  it('runs nothing where it is installed, and asks nobody what to think of its own parts', () => {
-    const { scripts: run, allowScripts, os, keywords } = JSON.parse(source('package.json'))
-    // What is installed from a tarball lacks build.mjs.
-    expect(Object.keys(run).filter((name) => /^(pre|post)?(install|prepare)$/.test(name))).toEqual([])
-    expect(run.prepack).toBe('node build.mjs')
-    expect([os, keywords.includes('vfio')]).toEqual([['linux'], true])
-    const lock = JSON.parse(source('package-lock.json')) as { packages: Record<string, Record<string, unknown>> }
-    const scripted = Object.entries(lock.packages).filter(([, one]) => one.hasInstallScript && !one.optional)
-    const names = scripted.map(([path]) => path.replace('node_modules/', ''))
-    expect(Object.keys(allowScripts)).toEqual(names)
-  })
-
-  it.each(Object.values(bin))('%s carries the licences of all that is bundled into it', (file) => {
-    const text = source(file)
-    expect(text).toContain(source('LICENSE').trim())
-    // esbuild says above each part where it is from.
-    const parts = text.matchAll(/^\/\/ node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm)
-    const names = new Set([...parts].map(([, name = '']) => name))
-    expect(names.size).toBeGreaterThan(0)
-    for (const name of names) {
-      const licence = source(`node_modules/${name}/LICENSE`).replaceAll('\r', '').trim()
-      expect(text, name).toContain(licence)
-      expect(source('THIRD-PARTY-NOTICES'), name).toContain(licence)
-    }
-  })
-
-  it('packs the built scripts and nothing of the tests', () => {
-    const [packed] = JSON.parse(
-      execFileSync('npm', ['pack', '--dry-run', '--json', '--ignore-scripts'], {
-        cwd: PROJECT,
-        encoding: 'utf8',
-        stdio: 'pipe',
-      }),
-    ) as [{ files: { path: string }[] }]
-    const paths = packed.files.map(({ path }) => path)
-    expect(paths).toEqual(
-      expect.arrayContaining([...Object.values(bin), 'LICENSE', 'THIRD-PARTY-NOTICES', 'package.json']),
-    )
-    for (const name of Object.keys(bin)) expect(paths).toContain(`completions/bash/${name}`)
-    expect(paths.filter((path) => /^(test|lib|distros|node_modules)\/|\.m?ts$|\.ci/.test(path))).toEqual([])
-    expect(files).toEqual(['scripts/*.mjs', 'scripts/setup.md', 'completions', 'THIRD-PARTY-NOTICES'])
-  })
-
-  it('locks versions without the address of a registry', () => {
-    const lock = source('package-lock.json')
-    expect(lock).toContain('"integrity"')
-    expect(lock).not.toMatch(/"resolved"|"https?:\/\/[^"]*\.tgz/)
   })
 })

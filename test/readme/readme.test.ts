@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { parseArguments, type Script } from '../../lib/cli/options.ts'
+import { parseArguments, type Script } from '../../lib/terminal/options.ts'
 import { host } from '../support/checking.ts'
 import { needs } from '../support/needs.ts'
 import { blocksOf, commandsOf, oneDomain, readmeSystem, sandbox, skeletonOf, transcriptOf } from '../support/readme.ts'

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import type { Finding } from '../../lib/vfio/finding.ts'
+import type { Finding } from '../../lib/core/finding.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs, REAL_FILES, sampleOf } from '../support/needs.ts'
 import { PROJECT, runProgram, runScript } from '../support/run.ts'

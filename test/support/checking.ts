@@ -1,7 +1,7 @@
 // Fake hosts for check-host: one without a fault, to plant faults in.
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import type { CheckHost } from '../../lib/cli/checking.ts'
+import type { CheckHost } from '../../lib/commands/check-host.ts'
 import { loadMachine } from './machine.ts'
 import { type Ran, runScript } from './run.ts'
 import { systemDir } from './system.ts'

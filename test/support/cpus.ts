@@ -1,9 +1,9 @@
 // Fake machines' CPUs, made from rows as lscpu(1) prints them, and real machines' dumps.
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { type Pinning, type PinRequest, pinVcpus } from '../../lib/domain/pinning.ts'
+import { type Pinning, type PinRequest, pinVcpus } from '../../lib/cpu/pinning.ts'
 import { cpuList, readCpus } from '../../lib/host/cpu.ts'
-import { openReader } from '../../lib/host/rooted.ts'
+import { openReader } from '../../lib/host/sysroot.ts'
 import { scratchDir } from './machine.ts'
 import { PROJECT, runProgram } from './run.ts'
 

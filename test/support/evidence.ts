@@ -1,7 +1,7 @@
 // What the tests of resets and of the kernel's evidence share: a fake machine that is changed first, and what
 // check-reset, check-host and gen-domain say of it.
 
-import type { Finding } from '../../lib/vfio/finding.ts'
+import type { Finding } from '../../lib/core/finding.ts'
 import type { CheckReset } from '../../scripts/check-reset.mts'
 import { domainHost, genDomain } from './domain.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'

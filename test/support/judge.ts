@@ -1,10 +1,11 @@
 // What tests of guards share: a fake machine, the devices somebody wants, and what the guards say.
+
+import { parseSelector } from '../../lib/bind/select.ts'
+import { guard, guardIds } from '../../lib/checks/guards.ts'
+import { guardInterfaces } from '../../lib/checks/occupied.ts'
+import type { Finding } from '../../lib/core/finding.ts'
 import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
-import { readUse } from '../../lib/host/use.ts'
-import type { Finding } from '../../lib/vfio/finding.ts'
-import { guard, guardIds } from '../../lib/vfio/guards.ts'
-import { guardInterfaces } from '../../lib/vfio/occupied.ts'
-import { parseSelector } from '../../lib/vfio/select.ts'
+import { readUse } from '../../lib/host/usage.ts'
 import { addBlock, addFiles, addMount, addProcess } from './fake/host.ts'
 import { type FakeDevice, loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
 

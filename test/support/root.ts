@@ -1,9 +1,9 @@
 // Small roots for adapters: a few files and nothing else.
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { readKernels } from '../../lib/host/kernels.ts'
-import { openReader } from '../../lib/host/rooted.ts'
-import type { Host } from '../../lib/plan/system.ts'
+import { readKernels } from '../../lib/host/installed-kernels.ts'
+import { openReader } from '../../lib/host/sysroot.ts'
+import type { Host } from '../../lib/system/system.ts'
 import { scratchDir } from './machine.ts'
 
 /** What a Debian has of GRUB. */

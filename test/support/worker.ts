@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { runInThisContext } from 'node:vm'
 import { workerData } from 'node:worker_threads'
-import type { Caller } from '../../lib/cli/caller.ts'
+import type { Caller } from '../../lib/terminal/caller.ts'
 import type { Asked, ThreadData } from './in-process.ts'
 import type { Ran } from './run.ts'
 

@@ -1,6 +1,6 @@
+import { ownHead, type Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { ownHead, type Setting } from '../../plan/setting.ts'
-import { ownFile } from './network.ts'
+import { ownFile } from './network-config.ts'
 
 const CONFIG = '/etc/cloud/cloud.cfg'
 const FOLDER = `${CONFIG}.d`

@@ -1,7 +1,7 @@
+import { ownHead, type Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { ownHead, type Setting } from '../../plan/setting.ts'
-import { glob, isTaken, type Line, MAIN, readInterfaces, type Stanza } from './interfaces.ts'
-import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, tapReason, unmovable } from './network.ts'
+import { glob, isTaken, type Line, MAIN, readInterfaces, type Stanza } from './ifupdown-files.ts'
+import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, tapReason, unmovable } from './network-config.ts'
 
 const FOLDER = '/etc/network/interfaces.d'
 /** What an option with these words is: about a master, another layer below, or the card's own hardware. */

@@ -1,7 +1,7 @@
+import type { Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import type { Setting } from '../../plan/setting.ts'
 import { DEFAULT, INIT, LINKS, RUNLEVEL } from '../services.ts'
-import { type BridgeRequest, type NetworkConfig, reasonFor, tapReason, unmovable } from './network.ts'
+import { type BridgeRequest, type NetworkConfig, reasonFor, tapReason, unmovable } from './network-config.ts'
 
 const NET = '/etc/conf.d/net'
 

@@ -1,6 +1,6 @@
 import type { Reader } from '../../host/reader.ts'
-import { glob } from './interfaces.ts'
-import { unmovable } from './network.ts'
+import { glob } from './ifupdown-files.ts'
+import { unmovable } from './network-config.ts'
 
 // netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
 

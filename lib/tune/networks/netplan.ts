@@ -1,8 +1,8 @@
-import { iaidOfName } from '../../host/card.ts'
+import { ownHead, type Setting } from '../../change/settings.ts'
+import { iaidOfName } from '../../host/network-card.ts'
 import type { Reader } from '../../host/reader.ts'
-import { ownHead, type Setting } from '../../plan/setting.ts'
 import { type Block, blocksOf, FOLDER, fileWith, keysOf, OURS, ownersOf, valueIn, yamlFiles } from './netplan-blocks.ts'
-import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, sectionText, unmovable } from './network.ts'
+import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, sectionText, unmovable } from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { addressNotes, networkd } from './networkd.ts'
 

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto'
-import { UserError } from '../../cli/error.ts'
+import { ownHead, type Setting } from '../../change/settings.ts'
+import { UserError } from '../../core/error.ts'
 import { accountText } from '../../host/accounts.ts'
-import { iaidOfName } from '../../host/card.ts'
+import { iaidOfName } from '../../host/network-card.ts'
 import type { Reader } from '../../host/reader.ts'
-import { ownHead, type Setting } from '../../plan/setting.ts'
 import {
   type BridgeRequest,
   type NetworkConfig,
@@ -13,7 +13,7 @@ import {
   tapReason,
   unmovable,
   valuesOf,
-} from './network.ts'
+} from './network-config.ts'
 import type { Sections } from './networkd-files.ts'
 import { isManaged, PROFILES, type Profile, profileNamed, profileOf } from './profiles.ts'
 

@@ -1,5 +1,5 @@
 import type { Reader } from '../../host/reader.ts'
-import { sectionsOf, unmovable, valuesOf } from './network.ts'
+import { sectionsOf, unmovable, valuesOf } from './network-config.ts'
 
 // Which file of systemd-networkd a link is set up by. Source: systemd.network(5), systemd.netdev(5).
 

@@ -1,4 +1,4 @@
-import { ownHead, type Setting } from '../../plan/setting.ts'
+import { ownHead, type Setting } from '../../change/settings.ts'
 import {
   type BridgeRequest,
   type NetworkConfig,
@@ -8,7 +8,7 @@ import {
   tapReason,
   unmovable,
   valuesOf,
-} from './network.ts'
+} from './network-config.ts'
 import { deviceFile, fileOf, maybeFileOf, NETWORKD, type NetworkFile, type Sections } from './networkd-files.ts'
 
 /** What is said of addresses, which are the bridge's; other sections are about the card. */

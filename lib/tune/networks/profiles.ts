@@ -1,5 +1,5 @@
 import type { Reader } from '../../host/reader.ts'
-import { sectionsOf, unmovable, valuesOf } from './network.ts'
+import { sectionsOf, unmovable, valuesOf } from './network-config.ts'
 import type { Sections } from './networkd-files.ts'
 
 // The profiles of NetworkManager, and what it leaves alone. Source: nm-settings-keyfile(5), NetworkManager.conf(5).

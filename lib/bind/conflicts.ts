@@ -1,0 +1,45 @@
+import type { Directive } from '../edit/modprobe.ts'
+import type { SetArgument } from '../edit/shell-variables.ts'
+import { contradictions, findIds, isId } from '../edit/vfio-ids.ts'
+import type { IommuState } from '../host/iommu.ts'
+import type { FunctionBinding, Mechanism } from './mechanism.ts'
+
+/** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
+export const OURS = '00-vfio-scripts.conf'
+
+/**
+ * What a person, or another tool, has set that works against a binding, or does not do what it looks like:
+ * `/etc/default/grub:11: intel_iommu=off switches the IOMMU off`.
+ */
+export function contradictionsIn(
+  configured: readonly SetArgument[],
+  modprobe: readonly Directive[],
+  mechanism: Mechanism | null,
+  bound: readonly FunctionBinding[],
+  kind: IommuState['kind'],
+): string[] {
+  const switches = ['iommu', ...(kind === 'amd' ? [] : ['intel_iommu']), ...(kind === 'intel' ? [] : ['amd_iommu'])]
+  const found = configured
+    .filter(({ name, value }) => switches.includes(name) && value?.split(',').includes('off'))
+    .map((one) => ({ ...one, what: `${one.token} switches the IOMMU off` }))
+  if (mechanism !== null) {
+    const { module } = mechanism
+    const lists = configured.filter(({ name }) => name === `${module.replaceAll('-', '_')}.ids`)
+    const replaced = lists.filter(({ entry }, index) => lists.slice(index + 1).some((later) => later.entry === entry))
+    for (const one of replaced) found.push({ ...one, what: `${one.token}: a later ${module}.ids replaces it` })
+    for (const one of lists) {
+      const wrong = (one.value ?? '').split(',').filter((id) => id !== '' && !isId(id))
+      found.push(...wrong.map((id) => ({ ...one, what: `${id} is no ID` })))
+    }
+  }
+  const lines = found.map(({ file, line, what }) => `${file}:${line}: ${what}`)
+  if (!mechanism?.byModule) return lines
+  const before = [...new Set(bound.flatMap(({ modules }) => modules))]
+  const files = [
+    ...findIds(modprobe, mechanism.module).flatMap(({ file, line, problems }) =>
+      problems.map((what) => ({ file, line, what })),
+    ),
+    ...contradictions(modprobe, { module: mechanism.module, before, ours: OURS }),
+  ]
+  return [...lines, ...files.map(({ file, line, what }) => `${file}:${line}: ${what}`)]
+}

@@ -1,0 +1,68 @@
+import type { Claim } from '../change/journal.ts'
+import type { BoundFunction } from '../change/journal-entry.ts'
+import { OVERRIDE } from '../system/boot-script.ts'
+import type { Initramfs, InitramfsNeeds } from '../system/system.ts'
+
+// What claims promise of the machine after the next boot.
+
+/** The functions that were bound. */
+export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
+  const known = new Map<string, BoundFunction>()
+  for (const { device, entry } of claims) {
+    const one = entry.entry.functions.find(({ address }) => address === device)
+    if (one !== undefined) known.set(device, one)
+  }
+  return [...known.values()]
+}
+
+/** What the boot entries must carry. */
+export function tokensOf(claims: readonly Claim[]): string[] {
+  return [
+    ...new Set(
+      claims.flatMap(({ setting, entry: { entry } }) =>
+        setting.kind === 'argument' ||
+        setting.kind === 'cmdline' ||
+        (setting.kind === 'kept' && setting.by === entry.adapters.bootloader)
+          ? [setting.token]
+          : [],
+      ),
+    ),
+  ]
+}
+
+/** What the images must hold: the module, and the files that say what it takes. */
+export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
+  const inImage = claims.filter(({ entry }) => entry.entry.adapters.initramfs !== null)
+  const ids = inImage.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
+  const override = inImage.find(({ setting }) => setting.path.endsWith(OVERRIDE))?.setting.path ?? null
+  if (ids.length === 0 && override === null) return null
+  const modprobe = [...new Set(ids.map(({ path }) => path))]
+  return { module: ids[0]?.module ?? 'vfio-pci', modprobe, override, drivers: [] }
+}
+
+/** The name of the generator that the claims' images are made by; those that are in no image have none. */
+export function generatorOf(claims: readonly Claim[]): string | null {
+  return (
+    claims
+      .map(({ entry }) => entry.entry.adapters.initramfs)
+      .filter((name) => name !== null)
+      .at(-1) ?? null
+  )
+}
+
+/** The files among the needs. */
+export function filesOf({ modprobe, override }: InitramfsNeeds): string[] {
+  return [...modprobe, ...(override === null ? [] : [override])]
+}
+
+/** What a list of the files of a generator's image lacks. */
+export function missingIn(
+  listing: string,
+  needs: InitramfsNeeds,
+  builtin: boolean,
+  { optionsOnly }: Pick<Initramfs, 'optionsOnly'>,
+): string[] {
+  const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
+  const files = filesOf(needs).filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
+  return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
+}

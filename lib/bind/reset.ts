@@ -1,0 +1,179 @@
+import { answers } from '../host/config-space.ts'
+import { type Evidence, evidenceIn, POWER_OFF } from '../host/kernel-messages.ts'
+import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
+import type { Reader } from '../host/reader.ts'
+import { type Trouble, troubleOf } from './reset-quirks.ts'
+import { type Bridge, bridgesOf, type Fates, fatesOf, fateText, type Left, type Share } from './reset-scope.ts'
+
+/**
+ * `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets the bus that the card is on, with all
+ * that is below that bridge, or refuses to (`staying`). `none`: no way to reset it. `quirk`: a card that is known not to
+ * come back. `failed`: it does not answer, or the kernel says that it did not come back. `unknown`: the tree does not say.
+ */
+export type ResetVerdict = 'ok' | 'bus' | 'none' | 'quirk' | 'failed' | 'unknown'
+
+export interface CardReset {
+  /** The slot (`0000:01:00`), or the address of a virtual function. */
+  card: string
+  verdict: ResetVerdict
+  /** Why, and what it means for a guest. */
+  reason: string
+  /** Where a function needs its bus to be reset: the bridge above. */
+  bridge: string | null
+  /** Other devices below that bridge, functions of this card among them: they are reset along. */
+  alongside: string[]
+  /** Those of `alongside` that stay with the host, neither the guest's nor set aside: VFIO refuses the reset for them. */
+  staying: string[]
+  /** What the kernel log says of its functions, the last line of each kind. */
+  evidence: string[]
+  /** What is known against the card. */
+  quirk: Quirk | null
+  /** All functions of the card; `left` is `null` for those that stay with the host. */
+  functions: (PciDevice & { left: Left | null })[]
+}
+
+export interface Quirk extends Omit<Trouble, 'what' | 'way' | 'vendor'> {
+  /** Is the vendor-reset module loaded? */
+  vendorReset: boolean
+  /** Does `reset_method` start with device_specific? */
+  deviceSpecificFirst: boolean | null
+}
+
+/** What resets are judged on, beside the devices. */
+export interface ResetFacts {
+  /** Is the vendor-reset module loaded? */
+  vendorReset: boolean
+  /** What the kernel log of this boot says of devices; none when it was not read. */
+  evidence: readonly Evidence[]
+  /** Functions of the chosen cards that do not answer, by address. */
+  silent: ReadonlySet<string>
+}
+
+/** Reads them for the cards of the chosen devices. `log` is `null` when it was not read. */
+export function readResetFacts(
+  reader: Reader,
+  all: readonly PciDevice[],
+  chosen: readonly PciDevice[],
+  log: string | null,
+): ResetFacts {
+  const cards = new Set(chosen.map(cardOf))
+  const silent = all.filter((device) => cards.has(cardOf(device)) && answers(reader, device) === false)
+  return {
+    vendorReset: reader.exists('/sys/module/vendor_reset'),
+    evidence: log === null ? [] : evidenceIn(log),
+    silent: new Set(silent.map(({ address }) => address)),
+  }
+}
+
+/** Does the card speak against being given away: VFIO refuses its reset, one failed, or any would lose it? */
+export function isRefused({ verdict, staying, quirk }: CardReset): boolean {
+  return verdict === 'failed' || staying.length > 0 || quirk?.harmful === true
+}
+
+/**
+ * Verdicts for the cards of the chosen devices; bridges are no cards. With `together`, the chosen devices go to one
+ * guest and nothing else does (somebody named them); otherwise each card is judged alone, as if all of it went. Group
+ * mates always go along.
+ */
+export function judgeResets(
+  all: readonly PciDevice[],
+  chosen: readonly PciDevice[],
+  facts: ResetFacts,
+  together: boolean,
+): CardReset[] {
+  const cards = new Map<string, PciDevice[]>()
+  const endpoints = all.filter((device) => !device.bridge)
+  const asked = chosen.filter((device) => !device.bridge)
+  const wanted = new Set(asked.map(cardOf))
+  for (const device of endpoints) {
+    const card = cardOf(device)
+    if (wanted.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
+  }
+  const aside = new Set(endpoints.filter((device) => isVfio(device.driver)))
+  const tree = bridgesOf(all)
+  const withMates = matesIn(endpoints)
+  const guest = together ? withMates(asked) : undefined
+  return [...cards].map(([card, functions]) => {
+    const share = { guest: guest ?? withMates(functions), aside, named: together }
+    return judge(card, functions, share, tree, facts)
+  })
+}
+
+/** What shares a group goes along. The devices by group are found once: a machine may have thousands of cards. */
+function matesIn(endpoints: readonly PciDevice[]): (going: readonly PciDevice[]) => Set<PciDevice> {
+  const groups = new Map<number, PciDevice[]>()
+  for (const device of endpoints) {
+    if (device.group === null) continue
+    const known = groups.get(device.group)
+    if (known === undefined) groups.set(device.group, [device])
+    else known.push(device)
+  }
+  return (going) => new Set(going.flatMap((device) => [device, ...(groups.get(device.group ?? -1) ?? [])]))
+}
+
+function judge(
+  card: string,
+  functions: readonly PciDevice[],
+  share: Share,
+  tree: ReadonlyMap<string, Bridge>,
+  { vendorReset, evidence, silent }: ResetFacts,
+): CardReset {
+  const fates = fatesOf(functions, share, tree)
+  const going = [...fates.left.keys()]
+  const addresses = new Set(going.map(({ address }) => address))
+  const said = evidence.filter(({ address }) => addresses.has(address))
+  const quirk = quirkOf(going, vendorReset)
+  const text = fateText(fates, share)
+  const base = {
+    card,
+    bridge: fates.bridge?.address ?? null,
+    alongside: fates.alongside.map(({ address }) => address),
+    staying: fates.staying.map(({ address }) => address),
+    evidence: said.map(({ line }) => line),
+    quirk: quirk?.quirk ?? null,
+    functions: functions.map((device) => ({ ...device, left: fates.left.get(device) ?? null })),
+  }
+  const failure = failureOf(going, said, silent)
+  if (failure !== undefined) return { ...base, verdict: 'failed', reason: failure }
+  if (quirk === undefined) return { ...base, verdict: verdictOf(fates), reason: text }
+  // What nothing resets well needs no advice on how to have it reset.
+  const more = base.staying.length > 0 && !quirk.quirk.harmful ? `; ${text}` : ''
+  return { ...base, verdict: 'quirk', reason: quirk.reason + more }
+}
+
+function verdictOf({ left, bridge }: Fates): ResetVerdict {
+  const fates = [...left.values()]
+  if (fates.every((each) => each === 'alone')) return 'ok'
+  if (bridge !== null) return 'bus'
+  return fates.includes('unknown') ? 'unknown' : 'none'
+}
+
+function failureOf(
+  going: readonly PciDevice[],
+  said: readonly Evidence[],
+  silent: ReadonlySet<string>,
+): string | undefined {
+  const dead = going.filter(({ address }) => silent.has(address)).map(({ address }) => address)
+  if (dead.length > 0) return `${dead.join(', ')}: no answer, its configuration space reads ff: ${POWER_OFF}`
+  const lost = said.filter((each) => each.lost).at(-1)
+  return lost && `it did not come back, says the kernel (${lost.line}): ${POWER_OFF}`
+}
+
+function quirkOf(going: readonly PciDevice[], vendorReset: boolean): { quirk: Quirk; reason: string } | undefined {
+  const device = going.find((each) => troubleOf(each) !== undefined)
+  const trouble = device && troubleOf(device)
+  if (trouble === undefined) return undefined
+  const { vendor, what, way, ...known } = trouble
+  const methods = device?.reset.methods ?? null
+  const deviceSpecificFirst = methods === null ? null : methods[0] === 'device_specific'
+  const bug = `${vendor} ${known.family}: ${what}`
+  const help = way ?? moduleText(vendorReset, deviceSpecificFirst)
+  return { quirk: { ...known, vendorReset, deviceSpecificFirst }, reason: `${bug}; ${help}` }
+}
+
+function moduleText(vendorReset: boolean, deviceSpecificFirst: boolean | null): string {
+  if (!vendorReset) return 'load the vendor-reset module, and put device_specific first in reset_method'
+  if (deviceSpecificFirst === null) return 'vendor-reset is loaded and takes over on this kernel'
+  if (deviceSpecificFirst) return 'vendor-reset is loaded and device_specific comes first, as it must'
+  return 'vendor-reset is loaded, but device_specific is not first: echo device_specific > reset_method of the function'
+}

@@ -1,0 +1,138 @@
+import { UserError } from '../core/error.ts'
+import { hasSystemd } from '../host/find-program.ts'
+import type { Reader } from '../host/reader.ts'
+import { claimsOf, nextNumber, type Recorded } from './journal.ts'
+import { JOURNAL } from './journal-entry.ts'
+import { type CommandChange, changesFor, type Plan } from './plan.ts'
+import { addSetting, ownHead, type PlannedSetting } from './settings.ts'
+import { contentReader } from './undo.ts'
+
+/** Whom these settings are for, in the journal. */
+export const CONFIRM = 'confirm'
+
+const UNIT = 'vfio-scripts-confirm'
+const UNITS = '/etc/systemd/system'
+const TIMER = `${UNITS}/${UNIT}.timer`
+const LOCAL = `/etc/local.d/${UNIT}.start`
+
+/** Seconds of `10m`, `90s`, `2h`; a number alone is minutes. Throws a UserError with code `usage`. */
+export function parseTime(option: string, text: string): number {
+  const [, digits, unit = 'm'] = /^(\d{1,5})([smh]?)$/.exec(text) ?? []
+  const seconds = Number(digits) * ({ s: 1, m: 60, h: 3600 }[unit || 'm'] ?? 60)
+  if (digits === undefined || seconds < 60)
+    throw new UserError('usage', `${option} ${text}: not a time; write 10m or 1h, one minute at least`)
+  return seconds
+}
+
+/**
+ * The plan with a dead man's switch: unless it is confirmed in time, counted from the next boot where one is needed, a
+ * timer runs the undo.sh of this very entry, and reboots where that is needed. It is part of the entry: what undo.sh
+ * takes back includes the switch. Source: systemd.timer(5); OpenRC's local service.
+ * Throws a UserError: `unknown-system` where neither systemd nor OpenRC's local would run it, `unconfirmed` where one
+ * waits already.
+ */
+export function withSwitch(
+  { files, running }: { files: Reader; running: boolean },
+  journal: readonly Recorded[],
+  plan: Plan,
+  script: string,
+  seconds: number,
+): Plan {
+  const waiting = claimsOf(journal).find(({ device }) => device === CONFIRM)?.entry.entry.script
+  if (waiting !== undefined)
+    throw new UserError(
+      'unconfirmed',
+      `another change still waits: ${waiting} --confirm, or ${waiting} --undo --apply, first`,
+    )
+  const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
+  // What does not run now is looked at when it does.
+  const reboot = plan.rebootNeeded || !running
+  const head = ownHead(script)
+  const systemd = hasSystemd(files)
+  const settings = systemd ? units(files, head, undo, seconds, reboot) : local(files, head, undo, seconds, reboot)
+  const own = changesFor(settings, contentReader(files), addSetting)
+  const [written, run] = [
+    plan.changes.filter(({ kind }) => kind === 'file'),
+    plan.changes.filter(({ kind }) => kind !== 'file'),
+  ]
+  const note = `Unless ${script} --confirm follows within ${timeText(seconds)}${reboot ? ' of the next boot' : ''}, all of this is taken back${reboot ? ', and the machine reboots' : ''}.`
+  return {
+    ...plan,
+    changes: [...own, ...written, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
+    settings: [...plan.settings, ...settings],
+    notes: [...plan.notes, note],
+  }
+}
+
+/** What starts and stops the switch: one that waits for a boot starts with it. */
+function switchCommands(reboot: boolean): CommandChange[] {
+  const stop = ['systemctl', 'stop', `${UNIT}.timer`]
+  const load = ['systemctl', 'daemon-reload']
+  const commands: CommandChange[] = [
+    { kind: 'command', argv: load, inverse: load, touches: [], reason: 'for the switch' },
+    {
+      kind: 'command',
+      argv: ['systemctl', 'start', `${UNIT}.timer`],
+      inverse: stop,
+      touches: [],
+      reason: 'the switch',
+    },
+  ]
+  return reboot ? commands.slice(0, 1) : commands
+}
+
+/** Is this file a part of the switch? */
+export function isSwitch(path: string): boolean {
+  return path.includes(`/${UNIT}.`) || path.endsWith('/timers.target.d/vfio-scripts.conf')
+}
+
+/** What stops it when it goes. */
+export function stopCommands({ running }: { running: boolean }, paths: readonly string[]): CommandChange[] {
+  if (!running || !paths.includes(TIMER)) return []
+  const argv = ['systemctl', 'stop', `${UNIT}.timer`]
+  return [{ kind: 'command', argv, inverse: argv, touches: [], reason: 'the switch' }]
+}
+
+function units(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+  const reason = 'takes this back unless it is confirmed'
+  const own = (path: string, section: string, line: string): PlannedSetting => {
+    const folder = path.replace(/\/[^/]*$/, '')
+    const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
+    return { kind: 'line', path: place, head: head + section, line, devices: [CONFIRM], reason }
+  }
+  const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
+  // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then. Where it
+  // fails, the machine goes on as it is, and the switch tries again after the next boot.
+  const back = `/bin/sh ${undo} --with-later`
+  const start = reboot ? `/bin/sh -c '${back} && /bin/systemctl --no-block reboot'` : back
+  const when = reboot ? 'OnBootSec' : 'OnActiveSec'
+  return [
+    own(`${UNITS}/${UNIT}.service`, run, `ExecStart=${start}`),
+    own(TIMER, `[Unit]\nDescription=Waits for the confirmation\n\n[Timer]\n`, `${when}=${seconds}s`),
+    ...(reboot ? [own(`${UNITS}/timers.target.d/vfio-scripts.conf`, '[Unit]\n', `Wants=${UNIT}.timer`)] : []),
+  ]
+}
+
+function local(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+  if (!files.exists('/etc/local.d') || !reboot)
+    throw new UserError(
+      'unknown-system',
+      '--confirm-within is done by a timer of systemd, or after a boot by the local service of OpenRC; neither is here',
+    )
+  const path = `${files.resolve('/etc/local.d') ?? '/etc/local.d'}/${UNIT}.start`
+  return [
+    {
+      kind: 'line',
+      path,
+      head: `#!/bin/sh\n${head}`,
+      mode: 0o755,
+      line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo} --with-later && reboot; }) &`,
+      devices: [CONFIRM],
+      reason: 'takes this back unless it is confirmed',
+    },
+  ]
+}
+
+function timeText(seconds: number): string {
+  return seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`
+}

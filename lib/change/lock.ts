@@ -1,0 +1,104 @@
+import { UserError } from '../core/error.ts'
+import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/sysroot.ts'
+import { shownPath } from './beneath.ts'
+import { missingFolders, present, recover, type Target } from './rollback.ts'
+import { endLeftBehind, letInherit, RUN, runCommand } from './run.ts'
+import { closeLock, discard, isNamed, makeFolder, nameHolder, openLock, removeFolder } from './write.ts'
+
+/** What a run that holds the lock knows of who else might. */
+export interface Holder {
+  pid: number
+  /** Start time of the process in clock ticks, field 22 of /proc/PID/stat: process numbers come again. */
+  started: string | undefined
+  boot: string | undefined
+}
+
+/** How often what a gone run left behind is ended, half a second apart, before this run gives up. */
+const PATIENCE = 20
+
+/** The holder of a lock as it is now. `own` is a reader on the running system, whatever root is being changed. */
+export function holderOf(own: Reader, pid: number): Holder {
+  const stat = own.optionalText(`/proc/${pid}/stat`)
+  const boot = own.optionalText('/proc/sys/kernel/random/boot_id')
+  const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
+  // A zombie does nothing any more, however long its parent leaves it.
+  return { pid, started: state === 'Z' ? undefined : fields[18], boot }
+}
+
+/**
+ * Runs `work` while nobody else changes this system. What a run that was cut short left is taken back first.
+ * Throws a UserError with code `busy` when somebody is at it.
+ */
+export async function withLock<T>(target: Target, own: Reader, work: () => Promise<T>): Promise<T> {
+  const { root } = target
+  const folders = missingFolders(present(target), target.journal)
+  // Only root looks into it: it holds whole files of /etc.
+  for (const folder of folders) makeFolder(root, folder, folder === target.journal ? 0o700 : 0o755)
+  const path = `${target.journal}/lock`
+  let lock: number | undefined
+  try {
+    lock = await takeLock(target, own, path)
+    letInherit(lock)
+    await recover(target)
+    return await work()
+  } finally {
+    letInherit(undefined)
+    if (lock !== undefined) release(root, path, lock)
+    for (const folder of folders.reverse()) removeFolder(root, folder)
+  }
+}
+
+/** The lock's descriptor. Programs of a run that is gone hold its lock still: they are ended. */
+async function takeLock(target: Target, own: Reader, path: string): Promise<number> {
+  const { pid, started, boot } = holderOf(own, process.pid)
+  const text = `${pid} ${started} ${boot}`
+  for (let tries = 0; ; tries++) {
+    const lock = await tryLock(target.root, path)
+    if (lock !== undefined) {
+      process.env[RUN] = text
+      try {
+        nameHolder(target.root, path, lock, text)
+        return lock
+      } catch (error) {
+        release(target.root, path, lock)
+        throw error
+      }
+    }
+    const holder = present(target).text(path)
+    // Its holder has removed it meanwhile.
+    if (holder === undefined) continue
+    if (isAlive(own, holder) || tries > PATIENCE)
+      throw new UserError(
+        'busy',
+        `process ${holder.split(' ')[0]} is changing this system; wait until it is done (${shownPath(target.root, path)})`,
+      )
+    await endLeftBehind(() => openReader('/'), holder)
+    await new Promise((wake) => setTimeout(wake, 250))
+  }
+}
+
+/** Its name goes before anybody else may lock it. */
+function release(root: string, path: string, lock: number): void {
+  discard(root, path)
+  closeLock(lock)
+}
+
+/** `undefined` while somebody else has it. Source: flock(1), which Node has no call for. */
+async function tryLock(root: string, path: string): Promise<number | undefined> {
+  const lock = openLock(root, path)
+  const { code, output } = await runCommand(['flock', '-n', '3'], { root: '/', inherit: lock })
+  // A holder removes the file when it is done: what was open before is no lock any more.
+  if (code === 0 && isNamed(root, path, lock)) return lock
+  closeLock(lock)
+  if (code === null) throw new UserError('no-flock', `flock cannot be run (${output}); install util-linux`)
+  return undefined
+}
+
+/** A text that names nobody is that of one who has just begun. */
+function isAlive(own: Reader, holder: string): boolean {
+  const [pid, started, boot] = holder.trim().split(' ')
+  if (started === undefined) return true
+  const now = holderOf(own, Number(pid))
+  return now.started !== undefined && now.started === started && String(now.boot) === boot
+}

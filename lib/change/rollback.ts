@@ -1,0 +1,123 @@
+import { UserError } from '../core/error.ts'
+import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/sysroot.ts'
+import { shownPath } from './beneath.ts'
+import { giveTo } from './driver.ts'
+import { readJournal } from './journal.ts'
+import type { Entry } from './journal-entry.ts'
+import type { Change } from './plan.ts'
+import type { Way } from './run.ts'
+import { takenBack } from './undo.ts'
+import { discardBeside, makeFolder, putBack, removeFolder, removeTree, replaceFile } from './write.ts'
+import { writeThrough } from './write-through.ts'
+
+/** Where a plan is applied, and how that is told. */
+export interface Target {
+  /** The root of the system that is changed. */
+  root: string
+  /** `/var/lib/vfio-scripts`, or that of live changes. */
+  journal: string
+  way: Way
+  say: (message: string) => void
+  /** Called when a command starts; what it gives is called when that ends. */
+  watch: (title: string) => () => void
+  /** Shows changes that are about to be made beside the plan. */
+  show: (changes: readonly Change[]) => void
+  /** Hears what commands print. */
+  hear?: (text: string) => void
+  /** Aborted when the person wants it to stop: everything goes back. */
+  signal: AbortSignal
+}
+
+/** Takes back what was cut short, and shows it before; clears away what was never complete. */
+export async function recover(target: Target): Promise<void> {
+  const { root, journal } = target
+  for (const name of present(target).list(journal) ?? []) {
+    if (/^\d{4,}(~|\.\d+)$/.test(name)) removeTree(root, `${journal}/${name}`)
+  }
+  for (const recorded of readJournal(present(target), journal).reverse()) {
+    if (recorded.state === 'broken') {
+      target.say(`a run of ${recorded.entry.script} of ${recorded.entry.time} was cut short: it is taken back first`)
+      target.show(takenBack(present(target), recorded).changes)
+      await rollBack(target, recorded.folder, recorded.entry).catch((error) => {
+        if (!(error instanceof UserError)) throw error
+        const folder = shownPath(root, recorded.folder)
+        throw new UserError(
+          error.code,
+          `${error.message}; when the cause is gone, run this again, or move ${folder} to another place`,
+        )
+      })
+    }
+    removeImages(target, recorded.folder)
+  }
+}
+
+/** The copies of images have done their work: one that cannot be removed now is removed by the next run. */
+export function removeImages(target: Target, folder: string): void {
+  if (present(target).exists(`${folder}/images`)) tidy(target, `${folder}/images`)
+}
+
+function tidy(target: Target, path: string): void {
+  try {
+    removeTree(target.root, path)
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error
+    target.say(`${error.message}: it is of no use any more, and the next run removes it`)
+  }
+}
+
+/**
+ * Puts everything back that an entry changed: images from their copies, files that are still as it left them; what
+ * somebody else changed meanwhile loses our settings. Goes on after a failure, and then throws a UserError with code
+ * `rollback-failed` and keeps the entry.
+ */
+export async function rollBack(target: Target, folder: string, entry: Entry): Promise<void> {
+  const { root } = target
+  const { changes, images, foreign } = takenBack(present(target), { folder, entry })
+  const failures: string[] = []
+  const attempt = async (work: () => unknown): Promise<void> => {
+    try {
+      await work()
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      failures.push(error.message)
+    }
+  }
+  for (const { path, copy } of images)
+    await attempt(() => (copy === null ? replaceFile(root, path, null, 0) : putBack(root, copy, path)))
+  for (const path of entry.emptied) await attempt(() => makeFolder(root, path))
+  for (const change of entry.plan.changes) if (change.kind === 'file') discardBeside(root, change.path)
+  for (const change of changes)
+    await attempt(() =>
+      change.kind === 'driver'
+        ? giveTo(change.address, change.after)
+        : replaceFile(root, change.path, change.after, change.mode),
+    )
+  for (const path of foreign)
+    target.say(`${path}: changed by somebody else meanwhile; only our settings are taken out of it`)
+  if (images.length > 0)
+    await attempt(() =>
+      writeThrough(
+        root,
+        present(target),
+        images.map(({ path }) => path),
+      ),
+    )
+  if (failures.length > 0) throw new UserError('rollback-failed', failures.join('; '))
+  for (const path of [...entry.folders].reverse()) removeFolder(root, path)
+  tidy(target, folder)
+}
+
+/** The system as it is now: a reader remembers where paths lead. */
+export function present({ root }: Target): Reader {
+  return openReader(root)
+}
+
+/** The folders on the way to `folder` that are not there, the outermost first. */
+export function missingFolders(files: Reader, folder: string): string[] {
+  return files.exists(folder) || folder === '/' ? [] : [...missingFolders(files, parentOf(folder)), folder]
+}
+
+export function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/'
+}

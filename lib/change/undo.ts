@@ -1,0 +1,142 @@
+import type { Reader } from '../host/reader.ts'
+import { type Claim, claimsOf, historyOf, type Recorded } from './journal.ts'
+import {
+  type Change,
+  type CommandChange,
+  changesFor,
+  commandsOf,
+  type DriverChange,
+  type FileChange,
+  type Plan,
+  touchedBy,
+} from './plan.ts'
+import { type Content, hasSetting, removeSetting, type Setting } from './settings.ts'
+
+/**
+ * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes
+ * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that other devices
+ * need too stays. `derived`: what programs made of our settings meanwhile.
+ */
+export function undoPlan(
+  files: Reader,
+  journal: readonly Recorded[],
+  going: readonly Claim[],
+  commands: readonly CommandChange[],
+  derived: readonly Setting[] = [],
+): Plan {
+  const staying = stayingClaims(journal, going)
+  const stay = new Set(staying.map(({ setting }) => setting.path))
+  const settings = leavingSettings(journal, going)
+  const read = contentReader(files)
+  const notes: string[] = []
+  const changes = changesFor([...settings, ...derived], read, removeSetting).map((change): FileChange => {
+    const history = historyOf(journal, change.path)
+    if (stay.has(change.path)) return { ...change, reason: needed(staying, going, change.path) }
+    if (history?.last === change.before) return { ...change, after: history.before, reason: 'as it was before' }
+    if (!settings.some(({ path }) => path === change.path))
+      return { ...change, reason: 'made since, with what is taken back here' }
+    notes.push(`${change.path} was changed since: only our settings are taken out of it.`)
+    return { ...change, reason: 'changed since: without our settings' }
+  })
+  notes.push(...missing(settings, read), ...hidden(settings, read))
+  // Files that somebody removed already may still be in the images.
+  const run = settings.length > 0 ? commands : []
+  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
+}
+
+/** Who needs the rest of a file. */
+function needed(staying: readonly Claim[], going: readonly Claim[], path: string): string {
+  const scripts = new Set(going.map(({ entry }) => entry.entry.script))
+  const rest = staying.filter(({ setting }) => setting.path === path).map(({ entry }) => entry.entry)
+  const others = new Set(rest.map(({ script }) => script).filter((script) => !scripts.has(script)))
+  if (others.size > 0) return `${[...others].join(' and ')} still needs the rest`
+  return rest.some(({ functions }) => functions.length > 0)
+    ? 'other devices still need the rest'
+    : 'the rest is still needed'
+}
+
+function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): Claim[] {
+  const gone = new Set(going.map(({ entry, device, key }) => `${entry.number} ${device} ${key}`))
+  return claimsOf(journal).filter(({ entry, device, key }) => !gone.has(`${entry.number} ${device} ${key}`))
+}
+
+/** The settings that nobody needs once these claims are gone. */
+export function leavingSettings(journal: readonly Recorded[], going: readonly Claim[]): Setting[] {
+  const kept = new Set(stayingClaims(journal, going).map(({ key }) => key))
+  // Of two that are the same, the one that made the file knows what it was made of.
+  const leaving = going
+    .filter(({ key }) => !kept.has(key))
+    .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
+  return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
+}
+
+/** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
+function hidden(settings: readonly Setting[], read: (path: string) => Content): string[] {
+  return settings.flatMap((setting) => {
+    if (setting.kind !== 'argument') return []
+    const text = read(setting.path)
+    if (!text?.includes(setting.token) || hasSetting(text, setting)) return []
+    return [`${setting.path} still holds ${setting.token}, in a place that was changed since: take it out by hand.`]
+  })
+}
+
+/** Files of ours that somebody removed already. */
+function missing(settings: readonly Setting[], read: (path: string) => Content): string[] {
+  const files = settings.filter(({ kind }) => kind !== 'kept')
+  const paths = new Set(files.map(({ path }) => path).filter((path) => read(path) === null))
+  return [...paths].map((path) => `${path} is gone already.`)
+}
+
+/** A file's content, one character a byte. */
+export function contentReader(files: Reader): (path: string) => Content {
+  return (path) => files.bytes(path)?.toString('latin1') ?? null
+}
+
+/** What taking an entry back changes now. */
+export interface TakenBack {
+  /** In the order in which it is done. */
+  changes: (FileChange | DriverChange)[]
+  /** Generated files, each with its copy; `null`: there was none, and it goes. */
+  images: { path: string; copy: string | null }[]
+  /** Files that somebody else changed meanwhile: they lose our settings only. */
+  foreign: string[]
+}
+
+/** What taking back an entry comes to: a pure function of the files as they are. */
+export function takenBack(files: Reader, { folder, entry }: Pick<Recorded, 'folder' | 'entry'>): TakenBack {
+  const read = contentReader(files)
+  const back: TakenBack = { changes: [], images: [], foreign: [] }
+  // Images are copied before the first file is written: without the mark no command ran.
+  if (files.exists(`${folder}/images/complete`)) {
+    for (const [index, path] of touchedBy(commandsOf(entry.plan)).entries()) {
+      const copy = `${folder}/images/${index}`
+      if (files.exists(copy)) back.images.push({ path, copy })
+      else if (files.exists(path)) back.images.push({ path, copy: null })
+    }
+  }
+  for (const change of [...entry.plan.changes].reverse()) {
+    if (change.kind === 'driver') back.changes.push({ ...change, before: change.after, after: change.before })
+    if (change.kind !== 'file') continue
+    const now = read(change.path)
+    if (now === change.before) continue
+    const ours = entry.plan.settings.filter((one) => one.path === change.path && !hasSetting(change.before, one))
+    const after = now === change.after ? change.before : ours.reduce(removeSetting, now)
+    const reason = now === change.after ? 'as it was before' : 'changed since: without our settings'
+    if (after !== now) back.changes.push({ ...change, before: now, after, reason })
+    if (now !== change.after) back.foreign.push(change.path)
+  }
+  return back
+}
+
+/** What a person has to know of runs that were cut short: the next one that applies anything takes them back. */
+export function cutShort(files: Reader, journal: readonly Recorded[]): { notes: string[]; changes: Change[] } {
+  const broken = journal.filter(({ state }) => state === 'broken').reverse()
+  const backs = broken.map((recorded) => ({ recorded, back: takenBack(files, recorded) }))
+  return {
+    notes: backs.flatMap(({ recorded: { entry }, back }) => [
+      `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`,
+      ...back.images.map(({ path, copy }) => `${path} ${copy === null ? 'goes' : 'is put back from its copy'}.`),
+    ]),
+    changes: backs.flatMap(({ back }) => back.changes),
+  }
+}

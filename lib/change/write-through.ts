@@ -1,0 +1,58 @@
+import { UserError } from '../core/error.ts'
+import { mountOf, readMounts } from '../host/mounts.ts'
+import type { Reader } from '../host/reader.ts'
+import { openReader } from '../host/sysroot.ts'
+import { shownPath } from './beneath.ts'
+import { runCommand } from './run.ts'
+
+/** Where programs that make boot files write, whatever they say of it. */
+const PLACES = ['/', '/boot', '/boot/efi', '/efi', '/esp', '/etc', '/var', '/usr', '/lib/modules']
+/** How long a disk may take for what is not written yet: a slow one with a gigabyte of it takes a minute. */
+const SYNC_SECONDS = 600
+const FREEZE_SECONDS = 20
+/** What may not be frozen, since what thaws it needs it. */
+const NEEDED = ['/', '/usr', '/bin', '/lib', '/etc', '/var', '/tmp', '/run', '/dev', '/proc', '/sys']
+
+/**
+ * Sees that what programs wrote is on the disk when this returns: their files, the folders, and all else of the file
+ * systems that boot this machine, as it is read without replaying a journal (GRUB cannot). syncfs(2) also writes what
+ * ext4 has committed to its journal to its place; XFS does that when it is frozen, as ostree does it.
+ * `paths`: files and folders below `root` that they may have touched.
+ * Throws a UserError with code `unwritable` where the disk does not take it.
+ */
+export async function writeThrough(root: string, files: Reader, paths: readonly string[]): Promise<void> {
+  const places = [...new Set([...PLACES, ...paths].flatMap((path) => folderOf(files, path)))]
+  const shown = places.map((path) => shownPath(root, path))
+  const { code, output } = await runCommand(['sync', '-f', '--', ...shown], { root: '/', seconds: SYNC_SECONDS })
+  // A sync(1) that knows of no file systems writes all of them.
+  if (code !== 0 && /unrecognized option|invalid option|usage/i.test(output))
+    await runCommand(['sync'], { root: '/', seconds: SYNC_SECONDS })
+  else if (code !== 0) {
+    const reason = output.trim().split('\n').at(-1)
+    throw new UserError('unwritable', `what was made is not on the disk: ${reason}; see the kernel log`)
+  }
+  for (const point of frozenWell(openReader('/'), root, shown)) await freeze(point)
+}
+
+function folderOf(files: Reader, path: string): string[] {
+  const there = files.resolve(path)
+  if (there === undefined) return []
+  return [files.list(there) === undefined ? there.slice(0, there.lastIndexOf('/')) || '/' : there]
+}
+
+/** The XFS file systems among these that nothing else of the system lies on. */
+function frozenWell(own: Reader, root: string, paths: readonly string[]): string[] {
+  const mounts = readMounts(own) ?? []
+  const needed = new Set(
+    [...NEEDED, ...NEEDED.map((path) => shownPath(root, path))].map((path) => mountOf(mounts, path)?.number),
+  )
+  const of = paths.flatMap((path) => mountOf(mounts, path) ?? [])
+  return [...new Set(of.filter(({ type, number }) => type === 'xfs' && !needed.has(number)).map(({ point }) => point))]
+}
+
+/** One that cannot be frozen stays as sync has left it: XFS itself replays its log. */
+async function freeze(point: string): Promise<void> {
+  const argv = ['sh', '-c', 'fsfreeze -f "$1"; fsfreeze -u "$1"', 'sh', point]
+  const { code } = await runCommand(argv, { root: '/', seconds: FREEZE_SECONDS })
+  if (code === null) await runCommand(['fsfreeze', '-u', point], { root: '/', seconds: FREEZE_SECONDS })
+}

@@ -1,0 +1,57 @@
+import coerce from 'semver/functions/coerce.js'
+import lt from 'semver/functions/lt.js'
+import type { Finding } from '../core/finding.ts'
+import { POWER_OFF } from '../host/kernel-messages.ts'
+import { isDisplay, type PciDevice } from '../host/pci.ts'
+import type { Region, Reserved } from '../host/reserved.ts'
+import type { Use } from '../host/usage.ts'
+import { conclude } from './conclude.ts'
+
+/** A device that does not answer can be bound; QEMU then stops at its header type, which is none (127). */
+export function guardAnswer({ silent, unread }: Use['answers']): Finding {
+  return conclude({
+    code: 'no-answer',
+    forceable: true,
+    problem: 'A device does not answer',
+    ok: 'The devices answer',
+    next: `${POWER_OFF}; then look again`,
+    evidence: silent.map((address) => `${address}: its configuration space reads ff`),
+    unseen: unread.map((address) => ({ what: `configuration space of ${address}`, root: false })),
+  })
+}
+
+/** Binding works, and no guest starts: the kernel keeps a device with such a region from user space. */
+export function guardReserved(reserved: Reserved, chosen: readonly PciDevice[]): Finding {
+  return conclude({
+    code: 'reserved-region',
+    forceable: true,
+    problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',
+    ok: 'The firmware wants no direct mapping for it',
+    next: wayOut(reserved),
+    evidence: reserved.direct
+      .filter((region) => isKept(reserved, region, chosen))
+      .map(({ group, start, end }) => `group ${group}: ${start} to ${end} is mapped directly (direct)`),
+    unseen: reserved.unseen,
+  })
+}
+
+/**
+ * Since Linux 6.6 the kernel keeps every device with a `direct` region from user space (iommu.c, require_direct). Before,
+ * VT-d alone did, and not for displays and USB (device_rmrr_is_relaxable, which has been `direct-relaxable` since 5.3).
+ */
+function isKept({ kernel, kind }: Reserved, { group }: Region, chosen: readonly PciDevice[]): boolean {
+  const version = coerce(kernel)
+  if (version === null || !lt(version, '6.6.0')) return true
+  if (kind !== 'intel') return false
+  if (!lt(version, '5.3.0')) return true
+  return chosen.some((device) => device.group === group && !isDisplay(device) && !device.class.id.startsWith('0c03'))
+}
+
+function wayOut({ kind, maker }: Reserved): string {
+  const update = 'update the firmware'
+  if (kind === 'amd')
+    return `switch "Kernel DMA Protection" (also: pre-boot DMA protection) off in the firmware setup, which is reported to help on AM5 boards, or ${update} (IVMD)`
+  if (/^(HPE?|Hewlett[- ]Packard)\b/i.test(maker ?? ''))
+    return `HPE: take the slot out of RMRR with conrep of its Scripting Toolkit, or switch HPE Shared Memory off for the card in the firmware setup`
+  return `${update} of the board and the card, or ask their makers how RMRR is switched off for it; another card or slot may have none`
+}

@@ -1,0 +1,82 @@
+import { CONFIRM } from '../change/confirm.ts'
+import type { Claim } from '../change/journal.ts'
+import { hasSetting } from '../change/settings.ts'
+import { contentReader } from '../change/undo.ts'
+import type { Finding } from '../core/finding.ts'
+import type { Bootloader, Host } from '../system/system.ts'
+
+// Do files and boot entries say what was promised?
+
+/** A finding of `--status`: nothing overrides it. */
+export function finding(
+  code: string,
+  state: Finding['state'],
+  summary: string,
+  evidence: string[],
+  next: string | null,
+): Finding {
+  return { code, state, summary, evidence, next, forceable: false }
+}
+
+/** Is a dead man's switch waiting? */
+export function confirmFindings(claims: readonly Claim[]): Finding[] {
+  const scripts = claims.filter(({ device }) => device === CONFIRM).map(({ entry }) => entry.entry.script)
+  return [...new Set(scripts)].map((script) =>
+    finding('unconfirmed', 'unknown', 'is going to be taken back unless it is confirmed', [], `${script} --confirm`),
+  )
+}
+
+/** Do the files still say what was put there? */
+export function settingFindings(host: Host, claims: readonly Claim[]): Finding[] {
+  const read = contentReader(host.files)
+  const files = claims.filter(({ setting }) => setting.kind !== 'kept')
+  // A boot entry goes with its kernel.
+  const ended = ({ setting }: Claim): boolean =>
+    setting.kind === 'cmdline' && setting.layout === 'options' && read(setting.path) === null
+  const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
+  return paths.map((path) => {
+    const text = read(path)
+    const own = claims.filter(({ setting }) => setting.path === path)
+    const lost = new Set(
+      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => describe(setting)),
+    )
+    if (lost.size === 0) return finding('files', 'ok', `${path} says what it should`, [], null)
+    return finding(
+      'files',
+      'problem',
+      `${path} ${text === null ? 'is gone' : 'was changed'}`,
+      [...lost].map((one) => `not there: ${one}`),
+      'bind the devices again, or undo',
+    )
+  })
+}
+
+function describe(setting: Claim['setting']): string {
+  if (setting.kind === 'line') return setting.line
+  if (setting.kind === 'word' || setting.kind === 'member' || setting.kind === 'entry')
+    return `${setting.word} in ${setting.variable}`
+  if (setting.kind === 'replace') return setting.to
+  if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
+  return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
+}
+
+/** Do the boot entries carry the arguments? */
+export function loaderFindings(host: Host, bootloader: Bootloader | undefined, tokens: string[]): Finding[] {
+  if (tokens.length === 0) return []
+  if (bootloader === undefined)
+    return [finding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
+  return bootloader.observe(host, tokens, false).map(({ ok, evidence }) =>
+    finding(
+      'boot-entries',
+      ok === null ? 'unknown' : ok ? 'ok' : 'problem',
+      evidence,
+      [],
+      ok === false
+        ? bootloader
+            .commands(host)
+            .map(({ argv }) => argv.join(' '))
+            .join(' && ') || 'bind the devices again, or undo'
+        : null,
+    ),
+  )
+}

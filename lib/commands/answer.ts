@@ -1,0 +1,127 @@
+import { parseSelector, selectDevices } from '../bind/select.ts'
+import type { Recorded } from '../change/journal.ts'
+import type { BoundFunction, EntryFacts } from '../change/journal-entry.ts'
+import type { Change, Plan } from '../change/plan.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import type { PciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import type { Arguments, Script } from '../terminal/options.ts'
+import { type BindVfio, changeJson } from '../views/changes.ts'
+import type { Context } from './run-script.ts'
+
+/** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
+export function askedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
+  return namedDevices(pci, given.operands)
+}
+
+/** The devices that these texts name. Throws a UserError with code `no-device` for one that names nothing. */
+export function namedDevices(pci: PciFacts, texts: readonly string[]): PciDevice[] {
+  if (texts.length === 0) return []
+  const devices = texts.map(parseSelector)
+  const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
+  const { devices: asked, missing } = selectDevices(pci.devices, filter)
+  const [first] = missing
+  if (first !== undefined)
+    throw new UserError('no-device', `${first}: no such device on this machine; list-iommu shows what there is`)
+  // Bridges that come along with a group stay with the host; one that is named itself is a guard's business.
+  const named = devices.filter(({ text }) => !text.startsWith('group:'))
+  return asked.filter((device) => !device.bridge || named.some(({ matches }) => matches(device)))
+}
+
+/** Stops at the first guard that is not overridden by its name: a UserError with the guard's code. */
+export function refuse(findings: readonly Finding[], given: Arguments): void {
+  const problems = findings.filter(
+    ({ state, code, forceable }) => state === 'problem' && !(forceable && given.list('force').includes(code)),
+  )
+  const [first, ...more] = problems
+  if (first === undefined) return
+  const lines = [...first.evidence, ...(first.next === null ? [] : [`→ ${first.next}`])]
+  const others = more.flatMap(({ code, summary, evidence, next }) => [
+    `also refused (${code}): ${summary}`,
+    ...evidence,
+    ...(next === null ? [] : [`→ ${next}`]),
+  ])
+  const override = problems.every(({ forceable }) => forceable)
+    ? `; ${problems.map(({ code }) => `--force ${code}`).join(' ')} overrides`
+    : ''
+  throw new UserError(first.code, `refused (${first.code}): ${first.summary}${override}`, [...lines, ...others])
+}
+
+/** Of what was bound, the addresses that the arguments name; all when they name none. */
+export function namedAddresses(functions: readonly BoundFunction[], given: Arguments, script: string): string[] {
+  if (given.operands.length === 0) return functions.map(({ address }) => address)
+  return given.operands.flatMap((text) => {
+    const { matches } = parseSelector(text)
+    const found = functions.filter(({ address, vendor, device }) =>
+      matches({ address, vendor: { id: vendor }, device: { id: device }, group: null } as PciDevice),
+    )
+    if (found.length === 0) throw new UserError('no-device', `${text}: not bound by ${script}; --status shows what is`)
+    return found.map(({ address }) => address)
+  })
+}
+
+export function answerJson(
+  { name }: Script,
+  action: BindVfio['action'],
+  plan: Plan,
+  devices: BindVfio['devices'],
+  findings: Finding[],
+  cutShort: readonly Change[] = [],
+): BindVfio {
+  const { notes, rebootNeeded } = plan
+  const changes = plan.changes.map(changeJson)
+  return {
+    schema: `vfio-scripts/${name}/1`,
+    action,
+    changed: false,
+    rebootNeeded,
+    devices,
+    changes,
+    commands: [],
+    notes,
+    findings,
+    ...(cutShort.length > 0 ? { cutShort: cutShort.map(changeJson) } : {}),
+  }
+}
+
+export function entryFacts(
+  context: Context,
+  plan: Plan,
+  functions: BoundFunction[],
+  adapters: EntryFacts['adapters'],
+): EntryFacts {
+  const time = new Date().toISOString()
+  return {
+    script: context.script.name,
+    functions,
+    time,
+    boot: bootOf(context),
+    plan,
+    adapters,
+    undoes: [],
+    undone: [],
+    emptied: [],
+  }
+}
+
+export function bootOf({ machine }: Context): string | null {
+  return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
+}
+
+export function recordOf(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
+  const { address, vendor, device, subsystem, driver } = one
+  const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`
+  const twins = all.filter((other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id)
+  const places = twins.map((twin) => twin.address)
+  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
+}
+
+export function durations(journal: readonly Recorded[]): Record<string, number> {
+  return Object.assign({}, ...journal.map(({ seconds }) => seconds))
+}
+
+/** The same answer, once it was done. */
+export function applied(json: BindVfio, printed: (readonly string[])[]): BindVfio {
+  return { ...json, action: 'apply', changed: true, commands: printed }
+}

@@ -1,0 +1,253 @@
+import { resolve } from 'node:path'
+import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
+import { planDeclared } from '../bind/declare.ts'
+import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
+import { carriedNotes, planBinding, withGroupMates, withoutCarried } from '../bind/plan-binding.ts'
+import { applyPlan } from '../change/apply.ts'
+import { parseTime, withSwitch } from '../change/confirm.ts'
+import { withLock } from '../change/lock.ts'
+import { cutShort } from '../change/undo.ts'
+import { guard, guardIds, guardSecureBoot } from '../checks/guards.ts'
+import { guarded } from '../checks/judged.ts'
+import { UserError } from '../core/error.ts'
+import { expectSeen, notSeen, readPciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { readSecureBoot } from '../host/secure-boot.ts'
+import { openReader } from '../host/sysroot.ts'
+import { readUse } from '../host/usage.ts'
+import { expectMounted } from '../system/mounted.ts'
+import { readHost } from '../system/read-system.ts'
+import type { Adapters } from '../system/system.ts'
+import type { Arguments, Option } from '../terminal/options.ts'
+import { appliedText, planText } from '../views/answers.ts'
+import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
+import { answerLive } from './bind-now.ts'
+import { choose } from './choose.ts'
+import { declared, expectOutput, isNewFile } from './declared.ts'
+import { answerKernelConfig, explained } from './kernel-config-answer.ts'
+import { listTwins } from './override-same-id-gpu.ts'
+import type { Answer, Context } from './run-script.ts'
+import { status } from './status.ts'
+import { targetFor } from './target.ts'
+import { confirm, undo } from './undo-confirm.ts'
+import { promised } from './verify.ts'
+
+/** The options of bind-vfio. */
+export function bindOptions(adapters: Adapters): Option[] {
+  return [
+    { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+    { name: 'status', kind: 'flag', help: 'is all as planned? each point with its evidence' },
+    { name: 'undo', kind: 'flag', help: 'take back what this script did, for DEVICE or altogether' },
+    { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
+    { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
+    { name: 'choose', kind: 'flag', help: 'choose the card from a list, see the plan, confirm (on a terminal)' },
+    {
+      name: 'kernel-config',
+      kind: 'flag',
+      help: 'what the kernels were not built with, and how to; with DEVICE: for it',
+    },
+    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
+    ...confirmOptions,
+    ...adapterOptions(adapters),
+    outputOption,
+    { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
+    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  ]
+}
+
+/** Where a system is described in files. */
+export const outputOption: Option = {
+  name: 'output',
+  kind: 'value',
+  value: 'FILE',
+  help: 'on NixOS: the module to write, which you import',
+}
+
+/** The dead man's switch. */
+export const confirmOptions: readonly Option[] = [
+  {
+    name: 'confirm-within',
+    kind: 'value',
+    value: 'TIME',
+    help: 'with --apply: take it back unless --confirm follows in time (10m), after the reboot where one is needed',
+  },
+  { name: 'confirm', kind: 'flag', help: 'keep what was applied with --confirm-within' },
+]
+
+/** How a person settles what the evidence does not. */
+export function adapterOptions(adapters: Adapters): Option[] {
+  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+  return [
+    {
+      name: 'bootloader',
+      kind: 'value',
+      choices: names(adapters.bootloaders),
+      help: 'the boot loader, where it is not found out',
+    },
+    {
+      name: 'initramfs',
+      kind: 'value',
+      choices: names(adapters.initramfs),
+      help: 'the initramfs generator, where it is not found out',
+    },
+  ]
+}
+
+/** By ID where that is enough, or by address because somebody asked for it. */
+type By = 'id' | 'address'
+
+/** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
+export async function answerBinding(context: Context, adapters: Adapters, by: By = 'id'): Promise<Answer> {
+  const given = context.arguments
+  if (by === 'address' && !isAsking(given)) return listTwins(context)
+  checkUsage(given)
+  if (given.flag('now')) return answerLive(context)
+  if (given.flag('status')) return status(context, adapters)
+  if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
+  const { files } = context.machine
+  const own = openReader('/')
+  const confirms = given.flag('confirm')
+  if (confirms || given.flag('apply') || given.flag('choose') || given.flag('undo'))
+    expectMounted(files, own, resolve(files.root))
+  const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
+    apply ? withLock(targetFor(context), own, work) : work()
+  if (given.flag('choose'))
+    return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
+  if (confirms) return locked(() => confirm(context, adapters), true)
+  const apply = given.flag('apply')
+  return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply, by)), apply)
+}
+
+/** Is anything asked of devices, rather than which are alike? */
+export function isAsking(given: Arguments): boolean {
+  const flags = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all']
+  return given.operands.length > 0 || flags.some((name) => given.flag(name))
+}
+
+function checkUsage(given: Arguments): void {
+  const usage = (message: string): UserError => new UserError('usage', message)
+  const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config'].filter((name) => given.flag(name))
+  if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
+  for (const name of ['status', 'kernel-config'])
+    if (given.flag(name) && given.flag('apply')) throw usage(`--${name} changes nothing: leave --apply out`)
+  if (given.flag('status') && given.operands.length > 0)
+    throw usage('--status looks at all that is bound: leave the devices out')
+  if (given.flag('now') && (given.flag('all') || modes.some((name) => name !== 'undo')))
+    throw usage('--now goes with --undo and --apply only')
+  if (given.flag('all') && !given.flag('undo')) throw usage('--all goes with --undo')
+  if (given.flag('all') && given.operands.length > 0) throw usage('--all is everything: leave the devices out')
+  if (given.flag('apply') && given.value('machine') !== undefined && given.value('root') === undefined)
+    throw usage('--machine is a captured machine: --apply needs the --root that it belongs to')
+  if (given.flag('now') && given.value('confirm-within') !== undefined)
+    throw usage('--now ends with the next boot by itself: leave --confirm-within out')
+  if (modes.length === 0 && given.operands.length === 0)
+    throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
+}
+
+async function bind(context: Context, adapters: Adapters, apply: boolean, by: By): Promise<Answer> {
+  const { machine, warn, script, arguments: given } = context
+  const pci = readPciFacts(machine, warn)
+  const asked = askedDevices(pci, given)
+  const chosen = withGroupMates(pci.devices, asked)
+  const taken = withoutCarried(chosen)
+  const facts = readBindFacts(machine, pci, taken, adapters, {
+    bootloader: given.value('bootloader'),
+    initramfs: given.value('initramfs'),
+  })
+  const use = readUse(machine.reader, facts.host.files, chosen)
+  const findings = guard(pci.devices, chosen, asked, use, pci.groups, guarded([machine.reader, facts.host.files]))
+  refuse(findings, given)
+  const shared = guardIds(pci.devices, taken)
+  const forced = given.list('force').includes(shared.code)
+  const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
+  const address = equal ?? (by === 'address' ? 'as asked' : null)
+  if (by === 'address' && equal === null) expectTwin(facts, taken)
+  expectOutput(given, facts.distro.adapter, apply)
+  const { declarative } = facts.distro.adapter ?? {}
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
+  if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
+  const kernel = kernelFindings(
+    readKernelReports(facts.host, taken, facts.claiming, byAddress),
+    facts.distro.adapter?.kernel,
+  )
+  const request = { passThrough: given.flag('iommu-pt'), address }
+  const binding =
+    declarative === undefined
+      ? explained(() => planBinding(facts, taken, request), kernel)
+      : explained(
+          () => planDeclared(facts, declarative, pci.devices, taken, { ...request, ...declared(context) }),
+          kernel,
+        )
+  if (binding.made.images || binding.made.entries) {
+    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
+    refuse(findings, given)
+  }
+  const within = given.value('confirm-within')
+  if (within !== undefined && binding.plan.changes.length > 0)
+    binding.plan = withSwitch(
+      facts.host,
+      facts.journal,
+      binding.plan,
+      script.name,
+      parseTime('--confirm-within', within),
+    )
+  const short = cutShort(facts.host.files, facts.journal)
+  binding.plan.notes.push(...carriedNotes(chosen), ...kernel.notes, ...short.notes, ...notSeen(machine))
+  const bound = binding.bound.map(({ device }) => device)
+  const { plan } = binding
+  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)
+  const took = durations(facts.journal)
+  const menu = declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host)
+  const view = {
+    script,
+    json,
+    chosen,
+    all: pci.devices,
+    groups: pci.groups,
+    took,
+    menu,
+    given,
+    cutShort: short.notes.length > 0,
+    module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
+  }
+  if (!apply || plan.changes.length === 0)
+    return {
+      code: plan.changes.length + kernel.findings.length + short.notes.length > 0 ? 1 : 0,
+      json,
+      text: (look) => planText(look, view),
+    }
+  expectSeen(machine)
+  const target = targetFor(context)
+  const used = declarative === undefined ? facts : null
+  const names = {
+    bootloader: used?.bootloader.adapter?.name ?? null,
+    initramfs: binding.needs === null ? null : (used?.initramfs.adapter?.name ?? null),
+  }
+  const entry = entryFacts(
+    context,
+    plan,
+    bound.map((one) => recordOf(one, pci.devices)),
+    names,
+  )
+  const { printed } = await applyPlan(target, entry, () => promised(readHost(machine), facts, binding, target))
+  return {
+    code: 0,
+    json: applied(json, printed),
+    text: (look) => appliedText(look, view, printed),
+  }
+}
+
+/** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */
+function expectTwin({ host, claiming }: BindFacts, chosen: readonly PciDevice[]): void {
+  const builtin = host.kernels.some((kernel) =>
+    claiming(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
+  )
+  const ids = [...new Set(chosen.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
+  if (!builtin)
+    throw new UserError(
+      'not-needed',
+      `no other device is ${ids}: bind-vfio is enough, which goes by ID and follows a card to another slot`,
+    )
+}

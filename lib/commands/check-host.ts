@@ -1,0 +1,215 @@
+import { readClaiming } from '../bind/bind-facts.ts'
+import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
+import { withGroupMates } from '../bind/plan-binding.ts'
+import { boundFunctions } from '../bind/promise.ts'
+import { claimsOf } from '../change/journal.ts'
+import { runCommand } from '../change/run.ts'
+import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'
+import { deviceLog, framebuffer, groups, resets, rom, romFile, sharedInterrupts } from '../checks/device.ts'
+import { guard } from '../checks/guards.ts'
+import {
+  bootSpace,
+  governor,
+  hugePages,
+  hugePagesGiven,
+  libvirtRunning,
+  memoryLock,
+  PROGRAMS,
+  program,
+  userGroups,
+} from '../checks/host.ts'
+import { judged, judgedLater } from '../checks/judged.ts'
+import {
+  argumentsInForce,
+  cpuVirtualisation,
+  dangerous,
+  interruptRemapping,
+  iommu,
+  kvm,
+  modprobeIds,
+  msrs,
+  secureBoot,
+  vfioModules,
+} from '../checks/kernel-checks.ts'
+import { unknown } from '../checks/say.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import { noticeNow, onDemand } from '../host/denied.ts'
+import { readHypervisor } from '../host/hypervisor.ts'
+import { readKernels } from '../host/installed-kernels.ts'
+import { readPciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { openReader } from '../host/sysroot.ts'
+import { readUse } from '../host/usage.ts'
+import { readSystemFacts } from '../system/read-system.ts'
+import type { Adapters, Host } from '../system/system.ts'
+import type { Option } from '../terminal/options.ts'
+import { type Look, paint, printable } from '../terminal/text.ts'
+import { findingsText } from '../views/changes.ts'
+import { namedDevices } from './answer.ts'
+import { askKernelLog } from './ask-kernel-log.ts'
+import type { Answer, Context } from './run-script.ts'
+import { bindingStatus } from './status.ts'
+
+/** What check-host prints with `--json`. */
+export interface CheckHost {
+  schema: 'vfio-scripts/check-host/1'
+  /** Is anything a problem? */
+  healthy: boolean
+  /** With `--device`: those that were named, and their group mates. */
+  devices: PciDevice[]
+  findings: Finding[]
+}
+
+export const CHECK_OPTIONS: readonly Option[] = [
+  {
+    name: 'device',
+    kind: 'list',
+    value: 'DEVICE',
+    help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
+  },
+  { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
+  { name: 'all', kind: 'flag', help: 'show what is well, too' },
+  {
+    name: 'capture',
+    kind: 'value',
+    value: 'DIR',
+    help: 'write a copy of all that was read, for --machine or a report',
+  },
+]
+
+const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
+  cpuVirtualisation,
+  kvm,
+  iommu,
+  interruptRemapping,
+  argumentsInForce,
+  vfioModules,
+  dangerous,
+  modprobeIds,
+  msrs,
+  secureBoot,
+  libvirtRunning,
+  userGroups,
+  memoryLock,
+  hugePages,
+  hugePagesGiven,
+  governor,
+  bootSpace,
+]
+
+const DEVICE_CHECKS: readonly ((facts: CheckFacts, chosen: readonly PciDevice[]) => Finding)[] = [
+  groups,
+  resets,
+  deviceLog,
+  framebuffer,
+  rom,
+  sharedInterrupts,
+]
+
+/** Is this host ready for guests with devices; with `--device`, for this one? */
+export async function answerCheck(context: Context, adapters: Adapters): Promise<Answer> {
+  const { machine, warn, script, arguments: given } = context
+  const file = given.value('rom')
+  if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
+  const { files, reader, running } = machine
+  // Not by a reader of its own: a capture is of what was read.
+  const readers = [files, reader]
+  const host: Host = onDemand(readers, {
+    files: () => files,
+    machine: () => reader,
+    running: () => running,
+    kernels: () => readKernels(files),
+  })
+  const ask = async (argv: readonly string[]): Promise<string | null> => {
+    if (!machine.running) return null
+    const { code, stdout } = await runCommand(argv, { root: '/', seconds: 10 })
+    return code === 0 ? stdout : null
+  }
+  const system = readSystemFacts(host, adapters, {
+    bootloader: undefined,
+    initramfs: undefined,
+  })
+  const facts = readCheckFacts(system, () => readPciFacts(machine, warn), {
+    ...(await askKernelLog(machine)),
+    version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
+  })
+  // A capture is to be enough for gen-domain as well.
+  if (given.value('capture') !== undefined)
+    judged(readers, () => {
+      readHypervisor(files, reader)
+      return []
+    })
+  const chosen = namedDevices(facts.pci, given.list('device'))
+  const kernels = (): Finding[] =>
+    kernelFindings(
+      readKernelReports(host, chosen, readClaiming(machine, host, chosen), true),
+      facts.distro.adapter?.kernel,
+    ).findings
+  // One after the other: who asks while another waits would hear of its denials too.
+  const present: Finding[] = []
+  for (const one of PROGRAMS) present.push(...(await judgedLater(readers, () => program(facts, ...one))))
+  const findings = [
+    ...CHECKS.flatMap((check) => judged(readers, () => check(facts))),
+    ...judged(readers, kernels),
+    ...present,
+    ...(chosen.length === 0 ? [] : await deviceFindings(context, adapters, facts, chosen)),
+  ]
+  if (file !== undefined) {
+    const data = openReader('/').bytes(file, ROM_SIZE)
+    if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+    findings.push(romFile(file, data, chosen))
+  }
+  const healthy = findings.every(({ state }) => state !== 'problem')
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: chosen, findings }
+  const all = given.flag('all') || chosen.length > 0
+  return { code: healthy ? 0 : 1, json, text: (look) => checkText(look, script.name, findings, all) }
+}
+
+const ROM_SIZE = 16 * 1024 * 1024
+
+/** Before a binding: what speaks against it. After: is it as it was promised? */
+async function deviceFindings(
+  context: Context,
+  adapters: Adapters,
+  facts: CheckFacts,
+  asked: readonly PciDevice[],
+): Promise<Finding[]> {
+  const { machine } = context
+  const { devices, groups: all } = facts.pci
+  const readers = [facts.host.files, machine.reader]
+  const chosen = withGroupMates(devices, asked)
+  const checks = DEVICE_CHECKS.flatMap((check) => judged(readers, () => check(facts, asked)))
+  const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
+  if (asked.every(({ address }) => bound.includes(address)))
+    return [...checks, ...(await bindingStatus(context, adapters, facts.host)).findings]
+  const { denied } = noticeNow(readers, () => facts.journal)
+  if (denied.length > 0)
+    checks.push(
+      unknown('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
+    )
+  const use = readUse(machine.reader, facts.host.files, chosen)
+  // Each of them looks at what other devices there are.
+  const judge = (check: () => Finding | Finding[]): Finding[] => {
+    return judged(readers, () => {
+      void facts.pci
+      return check()
+    })
+  }
+  return [...checks, ...guard(devices, chosen, asked, use, all, judge)]
+}
+
+/** Problems first, then what could not be seen; what is well as one line, or all of it. */
+function checkText(look: Look, script: string, findings: readonly Finding[], all: boolean): string {
+  const by = (state: Finding['state']): Finding[] => findings.filter((one) => one.state === state)
+  const [problems, open, well] = [by('problem'), by('unknown'), by('ok')]
+  const verdict =
+    problems.length === 0
+      ? paint(look, 'green', 'no problem')
+      : paint(look, 'red', `${problems.length} problem${problems.length === 1 ? '' : 's'}`)
+  const counts = [`${open.length} not known`, `${well.length} well`].join(', ')
+  const rest = all
+    ? findingsText(look, well)
+    : `  ${printable(`${well.length} checks found nothing wrong; --all shows them.`)}\n`
+  return `${paint(look, 'bold', script)}: ${verdict} (${counts})\n${findingsText(look, [...problems, ...open])}${rest}`
+}

@@ -1,0 +1,52 @@
+import { isAbsolute, resolve } from 'node:path'
+import type { DeclaredRequest } from '../bind/declare.ts'
+import type { Plan } from '../change/plan.ts'
+import { UserError } from '../core/error.ts'
+import { readOsRelease } from '../host/os-release.ts'
+import type { Distro } from '../system/system.ts'
+import type { Arguments } from '../terminal/options.ts'
+import type { Context } from './run-script.ts'
+
+/** What was asked for on a system that is described in files. */
+export function declared({
+  machine,
+  arguments: given,
+}: Context): Pick<DeclaredRequest, 'output' | 'packages' | 'version'> {
+  const packages = given.flag('virtiofsd') ? ['virtiofsd'] : []
+  const { version } = readOsRelease(machine.files)
+  return { output: outputOf(given, machine.files.root), packages, version }
+}
+
+/** `--output`, as the system's root sees it: a relative path is one of this system. */
+export function outputOf(given: Arguments, root: string): string | null {
+  const file = given.value('output')
+  if (file === undefined) return null
+  if (root !== '/' && !isAbsolute(file))
+    throw new UserError('usage', `--output ${file}: with --root, say where it is below that: /etc/nixos/vfio.nix`)
+  return resolve(file)
+}
+
+/** Throws a UserError with code `usage` for options that are for such systems alone, and where one of them is missing. */
+export function expectOutput(
+  given: Arguments,
+  distro: Distro | undefined,
+  apply: boolean,
+  usual = distro?.declarative?.path,
+): void {
+  if (distro?.declarative !== undefined) {
+    if (apply && given.value('output') === undefined)
+      throw new UserError(
+        'usage',
+        `on ${distro.name}, --apply needs --output FILE, the file to write (such as ${usual})`,
+      )
+    return
+  }
+  for (const name of ['output', 'virtiofsd'])
+    if (given.value(name) !== undefined || given.flag(name))
+      throw new UserError('usage', `--${name} is for NixOS, and this is ${distro?.name ?? 'none that is known'}`)
+}
+
+/** Is all that the plan would do one new file? */
+export function isNewFile({ changes: [change, ...more] }: Plan): boolean {
+  return more.length === 0 && change?.kind === 'file' && change.before === null
+}

@@ -1,0 +1,115 @@
+import { Buffer } from 'node:buffer'
+import { diffLines } from '../change/diff.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import { type Decision, decideGuest, type GuestFacts } from '../guest/decide.ts'
+import type { Guest } from '../guest/guest.ts'
+import { guestXml } from '../guest/libvirt/guest-xml.ts'
+import { guestScript } from '../guest/qemu/guest-script.ts'
+import type { Chosen, Request } from '../guest/request.ts'
+import type { Arguments } from '../terminal/options.ts'
+import { type Look, paint, printable } from '../terminal/text.ts'
+import { diffColor } from '../views/changes.ts'
+import { refuse } from './answer.ts'
+import { checkGuest, chooseCards, readGuestFacts } from './guest-facts.ts'
+import { requestFrom } from './guest-request.ts'
+import { checkPatchUsage, patchDomain, readPatched } from './patch-domain.ts'
+import type { Answer, Context } from './run-script.ts'
+
+/** What `gen-domain --json` prints. */
+export interface GenDomain {
+  schema: 'vfio-scripts/gen-domain/1'
+  /** As libvirt defines it; `null` with --format qemu. */
+  xml: string | null
+  /** With --format qemu: the shell program that runs it. */
+  script: string | null
+  /** Is it another text than the one that was given? */
+  changed: boolean
+  /** What was decided; `null` for a patch. */
+  guest: Guest | null
+  /** Why. */
+  reasons: string[]
+  /** What was left out, and what is to be done. */
+  notes: string[]
+  findings: Finding[]
+}
+
+/** gen-domain: a new guest on standard output, or (`--patch`) another's domain with what was asked for. */
+export async function answerDomain(context: Context): Promise<Answer> {
+  const { arguments: given, warn } = context
+  const request = requestFrom(given)
+  checkUsage(given)
+  const file = given.value('patch')
+  const before = file === undefined ? null : readPatched(file)
+  const { pci, chosen } = chooseCards(context)
+  const facts = await readGuestFacts(context, request, chosen, pci?.iommuBits ?? null)
+  const decision =
+    before === null
+      ? newGuest(request, chosen, facts)
+      : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
+  const { findings, warnings } = await checkGuest(context, request, facts, pci, chosen)
+  refuse(findings, given)
+  say(context, decision, findings, warnings)
+  if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
+  const { guest, reasons, notes, text } = decision
+  const changed = text !== before
+  const json: GenDomain = {
+    schema: 'vfio-scripts/gen-domain/1',
+    xml: request.format === 'libvirt' ? text : null,
+    script: request.format === 'qemu' ? text : null,
+    changed,
+    guest,
+    reasons,
+    notes: [...notes, ...warnings],
+    findings,
+  }
+  if (given.flag('diff') && before !== null)
+    return { code: changed ? 1 : 0, json, text: (look) => diffText(look, before, text) }
+  return { code: 0, json, text: () => text }
+}
+
+function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision & { text: string } {
+  const decision = decideGuest(request, chosen, facts)
+  const { guest } = decision
+  return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
+}
+
+function diffText(look: Look, before: string, after: string): string {
+  const bytes = (text: string): string => Buffer.from(text).toString('latin1')
+  return diffLines(bytes(before), bytes(after))
+    .map((line) => `${paint(look, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
+    .join('')
+}
+
+function checkUsage(given: Arguments): void {
+  const usage = (message: string): UserError => new UserError('usage', message)
+  if (given.value('patch') !== undefined) {
+    checkPatchUsage(given)
+    return
+  }
+  for (const name of ['remove', 'diff'])
+    if (given.flag(name) || given.list(name).length > 0) throw usage(`--${name} goes with --patch`)
+  if (given.value('name') === undefined) throw usage('--name NAME: the new guest needs a name')
+  if (given.value('guest') === undefined) throw usage('--guest NAME: say what will run in it; --help lists them')
+}
+
+/** Warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
+function say(
+  { arguments: given, warn }: Context,
+  { reasons, notes }: Pick<Decision, 'reasons' | 'notes'>,
+  findings: readonly Finding[],
+  warnings: readonly string[],
+): void {
+  if (given.flag('explain')) for (const reason of reasons) warn(`because: ${reason}`)
+  for (const note of [...notes, ...warnings]) warn(note)
+  for (const { code, state, summary, evidence } of findings)
+    if (state !== 'ok') warn(`${summary} (${state === 'problem' ? `--force ${code}` : code}): ${evidence.join('; ')}`)
+}
+
+/** Source: Microsoft, "Enabling Message-Signaled Interrupts in the Registry". */
+const MSI_STEPS = [
+  'in the guest: Device Manager, the card, Properties, Details, "Device instance path" gives PCI\\VEN_…',
+  'in regedit: HKLM\\SYSTEM\\CurrentControlSet\\Enum\\PCI\\VEN_…\\…\\Device Parameters\\Interrupt Management',
+  'there, in the key MessageSignaledInterruptProperties (make it), set the DWORD MSISupported to 1; for the audio function too',
+  'restart the guest; under Resources the interrupt is then a negative number',
+]

@@ -1,0 +1,84 @@
+import { generatorOf } from '../bind/promise.ts'
+import { claimsOf, type Recorded, readJournal } from '../change/journal.ts'
+import { runCommand } from '../change/run.ts'
+import { bindStatus, type Status, TUNING } from '../checks/binding-status.ts'
+import { UserError } from '../core/error.ts'
+import { noticeNow } from '../host/denied.ts'
+import { readPciFacts } from '../host/machine.ts'
+import { readHost } from '../system/read-system.ts'
+import type { Adapters, Host } from '../system/system.ts'
+import { paint } from '../terminal/text.ts'
+import { tuningStatus } from '../tune/tuning-status.ts'
+import { statusText } from '../views/answers.ts'
+import type { BindVfio } from '../views/changes.ts'
+import { findingsText } from '../views/changes.ts'
+import { answerJson, bootOf } from './answer.ts'
+import { askKernelLog } from './ask-kernel-log.ts'
+import type { Answer, Context } from './run-script.ts'
+
+/** Is what was bound in force, each point with its evidence? */
+export async function bindingStatus(
+  context: Context,
+  adapters: Adapters,
+  host = readHost(context.machine),
+): Promise<Status> {
+  const { machine, warn } = context
+  const journal = wholeJournal(host)
+  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
+  const last = claims.at(-1)?.entry.entry.adapters
+  const generator = generatorOf(claims)
+  const list = async (argv: readonly string[]): Promise<string | null> => {
+    const { code, stdout } = await runCommand(argv, { root: '/' })
+    return code === 0 ? stdout : null
+  }
+  const { devices, unread } = readPciFacts(machine, warn)
+  if (claims.length > 0 && unread.length > 0) throw new UserError('denied', machine.reader.denials.at(-1) ?? '')
+  return bindStatus({
+    host,
+    devices,
+    journal,
+    boot: bootOf(context),
+    bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
+    initramfs: adapters.initramfs.find(({ name }) => name === generator),
+    list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
+    log: machine.running ? (await askKernelLog(machine)).log : null,
+  })
+}
+
+/** What is in force is told by the journal: without it there is no answer. */
+function wholeJournal({ files }: Host): Recorded[] {
+  const { value, denied } = noticeNow([files], () => readJournal(files))
+  const [first] = denied
+  if (first !== undefined) throw new UserError('denied', first)
+  return value
+}
+
+/** Is what was set up in force? */
+export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+  const { script } = context
+  const found = await bindingStatus(context, adapters)
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' }
+  const json: BindVfio = {
+    ...answerJson(script, 'status', plan, found.functions, found.findings),
+    state: found.state,
+  }
+  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, script.name, found) }
+}
+
+/** Is what tune-host set up in force? */
+export async function tuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
+  const host = readHost(context.machine)
+  const claims = claimsOf(wholeJournal(host)).filter(({ entry }) => entry.entry.script === TUNING)
+  const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
+  const loader = adapters.bootloaders.find(({ name }) => name === used)
+  const { state, findings } = tuningStatus(host, loader, claims, bootOf(context))
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
+  const json = { ...answerJson(context.script, 'status', plan, [], findings), state }
+  const features = [...new Set(claims.map(({ device }) => device))].join(', ')
+  return {
+    code: state === 'in-force' ? 0 : 1,
+    json,
+    text: (look) =>
+      `${context.script.name}: ${paint(look, state === 'in-force' ? 'green' : 'yellow', state)}${features && ` (${features})`}\n${findingsText(look, findings)}`,
+  }
+}

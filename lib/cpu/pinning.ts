@@ -1,0 +1,229 @@
+import { UserError } from '../core/error.ts'
+import { type Cpus, cpuList } from '../host/cpu.ts'
+import { type Core, coresOf, groupBy, type Topology } from './cores.ts'
+import { clusterRanks, distanceFrom, type Rules, takeCores } from './placement.ts'
+
+export interface PinRequest {
+  /** How much: vCPUs, whole cores, or every core but what the host keeps (hybrid: every performance core). */
+  size: { vcpus: number } | { cores: number } | 'all-cores'
+  /** Use one thread of each core; its siblings are left idle [all threads]. */
+  oneThread?: boolean
+  /** Where L3 clusters differ: the one with the larger cache, or the one with the higher clock [no matter]. */
+  prefer?: 'cache' | 'frequency' | undefined
+  /** The NUMA node of the card; `undefined` or negative: unknown, or there is but one. */
+  node?: number | undefined
+}
+
+/** What a guest is pinned to. All lists of CPUs are in numeric order; `cpuList` of lib/host/cpu.ts writes them as text. */
+export interface Pinning {
+  /** In the order of the vCPUs: sibling threads side by side, the cores of one L3 cluster side by side. */
+  vcpus: { vcpu: number; cpu: number }[]
+  emulator: number[]
+  iothread: number[]
+  /** NUMA nodes of the guest's CPUs; empty when the machine does not say. */
+  nodes: number[]
+  /** As the guest should see it: their product is the number of vCPUs. */
+  topology: Topology
+  /** The host's: whole cores that hold none of the guest's CPUs. */
+  host: number[]
+  /** Siblings of the guest's CPUs that hold no vCPU: neither guest nor host should use them. */
+  idle: number[]
+  /** Does the guest need the CPU feature `topoext` to believe its threads (AMD)? */
+  topoext: boolean
+  /** `passthrough`: the host's caches are shared in the guest as they are on the host; `emulate`: they would not be. */
+  caches: 'passthrough' | 'emulate'
+  /** Why, one sentence each, in the order of the decisions. */
+  reasons: string[]
+}
+
+/**
+ * Which CPUs a guest gets: whole cores, near the card, in as few L3 clusters as can be; the host keeps one core at least.
+ * Throws a UserError: `too-many-vcpus`, `no-cpus` (the machine does not say what it has) or `usage`.
+ */
+export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
+  const cores = coresOf(machine)
+  const fast = cores.filter((core) => !core.efficient)
+  const slow = cores.filter((core) => core.efficient)
+  // Interrupts and much else of the host's are on its first CPU unless told otherwise.
+  const hostCore = slow[0] ?? fast[0]
+  const bootCore = cores[0]
+  if (hostCore === undefined || bootCore === undefined)
+    throw new UserError('no-cpus', '/sys/devices/system/cpu: no online CPU is to be seen: pinning needs the topology')
+
+  const { size, oneThread = false } = request
+  const whole = oneThread || (size !== 'all-cores' && 'cores' in size)
+  const weight = (core: Core): number => (whole ? 1 : core.cpus.length)
+  const sum = (list: readonly Core[]): number => list.reduce((total, core) => total + weight(core), 0)
+  const most = sum(cores) - weight(hostCore)
+  const need = wantedOf(size) ?? (slow.length > 0 ? sum(fast) : most)
+  if (need > most || need === 0) throw tooMany(cores, need, most, whole && !oneThread ? 'cores' : 'vCPUs')
+
+  const node = request.node !== undefined && request.node >= 0 ? request.node : undefined
+  const rules: Rules = {
+    weight,
+    bootCore,
+    prefer: request.prefer,
+    ranks: clusterRanks(cores, request.prefer),
+    distance: distanceFrom(machine.nodes),
+  }
+  const chosen =
+    need <= sum(fast)
+      ? takeCores(fast, need, node, rules)
+      : [...fast, ...takeCores(slow, need - sum(fast), node, rules)]
+  chosen.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
+
+  const threads = chosen.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
+  const used = size !== 'all-cores' && 'vcpus' in size ? threads.slice(0, size.vcpus) : threads
+  const given = chosen.flatMap(({ cpus }) => cpus)
+  const host = cores.filter((core) => !chosen.includes(core))
+  const nodes = [...new Set(chosen.map((core) => core.node))].filter((each) => each !== undefined)
+  const near = host.filter((core) => core.node !== undefined && nodes.includes(core.node))
+  const emulator = numeric((near.length > 0 ? near : host).flatMap(({ cpus }) => cpus))
+  const pinned = {
+    vcpus: used.map((cpu, vcpu) => ({ vcpu, cpu })),
+    emulator,
+    iothread: [...emulator],
+    nodes: numeric(nodes),
+    host: numeric(host.flatMap(({ cpus }) => cpus)),
+    idle: numeric(given.filter((cpu) => !used.includes(cpu))),
+    ...guestView(machine, cores, chosen, used),
+  }
+  return { ...pinned, reasons: reasonsFor(machine, request, cores, chosen, pinned) }
+}
+
+type Pinned = Omit<Pinning, 'reasons'>
+
+/** The number that was asked for; `undefined` for all cores. */
+function wantedOf(size: PinRequest['size']): number | undefined {
+  if (size === 'all-cores') return undefined
+  const count = 'vcpus' in size ? size.vcpus : size.cores
+  if (!Number.isSafeInteger(count) || count < 1)
+    throw new UserError('usage', `${count} is no number of CPUs: give a whole number from 1`)
+  return count
+}
+
+function tooMany(cores: readonly Core[], need: number, most: number, what: string): UserError {
+  const here = `${count(
+    cores.flatMap(({ cpus }) => cpus),
+    'online CPU',
+  )} in ${count(cores, 'core')} and keeps one core`
+  return new UserError(
+    'too-many-vcpus',
+    most === 0
+      ? `this host has ${here}: none is left to pin a guest to; do without pinning`
+      : `${need} ${what} are more than this host can give, which has ${here}: ask for ${most} at most`,
+  )
+}
+
+/** What the guest is told of its CPUs, so that it believes in threads and shared caches only where they are. */
+function guestView(
+  machine: Cpus,
+  all: readonly Core[],
+  chosen: readonly Core[],
+  used: readonly number[],
+): Pick<Pinning, 'topology' | 'topoext' | 'caches'> {
+  const perCore = chosen[0]?.cpus.length ?? 1
+  const even = chosen.every(({ cpus }) => cpus.length === perCore && cpus.every((cpu) => used.includes(cpu)))
+  const believed = machine.vendor !== 'amd' || machine.flags === undefined || machine.flags.includes('topoext')
+  const threads = even && believed ? perCore : 1
+  const parts = [...groupBy(chosen, ({ cluster }) => cluster)].map(([cluster, { length }]) => ({
+    length,
+    complete: all.filter((core) => core.cluster === cluster).length === length,
+  }))
+  const equal = even && parts.every(({ length }) => length === parts[0]?.length)
+  const dies = equal ? parts.length : 1
+  const same = threads === perCore && even && !mixed(chosen)
+  return {
+    topology: { sockets: 1, dies, cores: used.length / threads / dies, threads },
+    topoext: machine.vendor === 'amd' && threads > 1,
+    // The processor tells how many CPUs share its caches, whatever the guest has of them.
+    caches:
+      same && (parts.length === 1 || (equal && parts.every(({ complete }) => complete))) ? 'passthrough' : 'emulate',
+  }
+}
+
+function mixed(cores: readonly Core[]): boolean {
+  return cores.some((core) => core.efficient !== cores[0]?.efficient)
+}
+
+function reasonsFor(
+  machine: Cpus,
+  { prefer, node, oneThread }: PinRequest,
+  cores: readonly Core[],
+  chosen: readonly Core[],
+  { vcpus, host, idle, emulator, nodes, topology, topoext, caches }: Pinned,
+): string[] {
+  const slow = cores.filter((core) => core.efficient)
+  const offline = machine.cpus.filter((cpu) => !cpu.online).map(({ number }) => number)
+  const blind = machine.cpus.every(({ siblings, core }) => siblings === undefined && core === undefined)
+  const differ = new Set(cores.filter((core) => !core.efficient).map(({ cache }) => cache)).size > 1
+  const threads = Math.max(...chosen.map(({ cpus }) => cpus.length))
+  const onNodes = nodes.length > 0 ? ` on NUMA node${nodes.length === 1 ? '' : 's'} ${cpuList(nodes)}` : ''
+  const card = node === undefined || node < 0 || nodes.length === 0 ? '' : cardText(node, nodes)
+  const beyond = oneThread ? 'that were not asked for' : 'beyond the number of vCPUs'
+  return [
+    ...(blind ? ['The machine does not say which CPUs are threads of one core: each is taken for a core.'] : []),
+    ...(offline.length > 0 ? [`Offline, and given to nobody: ${cpusText(offline)}.`] : []),
+    `The guest has ${cpusText(vcpus.map(({ cpu }) => cpu))}: ${count(chosen, 'core')} of its own${onNodes}${card}.`,
+    ...(slow.length > 0 ? [kindText(slow, chosen)] : []),
+    clusterText(cores, chosen),
+    ...(differ && prefer === undefined
+      ? ['L3 clusters of this machine differ in size; a preference for cache or frequency chooses between them.']
+      : []),
+    ...(prefer === undefined ? [] : [preferText(cores, prefer)]),
+    `The host keeps ${cpusText(host)}; QEMU's own threads are on ${cpusText(emulator)}.`,
+    ...(idle.length > 0 ? [`Idle: ${cpusText(idle)}, threads of the guest's cores ${beyond}.`] : []),
+    topology.threads > 1
+      ? `The guest sees ${topology.threads} threads in each core${topoext ? ', which takes topoext on AMD' : ''}.`
+      : `The guest sees each vCPU as a core${threads > 1 ? ', for not all of its cores have all threads in it' : ''}.`,
+    caches === 'passthrough'
+      ? "It sees the host's caches, which its vCPUs share as the host's CPUs do."
+      : "It sees caches that QEMU makes up, since its vCPUs do not share the host's as the processor would tell it.",
+  ]
+}
+
+function clusterText(cores: readonly Core[], chosen: readonly Core[]): string {
+  if (chosen.some(({ cache }) => cache === undefined))
+    return 'The machine does not say which of them share an L3 cache: those of one package are taken to.'
+  const places = [...groupBy(chosen, ({ cluster }) => cluster)].map(([cluster, [first]]) => {
+    const own = cores.filter((core) => core.cluster === cluster).flatMap(({ cpus }) => cpus)
+    return `${cpusText(own)} (${Math.round(((first?.cache ?? 0) / 2 ** 20) * 10) / 10} MiB)`
+  })
+  if (places.length === 1) return `They are of one L3 cluster, ${places[0]}.`
+  return `They are of ${places.length} L3 clusters, the fewest that hold them: ${places.slice(0, 4).join('; ')}${places.length > 4 ? ' …' : '.'}`
+}
+
+function cpusText(cpus: readonly number[]): string {
+  return `CPU${cpus.length === 1 ? '' : 's'} ${cpuList(cpus)}`
+}
+
+function cardText(node: number, nodes: readonly number[]): string {
+  if (nodes.includes(node)) return nodes.length === 1 ? ", which is the card's" : `, the card's (${node}) among them`
+  return `; the card is on node ${node}, where they do not fit`
+}
+
+function kindText(slow: readonly Core[], chosen: readonly Core[]): string {
+  const taken = chosen.filter((core) => core.efficient).length
+  const all = `Efficient cores are ${cpusText(slow.flatMap(({ cpus }) => cpus))}`
+  return taken === 0 ? `${all}: left to the host.` : `${all}: ${taken} of them are needed, and slower than the others.`
+}
+
+function preferText(cores: readonly Core[], prefer: 'cache' | 'frequency'): string {
+  const what = prefer === 'cache' ? 'larger cache' : 'higher clock'
+  const told = new Set(clusterRanks(cores, prefer).values()).size > 1
+  return told
+    ? `The L3 cluster with the ${what} comes first.`
+    : `No L3 cluster has a ${what} than the others, as far as the machine says.`
+}
+
+function inOrder(one: Core, other: Core): number {
+  return one.cluster - other.cluster || (one.cpus[0] ?? 0) - (other.cpus[0] ?? 0)
+}
+
+function numeric(numbers: readonly number[]): number[] {
+  return [...numbers].sort((one, other) => one - other)
+}
+
+function count(list: readonly unknown[], what: string): string {
+  return `${list.length} ${what}${list.length === 1 ? '' : 's'}`
+}

@@ -1,0 +1,71 @@
+import { parseCommandLine } from '../host/kernel.ts'
+import { hasArgument, placeFor, rangeOf } from './kernel-arguments.ts'
+import type { SetArgument } from './shell-variables.ts'
+
+// Kernel command lines in files: /etc/kernel/cmdline, /etc/cmdline.d, entries of boot loaders. Texts are one character
+// a byte.
+
+/**
+ * `file`: all lines are one command line, but for those that start with `#`. `options`: an entry of the Boot Loader
+ * Specification, whose `options` lines are one. Source: kernel-install(8); mkinitcpio(8), --cmdline;
+ * https://uapi-group.org/specifications/specs/boot_loader_specification/; line_get_key_value() in systemd's boot.c.
+ */
+export type Layout = 'file' | 'options'
+
+/** The command line in a text: as long as it, and blank where something else stands. */
+export function commandLineIn(text: string, layout: Layout): string {
+  return text.replace(/[^\n]+/g, (row) => {
+    const blank = ' '.repeat(row.length)
+    if (layout === 'file') return row.startsWith('#') ? blank : row
+    const [, head = '', value = ''] = /^([ \t]*options[ \t]+)(.*?)[ \t\r]*$/.exec(row) ?? []
+    const inner = /^".*"$/.test(value) ? ` ${value.slice(1, -1)}` : value
+    return (head.replace(/./g, ' ') + inner).padEnd(row.length)
+  })
+}
+
+/** The arguments of a text, each with its line. */
+export function argumentsIn(path: string, text: string, layout: Layout): SetArgument[] {
+  const line = commandLineIn(text, layout)
+  let from = 0
+  return parseCommandLine(line).map((argument) => {
+    const at = line.indexOf(argument.token, from)
+    from = at + argument.token.length
+    const number = text.slice(0, at).split('\n').length
+    return { ...argument, file: path, line: number, variable: '', sure: true }
+  })
+}
+
+/** Has the command line this argument? */
+export function hasInLine(text: string, layout: Layout, token: string): boolean {
+  return hasArgument(commandLineIn(text, layout), token)
+}
+
+/**
+ * Puts an argument into its list, or behind the others: of a file, those of its first line, for some tools read no more
+ * than that (proxmox-boot-tool). Where there is no command line yet, a line is added.
+ */
+export function addToLine(text: string, layout: Layout, token: string): string {
+  const line = commandLineIn(text, layout).trimEnd()
+  if (line === '') {
+    const row = layout === 'file' ? token : `options ${token}`
+    return text === '' || text.endsWith('\n') ? `${text}${row}\n` : `${text}\n${row}`
+  }
+  const place = placeFor(line, token)
+  if (place === undefined) return text
+  const first = /^\s*[^\n]*[^\s]/.exec(line)?.[0].length ?? line.length
+  const at = layout === 'file' && place.at === line.length ? first : place.at
+  return text.slice(0, at) + place.text + text.slice(at)
+}
+
+/** Takes an argument out again. After `addToLine` the text is what it was, byte for byte. */
+export function removeFromLine(text: string, layout: Layout, token: string): string {
+  const range = rangeOf(commandLineIn(text, layout), token)
+  if (range === undefined) return text
+  // A quote around it all stays.
+  const { from, to } = text[range.from] === '"' ? { from: range.from + 1, to: range.to } : range
+  const row = text.lastIndexOf('\n', from - 1) + 1
+  if (layout === 'file' || text.slice(row, from) !== 'options' || !/^(\n|$)/.test(text.slice(to)))
+    return text.slice(0, from) + text.slice(to)
+  // A line that holds nothing else was ours.
+  return to < text.length ? text.slice(0, row) + text.slice(to + 1) : text.slice(0, Math.max(0, row - 1))
+}

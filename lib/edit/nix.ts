@@ -1,0 +1,158 @@
+import { addArgument, hasArgument, removeArgument } from './kernel-arguments.ts'
+
+// The lists of a NixOS module of our own. Its text is one attribute a line, two spaces deep; what somebody added beside
+// these lists is left as it is.
+
+/** What an option's list holds: kernel arguments, strings, Nix expressions, or lines of text; or it is whole text. */
+export type NixForm = 'arguments' | 'strings' | 'expressions' | 'lines' | 'whole'
+
+/** One member of an option's list. */
+export interface NixItem {
+  /** `boot.kernelParams`. */
+  option: string
+  form: NixForm
+  item: string
+}
+
+/** A module's options in the order in which they are written. */
+const ORDER = [
+  'boot.kernelParams',
+  'boot.initrd.kernelModules',
+  'boot.extraModprobeConfig',
+  'boot.blacklistedKernelModules',
+  'environment.etc."vfio-scripts/functions".text',
+  'imports',
+]
+
+export function hasItem(text: string, { option, form, item }: NixItem): boolean {
+  if (form === 'whole') return text.includes(item)
+  const items = blockOf(text, option, form)?.items ?? []
+  return form === 'arguments' ? items.some((one) => hasArgument(one, item)) : items.includes(item)
+}
+
+/** The module with the member in the option's list; unchanged where it has no place for it. */
+export function addItem(text: string, one: NixItem): string {
+  const { option, form, item } = one
+  if (hasItem(text, one)) return text
+  // Nix takes an attribute once.
+  if (form === 'whole' && new RegExp(`^  ${quoted(option)} =`, 'm').test(text)) return text
+  const block = form === 'whole' ? undefined : blockOf(text, option, form)
+  if (block !== undefined) return put(text, block, form, [...grown(block.items, form, item)])
+  const later = ORDER.slice(ORDER.indexOf(option) + 1).map((name) =>
+    text.search(new RegExp(`^  ${quoted(name)} =`, 'm')),
+  )
+  const options = text.search(/^ {2}virtualisation\./m)
+  const at = [
+    ...(ORDER.includes(option) ? later : []),
+    ORDER.includes(option) ? options : -1,
+    text.search(/^\}\s*$/m),
+  ].find((place) => place >= 0)
+  if (at === undefined) return text
+  const written = form === 'whole' ? item : render(option, form, [item])
+  const last = text.startsWith('}', at)
+  if (last && text.endsWith('{\n', at)) return text.slice(0, at) + written + text.slice(at)
+  return text.slice(0, at) + (last ? `\n${written}` : `${written}\n`) + text.slice(at)
+}
+
+/** The module without the member; a list that is empty then goes. */
+export function removeItem(text: string, one: NixItem): string {
+  const { option, form, item } = one
+  if (!hasItem(text, one)) return text
+  if (form === 'whole') return without(text, text.indexOf(item), item.length)
+  const block = blockOf(text, option, form)
+  if (block === undefined) return text
+  const left = form === 'arguments' ? shrunk(block.items, item) : block.items.filter((each) => each !== item)
+  return left.length > 0 ? put(text, block, form, left) : without(text, block.at, block.text.length)
+}
+
+/** One of the blank lines around it goes along. */
+function without(text: string, at: number, length: number): string {
+  const [before, after] = [text.slice(0, at), text.slice(at + length)]
+  return after.startsWith('\n') ? before + after.slice(1) : before.replace(/\n\n$/, '\n') + after
+}
+
+function grown(items: readonly string[], form: NixForm, item: string): readonly string[] {
+  if (form !== 'arguments') return [...items, item]
+  // A list of IDs is completed in its place.
+  const at = items.findIndex((one) => addArgument(one, item) !== `${one} ${item}`)
+  return at < 0 ? [...items, item] : items.map((one, index) => (index === at ? addArgument(one, item) : one))
+}
+
+function shrunk(items: readonly string[], item: string): string[] {
+  const at = items.findIndex((one) => hasArgument(one, item))
+  return items.map((one, index) => (index === at ? removeArgument(one, item) : one)).filter((one) => one !== '')
+}
+
+interface Block {
+  option: string
+  at: number
+  text: string
+  items: string[]
+}
+
+function blockOf(text: string, option: string, form: NixForm): Block | undefined {
+  const [open, close] = form === 'lines' ? ["''\\n", "^  ''"] : ['\\[', '\\]']
+  const pattern = new RegExp(`^  ${quoted(option)} = ${open}(?<inner>[\\s\\S]*?)${close};\\n`, 'm')
+  const found = pattern.exec(text)
+  if (found === null) return undefined
+  const inner = found.groups?.inner ?? ''
+  return { option, at: found.index, text: found[0], items: itemsOf(inner, form) }
+}
+
+function itemsOf(inner: string, form: NixForm): string[] {
+  if (form === 'expressions') return inner.split(/\s+/).filter(Boolean)
+  if (form === 'lines')
+    return inner
+      .split('\n')
+      .filter((line) => line.trim() !== '')
+      .map((line) =>
+        line.replace(/^ {4}/, '').replace(/''(\$\{|')/g, (_, text: string) => (text === "'" ? "''" : text)),
+      )
+  return [...inner.matchAll(/"((?:[^"\\]|\\[\s\S])*)"/g)].map(([, text = '']) => text.replace(/\\([\s\S])/g, '$1'))
+}
+
+/** Writes a list anew; one that somebody laid out in another way loses and gains single lines only. */
+function put(text: string, block: Block, form: NixForm, items: readonly string[]): string {
+  const [before, after] = [text.slice(0, block.at), text.slice(block.at + block.text.length)]
+  if (block.text === render(block.option, form, block.items)) return before + render(block.option, form, items) + after
+  let changed = block.text
+  const gone = block.items.filter((one) => !items.includes(one))
+  const come = items.filter((one) => !block.items.includes(one))
+  for (const [index, one] of gone.entries()) {
+    const [old, next] = [written(one, form), come[index]]
+    if (next !== undefined) changed = changed.replace(old, () => written(next, form))
+    else changed = changed.replace(new RegExp(`^[ \\t]*${quoted(old)}[ \\t]*\\n|[ \\t]*${quoted(old)}`, 'm'), '')
+  }
+  const end = form === 'lines' ? "  '';\n" : /\n *\];\n$/.test(changed) ? '  ];\n' : ' ];\n'
+  for (const one of come.slice(gone.length)) {
+    const line = end.startsWith('  ') ? `    ${written(one, form)}\n` : ` ${written(one, form)}`
+    changed = changed.slice(0, -end.length) + line + end
+  }
+  return before + changed + after
+}
+
+/** As nixfmt lays it out: one member on the line, more below each other. */
+function render(option: string, form: NixForm, items: readonly string[]): string {
+  const lines = items.map((one) => `    ${written(one, form)}\n`).join('')
+  if (form === 'lines') return `  ${option} = ''\n${lines}  '';\n`
+  return items.length === 1 ? `  ${option} = [ ${lines.trim()} ];\n` : `  ${option} = [\n${lines}  ];\n`
+}
+
+function written(item: string, form: NixForm): string {
+  if (form === 'expressions') return item
+  return form === 'lines' ? nixLines(item) : nixString(item)
+}
+
+/** What stands between '' and '' in Nix. */
+export function nixLines(text: string): string {
+  return text.replace(/''|\$\{/g, (match) => (match === "''" ? "'''" : "''${"))
+}
+
+/** A string as Nix reads it. Source: the Nix manual, String literals. */
+export function nixString(text: string): string {
+  return `"${text.replace(/["\\]|\$\{/g, (match) => `\\${match}`)}"`
+}
+
+function quoted(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
+}

@@ -1,0 +1,210 @@
+import { parseCommandLine } from '../host/kernel.ts'
+import { hasArgument, isListed, placeFor, rangeOf } from './kernel-arguments.ts'
+import { type Assignment, readShell, type Step, UNKNOWN, type Word } from './shell.ts'
+
+// Kernel arguments in a variable of shell files, such as GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub.
+
+/** A shell file that is read after others. */
+export interface ShellFile {
+  path: string
+  text: string
+}
+
+/** A kernel argument as some file sets it. */
+export interface SetArgument {
+  /** A part that only a shell could tell is one `UNKNOWN`. */
+  token: string
+  /** With `-` as `_`. */
+  name: string
+  value: string | undefined
+  /** The assignment that it comes from. */
+  file: string
+  line: number
+  variable: string
+  /** Is it there whatever the code around it does? */
+  sure: boolean
+  /** Of a loader whose entries have command lines of their own: which of them it is in. */
+  entry?: string
+}
+
+/** A stretch of a value. */
+interface Part {
+  text: string
+  sure: boolean
+  place: { file: string; line: number; variable: string }
+}
+
+/** The kernel arguments in a variable after the files were read one after another. It is empty before. */
+export function tokensOf(files: readonly ShellFile[], variable: string): SetArgument[] {
+  const parts = partsOf(files, variable)
+  const value = parts.map(({ text }) => text).join('')
+  let from = 0
+  return parseCommandLine(value).map((argument) => {
+    const at = value.indexOf(argument.token, from)
+    from = at + argument.token.length
+    let end = 0
+    // What touches it may go on in it.
+    const near = parts.filter(({ text }) => {
+      end += text.length
+      return end >= at && end - text.length <= from
+    })
+    const place = partAt(parts, at)?.place ?? { file: '', line: 0, variable }
+    return { ...argument, ...place, sure: near.every(({ sure }) => sure) && !argument.token.includes(UNKNOWN) }
+  })
+}
+
+function partAt(parts: readonly Part[], at: number): Part | undefined {
+  let end = 0
+  return parts.find(({ text }) => {
+    end += text.length
+    return end > at
+  })
+}
+
+function partsOf(files: readonly ShellFile[], variable: string): Part[] {
+  const values = new Map<string, Part[]>([[variable, []]])
+  // What functions name: any code behind them may call them.
+  const called = new Set<string>()
+  for (const { path, text } of files) {
+    const { steps, broken } = readShell(text)
+    let sure = !broken
+    const doubt = (names: Iterable<string>, line: number): void => {
+      for (const name of names) {
+        const nothing: Part = { text: '', sure: false, place: { file: path, line, variable: name } }
+        values.set(name, [nothing, ...(values.get(name) ?? []).map(unsure), nothing])
+      }
+    }
+    for (const step of steps) {
+      if (step.kind === 'code') {
+        const names = namesIn(step.text)
+        const isFunction = /\(\s*\)|\bfunction\b/.test(step.text)
+        if (isFunction) for (const name of names) called.add(name)
+        doubt([...names, ...called, ...(EVERYTHING.test(step.text) ? values.keys() : [])], step.line)
+        if (ENDS.test(isFunction ? step.text.replace(/\b(return|local)\b/g, '') : step.text)) sure = false
+        continue
+      }
+      const place = { file: path, line: step.line, variable: step.name }
+      const parts = step.value.chars.flatMap((char): Part[] => {
+        const known = char.name === undefined ? undefined : values.get(char.name)
+        return known ?? [{ text: char.char, sure: char.char !== UNKNOWN, place }]
+      })
+      for (const { char, name, start, end } of step.value.chars) {
+        const inner = char === UNKNOWN && name === undefined ? text.slice(start, end) : ''
+        if (/=|\+\+|--/.test(inner) && /^\$(\{|\(\()/.test(inner)) doubt(namesIn(inner), step.line)
+      }
+      const before = step.append ? (values.get(step.name) ?? [{ text: UNKNOWN, sure: false, place }]) : []
+      values.set(step.name, joined([...before, ...(sure ? parts : parts.map(unsure))]))
+    }
+  }
+  return values.get(variable) ?? []
+}
+
+const unsure = (part: Part): Part => ({ ...part, sure: false })
+const namesIn = (code: string): Set<string> => new Set(code.match(/[A-Za-z_]\w*/g))
+
+/** Code that may set any variable: programs of its own, and names that are made while it runs. */
+const EVERYTHING =
+  /(?:^|[\s;&|({!])(?:(?:\.|source|eval)\s|(?:read|printf|export|unset|let|mapfile|readarray|getopts|local)\s.*[$`])/
+/** Code that may end the file, or change what assignments do. */
+const ENDS =
+  /(?:^|[\s;&|({!])(?:exit|return|exec|set|shopt|declare|typeset|readonly|local|trap|break|continue)(?![\w-])/
+
+/** Neighbours of one assignment as one part. */
+function joined(parts: readonly Part[]): Part[] {
+  const result: Part[] = []
+  for (const part of parts) {
+    const last = result.at(-1)
+    if (last?.place === part.place && last.sure === part.sure)
+      result.splice(-1, 1, { ...last, text: last.text + part.text })
+    else result.push(part)
+  }
+  return result
+}
+
+/** Is the kernel argument in the variable for certain, when nothing but this file is read? */
+export function hasToken(text: string, variable: string, token: string): boolean {
+  return hasArgument(sureLine(tokensOf([{ path: '', text }], variable)), token)
+}
+
+/** The arguments that are there for certain, as a command line. */
+export function sureLine(tokens: readonly SetArgument[]): string {
+  return tokens.map(({ token, sure }) => (sure ? token : UNKNOWN)).join(' ')
+}
+
+/** Is the argument there for certain, in each of the entries? */
+export function isSet(tokens: readonly SetArgument[], token: string): boolean {
+  const entries = [...new Set(tokens.map(({ entry }) => entry))]
+  const of = (entry: string | undefined): SetArgument[] => tokens.filter((one) => one.entry === entry)
+  return entries.length > 0 && entries.every((entry) => hasArgument(sureLine(of(entry)), token))
+}
+
+/**
+ * Puts a kernel argument into an assignment of the variable, within the quotes that are there: where its list is, else
+ * into the last. Where that does not help, a line is added that goes on from what was set before; where that does not
+ * help either, nothing is changed.
+ */
+export function addToken(text: string, variable: string, token: string): string {
+  const assignments = assignmentsOf(text, variable).reverse()
+  const name = token.replace(/=.*/s, '')
+  const holding = assignments.filter(({ value }) => hasArgument(wordText(value), name))
+  for (const { value } of [...holding, ...assignments]) {
+    const place = placeFor(wordText(value), token)
+    const edited = place === undefined ? text : withText(text, value, place.at, place.text)
+    // Quotes right behind ~ would make it a plain character.
+    const tilde = text[value.end - 1] === '~'
+    if (!tilde && hasToken(edited, variable, token) && removeToken(edited, variable, token) === text) return edited
+  }
+  // A second list would replace the first.
+  if (isListed(token) && holding.length > 0) return text
+  const line = `${variable}="$${variable} ${escaped(token, '"')}"`
+  const added = text === '' || text.endsWith('\n') ? `${text}${line}\n` : `${text}\n${line}`
+  return hasToken(added, variable, token) ? added : text
+}
+
+/** Takes a kernel argument out again; a line that goes on from what was set before goes when it adds nothing. */
+export function removeToken(text: string, variable: string, token: string): string {
+  for (const assignment of assignmentsOf(text, variable).reverse()) {
+    const range = rangeOf(wordText(assignment.value), token)
+    if (range === undefined) continue
+    const edited = withoutChars(text, assignment.value, range)
+    const line = `${variable}="$${variable}"`
+    const from = assignment.at
+    const [before, after] = [edited.slice(0, from), edited.slice(from + line.length)]
+    if (!edited.startsWith(line, from) || !/(^|\n)$/.test(before) || !/^(\n|$)/.test(after)) return edited
+    return after === '' ? before.replace(/\n$/, '') : before + after.slice(1)
+  }
+  return text
+}
+
+function assignmentsOf(text: string, variable: string): Assignment[] {
+  const isOwn = (step: Step): step is Assignment => step.kind === 'assignment' && step.name === variable
+  return readShell(text).steps.filter(isOwn)
+}
+
+function wordText({ chars }: Word): string {
+  return chars.map(({ char }) => char).join('')
+}
+
+/** Puts more in front of a word's character, within the quotes of the one before. */
+function withText(text: string, { start, chars }: Word, at: number, more: string): string {
+  const before = chars[at - 1]
+  const first = /["']/.exec(text[start] ?? '')?.[0] ?? ''
+  const [place, quote] = before === undefined ? [start + first.length, first] : [before.end, before.quote]
+  const plain = /^[\w.,:=+/-]*$/.test(more)
+  const added = quote !== '' ? escaped(more, quote) : plain ? more : `"${escaped(more, '"')}"`
+  return text.slice(0, place) + added + text.slice(place)
+}
+
+function escaped(text: string, quote: string): string {
+  return quote === '"' ? text.replace(/["$`\\]/g, '\\$&') : text.replaceAll("'", "'\\''")
+}
+
+/** Takes characters of a word out; quotes around them go when they hold nothing else and stand behind something. */
+function withoutChars(text: string, { start, chars }: Word, { from, to }: { from: number; to: number }): string {
+  const gone = chars.slice(from, to)
+  const [first, last] = [gone[0], gone.at(-1)]
+  const edited = gone.reduceRight((rest, char) => rest.slice(0, char.start) + rest.slice(char.end), text)
+  if (first === undefined || last === undefined || first.start - 1 <= start) return edited
+  const own = first.quote === '"' && text[first.start - 1] === '"' && text[last.end] === '"'
+  return own ? edited.slice(0, first.start - 1) + edited.slice(first.start + 1) : edited
+}

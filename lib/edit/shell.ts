@@ -1,0 +1,254 @@
+// Shell files that hold settings, such as /etc/default/grub: what they assign for certain. Texts are one character a
+// byte. Nothing is guessed: what is not a plain assignment is code, and may do anything to what it names.
+// Source: POSIX.1-2017, Shell Command Language; bash(1).
+
+import { readArray } from './shell-arrays.ts'
+
+/** What a shell reads, in order. */
+export type Step = Assignment | { kind: 'code'; text: string; line: number }
+
+/** One `NAME=value` or `NAME+=value` that is always made. */
+export interface Assignment {
+  kind: 'assignment'
+  name: string
+  append: boolean
+  /** Where it starts in the text. */
+  at: number
+  line: number
+  value: Word
+}
+
+export interface Word {
+  start: number
+  end: number
+  chars: Char[]
+}
+
+/** A character of what a word says, and where in the text it stands. */
+export interface Char {
+  /** `UNKNOWN`: a variable or a substitution. */
+  char: string
+  start: number
+  end: number
+  /** The quotes that it is in. */
+  quote: '' | '"' | "'"
+  /** Of `$NAME` and `${NAME}`. */
+  name?: string
+}
+
+/** Stands for any text; no byte is this character. */
+export const UNKNOWN = '\uffff'
+
+/** What the file does. `broken`: it is no program that a shell would run to its end, or nobody knows where it ends. */
+export function readShell(text: string): { steps: Step[]; broken: boolean } {
+  const steps: Step[] = []
+  for (let at = blanks(text, 0, true); at < text.length; at = blanks(text, at, true)) {
+    const simple = readSimple(text, at)
+    const end = simple?.end ?? codeEnd(text, at)
+    if (simple !== undefined) steps.push(...simple.assignments)
+    else steps.push({ kind: 'code', text: text.slice(at, end), line: lineAt(text, at) })
+    if (end === undefined) return { steps, broken: true }
+    at = end
+  }
+  return { steps, broken: false }
+}
+
+/** Behind blanks, continuations and, with `lines`, comments and newlines. */
+function blanks(text: string, from: number, lines: boolean): number {
+  const pattern = lines ? /(?:[ \t\n]|\\\n|#[^\n]*)*/y : /(?:[ \t]|\\\n)*/y
+  pattern.lastIndex = from
+  return from + (pattern.exec(text)?.[0].length ?? 0)
+}
+
+function lineAt(text: string, at: number): number {
+  return text.slice(0, at).split('\n').length
+}
+
+function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | undefined {
+  const sticky = new RegExp(pattern, 'y')
+  sticky.lastIndex = at
+  return sticky.exec(text) ?? undefined
+}
+
+/** A command of assignments and nothing else; `undefined` when it is none. */
+function readSimple(text: string, from: number): { assignments: Assignment[]; end: number } | undefined {
+  const assignments: Assignment[] = []
+  const exported = matchAt(/export[ \t]+(?=\w)/, text, from)?.[0]
+  for (let at = from + (exported?.length ?? 0); ; ) {
+    at = blanks(text, at, false)
+    if (at >= text.length || /[\n#]/.test(text[at] ?? '')) return { assignments, end: at }
+    if (matchAt(/;(?![;&])/, text, at)) return { assignments, end: at + 1 }
+    const [head, name, plus] = matchAt(/([A-Za-z_]\w*)(\+?)=/, text, at) ?? []
+    if (head === undefined || name === undefined) {
+      const other = exported === undefined ? undefined : matchAt(/[A-Za-z_]\w*(?=[ \t\n;]|$)/, text, at)
+      if (other === undefined) return undefined
+      at += other[0].length
+      continue
+    }
+    const value = text[at + head.length] === '(' ? readList(text, at + head.length) : readWord(text, at + head.length)
+    // Behind `export`, shells differ in what they expand.
+    if (value === undefined || (exported && !PLAIN.test(text.slice(value.start, value.end)))) return undefined
+    assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineAt(text, at), value })
+    at = value.end
+  }
+}
+
+/** A bash array: what it holds is for those who ask for words; `undefined` when something is joined to its brackets. */
+function readList(text: string, start: number): Word | undefined {
+  const end = readArray(text, start)?.end
+  if (end === undefined || !/^$|[ \t\n;]/.test(text[end] ?? '')) return undefined
+  return { start, end, chars: [{ char: UNKNOWN, start, end, quote: '' }] }
+}
+
+const PLAIN = /^("[^"\\]*"|'[^']*'|[\w.,:/=+-]*)$/
+
+/** A word with its quotes; `undefined` when it does not end, or where it ends is hard to tell. */
+function readWord(text: string, from: number): Word | undefined {
+  const chars: Char[] = []
+  let quote: Char['quote'] = ''
+  let at = from
+  while (quote !== '' || (at < text.length && !/[ \t\n;&|<>()]/.test(text[at] ?? ''))) {
+    const [start, char, next] = [at, text[at], text[at + 1]]
+    if (char === undefined || (char === '\\' && next === undefined)) return undefined
+    at++
+    if (char === quote) quote = ''
+    else if (quote === "'") chars.push({ char, start, end: at, quote })
+    else if (quote === '' && (char === '"' || char === "'")) quote = char
+    else if (char === '\\') {
+      // Between double quotes it stays before most characters.
+      if (quote === '"' && !/["$`\\\n]/.test(next ?? '')) chars.push({ char, start, end: at, quote })
+      else if (next !== '\n') chars.push({ char: next ?? '', start, end: ++at, quote })
+      else at++
+    } else if (
+      char === '`' ||
+      (char === '$' && matchAt(quote === '"' ? /[\w{(@*#?$!-]/ : /[\w{(@*#?$!'"[-]/, text, at))
+    ) {
+      const end = substitutionEnd(text, start)
+      if (end === undefined) return undefined
+      const [, plain, braced] = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/.exec(text.slice(start, end)) ?? []
+      const name = plain ?? braced
+      chars.push({ char: UNKNOWN, start, end, quote, ...(name === undefined ? {} : { name }) })
+      at = end
+    } else chars.push({ char: (quote === '' && char === '~') || char === '\0' ? UNKNOWN : char, start, end: at, quote })
+  }
+  return { start: from, end: at, chars }
+}
+
+/** Behind the substitution that starts here. Those that hold a program of their own kind are not looked into. */
+function substitutionEnd(text: string, start: number): number | undefined {
+  const plain = matchAt(/\$(?:[A-Za-z_]\w*|[\d@*#?$!-])/, text, start)
+  if (plain !== undefined) return start + plain[0].length
+  const end = /['"[]/.test(text[start + 1] ?? '') && text[start] === '$' ? undefined : past(text, start)
+  const inner = text.slice(start, end)
+  return end === undefined || /<<|\bcase\b|[\s(;]#|^\$\{[^}]*['"\\`]/.test(inner) ? undefined : end
+}
+
+/** Behind what starts here: a quoted stretch, a substitution, a bracket, or one character. */
+function past(text: string, at: number): number | undefined {
+  const char = text[at] ?? ''
+  if (char === '\\') return at + 2
+  if (char === "'") return text.indexOf("'", at + 1) + 1 || undefined
+  if (/["`(]/.test(char)) return pastEnd(text, at + 1, char === '(' ? ')' : char)
+  const open = char === '$' ? text[at + 1] : undefined
+  if (open === '(' || open === '{') return pastEnd(text, at + 2, open === '(' ? ')' : '}')
+  return at + 1
+}
+
+function pastEnd(text: string, from: number, close: string): number | undefined {
+  let at: number | undefined = from
+  while (at !== undefined && at < text.length) {
+    const char: string = text[at] ?? ''
+    if (char === close) return at + 1
+    // Between double quotes ' and ( are characters as others are; between backquotes all but \ are.
+    at = (close === '"' && /['(]/.test(char)) || (close === '`' && char !== '\\') ? at + 1 : past(text, at)
+  }
+  return undefined
+}
+
+const CLOSES: Readonly<Record<string, string>> = { if: 'fi', while: 'done', until: 'done', '{': '}', '[[': ']]' }
+
+/** Behind the command that starts here, with all that belongs to it; `undefined` when nobody can tell. */
+function codeEnd(text: string, from: number): number | undefined {
+  // What is open: the word that closes it; `case` before a pattern, `clause` behind it.
+  const open: string[] = []
+  const documents: { end: string; tabs: boolean }[] = []
+  let command = true
+  let more = false
+  for (let at = from; ; ) {
+    at = blanks(text, at, false)
+    const char = text[at]
+    const top = open.at(-1)
+    const operator = matchAt(/;;&|;;|;&|&&|\|\||\|&|<<<|<<-?|&>>?|[<>]\(|[<>]&|>>|<>|>\||[;&|<>()\n#]/, text, at)?.[0]
+    if (char === undefined) return open.length === 0 && documents.length === 0 && !more ? at : undefined
+    if (operator === undefined) {
+      const word = readWord(text, at)
+      if (word === undefined || word.end === at) return undefined
+      const raw = text.slice(word.start, word.end)
+      at = word.end
+      more = false
+      if (raw === top && (command || top === ']]')) open.pop()
+      else if (raw === 'esac' && top === 'case') open.pop()
+      else if (raw === 'esac' && command && top === 'clause') open.splice(-2)
+      else if (top === 'case') continue
+      else if (command && /^(fi|done|esac|\}|in)$/.test(raw)) return undefined
+      else if (command && /^(then|else|elif|do|!|time)$/.test(raw)) continue
+      else if (command && CLOSES[raw] !== undefined) {
+        open.push(CLOSES[raw] ?? '')
+        if (raw !== '[[') continue
+      } else if (command && /^(for|select)$/.test(raw)) open.push('done')
+      else if (command && raw === 'case') open.push('case')
+      else if (command && raw === 'function') {
+        at = readWord(text, blanks(text, at, false))?.end ?? at
+        more = true
+        continue
+      }
+      command = false
+      continue
+    }
+    at += operator.length
+    if (operator === '#') at = text.indexOf('\n', at) < 0 ? text.length : text.indexOf('\n', at)
+    else if (operator === '\n') {
+      for (const { end, tabs } of documents.splice(0)) {
+        const line = matchAt(new RegExp(`(?:.*\\n)*?${tabs ? '\\t*' : ''}${end}(?:\\n|$)`), text, at)
+        if (line === undefined) return undefined
+        at += line[0].length
+      }
+      if (open.length === 0 && !more) return at
+      command = true
+    } else if (/^<<-?$/.test(operator)) {
+      const word = readWord(text, blanks(text, at, false))
+      const end = word?.chars.map((each) => each.char).join('')
+      if (word === undefined || !end || !/^\w+$/.test(end)) return undefined
+      documents.push({ end, tabs: operator === '<<-' })
+      at = word.end
+    } else if (/^[<>]\($|^\($/.test(operator) && top !== 'case') {
+      const arithmetic = command && operator === '(' && text[at] === '('
+      if (arithmetic || operator !== '(') {
+        const end = pastEnd(text, at, ')')
+        if (end === undefined) return undefined
+        at = end
+        command = false
+      } else {
+        open.push(command || text[at - 2] === '=' ? ')' : '()')
+        command = true
+      }
+    } else if (operator === ')') {
+      if (top === 'case') open.push('clause')
+      else if (top === ')' || top === '()') open.pop()
+      else return undefined
+      // A function's body follows.
+      more = top === '()'
+      command = top !== ')'
+    } else if (/^[<>]|^&>/.test(operator)) {
+      const word = readWord(text, blanks(text, at, false))
+      if (word === undefined || word.end === word.start) return undefined
+      at = word.end
+    } else if (operator !== '(' && !(operator === '|' && top === 'case')) {
+      if (command && !(top === 'clause' && operator.startsWith(';;'))) return undefined
+      if (/^;[;&]/.test(operator) && open.pop() !== 'clause') return undefined
+      if (/^[;&]$/.test(operator) && open.length === 0) return at
+      more = /^[&|]{2}$|^\|/.test(operator)
+      command = top !== ']]'
+    }
+  }
+}

@@ -1,0 +1,112 @@
+import { addLine, hasLine, removeLine } from './modprobe.ts'
+import { readShell, type Step } from './shell.ts'
+import { readArray, readWords, type Word } from './shell-arrays.ts'
+
+// Lists of words in bash files such as mkinitcpio.conf: `HOOKS=(base udev)`, and `HOOKS="base udev"` as it was before.
+// Texts are one character a byte.
+
+/** One assignment of a list, and its words where they stand. */
+interface List {
+  name: string
+  append: boolean
+  /** In code that may or may not run: then its words are not known. */
+  conditional: boolean
+  words: Word[]
+  /** Where the first word goes when there is none, behind any comment; `undefined`: words cannot be put in. */
+  inside: number | undefined
+}
+
+/** Two spellings of a module's name are one word. */
+const same = (one: string, other: string): boolean => one.replaceAll('-', '_') === other.replaceAll('-', '_')
+
+/** The words that a variable has once bash has read the texts one after another; what only bash could tell is left out. */
+export function wordsIn(texts: readonly string[], variable: string): string[] {
+  const values = new Map<string, string[]>()
+  for (const list of texts.flatMap((text) => listsOf(text))) {
+    if (list.conditional) continue
+    const words = list.words.flatMap(({ text }) => {
+      const [, name] = /^\$\{?(\w+)(?:\[[@*]\])?\}?$/.exec(text) ?? []
+      // An old string among an array's elements is one element until mkinitcpio cuts it up.
+      return name === undefined ? text.split(/\s+/).filter((word) => word !== '') : (values.get(name) ?? [])
+    })
+    values.set(list.name, list.append ? [...(values.get(list.name) ?? []), ...words] : words)
+  }
+  return values.get(variable) ?? []
+}
+
+/** Has the variable this word after the file was read? */
+export function hasWord(text: string, variable: string, word: string): boolean {
+  return wordsIn([text], variable).some((one) => same(one, word))
+}
+
+/**
+ * The text with the word in the variable's last whole assignment: behind the word `after`, at the end where that is
+ * missing, in front of all without `after`. Where no assignment can take it, a line at the end goes on from what is
+ * there; `posix`: one that any shell can read.
+ */
+export function addWord(text: string, variable: string, word: string, after?: string, posix = false): string {
+  if (hasWord(text, variable, word)) return text
+  const list = listsOf(text)
+    .filter(({ name, append }) => name === variable && !append)
+    .at(-1)
+  const { words = [], inside } = list ?? {}
+  if (list === undefined || list.conditional || inside === undefined)
+    return addLine(text, posix ? plainLine(variable, word) : lineFor(variable, word, after))
+  const [first] = words
+  if (first === undefined) return insert(text, inside, word)
+  if (after === undefined) return insert(text, first.start, `${word} `)
+  const place = words.find((one) => same(one.text, after)) ?? words.at(-1) ?? first
+  return insert(text, place.end, ` ${word}`)
+}
+
+/** The text without the word. After `addWord` it is what it was, byte for byte. */
+export function removeWord(text: string, variable: string, word: string): string {
+  for (const line of [lineFor(variable, word), lineFor(variable, word, word), plainLine(variable, word)])
+    if (hasLine(text, line)) return removeLine(text, line)
+  for (const { words } of listsOf(text).filter(({ name, conditional }) => name === variable && !conditional)) {
+    const index = words.findIndex((one) => same(one.text, word))
+    const found = words[index]
+    if (found === undefined) continue
+    // With the blank before it; the first one with that after it.
+    const before = index > 0 && /[ \t]/.test(text[found.start - 1] ?? '')
+    const behind = index === 0 && words.length > 1 && /[ \t]/.test(text[found.end] ?? '')
+    return text.slice(0, found.start - Number(before)) + text.slice(found.end + Number(behind))
+  }
+  return text
+}
+
+/** Unquoted, so that an old string becomes words. Hooks run in their order: `after` others means behind all of them. */
+function lineFor(variable: string, word: string, after?: string): string {
+  const rest = `\${${variable}[@]}`
+  return `${variable}=(${after === undefined ? `${word} ${rest}` : `${rest} ${word}`})`
+}
+
+function plainLine(variable: string, word: string): string {
+  return `${variable}="${word} \${${variable}}"`
+}
+
+function insert(text: string, at: number, more: string): string {
+  return text.slice(0, at) + more + text.slice(at)
+}
+
+function listsOf(text: string): List[] {
+  return readShell(text).steps.flatMap((step) => listsIn(text, step))
+}
+
+function listsIn(text: string, step: Step): List[] {
+  if (step.kind === 'code') {
+    const names = [...step.text.matchAll(/(?<![\w$])([A-Za-z_]\w*)\+?=/g)].map(([, name = '']) => name)
+    return names.map((name) => ({ name, append: false, conditional: true, words: [], inside: undefined }))
+  }
+  const { start, end } = step.value
+  const base = { name: step.name, append: step.append, conditional: false }
+  const array = text[start] === '(' ? readArray(text, start) : undefined
+  if (array !== undefined) return [{ ...base, words: array.words, inside: end - 1 }]
+  const quoted = /^(["'])[^"'\\$`]*\1$/.test(text.slice(start, end))
+  const words = quoted ? readWords(text, start + 1, end - 1) : readWords(text, start, end)
+  return [{ ...base, words: words.map(bare), inside: quoted ? start + 1 : undefined }]
+}
+
+function bare(word: Word): Word {
+  return { ...word, text: word.text.replace(/^["']|["']$/g, '') }
+}

@@ -1,0 +1,145 @@
+import coerce from 'semver/functions/coerce.js'
+import lt from 'semver/functions/lt.js'
+import { UserError } from '../core/error.ts'
+import { allows, gated, type Talk, type Versions } from '../core/versions.ts'
+import type { Topology } from '../cpu/cores.ts'
+import type { Pinning } from '../cpu/pinning.ts'
+import type { Hypervisor } from '../host/hypervisor.ts'
+import { type DeviceFacts, type Devices, decideDevices } from './decide-devices.ts'
+import { decideFirmware } from './firmware.ts'
+import type { Guest } from './guest.ts'
+import { decideHyperv, type HypervFacts } from './hyperv.ts'
+import type { Chosen, Request } from './request.ts'
+import { decideWindow, type WindowFacts } from './window.ts'
+
+/** What a guest is decided from. */
+export interface GuestFacts extends DeviceFacts, HypervFacts {
+  hypervisor: Hypervisor
+  versions: Versions
+  /** `null`: not pinned. */
+  pinning: Pinning | null
+  /** Of an unpinned guest. */
+  unpinned: { topology: Topology; topoext: boolean }
+  window: WindowFacts
+}
+
+export interface Decision {
+  guest: Guest
+  /** Why, one sentence each: `--explain`. */
+  reasons: string[]
+  /** What was left out, and what the person should know. */
+  notes: string[]
+}
+
+const GIB = 1024 * 1024
+/** NVIDIA's driver 465 starts in a guest by itself. */
+const NVIDIA_LIFTED = '465.0.0'
+
+/** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
+export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision {
+  const talk = { reasons: [] as string[], notes: [] as string[] }
+  const windows = request.preset !== 'linux'
+  const memory = decideMemory(request, facts.hypervisor, talk)
+  const { firmware, edk2 } = decideFirmware(request, facts, talk)
+  const hiding = decideHiding(request, facts.versions, talk)
+  const devices: Devices = decideDevices(request, chosen, facts, { firmware, ...talk })
+  const pinning = facts.pinning
+  talk.reasons.push(...(pinning?.reasons ?? []))
+  const cpuModel = request.cpuModel ?? 'host-passthrough'
+  const hostCpu = cpuModel === 'host-passthrough'
+  const { topology, topoext } = pinning ?? facts.unpinned
+  const { sockets, dies, cores, threads } = topology
+  const taints = request.format === 'libvirt' && !allows(facts.versions, 'addressBits')
+  const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, talk)
+  const guest: Guest = {
+    name: request.name,
+    preset: request.preset,
+    chipset: request.chipset,
+    firmware,
+    memory: { ...memory, shared: devices.shares.length > 0 },
+    vcpus: sockets * dies * cores * threads,
+    topology,
+    topoext,
+    addressBits: window.addressBits,
+    cpuModel,
+    pinning,
+    ...hiding,
+    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, talk) : null,
+    localtime: windows,
+    hypervclock: !windows ? null : hiding.hypervAllowed && allows(facts.versions, 'hypervclock'),
+    tpm: (request.tpm || request.preset === 'windows11') && gated(facts.versions, 'tpm', 'the TPM', talk),
+    ...devices,
+    mmio64Mib: window.mmio64Mib,
+  }
+  return { guest, ...talk }
+}
+
+/** Memory and its pages: as asked, and as the host has them. */
+export function decideMemory(
+  request: Pick<Request, 'memoryKib' | 'hugepageKib'>,
+  { memoryKib, hugepages }: Hypervisor,
+  talk: Talk,
+) {
+  const half = memoryKib === null ? 8 : Math.floor(memoryKib / 2 / GIB)
+  const kib = request.memoryKib ?? Math.max(1, Math.min(16, half)) * GIB
+  if (request.memoryKib === undefined)
+    talk.reasons.push(
+      memoryKib === null
+        ? `${kib / GIB} GiB of memory: how much the host has is not known; --memory sets it`
+        : `${kib / GIB} GiB of memory: half of the host's, 16 GiB at most; --memory sets it`,
+    )
+  if (memoryKib !== null && kib >= memoryKib) {
+    const has = `${(memoryKib / GIB).toFixed(1)} GiB`
+    throw new UserError('too-much-memory', `--memory: the guest would have ${kib / GIB} GiB, and the host has ${has}`)
+  }
+  const { hugepageKib } = request
+  if (hugepageKib === undefined) return { kib, hugepageKib: null }
+  if (kib % hugepageKib !== 0)
+    throw new UserError('usage', `--memory: not a whole number of hugepages of ${hugepageKib} KiB`)
+  const count = kib / hugepageKib
+  const pool = hugepages.find((each) => each.kib === hugepageKib)
+  if (hugepages.length > 0 && pool === undefined) {
+    const sizes = hugepages.map((each) => `${each.kib} KiB`).join(', ')
+    throw new UserError('no-hugepages', `--hugepages: this host has none of ${hugepageKib} KiB, but of ${sizes}`)
+  }
+  const free = pool?.free ?? 0
+  if (free < count)
+    talk.notes.push(
+      `the guest needs ${count} free hugepages of ${hugepageKib} KiB, and there are ${free} of ${pool?.total ?? 0}: ` +
+        `reserve them at boot (default_hugepagesz=${size(hugepageKib)} hugepagesz=${size(hugepageKib)} hugepages=${count})`,
+    )
+  talk.reasons.push(`${count} hugepages of ${hugepageKib} KiB hold the guest's memory`)
+  return { kib, hugepageKib }
+}
+
+function size(kib: number): string {
+  return kib % GIB === 0 ? `${kib / GIB}G` : `${kib / 1024}M`
+}
+
+/** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
+export function decideHiding(
+  request: Pick<Request, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
+  versions: Versions,
+  talk: Talk,
+) {
+  const driver = coerce(request.nvidiaDriver)
+  const old = driver !== null && lt(driver, NVIDIA_LIFTED)
+  if (driver !== null && !old)
+    talk.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
+  const wanted = old || request.hideKvm || request.vendorId !== undefined
+  if (old)
+    talk.reasons.push(
+      `KVM is hidden and Hyper-V renamed: NVIDIA's driver ${request.nvidiaDriver} refuses guests (error 43) until 465`,
+    )
+  else if (wanted) talk.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
+  const hideKvm = old || request.hideKvm
+  const rename = hideKvm || request.vendorId !== undefined
+  const named = rename && gated(versions, 'vendorId', "Hyper-V's other name, and with it Hyper-V's flags,", talk)
+  return {
+    hideKvm,
+    vendorId: named ? (request.vendorId ?? 'vfioscripts') : null,
+    ioapicKvm: hideKvm && gated(versions, 'ioapic', "ioapic driver='kvm'", talk),
+    /** Without another name, Hyper-V's flags would show what is to be hidden. */
+    hypervAllowed: !rename || named,
+  }
+}

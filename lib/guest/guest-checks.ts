@@ -1,0 +1,91 @@
+import { type CardReset, isRefused } from '../bind/reset.ts'
+import { conclude } from '../checks/conclude.ts'
+import { guard, guardCards } from '../checks/guards.ts'
+import { usesOf } from '../checks/occupied.ts'
+import type { Finding } from '../core/finding.ts'
+import type { Storage } from '../host/block.ts'
+import type { Image } from '../host/disk-images.ts'
+import type { IommuGroup } from '../host/iommu.ts'
+import { isVfio, type PciDevice } from '../host/pci.ts'
+import type { Use } from '../host/usage.ts'
+
+/** What still matters of a device that is bound for guests already: the rest was asked when it was bound. */
+const ALWAYS = new Set(['bridge', 'half-group', 'partial-card', 'no-answer', 'reserved-region'])
+
+/**
+ * The devices with what shares their groups and is set aside for guests already: VFIO asks no more of a group than
+ * that nobody else drives it.
+ */
+export function withSetAside(all: readonly PciDevice[], asked: readonly PciDevice[]): PciDevice[] {
+  const groups = new Set(asked.map(({ group }) => group))
+  groups.delete(null)
+  return all.filter(
+    (device) =>
+      asked.includes(device) ||
+      (!device.bridge && groups.has(device.group) && (device.driver === null || isVfio(device.driver))),
+  )
+}
+
+/** bind-vfio's guards for the devices of a guest; `use` is what `readUse` said of `taken`. */
+export function checkDevices(
+  all: readonly PciDevice[],
+  taken: readonly PciDevice[],
+  asked: readonly PciDevice[],
+  use: Use,
+  groups: readonly IommuGroup[],
+  judge: Parameters<typeof guard>[5],
+): Finding[] {
+  const bound = asked.every(({ driver }) => isVfio(driver))
+  return guard(all, taken, asked, use, groups, judge)
+    .map((finding) => (finding.code === 'partial-card' ? guardCards(all, asked) : finding))
+    .filter(({ code }) => !bound || ALWAYS.has(code))
+}
+
+/** What VFIO refuses or what failed is a problem; a reset that is known to be bad is said, and tried all the same. */
+export function checkResets(cards: readonly CardReset[]): { finding: Finding; warnings: string[] } {
+  const finding = conclude({
+    code: 'reset',
+    forceable: true,
+    problem: 'The card would not be reset for its guests',
+    ok: 'No card is known that would not be reset',
+    next: 'check-reset says more of each function',
+    evidence: cards.filter(isRefused).map(({ card, reason }) => `${card}: ${reason}`),
+  })
+  const warnings = cards
+    .filter((card) => !isRefused(card) && (card.verdict === 'none' || card.verdict === 'quirk'))
+    .map(({ card, verdict, reason }) => `${card}: reset ${verdict}: ${reason}`)
+  return { finding, warnings }
+}
+
+/** Two that write to one disk destroy what is on it. */
+export function checkDisks(disks: readonly Storage[]): Finding {
+  return conclude({
+    code: 'disk-in-use',
+    forceable: true,
+    problem: 'The host uses this disk',
+    ok: 'The host uses none of the disks',
+    next: 'choose another disk, or take this one out of use first (umount, swapoff, fstab)',
+    evidence: [
+      ...new Set(
+        disks.flatMap((each) =>
+          each.disks.flatMap(({ address, volume }) => usesOf(volume, `${address} → ${volume.node}`)),
+        ),
+      ),
+    ],
+    unseen: disks.flatMap(({ unseen }) => unseen),
+  })
+}
+
+/** `running`: is this the machine itself? Another's capture need not hold its disks and images. */
+export function checkImages(images: readonly Image[], running: boolean): Finding {
+  const absent = images.filter(({ kind }) => kind === 'absent').map(({ path }) => path)
+  return conclude({
+    code: 'no-such-file',
+    forceable: true,
+    problem: 'A file or disk is not there',
+    ok: 'All files and disks are there',
+    next: 'look at the name; a new image is made with qemu-img create -f qcow2 FILE 100G',
+    evidence: running ? absent : [],
+    unseen: running ? [] : absent.map((what) => ({ what, root: false })),
+  })
+}

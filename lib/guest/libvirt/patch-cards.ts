@@ -1,0 +1,102 @@
+import { allows, type Talk } from '../../core/versions.ts'
+import type { GuestFacts } from '../decide.ts'
+import type { Card, Guest } from '../guest.ts'
+import { decideWindow } from '../window.ts'
+import { addressPart } from './cpu-xml.ts'
+import { attribute, child, childrenOf, setAttribute, textOf } from './edit-document.ts'
+import { QEMU_NAMESPACE, widthArguments } from './guest-xml.ts'
+import { buildParts, part } from './part.ts'
+import { memoryOf, readDomain } from './patch.ts'
+import { hostAddressOf } from './patch-devices.ts'
+
+// What a domain that somebody has already says of cards, and what goes against it.
+
+/**
+ * What the domain lacks for the cards' BARs, and for an IOMMU that reaches less far than the CPU. Said and not written:
+ * what is written with a card would have to go with it again, and nothing marks such lines as ours.
+ */
+export function sayWindow(
+  text: string,
+  { window: facts, hypervisor, versions }: GuestFacts,
+  firmware: Guest['firmware'],
+): string[] {
+  const root = readDomain(text)
+  const loader = child(root, 'os', 'loader')
+  const code = loader === undefined ? undefined : textOf(text, loader)
+  const images = hypervisor.firmwares ?? []
+  const image = images.find((each) => each.code === code) ?? (code === undefined ? images[0] : undefined)
+  const hostCpu = attribute(child(root, 'cpu'), 'mode') === 'host-passthrough'
+  const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryOf(text) ?? null, taints: false }
+  const talk: Talk = { reasons: [], notes: [] }
+  const decided = decideWindow(facts, guest, talk)
+  const mmio64Mib = text.includes('X-PciMmio64Mb') ? null : decided.mmio64Mib
+  const addressBits = /<maxphysaddr|phys-bits/.test(text) ? null : decided.addressBits
+  const args = widthArguments({ mmio64Mib, addressBits, cpuModel: 'host-passthrough' }, versions)
+  const element =
+    addressBits !== null && allows(versions, 'addressBits') ? buildParts([addressPart(addressBits)]) : null
+  const lines = args.map((value) => buildParts([part('qemu:arg', { value })])).join('')
+  return [
+    ...(decided.mmio64Mib === null ? talk.notes : []),
+    ...(addressBits === null ? [] : [`the IOMMU reaches ${addressBits} address bits, fewer than the CPU`]),
+    ...(mmio64Mib === null ? [] : ["OVMF's 64-bit window does not hold the cards"]),
+    ...(element === null ? [] : [`so add by hand in <cpu>: ${element}`]),
+    ...(args.length === 0
+      ? []
+      : [
+          `so add by hand, with xmlns:qemu='${QEMU_NAMESPACE}' in <domain>: <qemu:commandline>${lines}</qemu:commandline>; libvirt marks the guest as tainted for it`,
+        ]),
+  ]
+}
+
+/** A ROM that a file is set for is one that the guest shall see. */
+export function showRoms(text: string, cards: readonly Card[], { notes }: Talk): string {
+  const roms = new Set(cards.flatMap(({ functions }) => functions.flatMap((each) => (each.rom ? [each.address] : []))))
+  const hidden = [
+    ['bar', 'off', 'on'],
+    ['enabled', 'no', 'yes'],
+  ] as const
+  const show = (name: string, from: string, to: string, result: string): string => {
+    const found = hostdevsOf(result).find(
+      (each) => roms.has(hostAddressOf(each) ?? '') && attribute(child(each, 'rom'), name) === from,
+    )
+    const rom = child(found, 'rom')
+    if (found === undefined || rom === undefined) return result
+    notes.push(`${hostAddressOf(found)}: its ROM was hidden from the guest (${name}='${from}'), and is shown now`)
+    return show(name, from, to, setAttribute(result, rom, name, to))
+  }
+  return hidden.reduce((result, [name, from, to]) => show(name, from, to, result), text)
+}
+
+/** What the domain does with these cards that a person may not know of. */
+export function sayCards(text: string, cards: readonly Card[]): string[] {
+  const hostdevs = new Map(hostdevsOf(text).map((each) => [hostAddressOf(each), each]))
+  return cards.flatMap(({ functions }) => {
+    const own = functions.flatMap(({ address }) => {
+      const element = hostdevs.get(address)
+      return element === undefined ? [] : [{ address, element }]
+    })
+    const unmanaged = own.filter(({ element }) => attribute(element, 'managed') !== 'yes').map(({ address }) => address)
+    const slots = new Set(
+      own.map(({ element }) => {
+        const address = child(element, 'address')
+        return ['domain', 'bus', 'slot'].map((name) => Number(attribute(address, name) ?? 0)).join(':')
+      }),
+    )
+    return [
+      ...(unmanaged.length === 0
+        ? []
+        : [
+            `${unmanaged.join(', ')}: not managed='yes' in the domain, so libvirt takes no driver off: bind-vfio must have bound it before the guest starts`,
+          ]),
+      ...(slots.size < 2
+        ? []
+        : [
+            `${own.map(({ address }) => address).join(', ')}: on ${slots.size} slots of the guest, where drivers may not find the parts of one card; --remove it and add it again in one run after the other`,
+          ]),
+    ]
+  })
+}
+
+function hostdevsOf(text: string) {
+  return childrenOf(child(readDomain(text), 'devices'), 'hostdev')
+}

@@ -1,0 +1,210 @@
+import { UserError } from '../../core/error.ts'
+import type { Pinning } from '../../cpu/pinning.ts'
+import type { Guest } from '../guest.ts'
+import { cachePart, tuneParts } from './cpu-xml.ts'
+import { type Element, readDocument } from './document.ts'
+import { attribute, child, childrenOf, insert, remove, setAttribute, setText, textOf } from './edit-document.ts'
+import { hugepagesPart, QEMU_NAMESPACE } from './guest-xml.ts'
+import { type Part, part } from './part.ts'
+
+// Changes of a domain that somebody has already. Each takes a text and gives a text; what is there already stays as it
+// is, so that a second patch changes nothing.
+
+/** The root of a domain. Throws a UserError with code `malformed` or `no-domain`. */
+export function readDomain(text: string): Element {
+  const root = readDocument(text)
+  if (root.name !== 'domain')
+    throw new UserError('no-domain', `<${root.name}>: not a domain; virsh dumpxml NAME prints one`)
+  return root
+}
+
+/** What stands at the top of a domain, in libvirt's own order: what is new goes behind what comes before it. */
+const ORDER = [
+  'name uuid genid title description metadata maxMemory memory currentMemory blkiotune memtune memoryBacking vcpu vcpus',
+  'iothreads iothreadids cputune numatune resource sysinfo bootloader os features cpu clock on_poweroff on_reboot',
+  'on_crash pm perf devices seclabel',
+]
+  .join(' ')
+  .split(' ')
+
+/** Sees that the element at `path` is there and says what `wanted` says; what it says besides stays. */
+export function ensure(text: string, path: readonly string[], wanted: Part): string {
+  let at = readDomain(text)
+  for (const [depth, name] of [...path, wanted.name].entries()) {
+    const next = child(at, name)
+    if (next === undefined) {
+      const nested = [...path.slice(depth)].reverse().reduce((inner, outer) => part(outer, {}, inner), wanted)
+      const before = depth === 0 ? ORDER.slice(0, ORDER.indexOf(name)) : []
+      return insert(text, at, [nested], before)
+    }
+    at = next
+  }
+  const missing = Object.entries(wanted.attributes).find(([name, value]) => attribute(at, name) !== String(value))
+  if (missing !== undefined) return ensure(setAttribute(text, at, missing[0], String(missing[1])), path, wanted)
+  if (wanted.text !== null && textOf(text, at) !== wanted.text) return setText(text, at, wanted.text)
+  return text
+}
+
+/** Hides the hypervisor as decided; another name that Hyper-V has already does as well, unless one was `named`. */
+export function patchHiding(
+  text: string,
+  { hideKvm, vendorId, ioapicKvm }: Pick<Guest, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
+  named: boolean,
+): string {
+  let result = text
+  const present = child(readDomain(text), 'features', 'hyperv', 'vendor_id')
+  if (vendorId !== null && (named || attribute(present, 'state') !== 'on'))
+    result = ensure(result, ['features', 'hyperv'], part('vendor_id', { state: 'on', value: vendorId }))
+  if (hideKvm) result = ensure(result, ['features', 'kvm'], part('hidden', { state: 'on' }))
+  if (ioapicKvm) result = ensure(result, ['features'], part('ioapic', { driver: 'kvm' }))
+  return result
+}
+
+/** Sizes in KiB: libvirt's units (virScaleInteger). */
+const UNITS: Readonly<Record<string, number>> = {
+  b: 1 / 1024,
+  bytes: 1 / 1024,
+  KB: 1000 / 1024,
+  k: 1,
+  KiB: 1,
+  MB: 1e6 / 1024,
+  M: 1024,
+  MiB: 1024,
+  GB: 1e9 / 1024,
+  G: 1024 ** 2,
+  GiB: 1024 ** 2,
+  T: 1024 ** 3,
+  TiB: 1024 ** 3,
+}
+
+/** A domain's memory in KiB; `undefined` when it does not say. */
+export function memoryOf(text: string): number | undefined {
+  const element = child(readDomain(text), 'memory')
+  const unit = UNITS[attribute(element, 'unit') ?? 'KiB']
+  const size = element === undefined ? Number.NaN : Number(textOf(text, element))
+  return unit === undefined || !Number.isFinite(size) ? undefined : Math.round(size * unit)
+}
+
+export function patchMemory(text: string, kib: number): string {
+  if (memoryOf(text) === kib) return text
+  expectSimple(text, 'memory', ['cpu', 'numa'])
+  const sized = ensure(text, [], part('memory', { unit: 'KiB' }, String(kib)))
+  const current = child(readDomain(sized), 'currentMemory')
+  return current === undefined ? sized : ensure(sized, [], part('currentMemory', { unit: 'KiB' }, String(kib)))
+}
+
+/** Pages of this size for all of the memory; pages of other sizes go. */
+export function patchHugepages(text: string, kib: number): string {
+  const wanted = hugepagesPart(kib)
+  const pages = childrenOf(child(readDomain(text), 'memoryBacking', 'hugepages'), 'page')
+  const [page] = pages
+  if (page === undefined) {
+    const empty = child(readDomain(text), 'memoryBacking', 'hugepages')
+    return empty === undefined ? ensure(text, ['memoryBacking'], wanted) : insert(text, empty, wanted.children)
+  }
+  const size = Math.round(Number(attribute(page, 'size')) * (UNITS[attribute(page, 'unit') ?? 'KiB'] ?? 1))
+  if (pages.length === 1 && size === kib) return text
+  return pages.length > 1
+    ? patchHugepages(remove(text, pages[1] ?? page), kib)
+    : ensure(text, ['memoryBacking', 'hugepages'], part('page', { size: kib, unit: 'KiB' }))
+}
+
+/** What virtiofs needs: memory that its daemon can map. */
+export function patchSharing(text: string): string {
+  const source = child(readDomain(text), 'memoryBacking', 'source')
+  const backed = source === undefined ? ensure(text, ['memoryBacking'], part('source', { type: 'memfd' })) : text
+  return ensure(backed, ['memoryBacking'], part('access', { mode: 'shared' }))
+}
+
+const PINS = ['vcpupin', 'emulatorpin', 'iothreadpin']
+
+/** Throws a UserError with code `numa-cells` where a number stands in more places than a patch knows how to change. */
+function expectSimple(text: string, what: string, ...paths: string[][]): void {
+  const root = readDomain(text)
+  const found = paths.map((path) => child(root, ...path)).find((element) => element !== undefined)
+  if (found !== undefined)
+    throw new UserError(
+      'numa-cells',
+      `${what}: the domain divides it in <${found.name}>: change it there by hand first`,
+    )
+}
+
+/** vCPUs and where they run: their number, their pins, and the topology that the guest sees. */
+export function patchPinning(text: string, pinning: Pinning, cache: boolean): string {
+  const number = String(pinning.vcpus.length)
+  let result = ensure(text, [], part('vcpu', {}, number))
+  if (result !== text) expectSimple(text, `${number} vCPUs`, ['cpu', 'numa'], ['vcpus'])
+  const vcpu = child(readDomain(result), 'vcpu')
+  if (vcpu !== undefined && attribute(vcpu, 'current') !== undefined)
+    result = setAttribute(result, vcpu, 'current', String(pinning.vcpus.length))
+  const root = readDomain(result)
+  const threads = child(root, 'iothreads')
+  const count = threads === undefined ? 0 : Number(textOf(result, threads))
+  const [, cputune, numatune] = tuneParts({ pinning })
+  const wanted = (cputune?.children ?? []).flatMap((each) =>
+    each.name !== 'iothreadpin'
+      ? [each]
+      : Array.from({ length: count }, (_, index) => part(each.name, { ...each.attributes, iothread: index + 1 })),
+  )
+  const present = child(root, 'cputune')?.children.filter(({ name }) => PINS.includes(name)) ?? []
+  const said = present.map(({ name, attributes }) =>
+    [name, ...[...attributes].map(([key, { value }]) => `${key}=${value}`).sort()].join(),
+  )
+  const asked = wanted.map(({ name, attributes }) =>
+    [
+      name,
+      ...Object.entries(attributes)
+        .map(([key, value]) => `${key}=${value}`)
+        .sort(),
+    ].join(),
+  )
+  if (said.join('\n') !== asked.join('\n')) {
+    for (const element of [...present].reverse()) result = remove(result, element)
+    const tune = child(readDomain(result), 'cputune')
+    result = tune === undefined ? ensure(result, [], part('cputune', {}, wanted)) : insert(result, tune, wanted)
+  }
+  if (numatune !== undefined) for (const each of numatune.children) result = ensure(result, ['numatune'], each)
+  return patchTopology(result, { ...pinning, caches: cache ? pinning.caches : null })
+}
+
+/** What the guest sees of its vCPUs; caches that are `null` stay as they are. */
+export function patchTopology(
+  text: string,
+  { topology, topoext, caches }: Pick<Pinning, 'topology' | 'topoext'> & { caches: Pinning['caches'] | null },
+): string {
+  const { sockets, dies, cores, threads } = topology
+  const cpu = child(readDomain(text), 'cpu')
+  const known = child(cpu, 'topology')
+  // libvirt multiplies all that it is told: what somebody set besides must be 1.
+  const dieCount = attribute(known, 'dies') !== undefined || dies > 1 ? dies : null
+  const clusters = attribute(known, 'clusters') === undefined ? null : 1
+  let result = ensure(text, ['cpu'], part('topology', { sockets, dies: dieCount, clusters, cores, threads }))
+  if (attribute(cpu, 'mode') !== 'host-passthrough') return result
+  const told = child(cpu, 'cache')
+  if (caches !== null && attribute(told, 'mode') !== caches) {
+    const other = child(readDomain(result), 'cpu', 'cache')
+    result = ensure(other === undefined ? result : remove(result, other), ['cpu'], cachePart({ caches }))
+  }
+  const now = child(readDomain(result), 'cpu')
+  const feature = childrenOf(now, 'feature').find((each) => attribute(each, 'name') === 'topoext')
+  if (!topoext || now === undefined || attribute(feature, 'policy') === 'require') return result
+  return feature === undefined
+    ? insert(result, now, [part('feature', { policy: 'require', name: 'topoext' })])
+    : setAttribute(result, feature, 'policy', 'require')
+}
+
+/** Arguments for QEMU itself, unless they stand there one behind the other. */
+export function patchArguments(text: string, args: readonly string[]): string {
+  if (args.length === 0) return text
+  const root = readDomain(text)
+  const bound = [...root.attributes].find(([name, { value }]) => name.startsWith('xmlns:') && value === QEMU_NAMESPACE)
+  if (bound === undefined) return patchArguments(setAttribute(text, root, 'xmlns:qemu', QEMU_NAMESPACE), args)
+  const prefix = bound[0].slice('xmlns:'.length)
+  const line = child(root, `${prefix}:commandline`)
+  const present = childrenOf(line, `${prefix}:arg`).map((each) => attribute(each, 'value'))
+  const there = present.some((_, from) => args.every((arg, index) => present[from + index] === arg))
+  const parts = args.map((value) => part(`${prefix}:arg`, { value }))
+  if (there) return text
+  if (line !== undefined) return insert(text, line, parts, [`${prefix}:arg`])
+  return insert(text, root, [part(`${prefix}:commandline`, {}, parts)])
+}

@@ -1,0 +1,159 @@
+import { cpuList } from '../../host/cpu.ts'
+import { needsSmm } from '../firmware.ts'
+import type { Guest, HypervFlag } from '../guest.ts'
+import { cardWords, DIR, disks, display, inputs, network, optical, rest, sound, value } from './qemu-arguments.ts'
+
+// The same guest as a shell program that starts QEMU itself. Source: qemu-system(1), QEMU's docs/system.
+
+const FLAGS: Readonly<Record<HypervFlag, string>> = {
+  relaxed: 'hv_relaxed',
+  vapic: 'hv_vapic',
+  spinlocks: 'hv_spinlocks=0x1fff',
+  vpindex: 'hv_vpindex',
+  runtime: 'hv_runtime',
+  synic: 'hv_synic',
+  stimer: 'hv_stimer',
+  frequencies: 'hv_frequencies',
+  tlbflush: 'hv_tlbflush',
+  ipi: 'hv_ipi',
+  evmcs: 'hv_evmcs',
+  avic: 'hv_avic',
+}
+
+/**
+ * A POSIX shell program that runs the guest. Throws a UserError with code `usage` for what libvirt alone can do: its
+ * networks, and macvtap.
+ */
+export function guestScript(guest: Guest): string {
+  const { name, pinning } = guest
+  const words = [
+    ...machine(guest),
+    ...firmware(guest),
+    ...disks(guest),
+    ...guest.nics.flatMap(network),
+    ...guest.cards.flatMap((card, index) => cardWords(guest, card, index)),
+    ...inputs(guest),
+    ...display(guest),
+    ...sound(guest),
+    ...rest(guest),
+    ['-monitor', `unix:${DIR}/monitor.sock,server=on,wait=off`],
+  ]
+  const first = pinning === null ? '' : `taskset -c ${cpuList(pinning.vcpus.map(({ cpu }) => cpu))} `
+  const lines = words.map((group) => `  ${group.map(quote).join(' ')} \\`)
+  return `#!/bin/sh
+# The guest ${name}, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/${name}.
+# For a user of the group kvm (else root), once: tune-host --vfio-group kvm --memory ${Math.ceil(guest.memory.kib / 1024)}M --apply
+# which is this rule for udev, and this limit:
+#   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
+#   @kvm - memlock ${guest.memory.kib + 1024 ** 2}
+# The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
+${optical(guest)}set -eu
+dir=\${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/${quote(name)}
+mkdir -p "$dir"
+${helpers(guest)}exec ${first}"\${QEMU:-qemu-system-x86_64}" \\
+${lines.join('\n')}
+  "$@"
+`
+}
+
+/** As a shell takes it: in quotes only where it must be. */
+function quote(word: string): string {
+  if (!word.includes(DIR)) return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+  return word
+    .split(DIR)
+    .map((text) => (text === '' ? '' : quote(text)))
+    .join('"$dir"')
+}
+
+function machine(guest: Guest): string[][] {
+  const { chipset, memory, firmware, ioapicKvm } = guest
+  const mib = Math.ceil(memory.kib / 1024)
+  const backed = memory.hugepageKib !== null || memory.shared
+  const options = [
+    chipset === 'q35' ? 'q35' : 'pc',
+    'accel=kvm',
+    'vmport=off',
+    'hpet=off',
+    ...(needsSmm(firmware) ? ['smm=on'] : []),
+    ...(ioapicKvm ? ['kernel-irqchip=on'] : []),
+    ...(backed ? ['memory-backend=memory'] : []),
+  ]
+  const huge = memory.hugepageKib === null ? '' : `,hugetlb=on,hugetlbsize=${memory.hugepageKib}K,prealloc=on`
+  const { sockets, dies, cores, threads } = guest.topology
+  return [
+    ['-name', `${guest.name},debug-threads=on`],
+    ['-nodefaults', '-no-user-config'],
+    ['-machine', options.join(',')],
+    ['-cpu', cpu(guest)],
+    ['-smp', `${guest.vcpus},sockets=${sockets},dies=${dies},cores=${cores},threads=${threads}`],
+    ['-m', `${mib}M`],
+    ...(backed
+      ? [['-object', `memory-backend-memfd,id=memory,size=${mib}M,share=${memory.shared ? 'on' : 'off'}${huge}`]]
+      : []),
+    ['-rtc', `base=${guest.localtime ? 'localtime' : 'utc'},driftfix=slew`],
+    ['-global', 'kvm-pit.lost_tick_policy=delay'],
+  ]
+}
+
+function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, topoext, addressBits }: Guest): string {
+  const host = cpuModel === 'host-passthrough'
+  return [
+    host ? 'host' : cpuModel,
+    ...(host ? ['migratable=off'] : []),
+    ...(host && addressBits !== null ? [`host-phys-bits-limit=${addressBits}`] : []),
+    ...(hideKvm ? ['kvm=off'] : []),
+    ...(hyperv ?? []).map((flag) => FLAGS[flag]),
+    ...(hypervclock ? ['hv_time'] : []),
+    ...(vendorId === null ? [] : [`hv_vendor_id=${value(vendorId)}`]),
+    ...(topoext ? ['topoext=on'] : []),
+    ...(pinning === null ? [] : [pinning.caches === 'passthrough' && host ? 'host-cache-info=on' : 'l3-cache=on']),
+  ].join(',')
+}
+
+function firmware({ firmware: chosen }: Guest): string[][] {
+  if (chosen.kind !== 'files') return []
+  return [
+    ['-drive', `if=pflash,format=${chosen.format},readonly=on,file=${value(chosen.code)}`],
+    ['-drive', `if=pflash,format=${chosen.format},file=${DIR}/${varsName(chosen.format)}`],
+    ...(chosen.smm ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
+  ]
+}
+
+function varsName(format: 'raw' | 'qcow2'): string {
+  return format === 'raw' ? 'vars.fd' : 'vars.qcow2'
+}
+
+/** The guest's own copy of the template, in the template's format. */
+function variables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }): string {
+  const own = `"$dir/${varsName(format)}"`
+  return `[ -e ${own} ] || cp ${quote(vars)} ${own}\n`
+}
+
+/** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
+const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
+shared=--shared-dir=
+virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
+`
+
+/** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
+function sharing(socket: string, path: string): string {
+  return `rm -f ${socket}
+virtiofsd --socket-path=${socket} "$shared"${quote(path)} &
+until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
+`
+}
+
+/** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
+function helpers({ firmware: chosen, tpm, shares }: Guest): string {
+  return [
+    ...(chosen.kind === 'files' ? [variables(chosen)] : []),
+    ...(tpm
+      ? [
+          'mkdir -p "$dir/tpm"\n',
+          'swtpm socket --daemon --tpm2 --terminate --tpmstate dir="$dir/tpm" --ctrl type=unixio,path="$dir/tpm.sock"\n',
+        ]
+      : []),
+    ...(shares.length > 0 ? [VIRTIOFSD] : []),
+    ...shares.map(({ path }, index) => sharing(`"$dir/share${index}.sock"`, path)),
+  ].join('')
+}

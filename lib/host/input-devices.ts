@@ -1,0 +1,96 @@
+import { parseCommandLine } from './kernel.ts'
+import { isAddress, isDisplay, type PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+import { ownerOf, type Unseen } from './readings.ts'
+
+export interface Keyboard {
+  name: string
+  /** The chosen device that it hangs on; `null` when it stays with the host. */
+  address: string | null
+}
+
+export interface Keyboards {
+  found: Keyboard[]
+  unseen: Unseen[]
+}
+
+// Serial buses (USB, I2C), input devices, signal processors (I2C of laptops): what may carry a keyboard.
+const CARRIERS = /^(0c|09|11)/
+
+/**
+ * The keyboards of the machine: devices with a key map that has letters, which power buttons and mice lack. What a
+ * program made (uinput) is no keyboard of its own. Source: Documentation/input/input.rst, drivers/input/input.c.
+ */
+export function readKeyboards(reader: Reader, chosen: readonly PciDevice[]): Keyboards {
+  if (!chosen.some((device) => CARRIERS.test(device.class.id))) return { found: [], unseen: [] }
+  const text = reader.optionalBytes('/proc/bus/input/devices')?.toString('utf8')
+  if (text === undefined)
+    return { found: [], unseen: [{ what: 'the keyboards (/proc/bus/input/devices)', root: false }] }
+  const found = text.split('\n\n').flatMap((block) => {
+    const value = (key: string): string => new RegExp(`^${key}=(.*)$`, 'm').exec(block)?.[1]?.trim() ?? ''
+    const path = `/sys${value('S: Sysfs')}`
+    const handlers = value('H: Handlers').split(/\s+/)
+    if (!handlers.includes('kbd') || !hasLetters(value('B: KEY')) || path.startsWith('/sys/devices/virtual/')) return []
+    return [{ name: value('N: Name').replace(/^"|"$/g, ''), address: ownerOf(path, chosen)?.address ?? null }]
+  })
+  return { found, unseen: [] }
+}
+
+/** KEY_Q (16) to KEY_P (25): bits of the last word, whichever size words have. */
+function hasLetters(bitmap: string): boolean {
+  const last = bitmap.slice(bitmap.lastIndexOf(' ') + 1).slice(-8)
+  const letters = 0x03ff0000
+  return (Number.parseInt(last, 16) & letters) === letters
+}
+
+/** What shows the text console, of the chosen devices. */
+export interface Screens {
+  found: { address: string; how: string }[]
+  unseen: Unseen[]
+}
+
+/**
+ * Which chosen device carries the text console: that of the frame buffer that fbcon draws on, or the boot VGA when it
+ * is the firmware's frame buffer or VGA text. Source: Documentation/fb/fbcon.rst, Documentation/driver-api/console.rst.
+ */
+export function readScreens(reader: Reader, chosen: readonly PciDevice[]): Screens {
+  if (!chosen.some(isDisplay)) return { found: [], unseen: [] }
+  const vtconsoles = reader.list('/sys/class/vtconsole')
+  if (vtconsoles === undefined)
+    return { found: [], unseen: [{ what: 'the consoles (/sys/class/vtconsole)', root: false }] }
+  const bound = vtconsoles
+    .filter((name) => reader.text(`/sys/class/vtconsole/${name}/bind`) === '1')
+    .map((name) => reader.text(`/sys/class/vtconsole/${name}/name`) ?? '')
+  const boot = chosen.find((device) => device.bootVga === true)
+  const found: Screens['found'] = []
+  // A kernel with fbcon keeps the dummy console bound beside it.
+  if (bound.some((name) => name.includes('frame buffer'))) {
+    for (const name of consoleFrameBuffers(reader)) {
+      const path = reader.resolve(`/sys/class/graphics/${name}`) ?? ''
+      const owner = ownerOf(path, chosen)
+      const platform = /\/devices\/platform\/([^/]+)/.exec(path)?.[1]
+      if (owner !== undefined) found.push({ address: owner.address, how: `/dev/${name} carries the text console` })
+      else if (boot !== undefined && platform !== undefined && !path.split('/').some(isAddress))
+        found.push({
+          address: boot.address,
+          how: `the firmware's frame buffer (${platform}) carries the text console`,
+        })
+    }
+  } else if (bound.some((name) => name.includes('VGA')) && boot !== undefined) {
+    found.push({ address: boot.address, how: 'VGA text mode carries the text console' })
+  }
+  return { found, unseen: [] }
+}
+
+/** `fbcon=map:01` spreads the consoles; else all are on the first. */
+function consoleFrameBuffers(reader: Reader): string[] {
+  const names = (reader.list('/sys/class/graphics') ?? []).filter((name) => /^fb\d+$/.test(name))
+  const map = parseCommandLine(reader.optionalText('/proc/cmdline') ?? '')
+    .filter(({ name, value }) => name === 'fbcon' && value?.startsWith('map:'))
+    .map(({ value }) => value?.slice(4) ?? '')
+    .join('')
+  const mapped = names.filter((name) => map.includes(name.slice(2)))
+  const [first] = names.sort((one, other) => Number(one.slice(2)) - Number(other.slice(2)))
+  if (mapped.length > 0) return mapped
+  return first === undefined ? [] : [first]
+}

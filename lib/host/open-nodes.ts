@@ -1,0 +1,98 @@
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+import { ownerOf, type Unseen, unlessDenied } from './readings.ts'
+
+/** A process that has a device node or a socket open. */
+export interface Holder {
+  /** What the link in /proc/PID/fd says: `/dev/dri/card0`, `socket:[4711]`. */
+  target: string
+  pid: number
+  /** comm: 15 characters at most. */
+  process: string
+}
+
+export interface Holders {
+  found: Holder[]
+  unseen: Unseen[]
+}
+
+/** A device node and the device that it belongs to. */
+export interface DeviceNode {
+  node: string
+  address: string
+}
+
+/**
+ * The character devices below the chosen devices, the VFIO nodes of their groups, and NVIDIA's own nodes, which are
+ * not in sysfs. Source: Documentation/ABI/testing/sysfs-dev; nodes carry the name that uevent has (devtmpfs).
+ */
+export function readNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
+  const nodes: DeviceNode[] = []
+  for (const number of reader.list('/sys/dev/char') ?? []) {
+    // The text of the link is the path in /sys/devices: no need to ask for each folder on the way.
+    const target = reader.link(`/sys/dev/char/${number}`)?.replace(/^(?:\.\.\/)+/, '/sys/')
+    if (target === undefined) continue
+    const [, noiommu = '', group] = /^\/sys\/devices\/virtual\/vfio\/(noiommu-)?(\d+)$/.exec(target) ?? []
+    if (group !== undefined) {
+      const members = chosen.filter((device) => device.group === Number(group))
+      nodes.push(...members.map(({ address }) => ({ node: `/dev/vfio/${noiommu}${group}`, address })))
+      continue
+    }
+    const owner = ownerOf(target, chosen)
+    const name = owner && /^DEVNAME=(.*)$/m.exec(reader.text(`${target}/uevent`) ?? '')?.[1]
+    if (owner !== undefined && name !== undefined) nodes.push({ node: `/dev/${name}`, address: owner.address })
+  }
+  return [...nodes, ...nvidiaNodes(reader, chosen)]
+}
+
+/** `Device Minor:` of /proc/driver/nvidia/gpus/ADDRESS/information names /dev/nvidiaN; the others serve every card. */
+function nvidiaNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
+  return chosen
+    .filter((device) => device.driver === 'nvidia')
+    .flatMap(({ address }) => {
+      const information = reader.optionalText(`/proc/driver/nvidia/gpus/${address}/information`)
+      const minor = /^Device Minor:\s*(\d+)/m.exec(information ?? '')?.[1]
+      const names = ['nvidiactl', 'nvidia-uvm', 'nvidia-modeset']
+      // Which number it has is not known: any of them may be this card.
+      const own = minor === undefined ? Array.from({ length: 32 }, (_, n) => `nvidia${n}`) : [`nvidia${minor}`]
+      return [...own, ...names].map((name) => ({ node: `/dev/${name}`, address }))
+    })
+}
+
+/**
+ * Which processes hold any of these open. One pass over /proc: the dearest question of all, asked only when there is
+ * something to look for. Source: proc_pid_fd(5).
+ */
+export function readHolders(reader: Reader, wanted: ReadonlySet<string>): Holders {
+  if (wanted.size === 0) return { found: [], unseen: [] }
+  const pids = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
+  const found: Holder[] = []
+  let denied = 0
+  for (const pid of pids) {
+    const folder = `/proc/${pid}/fd`
+    const targets = new Set<string>()
+    const open = unlessDenied(
+      reader,
+      () => {
+        for (const fd of reader.list(folder) ?? []) {
+          const target = reader.link(`${folder}/${fd}`)
+          if (target === undefined) continue
+          const name = target.endsWith(' (deleted)') ? target.slice(0, -' (deleted)'.length) : target
+          if (wanted.has(name)) targets.add(name)
+        }
+        return true
+      },
+      false,
+    )
+    if (!open) denied++
+    if (targets.size === 0) continue
+    const process = reader.optionalText(`/proc/${pid}/comm`) ?? '?'
+    for (const target of targets) found.push({ target, pid: Number(pid), process })
+  }
+  const unseen: Unseen[] = []
+  if (denied > 0) unseen.push({ what: `the open files of ${denied} process${denied === 1 ? '' : 'es'}`, root: true })
+  // Process 1 is always there; hidepid= hides other people's processes altogether (proc(5)).
+  else if (pids.length === 0) unseen.push({ what: 'the processes (/proc has none)', root: false })
+  else if (!pids.includes('1')) unseen.push({ what: "other users' processes", root: true })
+  return { found: found.sort((one, other) => one.pid - other.pid), unseen }
+}

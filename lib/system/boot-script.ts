@@ -1,0 +1,119 @@
+import { ownHead } from '../change/settings.ts'
+import type { PciDevice } from '../host/pci.ts'
+
+/** The boot script that binds by address; the same path on the system and in every image. */
+export const OVERRIDE = '/etc/vfio-scripts/override'
+
+/**
+ * A function as the boot script must find it again: address, vendor, device, subsystem (`1462:397d`; `-` where it has
+ * none), and its folder in sysfs, which names every port above it.
+ */
+export function overrideFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
+  const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
+  return `${address} ${vendor.id} ${device.id} ${board} ${path}`
+}
+
+/**
+ * The boot script. POSIX shell, as dash and busybox have it (whose modprobe knows no -i); of other programs it needs
+ * readlink and modprobe. `functions` prints an `overrideFunction` a line.
+ * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
+ * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
+ */
+export function overrideProgram(functions: string): string {
+  return `pci=/sys/bus/pci
+
+log() {
+  echo "vfio-scripts: $*" >/dev/kmsg
+}
+
+functions() {
+  ${functions}
+}
+
+# driver ADDRESS: who has it
+driver() {
+  link=$(readlink "$pci/devices/$1/driver") || link=none
+  echo "\${link##*/}"
+}
+
+read -r line </proc/cmdline
+case " $line " in
+  *' vfio_scripts.override=off '*)
+    log 'skipped: vfio_scripts.override=off'
+    exit 0
+    ;;
+esac
+
+functions | {
+  while read -r address vendor device subsystem path; do
+    at=$pci/devices/$address
+    if ! [ -e "$at" ]; then
+      log "nothing is taken: $address is not there"
+      exit 1
+    fi
+    read -r now_vendor <"$at/vendor"
+    read -r now_device <"$at/device"
+    now_subsystem=-
+    if [ -e "$at/subsystem_vendor" ]; then
+      read -r one <"$at/subsystem_vendor"
+      read -r two <"$at/subsystem_device"
+      now_subsystem=\${one#0x}:\${two#0x}
+    fi
+    now="\${now_vendor#0x} \${now_device#0x} $now_subsystem $(readlink -f "$at")"
+    if [ "$now" != "$vendor $device $subsystem $path" ]; then
+      log "nothing is taken: $address is $now, not $vendor $device $subsystem $path"
+      exit 1
+    fi
+  done
+} || exit 0
+
+/sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci
+if ! [ -e "$pci/drivers/vfio-pci" ]; then
+  log 'nothing is taken: there is no vfio-pci'
+  exit 0
+fi
+
+functions | while read -r address rest; do
+  at=$pci/devices/$address
+  echo vfio-pci >"$at/driver_override"
+  if [ -e "$at/driver" ] && [ "$(driver "$address")" != vfio-pci ]; then
+    echo "$address" >"$at/driver/unbind"
+  fi
+  echo "$address" >"$pci/drivers_probe"
+  if [ "$(driver "$address")" = vfio-pci ]; then
+    log "$address is on vfio-pci"
+  else
+    log "$address was not taken: $(driver "$address") has it; the host may use it"
+    echo >"$at/driver_override"
+    echo "$address" >"$pci/drivers_probe"
+  fi
+done
+exit 0
+`
+}
+
+/** The boot script as a file, but for its lines, which stand at its end. */
+export const OVERRIDE_HEAD = `#!/bin/sh
+${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
+# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
+self=${OVERRIDE}
+${overrideProgram(`while read -r mark function; do
+    if [ "$mark" = '#=' ]; then
+      echo "$function"
+    fi
+  done <"$self"`)}`
+
+/**
+ * The systemd unit that runs it, but for its ExecStart=. An unbind that never ends must not stop the boot.
+ * Source: bootup(7), systemd.service(5).
+ */
+export const OVERRIDE_UNIT = `${ownHead()}[Unit]
+Description=Give PCI functions to vfio-pci before host drivers take them
+DefaultDependencies=no
+Before=systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=60
+`

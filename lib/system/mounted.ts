@@ -1,0 +1,29 @@
+import { UserError } from '../core/error.ts'
+import { mountOf, readFstab, readMounts } from '../host/mounts.ts'
+import type { Reader } from '../host/reader.ts'
+
+/** Where the journal, the kernels and what boots them lie. */
+const NEEDED = /^\/(var(\/lib)?|boot(\/efi)?|efi)$/
+const VOLATILE = /^(tmpfs|ramfs)$/
+
+/**
+ * Sees that what fstab(5) puts below /var and /boot is there: without it a journal would be looked for in an empty
+ * folder, and images be written into one. `root` is where the system stands in `own`, the running machine.
+ * Throws a UserError with code `not-mounted`, or `journal-volatile` where the journal would end with the boot.
+ */
+export function expectMounted(files: Reader, own: Reader, root: string): void {
+  const prefix = root === '/' ? '' : root
+  const mounts = readMounts(own)
+  if (mounts === undefined) return
+  const points = new Set(mounts.map(({ point }) => point))
+  for (const { target, options } of readFstab(files)) {
+    if (!NEEDED.test(target) || options.includes('noauto') || points.has(prefix + target)) continue
+    throw new UserError('not-mounted', `${prefix}${target}: is in fstab and not mounted; mount it, then run this again`)
+  }
+  const journal = mountOf(mounts, `${prefix}/var/lib/vfio-scripts`)
+  if (root === '/' && journal !== undefined && VOLATILE.test(journal.type))
+    throw new UserError(
+      'journal-volatile',
+      `${journal.point}: is ${journal.type}, which forgets the journal with the next boot`,
+    )
+}

@@ -1,0 +1,57 @@
+import { type Recorded, readJournal } from '../change/journal.ts'
+import { JOURNAL } from '../change/journal-entry.ts'
+import { modprobeFiles, readModprobe } from '../edit/modprobe.ts'
+import { onDemand } from '../host/denied.ts'
+import { type Kernel, readKernels } from '../host/installed-kernels.ts'
+import type { Machine } from '../host/machine.ts'
+import { readOsRelease } from '../host/os-release.ts'
+import type { Reader } from '../host/reader.ts'
+import type { SystemFacts } from './settle.ts'
+import type { Adapters, Host } from './system.ts'
+
+/** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */
+export function readHost({ files, reader, running }: Machine): Host {
+  const now = files.again()
+  return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
+}
+
+/** The system as it is set up; `named`: the adapters that the person named. */
+export function readSystemFacts(
+  host: Host,
+  adapters: Adapters,
+  named: { bootloader: string | undefined; initramfs: string | undefined },
+): SystemFacts {
+  const { files, machine } = host
+  const facts: SystemFacts = onDemand([files, machine], {
+    host: () => host,
+    modprobe: () => readModprobe(modprobeFiles(files, newest(host)?.release)),
+    distro: () => readDistro(host, adapters),
+    bootloader: () => adapters.findBootloader(host, named.bootloader),
+    configured: () =>
+      facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured(host) ?? [],
+    initramfs: () => adapters.findInitramfs(host, named.initramfs),
+    journal: () => knownJournal(files),
+  })
+  return facts
+}
+
+export function readDistro({ files }: Host, adapters: Adapters): SystemFacts['distro'] {
+  return adapters.findDistro(readOsRelease(files))
+}
+
+/** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */
+function newest({ kernels }: Host): Kernel | undefined {
+  return kernels.at(-1)
+}
+
+/** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
+function knownJournal(files: Reader): Recorded[] {
+  const { length } = files.denials
+  try {
+    return readJournal(files)
+  } catch (error) {
+    if (files.denials.length === length) throw error
+    files.denied.set(JOURNAL, files.denials.at(-1) ?? '')
+    return []
+  }
+}

@@ -1,0 +1,182 @@
+import type { CommandChange } from '../change/plan.ts'
+import type { Setting } from '../change/settings.ts'
+import type { NixItem } from '../edit/nix.ts'
+import type { SetArgument } from '../edit/shell-variables.ts'
+import type { Kernel } from '../host/installed-kernels.ts'
+import type { OsRelease } from '../host/os-release.ts'
+import type { Reader } from '../host/reader.ts'
+import type { Need, Packages } from './packages.ts'
+
+/** The system that is read and changed, as adapters see it. */
+export interface Host {
+  /** Its files. */
+  files: Reader
+  /** The captured or running machine: /proc and /sys. Not that of `files` when another root is looked at. */
+  machine: Reader
+  /** Is this the system that runs? Else nothing can be said of the boot that was. */
+  running: boolean
+  /** Every kernel that is installed. */
+  kernels: readonly Kernel[]
+}
+
+/** What an adapter found out about present boot entries or images. `ok: null`: could not be seen. */
+export interface Observation {
+  ok: boolean | null
+  /** `/boot/grub/grub.cfg: 2 of 2 normal entries have intel_iommu=on`. */
+  evidence: string
+}
+
+/** Tokens of kept settings that come and go. */
+export interface KeptChange {
+  add: readonly string[]
+  remove: readonly string[]
+}
+
+export interface Bootloader {
+  name: string
+  /** What a person would read. */
+  documentation: string
+  /** What speaks for it: how sure, and why. `booted`: this boot came from it; `configured`: its files are here. */
+  evidence(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
+  /** The kernel arguments that its files set for the next boot, in the order in which the kernel sees them. */
+  configured(host: Host): SetArgument[]
+  /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
+  settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
+  /**
+   * Settings with these tokens in files that programs have made since, for kernels to come, out of what settings of ours
+   * say: they go with them.
+   */
+  derived?(host: Host, tokens: readonly string[]): Setting[]
+  /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
+  commands(host: Host, kept?: KeptChange): CommandChange[]
+  /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
+  observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
+  /** How to reach the boot menu and change the line for one boot, on this host. */
+  menu(host: Host): string
+  /** The steps for a person to do it by hand, on this host. */
+  steps(tokens: readonly string[], host: Host): string[]
+  /** Its images hold the initramfs too: they are made again with it. */
+  embeds?: true
+  /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
+  unsigned?(host: Host): string[]
+  /** Is nothing written, and the steps are all that there is? */
+  byHand?(host: Host): boolean
+}
+
+/** What an initramfs has to hold and do. */
+export interface InitramfsNeeds {
+  /** `vfio-pci` (or `pci-stub`): in the image, and loaded early. */
+  module: string
+  /** Files of /etc/modprobe.d that must be in it. */
+  modprobe: readonly string[]
+  /** The boot script that binds by address, run before udev; `null`: none. */
+  override: string | null
+  /** With it: the drivers of the displays among the chosen functions. */
+  drivers: readonly string[]
+}
+
+/** Where the script that binds by address runs. */
+export type OverridePlace = 'image' | 'root'
+
+export interface Initramfs {
+  name: string
+  documentation: string
+  /** What speaks for it on this host. */
+  evidence(host: Host): string | undefined
+  /**
+   * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
+   * `undefined`: nowhere.
+   */
+  overrides(host: Host): OverridePlace | undefined
+  settings(host: Host, needs: InitramfsNeeds): Setting[]
+  /** Of a generator that keeps its settings itself: what it keeps now. */
+  kept?(host: Host): string[]
+  commands(host: Host, kept?: KeptChange): CommandChange[]
+  /** The image of each kernel that has one. */
+  images(host: Host): { release: string; path: string }[]
+  /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
+  optionsOnly?: true
+  /** The command that lists an image's files, one path somewhere in each line. */
+  lister(image: string): readonly string[]
+  steps(needs: InitramfsNeeds, host: Host): string[]
+  /** As of `Bootloader`. */
+  byHand?(host: Host): boolean
+}
+
+/** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
+export interface Choice<T> {
+  adapter: T | undefined
+  why: string
+}
+
+/** A family of distributions: what its name decides, which is little; loader and generator are found by evidence. */
+export interface Distro {
+  name: string
+  documentation: string
+  /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
+  ids: readonly string[]
+  packages: Packages
+  /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
+  kernel?: string
+  /** Its system is described in files of a language of its own: one such file of ours binds devices. */
+  declarative?: Declarative
+}
+
+/** What a binding needs of a system that is described and not edited. */
+export interface DeclaredNeed {
+  /**
+   * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
+   * boot script that binds by address (`text` is empty), and its lines.
+   */
+  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package' | 'override' | 'function'
+  text: string
+}
+
+export interface Declarative {
+  /** Where a person would put the file. */
+  path: string
+  /** The file without any device; `version`: os-release's. */
+  head(version: string): string
+  item(need: DeclaredNeed): NixItem
+  /** The kernel arguments of the system that boots next. */
+  arguments(files: Reader): SetArgument[]
+  /** What the boot script cannot come before, for the person. */
+  earlier: string
+  /** How to reach the boot menu, and boot without the file. */
+  menu: string
+  /** How the file comes into effect, and how its going does. */
+  steps(path: string): string[]
+  undoSteps(path: string): string[]
+  /** The rest of the host, which is a file of its own. */
+  host: DeclaredHost
+}
+
+/** What tune-host sets up, as a described system says it. */
+export interface DeclaredHost {
+  /** Where a person would put the file. */
+  path: string
+  /** The file without any setting. */
+  head: string
+  /** A line that a file below /etc would have elsewhere; `undefined`: the file is written here too. */
+  line(path: string, line: string): NixItem | undefined
+  governor(name: string): NixItem
+  /** `mac`: of the card, for the bridge; `undefined`: not known. With `vlan`, guests are in it, the host stays as it is. */
+  bridge(asked: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
+  tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
+  /** `version`: VERSION_ID of os-release. */
+  packages(needs: readonly Need[], version: string): NixItem[]
+  /** libvirt runs. */
+  libvirt: NixItem
+  /** With a line of qemu.conf. */
+  qemu(line: string): NixItem[]
+}
+
+/** What is known of distributions, handed to those who decide: lib imports none of it. */
+export interface Adapters {
+  bootloaders: readonly Bootloader[]
+  initramfs: readonly Initramfs[]
+  findDistro(release: OsRelease): Choice<Distro>
+  /** The one that is named, or the one that the evidence is for. */
+  findBootloader(host: Host, name: string | undefined): Choice<Bootloader>
+  findInitramfs(host: Host, name: string | undefined): Choice<Initramfs>
+}

@@ -1,0 +1,155 @@
+import minimist from 'minimist'
+import { UserError } from '../core/error.ts'
+
+/** One row of a script's option table. A `flag` takes no value, a `value` one, a `list` may be repeated. */
+export interface Option {
+  name: string
+  kind: 'flag' | 'value' | 'list'
+  /** What `--help` calls the value: `DIR`. */
+  value?: string
+  /** The only values there are. */
+  choices?: readonly string[]
+  help: string
+}
+
+export interface Script {
+  name: string
+  /** One sentence: what it does. */
+  summary: string
+  /** What the positional arguments are called (`DEVICE`); none are taken without. */
+  operands?: string
+  options: readonly Option[]
+  /** Does it only look, when called so? Then what may not be read is unknown, and the rest goes on; a plan stops. */
+  looks?(given: Arguments): boolean
+  /** What the exit codes mean here. */
+  exits: readonly [zero: string, one: string, two: string]
+  examples: readonly [command: string, what: string][]
+}
+
+export interface Arguments {
+  flag(name: string): boolean
+  value(name: string): string | undefined
+  list(name: string): readonly string[]
+  operands: readonly string[]
+}
+
+/** Every script has these. */
+const COMMON_OPTIONS: readonly Option[] = [
+  { name: 'json', kind: 'flag', help: 'print one JSON document' },
+  { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
+  { name: 'machine', kind: 'value', value: 'DIR', help: 'a captured machine to use instead of the one under --root' },
+  { name: 'verbose', kind: 'flag', help: 'say on standard error which databases were used' },
+  { name: 'no-color', kind: 'flag', help: 'no colours (as NO_COLOR in the environment)' },
+  { name: 'help', kind: 'flag', help: 'print this help' },
+  { name: 'version', kind: 'flag', help: 'print the version' },
+]
+
+function usage(message: string): UserError {
+  return new UserError('usage', message)
+}
+
+/**
+ * Parses arguments from a script's table. minimist does the reading; what it would take in silence is refused first:
+ * unknown options, a value for a flag (`--apply=no`), a missing or empty value, an option given twice, `--__proto__`.
+ * Throws a UserError with code `usage`.
+ */
+export function parseArguments(script: Script, argv: readonly string[]): Arguments {
+  const table = new Map([...script.options, ...COMMON_OPTIONS].map((option) => [option.name, option]))
+  const given = checkArguments(table, argv)
+  const names = (...kinds: string[]): string[] =>
+    [...given].filter((name) => kinds.includes(table.get(name)?.kind ?? ''))
+  const parsed = minimist([...argv], { boolean: names('flag'), string: ['_', ...names('value', 'list')] })
+  const operands = parsed._ as string[]
+  if (script.operands === undefined && operands.length > 0) throw usage(`${operands[0]}: no argument is expected here`)
+  const list = (name: string): string[] => {
+    const value: unknown = parsed[name]
+    return value === undefined ? [] : [value].flat().map(String)
+  }
+  return {
+    // minimist reads --no-color as color=false.
+    flag: (name) => (name.startsWith('no-') ? parsed[name.slice(3)] === false : parsed[name] === true),
+    value: (name) => list(name)[0],
+    list,
+    operands,
+  }
+}
+
+/** Refuses wrong arguments; the names of the options that are given. */
+function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly string[]): Set<string> {
+  const given = new Set<string>()
+  for (let index = 0; index < argv.length; index++) {
+    const argument = argv[index] ?? ''
+    if (argument === '--') break
+    if (!argument.startsWith('-') || argument === '-') {
+      if (argument === '') throw usage('an empty argument was given')
+      continue
+    }
+    const [, name = '', inline] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(argument) ?? []
+    const option = table.get(name)
+    if (option === undefined) throw usage(`${argument}: no such option${suggestion(table, name)}`)
+    if (given.has(name) && option.kind === 'value') throw usage(`--${name}: given twice`)
+    given.add(name)
+    if (option.kind === 'flag') {
+      if (inline !== undefined) throw usage(`--${name} takes no value: ${argument}`)
+      // minimist would take these two as the flag's value.
+      const next = argv[index + 1]
+      if (next === 'true' || next === 'false') throw usage(`--${name} takes no value: --${name} ${next}`)
+      continue
+    }
+    const value = inline ?? argv[++index]
+    // `-` alone is standard input, where a file may be named.
+    if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
+      throw usage(`--${name} needs a value: --${name} ${option.value ?? 'VALUE'}`)
+    }
+    if (option.choices !== undefined && !option.choices.includes(value)) {
+      throw usage(`--${name} ${value}: must be one of ${option.choices.join(', ')}`)
+    }
+  }
+  return given
+}
+
+function suggestion(table: ReadonlyMap<string, Option>, name: string): string {
+  const near = [...table.keys()].find((known) => name.length > 2 && (known.startsWith(name) || name.startsWith(known)))
+  return near === undefined ? ' (--help lists them)' : `; did you mean --${near}?`
+}
+
+/** The format that was asked for (default `table`). One way of printing at a time: `others` name flags that are ways too. */
+export function formatFrom(given: Arguments, ...others: string[]): string {
+  const format = given.value('format')
+  const rivals = ['json', ...others].filter((name) => format !== undefined && given.flag(name))
+  if (rivals.length > 0) throw usage(`--${rivals[0]} and --format: choose one`)
+  return format ?? 'table'
+}
+
+/** What `--help --json` prints: all that `--help` says. Shell completions are made from it. */
+export function helpJson(script: Script): Script & { schema: string } {
+  return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
+}
+
+/** The text of `--help`: usage, every option, exit codes, examples. */
+export function helpText(script: Script): string {
+  const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {
+    const value = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
+    return [option.kind === 'flag' ? `--${option.name}` : `--${option.name} ${value}`, helpOf(option)] as const
+  })
+  const width = Math.max(...rows.map(([left]) => left.length))
+  return [
+    `Usage: ${script.name} [OPTION]…${script.operands === undefined ? '' : ` [${script.operands}]…`}`,
+    '',
+    script.summary,
+    '',
+    'Options:',
+    ...rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`),
+    '',
+    'Exit codes:',
+    ...script.exits.map((meaning, code) => `  ${code}  ${meaning}`),
+    '',
+    'Examples:',
+    ...script.examples.flatMap(([command, what]) => [`  ${command}`, `      ${what}`]),
+    '',
+  ].join('\n')
+}
+
+function helpOf(option: Option): string {
+  return option.choices === undefined ? option.help : `${option.help}: ${option.choices.join(', ')}`
+}

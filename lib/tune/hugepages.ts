@@ -1,0 +1,139 @@
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import { parseSize, sizeText } from '../core/sizes.ts'
+import { readMeminfo, readMemory } from '../host/memory.ts'
+import type { Reader } from '../host/reader.ts'
+import { expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { defaultPage, type OtherPages, otherPages } from './pages.ts'
+
+const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
+/** What the host needs for itself, whatever its size. */
+const HOST_MEMORY = 1024 ** 3
+
+/**
+ * Static huge pages for a guest. Pages of 2 MiB on no node in particular are a sysctl, where that means pages of this
+ * size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M unless told.
+ * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
+ * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
+ */
+export function hugepages(
+  facts: TuneFacts,
+  given: { memory: string; pageSize: string | undefined; node: string | undefined },
+): Wish {
+  const bytes = parseSize('hugepages', given.memory)
+  const page = parseSize('page-size', given.pageSize ?? '2M')
+  expectPageSize(facts, page)
+  const count = Math.ceil(bytes / page)
+  const pages = `${count} pages of ${sizeText(page)}`
+  const reason = `${pages} for guests${given.node === undefined ? '' : `, on node ${given.node}`}`
+  const replaces = (): boolean => true
+  if (given.node !== undefined) expectNode(facts, given.node)
+  const usual = defaultPage(facts)
+  const bySysctl = page === 2 * 1024 ** 2 && page === usual && given.node === undefined
+  const others = otherPages(facts, SYSCTL)
+  const same = others.find(({ size }) => size === page)
+  // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
+  if (same !== undefined && (!bySysctl || same.evidence.includes('/tmpfiles.d/')))
+    throw new UserError(
+      'contradiction',
+      `${same.evidence}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,
+    )
+  const findings = [
+    starving(
+      facts,
+      count * page,
+      given.node,
+      others.filter(({ size }) => size !== page),
+    ),
+  ]
+  if (bySysctl) {
+    const other = facts.configured.find(({ name }) => name === 'hugepages')
+    if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
+    const note = `${same?.evidence}: ours is read later and takes its place; ask for the sum if something else needs those pages.`
+    return wish('hugepages', reason, {
+      replaces,
+      notes: same === undefined ? [] : [note],
+      files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
+      findings,
+      rebootNeeded: true,
+    })
+  }
+  const size = page >= 1024 ** 3 ? `${page / 1024 ** 3}G` : `${page / 1024 ** 2}M`
+  const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
+  expectUnset(facts, 'hugepages', tokens)
+  return wish('hugepages', reason, { arguments: tokens, findings, replaces })
+}
+
+/** Throws a UserError, code `page-size`, for pages that this CPU does not have. */
+function expectPageSize({ host: { machine } }: TuneFacts, page: number): void {
+  const sizes = readMemory(machine).hugePages.map(({ size }) => size)
+  if (sizes.length === 0 || sizes.includes(page)) return
+  throw new UserError(
+    'page-size',
+    `--page-size ${sizeText(page)}: this machine has pages of ${sizes.map(sizeText).join(' and ')}`,
+  )
+}
+
+function expectNode({ host: { machine, kernels } }: TuneFacts, node: string): void {
+  if (!/^\d{1,4}$/.test(node)) throw new UserError('usage', `--node ${node}: not the number of a NUMA node`)
+  const nodes = machine.list('/sys/devices/system/node')
+  if (nodes !== undefined && !nodes.includes(`node${node}`))
+    throw new UserError('no-node', `--node ${node}: this machine has no such NUMA node`)
+  const old = kernels.find(({ version }) => version !== null && before(version, 5, 16))
+  if (old !== undefined)
+    throw new UserError('old-kernel', `--node: Linux ${old.release} cannot set pages aside on one node; 5.16 can`)
+}
+
+function before(version: string, major: number, minor: number): boolean {
+  const [one = 0, two = 0] = version.split('.').map(Number)
+  return one < major || (one === major && two < minor)
+}
+
+/** Would the host be left with too little, with all that is set aside, ours and `others`? */
+function starving(
+  { host: { machine } }: TuneFacts,
+  bytes: number,
+  node: string | undefined,
+  others: readonly OtherPages[],
+): Finding {
+  const nodes = (machine.list('/sys/devices/system/node') ?? []).filter((name) => /^node\d+$/.test(name)).length
+  const all = lack(machine, '/proc/meminfo', bytes, sum(others, undefined, nodes), others)
+  if (node === undefined || all.state === 'problem') return all
+  const path = `/sys/devices/system/node/node${node}/meminfo`
+  return lack(machine, path, bytes, sum(others, Number(node), nodes), others)
+}
+
+/** In bytes; of one node, what is on no node in particular counts with its share. */
+function sum(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
+  const shares = others.map((one) => {
+    const bytes = one.size * one.count
+    if (node === undefined || one.node === node) return bytes
+    return one.node === null ? bytes / Math.max(1, nodes) : 0
+  })
+  return shares.reduce((total, share) => total + share, 0)
+}
+
+function lack(machine: Reader, path: string, bytes: number, other: number, others: readonly OtherPages[]): Finding {
+  const total = readMeminfo(machine, path).get('MemTotal')
+  const base = { code: 'host-memory', evidence: [], forceable: true }
+  if (total === undefined)
+    return {
+      ...base,
+      state: 'unknown',
+      summary: 'How much memory the host has is not known',
+      evidence: [path],
+      next: null,
+    }
+  const least = Math.max(HOST_MEMORY, total / 10)
+  const left = total - bytes - other
+  if (left >= least)
+    return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}`, next: null }
+  const most = Math.max(0, total - least - other)
+  return {
+    ...base,
+    state: 'problem',
+    summary: `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
+    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ evidence }) => evidence)],
+    next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
+  }
+}

@@ -1,0 +1,43 @@
+import type { IommuGroup } from '../host/iommu.ts'
+import type { PciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import type { UsbBus } from '../host/usb.ts'
+import type { Look } from '../terminal/text.ts'
+import { type addressStyle, deviceTable, iommuLine, lspciLine, usbText } from './devices.ts'
+import { pciTree, treeText } from './pci-tree.ts'
+import { treeSvg } from './svg.ts'
+
+/** What list-iommu found and was asked to show. */
+export interface Listing {
+  facts: PciFacts
+  picked: readonly PciDevice[]
+  /** The groups of the picked devices, with these only. */
+  groups: readonly IommuGroup[]
+  address: ReturnType<typeof addressStyle>
+}
+
+/** The formats of list-iommu, each a view of the same listing. */
+export const FORMATS: Record<string, (listing: Listing, look: Look) => string> = {
+  table({ facts, picked, groups, address }, look) {
+    const ungrouped = picked.filter((device) => device.group === null)
+    const table = picked.length === 0 ? '' : `${deviceTable(look, groups, ungrouped, address)}\n`
+    return table + iommuLine(look, facts.iommu, facts.groups.length, facts.devices.length)
+  },
+  /** As the guides' loop: `IOMMU Group N ` and what `lspci -nns ADDRESS` prints. */
+  lspci({ groups, address }) {
+    const lines = groups.flatMap(({ id, devices }) =>
+      devices.map((device) => `IOMMU Group ${id} ${lspciLine(device, address(device.address))}\n`),
+    )
+    return lines.join('')
+  },
+  addresses: ({ picked }) => picked.map((device) => `${device.address}\n`).join(''),
+  ids: ({ picked }) => [...new Set(picked.map(({ vendor, device }) => `${vendor.id}:${device.id}\n`))].join(''),
+  tree: ({ facts, picked, address }, look) => treeText(look, pciTree(facts.devices, picked), address),
+  svg: ({ facts, picked, address }) => treeSvg(pciTree(facts.devices, picked), address),
+}
+
+/** The view of --usb-ports. */
+export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], look: Look): string {
+  const groups = new Map(facts.devices.map((device) => [device.address, device.group]))
+  return usbText(look, buses, (controller) => groups.get(controller) ?? null, address)
+}

@@ -1,0 +1,93 @@
+import { printable, shorten } from '../terminal/text.ts'
+import { deviceName } from './devices.ts'
+import type { TreeNode, TreeRoot } from './pci-tree.ts'
+
+const ROW = 28
+const INDENT = 26
+const MARGIN = 16
+/** Advance of one character of the 13 px monospace text, a little generous: viewers differ in fonts. */
+const CHARACTER = 8
+
+interface Row {
+  x: number
+  y: number
+  /** The row of the parent's box, whose line comes down to this one. */
+  parent: { x: number; y: number } | undefined
+  node: TreeNode | undefined
+  label: string
+}
+
+/** The PCI tree as a picture: a box a device, coloured by IOMMU group, boxes of one group in one colour. */
+export function treeSvg(roots: readonly TreeRoot[], address: (address: string) => string): string {
+  const rows: Row[] = []
+  const place = (node: TreeNode, depth: number, parent: Row): void => {
+    const { device } = node
+    const name = shorten(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
+    const driver = device.driver === null ? '' : ` · ${device.driver}`
+    const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]${driver}`
+    const row: Row = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
+    rows.push(row)
+    for (const child of node.children) place(child, depth + 1, row)
+  }
+  for (const { bus, children } of roots) {
+    const row: Row = {
+      x: MARGIN,
+      y: rows.length * ROW,
+      parent: undefined,
+      node: undefined,
+      label: `PCI root bus ${bus}`,
+    }
+    rows.push(row)
+    for (const child of children) place(child, 1, row)
+  }
+  const top = 60
+  const badge = 84
+  const width = Math.max(740, ...rows.map((row) => row.x + badge + 12 + row.label.length * CHARACTER + MARGIN))
+  const height = top + rows.length * ROW + MARGIN
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" font-family="ui-monospace, 'DejaVu Sans Mono', monospace" font-size="13">`,
+    '<title>PCI devices by IOMMU group</title>',
+    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<text x="${MARGIN}" y="28" font-size="16" font-weight="bold" fill="#1f2328">PCI devices by IOMMU group</text>`,
+    `<text x="${MARGIN}" y="46" fill="#57606a">One colour is one group, which goes to a guest as a whole. Dashed: bridges, which stay.</text>`,
+    ...rows.map((row) => connector(row, top)),
+    ...rows.map((row) => box(row, top, width, badge)),
+    '</svg>',
+    '',
+  ].join('\n')
+}
+
+function connector({ x, y, parent }: Row, top: number): string {
+  if (parent === undefined) return ''
+  const from = parent.x + 10
+  const middle = top + y + ROW / 2
+  return `<path d="M${from} ${top + parent.y + ROW - 3}V${middle}H${x}" fill="none" stroke="#8c959f"/>`
+}
+
+function box({ x, y, node, label }: Row, top: number, width: number, badge: number): string {
+  const baseline = top + y + 19
+  if (node === undefined)
+    return `<text x="${x}" y="${baseline}" font-weight="bold" fill="#57606a">${escapeXml(label)}</text>`
+  const { group, bridge, bootVga } = node.device
+  const [fill, stroke, ink] = colors(group)
+  const title = `${label}${bootVga ? ', boot VGA' : ''}`
+  const dash = bridge ? ' stroke-dasharray="4 3"' : ''
+  return [
+    `<g><title>${escapeXml(title)}</title>`,
+    `<rect x="${x}" y="${top + y + 3}" width="${width - x - MARGIN}" height="${ROW - 6}" rx="5" fill="${fill}" stroke="${stroke}"${dash}/>`,
+    `<text x="${x + 8}" y="${baseline}" font-weight="bold" fill="${ink}">${group === null ? 'no group' : `group ${group}`}</text>`,
+    `<text x="${x + badge + 8}" y="${baseline}" fill="${bridge ? '#57606a' : '#1f2328'}">${escapeXml(label)}</text></g>`,
+  ].join('')
+}
+
+/** Neighbouring numbers get distant hues: steps of the golden angle. */
+function colors(group: number | null): [fill: string, stroke: string, ink: string] {
+  if (group === null) return ['#f6f8fa', '#8c959f', '#57606a']
+  const hue = Math.round((group * 137.508) % 360)
+  return [`hsl(${hue}, 70%, 90%)`, `hsl(${hue}, 50%, 50%)`, `hsl(${hue}, 70%, 27%)`]
+}
+
+function escapeXml(text: string): string {
+  const entities: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
+  return text.replace(/[&<>"]/g, (character) => entities[character] ?? character)
+}
