@@ -22,7 +22,7 @@ import { genkernel } from './initramfs/genkernel.ts'
 import { initramfsTools } from './initramfs/initramfs-tools.ts'
 import { mkinitcpio } from './initramfs/mkinitcpio.ts'
 import { mkinitfs } from './initramfs/mkinitfs.ts'
-import { none } from './initramfs/none.ts'
+import { noInitramfs } from './initramfs/none.ts'
 import { rpmOstree } from './initramfs/rpm-ostree.ts'
 import { nixos } from './nixos.ts'
 import { microos, opensuse } from './opensuse.ts'
@@ -43,7 +43,7 @@ export const DISTROS: readonly Distro[] = [
   voidLinux,
 ]
 /** Systems that name a parent whose way of setting up a boot is not theirs. */
-const UNLIKE: Readonly<Record<string, string>> = {
+const UNSUPPORTED: Readonly<Record<string, string>> = {
   steamos: 'its updates replace the system, and what is set up with it',
   tails: 'it forgets everything with each boot',
   sysrescue: 'it forgets everything with each boot',
@@ -73,7 +73,7 @@ const INITRAMFS: readonly Initramfs[] = [
   rpmOstree,
   genkernel,
   mkinitfs,
-  none,
+  noInitramfs,
 ]
 
 /**
@@ -82,7 +82,7 @@ const INITRAMFS: readonly Initramfs[] = [
  */
 function findDistro({ id, like, name, variant }: OsRelease): Choice<Distro> {
   const [own = '', ...parents] = [id, ...like].map((word) => word.replace(/\s+/g, '-'))
-  const unlike = UNLIKE[own]
+  const unlike = UNSUPPORTED[own]
   for (const each of unlike === undefined ? [own, ...parents] : []) {
     for (const key of [`${each}/${variant}`, each]) {
       const adapter = DISTROS.find(({ ids }) => ids.includes(key))
@@ -104,7 +104,7 @@ function findBootloader(host: Host, name: string | undefined): Choice<Bootloader
   // A unified image has its own command line, whatever loader started it.
   const unified = booted.filter(({ adapter }) => adapter === uki)
   const best = [unified, booted].find((some) => some.length > 0) ?? evidence
-  return choose('bootloader', BOOTLOADERS, best, name)
+  return decideAdapter('bootloader', BOOTLOADERS, best, name)
 }
 
 /** The initramfs generator: the one named, else by evidence. */
@@ -113,21 +113,23 @@ function findInitramfs(host: Host, name: string | undefined): Choice<Initramfs> 
     const why = adapter.evidence(host)
     return why === undefined ? [] : [{ adapter, why }]
   })
-  return choose('initramfs', INITRAMFS, evidence, name)
+  return decideAdapter('initramfs', INITRAMFS, evidence, name)
 }
 
-function choose<T extends { name: string }>(
+function decideAdapter<T extends { name: string }>(
   option: string,
   known: readonly T[],
-  evidence: readonly { adapter: T; why: string }[],
+  candidates: readonly { adapter: T; why: string }[],
   name: string | undefined,
 ): Choice<T> {
   const named = known.find((adapter) => adapter.name === name)
   if (named !== undefined) return { adapter: named, why: `--${option} ${name}` }
-  const [first, ...more] = evidence
+  const [first, ...more] = candidates
   if (first !== undefined && more.length === 0) return first
-  const names = (evidence.length > 0 ? evidence.map(({ adapter }) => adapter) : known).map((one) => one.name).join('|')
-  const seen = evidence.map(({ adapter, why }) => `${adapter.name} (${why})`).join(', ')
+  const names = (candidates.length > 0 ? candidates.map(({ adapter }) => adapter) : known)
+    .map((one) => one.name)
+    .join('|')
+  const seen = candidates.map(({ adapter, why }) => `${adapter.name} (${why})`).join(', ')
   const what = option === 'bootloader' ? 'boot loader' : 'initramfs generator'
   const problem = seen === '' ? `no ${what} that is known here was found` : `more than one ${what} is here: ${seen}`
   return { adapter: undefined, why: `${problem}; name it: --${option} ${names}` }

@@ -4,15 +4,15 @@ import type { Reader } from '../../lib/host/reader.ts'
 
 /** The path without links, where it is there; what may not be looked at is remembered as denied. */
 export function findPath(files: Reader, path: string): string | undefined {
-  return permitted(files, path, () => files.resolve(path))
+  return undefinedIfDenied(files, path, () => files.resolve(path))
 }
 
 /** The names in a folder; none where there is no such folder, and where it may not be looked into. */
-export function namesIn(files: Reader, folder: string): string[] {
-  return permitted(files, folder, () => files.list(folder)) ?? []
+export function listFolder(files: Reader, folder: string): string[] {
+  return undefinedIfDenied(files, folder, () => files.list(folder)) ?? []
 }
 
-function permitted<T>(files: Reader, path: string, look: () => T | undefined): T | undefined {
+function undefinedIfDenied<T>(files: Reader, path: string, look: () => T | undefined): T | undefined {
   try {
     return look()
   } catch (error) {
@@ -31,6 +31,6 @@ export function entryFolders(files: Reader, release: string): string[] {
 }
 
 /** The name that Arch's kernel packages give: `linux`, `linux-lts`. */
-export function baseOf(files: Reader, release: string): string | undefined {
+export function packageBaseOf(files: Reader, release: string): string | undefined {
   return files.optionalText(`/lib/modules/${release}/pkgbase`)?.trim()
 }

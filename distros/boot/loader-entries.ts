@@ -3,10 +3,10 @@ import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { SetArgument } from '../../lib/edit/shell-variables.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Observation } from '../../lib/system/system.ts'
-import { findPath, namesIn } from './boot-files.ts'
+import { findPath, listFolder } from './boot-files.ts'
 
 /** An entry of the Boot Loader Specification, type 1, that boots a Linux. */
-export interface Entry {
+export interface BootEntry {
   /** Without symbolic links. */
   path: string
   text: string
@@ -20,19 +20,19 @@ export interface Entry {
 }
 
 /** Where a boot partition or ESP may be mounted. */
-export const PLACES = ['/efi', '/boot', '/boot/efi']
+export const ESP_MOUNTS = ['/efi', '/boot', '/boot/efi']
 
 /** The entries in all places, by file name. Source: the Boot Loader Specification; boot_entry_add_type1() in systemd. */
-export function readEntries(files: Reader): Entry[] {
-  const folders = new Set(PLACES.map((place) => findPath(files, `${place}/loader/entries`)))
+export function readEntries(files: Reader): BootEntry[] {
+  const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/loader/entries`)))
   return [...folders].flatMap((folder) =>
-    (folder === undefined ? [] : namesIn(files, folder))
+    (folder === undefined ? [] : listFolder(files, folder))
       .filter((name) => /^[^.].*\.conf$/.test(name))
       .flatMap((name) => readEntry(files, `${folder}/${name}`) ?? []),
   )
 }
 
-function readEntry(files: Reader, path: string): Entry | undefined {
+function readEntry(files: Reader, path: string): BootEntry | undefined {
   const text = files.optionalBytes(path)?.toString('latin1')
   if (text === undefined) return undefined
   const value = (key: string): string | undefined =>
@@ -49,14 +49,18 @@ function readEntry(files: Reader, path: string): Entry | undefined {
 }
 
 /** The arguments of each entry; recovery entries aside. */
-export function configuredIn(entries: readonly Entry[]): SetArgument[] {
+export function entryArguments(entries: readonly BootEntry[]): SetArgument[] {
   return entries
     .filter(({ recovery }) => !recovery)
     .flatMap(({ path, text }) => argumentsIn(path, text, 'options').map((one) => ({ ...one, entry: path })))
 }
 
 /** Do the entries have the tokens; with `absent`, has none of them any? Recovery entries aside. */
-export function observeEntries(entries: readonly Entry[], tokens: readonly string[], absent: boolean): Observation[] {
+export function observeEntries(
+  entries: readonly BootEntry[],
+  tokens: readonly string[],
+  absent: boolean,
+): Observation[] {
   const normal = entries.filter(({ recovery }) => !recovery)
   const [one] = normal
   if (one === undefined) return [{ ok: null, evidence: 'no entry of a boot loader could be seen' }]
@@ -73,7 +77,7 @@ export function observeEntries(entries: readonly Entry[], tokens: readonly strin
 }
 
 /** Is GRUB's menu made of such entries (blscfg), which systemd-boot's are not? */
-export function isGrubs({ files }: Host): boolean {
+export function hasBlscfgMenu({ files }: Host): boolean {
   return ['/boot/grub2/grub.cfg', '/boot/grub/grub.cfg'].some((path) =>
     /^\s*blscfg\b/m.test(files.optionalBytes(path)?.toString('latin1') ?? ''),
   )

@@ -65,7 +65,7 @@ export function rootSettings(
 }
 
 /** The step for a person whose image may hold drivers; `where`: what brings them into it. */
-export function keepOut(drivers: readonly string[], where: string): string {
+export function keepOutStep(drivers: readonly string[], where: string): string {
   const names = drivers.length > 0 ? drivers.join(', ') : 'the drivers of these devices'
   return `Leave ${names} out of the image (${where}): what is loaded there comes before the script.`
 }

@@ -12,7 +12,7 @@ const HEAD = 4 << 20
  * The command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table of sections
  * behind the optional header), https://uapi-group.org/specifications/specs/unified_kernel_image/.
  */
-export function embeddedLine(files: Reader, path: string): string | undefined {
+export function readEmbeddedLine(files: Reader, path: string): string | undefined {
   const bytes = files.optionalBytes(path, HEAD)
   if (bytes === undefined || bytes.length < 0x40 || bytes.toString('latin1', 0, 2) !== 'MZ') return undefined
   const header = bytes.readUInt32LE(0x3c)

@@ -3,13 +3,13 @@ import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host } from '../../lib/system/system.ts'
-import { baseOf, findPath, namesIn } from './boot-files.ts'
-import { PLACES } from './loader-entries.ts'
+import { findPath, listFolder, packageBaseOf } from './boot-files.ts'
+import { ESP_MOUNTS } from './loader-entries.ts'
 
 // Unified kernel images: https://uapi-group.org/specifications/specs/unified_kernel_image/
 
 /** A unified image that a tool of this host makes, and that is there. */
-export interface Unified {
+export interface UnifiedImage {
   /** Without symbolic links. */
   path: string
   release: string
@@ -17,9 +17,9 @@ export interface Unified {
 
 /** Every unified image on the ESP, whoever made it. */
 export function unifiedImages(files: Reader): string[] {
-  const folders = new Set(PLACES.map((place) => findPath(files, `${place}/EFI/Linux`)))
+  const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/EFI/Linux`)))
   return [...folders].flatMap((folder) =>
-    (folder === undefined ? [] : namesIn(files, folder))
+    (folder === undefined ? [] : listFolder(files, folder))
       .filter((name) => /^[^.].*\.efi$/i.test(name))
       .map((name) => findPath(files, `${folder}/${name}`) ?? `${folder}/${name}`),
   )
@@ -40,9 +40,9 @@ export function dracutConfig(files: Reader): ShellFile[] {
 }
 
 /** What a dracut that is told `uefi=yes` makes: `linux-RELEASE-MACHINE.efi`, or what a person calls it. */
-export function dracutUnified({ files, kernels }: Host): Unified[] {
+export function dracutUnifiedImages({ files, kernels }: Host): UnifiedImage[] {
   const texts = dracutConfig(files).map(({ text }) => text)
-  if (wordsIn(texts, 'uefi').at(-1) !== 'yes' || layoutOf(files).layout === 'uki') return []
+  if (wordsIn(texts, 'uefi').at(-1) !== 'yes' || readInstallConfig(files).layout === 'uki') return []
   const paths = unifiedImages(files)
   return kernels.flatMap(({ release }) =>
     paths
@@ -52,7 +52,7 @@ export function dracutUnified({ files, kernels }: Host): Unified[] {
 }
 
 /** What kernel-install is told: `layout=`, `initrd_generator=`, `uki_generator=`. Source: kernel-install(8). */
-export function layoutOf(files: Reader): { layout?: string; initrd?: string; uki?: string; path?: string } {
+export function readInstallConfig(files: Reader): { layout?: string; initrd?: string; uki?: string; path?: string } {
   const folders = ['/etc/kernel', '/run/kernel', '/usr/local/lib/kernel', '/usr/lib/kernel']
   const main = folders.map((folder) => `${folder}/install.conf`).find((path) => files.exists(path))
   const drop = folders.flatMap((folder) =>
@@ -71,8 +71,8 @@ export function layoutOf(files: Reader): { layout?: string; initrd?: string; uki
 }
 
 /** What kernel-install makes where it is told `layout=uki`: `TOKEN-RELEASE.efi`, with `+TRIES` where boots are counted. */
-export function installedUnified({ files, kernels }: Host): Unified[] {
-  if (layoutOf(files).layout !== 'uki') return []
+export function kernelInstallImages({ files, kernels }: Host): UnifiedImage[] {
+  if (readInstallConfig(files).layout !== 'uki') return []
   const from = ['/etc/kernel/entry-token', '/etc/machine-id', '/var/lib/dbus/machine-id']
   const tokens = from.flatMap((path) => files.optionalText(path)?.trim() || [])
   const bare = (path: string): string => path.replace(/.*\//, '').replace(/(\+\d+(-\d+)?)?\.efi$/i, '')
@@ -84,27 +84,27 @@ export function installedUnified({ files, kernels }: Host): Unified[] {
 }
 
 /** The same, for the generator of initramfs that kernel-install has run: the one that is told, or whose plugin is there. */
-export function installedFor(host: Host, generator: 'dracut' | 'mkinitcpio'): Unified[] {
+export function kernelInstallImagesOf(host: Host, generator: 'dracut' | 'mkinitcpio'): UnifiedImage[] {
   const folders = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d']
   const plugin = folders.some((folder) => host.files.exists(`${folder}/50-${generator}.install`))
-  const { initrd } = layoutOf(host.files)
-  return plugin && (initrd ?? generator) === generator ? installedUnified(host) : []
+  const { initrd } = readInstallConfig(host.files)
+  return plugin && (initrd ?? generator) === generator ? kernelInstallImages(host) : []
 }
 
 /** One `kernel-install add` a kernel. A kernel that brings a unified image of its own is only copied: none for that. */
-export function installCommands({ files, kernels }: Host, images: readonly Unified[]): CommandChange[] {
+export function kernelInstallCommands({ files, kernels }: Host, images: readonly UnifiedImage[]): CommandChange[] {
   return kernels.flatMap(({ release }): CommandChange[] => {
     const touches = images.filter((one) => one.release === release).map(({ path }) => path)
-    const kernel = kernelOf(files, release)
+    const kernel = findKernelFile(files, release)
     if (touches.length === 0 || kernel === undefined) return []
     const argv = ['kernel-install', 'add', release, kernel]
     return [{ kind: 'command', argv, inverse: argv, touches, reason: `the unified image of ${release}` }]
   })
 }
 
-function kernelOf(files: Reader, release: string): string | undefined {
+function findKernelFile(files: Reader, release: string): string | undefined {
   const folder = `/lib/modules/${release}`
   if ((files.list(folder) ?? []).some((name) => name.endsWith('.efi'))) return undefined
-  const names = [`/usr${folder}/vmlinuz`, `/boot/vmlinuz-${release}`, `/boot/vmlinuz-${baseOf(files, release)}`]
+  const names = [`/usr${folder}/vmlinuz`, `/boot/vmlinuz-${release}`, `/boot/vmlinuz-${packageBaseOf(files, release)}`]
   return names.find((path) => findPath(files, path) !== undefined)
 }

@@ -1,7 +1,7 @@
 import { addArgument, isListed } from '../../lib/edit/kernel-arguments.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader } from '../../lib/system/system.ts'
-import { configuredIn, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { listSteps } from './difference.ts'
 import { grub } from './grub.ts'
 
@@ -21,7 +21,7 @@ export const bootc: Bootloader = {
       : undefined
   },
 
-  configured: ({ files }) => configuredIn(readEntries(files).slice(-1)),
+  configured: ({ files }) => entryArguments(readEntries(files).slice(-1)),
   settings: () => [],
   commands: () => [],
   observe: ({ files }, tokens, absent) => observeEntries(readEntries(files).slice(-1), tokens, absent),

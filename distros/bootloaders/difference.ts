@@ -4,7 +4,7 @@ import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { KeptChange } from '../../lib/system/system.ts'
 
 /** What a program has to be told, so that a line becomes another. */
-export interface Difference {
+export interface LineDifference {
   /** Whole arguments, in order. */
   added: string[]
   removed: string[]
@@ -17,7 +17,7 @@ export function changedLine(line: string, { add, remove }: KeptChange): string {
   return add.reduce(addArgument, remove.reduce(removeArgument, line))
 }
 
-export function differenceOf(before: string, after: string): Difference {
+export function differenceOf(before: string, after: string): LineDifference {
   const [old, now] = [before, after].map((line) => parseCommandLine(line).map(({ token }) => token))
   const added = (now ?? []).filter((token) => !old?.includes(token))
   const removed = (old ?? []).filter((token) => !now?.includes(token))
@@ -33,7 +33,7 @@ export function differenceOf(before: string, after: string): Difference {
   }
 }
 
-export function isSame({ added, removed, replaced }: Difference): boolean {
+export function isUnchanged({ added, removed, replaced }: LineDifference): boolean {
   return added.length + removed.length + replaced.length === 0
 }
 
@@ -42,11 +42,11 @@ export function isSame({ added, removed, replaced }: Difference): boolean {
  * last. `rest`: the arguments that are to be added.
  */
 export function listSteps(
-  present: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
+  current: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
   tokens: readonly string[],
 ): { steps: string[]; rest: string[] } {
   const nameOf = (token: string): string | undefined => (isListed(token) ? parseCommandLine(token)[0]?.name : undefined)
-  const lists = present.filter(({ name, token }) => isListed(token) && tokens.some((one) => nameOf(one) === name))
+  const lists = current.filter(({ name, token }) => isListed(token) && tokens.some((one) => nameOf(one) === name))
   const steps = lists.map(({ file, line, name, token }) => {
     const to = tokens.filter((one) => nameOf(one) === name).reduce(addArgument, token)
     return `In ${file}, line ${line}, make ${token} say ${to}`

@@ -7,14 +7,14 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
 import { listSteps } from './difference.ts'
-import { bootedLine, FREE, loaderInfo } from './loader-evidence.ts'
+import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'
 // Sorts behind what images and packages bring; with more of z behind a person's.
 const OURS = /\/z+-vfio-scripts\.cfg$/
-const NORMAL = 'GRUB_CMDLINE_LINUX_DEFAULT'
-const ALL = 'GRUB_CMDLINE_LINUX'
+const NORMAL_VARIABLE = 'GRUB_CMDLINE_LINUX_DEFAULT'
+const ALL_VARIABLE = 'GRUB_CMDLINE_LINUX'
 
 /** GRUB 2 with its menu made by grub-mkconfig. Entries of the Boot Loader Specification are another's business. */
 export const grub: Bootloader = {
@@ -22,11 +22,11 @@ export const grub: Bootloader = {
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
 
   evidence(host) {
-    const config = configOf(host.files)
-    if (config === undefined || !host.files.exists(DEFAULTS) || isKeptElsewhere(host.files, config)) return undefined
+    const config = findGrubConfig(host.files)
+    if (config === undefined || !host.files.exists(DEFAULTS) || hasExternalMenu(host.files, config)) return undefined
     if (!host.running) return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
-    const loader = loaderInfo(host)
-    const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(bootedLine(host) ?? '')?.[1]
+    const loader = readLoaderInfo(host)
+    const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(readBootedLine(host) ?? '')?.[1]
     const other = loader !== undefined && !/grub/i.test(loader)
     if (image === undefined && other) return undefined
     // Other loaders start GRUB, and command lines are copied from one to the other.
@@ -36,12 +36,12 @@ export const grub: Bootloader = {
     return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
   },
 
-  configured: ({ files }) => configuredIn(sourced(files)).filter(({ token }) => !token.includes(UNKNOWN)),
+  configured: ({ files }) => grubArguments(sourced(files)).filter(({ token }) => !token.includes(UNKNOWN)),
 
   settings({ files }, tokens) {
     const sources = sourced(files)
     return tokens.map(({ token, reason }): ArgumentSetting => {
-      const places = placesFor(files, sources, token).map((place) => ({
+      const places = candidateFiles(files, sources, token).map((place) => ({
         kind: 'argument' as const,
         token,
         reason,
@@ -50,14 +50,14 @@ export const grub: Bootloader = {
       const found = places.find((setting) => isEffective(files, sources, setting))
       if (found !== undefined) return found
       const list = places.find(({ head }) => head === undefined)
-      const last = list?.path ?? sources.filter(({ text }) => text.includes(NORMAL)).at(-1)?.path ?? DEFAULTS
-      const what = `sets ${list?.variable ?? NORMAL} in a way that ${token} cannot be added to for certain`
+      const last = list?.path ?? sources.filter(({ text }) => text.includes(NORMAL_VARIABLE)).at(-1)?.path ?? DEFAULTS
+      const what = `sets ${list?.variable ?? NORMAL_VARIABLE} in a way that ${token} cannot be added to for certain`
       throw new UserError('contradiction', `${last}: ${what}; add it there by hand; nothing was written`)
     })
   },
 
   commands({ files }) {
-    const config = configOf(files) ?? '/boot/grub/grub.cfg'
+    const config = findGrubConfig(files) ?? '/boot/grub/grub.cfg'
     const update = findProgram(files, 'update-grub')
     const maker =
       ['grub2-mkconfig', 'grub-mkconfig'].find((name) => findProgram(files, name) !== undefined) ?? 'grub-mkconfig'
@@ -66,7 +66,7 @@ export const grub: Bootloader = {
   },
 
   observe(host, tokens, absent) {
-    const config = configOf(host.files)
+    const config = findGrubConfig(host.files)
     const text = config === undefined ? undefined : host.files.optionalBytes(config)?.toString('latin1')
     if (text === undefined) return [{ ok: null, evidence: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
     return absent ? observeAbsent(host, `${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
@@ -80,14 +80,14 @@ export const grub: Bootloader = {
       setting('GRUB_TIMEOUT') === '0' ||
       setting('GRUB_HIDDEN_TIMEOUT') !== undefined
     const reach = hidden ? `${key} while the machine starts, for GRUB's menu` : `in GRUB's menu`
-    return `${reach}: press e, append ${FREE} to the line that starts with linux, press Ctrl-x`
+    return `${reach}: press e, append ${UNBIND_ARGUMENTS} to the line that starts with linux, press Ctrl-x`
   },
 
   steps(tokens, { files }) {
-    const { steps, rest } = listSteps(configuredIn(sourced(files)), tokens)
+    const { steps, rest } = listSteps(grubArguments(sourced(files)), tokens)
     return [
       ...steps,
-      ...(rest.length > 0 ? [`Add to ${NORMAL} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
+      ...(rest.length > 0 ? [`Add to ${NORMAL_VARIABLE} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
       'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
     ]
   },
@@ -97,12 +97,12 @@ export const grub: Bootloader = {
  * Entries that grub-mkconfig does not make: /boot/loader/entries (grubby's), and copies of the menu on ESPs that are not
  * mounted (proxmox-boot-tool's).
  */
-function isKeptElsewhere(files: Reader, config: string): boolean {
+function hasExternalMenu(files: Reader, config: string): boolean {
   const text = files.optionalBytes(config)?.toString('latin1') ?? ''
   return /^\s*blscfg\b/m.test(text) || files.exists('/etc/kernel/proxmox-boot-uuids')
 }
 
-function configOf(files: Reader): string | undefined {
+function findGrubConfig(files: Reader): string | undefined {
   return ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg'].find((path) => files.exists(path))
 }
 
@@ -123,30 +123,30 @@ function sourced(files: Reader): ShellFile[] {
 }
 
 /** What normal entries get, in the order in which the kernel sees it. */
-function configuredIn(sources: readonly ShellFile[]): SetArgument[] {
-  return [ALL, NORMAL].flatMap((variable) => tokensOf(sources, variable))
+function grubArguments(sources: readonly ShellFile[]): SetArgument[] {
+  return [ALL_VARIABLE, NORMAL_VARIABLE].flatMap((variable) => tokensOf(sources, variable))
 }
 
 /** Where an argument could go, the best place first. */
-function placesFor(
+function candidateFiles(
   files: Reader,
   sources: readonly ShellFile[],
   token: string,
 ): Pick<ArgumentSetting, 'path' | 'variable' | 'head'>[] {
   // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
   const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
-  const list = configuredIn(sources)
+  const list = grubArguments(sources)
     .filter((one) => isListed(token) && one.name === name && one.value !== '')
     .at(-1)
   if (list !== undefined && !OURS.test(list.file))
     return [{ path: files.resolve(list.file) ?? list.file, variable: list.variable }]
-  if (!readsDropIns(files)) return [{ path: files.resolve(DEFAULTS) ?? DEFAULTS, variable: NORMAL }]
+  if (!readsDropIns(files)) return [{ path: files.resolve(DEFAULTS) ?? DEFAULTS, variable: NORMAL_VARIABLE }]
   const folder = files.resolve(DROP_INS) ?? DROP_INS
   const longest = Math.max(1, ...sources.map(({ path }) => /\/(z*)[^/]*$/.exec(path)?.[1]?.length ?? 0))
   return Array.from({ length: longest }, (_, more) => ({
     path: `${folder}/${'z'.repeat(more + 2)}-vfio-scripts.cfg`,
     head: SHARED_HEAD,
-    variable: NORMAL,
+    variable: NORMAL_VARIABLE,
   }))
 }
 
@@ -157,10 +157,10 @@ function isEffective(files: Reader, sources: readonly ShellFile[], setting: Argu
   const nameOf = (file: { path: string }): string => (file.path === DEFAULTS ? '' : file.path.replace(/.*\//s, ''))
   const after = [...sources.filter((one) => one.path !== path), { ...own, text: addSetting(own.text, setting) }]
   after.sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
-  return hasArgument(sureLine(configuredIn(after)), setting.token)
+  return hasArgument(sureLine(grubArguments(after)), setting.token)
 }
 
-interface Entry {
+interface GrubEntry {
   title: string
   /** The kernel's file name. */
   kernel: string
@@ -169,7 +169,7 @@ interface Entry {
 }
 
 /** The entries that boot a Linux of this system; those that os-prober found are another's. */
-function entriesOf({ files }: Host, text: string): Entry[] {
+function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
   let [title, foreign] = ['', false]
   return text.split('\n').flatMap((row) => {
     const found = /^\s*menuentry\s+(?:'((?:[^']|'\\'')*)'|"([^"]*)")/.exec(row)
@@ -184,7 +184,7 @@ function entriesOf({ files }: Host, text: string): Entry[] {
 }
 
 function observePresent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
-  const entries = entriesOf(host, text)
+  const entries = parseGrubEntries(host, text)
   if (entries.length === 0 && /^\s*blscfg/m.test(text))
     return [{ ok: null, evidence: `${config} takes its entries from /boot/loader/entries` }]
   const observations = host.kernels.flatMap(({ release }): Observation[] => {
@@ -193,7 +193,7 @@ function observePresent(host: Host, config: string, text: string, tokens: readon
     if (!missing || entries.some(({ kernel }) => images.includes(kernel))) return []
     return [{ ok: false, evidence: `${config}: Linux ${release} has no entry` }]
   })
-  const has = ({ line }: Entry): boolean => tokens.every((token) => hasArgument(line, token))
+  const has = ({ line }: GrubEntry): boolean => tokens.every((token) => hasArgument(line, token))
   const normal = entries.filter(({ recovery }) => !recovery)
   const without = [...new Set(normal.filter((entry) => !has(entry)).map(({ title }) => title))]
   const recovery = entries.filter((entry) => entry.recovery && has(entry)).length
@@ -208,7 +208,7 @@ function observePresent(host: Host, config: string, text: string, tokens: readon
 }
 
 function observeAbsent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
-  const having = entriesOf(host, text).filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
+  const having = parseGrubEntries(host, text).filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
   const evidence = `${config}: ${having.length} entries have ${tokens.join(' or ')}`
   return [{ ok: having.length === 0, evidence }]
 }

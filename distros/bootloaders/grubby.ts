@@ -3,11 +3,11 @@ import type { Setting } from '../../lib/change/settings.ts'
 import { argumentsIn } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host, KeptChange } from '../../lib/system/system.ts'
-import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { changedLine, differenceOf, isSame } from './difference.ts'
+import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { changedLine, differenceOf, isUnchanged } from './difference.ts'
 import { grub } from './grub.ts'
-import { CMDLINE } from './kernel-cmdline.ts'
-import { bootedLine, loaderInfo } from './loader-evidence.ts'
+import { CMDLINE_FILE } from './kernel-cmdline.ts'
+import { readBootedLine, readLoaderInfo } from './loader-evidence.ts'
 
 const ENVIRONMENT = '/boot/grub2/grubenv'
 
@@ -24,19 +24,19 @@ export const grubby: Bootloader = {
   evidence(host) {
     const program = findProgram(host.files, 'grubby')
     const [entry] = readEntries(host.files)
-    if (program === undefined || entry === undefined || !isGrubs(host) || host.files.exists('/ostree/deploy'))
+    if (program === undefined || entry === undefined || !hasBlscfgMenu(host) || host.files.exists('/ostree/deploy'))
       return undefined
-    const loader = loaderInfo(host)
+    const loader = readLoaderInfo(host)
     if (loader !== undefined && !/grub/i.test(loader)) return undefined
     const why = `blscfg in GRUB's menu, ${entry.path} and ${program}`
-    const booted = loader !== undefined || /(^|\s)BOOT_IMAGE=/.test(bootedLine(host) ?? '')
+    const booted = loader !== undefined || /(^|\s)BOOT_IMAGE=/.test(readBootedLine(host) ?? '')
     return { kind: booted ? 'booted' : 'configured', why }
   },
 
-  configured: (host) => configuredIn(entriesOf(host)),
+  configured: (host) => entryArguments(readGrubbyEntries(host)),
 
   settings(host, tokens) {
-    const path = host.files.resolve(CMDLINE)
+    const path = host.files.resolve(CMDLINE_FILE)
     return tokens.flatMap(({ token, reason }): Setting[] => [
       ...(path === undefined ? [] : [{ kind: 'cmdline' as const, layout: 'file' as const, path, token, reason }]),
       ...(host.files.exists('/etc/default/grub') ? grub.settings(host, [{ token, reason }]) : []),
@@ -45,23 +45,23 @@ export const grubby: Bootloader = {
   },
 
   commands(host, kept = { add: [], remove: [] }) {
-    const all = entriesOf(host).filter(({ recovery }) => !recovery)
+    const all = readGrubbyEntries(host).filter(({ recovery }) => !recovery)
     const normal = all.filter(({ shared }) => !shared)
     const kernels = [...new Set(normal.map(({ linux }) => linux))]
-    const common = all.length > normal.length ? environmentChange(host, kept) : []
+    const common = all.length > normal.length ? environmentCommands(host, kept) : []
     const own = kernels.flatMap((linux): CommandChange[] => {
       const entries = normal.filter((entry) => entry.linux === linux)
       const before = entries[0]?.line ?? ''
       const after = changedLine(before, kept)
-      if (isSame(differenceOf(before, after))) return []
-      const [argv, inverse] = [update(linux, before, after), update(linux, after, before)]
+      if (isUnchanged(differenceOf(before, after))) return []
+      const [argv, inverse] = [grubbyCommand(linux, before, after), grubbyCommand(linux, after, before)]
       const touches = entries.map(({ path }) => path)
       return [{ kind: 'command', argv, inverse, touches, reason: `the boot entry of ${linux.replace(/.*\//, '')}` }]
     })
     return [...common, ...own]
   },
 
-  observe: (host, tokens, absent) => observeEntries(entriesOf(host), tokens, absent),
+  observe: (host, tokens, absent) => observeEntries(readGrubbyEntries(host), tokens, absent),
 
   menu: (host) => grub.menu(host),
 
@@ -69,7 +69,7 @@ export const grubby: Bootloader = {
 }
 
 /** Older entries (RHEL 8) say `$kernelopts`, which stands in GRUB's environment, also for kernels to come. */
-function entriesOf(host: Host): (Entry & { shared: boolean })[] {
+function readGrubbyEntries(host: Host): (BootEntry & { shared: boolean })[] {
   const name = /\$\{?kernelopts\}?/
   const options = kernelOptions(host)
   return readEntries(host.files).map((entry) => ({
@@ -87,16 +87,16 @@ function kernelOptions({ files }: Host): string {
 }
 
 /** grubby would write what it stands for into each entry, and that for good. */
-function environmentChange(host: Host, kept: KeptChange): CommandChange[] {
+function environmentCommands(host: Host, change: KeptChange): CommandChange[] {
   const before = kernelOptions(host)
-  const after = changedLine(before, kept)
+  const after = changedLine(before, change)
   if (before === after) return []
   const set = (line: string): string[] => ['grub2-editenv', '-', 'set', `kernelopts=${line}`]
   const reason = 'the kernel arguments of entries that say $kernelopts'
   return [{ kind: 'command', argv: set(after), inverse: set(before), touches: [ENVIRONMENT], reason }]
 }
 
-function update(linux: string, from: string, to: string): string[] {
+function grubbyCommand(linux: string, from: string, to: string): string[] {
   const { added, removed, replaced } = differenceOf(from, to)
   const args = [...added, ...replaced.map((one) => one.to)]
   // grubby of old finds `iommu=` in `intel_iommu=on` too: said again, it comes right, or is seen to be wrong.

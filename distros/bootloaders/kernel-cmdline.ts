@@ -1,10 +1,10 @@
 import { UserError } from '../../lib/core/error.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Host } from '../../lib/system/system.ts'
-import { bootedLine } from './loader-evidence.ts'
+import { readBootedLine } from './loader-evidence.ts'
 
-export const CMDLINE = '/etc/kernel/cmdline'
-export const VENDOR = '/usr/lib/kernel/cmdline'
+export const CMDLINE_FILE = '/etc/kernel/cmdline'
+export const VENDOR_CMDLINE_FILE = '/usr/lib/kernel/cmdline'
 
 /**
  * The file that kernel-install(8) and makers of unified images take the command line from. Where there is none they take
@@ -13,29 +13,29 @@ export const VENDOR = '/usr/lib/kernel/cmdline'
  */
 export function kernelCmdline(host: Host, entries: readonly string[]): { path: string; head?: string } {
   const { files } = host
-  const path = files.resolve(CMDLINE) ?? CMDLINE
-  if (files.exists(CMDLINE)) return { path }
-  const vendor = files.optionalBytes(VENDOR)?.toString('latin1')
-  const line = vendor === undefined ? wholeLine(host, entries) : seed(vendor.replace(/^#.*/gm, ' '))
+  const path = files.resolve(CMDLINE_FILE) ?? CMDLINE_FILE
+  if (files.exists(CMDLINE_FILE)) return { path }
+  const vendor = files.optionalBytes(VENDOR_CMDLINE_FILE)?.toString('latin1')
+  const line = vendor === undefined ? wholeLine(host, entries) : withoutLoaderArgs(vendor.replace(/^#.*/gm, ' '))
   if (line !== undefined) return { path, head: `${line}\n` }
-  throw new UserError('unknown-system', `${CMDLINE} is missing, and what it has to hold is not known here`, [
-    `Write all kernel arguments of this system (root= first) as one line into ${CMDLINE}, and run this again.`,
+  throw new UserError('unknown-system', `${CMDLINE_FILE} is missing, and what it has to hold is not known here`, [
+    `Write all kernel arguments of this system (root= first) as one line into ${CMDLINE_FILE}, and run this again.`,
   ])
 }
 
 /** All that a kernel of this system has to be told, by this boot or by the entries; `undefined`: nobody knows. */
 export function wholeLine(host: Host, entries: readonly string[]): string | undefined {
   const roots = new Set(entries.map(rootOf))
-  const booted = bootedLine(host)
+  const booted = readBootedLine(host)
   if (booted !== undefined && rootOf(booted) !== undefined && (entries.length === 0 || roots.has(rootOf(booted))))
-    return seed(booted)
+    return withoutLoaderArgs(booted)
   const last = entries.at(-1)
   const sure = !host.running && roots.size === 1 && last !== undefined && rootOf(last) !== undefined
-  return sure ? seed(last) : undefined
+  return sure ? withoutLoaderArgs(last) : undefined
 }
 
 /** Less what loaders add, and what frees devices for one boot. Source: 90-loaderentry.install in systemd. */
-function seed(line: string): string {
+function withoutLoaderArgs(line: string): string {
   const tokens = parseCommandLine(line.trim()).map(({ token }) => token)
   return tokens.filter((token) => !/^(BOOT_IMAGE=|initrd=|vfio[-_]pci\.ids=$|vfio_scripts\.)/.test(token)).join(' ')
 }

@@ -2,8 +2,8 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { changedLine, differenceOf, isSame } from './difference.ts'
-import { FREE, loaderInfo } from './loader-evidence.ts'
+import { changedLine, differenceOf, isUnchanged } from './difference.ts'
+import { readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 
@@ -18,7 +18,7 @@ export const kernelstub: Bootloader = {
   evidence(host) {
     const program = findProgram(host.files, 'kernelstub')
     if (program === undefined || !host.files.exists(CONFIGURATION)) return undefined
-    const loader = loaderInfo(host)
+    const loader = readLoaderInfo(host)
     if (loader === undefined) return { kind: 'configured', why: `${program} and ${CONFIGURATION}` }
     if (!/^systemd-boot/.test(loader)) return undefined
     return { kind: 'booted', why: `${loader} booted this, and ${CONFIGURATION}` }
@@ -27,7 +27,7 @@ export const kernelstub: Bootloader = {
   configured(host) {
     const text = host.files.optionalBytes(CONFIGURATION)?.toString('latin1') ?? ''
     const line = text.slice(0, Math.max(0, text.search(/"user"[\s\S]*"kernel_options"/))).split('\n').length
-    return parseCommandLine(lineOf(host)).map((one) => ({
+    return parseCommandLine(readKernelstubLine(host)).map((one) => ({
       ...one,
       file: CONFIGURATION,
       line,
@@ -40,16 +40,16 @@ export const kernelstub: Bootloader = {
     tokens.map(({ token, reason }) => ({ kind: 'kept', by: kernelstub.name, path: '', token, reason })),
 
   commands(host, kept = { add: [], remove: [] }) {
-    const before = lineOf(host)
+    const before = readKernelstubLine(host)
     const after = changedLine(before, kept)
-    if (isSame(differenceOf(before, after))) return []
+    if (isUnchanged(differenceOf(before, after))) return []
     const touches = [
       CONFIGURATION,
       ...readEntries(host.files)
         .filter(({ recovery }) => !recovery)
         .map(({ path }) => path),
     ]
-    const [argv, inverse] = [change(before, after), change(after, before)]
+    const [argv, inverse] = [kernelstubCommand(before, after), kernelstubCommand(after, before)]
     return [{ kind: 'command', argv, inverse, touches, reason: 'the boot entries' }]
   },
 
@@ -59,12 +59,12 @@ export const kernelstub: Bootloader = {
   },
 
   menu: () =>
-    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${FREE}, press Enter`,
+    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`,
 
   steps: (tokens) => [`kernelstub --add-options "${tokens.join(' ')}"`],
 }
 
-function change(from: string, to: string): string[] {
+function kernelstubCommand(from: string, to: string): string[] {
   const { added, removed, replaced } = differenceOf(from, to)
   if (removed.length + replaced.length === 0) return ['kernelstub', '--add-options', added.join(' ')]
   // Without any it would not listen.
@@ -72,7 +72,7 @@ function change(from: string, to: string): string[] {
 }
 
 /** The options that a person may change: a list, or (an older configuration) one string. */
-function lineOf({ files }: Host): string {
+function readKernelstubLine({ files }: Host): string {
   try {
     const { user } = JSON.parse(files.optionalBytes(CONFIGURATION)?.toString('utf8') ?? '{}')
     const options: unknown = user?.kernel_options

@@ -3,10 +3,10 @@ import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { findPath, namesIn } from '../boot/boot-files.ts'
-import { PLACES } from '../boot/loader-entries.ts'
+import { findPath, listFolder } from '../boot/boot-files.ts'
+import { ESP_MOUNTS } from '../boot/loader-entries.ts'
 import { listSteps } from './difference.ts'
-import { FREE, loaderInfo } from './loader-evidence.ts'
+import { readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const DEFAULTS = '/etc/default/limine'
 const DROP_INS = '/etc/limine-entry-tool.d'
@@ -18,10 +18,10 @@ export const limine: Bootloader = {
   byHand: () => true,
 
   evidence(host) {
-    const loader = loaderInfo(host)
+    const loader = readLoaderInfo(host)
     if (loader !== undefined)
       return /limine/i.test(loader) ? { kind: 'booted', why: `${loader} booted this` } : undefined
-    const [config] = configsOf(host)
+    const [config] = findLimineConfigs(host)
     return config === undefined ? undefined : { kind: 'configured', why: config }
   },
 
@@ -29,11 +29,11 @@ export const limine: Bootloader = {
   settings: () => [],
   commands: () => [],
   observe: () => [{ ok: null, evidence: 'what Limine boots is not read here' }],
-  menu: () => `in Limine's menu: press E on the entry, append ${FREE} to its cmdline, press F10`,
+  menu: () => `in Limine's menu: press E on the entry, append ${UNBIND_ARGUMENTS} to its cmdline, press F10`,
 
   steps(tokens, host) {
     if (hasTool(host)) {
-      const rows = toolFiles(host).flatMap(({ path, text }) =>
+      const rows = readToolFiles(host).flatMap(({ path, text }) =>
         text.split('\n').flatMap((row, index) => {
           const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
           return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
@@ -53,7 +53,7 @@ export const limine: Bootloader = {
         'limine-update',
       ]
     }
-    const configs = configsOf(host)
+    const configs = findLimineConfigs(host)
     return configs.flatMap((path) => {
       const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
       const rows = text.split('\n').flatMap((row, index) => {
@@ -70,12 +70,12 @@ function hasTool({ files }: Host): boolean {
 }
 
 /** Does limine-entry-tool make unified images? Then its files have their command line, too. */
-export function makesUnified(host: Host): boolean {
-  return hasTool(host) && toolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
+export function limineMakesUki(host: Host): boolean {
+  return hasTool(host) && readToolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
 }
 
-function toolFiles({ files }: Host): ShellFile[] {
-  const names = namesIn(files, DROP_INS).filter((name) => name.endsWith('.conf'))
+function readToolFiles({ files }: Host): ShellFile[] {
+  const names = listFolder(files, DROP_INS).filter((name) => name.endsWith('.conf'))
   return [...names.map((name) => `${DROP_INS}/${name}`), DEFAULTS].flatMap((path) => {
     const text = files.optionalBytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
@@ -83,8 +83,8 @@ function toolFiles({ files }: Host): ShellFile[] {
 }
 
 /** Where it looks for its configuration. */
-function configsOf({ files }: Host): string[] {
+function findLimineConfigs({ files }: Host): string[] {
   const names = ['limine.conf', 'limine/limine.conf', 'EFI/limine/limine.conf', 'EFI/BOOT/limine.conf', 'limine.cfg']
-  const paths = PLACES.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
+  const paths = ESP_MOUNTS.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
   return [...new Set(paths)].filter((path) => path !== undefined)
 }

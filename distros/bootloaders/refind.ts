@@ -2,8 +2,8 @@ import { addArgument, hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
-import { PLACES } from '../boot/loader-entries.ts'
-import { bootedLine, FREE, loaderInfo } from './loader-evidence.ts'
+import { ESP_MOUNTS } from '../boot/loader-entries.ts'
+import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const LINES = '/boot/refind_linux.conf'
 
@@ -15,20 +15,20 @@ export const refind: Bootloader = {
 
   // It says nothing of itself; a line of its file that runs does.
   evidence(host) {
-    const config = configOf(host)
-    const lines = linesOf(host)
+    const config = findRefindConfig(host)
+    const lines = readRefindLines(host)
     if (config === undefined && lines.length === 0) return undefined
-    const loader = loaderInfo(host)
+    const loader = readLoaderInfo(host)
     const why = [config, lines.length > 0 ? LINES : undefined].filter(Boolean).join(' and ')
     if (loader !== undefined) return /refind/i.test(loader) ? { kind: 'booted', why: `${loader}, ${why}` } : undefined
-    const booted = words(bootedLine(host) ?? '')
-    const same = lines.find(({ options }) => booted !== '' && words(options) === booted)
+    const booted = withoutInitrd(readBootedLine(host) ?? '')
+    const same = lines.find(({ options }) => booted !== '' && withoutInitrd(options) === booted)
     if (same !== undefined) return { kind: 'booted', why: `${LINES}:${same.number} is the line that was booted` }
     return { kind: 'configured', why }
   },
 
   configured: (host) =>
-    linesOf(host)
+    readRefindLines(host)
       .slice(0, 1)
       .flatMap(({ number, options }) =>
         parseCommandLine(options).map((one) => ({ ...one, file: LINES, line: number, variable: '', sure: true })),
@@ -37,18 +37,18 @@ export const refind: Bootloader = {
   commands: () => [],
 
   observe(host, tokens, absent) {
-    const [first] = linesOf(host)
+    const [first] = readRefindLines(host)
     if (first === undefined) return [{ ok: null, evidence: `${LINES} could not be seen` }]
     const has = tokens.filter((token) => hasArgument(first.options, token))
     const ok = absent ? has.length === 0 : has.length === tokens.length
     return [{ ok, evidence: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
   },
 
-  menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${FREE}, press Enter`,
+  menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,
 
   steps(tokens, host) {
-    const [first] = linesOf(host)
-    const config = configOf(host)
+    const [first] = readRefindLines(host)
+    const config = findRefindConfig(host)
     const own = `In ${config ?? 'refind.conf'}, if its menu entries start your kernels, add to their options: ${tokens.join(' ')}`
     if (first === undefined) return [own]
     const line = tokens.reduce(addArgument, first.options)
@@ -60,14 +60,14 @@ export const refind: Bootloader = {
   },
 }
 
-interface Line {
+interface RefindLine {
   number: number
   title: string
   options: string
 }
 
 /** Two words in quotes each; the first is what boots by default. A doubled quote stands for one. */
-function linesOf({ files }: Host): Line[] {
+function readRefindLines({ files }: Host): RefindLine[] {
   const text = files.optionalBytes(LINES)?.toString('utf8') ?? ''
   return text.split('\n').flatMap((row, index) => {
     const found = /^\s*(?:"((?:[^"]|"")*)"|([^\s"#]\S*))\s+"((?:[^"]|"")*)"/.exec(row)
@@ -76,13 +76,13 @@ function linesOf({ files }: Host): Line[] {
 }
 
 /** Less what names an initramfs, which rEFInd may add. */
-function words(line: string): string {
+function withoutInitrd(line: string): string {
   const tokens = parseCommandLine(line).map(({ token }) => token)
   return tokens.filter((token) => !token.startsWith('initrd=')).join(' ')
 }
 
-function configOf({ files }: Host): string | undefined {
+function findRefindConfig({ files }: Host): string | undefined {
   const names = ['EFI/refind/refind.conf', 'EFI/BOOT/refind.conf']
-  const paths = PLACES.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
+  const paths = ESP_MOUNTS.flatMap((place) => names.map((name) => findPath(files, `${place}/${name}`)))
   return paths.find((path) => path !== undefined)
 }

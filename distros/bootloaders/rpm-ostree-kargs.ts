@@ -2,8 +2,8 @@ import type { SetArgument } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { configuredIn, type Entry, observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { changedLine, differenceOf, isSame } from './difference.ts'
+import { type BootEntry, entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { changedLine, differenceOf, isUnchanged } from './difference.ts'
 import { grub } from './grub.ts'
 
 const DEPLOYMENTS = '/ostree/deploy'
@@ -23,8 +23,8 @@ export const rpmOstreeKargs: Bootloader = {
   },
 
   configured(host) {
-    const staged = stagedLine(host)
-    if (staged === undefined) return configuredIn(nextEntry(host))
+    const staged = readStagedLine(host)
+    if (staged === undefined) return entryArguments(readNextEntry(host))
     return parseCommandLine(staged).map(
       (one): SetArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
     )
@@ -34,16 +34,16 @@ export const rpmOstreeKargs: Bootloader = {
     tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
 
   commands(host, kept = { add: [], remove: [] }) {
-    const before = stagedLine(host) ?? nextEntry(host)[0]?.line ?? ''
+    const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''
     const after = changedLine(before, kept)
-    if (isSame(differenceOf(before, after))) return []
-    const [argv, inverse] = [change(before, after), change(after, before)]
+    if (isUnchanged(differenceOf(before, after))) return []
+    const [argv, inverse] = [kargsCommand(before, after), kargsCommand(after, before)]
     return [{ kind: 'command', argv, inverse, touches: [], reason: 'a deployment with these arguments' }]
   },
 
   observe(host, tokens, absent) {
-    const staged = stagedLine(host)
-    const entry = nextEntry(host)
+    const staged = readStagedLine(host)
+    const entry = readNextEntry(host)
     if (staged === undefined) return observeEntries(entry, tokens, absent)
     const seen = observeEntries(
       [{ path: STAGED, text: '', title: '', linux: '', line: staged, recovery: false }],
@@ -58,7 +58,7 @@ export const rpmOstreeKargs: Bootloader = {
   steps: (tokens) => [`rpm-ostree kargs ${tokens.map((token) => `--append-if-missing=${token}`).join(' ')}`],
 }
 
-function change(from: string, to: string): string[] {
+function kargsCommand(from: string, to: string): string[] {
   const { added, removed, replaced } = differenceOf(from, to)
   const valueIn = (token: string): string => token.replace(/^[^=]*=/, '')
   return [
@@ -71,8 +71,8 @@ function change(from: string, to: string): string[] {
 }
 
 /** The entry that boots unless another is chosen: the one with the highest version. */
-function nextEntry({ files }: Host): Entry[] {
-  const versionOf = ({ text }: Entry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
+function readNextEntry({ files }: Host): BootEntry[] {
+  const versionOf = ({ text }: BootEntry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
   const entries = readEntries(files).filter(({ path }) => /\/ostree-[^/]*\.conf$/.test(path))
   return entries.sort((one, other) => versionOf(other) - versionOf(one)).slice(0, 1)
 }
@@ -81,7 +81,7 @@ function nextEntry({ files }: Host): Entry[] {
  * What a deployment that was made in this boot will have: its entry is written when the machine shuts down.
  * A GVariant dictionary, whose member `kargs` is an array of strings: ostree-sysroot-deploy.c.
  */
-function stagedLine({ machine, running }: Host): string | undefined {
+function readStagedLine({ machine, running }: Host): string | undefined {
   const bytes = running ? machine.optionalBytes(STAGED)?.toString('latin1') : undefined
   const strings = bytes === undefined ? undefined : /(?:^|\0)kargs\0+((?:[ -~]+\0)+)/.exec(bytes)?.[1]
   return strings?.split('\0').filter(Boolean).join(' ')

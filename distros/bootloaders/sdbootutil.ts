@@ -2,8 +2,8 @@ import { argumentsIn } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
-import { loaderInfo } from './loader-evidence.ts'
+import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
+import { readLoaderInfo } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
 
 /**
@@ -18,15 +18,15 @@ export const sdbootutil: Bootloader = {
     const program = findProgram(host.files, 'sdbootutil')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined) return undefined
-    const loader = loaderInfo(host)
+    const loader = readLoaderInfo(host)
     if (loader === undefined) return { kind: 'configured', why: `${program} and ${entry.path}` }
     if (!/^systemd-boot|grub/i.test(loader)) return undefined
     return { kind: 'booted', why: `${loader} booted this, and ${program} keeps its entries` }
   },
 
   configured({ files }) {
-    const text = files.optionalBytes(CMDLINE)?.toString('latin1')
-    return text === undefined ? [] : argumentsIn(CMDLINE, text, 'file')
+    const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
+    return text === undefined ? [] : argumentsIn(CMDLINE_FILE, text, 'file')
   },
 
   settings(host, tokens) {
@@ -49,5 +49,5 @@ export const sdbootutil: Bootloader = {
 
   menu: (host) => systemdBoot.menu(host),
 
-  steps: (tokens) => [`Add to the line in ${CMDLINE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
+  steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
 }

@@ -2,9 +2,9 @@ import type { CommandLineSetting } from '../../lib/change/settings.ts'
 import { argumentsIn } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { configuredIn, type Entry, isGrubs, observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { CMDLINE, kernelCmdline } from './kernel-cmdline.ts'
-import { FREE, loaderInfo, stubInfo } from './loader-evidence.ts'
+import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
+import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 /**
  * systemd-boot with entries in files: these are changed, and what kernel-install makes the entries of kernels to come
@@ -15,27 +15,27 @@ export const systemdBoot: Bootloader = {
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd-boot.html',
 
   evidence(host) {
-    const loader = loaderInfo(host)
-    if (isKeptElsewhere(host) || stubInfo(host) !== undefined) return undefined
+    const loader = readLoaderInfo(host)
+    if (hasExternalEntries(host) || readStubInfo(host) !== undefined) return undefined
     if (loader !== undefined)
       return /^systemd-boot/.test(loader) ? { kind: 'booted', why: `${loader} booted this` } : undefined
     const [entry] = ownEntries(host)
-    if (entry === undefined || isGrubs(host)) return undefined
+    if (entry === undefined || hasBlscfgMenu(host)) return undefined
     return { kind: 'configured', why: entry.path }
   },
 
   configured(host) {
-    const text = host.files.optionalBytes(CMDLINE)?.toString('latin1')
-    const next = text === undefined ? [] : argumentsIn(CMDLINE, text, 'file')
-    return [...configuredIn(ownEntries(host)), ...next.map((one) => ({ ...one, entry: CMDLINE }))]
+    const text = host.files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
+    const next = text === undefined ? [] : argumentsIn(CMDLINE_FILE, text, 'file')
+    return [...entryArguments(ownEntries(host)), ...next.map((one) => ({ ...one, entry: CMDLINE_FILE }))]
   },
 
   settings(host, tokens) {
     const all = ownEntries(host)
     const normal = all.filter(({ recovery }) => !recovery)
-    const made = normal.filter((entry) => isMade(host, entry))
+    const made = normal.filter((entry) => isGenerated(host, entry))
     const next =
-      host.files.exists(CMDLINE) || made.length > 0
+      host.files.exists(CMDLINE_FILE) || made.length > 0
         ? [
             kernelCmdline(
               host,
@@ -51,7 +51,7 @@ export const systemdBoot: Bootloader = {
 
   derived: (host, tokens) =>
     ownEntries(host)
-      .filter((entry) => isMade(host, entry))
+      .filter((entry) => isGenerated(host, entry))
       .flatMap(({ path }) =>
         tokens.map((token) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason: '' })),
       ),
@@ -66,22 +66,22 @@ export const systemdBoot: Bootloader = {
   },
 
   menu: () =>
-    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${FREE}, press Enter`,
+    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`,
 
   steps: (tokens, host) => [
     ...ownEntries(host)
       .filter(({ recovery }) => !recovery)
       .map(({ path }) => `In ${path}, add to the line that starts with options: ${tokens.join(' ')}`),
-    `Add the same to ${CMDLINE}, if your entries are made by kernel-install.`,
+    `Add the same to ${CMDLINE_FILE}, if your entries are made by kernel-install.`,
   ],
 }
 
-function ownEntries({ files }: Host): Entry[] {
+function ownEntries({ files }: Host): BootEntry[] {
   return readEntries(files).filter(({ path }) => !/\/ostree-[^/]*\.conf$/.test(path))
 }
 
 /** Did kernel-install make it? It calls it `TOKEN-RELEASE.conf`, with `+TRIES` where boots are counted. */
-function isMade({ files, kernels }: Host, { path, text }: Entry): boolean {
+function isGenerated({ files, kernels }: Host, { path, text }: BootEntry): boolean {
   if (/^# Boot Loader Specification type#1 entry/.test(text)) return true
   const name = path.replace(/.*\//, '').replace(/(\+\d+(-\d+)?)?\.conf$/, '')
   const tokens = ['/etc/kernel/entry-token', '/etc/machine-id'].flatMap(
@@ -90,7 +90,7 @@ function isMade({ files, kernels }: Host, { path, text }: Entry): boolean {
   return kernels.some(({ release }) => tokens.some((token) => name === `${token}-${release}`))
 }
 
-function isKeptElsewhere(host: Host): boolean {
+function hasExternalEntries(host: Host): boolean {
   const files = ['/etc/kernelstub/configuration', '/etc/kernel/proxmox-boot-uuids', '/ostree/deploy']
   return files.some((path) => host.files.exists(path)) || findProgram(host.files, 'sdbootutil') !== undefined
 }

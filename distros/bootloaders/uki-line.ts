@@ -6,14 +6,14 @@ import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/
 import type { Host } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
 import { dracutConfig } from '../boot/unified-images.ts'
-import { CMDLINE, kernelCmdline, VENDOR, wholeLine } from './kernel-cmdline.ts'
+import { CMDLINE_FILE, kernelCmdline, VENDOR_CMDLINE_FILE, wholeLine } from './kernel-cmdline.ts'
 
 /** Where the command line of a unified image comes from. */
-export interface Line {
+export interface CmdlineSource {
   /** The file that arguments go into. */
   path: string
   /** What it says now. */
-  present: SetArgument[]
+  currentArguments: SetArgument[]
   setting(token: string, reason: string): Setting
 }
 
@@ -26,18 +26,19 @@ const VARIABLE = 'kernel_cmdline'
  * of the images now. Source: mkinitcpio(8), --cmdline (before version 40 a folder with files stands for the file, since
  * then both are read); kernel-install(8).
  */
-export function fileLine(
+export function fileSource(
   host: Host,
   { tool, named }: { tool: 'mkinitcpio' | 'kernel-install'; named: string | undefined },
   embedded: readonly string[],
-): Line {
+): CmdlineSource {
   const { files } = host
   const isFolder = named !== undefined && files.list(named) !== undefined
-  const folder = isFolder ? named : tool === 'mkinitcpio' ? DROP_INS : installFolder(host)
-  const drop = named === undefined || isFolder ? textsIn(host, folder) : []
-  const main = named !== undefined && !isFolder ? [named] : isFolder ? [] : [CMDLINE, VENDOR]
+  const folder = isFolder ? named : tool === 'mkinitcpio' ? DROP_INS : findCmdlineFolder(host)
+  const drop = named === undefined || isFolder ? readConfFiles(host, folder) : []
+  const main = named !== undefined && !isFolder ? [named] : isFolder ? [] : [CMDLINE_FILE, VENDOR_CMDLINE_FILE]
   const first = main.find((path) => files.exists(path))
-  const whole = drop.length > 0 && tool === 'mkinitcpio' && !readsBoth(host) ? [] : textsOf(host, first)
+  const whole =
+    drop.length > 0 && tool === 'mkinitcpio' && !readsFileAndFolder(host) ? [] : readOptionalFile(host, first)
   const all = [...whole, ...drop]
   const own = (): { path: string; head?: string } => {
     if (named !== undefined && !isFolder) return { path: files.resolve(named) ?? named }
@@ -47,11 +48,11 @@ export function fileLine(
   const entry = named === undefined ? {} : { entry: named }
   const present = all.flatMap(({ path, text }) => argumentsIn(path, text, 'file').map((one) => ({ ...one, ...entry })))
   return {
-    path: first ?? CMDLINE,
-    present,
+    path: first ?? CMDLINE_FILE,
+    currentArguments: present,
     setting(token, reason) {
       const place = own()
-      const list = listFor(present, token)
+      const list = findListArgument(present, token)
       const path = list === undefined ? undefined : (files.resolve(list.file) ?? list.file)
       const changeable = path !== undefined && path !== place.path && !path.startsWith('/usr/')
       return { kind: 'cmdline', layout: 'file', ...(changeable ? { path } : place), token, reason }
@@ -60,7 +61,7 @@ export function fileLine(
 }
 
 /** Of dracut: `kernel_cmdline`; where nothing sets it, what it would have found out has to be said with it. */
-export function dracutLine(host: Host, embedded: readonly string[]): Line {
+export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSource {
   const { files } = host
   const config = dracutConfig(files)
   const present = tokensOf(config, VARIABLE)
@@ -76,9 +77,9 @@ export function dracutLine(host: Host, embedded: readonly string[]): Line {
   }
   return {
     path,
-    present,
+    currentArguments: present,
     setting(token, reason) {
-      const list = listFor(present, token)
+      const list = findListArgument(present, token)
       const theirs = list !== undefined && list.file !== path && !list.file.startsWith('/usr/')
       const place = theirs ? { path: files.resolve(list.file) ?? list.file } : own()
       const setting: ArgumentSetting = { kind: 'argument', variable: VARIABLE, ...place, token, reason }
@@ -100,27 +101,29 @@ function expectEffective(config: readonly ShellFile[], setting: ArgumentSetting)
   throw new UserError('contradiction', `dracut's files ${what}; add it there by hand; nothing was written`)
 }
 
-function listFor(present: readonly SetArgument[], token: string): SetArgument | undefined {
+function findListArgument(current: readonly SetArgument[], token: string): SetArgument | undefined {
   const name = token.replace(/=.*/, '').replaceAll('-', '_')
-  return isListed(token) ? present.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
+  return isListed(token) ? current.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
 }
 
-function textsIn(host: Host, folder: string | undefined): ShellFile[] {
+function readConfFiles(host: Host, folder: string | undefined): ShellFile[] {
   const names = folder === undefined ? [] : (host.files.list(folder) ?? [])
-  return names.filter((name) => /^[^.].*\.conf$/.test(name)).flatMap((name) => textsOf(host, `${folder}/${name}`))
+  return names
+    .filter((name) => /^[^.].*\.conf$/.test(name))
+    .flatMap((name) => readOptionalFile(host, `${folder}/${name}`))
 }
 
-function textsOf({ files }: Host, path: string | undefined): ShellFile[] {
+function readOptionalFile({ files }: Host, path: string | undefined): ShellFile[] {
   const text = path === undefined ? undefined : files.optionalBytes(path)?.toString('latin1')
   return text === undefined || path === undefined ? [] : [{ path, text }]
 }
 
-function readsBoth({ files }: Host): boolean {
+function readsFileAndFolder({ files }: Host): boolean {
   return /\bcmdline_dir=/.test(files.optionalBytes('/usr/bin/mkinitcpio')?.toString('latin1') ?? '')
 }
 
 /** Some distributions have kernel-install read a folder too: its plugins say so. */
-function installFolder({ files }: Host): string | undefined {
+function findCmdlineFolder({ files }: Host): string | undefined {
   const folder = '/etc/kernel/cmdline.d'
   const plugins = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'].flatMap((from) =>
     (files.list(from) ?? []).map((name) => `${from}/${name}`),

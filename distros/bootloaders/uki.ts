@@ -3,23 +3,23 @@ import type { Setting } from '../../lib/change/settings.ts'
 import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { readSecureBoot } from '../../lib/host/secure-boot.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { PLACES, readEntries } from '../boot/loader-entries.ts'
-import { embeddedLine, isSigned } from '../boot/uki-image.ts'
+import { ESP_MOUNTS, readEntries } from '../boot/loader-entries.ts'
+import { isSigned, readEmbeddedLine } from '../boot/uki-image.ts'
 import {
-  dracutUnified,
-  installCommands,
-  installedUnified,
-  layoutOf,
-  type Unified,
+  dracutUnifiedImages,
+  kernelInstallCommands,
+  kernelInstallImages,
+  readInstallConfig,
+  type UnifiedImage,
   unifiedImages,
 } from '../boot/unified-images.ts'
 import { dracut } from '../initramfs/dracut.ts'
 import { mkinitcpio } from '../initramfs/mkinitcpio.ts'
 import { presetImages } from '../initramfs/presets.ts'
-import { makesUnified } from './limine.ts'
-import { FREE, loaderInfo, stubInfo } from './loader-evidence.ts'
+import { limineMakesUki } from './limine.ts'
+import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
-import { dracutLine, fileLine, type Line } from './uki-line.ts'
+import { type CmdlineSource, dracutSource, fileSource } from './uki-line.ts'
 
 /** Unified kernel images: the command line is inside, and is made anew with the image, by who makes it. */
 export const uki: Bootloader = {
@@ -27,30 +27,32 @@ export const uki: Bootloader = {
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
 
   evidence(host) {
-    if (makesUnified(host)) return undefined
-    const stub = stubInfo(host)
+    if (limineMakesUki(host)) return undefined
+    const stub = readStubInfo(host)
     if (stub !== undefined) return { kind: 'booted', why: `${stub} booted this` }
     // It would have said so.
-    if (loaderInfo(host) !== undefined) return undefined
-    const making = makingOf(host)
+    if (readLoaderInfo(host) !== undefined) return undefined
+    const making = findUkiGenerator(host)
     const [image] = making?.images ?? []
     return image === undefined ? undefined : { kind: 'configured', why: `${image.path}, made by ${making?.tool}` }
   },
 
   embeds: true,
-  byHand: (host) => makingOf(host) === undefined,
-  configured: (host) => linesOf(host).flatMap(({ present }) => present),
+  byHand: (host) => findUkiGenerator(host) === undefined,
+  configured: (host) => readCmdlineSources(host).flatMap(({ currentArguments }) => currentArguments),
 
   settings: (host, tokens) =>
-    tokens.flatMap(({ token, reason }): Setting[] => linesOf(host).map((line) => line.setting(token, reason))),
+    tokens.flatMap(({ token, reason }): Setting[] =>
+      readCmdlineSources(host).map((line) => line.setting(token, reason)),
+    ),
 
-  commands: (host) => makingOf(host)?.commands ?? [],
+  commands: (host) => findUkiGenerator(host)?.commands ?? [],
 
   observe(host, tokens, absent) {
-    const images = makingOf(host)?.images ?? []
+    const images = findUkiGenerator(host)?.images ?? []
     if (images.length === 0) return [{ ok: null, evidence: 'no unified image that is made here could be seen' }]
     return images.map(({ path }) => {
-      const line = embeddedLine(host.files, path)
+      const line = readEmbeddedLine(host.files, path)
       if (line === undefined) return { ok: null, evidence: `${path} could not be looked into` }
       const has = tokens.filter((token) => hasArgument(line, token))
       const ok = absent ? has.length === 0 : has.length === tokens.length
@@ -59,7 +61,7 @@ export const uki: Bootloader = {
   },
 
   unsigned(host) {
-    const making = makingOf(host)
+    const making = findUkiGenerator(host)
     if (making === undefined || isSigned(host, making.tool)) return []
     const made = making.images.map(({ path }) => path)
     const others = [...unifiedImages(host.files), ...readEntries(host.files).map(({ path }) => path)]
@@ -72,22 +74,25 @@ export const uki: Bootloader = {
     const ignored = 'under Secure Boot the stub of a unified image ignores an edited line'
     if (secure === true)
       return `${ignored}: choose another image or kernel, or switch Secure Boot off in the firmware setup`
-    const menu = PLACES.some((place) => host.files.exists(`${place}/loader/loader.conf`))
+    const menu = ESP_MOUNTS.some((place) => host.files.exists(`${place}/loader/loader.conf`))
     const reach = menu
       ? systemdBoot.menu(host)
-      : `in the UEFI shell, start the image with all of its command line and ${FREE} behind it`
+      : `in the UEFI shell, start the image with all of its command line and ${UNBIND_ARGUMENTS} behind it`
     return secure === null ? `${reach} (${ignored})` : reach
   },
 
   steps(tokens, host) {
-    const making = makingOf(host)
+    const making = findUkiGenerator(host)
     const args = tokens.join(' ')
     const make = making?.commands.map(({ argv }) => argv.join(' ')) ?? [
       'Make the images again with the tool that made them: mkinitcpio -P, dracut --force --regenerate-all, or kernel-install add-all.',
     ]
     if (tokens.length === 0) return make
     if (making !== undefined)
-      return [...linesOf(host).map((line) => `In ${line.path}, add to the kernel arguments: ${args}`), ...make]
+      return [
+        ...readCmdlineSources(host).map((line) => `In ${line.path}, add to the kernel arguments: ${args}`),
+        ...make,
+      ]
     return [
       `Add to the line that your unified images are made with: ${args}`,
       '    mkinitcpio: /etc/cmdline.d/*.conf, else /etc/kernel/cmdline; kernel-install: /etc/kernel/cmdline; dracut: kernel_cmdline+=" … " in /etc/dracut.conf.d',
@@ -98,53 +103,59 @@ export const uki: Bootloader = {
   },
 }
 
-interface Making {
+interface UkiGenerator {
   tool: 'mkinitcpio' | 'dracut' | 'kernel-install'
-  images: Unified[]
+  images: UnifiedImage[]
   commands: CommandChange[]
-  lines: () => Line[]
+  cmdlineSources: () => CmdlineSource[]
 }
 
 /** The tool that makes the images; `undefined` where there is none, or more than one. */
-function makingOf(host: Host): Making | undefined {
+function findUkiGenerator(host: Host): UkiGenerator | undefined {
   const { files, kernels } = host
-  const lines = (images: readonly Unified[]): string[] => images.flatMap(({ path }) => embeddedLine(files, path) ?? [])
-  const of = (commands: readonly CommandChange[], images: readonly Unified[]): CommandChange[] =>
+  const lines = (images: readonly UnifiedImage[]): string[] =>
+    images.flatMap(({ path }) => readEmbeddedLine(files, path) ?? [])
+  const of = (commands: readonly CommandChange[], images: readonly UnifiedImage[]): CommandChange[] =>
     commands.filter(({ touches }) => images.some(({ path }) => touches.includes(path)))
   const presets = presetImages(files, kernels).filter(({ unified }) => unified)
-  const [made, installed] = [dracutUnified(host), installedUnified(host)]
-  const presetLines = (): Line[] =>
+  const [made, installed] = [dracutUnifiedImages(host), kernelInstallImages(host)]
+  const presetLines = (): CmdlineSource[] =>
     [...new Set(presets.map(({ cmdline }) => cmdline))].map((named) =>
-      fileLine(host, { tool: 'mkinitcpio', named }, lines(presets.filter(({ cmdline }) => cmdline === named))),
+      fileSource(host, { tool: 'mkinitcpio', named }, lines(presets.filter(({ cmdline }) => cmdline === named))),
     )
-  const installLines = (): Line[] => {
-    const { uki: generator } = layoutOf(files)
-    if (generator === 'dracut') return [dracutLine(host, lines(installed))]
+  const installLines = (): CmdlineSource[] => {
+    const { uki: generator } = readInstallConfig(files)
+    if (generator === 'dracut') return [dracutSource(host, lines(installed))]
     const tool = generator === 'mkinitcpio' ? 'mkinitcpio' : 'kernel-install'
-    return [fileLine(host, { tool, named: undefined }, lines(installed))]
+    return [fileSource(host, { tool, named: undefined }, lines(installed))]
   }
   // A line in this file stands for those of all others.
   const config = files.optionalBytes('/etc/kernel/uki.conf')?.toString('latin1') ?? ''
   const own = /^[ \t]*Cmdline[ \t]*=/m.test(config)
-  const all: Making[] = [
-    { tool: 'mkinitcpio', images: presets, commands: of(mkinitcpio.commands(host), presets), lines: presetLines },
+  const all: UkiGenerator[] = [
+    {
+      tool: 'mkinitcpio',
+      images: presets,
+      commands: of(mkinitcpio.commands(host), presets),
+      cmdlineSources: presetLines,
+    },
     {
       tool: 'dracut',
       images: made,
       commands: of(dracut.commands(host), made),
-      lines: () => [dracutLine(host, lines(made))],
+      cmdlineSources: () => [dracutSource(host, lines(made))],
     },
     {
       tool: 'kernel-install',
       images: own ? [] : installed,
-      commands: installCommands(host, installed),
-      lines: installLines,
+      commands: kernelInstallCommands(host, installed),
+      cmdlineSources: installLines,
     },
   ]
   const found = all.filter(({ images, commands }) => images.length > 0 && commands.length > 0)
   return found.length === 1 ? found[0] : undefined
 }
 
-function linesOf(host: Host): Line[] {
-  return makingOf(host)?.lines() ?? []
+function readCmdlineSources(host: Host): CmdlineSource[] {
+  return findUkiGenerator(host)?.cmdlineSources() ?? []
 }

@@ -4,7 +4,7 @@ import { hasMember } from '../../lib/edit/yaml.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
-import { baseOf, findPath } from '../boot/boot-files.ts'
+import { findPath, packageBaseOf } from '../boot/boot-files.ts'
 import { rootPlace, rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/usr/bin/booster'
@@ -30,7 +30,7 @@ export const booster: Initramfs = {
 
   settings({ files, kernels }, { module, override, drivers }): Setting[] {
     if (override !== null) {
-      const early = drivers.find((name) => isNamed(files, kernels, name))
+      const early = drivers.find((name) => isInBoosterImage(files, kernels, name))
       if (early === undefined) return rootSettings(files, override)
       throw new UserError(
         'contradiction',
@@ -61,7 +61,7 @@ export const booster: Initramfs = {
 
   images: ({ files, kernels }) =>
     kernels.flatMap(({ release }) => {
-      const names = [baseOf(files, release), release].map((name) => `/boot/booster-${name}.img`)
+      const names = [packageBaseOf(files, release), release].map((name) => `/boot/booster-${name}.img`)
       const path = names.map((name) => findPath(files, name)).find((found) => found !== undefined)
       return path === undefined ? [] : [{ release, path }]
     }),
@@ -82,7 +82,7 @@ export const booster: Initramfs = {
  * Does its configuration bring this module into the image: by name, by its path or a folder's, or with all of them? By
  * itself it takes modules for disks, keyboards and USB alone. Source: defaultModulesList in generator/generator.go.
  */
-function isNamed(files: Reader, kernels: readonly Kernel[], name: string): boolean {
+function isInBoosterImage(files: Reader, kernels: readonly Kernel[], name: string): boolean {
   const text = files.optionalBytes(CONFIG)?.toString('latin1') ?? ''
   const pattern = new RegExp(`^(kernel/\\S*/)${name.replace(/[-_]/g, '[-_]')}\\.ko`, 'm')
   const paths = kernels.flatMap(({ release }) => {

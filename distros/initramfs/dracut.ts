@@ -4,7 +4,7 @@ import { ownHead } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
 import { entryFolders, findPath } from '../boot/boot-files.ts'
-import { dracutUnified, installCommands, installedFor } from '../boot/unified-images.ts'
+import { dracutUnifiedImages, kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
 import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
@@ -52,7 +52,7 @@ export const dracut: Initramfs = {
       line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
       // /etc/modprobe.d goes into host-only images alone.
       ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
-      ...(override === null ? [] : overrideSettings(files, override, line)),
+      ...(override === null ? [] : dracutOverride(files, override, line)),
     ]
   },
 
@@ -62,8 +62,8 @@ export const dracut: Initramfs = {
    * installed by then. Source: dracut(8).
    */
   commands(host) {
-    const installed = installedFor(host, 'dracut')
-    if (installed.length > 0) return installCommands(host, installed)
+    const installed = kernelInstallImagesOf(host, 'dracut')
+    if (installed.length > 0) return kernelInstallCommands(host, installed)
     const wrapped = updateInitramfs(host.files) === 'dracut'
     return dracut.images(host).flatMap((image): CommandChange[] => {
       const { release, path } = image
@@ -71,7 +71,7 @@ export const dracut: Initramfs = {
       if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
       const argv = ['dracut', '--force', path, release]
       const own =
-        places(host.files, release).slice(0, -1).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
+        imagePaths(host.files, release).slice(0, -1).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
       const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
       return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
     })
@@ -79,10 +79,10 @@ export const dracut: Initramfs = {
 
   images(host: Host) {
     const { files, kernels } = host
-    const unified = [...installedFor(host, 'dracut'), ...dracutUnified(host)]
+    const unified = [...kernelInstallImagesOf(host, 'dracut'), ...dracutUnifiedImages(host)]
     if (unified.length > 0) return unified
     return kernels.flatMap(({ release }) => {
-      const path = places(files, release)
+      const path = imagePaths(files, release)
         .map((place) => findPath(files, place))
         .find((found) => found !== undefined)
       return path === undefined ? [] : [{ release, path }]
@@ -100,7 +100,7 @@ export const dracut: Initramfs = {
 }
 
 /** A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own. */
-function overrideSettings(
+function dracutOverride(
   files: Reader,
   override: string,
   line: (text: string, reason: string) => LineSetting,
@@ -128,7 +128,7 @@ function overrideSettings(
 }
 
 /** Where a kernel's image may be, in dracut's own order, and last as Arch's hooks call it. Source: dracut(8), FILES. */
-function places(files: Reader, release: string): string[] {
+function imagePaths(files: Reader, release: string): string[] {
   const base = files.optionalText(`/usr/lib/modules/${release}/pkgbase`)?.trim()
   return [
     ...entryFolders(files, release).map((folder) => `${folder}/initrd`),

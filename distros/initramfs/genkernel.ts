@@ -1,6 +1,6 @@
 import type { Initramfs } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
-import { keepOut, rootPlace, rootSettings } from '../boot/root-script.ts'
+import { keepOutStep, rootPlace, rootSettings } from '../boot/root-script.ts'
 import { otherImages } from './presets.ts'
 
 const PROGRAM = '/usr/bin/genkernel'
@@ -36,7 +36,7 @@ export const genkernel: Initramfs = {
 
   steps({ module, override, drivers }, host) {
     if (override !== null)
-      return [keepOut(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
+      return [keepOutStep(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
     return [
       `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
       'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',

@@ -3,7 +3,7 @@ import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { OVERRIDE_UNIT } from '../../lib/system/boot-script.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
-import { installCommands, installedFor } from '../boot/unified-images.ts'
+import { kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
@@ -53,8 +53,8 @@ export const mkinitcpio: Initramfs = {
 
   settings({ files, kernels }, { module, override }) {
     const word = underscored(module)
-    const script = override === null ? [] : overrideSettings(files, override)
-    const configs = configsOf(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
+    const script = override === null ? [] : mkinitcpioOverride(files, override)
+    const configs = mkinitcpioConfigs(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
       // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
       // `kms` brings, and for udev, the softdeps say it once more.
       const reason = `${module} is in every initramfs, loaded before other modules`
@@ -93,8 +93,8 @@ export const mkinitcpio: Initramfs = {
         touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
         reason: `the initramfs of ${name}`,
       }))
-    const installed = installedFor(host, 'mkinitcpio')
-    if (installed.length > 0) return installCommands(host, installed)
+    const installed = kernelInstallImagesOf(host, 'mkinitcpio')
+    if (installed.length > 0) return kernelInstallCommands(host, installed)
     return otherImages(files, kernels).map(({ release, path }) => {
       const argv = ['mkinitcpio', '-k', release, '-g', path]
       return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
@@ -104,7 +104,7 @@ export const mkinitcpio: Initramfs = {
   images(host) {
     const { files, kernels } = host
     const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
-    const installed = made.length > 0 ? [] : installedFor(host, 'mkinitcpio')
+    const installed = made.length > 0 ? [] : kernelInstallImagesOf(host, 'mkinitcpio')
     return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
   },
 
@@ -128,7 +128,7 @@ const underscored = (name: string): string => name.replaceAll('-', '_')
  * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
-function overrideSettings(files: Reader, override: string): LineSetting[] {
+function mkinitcpioOverride(files: Reader, override: string): LineSetting[] {
   const own = (path: string, head: string, line: string): LineSetting => {
     const folder = path.slice(0, path.lastIndexOf('/'))
     const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
@@ -141,7 +141,7 @@ function overrideSettings(files: Reader, override: string): LineSetting[] {
   ]
 }
 
-interface Config {
+interface MkinitcpioConfig {
   place: { path: string; head?: string }
   /** What is read together with a file of our own. */
   others: string[]
@@ -151,10 +151,10 @@ interface Config {
  * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
  * else the main file; and what presets name, which is read alone.
  */
-function configsOf(files: Reader, images: readonly PresetImage[]): Config[] {
+function mkinitcpioConfigs(files: Reader, images: readonly PresetImage[]): MkinitcpioConfig[] {
   const text = (path: string): string => files.optionalBytes(path)?.toString('latin1') ?? ''
   const named = [...new Set(images.flatMap(({ config }) => config ?? []))]
-  const configs = named.map((path): Config => ({ place: { path: files.resolve(path) ?? path }, others: [] }))
+  const configs = named.map((path): MkinitcpioConfig => ({ place: { path: files.resolve(path) ?? path }, others: [] }))
   if (images.length > 0 && images.every(({ config }) => config !== undefined)) return configs
   const program = text(PROGRAMS.find((path) => files.exists(path)) ?? '')
   if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {

@@ -1,6 +1,6 @@
 import type { Initramfs } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
-import { keepOut, rootPlace, rootSettings } from '../boot/root-script.ts'
+import { keepOutStep, rootPlace, rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/sbin/mkinitfs'
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
@@ -28,7 +28,7 @@ export const mkinitfs: Initramfs = {
   lister: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
 
   steps({ module, modprobe, override, drivers }, host) {
-    if (override !== null) return [keepOut(drivers, `kms among features="..." in ${CONFIG}`)]
+    if (override !== null) return [keepOutStep(drivers, `kms among features="..." in ${CONFIG}`)]
     return [
       `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
       `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,

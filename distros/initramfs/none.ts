@@ -1,7 +1,7 @@
 import { ownHead, type Setting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
-import { entryFolders, namesIn } from '../boot/boot-files.ts'
+import { entryFolders, listFolder } from '../boot/boot-files.ts'
 import { rootPlace, rootSettings } from '../boot/root-script.ts'
 
 const FOLDER = '/etc/modules-load.d'
@@ -12,22 +12,22 @@ const BOOT = ['/boot', '/efi', '/boot/efi']
  * No initramfs, common on Gentoo: the kernel mounts the root file system itself, and modprobe there goes by modprobe.d.
  * Nothing is built. Softdeps decide the order; the list of modules is for devices that no host driver would claim.
  */
-export const none: Initramfs = {
+export const noInitramfs: Initramfs = {
   name: 'none',
   documentation: 'https://man7.org/linux/man-pages/man5/modules-load.d.5.html',
 
   evidence({ files, kernels }) {
     const own = kernels.find(({ config }) => !/^(n|"")$/.test(config('CONFIG_INITRAMFS_SOURCE') ?? 'n'))
-    const paths = BOOT.flatMap((folder) => namesIn(files, folder).map((name) => `${folder}/${name}`))
+    const paths = BOOT.flatMap((folder) => listFolder(files, folder).map((name) => `${folder}/${name}`))
     const entries = kernels.flatMap(({ release }) =>
-      entryFolders(files, release).flatMap((folder) => namesIn(files, folder).map((name) => `${folder}/${name}`)),
+      entryFolders(files, release).flatMap((folder) => listFolder(files, folder).map((name) => `${folder}/${name}`)),
     )
-    const unified = BOOT.flatMap((folder) => namesIn(files, `${folder}/EFI/Linux`))
+    const unified = BOOT.flatMap((folder) => listFolder(files, `${folder}/EFI/Linux`))
     // An unmounted /boot has no image either: a kernel must be there. What may not be looked at could hold one.
     const kernel = [...paths, ...entries].find((path) => /\/(vmlinu[xz]|kernel|bzImage|linux)([-.][^/]*)?$/.test(path))
     if (kernel === undefined || own !== undefined || unified.length > 0 || files.exists('/ostree')) return undefined
     if ([...paths, ...entries].some((path) => /\/(initr|booster)[^/]*$/.test(path))) return undefined
-    if (bootConfigs(files).some((text) => /^\s*initrd\w*\s.*(initr|booster)/m.test(text))) return undefined
+    if (readBootConfigs(files).some((text) => /^\s*initrd\w*\s.*(initr|booster)/m.test(text))) return undefined
     if ([...files.denied.keys()].some((path) => BOOT.some((folder) => path.startsWith(folder)))) return undefined
     return `${kernel}, and no image beside it`
   },
@@ -46,7 +46,7 @@ export const none: Initramfs = {
     }
     const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
     const word = module.replaceAll('-', '_')
-    const isThere = namesIn(files, FOLDER)
+    const isThere = listFolder(files, FOLDER)
       .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')
       .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
       .some((row) => row.trim().replaceAll('-', '_') === word)
@@ -65,9 +65,9 @@ export const none: Initramfs = {
 }
 
 /** What boot loaders load: GRUB's menu, and entries of the Boot Loader Specification. */
-function bootConfigs(files: Reader): string[] {
+function readBootConfigs(files: Reader): string[] {
   const entries = BOOT.flatMap((folder) =>
-    namesIn(files, `${folder}/loader/entries`).map((name) => `${folder}/loader/entries/${name}`),
+    listFolder(files, `${folder}/loader/entries`).map((name) => `${folder}/loader/entries/${name}`),
   )
   const paths = ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg', ...entries.filter((path) => path.endsWith('.conf'))]
   return paths.flatMap((path) => files.optionalBytes(path)?.toString('latin1') ?? [])

@@ -1,7 +1,7 @@
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { baseOf, entryFolders, findPath } from '../boot/boot-files.ts'
+import { entryFolders, findPath, packageBaseOf } from '../boot/boot-files.ts'
 
 const FOLDER = '/etc/mkinitcpio.d'
 
@@ -49,7 +49,7 @@ export function otherImages(files: Reader, kernels: readonly Kernel[]): { releas
   return kernels.flatMap(({ release }) => {
     const places = [
       ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
-      ...[release, baseOf(files, release)].map((name) => `/boot/initramfs-${name}.img`),
+      ...[release, packageBaseOf(files, release)].map((name) => `/boot/initramfs-${name}.img`),
     ]
     const path = places.map((place) => findPath(files, place)).find((found) => found !== undefined)
     return path === undefined ? [] : [{ release, path }]
@@ -62,7 +62,7 @@ function releaseOf(files: Reader, kernels: readonly Kernel[], preset: string, ke
   const bases = [preset, kernel.replace(/^.*\/vmlinuz-/, '')]
   const known =
     kernels.find(({ release }) => parts.includes(release)) ??
-    kernels.find(({ release }) => bases.includes(baseOf(files, release) ?? release))
+    kernels.find(({ release }) => bases.includes(packageBaseOf(files, release) ?? release))
   if (known !== undefined) return known.release
   // The version string that the boot protocol points to: Documentation/arch/x86/boot.rst, kernel_version.
   const bytes = files.optionalBytes(kernel, 1 << 16)

@@ -1,6 +1,6 @@
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
-import { namesIn } from '../boot/boot-files.ts'
+import { listFolder } from '../boot/boot-files.ts'
 import { rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/usr/bin/rpm-ostree'
@@ -39,24 +39,24 @@ export const rpmOstree: Initramfs = {
   },
 
   kept(host) {
-    const { enabled, args } = stateOf(host)
+    const { enabled, args } = readInitramfsState(host)
     return enabled ? [ENABLE, ...args] : []
   },
 
   commands(host, kept = { add: [], remove: [] }) {
-    const now = stateOf(host)
+    const now = readInitramfsState(host)
     const rest = now.args.filter((arg) => !kept.remove.includes(arg))
     const args = [...rest, ...kept.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
     const off = kept.remove.includes(ENABLE) && args.length === 0
-    const argv = switchTo(!off, args)
-    const inverse = switchTo(now.enabled, now.args)
+    const argv = initramfsCommand(!off, args)
+    const inverse = initramfsCommand(now.enabled, now.args)
     return [{ kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' }]
   },
 
   images(host) {
-    const deployment = nextDeployment(host)
+    const deployment = findNextDeployment(host)
     const modules = `${deployment}/usr/lib/modules`
-    return (deployment === undefined ? [] : namesIn(host.files, modules)).flatMap((release) => {
+    return (deployment === undefined ? [] : listFolder(host.files, modules)).flatMap((release) => {
       const path = `${modules}/${release}/initramfs.img`
       return host.files.exists(path) ? [{ release, path }] : []
     })
@@ -66,19 +66,19 @@ export const rpmOstree: Initramfs = {
 
   steps(needs, host) {
     const ours = rpmOstree.settings(host, needs).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
-    const args = [...stateOf(host).args, ...ours.filter((token) => token !== ENABLE)]
-    return [switchTo(true, [...new Set(args)]).join(' ')]
+    const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
+    return [initramfsCommand(true, [...new Set(args)]).join(' ')]
   },
 }
 
-function switchTo(enabled: boolean, args: readonly string[]): string[] {
+function initramfsCommand(enabled: boolean, args: readonly string[]): string[] {
   const options = enabled ? [ENABLE, ...args.map((arg) => `--arg=${arg}`)] : ['--disable']
   return ['rpm-ostree', 'initramfs', ...options]
 }
 
 /** What the deployment that boots next was made with. Source: rust/src/origin.rs in rpm-ostree. */
-function stateOf(host: Host): { enabled: boolean; args: string[] } {
-  const deployment = nextDeployment(host)
+function readInitramfsState(host: Host): { enabled: boolean; args: string[] } {
+  const deployment = findNextDeployment(host)
   const text = deployment === undefined ? '' : (host.files.text(`${deployment}.origin`) ?? '')
   const value = (key: string): string => new RegExp(`^${key}[ \\t]*=[ \\t]*(.*)$`, 'm').exec(text)?.[1] ?? ''
   const args = value('initramfs-args').match(/(?:\\.|[^;\\])+/g) ?? []
@@ -89,22 +89,22 @@ function stateOf(host: Host): { enabled: boolean; args: string[] } {
 }
 
 /** One that was made in this boot has no boot entry before the machine shuts down; else that of the first entry. */
-function nextDeployment({ files, machine }: Host): string | undefined {
-  const all = namesIn(files, DEPLOYMENTS).flatMap((name) =>
-    namesIn(files, `${DEPLOYMENTS}/${name}/deploy`)
+function findNextDeployment({ files, machine }: Host): string | undefined {
+  const all = listFolder(files, DEPLOYMENTS).flatMap((name) =>
+    listFolder(files, `${DEPLOYMENTS}/${name}/deploy`)
       .filter((each) => /\.\d+$/.test(each))
       .map((each) => `${DEPLOYMENTS}/${name}/deploy/${each}`),
   )
-  const booting = bootEntries(files)
+  const booting = entryDeployments(files)
   const waiting = all.filter((path) => !booting.includes(files.resolve(path) ?? path))
   if (machine.exists('/run/ostree/staged-deployment') && waiting.length === 1) return waiting[0]
   return booting[0] ?? (all.length === 1 ? all[0] : undefined)
 }
 
 /** The deployments of boot entries, the first choice first. */
-function bootEntries(files: Reader): string[] {
+function entryDeployments(files: Reader): string[] {
   const folder = '/boot/loader/entries'
-  const names = namesIn(files, folder).filter((name) => /^ostree-.*\.conf$/.test(name))
+  const names = listFolder(files, folder).filter((name) => /^ostree-.*\.conf$/.test(name))
   const entries = names.map((name) => files.optionalText(`${folder}/${name}`) ?? '')
   const version = (text: string): number => Number(/^version\s+(\d+)/m.exec(text)?.[1] ?? 0)
   return entries

@@ -35,24 +35,28 @@ export function nixosFirmware(version: string): string {
 function firmwareItems(version: string): NixItem[] {
   const [, year, month] = /^(\d+)\.(\d+)/.exec(version) ?? []
   if (year === undefined || Number(year) * 100 + Number(month) >= 2511) return []
-  return [set(`${OVMF}.enable`, 'true'), { option: `${OVMF}.packages`, form: 'whole', item: OVMF_PACKAGES }]
+  return [optionItem(`${OVMF}.enable`, 'true'), { option: `${OVMF}.packages`, form: 'whole', item: OVMF_PACKAGES }]
 }
 
 /** An option that is one value. */
-function set(option: string, value: string): NixItem {
+function optionItem(option: string, value: string): NixItem {
   return { option, form: 'whole', item: `  ${option} = ${value};\n` }
 }
 
 /** Lines of files below /etc: the first pattern is for the path, the second for the line. */
 const LINES: readonly [path: RegExp, line: RegExp, item: (found: string[], where: string[]) => NixItem][] = [
-  [/^\/etc\/sysctl\.d\//, /^(\S+) = (\d+)$/, ([, name, value]) => set(`boot.kernel.sysctl."${name}"`, `${value}`)],
+  [
+    /^\/etc\/sysctl\.d\//,
+    /^(\S+) = (\d+)$/,
+    ([, name, value]) => optionItem(`boot.kernel.sysctl."${name}"`, `${value}`),
+  ],
   [/^\/etc\/modprobe\.d\//, /^.+$/, ([item = '']) => ({ option: 'boot.extraModprobeConfig', form: 'lines', item })],
   [/^\/etc\/udev\/rules\.d\//, /^.+$/, ([item = '']) => ({ option: 'services.udev.extraRules', form: 'lines', item })],
   [
     /^\/etc\/security\/limits\.d\//,
     /^(\S+) (\S+) (\S+) (\S+)$/,
     ([, domain, type, item, value]) =>
-      set(
+      optionItem(
         'security.pam.loginLimits',
         `[\n    {\n      domain = "${domain}";\n      type = "${type}";\n      item = "${item}";\n      value = "${value}";\n    }\n  ]`,
       ),
@@ -60,13 +64,13 @@ const LINES: readonly [path: RegExp, line: RegExp, item: (found: string[], where
   [
     /^\/etc\/systemd\/system\/(system|user)\.slice\.d\//,
     /^(\w+)=(.*)$/,
-    ([, name, value = ''], [, slice]) => set(`systemd.slices.${slice}.sliceConfig.${name}`, nixString(value)),
+    ([, name, value = ''], [, slice]) => optionItem(`systemd.slices.${slice}.sliceConfig.${name}`, nixString(value)),
   ],
   [
     /^\/etc\/systemd\/system\/init\.scope\.d\//,
     /^.+$/,
     ([line]) =>
-      set(
+      optionItem(
         'systemd.units."init.scope"',
         `{\n    overrideStrategy = "asDropin";\n    text = "[Scope]\\n${line}\\n";\n  }`,
       ),
@@ -85,27 +89,27 @@ export const nixosHost: DeclaredHost = {
     return undefined
   },
 
-  governor: (name) => set('powerManagement.cpuFreqGovernor', nixString(name)),
+  governor: (name) => optionItem('powerManagement.cpuFreqGovernor', nixString(name)),
 
   bridge({ name, port, mac, vlan }) {
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const vlans = `{\n    id = ${vlan};\n    interface = "${port}";\n  }`
     return [
-      ...(vlan === undefined ? [] : [set(`networking.vlans."${lower}"`, vlans)]),
+      ...(vlan === undefined ? [] : [optionItem(`networking.vlans."${lower}"`, vlans)]),
       { option: `networking.bridges."${name}".interfaces`, form: 'strings', item: lower },
       // Else systemd's 99-default.link gives the bridge an address of its own.
       ...(vlan === undefined && mac !== undefined
-        ? [set(`networking.interfaces."${name}".macAddress`, nixString(mac))]
+        ? [optionItem(`networking.interfaces."${name}".macAddress`, nixString(mac))]
         : []),
       // Of the VLAN the host has no address.
-      set(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
+      optionItem(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
     ]
   },
 
   tap({ name, user, bridge }) {
     const device = `{\n    virtual = true;\n    virtualType = "tap";\n    virtualOwner = "${user}";\n    useDHCP = false;\n  }`
     const port: NixItem = { option: `networking.bridges."${bridge}".interfaces`, form: 'strings', item: name }
-    return [set(`networking.interfaces."${name}"`, device), ...(bridge === undefined ? [] : [port])]
+    return [optionItem(`networking.interfaces."${name}"`, device), ...(bridge === undefined ? [] : [port])]
   },
 
   packages: (needs, version) =>
@@ -113,13 +117,13 @@ export const nixosHost: DeclaredHost = {
       const name = nixosPackages[need]
       // Since 25.11 QEMU brings the firmware along.
       if (need === 'ovmf') return firmwareItems(version)
-      if (name.includes('.')) return [set(name, 'true')]
+      if (name.includes('.')) return [optionItem(name, 'true')]
       const libvirt = need === 'virtiofsd'
       const option = libvirt ? 'virtualisation.libvirtd.qemu.vhostUserPackages' : 'environment.systemPackages'
       return [{ option, form: 'expressions', item: `pkgs.${name}` }]
     }),
 
-  libvirt: set('virtualisation.libvirtd.enable', 'true'),
+  libvirt: optionItem('virtualisation.libvirtd.enable', 'true'),
 
   // The first is what NixOS has there unless something is set.
   qemu: (line) =>

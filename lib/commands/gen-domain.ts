@@ -2,11 +2,11 @@ import { Buffer } from 'node:buffer'
 import { diffLines } from '../change/diff.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
-import { type Decision, decideGuest, type GuestFacts } from '../guest/decide.ts'
+import { decideGuest, type GuestDecision, type GuestFacts } from '../guest/decide.ts'
 import type { Guest } from '../guest/guest.ts'
 import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
-import type { Chosen, Request } from '../guest/request.ts'
+import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { type Look, paint, printable } from '../terminal/text.ts'
 import { diffColor } from '../views/changes.ts'
@@ -68,7 +68,11 @@ export async function answerDomain(context: Context): Promise<Answer> {
   return { code: 0, json, text: () => text }
 }
 
-function newGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision & { text: string } {
+function newGuest(
+  request: GuestRequest,
+  chosen: RequestedDevices,
+  facts: GuestFacts,
+): GuestDecision & { text: string } {
   const decision = decideGuest(request, chosen, facts)
   const { guest } = decision
   return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
@@ -96,7 +100,7 @@ function checkUsage(given: Arguments): void {
 /** Warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
 function say(
   { arguments: given, warn }: Context,
-  { reasons, notes }: Pick<Decision, 'reasons' | 'notes'>,
+  { reasons, notes }: Pick<GuestDecision, 'reasons' | 'notes'>,
   findings: readonly Finding[],
   warnings: readonly string[],
 ): void {

@@ -8,10 +8,10 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { unpinnedTopology } from '../cpu/cores.ts'
 import { pinVcpus } from '../cpu/pinning.ts'
-import { type Capabilities, NO_CAPABILITIES, parseCapabilities, parseQemuHelp } from '../guest/capabilities.ts'
+import { type Capabilities, parseCapabilities, parseQemuHelp, UNKNOWN_CAPABILITIES } from '../guest/capabilities.ts'
 import type { GuestFacts } from '../guest/decide.ts'
-import { checkDevices, checkDisks, checkImages, checkResets, withSetAside } from '../guest/guest-checks.ts'
-import type { Chosen, Request } from '../guest/request.ts'
+import { checkDevices, checkDisks, checkImages, checkResets, withFreeGroupMates } from '../guest/guest-checks.ts'
+import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import { accountText } from '../host/accounts.ts'
 import { hiddenFromQemu } from '../host/apparmor.ts'
 import { readBars } from '../host/bars.ts'
@@ -32,7 +32,10 @@ import { versionFrom } from './guest-request.ts'
 import type { Context } from './run-script.ts'
 
 /** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
-export function chooseCards({ machine, arguments: given, warn }: Context): { pci: PciFacts | null; chosen: Chosen } {
+export function chooseCards({ machine, arguments: given, warn }: Context): {
+  pci: PciFacts | null
+  chosen: RequestedDevices
+} {
   const [gpus, others] = [given.list('gpu'), given.list('pci')]
   for (const text of [...gpus, ...others]) parseSelector(text)
   if (gpus.length + others.length === 0) return { pci: null, chosen: { gpus: [], others: [] } }
@@ -46,8 +49,8 @@ export function chooseCards({ machine, arguments: given, warn }: Context): { pci
 /** All that a guest is decided from. Throws a UserError for what cannot be. */
 export async function readGuestFacts(
   { machine, arguments: given }: Context,
-  request: Request,
-  chosen: Chosen,
+  request: GuestRequest,
+  chosen: RequestedDevices,
   iommuBits: number | null,
 ): Promise<GuestFacts> {
   const { files, reader } = machine
@@ -124,13 +127,13 @@ async function withReleases(
 const TOLD = { libvirt: '/run/vfio-scripts/domcapabilities.xml', qemu: '/run/vfio-scripts/qemu-help.txt' } as const
 
 /** What libvirt or QEMU says that it can give guests; nothing where there is none to ask. */
-async function readCapabilities(machine: Context['machine'], { format, chipset }: Request): Promise<Capabilities> {
+async function readCapabilities(machine: Context['machine'], { format, chipset }: GuestRequest): Promise<Capabilities> {
   const text = machine.reader.optionalText(TOLD[format]) ?? (machine.running ? await ask(machine, format, chipset) : '')
-  if (text === '') return NO_CAPABILITIES
+  if (text === '') return UNKNOWN_CAPABILITIES
   return format === 'libvirt' ? parseCapabilities(text) : parseQemuHelp(text)
 }
 
-async function ask({ files }: Context['machine'], format: Request['format'], chipset: string): Promise<string> {
+async function ask({ files }: Context['machine'], format: GuestRequest['format'], chipset: string): Promise<string> {
   const options = { root: '/', seconds: 20 }
   if (format === 'libvirt') {
     const virsh = findProgram(files, 'virsh')
@@ -179,17 +182,17 @@ function userNumber(passwd: string, user: string): number {
 /** What speaks against the guest, and what the person should know. */
 export async function checkGuest(
   { machine }: Context,
-  request: Request,
+  request: GuestRequest,
   facts: GuestFacts,
   pci: PciFacts | null,
-  chosen: Chosen,
+  chosen: RequestedDevices,
 ): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
   const asked = [...chosen.gpus, ...chosen.others]
   if (pci !== null) {
     const kernel = await askKernelLog(machine)
-    const taken = withSetAside(pci.devices, asked)
+    const taken = withFreeGroupMates(pci.devices, asked)
     const use = readUse(machine.reader, machine.files, taken)
     findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups, guarded([machine.reader, machine.files])))
     const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)

@@ -3,7 +3,7 @@ import { UserError } from '../core/error.ts'
 import { parseSize } from '../core/sizes.ts'
 import type { PinRequest } from '../cpu/pinning.ts'
 import type { Preset } from '../guest/guest.ts'
-import type { Request } from '../guest/request.ts'
+import type { GuestRequest } from '../guest/request.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { printable } from '../terminal/text.ts'
 
@@ -12,7 +12,7 @@ function usage(message: string): UserError {
 }
 
 /** Reads what was asked for. Throws a UserError with code `usage` for what has the wrong form. */
-export function requestFrom(given: Arguments): Request {
+export function requestFrom(given: Arguments): GuestRequest {
   const one = <T>(name: string, read: (text: string) => T): T | undefined => {
     const text = given.value(name)
     return text === undefined ? undefined : read(text)
@@ -31,9 +31,9 @@ export function requestFrom(given: Arguments): Request {
   return {
     name: shaped('name', /^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$/, 'letters, digits and . _ + -, 64 at most') ?? '',
     preset: (given.value('guest') ?? 'linux') as Preset,
-    format: (given.value('format') ?? 'libvirt') as Request['format'],
-    chipset: (given.value('chipset') ?? 'q35') as Request['chipset'],
-    firmware: given.value('firmware') as Request['firmware'],
+    format: (given.value('format') ?? 'libvirt') as GuestRequest['format'],
+    chipset: (given.value('chipset') ?? 'q35') as GuestRequest['chipset'],
+    firmware: given.value('firmware') as GuestRequest['firmware'],
     loader: path('loader'),
     cpuModel: shaped('cpu', /^[A-Za-z0-9][A-Za-z0-9_.-]{0,40}$/, "a model as QEMU's -cpu help lists them"),
     tpm: given.flag('tpm'),
@@ -42,7 +42,7 @@ export function requestFrom(given: Arguments): Request {
     pin: pinFrom(given),
     headless: given.flag('headless'),
     disks: paths('disk'),
-    diskBus: given.value('disk-bus') as Request['diskBus'],
+    diskBus: given.value('disk-bus') as GuestRequest['diskBus'],
     iso: path('iso'),
     virtioIso: path('virtio-iso'),
     optical: paths('optical'),
@@ -53,7 +53,7 @@ export function requestFrom(given: Arguments): Request {
     xVga: given.flag('x-vga'),
     usb: unique('usb', given.list('usb')),
     evdev: paths('evdev'),
-    audio: given.value('audio') as Request['audio'],
+    audio: given.value('audio') as GuestRequest['audio'],
     audioUser: shaped('audio-user', /^[a-z0-9_][a-z0-9_-]{0,31}$/, 'the name or number of a user'),
     lookingGlass: one('looking-glass', (text) => {
       const [, width, height] = /^(\d{3,5})x(\d{3,5})$/.exec(text) ?? []

@@ -1,27 +1,28 @@
 import { resolve } from 'node:path'
 import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
-import { allows, gated, type Talk } from '../core/versions.ts'
+import { type Remarks, supports, supportsElseNote } from '../core/versions.ts'
 import { decideHiding, decideMemory, type GuestFacts } from '../guest/decide.ts'
-import { type Devices, decideDevices } from '../guest/decide-devices.ts'
+import { type DecidedDevices, decideDevices } from '../guest/decide-devices.ts'
 import type { Guest } from '../guest/guest.ts'
 import {
-  evdevPart,
-  nicPart,
+  evdevElement,
+  nicElement,
   scsiController,
   scsiHostdev,
-  sharePart,
-  shmemPart,
-  soundParts,
-  tpmPart,
+  shareElement,
+  shmemElement,
+  soundElements,
+  tpmElement,
   usbHostdev,
 } from '../guest/libvirt/device-xml.ts'
 import { attribute, child } from '../guest/libvirt/edit-document.ts'
 import { frameArguments } from '../guest/libvirt/guest-xml.ts'
-import { type Part, part } from '../guest/libvirt/part.ts'
+import { type XmlElement, xmlElement } from '../guest/libvirt/part.ts'
 import {
-  ensure,
-  memoryOf,
+  ensureElement,
+  memoryKibOf,
+  parseDomain,
   patchArguments,
   patchHiding,
   patchHugepages,
@@ -29,11 +30,10 @@ import {
   patchPinning,
   patchSharing,
   patchTopology,
-  readDomain,
 } from '../guest/libvirt/patch.ts'
-import { sayCards, sayWindow, showRoms } from '../guest/libvirt/patch-cards.ts'
-import { addCard, addDisk, addUnless, makeHeadless, removeDevice } from '../guest/libvirt/patch-devices.ts'
-import type { Chosen, Request } from '../guest/request.ts'
+import { cardNotes, showRoms, windowNotes } from '../guest/libvirt/patch-cards.ts'
+import { addCard, addDisk, addIfMissing, patchHeadless, removeDevice } from '../guest/libvirt/patch-devices.ts'
+import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader, readStandardInput } from '../host/sysroot.ts'
 import type { Arguments } from '../terminal/options.ts'
@@ -71,7 +71,7 @@ export function readPatched(file: string): string {
     throw new UserError('malformed', `${name}: not UTF-8; nothing was changed`)
   }
   try {
-    readDomain(text)
+    parseDomain(text)
   } catch (error) {
     throw error instanceof UserError ? new UserError(error.code, `${name}: ${error.message}`) : error
   }
@@ -82,13 +82,13 @@ export function readPatched(file: string): string {
 export function patchDomain(
   context: Context,
   text: string,
-  request: Request,
-  chosen: Chosen,
+  request: GuestRequest,
+  chosen: RequestedDevices,
   facts: GuestFacts,
-): Talk & { text: string } {
-  const talk: Talk = { reasons: [], notes: [] }
+): Remarks & { text: string } {
+  const talk: Remarks = { reasons: [], notes: [] }
   const { versions } = facts
-  const root = readDomain(text)
+  const root = parseDomain(text)
   const bios =
     attribute(child(root, 'os'), 'firmware') !== 'efi' && attribute(child(root, 'os', 'loader'), 'type') !== 'pflash'
   const firmware: Guest['firmware'] = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
@@ -101,66 +101,67 @@ export function patchDomain(
     result = patchHiding(result, decideHiding(request, versions, talk), request.vendorId !== undefined)
   if (request.memoryKib !== undefined) result = patchMemory(result, request.memoryKib)
   if (request.memoryKib !== undefined || request.hugepageKib !== undefined)
-    decideMemory({ ...request, memoryKib: memoryOf(result) }, facts.hypervisor, talk)
+    decideMemory({ ...request, memoryKib: memoryKibOf(result) }, facts.hypervisor, talk)
   if (request.hugepageKib !== undefined) result = patchHugepages(result, request.hugepageKib)
   if (facts.pinning !== null) {
-    result = patchPinning(result, facts.pinning, allows(versions, 'cpuCache'))
+    result = patchPinning(result, facts.pinning, supports(versions, 'cpuCache'))
     talk.reasons.push(...facts.pinning.reasons)
   } else if (request.pin !== undefined) {
     const { sockets, cores, threads } = facts.unpinned.topology
-    result = ensure(result, [], part('vcpu', {}, String(sockets * cores * threads)))
+    result = ensureElement(result, [], xmlElement('vcpu', {}, String(sockets * cores * threads)))
     result = patchTopology(result, { ...facts.unpinned, caches: null })
   }
-  talk.notes.push(...sayWindow(result, facts, firmware))
-  if (request.headless) result = makeHeadless(result)
-  if (request.tpm && gated(versions, 'tpm', 'the TPM', talk)) result = addUnless(result, tpmPart(), part('tpm'))
-  const added = showRoms(addAll(result, request, devices, allows(versions, 'aliases')), devices.cards, talk)
-  talk.notes.push(...sayCards(added, devices.cards))
+  talk.notes.push(...windowNotes(result, facts, firmware))
+  if (request.headless) result = patchHeadless(result)
+  if (request.tpm && supportsElseNote(versions, 'tpm', 'the TPM', talk))
+    result = addIfMissing(result, tpmElement(), xmlElement('tpm'))
+  const added = showRoms(addAll(result, request, devices, supports(versions, 'aliases')), devices.cards, talk)
+  talk.notes.push(...cardNotes(added, devices.cards))
   return { ...talk, text: added }
 }
 
-function addAll(text: string, request: Request, devices: Devices, alias: boolean): string {
+function addAll(text: string, request: GuestRequest, devices: DecidedDevices, alias: boolean): string {
   const nics = request.networks.length > 0 ? devices.nics : []
   const usb = devices.usb.map(usbHostdev)
-  const wanted: [wanted: Part, identity: Part][] = [
-    ...nics.map((nic) => [nicPart(nic), nicPart({ ...nic, model: '' })] as [Part, Part]),
-    ...usb.map((each): [Part, Part] => [each, part('hostdev', { type: 'usb' }, bare(each))]),
-    ...devices.scsi.map((each): [Part, Part] => [
+  const wanted: [wanted: XmlElement, identity: XmlElement][] = [
+    ...nics.map((nic) => [nicElement(nic), nicElement({ ...nic, model: '' })] as [XmlElement, XmlElement]),
+    ...usb.map((each): [XmlElement, XmlElement] => [each, xmlElement('hostdev', { type: 'usb' }, bare(each))]),
+    ...devices.scsi.map((each): [XmlElement, XmlElement] => [
       scsiHostdev(each),
-      part('hostdev', { type: 'scsi' }, bare(scsiHostdev(each))),
+      xmlElement('hostdev', { type: 'scsi' }, bare(scsiHostdev(each))),
     ]),
-    ...devices.evdev.map((dev, index): [Part, Part] => [
-      evdevPart(dev, index === 0),
-      part('input', { type: 'evdev' }, part('source', { dev })),
+    ...devices.evdev.map((dev, index): [XmlElement, XmlElement] => [
+      evdevElement(dev, index === 0),
+      xmlElement('input', { type: 'evdev' }, xmlElement('source', { dev })),
     ]),
-    ...devices.shares.map((each): [Part, Part] => [
-      sharePart(each),
-      part('filesystem', {}, part('target', { dir: each.tag })),
+    ...devices.shares.map((each): [XmlElement, XmlElement] => [
+      shareElement(each),
+      xmlElement('filesystem', {}, xmlElement('target', { dir: each.tag })),
     ]),
   ]
   if (devices.frames?.device === 'shm')
-    wanted.push([shmemPart(devices.frames), part('shmem', { name: 'looking-glass' })])
+    wanted.push([shmemElement(devices.frames), xmlElement('shmem', { name: 'looking-glass' })])
   if (devices.scsi.length > 0 || devices.disks.some(({ bus }) => bus === 'scsi'))
-    wanted.unshift([scsiController(false), part('controller', { type: 'scsi' })])
+    wanted.unshift([scsiController(false), xmlElement('controller', { type: 'scsi' })])
   const shared = devices.shares.length > 0 ? patchSharing(text) : text
   const disked = devices.disks.reduce(addDisk, shared)
   const carded = devices.cards.reduce((each, card) => addCard(each, card, alias), disked)
-  const added = wanted.reduce((each, [element, identity]) => addUnless(each, element, identity), carded)
-  const sound = request.audio === undefined ? [] : soundParts(devices.audio, 'ich9')
+  const added = wanted.reduce((each, [element, identity]) => addIfMissing(each, element, identity), carded)
+  const sound = request.audio === undefined ? [] : soundElements(devices.audio, 'ich9')
   const heard = sound.reduce(addSound, added)
   return patchArguments(heard, frameArguments(devices))
 }
 
 /** A sound card that is there stays; where its sound goes is set. */
-function addSound(text: string, wanted: Part): string {
+function addSound(text: string, wanted: XmlElement): string {
   const { id: _, ...rest } = wanted.attributes
-  const present = child(readDomain(text), 'devices', wanted.name)
-  if (present === undefined || wanted.name === 'sound') return addUnless(text, wanted, part(wanted.name))
-  return ensure(text, ['devices'], part(wanted.name, rest))
+  const present = child(parseDomain(text), 'devices', wanted.name)
+  if (present === undefined || wanted.name === 'sound') return addIfMissing(text, wanted, xmlElement(wanted.name))
+  return ensureElement(text, ['devices'], xmlElement(wanted.name, rest))
 }
 
 /** The source of a hostdev without what only says how it is looked for. */
-function bare({ children }: Part): Part | undefined {
+function bare({ children }: XmlElement): XmlElement | undefined {
   const source = children.find(({ name }) => name === 'source')
   return source && { ...source, attributes: {} }
 }

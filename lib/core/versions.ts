@@ -7,7 +7,7 @@ export interface Versions {
 }
 
 /** Since when: https://libvirt.org/formatdomain.html, and QEMU's changelogs. */
-const GATES = {
+const MINIMUM_VERSIONS = {
   hideKvm: { libvirt: '1.2.8', qemu: '2.1.0' },
   hypervclock: { libvirt: '1.2.2', qemu: '2.0.0' },
   vendorId: { libvirt: '1.3.3', qemu: '2.5.0' },
@@ -31,30 +31,35 @@ const GATES = {
   pipewire: { libvirt: '9.10.0', qemu: '8.1.0' },
   override: { libvirt: '8.2.0', qemu: '6.2.0' },
 } as const
-export type Gate = keyof typeof GATES
+export type VersionedFeature = keyof typeof MINIMUM_VERSIONS
 
 /** May this be used? */
-export function allows(versions: Versions, gate: Gate): boolean {
-  return lacking(versions, gate) === undefined
+export function supports(versions: Versions, feature: VersionedFeature): boolean {
+  return tooOldText(versions, feature) === undefined
 }
 
 /** `libvirt 1.2.9 is older than 1.3.3`; `undefined` when the gate is open. */
-export function lacking({ libvirt, qemu }: Versions, gate: Gate): string | undefined {
-  const needs = GATES[gate]
+export function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature): string | undefined {
+  const needs = MINIMUM_VERSIONS[feature]
   if (libvirt !== null && lt(libvirt, needs.libvirt)) return `libvirt ${libvirt} is older than ${needs.libvirt}`
   if (qemu !== null && lt(qemu, needs.qemu)) return `QEMU ${qemu} is older than ${needs.qemu}`
   return undefined
 }
 
 /** What is said of the decisions: why (`--explain`), and what was left out or needs to be done. */
-export interface Talk {
+export interface Remarks {
   reasons: string[]
   notes: string[]
 }
 
 /** Is the gate open? Says so when it is not. */
-export function gated(versions: Versions, gate: Gate, what: string, { notes }: Talk): boolean {
-  const why = lacking(versions, gate)
+export function supportsElseNote(
+  versions: Versions,
+  feature: VersionedFeature,
+  what: string,
+  { notes }: Remarks,
+): boolean {
+  const why = tooOldText(versions, feature)
   if (why !== undefined) notes.push(`${what} is left out: ${why}`)
   return why === undefined
 }

@@ -1,7 +1,7 @@
 import { UserError } from '../core/error.ts'
 import { type Cpus, cpuList } from '../host/cpu.ts'
 import { type Core, coresOf, groupBy, type Topology } from './cores.ts'
-import { clusterRanks, distanceFrom, type Rules, takeCores } from './placement.ts'
+import { clusterRanks, distanceFrom, type PlacementRules, placeCores } from './placement.ts'
 
 export interface PinRequest {
   /** How much: vCPUs, whole cores, or every core but what the host keeps (hybrid: every performance core). */
@@ -55,11 +55,11 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   const weight = (core: Core): number => (whole ? 1 : core.cpus.length)
   const sum = (list: readonly Core[]): number => list.reduce((total, core) => total + weight(core), 0)
   const most = sum(cores) - weight(hostCore)
-  const need = wantedOf(size) ?? (slow.length > 0 ? sum(fast) : most)
-  if (need > most || need === 0) throw tooMany(cores, need, most, whole && !oneThread ? 'cores' : 'vCPUs')
+  const need = requestedCount(size) ?? (slow.length > 0 ? sum(fast) : most)
+  if (need > most || need === 0) throw tooManyError(cores, need, most, whole && !oneThread ? 'cores' : 'vCPUs')
 
   const node = request.node !== undefined && request.node >= 0 ? request.node : undefined
-  const rules: Rules = {
+  const rules: PlacementRules = {
     weight,
     bootCore,
     prefer: request.prefer,
@@ -68,8 +68,8 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   }
   const chosen =
     need <= sum(fast)
-      ? takeCores(fast, need, node, rules)
-      : [...fast, ...takeCores(slow, need - sum(fast), node, rules)]
+      ? placeCores(fast, need, node, rules)
+      : [...fast, ...placeCores(slow, need - sum(fast), node, rules)]
   chosen.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
 
   const threads = chosen.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
@@ -86,15 +86,15 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
     nodes: numeric(nodes),
     host: numeric(host.flatMap(({ cpus }) => cpus)),
     idle: numeric(given.filter((cpu) => !used.includes(cpu))),
-    ...guestView(machine, cores, chosen, used),
+    ...guestTopology(machine, cores, chosen, used),
   }
-  return { ...pinned, reasons: reasonsFor(machine, request, cores, chosen, pinned) }
+  return { ...pinned, reasons: pinningReasons(machine, request, cores, chosen, pinned) }
 }
 
-type Pinned = Omit<Pinning, 'reasons'>
+type PinningWithoutReasons = Omit<Pinning, 'reasons'>
 
 /** The number that was asked for; `undefined` for all cores. */
-function wantedOf(size: PinRequest['size']): number | undefined {
+function requestedCount(size: PinRequest['size']): number | undefined {
   if (size === 'all-cores') return undefined
   const count = 'vcpus' in size ? size.vcpus : size.cores
   if (!Number.isSafeInteger(count) || count < 1)
@@ -102,37 +102,37 @@ function wantedOf(size: PinRequest['size']): number | undefined {
   return count
 }
 
-function tooMany(cores: readonly Core[], need: number, most: number, what: string): UserError {
-  const here = `${count(
+function tooManyError(cores: readonly Core[], required: number, most: number, what: string): UserError {
+  const here = `${countText(
     cores.flatMap(({ cpus }) => cpus),
     'online CPU',
-  )} in ${count(cores, 'core')} and keeps one core`
+  )} in ${countText(cores, 'core')} and keeps one core`
   return new UserError(
     'too-many-vcpus',
     most === 0
       ? `this host has ${here}: none is left to pin a guest to; do without pinning`
-      : `${need} ${what} are more than this host can give, which has ${here}: ask for ${most} at most`,
+      : `${required} ${what} are more than this host can give, which has ${here}: ask for ${most} at most`,
   )
 }
 
 /** What the guest is told of its CPUs, so that it believes in threads and shared caches only where they are. */
-function guestView(
+function guestTopology(
   machine: Cpus,
   all: readonly Core[],
-  chosen: readonly Core[],
+  guestCores: readonly Core[],
   used: readonly number[],
 ): Pick<Pinning, 'topology' | 'topoext' | 'caches'> {
-  const perCore = chosen[0]?.cpus.length ?? 1
-  const even = chosen.every(({ cpus }) => cpus.length === perCore && cpus.every((cpu) => used.includes(cpu)))
+  const perCore = guestCores[0]?.cpus.length ?? 1
+  const even = guestCores.every(({ cpus }) => cpus.length === perCore && cpus.every((cpu) => used.includes(cpu)))
   const believed = machine.vendor !== 'amd' || machine.flags === undefined || machine.flags.includes('topoext')
   const threads = even && believed ? perCore : 1
-  const parts = [...groupBy(chosen, ({ cluster }) => cluster)].map(([cluster, { length }]) => ({
+  const parts = [...groupBy(guestCores, ({ cluster }) => cluster)].map(([cluster, { length }]) => ({
     length,
     complete: all.filter((core) => core.cluster === cluster).length === length,
   }))
   const equal = even && parts.every(({ length }) => length === parts[0]?.length)
   const dies = equal ? parts.length : 1
-  const same = threads === perCore && even && !mixed(chosen)
+  const same = threads === perCore && even && !mixed(guestCores)
   return {
     topology: { sockets: 1, dies, cores: used.length / threads / dies, threads },
     topoext: machine.vendor === 'amd' && threads > 1,
@@ -146,27 +146,27 @@ function mixed(cores: readonly Core[]): boolean {
   return cores.some((core) => core.efficient !== cores[0]?.efficient)
 }
 
-function reasonsFor(
+function pinningReasons(
   machine: Cpus,
   { prefer, node, oneThread }: PinRequest,
   cores: readonly Core[],
-  chosen: readonly Core[],
-  { vcpus, host, idle, emulator, nodes, topology, topoext, caches }: Pinned,
+  guestCores: readonly Core[],
+  { vcpus, host, idle, emulator, nodes, topology, topoext, caches }: PinningWithoutReasons,
 ): string[] {
   const slow = cores.filter((core) => core.efficient)
   const offline = machine.cpus.filter((cpu) => !cpu.online).map(({ number }) => number)
   const blind = machine.cpus.every(({ siblings, core }) => siblings === undefined && core === undefined)
   const differ = new Set(cores.filter((core) => !core.efficient).map(({ cache }) => cache)).size > 1
-  const threads = Math.max(...chosen.map(({ cpus }) => cpus.length))
+  const threads = Math.max(...guestCores.map(({ cpus }) => cpus.length))
   const onNodes = nodes.length > 0 ? ` on NUMA node${nodes.length === 1 ? '' : 's'} ${cpuList(nodes)}` : ''
   const card = node === undefined || node < 0 || nodes.length === 0 ? '' : cardText(node, nodes)
   const beyond = oneThread ? 'that were not asked for' : 'beyond the number of vCPUs'
   return [
     ...(blind ? ['The machine does not say which CPUs are threads of one core: each is taken for a core.'] : []),
     ...(offline.length > 0 ? [`Offline, and given to nobody: ${cpusText(offline)}.`] : []),
-    `The guest has ${cpusText(vcpus.map(({ cpu }) => cpu))}: ${count(chosen, 'core')} of its own${onNodes}${card}.`,
-    ...(slow.length > 0 ? [kindText(slow, chosen)] : []),
-    clusterText(cores, chosen),
+    `The guest has ${cpusText(vcpus.map(({ cpu }) => cpu))}: ${countText(guestCores, 'core')} of its own${onNodes}${card}.`,
+    ...(slow.length > 0 ? [kindText(slow, guestCores)] : []),
+    clusterText(cores, guestCores),
     ...(differ && prefer === undefined
       ? ['L3 clusters of this machine differ in size; a preference for cache or frequency chooses between them.']
       : []),
@@ -182,10 +182,10 @@ function reasonsFor(
   ]
 }
 
-function clusterText(cores: readonly Core[], chosen: readonly Core[]): string {
-  if (chosen.some(({ cache }) => cache === undefined))
+function clusterText(cores: readonly Core[], guestCores: readonly Core[]): string {
+  if (guestCores.some(({ cache }) => cache === undefined))
     return 'The machine does not say which of them share an L3 cache: those of one package are taken to.'
-  const places = [...groupBy(chosen, ({ cluster }) => cluster)].map(([cluster, [first]]) => {
+  const places = [...groupBy(guestCores, ({ cluster }) => cluster)].map(([cluster, [first]]) => {
     const own = cores.filter((core) => core.cluster === cluster).flatMap(({ cpus }) => cpus)
     return `${cpusText(own)} (${Math.round(((first?.cache ?? 0) / 2 ** 20) * 10) / 10} MiB)`
   })
@@ -202,8 +202,8 @@ function cardText(node: number, nodes: readonly number[]): string {
   return `; the card is on node ${node}, where they do not fit`
 }
 
-function kindText(slow: readonly Core[], chosen: readonly Core[]): string {
-  const taken = chosen.filter((core) => core.efficient).length
+function kindText(slow: readonly Core[], guestCores: readonly Core[]): string {
+  const taken = guestCores.filter((core) => core.efficient).length
   const all = `Efficient cores are ${cpusText(slow.flatMap(({ cpus }) => cpus))}`
   return taken === 0 ? `${all}: left to the host.` : `${all}: ${taken} of them are needed, and slower than the others.`
 }
@@ -224,6 +224,6 @@ function numeric(numbers: readonly number[]): number[] {
   return [...numbers].sort((one, other) => one - other)
 }
 
-function count(list: readonly unknown[], what: string): string {
+function countText(list: readonly unknown[], what: string): string {
   return `${list.length} ${what}${list.length === 1 ? '' : 's'}`
 }

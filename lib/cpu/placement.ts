@@ -2,7 +2,7 @@ import type { NumaNode } from '../host/cpu.ts'
 import { type Core, groupBy } from './cores.ts'
 
 /** What decides between places that hold as many CPUs. */
-export interface Rules {
+export interface PlacementRules {
   /** What a core adds to what is needed. */
   weight: (core: Core) => number
   /** The core that the host keeps if it costs nothing. */
@@ -19,40 +19,50 @@ export interface Rules {
  * the one that shares no L3 with the host's first CPU, then the one with the lowest numbers. No place so small: the
  * fewest clusters.
  */
-export function takeCores(cores: readonly Core[], need: number, home: number | undefined, rules: Rules): Core[] {
+export function placeCores(
+  cores: readonly Core[],
+  required: number,
+  home: number | undefined,
+  rules: PlacementRules,
+): Core[] {
   const { bootCore, weight } = rules
-  const place = smallestPlace(cores, need, home, rules)
+  const place = smallestPlacement(cores, required, home, rules)
   const withoutBoot = place.cores.filter((core) => core !== bootCore)
-  const free = sum(withoutBoot, weight) >= need ? withoutBoot : place.cores
-  if (place.isCluster) return takeOf(free, need, rules)
-  const parts = ranked([...groupBy(free, ({ cluster }) => cluster).values()], (part) => [
+  const free = totalWeight(withoutBoot, weight) >= required ? withoutBoot : place.cores
+  if (place.isCluster) return placeInCluster(free, required, rules)
+  const parts = sortByNumbers([...groupBy(free, ({ cluster }) => cluster).values()], (part) => [
     farthest(part, home, rules),
-    rank(part, rules),
-    -sum(part, weight),
+    bestRank(part, rules),
+    -totalWeight(part, weight),
     lowest(part),
   ])
   const first = parts[0] ?? []
   const rest = free.filter((core) => !first.includes(core))
-  return [...first, ...takeCores(rest, need - sum(first, weight), home ?? first[0]?.node, rules)]
+  return [...first, ...placeCores(rest, required - totalWeight(first, weight), home ?? first[0]?.node, rules)]
 }
 
-interface Place {
+interface CpuPlacement {
   cores: Core[]
   isCluster: boolean
 }
 
-function smallestPlace(cores: readonly Core[], need: number, home: number | undefined, rules: Rules): Place {
+function smallestPlacement(
+  cores: readonly Core[],
+  required: number,
+  home: number | undefined,
+  rules: PlacementRules,
+): CpuPlacement {
   const levels = [({ cluster }: Core) => cluster, ({ node }: Core) => node, (core: Core) => core.package, () => 0]
   const places = levels.flatMap((key, level) =>
     [...groupBy(cores, key).values()]
-      .filter((group) => sum(group, rules.weight) >= need)
+      .filter((group) => totalWeight(group, rules.weight) >= required)
       .map((group) => ({ cores: group, level, isCluster: level === 0 })),
   )
-  const [best] = ranked(places, ({ cores: group, level }) => [
+  const [best] = sortByNumbers(places, ({ cores: group, level }) => [
     farthest(group, home, rules),
     level,
     nearest(group, home, rules),
-    rank(group, rules),
+    bestRank(group, rules),
     Number(group.some(({ cluster }) => cluster === rules.bootCore.cluster)),
     lowest(group),
   ])
@@ -60,34 +70,34 @@ function smallestPlace(cores: readonly Core[], need: number, home: number | unde
 }
 
 /** Of one cluster: cores with all their threads first. */
-function takeOf(cores: readonly Core[], need: number, { weight, prefer }: Rules): Core[] {
-  const sorted = ranked(cores, (core) => [
+function placeInCluster(cores: readonly Core[], required: number, { weight, prefer }: PlacementRules): Core[] {
+  const sorted = sortByNumbers(cores, (core) => [
     -core.cpus.length,
     prefer === 'frequency' ? -(core.frequency ?? 0) : 0,
     lowest([core]),
   ])
   const taken: Core[] = []
-  for (const core of sorted) if (sum(taken, weight) < need) taken.push(core)
+  for (const core of sorted) if (totalWeight(taken, weight) < required) taken.push(core)
   return taken
 }
 
 /** How far the farthest of these cores is from home; without a home, how many nodes they are of. */
-function farthest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
+function farthest(cores: readonly Core[], home: number | undefined, { distance }: PlacementRules): number {
   if (home === undefined) return new Set(cores.map(({ node }) => node)).size
   return Math.max(...cores.map(({ node }) => distance(home, node)))
 }
 
 /** A package that has the card's node is nearer than one whose farthest node is as far: firmware need not tell more. */
-function nearest(cores: readonly Core[], home: number | undefined, { distance }: Rules): number {
+function nearest(cores: readonly Core[], home: number | undefined, { distance }: PlacementRules): number {
   return home === undefined ? 0 : Math.min(...cores.map(({ node }) => distance(home, node)))
 }
 
-function rank(cores: readonly Core[], { ranks }: Rules): number {
+function bestRank(cores: readonly Core[], { ranks }: PlacementRules): number {
   return Math.min(...cores.map(({ cluster }) => ranks.get(cluster) ?? 0))
 }
 
 /** By the first number that differs. */
-function ranked<T>(values: readonly T[], numbers: (value: T) => number[]): T[] {
+function sortByNumbers<T>(values: readonly T[], numbers: (value: T) => number[]): T[] {
   const keyed = values.map((value) => ({ value, key: numbers(value) }))
   keyed.sort((one, other) => {
     const index = one.key.findIndex((number, at) => number !== other.key[at])
@@ -96,7 +106,7 @@ function ranked<T>(values: readonly T[], numbers: (value: T) => number[]): T[] {
   return keyed.map(({ value }) => value)
 }
 
-function sum(cores: readonly Core[], weight: (core: Core) => number): number {
+function totalWeight(cores: readonly Core[], weight: (core: Core) => number): number {
   return cores.reduce((total, core) => total + weight(core), 0)
 }
 
@@ -105,7 +115,7 @@ function lowest(cores: readonly Core[]): number {
 }
 
 /** A node's distance from another, as the firmware tells it: 10 is the node itself (ACPI SLIT). */
-export function distanceFrom(nodes: readonly NumaNode[] | undefined): Rules['distance'] {
+export function distanceFrom(nodes: readonly NumaNode[] | undefined): PlacementRules['distance'] {
   return (home, node) => {
     const told = nodes?.find(({ number }) => number === home)?.distances?.get(node ?? home)
     return told ?? (node === undefined || node === home ? 10 : 20)
@@ -116,7 +126,7 @@ export function distanceFrom(nodes: readonly NumaNode[] | undefined): Rules['dis
  * Cluster → rank, all 0 when there is no preference or nothing to tell them apart by. Of two clusters that are said to
  * be as fast, the one with the smaller cache is: a stacked cache lowers the clock, and drivers need not say so (X3D).
  */
-export function clusterRanks(cores: readonly Core[], prefer: Rules['prefer']): Map<number, number> {
+export function clusterRanks(cores: readonly Core[], prefer: PlacementRules['prefer']): Map<number, number> {
   const fast = groupBy(
     cores.filter((core) => !core.efficient),
     ({ cluster }) => cluster,
@@ -126,7 +136,7 @@ export function clusterRanks(cores: readonly Core[], prefer: Rules['prefer']): M
     const cache = own[0]?.cache ?? 0
     return { cluster, key: prefer === 'cache' ? [-cache] : prefer === 'frequency' ? [-frequency, cache] : [] }
   })
-  const order = ranked(clusters, ({ key }) => key)
+  const order = sortByNumbers(clusters, ({ key }) => key)
   const keys = [...new Set(order.map(({ key }) => key.join()))]
   return new Map(order.map(({ cluster, key }) => [cluster, keys.indexOf(key.join())]))
 }

@@ -1,6 +1,6 @@
-import type { Feature } from './guest.ts'
-import { readDocument } from './libvirt/document.ts'
-import { attribute, child, childrenOf, textOf } from './libvirt/edit-document.ts'
+import type { ImageFeature } from './guest.ts'
+import { parseDocument } from './libvirt/document.ts'
+import { attribute, child, childrenOf, elementText } from './libvirt/edit-document.ts'
 
 /** What libvirt or QEMU says that it can give a guest; a list that is `null`: it does not say. */
 export interface Capabilities {
@@ -11,10 +11,10 @@ export interface Capabilities {
   /** `qxl`, `virtio`, `bochs`, `vga` … */
   video: string[] | null
   /** Of UEFI images that are described for this board: `yes` where one has the feature, `no` where one has not (12.1). */
-  firmware: Record<Feature[0], string[] | null>
+  firmware: Record<ImageFeature[0], string[] | null>
 }
 
-export const NO_CAPABILITIES: Capabilities = {
+export const UNKNOWN_CAPABILITIES: Capabilities = {
   hyperv: null,
   graphics: null,
   video: null,
@@ -23,12 +23,12 @@ export const NO_CAPABILITIES: Capabilities = {
 
 /** Reads `virsh domcapabilities`. Source: https://libvirt.org/formatdomaincaps.html */
 export function parseCapabilities(text: string): Capabilities {
-  const root = readDocument(text)
+  const root = parseDocument(text)
   const values = (path: readonly string[], name: string): string[] | null => {
     const element = child(root, ...path)
     const list = childrenOf(element, 'enum').find((each) => attribute(each, 'name') === name)
     if (element === undefined || attribute(element, 'supported') === 'no' || list === undefined) return null
-    return childrenOf(list, 'value').map((value) => textOf(text, value))
+    return childrenOf(list, 'value').map((value) => elementText(text, value))
   }
   return {
     hyperv: values(['features', 'hyperv'], 'features'),
@@ -47,9 +47,9 @@ const VIDEO = { qxl: 'qxl-vga', virtio: 'virtio-vga', bochs: 'bochs-display', vg
 /** Reads what `qemu-system-x86_64 -device help` and `-chardev help` print, one behind the other. */
 export function parseQemuHelp(text: string): Capabilities {
   const devices = new Set([...text.matchAll(/^name "([^"]+)"/gm)].map(([, name]) => name))
-  if (devices.size === 0) return NO_CAPABILITIES
+  if (devices.size === 0) return UNKNOWN_CAPABILITIES
   return {
-    ...NO_CAPABILITIES,
+    ...UNKNOWN_CAPABILITIES,
     graphics: /^\s*spicevmc\s*$/m.test(text) ? ['spice', 'vnc'] : ['vnc'],
     video: Object.entries(VIDEO).flatMap(([model, device]) => (devices.has(device) ? [model] : [])),
   }

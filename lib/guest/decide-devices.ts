@@ -1,12 +1,12 @@
 import { UserError } from '../core/error.ts'
-import { gated, type Talk, type Versions } from '../core/versions.ts'
+import { type Remarks, supportsElseNote, type Versions } from '../core/versions.ts'
 import type { Image } from '../host/disk-images.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import { cardOf, isDisplay, type PciDevice } from '../host/pci.ts'
 import type { UsbDevice } from '../host/usb.ts'
 import type { Capabilities } from './capabilities.ts'
-import type { Audio, Card, Disk, Firmware, Graphics, Guest, Nic, ScsiDevice, UsbChoice } from './guest.ts'
-import type { Chosen, Request } from './request.ts'
+import type { Audio, Disk, Graphics, Guest, GuestCard, GuestFirmware, Nic, ScsiDevice, UsbChoice } from './guest.ts'
+import type { GuestRequest, RequestedDevices } from './request.ts'
 
 /** What is known of the devices and files that were named. */
 export interface DeviceFacts {
@@ -21,7 +21,7 @@ export interface DeviceFacts {
   audioUid: number | null
 }
 
-export type Devices = Pick<
+export type DecidedDevices = Pick<
   Guest,
   | 'disks'
   | 'cdroms'
@@ -39,13 +39,13 @@ export type Devices = Pick<
 
 /** The devices of a guest. Throws a UserError for one that is not there or cannot be had. */
 export function decideDevices(
-  request: Request,
-  chosen: Chosen,
+  request: GuestRequest,
+  requested: RequestedDevices,
   facts: DeviceFacts,
-  rest: Talk & { firmware: Firmware },
-): Devices {
+  rest: Remarks & { firmware: GuestFirmware },
+): DecidedDevices {
   const { preset, headless } = request
-  const cards = decideCards(request, chosen, rest)
+  const cards = decideCards(request, requested, rest)
   const fresh = preset !== 'linux' && request.iso !== undefined && request.virtioIso === undefined
   const old = preset === 'windows7'
   if (fresh && !old)
@@ -67,13 +67,23 @@ export function decideDevices(
     nics: decideNics(request, model),
     cards: cards.map((card, index) => ({ ...card, boot: disks.length === 0 && index === first })),
     usb: request.usb.map((text) => decideUsb(text, facts, rest)),
-    evdev: gated(facts.versions, 'evdev', 'evdev input', request.evdev.length > 0 ? rest : { reasons: [], notes: [] })
+    evdev: supportsElseNote(
+      facts.versions,
+      'evdev',
+      'evdev input',
+      request.evdev.length > 0 ? rest : { reasons: [], notes: [] },
+    )
       ? [...request.evdev]
       : [],
     graphics,
     audio: decideAudio(request, facts, graphics, rest),
     frames: decideFrames(request, facts, rest),
-    shares: gated(facts.versions, 'virtiofs', 'virtiofs', request.shares.length > 0 ? rest : { reasons: [], notes: [] })
+    shares: supportsElseNote(
+      facts.versions,
+      'virtiofs',
+      'virtiofs',
+      request.shares.length > 0 ? rest : { reasons: [], notes: [] },
+    )
       ? [...request.shares]
       : [],
     usbController: old ? 'ich9' : 'qemu-xhci',
@@ -82,10 +92,10 @@ export function decideDevices(
 
 /** One card for each slot of the host; a virtual function is one of its own. */
 export function decideCards(
-  request: Pick<Request, 'rom' | 'xVga'>,
-  { gpus, others }: Chosen,
-  { reasons, firmware }: Talk & { firmware: Firmware },
-): Card[] {
+  request: Pick<GuestRequest, 'rom' | 'xVga'>,
+  { gpus, others }: RequestedDevices,
+  { reasons, firmware }: Remarks & { firmware: GuestFirmware },
+): GuestCard[] {
   const cards = new Map<string, PciDevice[]>()
   for (const device of [...gpus, ...others]) cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
   if (request.rom !== undefined && gpus.length === 0) throw new UserError('usage', '--rom goes with --gpu')
@@ -129,7 +139,7 @@ function decideScsi(path: string, { scsi }: DeviceFacts): ScsiDevice {
 const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const
 
 /** `default`, `user`, `none`, `bridge:br0` and so on; each in turn, the MAC for the first. */
-function decideNics({ networks, mac, format }: Request, model: string): Nic[] {
+function decideNics({ networks, mac, format }: GuestRequest, model: string): Nic[] {
   const usual = format === 'qemu' ? 'user' : 'network:default'
   const nics = (networks.length === 0 ? [usual] : networks)
     .filter((text) => text !== 'none')
@@ -149,7 +159,7 @@ function decideNics({ networks, mac, format }: Request, model: string): Nic[] {
   return nics
 }
 
-function decideUsb(text: string, { plugged }: DeviceFacts, { reasons, notes }: Talk): UsbChoice {
+function decideUsb(text: string, { plugged }: DeviceFacts, { reasons, notes }: Remarks): UsbChoice {
   const id = /^([0-9a-f]{4}):([0-9a-f]{4})$/.exec(text.toLowerCase())
   if (id !== null) {
     const [, vendor = '', product = ''] = id
@@ -185,7 +195,7 @@ function decideUsb(text: string, { plugged }: DeviceFacts, { reasons, notes }: T
 }
 
 /** SPICE and QXL, where this QEMU has them (RHEL 9 and its kin do not); else VNC, and what any guest shows. */
-function decideGraphics(preset: Guest['preset'], { graphics, video }: Capabilities, { notes }: Talk): Graphics {
+function decideGraphics(preset: Guest['preset'], { graphics, video }: Capabilities, { notes }: Remarks): Graphics {
   const display = graphics === null || graphics.includes('spice') ? 'spice' : 'vnc'
   if (display === 'vnc')
     notes.push('VNC instead of SPICE, which QEMU here does not have: no sound and no USB redirection through it')
@@ -195,10 +205,10 @@ function decideGraphics(preset: Guest['preset'], { graphics, video }: Capabiliti
 }
 
 function decideAudio(
-  request: Request,
+  request: GuestRequest,
   { versions, audioUid }: DeviceFacts,
   graphics: Graphics | null,
-  talk: Talk,
+  remarks: Remarks,
 ): Audio | null {
   const { audio, headless } = request
   if (audio === 'none' || (audio === undefined && headless)) return null
@@ -211,12 +221,16 @@ function decideAudio(
     )
   if (graphics?.display === 'vnc' && audio === undefined) return null
   if (audio === undefined || audio === 'spice') return { kind: 'spice', runtimeDir: null }
-  if (!gated(versions, audio === 'pipewire' ? 'pipewire' : 'audio', `${audio} sound`, talk)) return null
+  if (!supportsElseNote(versions, audio === 'pipewire' ? 'pipewire' : 'audio', `${audio} sound`, remarks)) return null
   return { kind: audio, runtimeDir: `/run/user/${audioUid ?? 1000}` }
 }
 
 /** Two frames of four bytes a pixel and 10 MiB for the rest, up to a power of two (Looking Glass, docs/install). */
-function decideFrames({ lookingGlass }: Request, { hypervisor }: DeviceFacts, { reasons }: Talk): Guest['frames'] {
+function decideFrames(
+  { lookingGlass }: GuestRequest,
+  { hypervisor }: DeviceFacts,
+  { reasons }: Remarks,
+): Guest['frames'] {
   if (lookingGlass === undefined) return null
   const { width, height } = lookingGlass
   const needed = (width * height * 4 * 2) / 1024 / 1024 + 10

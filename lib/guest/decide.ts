@@ -1,15 +1,15 @@
 import coerce from 'semver/functions/coerce.js'
 import lt from 'semver/functions/lt.js'
 import { UserError } from '../core/error.ts'
-import { allows, gated, type Talk, type Versions } from '../core/versions.ts'
+import { type Remarks, supports, supportsElseNote, type Versions } from '../core/versions.ts'
 import type { Topology } from '../cpu/cores.ts'
 import type { Pinning } from '../cpu/pinning.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
-import { type DeviceFacts, type Devices, decideDevices } from './decide-devices.ts'
+import { type DecidedDevices, type DeviceFacts, decideDevices } from './decide-devices.ts'
 import { decideFirmware } from './firmware.ts'
 import type { Guest } from './guest.ts'
 import { decideHyperv, type HypervFacts } from './hyperv.ts'
-import type { Chosen, Request } from './request.ts'
+import type { GuestRequest, RequestedDevices } from './request.ts'
 import { decideWindow, type WindowFacts } from './window.ts'
 
 /** What a guest is decided from. */
@@ -23,7 +23,7 @@ export interface GuestFacts extends DeviceFacts, HypervFacts {
   window: WindowFacts
 }
 
-export interface Decision {
+export interface GuestDecision {
   guest: Guest
   /** Why, one sentence each: `--explain`. */
   reasons: string[]
@@ -36,20 +36,20 @@ const GIB = 1024 * 1024
 const NVIDIA_LIFTED = '465.0.0'
 
 /** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
-export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts): Decision {
+export function decideGuest(request: GuestRequest, requested: RequestedDevices, facts: GuestFacts): GuestDecision {
   const talk = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
   const memory = decideMemory(request, facts.hypervisor, talk)
   const { firmware, edk2 } = decideFirmware(request, facts, talk)
   const hiding = decideHiding(request, facts.versions, talk)
-  const devices: Devices = decideDevices(request, chosen, facts, { firmware, ...talk })
+  const devices: DecidedDevices = decideDevices(request, requested, facts, { firmware, ...talk })
   const pinning = facts.pinning
   talk.reasons.push(...(pinning?.reasons ?? []))
   const cpuModel = request.cpuModel ?? 'host-passthrough'
   const hostCpu = cpuModel === 'host-passthrough'
   const { topology, topoext } = pinning ?? facts.unpinned
   const { sockets, dies, cores, threads } = topology
-  const taints = request.format === 'libvirt' && !allows(facts.versions, 'addressBits')
+  const taints = request.format === 'libvirt' && !supports(facts.versions, 'addressBits')
   const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, talk)
   const guest: Guest = {
     name: request.name,
@@ -66,8 +66,8 @@ export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts)
     ...hiding,
     hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, talk) : null,
     localtime: windows,
-    hypervclock: !windows ? null : hiding.hypervAllowed && allows(facts.versions, 'hypervclock'),
-    tpm: (request.tpm || request.preset === 'windows11') && gated(facts.versions, 'tpm', 'the TPM', talk),
+    hypervclock: !windows ? null : hiding.hypervAllowed && supports(facts.versions, 'hypervclock'),
+    tpm: (request.tpm || request.preset === 'windows11') && supportsElseNote(facts.versions, 'tpm', 'the TPM', talk),
     ...devices,
     mmio64Mib: window.mmio64Mib,
   }
@@ -76,14 +76,14 @@ export function decideGuest(request: Request, chosen: Chosen, facts: GuestFacts)
 
 /** Memory and its pages: as asked, and as the host has them. */
 export function decideMemory(
-  request: Pick<Request, 'memoryKib' | 'hugepageKib'>,
+  request: Pick<GuestRequest, 'memoryKib' | 'hugepageKib'>,
   { memoryKib, hugepages }: Hypervisor,
-  talk: Talk,
+  remarks: Remarks,
 ) {
   const half = memoryKib === null ? 8 : Math.floor(memoryKib / 2 / GIB)
   const kib = request.memoryKib ?? Math.max(1, Math.min(16, half)) * GIB
   if (request.memoryKib === undefined)
-    talk.reasons.push(
+    remarks.reasons.push(
       memoryKib === null
         ? `${kib / GIB} GiB of memory: how much the host has is not known; --memory sets it`
         : `${kib / GIB} GiB of memory: half of the host's, 16 GiB at most; --memory sets it`,
@@ -104,41 +104,42 @@ export function decideMemory(
   }
   const free = pool?.free ?? 0
   if (free < count)
-    talk.notes.push(
+    remarks.notes.push(
       `the guest needs ${count} free hugepages of ${hugepageKib} KiB, and there are ${free} of ${pool?.total ?? 0}: ` +
-        `reserve them at boot (default_hugepagesz=${size(hugepageKib)} hugepagesz=${size(hugepageKib)} hugepages=${count})`,
+        `reserve them at boot (default_hugepagesz=${hugepageSize(hugepageKib)} hugepagesz=${hugepageSize(hugepageKib)} hugepages=${count})`,
     )
-  talk.reasons.push(`${count} hugepages of ${hugepageKib} KiB hold the guest's memory`)
+  remarks.reasons.push(`${count} hugepages of ${hugepageKib} KiB hold the guest's memory`)
   return { kib, hugepageKib }
 }
 
-function size(kib: number): string {
+function hugepageSize(kib: number): string {
   return kib % GIB === 0 ? `${kib / GIB}G` : `${kib / 1024}M`
 }
 
 /** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
 export function decideHiding(
-  request: Pick<Request, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
+  request: Pick<GuestRequest, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
   versions: Versions,
-  talk: Talk,
+  remarks: Remarks,
 ) {
   const driver = coerce(request.nvidiaDriver)
   const old = driver !== null && lt(driver, NVIDIA_LIFTED)
   if (driver !== null && !old)
-    talk.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
+    remarks.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
   const wanted = old || request.hideKvm || request.vendorId !== undefined
   if (old)
-    talk.reasons.push(
+    remarks.reasons.push(
       `KVM is hidden and Hyper-V renamed: NVIDIA's driver ${request.nvidiaDriver} refuses guests (error 43) until 465`,
     )
-  else if (wanted) talk.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
+  else if (wanted) remarks.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
   const hideKvm = old || request.hideKvm
   const rename = hideKvm || request.vendorId !== undefined
-  const named = rename && gated(versions, 'vendorId', "Hyper-V's other name, and with it Hyper-V's flags,", talk)
+  const named =
+    rename && supportsElseNote(versions, 'vendorId', "Hyper-V's other name, and with it Hyper-V's flags,", remarks)
   return {
     hideKvm,
     vendorId: named ? (request.vendorId ?? 'vfioscripts') : null,
-    ioapicKvm: hideKvm && gated(versions, 'ioapic', "ioapic driver='kvm'", talk),
+    ioapicKvm: hideKvm && supportsElseNote(versions, 'ioapic', "ioapic driver='kvm'", remarks),
     /** Without another name, Hyper-V's flags would show what is to be hidden. */
     hypervAllowed: !rename || named,
   }

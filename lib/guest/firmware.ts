@@ -1,30 +1,30 @@
 import { UserError } from '../core/error.ts'
-import { allows, type Talk, type Versions } from '../core/versions.ts'
+import { type Remarks, supports, type Versions } from '../core/versions.ts'
 import type { Firmware as Image } from '../host/guest-firmware.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import type { Capabilities } from './capabilities.ts'
-import type { Feature, Firmware } from './guest.ts'
-import type { Request } from './request.ts'
+import type { GuestFirmware, ImageFeature } from './guest.ts'
+import type { GuestRequest } from './request.ts'
 
 /** A guest's firmware, and the release of edk2 that it is of (202211; `null`: not known, or a BIOS). */
-export interface Chosen {
-  firmware: Firmware
+export interface FirmwareDecision {
+  firmware: GuestFirmware
   edk2: number | null
 }
 
-interface Facts {
+interface FirmwareFacts {
   hypervisor: Pick<Hypervisor, 'firmwares'>
   versions: Versions
   capabilities: Pick<Capabilities, 'firmware'>
 }
 
 /** What libvirt says of the images that it looks at. */
-type Told = Capabilities['firmware']
+type ReportedImages = Capabilities['firmware']
 
-type Asked = Pick<Request, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
+type FirmwareRequest = Pick<GuestRequest, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
 
 /** Throws a UserError where no image of this host will do, and where the guest cannot be had with what was asked for. */
-export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen {
+export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, remarks: Remarks): FirmwareDecision {
   const { firmwares: images } = facts.hypervisor
   const { versions } = facts
   const told = facts.capabilities.firmware
@@ -32,7 +32,7 @@ export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen
   const wanted = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
   if (wanted === 'bios') {
     if (preset === 'windows11') throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
-    talk.reasons.push(
+    remarks.reasons.push(
       preset === 'windows7' && request.firmware === undefined
         ? "BIOS: Windows 7's start screen calls the video BIOS, which UEFI does not have"
         : 'BIOS, as asked',
@@ -42,25 +42,25 @@ export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen
   const secure = preset === 'windows11'
   if (secure && chipset === 'i440fx')
     throw new UserError('usage', '--chipset i440fx: Windows 11 wants Secure Boot, which needs q35')
-  if (secure) talk.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
+  if (secure) remarks.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
   const fitting = images?.filter(({ boards }) => boards.includes(chipset)) ?? []
-  const auto = format === 'libvirt' && loader === undefined && allows(versions, 'firmwareAuto')
-  if (auto && images === null) return unseen(request, versions, told, talk)
+  const auto = format === 'libvirt' && loader === undefined && supports(versions, 'firmwareAuto')
+  if (auto && images === null) return decideWithoutImages(request, versions, told, remarks)
   if (auto) {
-    const found = automatic(secure, fitting, versions, told)
+    const found = findAutoImage(secure, fitting, versions, told)
     if (found !== undefined) {
-      talk.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
-      sayKeys(request, found.image, talk)
+      remarks.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
+      noteEnrolledKeys(request, found.image, remarks)
       return { firmware: { kind: 'auto', secure, features: found.features }, edk2: found.image.edk2 }
     }
   }
   const image = findImage(request, images ?? [], fitting, versions)
-  talk.reasons.push(`${image.code} is the UEFI image${loader === undefined ? ', the first that fits' : ''}`)
+  remarks.reasons.push(`${image.code} is the UEFI image${loader === undefined ? ', the first that fits' : ''}`)
   if (secure && !image.secure)
-    talk.notes.push(
+    remarks.notes.push(
       `--loader ${image.code}: holds no Secure Boot with SMM, which Windows 11 asks for; leave --loader out, and an image with it is chosen`,
     )
-  else sayKeys(request, image, talk)
+  else noteEnrolledKeys(request, image, remarks)
   const { code, vars, format: stored, edk2 } = image
   const nvram = `/var/lib/libvirt/qemu/nvram/${request.name}_VARS.${stored === 'raw' ? 'fd' : 'qcow2'}`
   const smm = image.secure
@@ -68,24 +68,33 @@ export function decideFirmware(request: Asked, facts: Facts, talk: Talk): Chosen
 }
 
 /** Is there an image that this feature, wanted or unwanted, leaves? `null`: libvirt does not say. */
-function offers(told: Told, [name, wanted]: Feature): boolean | null {
-  return told[name]?.includes(wanted ? 'yes' : 'no') ?? null
+function hasImageWith(reported: ReportedImages, [name, wanted]: ImageFeature): boolean | null {
+  return reported[name]?.includes(wanted ? 'yes' : 'no') ?? null
 }
 
 /** The host's images are not seen: what libvirt says of them, and else no more than every host has. */
-function unseen(request: Asked, versions: Versions, told: Told, talk: Talk): Chosen {
+function decideWithoutImages(
+  request: FirmwareRequest,
+  versions: Versions,
+  reported: ReportedImages,
+  remarks: Remarks,
+): FirmwareDecision {
   const secure = request.preset === 'windows11'
-  talk.reasons.push("libvirt chooses the UEFI image by itself (5.2 and later); the host's own are not known here")
-  if (secure && offers(told, ['secure-boot', true]) === false) throw absent(SECURE_IMAGE, secure)
-  const [withKeys, without] = [offers(told, ['enrolled-keys', true]), offers(told, ['enrolled-keys', false])]
-  if (withKeys !== null) sayKeys(request, { enrolled: secure ? withKeys : without === false, format: 'raw' }, talk)
-  const features: Feature[] = []
+  remarks.reasons.push("libvirt chooses the UEFI image by itself (5.2 and later); the host's own are not known here")
+  if (secure && hasImageWith(reported, ['secure-boot', true]) === false) throw noFirmwareError(SECURE_IMAGE, secure)
+  const [withKeys, without] = [
+    hasImageWith(reported, ['enrolled-keys', true]),
+    hasImageWith(reported, ['enrolled-keys', false]),
+  ]
+  if (withKeys !== null)
+    noteEnrolledKeys(request, { enrolled: secure ? withKeys : without === false, format: 'raw' }, remarks)
+  const features: ImageFeature[] = []
   if (secure) features.push(['secure-boot', true])
-  else if (offers(told, ['secure-boot', true]) && offers(told, ['secure-boot', false]))
+  else if (hasImageWith(reported, ['secure-boot', true]) && hasImageWith(reported, ['secure-boot', false]))
     features.push(['secure-boot', false])
   if (secure ? withKeys : withKeys !== false && without !== false) features.push(['enrolled-keys', secure])
   return {
-    firmware: { kind: 'auto', secure, features: allows(versions, 'firmwareFeatures') ? features : [] },
+    firmware: { kind: 'auto', secure, features: supports(versions, 'firmwareFeatures') ? features : [] },
     edk2: null,
   }
 }
@@ -95,14 +104,14 @@ function unseen(request: Asked, versions: Versions, told: Told, talk: Talk): Cho
  * one that this libvirt cannot use or should not remember. Features exclude images, so they are asked for only where
  * images of both kinds are described.
  */
-function automatic(
+function findAutoImage(
   secure: boolean,
   fitting: readonly Image[],
   versions: Versions,
-  told: Told,
-): { features: Feature[]; image: Image } | undefined {
+  reported: ReportedImages,
+): { features: ImageFeature[]; image: Image } | undefined {
   const described = fitting.filter((image) => image.described)
-  const wishes: [feature: Feature, holds: (image: Image) => boolean][] = secure
+  const wishes: [feature: ImageFeature, holds: (image: Image) => boolean][] = secure
     ? [
         [['secure-boot', true], (image) => image.secure],
         [['enrolled-keys', true], (image) => image.enrolled],
@@ -111,12 +120,12 @@ function automatic(
         [['secure-boot', false], (image) => !image.secure],
         [['enrolled-keys', false], (image) => !image.enrolled],
       ]
-  const features: Feature[] = []
+  const features: ImageFeature[] = []
   let left = described
   for (const [feature, holds] of wishes) {
-    const good = offers(told, feature) === false ? [] : left.filter(holds)
+    const good = hasImageWith(reported, feature) === false ? [] : left.filter(holds)
     // The loader asks for SMM by itself where libvirt knows no features.
-    const asks = allows(versions, 'firmwareFeatures')
+    const asks = supports(versions, 'firmwareFeatures')
     const needed = feature[0] === 'secure-boot' && secure
     if (needed && good.length === 0) return undefined
     if (good.length === 0 || (good.length === left.length && !needed)) continue
@@ -126,19 +135,19 @@ function automatic(
   const [image] = left
   if (image === undefined) return undefined
   const linked = image.code.startsWith('/run/')
-  return linked || (image.format === 'qcow2' && !allows(versions, 'firmwareQcow2')) ? undefined : { features, image }
+  return linked || (image.format === 'qcow2' && !supports(versions, 'firmwareQcow2')) ? undefined : { features, image }
 }
 
 /** Of images that fit, with a name that stays: as secure as wanted, then with or without keys. */
 function findImage(
-  { loader, preset, format }: Asked,
+  { loader, preset, format }: FirmwareRequest,
   all: readonly Image[],
   fitting: readonly Image[],
   versions: Versions,
 ): Image {
   const secure = preset === 'windows11'
   const usable = (image: Image): boolean =>
-    !image.fleeting && (format === 'qemu' || image.format === 'raw' || allows(versions, 'firmwareQcow2'))
+    !image.fleeting && (format === 'qemu' || image.format === 'raw' || supports(versions, 'firmwareQcow2'))
   const named = all.find(({ code }) => code === loader)
   if (loader !== undefined && named !== undefined) return named
   const fits = loader === undefined ? fitting.filter((image) => usable(image) && (image.secure || !secure)) : []
@@ -157,21 +166,21 @@ function findImage(
       'no-firmware',
       `${old.code}: the UEFI images here are qcow2, which libvirt uses from 9.2 on, and this one is ${versions.libvirt}; a newer libvirt, or --format qemu, starts them`,
     )
-  throw absent(loader ?? (secure ? SECURE_IMAGE : 'a UEFI image and its variables'), secure)
+  throw noFirmwareError(loader ?? (secure ? SECURE_IMAGE : 'a UEFI image and its variables'), secure)
 }
 
 const SECURE_IMAGE = 'a UEFI image with Secure Boot and its variables'
 
-function absent(what: string, secure: boolean): UserError {
+function noFirmwareError(what: string, secure: boolean): UserError {
   const instead = secure ? '' : ', or choose --firmware bios'
   return new UserError('no-firmware', `${what}: not found on this host; install OVMF (tune-host --packages)${instead}`)
 }
 
 /** Is Secure Boot as the guest wants it? Source: virt-fw-vars(1). */
-function sayKeys(
-  { name, preset, format, loader }: Asked,
+function noteEnrolledKeys(
+  { name, preset, format, loader }: FirmwareRequest,
   image: Pick<Image, 'enrolled' | 'format'>,
-  { notes }: Talk,
+  { notes }: Remarks,
 ): void {
   const secure = preset === 'windows11'
   const file = image.format === 'raw' ? 'VARS.fd' : 'VARS.qcow2'
@@ -187,6 +196,6 @@ function sayKeys(
 }
 
 /** libvirt switches SMM on by itself for an image that it chooses; said all the same where Secure Boot is wanted. */
-export function needsSmm(firmware: Firmware): boolean {
+export function needsSmm(firmware: GuestFirmware): boolean {
   return firmware.kind !== 'bios' && (firmware.secure || (firmware.kind === 'files' && firmware.smm))
 }

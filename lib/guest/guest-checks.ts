@@ -10,18 +10,18 @@ import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { Use } from '../host/usage.ts'
 
 /** What still matters of a device that is bound for guests already: the rest was asked when it was bound. */
-const ALWAYS = new Set(['bridge', 'half-group', 'partial-card', 'no-answer', 'reserved-region'])
+const CODES_WHEN_BOUND = new Set(['bridge', 'half-group', 'partial-card', 'no-answer', 'reserved-region'])
 
 /**
  * The devices with what shares their groups and is set aside for guests already: VFIO asks no more of a group than
  * that nobody else drives it.
  */
-export function withSetAside(all: readonly PciDevice[], asked: readonly PciDevice[]): PciDevice[] {
-  const groups = new Set(asked.map(({ group }) => group))
+export function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDevice[]): PciDevice[] {
+  const groups = new Set(requested.map(({ group }) => group))
   groups.delete(null)
   return all.filter(
     (device) =>
-      asked.includes(device) ||
+      requested.includes(device) ||
       (!device.bridge && groups.has(device.group) && (device.driver === null || isVfio(device.driver))),
   )
 }
@@ -29,16 +29,16 @@ export function withSetAside(all: readonly PciDevice[], asked: readonly PciDevic
 /** bind-vfio's guards for the devices of a guest; `use` is what `readUse` said of `taken`. */
 export function checkDevices(
   all: readonly PciDevice[],
-  taken: readonly PciDevice[],
-  asked: readonly PciDevice[],
-  use: Use,
+  selected: readonly PciDevice[],
+  requested: readonly PciDevice[],
+  usage: Use,
   groups: readonly IommuGroup[],
   judge: Parameters<typeof guard>[5],
 ): Finding[] {
-  const bound = asked.every(({ driver }) => isVfio(driver))
-  return guard(all, taken, asked, use, groups, judge)
-    .map((finding) => (finding.code === 'partial-card' ? guardCards(all, asked) : finding))
-    .filter(({ code }) => !bound || ALWAYS.has(code))
+  const bound = requested.every(({ driver }) => isVfio(driver))
+  return guard(all, selected, requested, usage, groups, judge)
+    .map((finding) => (finding.code === 'partial-card' ? guardCards(all, requested) : finding))
+    .filter(({ code }) => !bound || CODES_WHEN_BOUND.has(code))
 }
 
 /** What VFIO refuses or what failed is a problem; a reset that is known to be bad is said, and tried all the same. */

@@ -10,7 +10,7 @@ export interface Guest {
   name: string
   preset: Preset
   chipset: 'q35' | 'i440fx'
-  firmware: Firmware
+  firmware: GuestFirmware
   memory: {
     kib: number
     /** The page size, in KiB, where the guest's memory is hugepages. */
@@ -46,7 +46,7 @@ export interface Guest {
   /** SCSI devices that are passed on whole: optical drives that write. */
   scsi: ScsiDevice[]
   nics: Nic[]
-  cards: Card[]
+  cards: GuestCard[]
   usb: UsbChoice[]
   /** The host's input devices, taken while both control keys were pressed last in the guest. */
   evdev: string[]
@@ -63,12 +63,12 @@ export interface Guest {
 }
 
 /** What libvirt is asked to look for in the descriptions of images, or to stay away from. */
-export type Feature = readonly [name: 'secure-boot' | 'enrolled-keys', wanted: boolean]
+export type ImageFeature = readonly [name: 'secure-boot' | 'enrolled-keys', wanted: boolean]
 
-export type Firmware =
+export type GuestFirmware =
   | { kind: 'bios' }
   /** libvirt chooses the files. */
-  | { kind: 'auto'; secure: boolean; features: readonly Feature[] }
+  | { kind: 'auto'; secure: boolean; features: readonly ImageFeature[] }
   /** `secure`: is Secure Boot wanted? `smm`: does the image start with SMM only? */
   | {
       kind: 'files'
@@ -126,7 +126,7 @@ export interface Nic {
 }
 
 /** The functions of a host's card, on one slot of the guest. */
-export interface Card {
+export interface GuestCard {
   functions: { address: string; rom: string | null }[]
   /** Legacy VGA through this card (BIOS guests). */
   xVga: boolean

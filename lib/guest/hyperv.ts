@@ -1,10 +1,10 @@
-import { type Gate, gated, type Talk, type Versions } from '../core/versions.ts'
+import { type Remarks, supportsElseNote, type VersionedFeature, type Versions } from '../core/versions.ts'
 import type { Capabilities } from './capabilities.ts'
 import { HYPERV_FLAGS, type HypervFlag, type Preset } from './guest.ts'
 
 const OLD_WINDOWS = new Set<HypervFlag>(['relaxed', 'vapic', 'spinlocks'])
 const WINDOWS_8 = new Set<HypervFlag>([...OLD_WINDOWS, 'vpindex', 'runtime', 'synic', 'stimer'])
-const FLAG_GATES: Partial<Record<HypervFlag, Gate>> = {
+const FLAG_FEATURES: Partial<Record<HypervFlag, VersionedFeature>> = {
   vpindex: 'hypervTimers',
   runtime: 'hypervTimers',
   synic: 'hypervTimers',
@@ -24,11 +24,11 @@ export interface HypervFacts {
 }
 
 /** The Hyper-V flags of a Windows guest. Source: QEMU, docs/system/i386/hyperv.rst. */
-export function decideHyperv(preset: Preset, facts: HypervFacts, talk: Talk): HypervFlag[] {
+export function decideHyperv(preset: Preset, facts: HypervFacts, remarks: Remarks): HypervFlag[] {
   const { hyperv } = facts.capabilities
   const fits = (flag: HypervFlag): boolean =>
     preset === 'windows7' ? OLD_WINDOWS.has(flag) : preset === 'windows8' ? WINDOWS_8.has(flag) : true
-  talk.reasons.push('Hyper-V flags: Windows then uses the faster ways that KVM offers it')
+  remarks.reasons.push('Hyper-V flags: Windows then uses the faster ways that KVM offers it')
   const special = { evmcs: facts.vendor === 'intel', avic: facts.virtualApic === true } as const
   if (hyperv !== null) {
     const given = HYPERV_FLAGS.filter(
@@ -36,13 +36,15 @@ export function decideHyperv(preset: Preset, facts: HypervFacts, talk: Talk): Hy
     )
     const lacking = HYPERV_FLAGS.filter((flag) => fits(flag) && !(flag in special) && !given.includes(flag))
     if (lacking.length > 0)
-      talk.notes.push(`Hyper-V's ${lacking.join(', ')}: left out, for libvirt says that this host has no such flag`)
+      remarks.notes.push(`Hyper-V's ${lacking.join(', ')}: left out, for libvirt says that this host has no such flag`)
     return given.filter((flag) => flag !== 'evmcs' || given.includes('vapic'))
   }
   return HYPERV_FLAGS.filter((flag) => {
-    const gate = FLAG_GATES[flag]
+    const gate = FLAG_FEATURES[flag]
     return (
-      fits(flag) && !(flag in special) && (gate === undefined || gated(facts.versions, gate, `Hyper-V's ${flag}`, talk))
+      fits(flag) &&
+      !(flag in special) &&
+      (gate === undefined || supportsElseNote(facts.versions, gate, `Hyper-V's ${flag}`, remarks))
     )
   })
 }

@@ -3,7 +3,7 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Guest, Preset } from './guest.ts'
 
 /** What somebody asked for, checked for form; what is left out is decided from the host and the preset. */
-export interface Request {
+export interface GuestRequest {
   name: string
   preset: Preset
   /** What is printed: XML for libvirt, or a shell program that starts QEMU. */
@@ -39,7 +39,7 @@ export interface Request {
 }
 
 /** The chosen devices: graphics cards, and any other. */
-export interface Chosen {
+export interface RequestedDevices {
   gpus: readonly PciDevice[]
   others: readonly PciDevice[]
 }

@@ -1,5 +1,5 @@
-import type { Talk } from '../core/versions.ts'
-import type { Firmware } from './guest.ts'
+import type { Remarks } from '../core/versions.ts'
+import type { GuestFirmware } from './guest.ts'
 
 /** What decides where a guest's firmware puts large windows (BARs). */
 export interface WindowFacts {
@@ -14,7 +14,7 @@ export interface WindowFacts {
   iommuBits: number | null
 }
 
-export interface Window {
+export interface PciWindow {
   /** OVMF's 64-bit window, in MiB; `null`: its own will do, or nothing is known. */
   mmio64Mib: number | null
   /** The guest's address bits, where the IOMMU has fewer than the CPU; `null`: the CPU's. */
@@ -49,10 +49,10 @@ export function ovmfWindow(
  */
 export function decideWindow(
   facts: WindowFacts,
-  guest: { firmware: Firmware; edk2: number | null; hostCpu: boolean; memoryKib: number | null; taints: boolean },
-  { reasons, notes }: Talk,
-): Window {
-  const none: Window = { mmio64Mib: null, addressBits: null }
+  guest: { firmware: GuestFirmware; edk2: number | null; hostCpu: boolean; memoryKib: number | null; taints: boolean },
+  { reasons, notes }: Remarks,
+): PciWindow {
+  const none: PciWindow = { mmio64Mib: null, addressBits: null }
   if (facts.bars.size === 0) return none
   const { addressBits: cpu, iommuBits: iommu } = facts
   const limit = guest.hostCpu && iommu !== null && (cpu === null || iommu < cpu) ? iommu : null

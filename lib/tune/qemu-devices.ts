@@ -1,7 +1,7 @@
 import { claimsOf } from '../change/journal.ts'
 import type { Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
-import { allows } from '../core/versions.ts'
+import { supports } from '../core/versions.ts'
 import { builtIn, entriesLine } from '../edit/libvirt-conf.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { describedBy, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
@@ -62,6 +62,6 @@ function expectNeeded(path: string, libvirt: string | null): void {
   const no = (why: string): UserError => new UserError('not-needed', `--qemu-device ${path}: ${why}`)
   if (path.startsWith('/dev/shm/')) throw no('a file in shared memory is no device, and every guest may open it')
   if (path.startsWith('/dev/vfio/')) throw no('libvirt opens it by itself for every <hostdev>')
-  if (path.startsWith('/dev/input/') && libvirt !== null && allows({ libvirt, qemu: null }, 'evdev'))
+  if (path.startsWith('/dev/input/') && libvirt !== null && supports({ libvirt, qemu: null }, 'evdev'))
     throw no(`libvirt ${libvirt} opens it by itself for <input type='evdev'> (since 7.4.0): gen-domain --evdev`)
 }

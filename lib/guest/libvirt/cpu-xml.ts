@@ -1,58 +1,60 @@
-import { allows, type Versions } from '../../core/versions.ts'
+import { supports, type Versions } from '../../core/versions.ts'
 import type { Pinning } from '../../cpu/pinning.ts'
 import { cpuList } from '../../host/cpu.ts'
 import type { Guest } from '../guest.ts'
-import { type Part, part } from './part.ts'
+import { type XmlElement, xmlElement } from './part.ts'
 
 /** I/O threads and pinned CPUs, and the memory of their NUMA nodes. */
-export function tuneParts({ pinning }: Pick<Guest, 'pinning'>): Part[] {
+export function tuneElements({ pinning }: Pick<Guest, 'pinning'>): XmlElement[] {
   if (pinning === null) return []
   const { vcpus, emulator, iothread, nodes } = pinning
   return [
-    part('iothreads', {}, '1'),
-    part(
+    xmlElement('iothreads', {}, '1'),
+    xmlElement(
       'cputune',
       {},
-      vcpus.map(({ vcpu, cpu }) => part('vcpupin', { vcpu, cpuset: cpu })),
-      emulator.length > 0 && part('emulatorpin', { cpuset: cpuList(emulator) }),
-      iothread.length > 0 && part('iothreadpin', { iothread: 1, cpuset: cpuList(iothread) }),
+      vcpus.map(({ vcpu, cpu }) => xmlElement('vcpupin', { vcpu, cpuset: cpu })),
+      emulator.length > 0 && xmlElement('emulatorpin', { cpuset: cpuList(emulator) }),
+      iothread.length > 0 && xmlElement('iothreadpin', { iothread: 1, cpuset: cpuList(iothread) }),
     ),
-    ...(nodes.length === 0 ? [] : [part('numatune', {}, part('memory', { mode: 'strict', nodeset: cpuList(nodes) }))]),
+    ...(nodes.length === 0
+      ? []
+      : [xmlElement('numatune', {}, xmlElement('memory', { mode: 'strict', nodeset: cpuList(nodes) }))]),
   ]
 }
 
-export function topologyPart({ topology }: Pick<Guest, 'topology'>, versions: Versions): Part {
+export function topologyElement({ topology }: Pick<Guest, 'topology'>, versions: Versions): XmlElement {
   const { sockets, dies, cores, threads } = topology
-  return part('topology', {
-    sockets: allows(versions, 'dies') ? sockets : sockets * dies,
-    dies: allows(versions, 'dies') ? dies : null,
+  return xmlElement('topology', {
+    sockets: supports(versions, 'dies') ? sockets : sockets * dies,
+    dies: supports(versions, 'dies') ? dies : null,
     cores,
     threads,
   })
 }
 
 /** Emulated is the third level alone. */
-export function cachePart({ caches }: Pick<Pinning, 'caches'>): Part {
-  return part('cache', { mode: caches, level: caches === 'emulate' ? 3 : null })
+export function cacheElement({ caches }: Pick<Pinning, 'caches'>): XmlElement {
+  return xmlElement('cache', { mode: caches, level: caches === 'emulate' ? 3 : null })
 }
 
 /** Fewer address bits than the host's CPU has. */
-export function addressPart(bits: number): Part {
-  return part('maxphysaddr', { mode: 'passthrough', limit: bits })
+export function addressBitsElement(bits: number): XmlElement {
+  return xmlElement('maxphysaddr', { mode: 'passthrough', limit: bits })
 }
 
-export function cpuPart(guest: Guest, versions: Versions): Part {
+export function cpuElement(guest: Guest, versions: Versions): XmlElement {
   const { cpuModel, pinning, addressBits } = guest
   const host = cpuModel === 'host-passthrough'
-  return part(
+  return xmlElement(
     'cpu',
     host
-      ? { mode: cpuModel, check: 'none', migratable: allows(versions, 'migratable') ? 'off' : null }
+      ? { mode: cpuModel, check: 'none', migratable: supports(versions, 'migratable') ? 'off' : null }
       : { mode: 'custom', match: 'exact', check: 'none' },
-    !host && part('model', { fallback: 'forbid' }, cpuModel),
-    host && addressBits !== null && allows(versions, 'addressBits') && addressPart(addressBits),
-    topologyPart(guest, versions),
-    pinning !== null && host && allows(versions, 'cpuCache') && cachePart(pinning),
-    guest.topoext && part('feature', { policy: 'require', name: 'topoext' }),
+    !host && xmlElement('model', { fallback: 'forbid' }, cpuModel),
+    host && addressBits !== null && supports(versions, 'addressBits') && addressBitsElement(addressBits),
+    topologyElement(guest, versions),
+    pinning !== null && host && supports(versions, 'cpuCache') && cacheElement(pinning),
+    guest.topoext && xmlElement('feature', { policy: 'require', name: 'topoext' }),
   )
 }

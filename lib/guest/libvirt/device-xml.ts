@@ -1,5 +1,5 @@
-import type { Card, Disk, Guest, Nic, ScsiDevice, UsbChoice } from '../guest.ts'
-import { type Part, part } from './part.ts'
+import type { Disk, Guest, GuestCard, Nic, ScsiDevice, UsbChoice } from '../guest.ts'
+import { type XmlElement, xmlElement } from './part.ts'
 
 // The elements of devices, for new guests and for patches. Source: https://libvirt.org/formatdomain.html
 
@@ -7,46 +7,51 @@ import { type Part, part } from './part.ts'
 const OURS = 'ua-vfio'
 
 /** `0000:01:00.0` → the address on the host, as libvirt writes it. */
-function hostAddress(address: string): Part {
+function hostAddress(address: string): XmlElement {
   const [domain = '', bus = '', rest = ''] = address.split(':')
   const [slot = '', fn = ''] = rest.split('.')
-  return part('address', { domain: `0x${domain}`, bus: `0x${bus}`, slot: `0x${slot}`, function: `0x${fn}` })
+  return xmlElement('address', { domain: `0x${domain}`, bus: `0x${bus}`, slot: `0x${slot}`, function: `0x${fn}` })
 }
 
 /** Where a card stands in the guest: a bus of its own behind a root port (q35), or a slot of the one bus (i440fx). */
-export type Place = { port: number } | { slot: number }
+export type GuestSlot = { port: number } | { slot: number }
 
 /** Root ports of ours are called `ua-vfio-port-0000-01-00-0`, by the first function behind them. */
 export const PORT_ALIAS = `${OURS}-port-`
 
-const hex = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`
+const hexByte = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`
 
 /** The root port of a card; without `alias` before libvirt 3.9, which does not know them. */
-export function rootPort(card: Card, port: number, alias: boolean): Part {
+export function rootPort(card: GuestCard, port: number, alias: boolean): XmlElement {
   const [first] = card.functions
-  return part(
+  return xmlElement(
     'controller',
     { type: 'pci', index: port, model: 'pcie-root-port' },
-    alias && first !== undefined && part('alias', { name: PORT_ALIAS + first.address.replace(/[:.]/g, '-') }),
+    alias && first !== undefined && xmlElement('alias', { name: PORT_ALIAS + first.address.replace(/[:.]/g, '-') }),
   )
 }
 
 /** The functions of a card, on one slot, in the order of the host's; what is alone is function 0. */
-export function hostdevs(card: Card, place: Place, order: number | null, alias: boolean): Part[] {
+export function cardHostdevs(
+  card: GuestCard,
+  guestSlot: GuestSlot,
+  order: number | null,
+  alias: boolean,
+): XmlElement[] {
   const several = card.functions.length > 1
   return card.functions.map(({ address, rom }, index) =>
-    part(
+    xmlElement(
       'hostdev',
       { mode: 'subsystem', type: 'pci', managed: 'yes' },
-      part('source', {}, hostAddress(address)),
-      order !== null && index === 0 && part('boot', { order }),
-      card.xVga && index === 0 && alias && part('alias', { name: `${OURS}-gpu` }),
-      rom !== null && part('rom', { file: rom }),
-      part('address', {
+      xmlElement('source', {}, hostAddress(address)),
+      order !== null && index === 0 && xmlElement('boot', { order }),
+      card.xVga && index === 0 && alias && xmlElement('alias', { name: `${OURS}-gpu` }),
+      rom !== null && xmlElement('rom', { file: rom }),
+      xmlElement('address', {
         type: 'pci',
         domain: '0x0000',
-        bus: 'port' in place ? hex(place.port) : '0x00',
-        slot: 'slot' in place ? hex(place.slot) : '0x00',
+        bus: 'port' in guestSlot ? hexByte(guestSlot.port) : '0x00',
+        slot: 'slot' in guestSlot ? hexByte(guestSlot.slot) : '0x00',
         // Function 0 must be there for a guest to look at the others.
         function: `0x${index}`,
         multifunction: several && index === 0 ? 'on' : null,
@@ -55,46 +60,56 @@ export function hostdevs(card: Card, place: Place, order: number | null, alias: 
   )
 }
 
-export function usbHostdev(choice: UsbChoice): Part {
+export function usbHostdev(choice: UsbChoice): XmlElement {
   const byId = 'vendor' in choice
-  return part(
+  return xmlElement(
     'hostdev',
     { mode: 'subsystem', type: 'usb', managed: 'yes' },
-    part(
+    xmlElement(
       'source',
       byId ? { startupPolicy: 'optional' } : {},
       ...(byId
-        ? [part('vendor', { id: `0x${choice.vendor}` }), part('product', { id: `0x${choice.product}` })]
-        : [part('address', { bus: choice.bus, device: choice.device })]),
+        ? [xmlElement('vendor', { id: `0x${choice.vendor}` }), xmlElement('product', { id: `0x${choice.product}` })]
+        : [xmlElement('address', { bus: choice.bus, device: choice.device })]),
     ),
   )
 }
 
 /** libvirt's own choice would be a model that new guests have no driver for. */
-export function scsiController(iothread: boolean): Part {
-  return part(
+export function scsiController(iothread: boolean): XmlElement {
+  return xmlElement(
     'controller',
     { type: 'scsi', index: 0, model: 'virtio-scsi' },
-    iothread && part('driver', { iothread: 1 }),
+    iothread && xmlElement('driver', { iothread: 1 }),
   )
 }
 
 /** A SCSI device whole: burning and region codes work, which a CD-ROM image of the drive cannot do. */
-export function scsiHostdev({ host, bus, target, unit }: ScsiDevice): Part {
-  return part(
+export function scsiHostdev({ host, bus, target, unit }: ScsiDevice): XmlElement {
+  return xmlElement(
     'hostdev',
     { mode: 'subsystem', type: 'scsi', managed: 'no', rawio: 'no' },
-    part('source', {}, part('adapter', { name: `scsi_host${host}` }), part('address', { bus, target, unit })),
-    part('readonly'),
+    xmlElement(
+      'source',
+      {},
+      xmlElement('adapter', { name: `scsi_host${host}` }),
+      xmlElement('address', { bus, target, unit }),
+    ),
+    xmlElement('readonly'),
   )
 }
 
-export function diskPart({ path, kind, format, bus }: Disk, target: string, iothread: boolean, boot?: Part): Part {
+export function diskElement(
+  { path, kind, format, bus }: Disk,
+  target: string,
+  iothread: boolean,
+  boot?: XmlElement,
+): XmlElement {
   const block = kind === 'block'
-  return part(
+  return xmlElement(
     'disk',
     { type: kind, device: 'disk' },
-    part('driver', {
+    xmlElement('driver', {
       name: 'qemu',
       type: format,
       cache: block ? 'none' : null,
@@ -102,8 +117,8 @@ export function diskPart({ path, kind, format, bus }: Disk, target: string, ioth
       discard: 'unmap',
       iothread: iothread && bus === 'virtio' ? 1 : null,
     }),
-    part('source', block ? { dev: path } : { file: path }),
-    part('target', { dev: target, bus }),
+    xmlElement('source', block ? { dev: path } : { file: path }),
+    xmlElement('target', { dev: target, bus }),
     boot,
   )
 }
@@ -111,83 +126,93 @@ export function diskPart({ path, kind, format, bus }: Disk, target: string, ioth
 const PREFIX = { virtio: 'vd', scsi: 'sd', sata: 'sd' } as const
 
 /** Disks and CD-ROMs; names go on where others of the same kind stopped. `order` starts the boot order. */
-export function diskParts(
+export function diskElements(
   disks: readonly Disk[],
   cdroms: readonly string[],
   { order, cdromBus, iothread }: { order: number; cdromBus: string; iothread: boolean },
-): Part[] {
+): XmlElement[] {
   const used = { vd: 0, sd: 0 }
   const name = (prefix: 'vd' | 'sd'): string => `${prefix}${String.fromCharCode(97 + used[prefix]++)}`
   const own = disks.map((disk, index) =>
-    diskPart(disk, name(PREFIX[disk.bus]), iothread, part('boot', { order: order + index })),
+    diskElement(disk, name(PREFIX[disk.bus]), iothread, xmlElement('boot', { order: order + index })),
   )
   const images = cdroms.map((file, index) =>
-    part(
+    xmlElement(
       'disk',
       { type: 'file', device: 'cdrom' },
-      part('driver', { name: 'qemu', type: 'raw' }),
-      part('source', { file }),
-      part('target', { dev: cdromBus === 'ide' ? `hd${String.fromCharCode(97 + index)}` : name('sd'), bus: cdromBus }),
-      part('readonly'),
-      index === 0 && part('boot', { order: order + own.length }),
+      xmlElement('driver', { name: 'qemu', type: 'raw' }),
+      xmlElement('source', { file }),
+      xmlElement('target', {
+        dev: cdromBus === 'ide' ? `hd${String.fromCharCode(97 + index)}` : name('sd'),
+        bus: cdromBus,
+      }),
+      xmlElement('readonly'),
+      index === 0 && xmlElement('boot', { order: order + own.length }),
     ),
   )
   return [...own, ...images]
 }
 
-export function nicPart({ kind, source, model, mac }: Nic): Part {
+export function nicElement({ kind, source, model, mac }: Nic): XmlElement {
   const sources = {
-    network: part('source', { network: source }),
-    bridge: part('source', { bridge: source }),
-    macvtap: part('source', { dev: source, mode: 'bridge' }),
+    network: xmlElement('source', { network: source }),
+    bridge: xmlElement('source', { bridge: source }),
+    macvtap: xmlElement('source', { dev: source, mode: 'bridge' }),
     // A TAP device that somebody else made and configured.
-    tap: part('target', { dev: source, managed: 'no' }),
+    tap: xmlElement('target', { dev: source, managed: 'no' }),
     user: null,
   }
   const types = { network: 'network', bridge: 'bridge', macvtap: 'direct', tap: 'ethernet', user: 'user' }
-  return part(
+  return xmlElement(
     'interface',
     { type: types[kind] },
-    mac !== null && part('mac', { address: mac }),
+    mac !== null && xmlElement('mac', { address: mac }),
     sources[kind],
-    part('model', { type: model }),
+    xmlElement('model', { type: model }),
   )
 }
 
 /** The first is what the others follow when both control keys are pressed. */
-export function evdevPart(dev: string, first: boolean): Part {
-  return part('input', { type: 'evdev' }, part('source', first ? { dev, grab: 'all', repeat: 'on' } : { dev }))
+export function evdevElement(dev: string, first: boolean): XmlElement {
+  return xmlElement(
+    'input',
+    { type: 'evdev' },
+    xmlElement('source', first ? { dev, grab: 'all', repeat: 'on' } : { dev }),
+  )
 }
 
 /** Shared memory of Looking Glass by libvirt's own element; kvmfr's goes through QEMU's arguments. */
-export function shmemPart({ mib }: NonNullable<Guest['frames']>): Part {
-  return part(
+export function shmemElement({ mib }: NonNullable<Guest['frames']>): XmlElement {
+  return xmlElement(
     'shmem',
     { name: 'looking-glass' },
-    part('model', { type: 'ivshmem-plain' }),
-    part('size', { unit: 'M' }, String(mib)),
+    xmlElement('model', { type: 'ivshmem-plain' }),
+    xmlElement('size', { unit: 'M' }, String(mib)),
   )
 }
 
-export function sharePart({ path, tag }: Guest['shares'][number]): Part {
-  return part(
+export function shareElement({ path, tag }: Guest['shares'][number]): XmlElement {
+  return xmlElement(
     'filesystem',
     { type: 'mount', accessmode: 'passthrough' },
-    part('driver', { type: 'virtiofs' }),
-    part('source', { dir: path }),
-    part('target', { dir: tag }),
+    xmlElement('driver', { type: 'virtiofs' }),
+    xmlElement('source', { dir: path }),
+    xmlElement('target', { dir: tag }),
   )
 }
 
-export function tpmPart(): Part {
-  return part('tpm', { model: 'tpm-crb' }, part('backend', { type: 'emulator', version: '2.0' }))
+export function tpmElement(): XmlElement {
+  return xmlElement('tpm', { model: 'tpm-crb' }, xmlElement('backend', { type: 'emulator', version: '2.0' }))
 }
 
 /** A sound card, and where its sound goes; SPICE's own needs no more words. */
-export function soundParts(audio: Guest['audio'], model: string): Part[] {
+export function soundElements(audio: Guest['audio'], model: string): XmlElement[] {
   if (audio === null) return []
-  if (audio.kind === 'spice') return [part('sound', { model })]
+  if (audio.kind === 'spice') return [xmlElement('sound', { model })]
   const { kind, runtimeDir } = audio
   const server = kind === 'pipewire' ? { runtimeDir } : { serverName: `${runtimeDir}/pulse/native` }
-  return [part('sound', { model }, part('audio', { id: 1 })), part('audio', { id: 1, type: kind, ...server })]
+  return [
+    xmlElement('sound', { model }, xmlElement('audio', { id: 1 })),
+    xmlElement('audio', { id: 1, type: kind, ...server }),
+  ]
 }

@@ -1,10 +1,10 @@
 import { UserError } from '../../core/error.ts'
 
 /** An element as it stands in a text; positions are offsets into it. */
-export interface Element {
+export interface ParsedElement {
   name: string
   attributes: Map<string, { value: string; start: number; end: number }>
-  children: Element[]
+  children: ParsedElement[]
   /** From `<` of the start tag to behind `>` of the end tag. */
   start: number
   end: number
@@ -38,7 +38,7 @@ const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-
  * anything that is not well-formed, and with code `document-type` for a DOCTYPE: libvirt writes none, and entities
  * of it could name files or grow without end.
  */
-export function readDocument(text: string): Element {
+export function parseDocument(text: string): ParsedElement {
   const bad = (at: number, what: string): UserError =>
     new UserError('malformed', `line ${text.slice(0, at).split('\n').length}: ${what}; nothing was changed`)
   const control = FORBIDDEN.exec(text)
@@ -49,8 +49,8 @@ export function readDocument(text: string): Element {
   if (declaration !== null) at = declaration[0].length
   if (declaration?.[1] !== undefined && !/^(utf-8|us-ascii)$/i.test(declaration[1]))
     throw bad(0, `encoding ${declaration[1]}: only UTF-8 is read`)
-  const open: { element: Element; prefixes: ReadonlySet<string> }[] = []
-  let root: Element | undefined
+  const open: { element: ParsedElement; prefixes: ReadonlySet<string> }[] = []
+  let root: ParsedElement | undefined
   while (at < text.length) {
     TOKEN.lastIndex = at
     const token = TOKEN.exec(text)
@@ -73,9 +73,9 @@ export function readDocument(text: string): Element {
       open.pop()
     } else if (name !== undefined) {
       const end = at + whole.length
-      const element: Element = {
+      const element: ParsedElement = {
         name,
-        attributes: readAttributes(attributes, at + 1 + name.length, bad),
+        attributes: parseAttributes(attributes, at + 1 + name.length, bad),
         children: [],
         start: at,
         end,
@@ -101,9 +101,9 @@ export function readDocument(text: string): Element {
   return root
 }
 
-type Bad = (at: number, what: string) => UserError
+type ErrorAt = (at: number, what: string) => UserError
 
-function checkReferences(text: string, at: number, bad: Bad): void {
+function checkReferences(text: string, at: number, bad: ErrorAt): void {
   const wrong = REFERENCE.exec(text)
   if (wrong !== null)
     throw bad(at + wrong.index, `${text.slice(wrong.index, wrong.index + 12)}: no entity that XML has`)
@@ -115,15 +115,15 @@ function checkReferences(text: string, at: number, bad: Bad): void {
   }
 }
 
-function readAttributes(text: string, offset: number, bad: Bad): Element['attributes'] {
-  const found: Element['attributes'] = new Map()
+function parseAttributes(text: string, offset: number, bad: ErrorAt): ParsedElement['attributes'] {
+  const found: ParsedElement['attributes'] = new Map()
   for (const match of text.matchAll(new RegExp(ATTRIBUTE, 'g'))) {
     const [whole, name = '', quoted = ''] = match
     const end = offset + match.index + whole.length - 1
     if (found.has(name)) throw bad(end, `attribute ${name} stands twice`)
     const value = quoted.slice(1, -1)
     checkReferences(value, end - value.length, bad)
-    found.set(name, { value: unescaped(value), start: end - value.length, end })
+    found.set(name, { value: unescapeXml(value), start: end - value.length, end })
   }
   return found
 }
@@ -131,14 +131,14 @@ function readAttributes(text: string, offset: number, bad: Bad): Element['attrib
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
 
 /** The text that an attribute's value or an element's content stands for. */
-export function unescaped(text: string): string {
+export function unescapeXml(text: string): string {
   return text.replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (whole, decimal, hex, name) => {
     if (name !== undefined) return ENTITIES[name] ?? whole
     return String.fromCodePoint(decimal === undefined ? Number.parseInt(hex, 16) : Number(decimal))
   })
 }
 
-function prefixesOf({ attributes }: Element, above: ReadonlySet<string>): ReadonlySet<string> {
+function prefixesOf({ attributes }: ParsedElement, above: ReadonlySet<string>): ReadonlySet<string> {
   // An empty namespace takes none: the prefix stays unbound.
   const own = [...attributes].flatMap(([name, { value }]) =>
     value === '' ? [] : (/^xmlns:(.+)$/.exec(name)?.[1] ?? []),

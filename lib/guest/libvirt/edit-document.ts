@@ -1,39 +1,44 @@
-import { type Element, unescaped } from './document.ts'
-import { buildParts, type Part } from './part.ts'
+import { type ParsedElement, unescapeXml } from './document.ts'
+import { renderElements, type XmlElement } from './part.ts'
 
 // Changes of a document's text that leave every other character as it is. Each gives a new text: read it anew.
 
 /** The first child element of that name, along a path: `child(root, 'features', 'kvm')`. */
-export function child(element: Element | undefined, ...path: string[]): Element | undefined {
-  return path.reduce<Element | undefined>((at, name) => at?.children.find((each) => each.name === name), element)
+export function child(element: ParsedElement | undefined, ...path: string[]): ParsedElement | undefined {
+  return path.reduce<ParsedElement | undefined>((at, name) => at?.children.find((each) => each.name === name), element)
 }
 
 /** The child elements of that name. */
-export function childrenOf(element: Element | undefined, name: string): Element[] {
+export function childrenOf(element: ParsedElement | undefined, name: string): ParsedElement[] {
   return element?.children.filter((each) => each.name === name) ?? []
 }
 
-export function attribute(element: Element | undefined, name: string): string | undefined {
+export function attribute(element: ParsedElement | undefined, name: string): string | undefined {
   return element?.attributes.get(name)?.value
 }
 
 /** An element's own text, without the space around it. */
-export function textOf(text: string, element: Element): string {
-  return unescaped(text.slice(element.inner.start, element.inner.end).replace(/<!--[\s\S]*?-->/g, '')).trim()
+export function elementText(text: string, element: ParsedElement): string {
+  return unescapeXml(text.slice(element.inner.start, element.inner.end).replace(/<!--[\s\S]*?-->/g, '')).trim()
 }
 
 /**
  * Puts elements into `parent`: behind its last child whose name is in `after`, or else behind the last of all. Their
  * indentation is that of their new siblings.
  */
-export function insert(text: string, parent: Element, parts: readonly Part[], after: readonly string[] = []): string {
+export function insertElements(
+  text: string,
+  parent: ParsedElement,
+  elements: readonly XmlElement[],
+  after: readonly string[] = [],
+): string {
   const line = lineBefore(text, parent.start)
   const sibling = [...parent.children].reverse().find(({ name }) => after.includes(name)) ?? parent.children.at(-1)
   const lead = sibling === undefined ? null : lineBefore(text, sibling.start)
   const step = stepOf(text)
   // Without a line of its own above, everything stands on one line, and so do these.
   const indent = lead ?? (line === null ? '' : `${line}${step}`)
-  const built = buildParts(parts, quoteOf(text), step)
+  const built = renderElements(elements, quoteOf(text), step)
   const added = built
     .split('\n')
     .map((each) => `${indent}${each}`)
@@ -47,13 +52,13 @@ export function insert(text: string, parent: Element, parts: readonly Part[], af
 }
 
 /** Takes an element out, with the line that it stands on. */
-export function remove(text: string, element: Element): string {
+export function removeElement(text: string, element: ParsedElement): string {
   const line = lineBefore(text, element.start) ?? ''
   return splice(text, element.start - line.length, element.end, '')
 }
 
 /** Sets an attribute; one that is new comes last. */
-export function setAttribute(text: string, element: Element, name: string, value: string): string {
+export function setAttribute(text: string, element: ParsedElement, name: string, value: string): string {
   const known = element.attributes.get(name)
   const escaped = value.replace(/[&<>'"]/g, (character) => `&#${character.charCodeAt(0)};`)
   if (known !== undefined) return splice(text, known.start, known.end, escaped)
@@ -63,7 +68,7 @@ export function setAttribute(text: string, element: Element, name: string, value
 }
 
 /** Replaces an element's content. */
-export function setText(text: string, element: Element, content: string): string {
+export function setText(text: string, element: ParsedElement, content: string): string {
   return splice(text, element.inner.start, element.inner.end, content)
 }
 

@@ -1,183 +1,199 @@
-import { allows, type Versions } from '../../core/versions.ts'
+import { supports, type Versions } from '../../core/versions.ts'
 import { needsSmm } from '../firmware.ts'
 import type { Graphics, Guest } from '../guest.ts'
 import { windowArguments } from '../window.ts'
-import { cpuPart, tuneParts } from './cpu-xml.ts'
+import { cpuElement, tuneElements } from './cpu-xml.ts'
 import {
-  diskParts,
-  evdevPart,
-  hostdevs,
-  nicPart,
+  cardHostdevs,
+  diskElements,
+  evdevElement,
+  nicElement,
   rootPort,
   scsiController,
   scsiHostdev,
-  sharePart,
-  shmemPart,
-  soundParts,
-  tpmPart,
+  shareElement,
+  shmemElement,
+  soundElements,
+  tpmElement,
   usbHostdev,
 } from './device-xml.ts'
-import { buildParts, type Part, part } from './part.ts'
+import { renderElements, type XmlElement, xmlElement } from './part.ts'
 
 export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 
 /** The whole domain, ready for `virsh define`. Source: https://libvirt.org/formatdomain.html */
 export function guestXml(guest: Guest, versions: Versions): string {
-  const tail = qemuParts(guest, versions)
+  const tail = qemuElements(guest, versions)
   const { memory } = guest
-  const domain = part(
+  const domain = xmlElement(
     'domain',
     { type: 'kvm', 'xmlns:qemu': tail.length > 0 ? QEMU_NAMESPACE : null },
-    part('name', {}, guest.name),
-    part('memory', { unit: 'KiB' }, String(memory.kib)),
-    part('currentMemory', { unit: 'KiB' }, String(memory.kib)),
-    memoryBacking(guest),
-    part('vcpu', { placement: 'static' }, String(guest.vcpus)),
-    tuneParts(guest),
-    osPart(guest),
-    featuresPart(guest, versions),
-    cpuPart(guest, versions),
-    clockPart(guest),
-    part('on_poweroff', {}, 'destroy'),
-    part('on_reboot', {}, 'restart'),
-    part('on_crash', {}, 'destroy'),
-    part('pm', {}, part('suspend-to-mem', { enabled: 'no' }), part('suspend-to-disk', { enabled: 'no' })),
-    devicesPart(guest, versions),
+    xmlElement('name', {}, guest.name),
+    xmlElement('memory', { unit: 'KiB' }, String(memory.kib)),
+    xmlElement('currentMemory', { unit: 'KiB' }, String(memory.kib)),
+    memoryBackingElement(guest),
+    xmlElement('vcpu', { placement: 'static' }, String(guest.vcpus)),
+    tuneElements(guest),
+    osElement(guest),
+    featuresElement(guest, versions),
+    cpuElement(guest, versions),
+    clockElement(guest),
+    xmlElement('on_poweroff', {}, 'destroy'),
+    xmlElement('on_reboot', {}, 'restart'),
+    xmlElement('on_crash', {}, 'destroy'),
+    xmlElement(
+      'pm',
+      {},
+      xmlElement('suspend-to-mem', { enabled: 'no' }),
+      xmlElement('suspend-to-disk', { enabled: 'no' }),
+    ),
+    devicesElement(guest, versions),
     tail,
   )
-  return `${buildParts([domain])}\n`
+  return `${renderElements([domain])}\n`
 }
 
-export function memoryBacking({ memory }: Pick<Guest, 'memory'>): Part | null {
+export function memoryBackingElement({ memory }: Pick<Guest, 'memory'>): XmlElement | null {
   const { hugepageKib, shared } = memory
   if (hugepageKib === null && !shared) return null
-  return part(
+  return xmlElement(
     'memoryBacking',
     {},
-    hugepageKib !== null && hugepagesPart(hugepageKib),
-    shared && part('source', { type: 'memfd' }),
-    shared && part('access', { mode: 'shared' }),
+    hugepageKib !== null && hugepagesElement(hugepageKib),
+    shared && xmlElement('source', { type: 'memfd' }),
+    shared && xmlElement('access', { mode: 'shared' }),
   )
 }
 
-export function hugepagesPart(kib: number): Part {
-  return part('hugepages', {}, part('page', { size: kib, unit: 'KiB' }))
+export function hugepagesElement(kib: number): XmlElement {
+  return xmlElement('hugepages', {}, xmlElement('page', { size: kib, unit: 'KiB' }))
 }
 
-function osPart({ firmware, chipset }: Guest): Part {
-  const type = part('type', { arch: 'x86_64', machine: chipset === 'q35' ? 'q35' : 'pc' }, 'hvm')
-  if (firmware.kind === 'bios') return part('os', {}, type)
+function osElement({ firmware, chipset }: Guest): XmlElement {
+  const type = xmlElement('type', { arch: 'x86_64', machine: chipset === 'q35' ? 'q35' : 'pc' }, 'hvm')
+  if (firmware.kind === 'bios') return xmlElement('os', {}, type)
   if (firmware.kind === 'auto') {
     const features = firmware.features.map(([name, wanted]) =>
-      part('feature', { enabled: wanted ? 'yes' : 'no', name }),
+      xmlElement('feature', { enabled: wanted ? 'yes' : 'no', name }),
     )
-    return part(
+    return xmlElement(
       'os',
       { firmware: 'efi' },
       type,
-      features.length > 0 && part('firmware', {}, features),
-      firmware.secure && part('loader', { secure: 'yes' }),
+      features.length > 0 && xmlElement('firmware', {}, features),
+      firmware.secure && xmlElement('loader', { secure: 'yes' }),
     )
   }
   const format = firmware.format === 'raw' ? null : firmware.format
-  return part(
+  return xmlElement(
     'os',
     {},
     type,
-    part('loader', { readonly: 'yes', secure: firmware.smm ? 'yes' : null, type: 'pflash', format }, firmware.code),
-    part('nvram', { template: firmware.vars, format }, firmware.nvram),
+    xmlElement(
+      'loader',
+      { readonly: 'yes', secure: firmware.smm ? 'yes' : null, type: 'pflash', format },
+      firmware.code,
+    ),
+    xmlElement('nvram', { template: firmware.vars, format }, firmware.nvram),
   )
 }
 
-function featuresPart(guest: Guest, versions: Versions): Part {
+function featuresElement(guest: Guest, versions: Versions): XmlElement {
   const { firmware, hyperv, vendorId } = guest
-  const flags = (hyperv ?? []).map((flag) => part(flag, { state: 'on', retries: flag === 'spinlocks' ? 8191 : null }))
-  return part(
+  const flags = (hyperv ?? []).map((flag) =>
+    xmlElement(flag, { state: 'on', retries: flag === 'spinlocks' ? 8191 : null }),
+  )
+  return xmlElement(
     'features',
     {},
-    part('acpi'),
-    part('apic'),
+    xmlElement('acpi'),
+    xmlElement('apic'),
     flags.length + Number(vendorId !== null) > 0 &&
-      part('hyperv', {}, flags, vendorId !== null && part('vendor_id', { state: 'on', value: vendorId })),
-    guest.hideKvm && allows(versions, 'hideKvm') && part('kvm', {}, part('hidden', { state: 'on' })),
-    part('vmport', { state: 'off' }),
-    needsSmm(firmware) && part('smm', { state: 'on' }),
-    guest.ioapicKvm && part('ioapic', { driver: 'kvm' }),
+      xmlElement('hyperv', {}, flags, vendorId !== null && xmlElement('vendor_id', { state: 'on', value: vendorId })),
+    guest.hideKvm && supports(versions, 'hideKvm') && xmlElement('kvm', {}, xmlElement('hidden', { state: 'on' })),
+    xmlElement('vmport', { state: 'off' }),
+    needsSmm(firmware) && xmlElement('smm', { state: 'on' }),
+    guest.ioapicKvm && xmlElement('ioapic', { driver: 'kvm' }),
   )
 }
 
-function clockPart({ localtime, hypervclock }: Guest): Part {
-  return part(
+function clockElement({ localtime, hypervclock }: Guest): XmlElement {
+  return xmlElement(
     'clock',
     { offset: localtime ? 'localtime' : 'utc' },
-    part('timer', { name: 'rtc', tickpolicy: 'catchup' }),
-    part('timer', { name: 'pit', tickpolicy: 'delay' }),
-    part('timer', { name: 'hpet', present: 'no' }),
-    hypervclock !== null && part('timer', { name: 'hypervclock', present: hypervclock ? 'yes' : 'no' }),
+    xmlElement('timer', { name: 'rtc', tickpolicy: 'catchup' }),
+    xmlElement('timer', { name: 'pit', tickpolicy: 'delay' }),
+    xmlElement('timer', { name: 'hpet', present: 'no' }),
+    hypervclock !== null && xmlElement('timer', { name: 'hypervclock', present: hypervclock ? 'yes' : 'no' }),
   )
 }
 
 /** The first slot of i440fx that libvirt does not give away by itself. */
 const FIRST_SLOT = 0x10
 
-function devicesPart(guest: Guest, versions: Versions): Part {
+function devicesElement(guest: Guest, versions: Versions): XmlElement {
   const { chipset, cards, disks, graphics } = guest
-  const alias = allows(versions, 'aliases')
+  const alias = supports(versions, 'aliases')
   const q35 = chipset === 'q35'
   const scsi = guest.scsi.length > 0 || disks.some(({ bus }) => bus === 'scsi')
-  return part(
+  return xmlElement(
     'devices',
     {},
-    diskParts(disks, guest.cdroms, {
+    diskElements(disks, guest.cdroms, {
       order: 1 + Number(cards.some(({ boot }) => boot)),
       cdromBus: q35 ? 'sata' : 'ide',
       iothread: guest.pinning !== null,
     }),
-    q35 && part('controller', { type: 'pci', index: 0, model: 'pcie-root' }),
+    q35 && xmlElement('controller', { type: 'pci', index: 0, model: 'pcie-root' }),
     q35 && cards.map((card, index) => rootPort(card, index + 1, alias)),
     usbControllers(guest),
     scsi && scsiController(guest.pinning !== null),
-    guest.nics.map(nicPart),
-    guest.preset === 'linux' && part('console', { type: 'pty' }),
-    graphics !== null && installationParts(graphics),
-    guest.evdev.map((dev, index) => evdevPart(dev, index === 0)),
-    soundParts(guest.audio, q35 ? 'ich9' : 'ich6'),
-    guest.tpm && tpmPart(),
-    guest.shares.map(sharePart),
+    guest.nics.map(nicElement),
+    guest.preset === 'linux' && xmlElement('console', { type: 'pty' }),
+    graphics !== null && installationElements(graphics),
+    guest.evdev.map((dev, index) => evdevElement(dev, index === 0)),
+    soundElements(guest.audio, q35 ? 'ich9' : 'ich6'),
+    guest.tpm && tpmElement(),
+    guest.shares.map(shareElement),
     cards.flatMap((card, index) =>
-      hostdevs(card, q35 ? { port: index + 1 } : { slot: FIRST_SLOT + index }, card.boot ? 1 : null, alias),
+      cardHostdevs(card, q35 ? { port: index + 1 } : { slot: FIRST_SLOT + index }, card.boot ? 1 : null, alias),
     ),
     guest.scsi.map(scsiHostdev),
     guest.usb.map(usbHostdev),
-    guest.frames?.device === 'shm' && shmemPart(guest.frames),
-    graphics === null && part('video', {}, part('model', { type: 'none' })),
-    part('memballoon', { model: 'none' }),
+    guest.frames?.device === 'shm' && shmemElement(guest.frames),
+    graphics === null && xmlElement('video', {}, xmlElement('model', { type: 'none' })),
+    xmlElement('memballoon', { model: 'none' }),
   )
 }
 
-function usbControllers({ usbController }: Guest): Part[] {
-  if (usbController === 'qemu-xhci') return [part('controller', { type: 'usb', index: 0, model: 'qemu-xhci' })]
-  const companion = (number: number): Part =>
-    part(
+function usbControllers({ usbController }: Guest): XmlElement[] {
+  if (usbController === 'qemu-xhci') return [xmlElement('controller', { type: 'usb', index: 0, model: 'qemu-xhci' })]
+  const companion = (number: number): XmlElement =>
+    xmlElement(
       'controller',
       { type: 'usb', index: 0, model: `ich9-uhci${number}` },
-      part('master', { startport: (number - 1) * 2 }),
+      xmlElement('master', { startport: (number - 1) * 2 }),
     )
-  return [part('controller', { type: 'usb', index: 0, model: 'ich9-ehci1' }), companion(1), companion(2), companion(3)]
+  return [
+    xmlElement('controller', { type: 'usb', index: 0, model: 'ich9-ehci1' }),
+    companion(1),
+    companion(2),
+    companion(3),
+  ]
 }
 
 /** What an installation needs to be seen and used. */
-function installationParts({ display, video }: Graphics): Part[] {
-  const tablet = part('input', { type: 'tablet', bus: 'usb' })
-  const shown = part('video', {}, part('model', { type: video }))
-  if (display === 'vnc') return [tablet, part('graphics', { type: 'vnc', autoport: 'yes' }), shown]
+function installationElements({ display, video }: Graphics): XmlElement[] {
+  const tablet = xmlElement('input', { type: 'tablet', bus: 'usb' })
+  const shown = xmlElement('video', {}, xmlElement('model', { type: video }))
+  if (display === 'vnc') return [tablet, xmlElement('graphics', { type: 'vnc', autoport: 'yes' }), shown]
   return [
-    part('channel', { type: 'spicevmc' }, part('target', { type: 'virtio', name: 'com.redhat.spice.0' })),
+    xmlElement('channel', { type: 'spicevmc' }, xmlElement('target', { type: 'virtio', name: 'com.redhat.spice.0' })),
     tablet,
-    part('graphics', { type: 'spice', autoport: 'yes' }, part('image', { compression: 'off' })),
+    xmlElement('graphics', { type: 'spice', autoport: 'yes' }, xmlElement('image', { compression: 'off' })),
     shown,
-    part('redirdev', { bus: 'usb', type: 'spicevmc' }),
-    part('redirdev', { bus: 'usb', type: 'spicevmc' }),
+    xmlElement('redirdev', { bus: 'usb', type: 'spicevmc' }),
+    xmlElement('redirdev', { bus: 'usb', type: 'spicevmc' }),
   ]
 }
 
@@ -189,11 +205,11 @@ export function frameArguments({ frames }: Pick<Guest, 'frames'>): string[] {
 }
 
 /** QEMU's own arguments for the cards' windows, where libvirt has no element, or has none yet (9.3). */
-export function widthArguments(
+export function addressingArguments(
   { mmio64Mib, addressBits, cpuModel }: Pick<Guest, 'mmio64Mib' | 'addressBits' | 'cpuModel'>,
   versions: Versions,
 ): string[] {
-  const limited = cpuModel === 'host-passthrough' && addressBits !== null && !allows(versions, 'addressBits')
+  const limited = cpuModel === 'host-passthrough' && addressBits !== null && !supports(versions, 'addressBits')
   return [
     ...(mmio64Mib === null ? [] : windowArguments(mmio64Mib)),
     ...(limited ? ['-global', `host-x86_64-cpu.host-phys-bits-limit=${addressBits}`] : []),
@@ -203,31 +219,37 @@ export function widthArguments(
 const GPU = 'ua-vfio-gpu'
 
 /** What libvirt has no element for, or has none yet. */
-function qemuParts(guest: Guest, versions: Versions): Part[] {
+function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
   const vga = guest.cards.some(({ xVga }) => xVga)
-  const override = vga && allows(versions, 'override')
+  const override = vga && supports(versions, 'override')
   const args = [
     ...frameArguments(guest),
-    ...widthArguments(guest, versions),
-    ...(vga && !override ? ['-set', `device.${allows(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
+    ...addressingArguments(guest, versions),
+    ...(vga && !override ? ['-set', `device.${supports(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
     // Before 1.2.8 libvirt cannot hide KVM: a second -cpu takes the place of its own.
-    ...(guest.hideKvm && !allows(versions, 'hideKvm')
+    ...(guest.hideKvm && !supports(versions, 'hideKvm')
       ? ['-cpu', `${guest.cpuModel.replace('-passthrough', '')},kvm=off`]
       : []),
   ]
-  const property = part('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
+  const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
   return [
     ...(args.length === 0
       ? []
       : [
-          part(
+          xmlElement(
             'qemu:commandline',
             {},
-            args.map((value) => part('qemu:arg', { value })),
+            args.map((value) => xmlElement('qemu:arg', { value })),
           ),
         ]),
     ...(override
-      ? [part('qemu:override', {}, part('qemu:device', { alias: GPU }, part('qemu:frontend', {}, property)))]
+      ? [
+          xmlElement(
+            'qemu:override',
+            {},
+            xmlElement('qemu:device', { alias: GPU }, xmlElement('qemu:frontend', {}, property)),
+          ),
+        ]
       : []),
   ]
 }

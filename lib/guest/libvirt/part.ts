@@ -1,21 +1,21 @@
 import { XMLBuilder } from 'fast-xml-parser'
 
 /** An element to write: values are plain text, escaped when it is built. */
-export interface Part {
+export interface XmlElement {
   name: string
   attributes: Readonly<Record<string, string | number>>
-  children: readonly Part[]
+  children: readonly XmlElement[]
   text: string | null
 }
 
-type Child = Part | string | null | undefined | false | readonly Part[]
+type XmlChild = XmlElement | string | null | undefined | false | readonly XmlElement[]
 
 /** `part('disk', { type: 'file' }, part('source', …))`; a string is the element's text, nothing at all is left out. */
-export function part(
+export function xmlElement(
   name: string,
   attributes: Readonly<Record<string, string | number | null | undefined>> = {},
-  ...children: Child[]
-): Part {
+  ...children: XmlChild[]
+): XmlElement {
   const kept = Object.entries(attributes).filter((pair): pair is [string, string | number] => pair[1] != null)
   const text = children.find((child) => typeof child === 'string')
   return {
@@ -27,10 +27,10 @@ export function part(
 }
 
 /** What fast-xml-parser builds from with `preserveOrder`. */
-type Ordered = Record<string, unknown>
+type BuilderNode = Record<string, unknown>
 
-function ordered({ name, attributes, children, text }: Part): Ordered {
-  const content = text === null ? children.map(ordered) : [{ '#text': text }]
+function builderNode({ name, attributes, children, text }: XmlElement): BuilderNode {
+  const content = text === null ? children.map(builderNode) : [{ '#text': text }]
   const pairs = Object.entries(attributes).map(([key, value]) => [`@${key}`, String(value)])
   return { [name]: content, ':@': Object.fromEntries(pairs) }
 }
@@ -39,7 +39,7 @@ function ordered({ name, attributes, children, text }: Part): Ordered {
  * The text of elements, one a line, without a newline at the end. `quote` is what stands around attributes: libvirt
  * writes `'`, so that a patch of its own output shows no change of quotes.
  */
-export function buildParts(parts: readonly Part[], quote: "'" | '"' = "'", indent = '  '): string {
+export function renderElements(elements: readonly XmlElement[], quote: "'" | '"' = "'", indent = '  '): string {
   const builder = new XMLBuilder({
     preserveOrder: true,
     ignoreAttributes: false,
@@ -48,7 +48,7 @@ export function buildParts(parts: readonly Part[], quote: "'" | '"' = "'", inden
     indentBy: indent,
     suppressEmptyNode: true,
   })
-  const text = builder.build(parts.map(ordered)).trim()
+  const text = builder.build(elements.map(builderNode)).trim()
   // Values hold no quotes of either kind: the builder made entities of them.
   return quote === '"' ? text : text.replace(/<[^>]*>/g, (tag) => tag.replaceAll('"', "'"))
 }

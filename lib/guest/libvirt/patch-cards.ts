@@ -1,12 +1,12 @@
-import { allows, type Talk } from '../../core/versions.ts'
+import { type Remarks, supports } from '../../core/versions.ts'
 import type { GuestFacts } from '../decide.ts'
-import type { Card, Guest } from '../guest.ts'
+import type { Guest, GuestCard } from '../guest.ts'
 import { decideWindow } from '../window.ts'
-import { addressPart } from './cpu-xml.ts'
-import { attribute, child, childrenOf, setAttribute, textOf } from './edit-document.ts'
-import { QEMU_NAMESPACE, widthArguments } from './guest-xml.ts'
-import { buildParts, part } from './part.ts'
-import { memoryOf, readDomain } from './patch.ts'
+import { addressBitsElement } from './cpu-xml.ts'
+import { attribute, child, childrenOf, elementText, setAttribute } from './edit-document.ts'
+import { addressingArguments, QEMU_NAMESPACE } from './guest-xml.ts'
+import { renderElements, xmlElement } from './part.ts'
+import { memoryKibOf, parseDomain } from './patch.ts'
 import { hostAddressOf } from './patch-devices.ts'
 
 // What a domain that somebody has already says of cards, and what goes against it.
@@ -15,26 +15,26 @@ import { hostAddressOf } from './patch-devices.ts'
  * What the domain lacks for the cards' BARs, and for an IOMMU that reaches less far than the CPU. Said and not written:
  * what is written with a card would have to go with it again, and nothing marks such lines as ours.
  */
-export function sayWindow(
+export function windowNotes(
   text: string,
   { window: facts, hypervisor, versions }: GuestFacts,
   firmware: Guest['firmware'],
 ): string[] {
-  const root = readDomain(text)
+  const root = parseDomain(text)
   const loader = child(root, 'os', 'loader')
-  const code = loader === undefined ? undefined : textOf(text, loader)
+  const code = loader === undefined ? undefined : elementText(text, loader)
   const images = hypervisor.firmwares ?? []
   const image = images.find((each) => each.code === code) ?? (code === undefined ? images[0] : undefined)
   const hostCpu = attribute(child(root, 'cpu'), 'mode') === 'host-passthrough'
-  const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryOf(text) ?? null, taints: false }
-  const talk: Talk = { reasons: [], notes: [] }
+  const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryKibOf(text) ?? null, taints: false }
+  const talk: Remarks = { reasons: [], notes: [] }
   const decided = decideWindow(facts, guest, talk)
   const mmio64Mib = text.includes('X-PciMmio64Mb') ? null : decided.mmio64Mib
   const addressBits = /<maxphysaddr|phys-bits/.test(text) ? null : decided.addressBits
-  const args = widthArguments({ mmio64Mib, addressBits, cpuModel: 'host-passthrough' }, versions)
+  const args = addressingArguments({ mmio64Mib, addressBits, cpuModel: 'host-passthrough' }, versions)
   const element =
-    addressBits !== null && allows(versions, 'addressBits') ? buildParts([addressPart(addressBits)]) : null
-  const lines = args.map((value) => buildParts([part('qemu:arg', { value })])).join('')
+    addressBits !== null && supports(versions, 'addressBits') ? renderElements([addressBitsElement(addressBits)]) : null
+  const lines = args.map((value) => renderElements([xmlElement('qemu:arg', { value })])).join('')
   return [
     ...(decided.mmio64Mib === null ? talk.notes : []),
     ...(addressBits === null ? [] : [`the IOMMU reaches ${addressBits} address bits, fewer than the CPU`]),
@@ -49,14 +49,14 @@ export function sayWindow(
 }
 
 /** A ROM that a file is set for is one that the guest shall see. */
-export function showRoms(text: string, cards: readonly Card[], { notes }: Talk): string {
+export function showRoms(text: string, cards: readonly GuestCard[], { notes }: Remarks): string {
   const roms = new Set(cards.flatMap(({ functions }) => functions.flatMap((each) => (each.rom ? [each.address] : []))))
   const hidden = [
     ['bar', 'off', 'on'],
     ['enabled', 'no', 'yes'],
   ] as const
   const show = (name: string, from: string, to: string, result: string): string => {
-    const found = hostdevsOf(result).find(
+    const found = hostdevElements(result).find(
       (each) => roms.has(hostAddressOf(each) ?? '') && attribute(child(each, 'rom'), name) === from,
     )
     const rom = child(found, 'rom')
@@ -68,8 +68,8 @@ export function showRoms(text: string, cards: readonly Card[], { notes }: Talk):
 }
 
 /** What the domain does with these cards that a person may not know of. */
-export function sayCards(text: string, cards: readonly Card[]): string[] {
-  const hostdevs = new Map(hostdevsOf(text).map((each) => [hostAddressOf(each), each]))
+export function cardNotes(text: string, cards: readonly GuestCard[]): string[] {
+  const hostdevs = new Map(hostdevElements(text).map((each) => [hostAddressOf(each), each]))
   return cards.flatMap(({ functions }) => {
     const own = functions.flatMap(({ address }) => {
       const element = hostdevs.get(address)
@@ -97,6 +97,6 @@ export function sayCards(text: string, cards: readonly Card[]): string[] {
   })
 }
 
-function hostdevsOf(text: string) {
-  return childrenOf(child(readDomain(text), 'devices'), 'hostdev')
+function hostdevElements(text: string) {
+  return childrenOf(child(parseDomain(text), 'devices'), 'hostdev')
 }

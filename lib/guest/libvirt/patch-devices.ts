@@ -1,65 +1,65 @@
 import { parseSelector } from '../../bind/select.ts'
 import type { PciDevice } from '../../host/pci.ts'
-import type { Card, Disk } from '../guest.ts'
-import { diskPart, hostdevs, type Place, PORT_ALIAS, rootPort } from './device-xml.ts'
-import type { Element } from './document.ts'
-import { attribute, child, childrenOf, insert, remove, setAttribute } from './edit-document.ts'
-import { type Part, part } from './part.ts'
-import { ensure, readDomain } from './patch.ts'
+import type { Disk, GuestCard } from '../guest.ts'
+import { cardHostdevs, diskElement, type GuestSlot, PORT_ALIAS, rootPort } from './device-xml.ts'
+import type { ParsedElement } from './document.ts'
+import { attribute, child, childrenOf, insertElements, removeElement, setAttribute } from './edit-document.ts'
+import { type XmlElement, xmlElement } from './part.ts'
+import { ensureElement, parseDomain } from './patch.ts'
 
-const devicesOf = (text: string): Element | undefined => child(readDomain(text), 'devices')
+const devicesOf = (text: string): ParsedElement | undefined => child(parseDomain(text), 'devices')
 
 /** Adds device elements behind those of their kind. */
-export function addDevices(text: string, parts: readonly Part[]): string {
-  return parts.reduce((result, each) => {
+export function addDevices(text: string, elements: readonly XmlElement[]): string {
+  return elements.reduce((result, each) => {
     const devices = devicesOf(result)
-    if (devices === undefined) return ensure(result, [], part('devices', {}, each))
-    return insert(result, devices, [each], [each.name])
+    if (devices === undefined) return ensureElement(result, [], xmlElement('devices', {}, each))
+    return insertElements(result, devices, [each], [each.name])
   }, text)
 }
 
-const number = (text: string | undefined): number => (text === undefined ? Number.NaN : Number(text))
+const parseNumber = (text: string | undefined): number => (text === undefined ? Number.NaN : Number(text))
 
 /** `0000:01:00.0` of a PCI hostdev's source. */
-export function hostAddressOf(hostdev: Element): string | undefined {
+export function hostAddressOf(hostdev: ParsedElement): string | undefined {
   const source = child(hostdev, 'source', 'address')
   if (attribute(hostdev, 'type') !== 'pci' || source === undefined) return undefined
   const field = (name: string, digits: number): string =>
-    number(attribute(source, name) ?? '0')
+    parseNumber(attribute(source, name) ?? '0')
       .toString(16)
       .padStart(digits, '0')
   return `${field('domain', 4)}:${field('bus', 2)}:${field('slot', 2)}.${field('function', 1)}`
 }
 
 /** The elements that have an address on the guest's PCI bus of that number. */
-function onBus(text: string, bus: number): Element[] {
+function elementsOnBus(text: string, bus: number): ParsedElement[] {
   return (devicesOf(text)?.children ?? []).filter((each) => {
     const address = child(each, 'address')
-    return attribute(address, 'type') === 'pci' && number(attribute(address, 'bus')) === bus
+    return attribute(address, 'type') === 'pci' && parseNumber(attribute(address, 'bus')) === bus
   })
 }
 
 /** Puts a card where nothing is: behind a new root port, or on a free slot of i440fx. */
-function freePlace(text: string): Place {
-  const root = readDomain(text)
+function freeSlot(text: string): GuestSlot {
+  const root = parseDomain(text)
   const devices = devicesOf(text)?.children ?? []
   const machine = attribute(child(root, 'os', 'type'), 'machine') ?? 'pc'
   const express =
     /q35|virt/.test(machine) || devices.some((each) => (attribute(each, 'model') ?? '').startsWith('pcie-'))
   if (!express) {
-    const taken = onBus(text, 0).map((each) => number(attribute(child(each, 'address'), 'slot')))
+    const taken = elementsOnBus(text, 0).map((each) => parseNumber(attribute(child(each, 'address'), 'slot')))
     const slot = Array.from({ length: 15 }, (_, index) => 0x10 + index).find((each) => !taken.includes(each))
     return { slot: slot ?? 0x1e }
   }
   const used = devices.flatMap((each) => [
-    each.name === 'controller' && attribute(each, 'type') === 'pci' ? number(attribute(each, 'index')) : 0,
-    attribute(child(each, 'address'), 'type') === 'pci' ? number(attribute(child(each, 'address'), 'bus')) : 0,
+    each.name === 'controller' && attribute(each, 'type') === 'pci' ? parseNumber(attribute(each, 'index')) : 0,
+    attribute(child(each, 'address'), 'type') === 'pci' ? parseNumber(attribute(child(each, 'address'), 'bus')) : 0,
   ])
   return { port: Math.max(0, ...used.filter(Number.isFinite)) + 1 }
 }
 
 /** Adds the functions of a card that the domain lacks: beside those that it has, or else on a slot of their own. */
-export function addCard(text: string, card: Card, alias: boolean): string {
+export function addCard(text: string, card: GuestCard, alias: boolean): string {
   const present = childrenOf(devicesOf(text), 'hostdev')
   const known = new Map(present.map((each) => [hostAddressOf(each), each]))
   const lacking = card.functions.filter(({ address }) => !known.has(address))
@@ -68,27 +68,29 @@ export function addCard(text: string, card: Card, alias: boolean): string {
     .map(({ address }) => child(known.get(address), 'address'))
     .find((each) => each !== undefined)
   if (beside === undefined) {
-    const place = freePlace(text)
+    const place = freeSlot(text)
     const wanted = { ...card, functions: lacking }
     const ported = 'port' in place ? addDevices(text, [rootPort(wanted, place.port, alias)]) : text
-    return addDevices(ported, hostdevs(wanted, place, null, alias))
+    return addDevices(ported, cardHostdevs(wanted, place, null, alias))
   }
-  return addBeside(text, { ...card, functions: lacking }, beside)
+  return addToSameSlot(text, { ...card, functions: lacking }, beside)
 }
 
 /** On the slot of the functions that are there already; function 0 then says that there are more. */
-function addBeside(text: string, card: Card, beside: Element): string {
-  const bus = number(attribute(beside, 'bus'))
-  const slot = number(attribute(beside, 'slot'))
-  const same = onBus(text, bus).filter((each) => number(attribute(child(each, 'address'), 'slot')) === slot)
-  const taken = same.map((each) => number(attribute(child(each, 'address'), 'function')))
+function addToSameSlot(text: string, card: GuestCard, beside: ParsedElement): string {
+  const bus = parseNumber(attribute(beside, 'bus'))
+  const slot = parseNumber(attribute(beside, 'slot'))
+  const same = elementsOnBus(text, bus).filter(
+    (each) => parseNumber(attribute(child(each, 'address'), 'slot')) === slot,
+  )
+  const taken = same.map((each) => parseNumber(attribute(child(each, 'address'), 'function')))
   const free = [0, 1, 2, 3, 4, 5, 6, 7].filter((each) => !taken.includes(each))
-  const parts = hostdevs(card, { port: bus }, null, false).map((hostdev, index) => ({
+  const parts = cardHostdevs(card, { port: bus }, null, false).map((hostdev, index) => ({
     ...hostdev,
     children: hostdev.children.map((each) =>
       each.name !== 'address'
         ? each
-        : part('address', {
+        : xmlElement('address', {
             ...each.attributes,
             slot: `0x${slot.toString(16).padStart(2, '0')}`,
             function: `0x${free[index] ?? 7}`,
@@ -97,19 +99,20 @@ function addBeside(text: string, card: Card, beside: Element): string {
     ),
   }))
   const added = addDevices(text, parts)
-  const first = onBus(added, bus)
+  const first = elementsOnBus(added, bus)
     .map((each) => child(each, 'address'))
-    .find((each) => number(attribute(each, 'slot')) === slot && number(attribute(each, 'function')) === 0)
+    .find((each) => parseNumber(attribute(each, 'slot')) === slot && parseNumber(attribute(each, 'function')) === 0)
   return first === undefined || attribute(first, 'multifunction') === 'on'
     ? added
     : setAttribute(added, first, 'multifunction', 'on')
 }
 
-function addRom(text: string, { address, rom }: Card['functions'][number]): string {
+function addRom(text: string, { address, rom }: GuestCard['functions'][number]): string {
   const hostdev = childrenOf(devicesOf(text), 'hostdev').find((each) => hostAddressOf(each) === address)
   if (rom === null || hostdev === undefined) return text
   const known = child(hostdev, 'rom')
-  if (known === undefined) return insert(text, hostdev, [part('rom', { file: rom })], ['source', 'boot', 'alias'])
+  if (known === undefined)
+    return insertElements(text, hostdev, [xmlElement('rom', { file: rom })], ['source', 'boot', 'alias'])
   return attribute(known, 'file') === rom ? text : setAttribute(text, known, 'file', rom)
 }
 
@@ -117,9 +120,9 @@ function addRom(text: string, { address, rom }: Card['functions'][number]): stri
  * Takes devices out: those at a PCI address or slot, of an ID (USB), or at one of `addresses`. With the last function
  * of a card goes the root port that a patch gave it. `undefined`: the domain has no such device.
  */
-export function removeDevice(text: string, wanted: string, addresses: readonly string[]): string | undefined {
-  const { matches } = parseSelector(wanted)
-  const id = wanted.toLowerCase()
+export function removeDevice(text: string, requested: string, addresses: readonly string[]): string | undefined {
+  const { matches } = parseSelector(requested)
+  const id = requested.toLowerCase()
   const gone = childrenOf(devicesOf(text), 'hostdev').filter((each) => {
     const address = hostAddressOf(each)
     if (address !== undefined)
@@ -129,26 +132,27 @@ export function removeDevice(text: string, wanted: string, addresses: readonly s
       )
     const source = child(each, 'source')
     const half = (name: string): string =>
-      number(attribute(child(source, name), 'id'))
+      parseNumber(attribute(child(source, name), 'id'))
         .toString(16)
         .padStart(4, '0')
     return attribute(each, 'type') === 'usb' && `${half('vendor')}:${half('product')}` === id
   })
   if (gone.length === 0) return undefined
-  const left = [...gone].reverse().reduce(remove, text)
+  const left = [...gone].reverse().reduce(removeElement, text)
   return gone.reduce((result, hostdev) => {
-    const bus = number(attribute(child(hostdev, 'address'), 'bus'))
-    if (onBus(result, bus).length > 0) return result
+    const bus = parseNumber(attribute(child(hostdev, 'address'), 'bus'))
+    if (elementsOnBus(result, bus).length > 0) return result
     const port = childrenOf(devicesOf(result), 'controller').find(
       (each) =>
-        attribute(child(each, 'alias'), 'name')?.startsWith(PORT_ALIAS) && number(attribute(each, 'index')) === bus,
+        attribute(child(each, 'alias'), 'name')?.startsWith(PORT_ALIAS) &&
+        parseNumber(attribute(each, 'index')) === bus,
     )
-    return port === undefined ? result : remove(result, port)
+    return port === undefined ? result : removeElement(result, port)
   }, left)
 }
 
 /** What `--headless` takes away: what shows and feeds the screen of an installation, and its media. */
-function ofInstallation(element: Element): boolean {
+function isForInstallation(element: ParsedElement): boolean {
   const type = attribute(element, 'type')
   switch (element.name) {
     case 'graphics':
@@ -169,41 +173,41 @@ function ofInstallation(element: Element): boolean {
 }
 
 /** Sound that went to SPICE goes nowhere; sound cards may name its element, so it stays. */
-function silence(text: string): string {
+function silenceSpice(text: string): string {
   const spice = childrenOf(devicesOf(text), 'audio').find((each) => attribute(each, 'type') === 'spice')
   return spice === undefined ? text : setAttribute(text, spice, 'type', 'none')
 }
 
-export function makeHeadless(text: string): string {
-  const found = devicesOf(text)?.children.filter(ofInstallation) ?? []
-  const left = silence([...found].reverse().reduce(remove, text))
+export function patchHeadless(text: string): string {
+  const found = devicesOf(text)?.children.filter(isForInstallation) ?? []
+  const left = silenceSpice([...found].reverse().reduce(removeElement, text))
   const video = childrenOf(devicesOf(left), 'video').length > 0
-  return video ? left : addDevices(left, [part('video', {}, part('model', { type: 'none' }))])
+  return video ? left : addDevices(left, [xmlElement('video', {}, xmlElement('model', { type: 'none' }))])
 }
 
 /** Adds a device unless there is one that says all that `identity` says. */
-export function addUnless(text: string, wanted: Part, identity: Part): string {
-  return childrenOf(devicesOf(text), wanted.name).some((each) => says(each, identity))
+export function addIfMissing(text: string, required: XmlElement, identity: XmlElement): string {
+  return childrenOf(devicesOf(text), required.name).some((each) => matchesElement(each, identity))
     ? text
-    : addDevices(text, [wanted])
+    : addDevices(text, [required])
 }
 
 /** Empty attributes say nothing. */
-function says(element: Element, { attributes, children }: Part): boolean {
+function matchesElement(element: ParsedElement, { attributes, children }: XmlElement): boolean {
   return (
     Object.entries(attributes).every(([name, value]) => value === '' || attribute(element, name) === String(value)) &&
-    children.every((each) => childrenOf(element, each.name).some((inner) => says(inner, each)))
+    children.every((each) => childrenOf(element, each.name).some((inner) => matchesElement(inner, each)))
   )
 }
 
 /** A disk by its source, under the next free name of its bus. */
 export function addDisk(text: string, disk: Disk): string {
   const disks = childrenOf(devicesOf(text), 'disk')
-  const source = (each: Element): string | undefined =>
+  const source = (each: ParsedElement): string | undefined =>
     attribute(child(each, 'source'), 'file') ?? attribute(child(each, 'source'), 'dev')
   if (disks.some((each) => source(each) === disk.path)) return text
   const taken = disks.map((each) => attribute(child(each, 'target'), 'dev'))
   const prefix = disk.bus === 'virtio' ? 'vd' : 'sd'
   const name = [...'abcdefghijklmnopqrstuvwxyz'].map((letter) => prefix + letter).find((each) => !taken.includes(each))
-  return addDevices(text, [diskPart(disk, name ?? `${prefix}z`, false)])
+  return addDevices(text, [diskElement(disk, name ?? `${prefix}z`, false)])
 }

@@ -1,18 +1,27 @@
 import { UserError } from '../../core/error.ts'
 import type { Pinning } from '../../cpu/pinning.ts'
 import type { Guest } from '../guest.ts'
-import { cachePart, tuneParts } from './cpu-xml.ts'
-import { type Element, readDocument } from './document.ts'
-import { attribute, child, childrenOf, insert, remove, setAttribute, setText, textOf } from './edit-document.ts'
-import { hugepagesPart, QEMU_NAMESPACE } from './guest-xml.ts'
-import { type Part, part } from './part.ts'
+import { cacheElement, tuneElements } from './cpu-xml.ts'
+import { type ParsedElement, parseDocument } from './document.ts'
+import {
+  attribute,
+  child,
+  childrenOf,
+  elementText,
+  insertElements,
+  removeElement,
+  setAttribute,
+  setText,
+} from './edit-document.ts'
+import { hugepagesElement, QEMU_NAMESPACE } from './guest-xml.ts'
+import { type XmlElement, xmlElement } from './part.ts'
 
 // Changes of a domain that somebody has already. Each takes a text and gives a text; what is there already stays as it
 // is, so that a second patch changes nothing.
 
 /** The root of a domain. Throws a UserError with code `malformed` or `no-domain`. */
-export function readDomain(text: string): Element {
-  const root = readDocument(text)
+export function parseDomain(text: string): ParsedElement {
+  const root = parseDocument(text)
   if (root.name !== 'domain')
     throw new UserError('no-domain', `<${root.name}>: not a domain; virsh dumpxml NAME prints one`)
   return root
@@ -28,20 +37,21 @@ const ORDER = [
   .split(' ')
 
 /** Sees that the element at `path` is there and says what `wanted` says; what it says besides stays. */
-export function ensure(text: string, path: readonly string[], wanted: Part): string {
-  let at = readDomain(text)
-  for (const [depth, name] of [...path, wanted.name].entries()) {
+export function ensureElement(text: string, path: readonly string[], required: XmlElement): string {
+  let at = parseDomain(text)
+  for (const [depth, name] of [...path, required.name].entries()) {
     const next = child(at, name)
     if (next === undefined) {
-      const nested = [...path.slice(depth)].reverse().reduce((inner, outer) => part(outer, {}, inner), wanted)
+      const nested = [...path.slice(depth)].reverse().reduce((inner, outer) => xmlElement(outer, {}, inner), required)
       const before = depth === 0 ? ORDER.slice(0, ORDER.indexOf(name)) : []
-      return insert(text, at, [nested], before)
+      return insertElements(text, at, [nested], before)
     }
     at = next
   }
-  const missing = Object.entries(wanted.attributes).find(([name, value]) => attribute(at, name) !== String(value))
-  if (missing !== undefined) return ensure(setAttribute(text, at, missing[0], String(missing[1])), path, wanted)
-  if (wanted.text !== null && textOf(text, at) !== wanted.text) return setText(text, at, wanted.text)
+  const missing = Object.entries(required.attributes).find(([name, value]) => attribute(at, name) !== String(value))
+  if (missing !== undefined)
+    return ensureElement(setAttribute(text, at, missing[0], String(missing[1])), path, required)
+  if (required.text !== null && elementText(text, at) !== required.text) return setText(text, at, required.text)
   return text
 }
 
@@ -49,14 +59,14 @@ export function ensure(text: string, path: readonly string[], wanted: Part): str
 export function patchHiding(
   text: string,
   { hideKvm, vendorId, ioapicKvm }: Pick<Guest, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
-  named: boolean,
+  requested: boolean,
 ): string {
   let result = text
-  const present = child(readDomain(text), 'features', 'hyperv', 'vendor_id')
-  if (vendorId !== null && (named || attribute(present, 'state') !== 'on'))
-    result = ensure(result, ['features', 'hyperv'], part('vendor_id', { state: 'on', value: vendorId }))
-  if (hideKvm) result = ensure(result, ['features', 'kvm'], part('hidden', { state: 'on' }))
-  if (ioapicKvm) result = ensure(result, ['features'], part('ioapic', { driver: 'kvm' }))
+  const present = child(parseDomain(text), 'features', 'hyperv', 'vendor_id')
+  if (vendorId !== null && (requested || attribute(present, 'state') !== 'on'))
+    result = ensureElement(result, ['features', 'hyperv'], xmlElement('vendor_id', { state: 'on', value: vendorId }))
+  if (hideKvm) result = ensureElement(result, ['features', 'kvm'], xmlElement('hidden', { state: 'on' }))
+  if (ioapicKvm) result = ensureElement(result, ['features'], xmlElement('ioapic', { driver: 'kvm' }))
   return result
 }
 
@@ -78,49 +88,54 @@ const UNITS: Readonly<Record<string, number>> = {
 }
 
 /** A domain's memory in KiB; `undefined` when it does not say. */
-export function memoryOf(text: string): number | undefined {
-  const element = child(readDomain(text), 'memory')
+export function memoryKibOf(text: string): number | undefined {
+  const element = child(parseDomain(text), 'memory')
   const unit = UNITS[attribute(element, 'unit') ?? 'KiB']
-  const size = element === undefined ? Number.NaN : Number(textOf(text, element))
+  const size = element === undefined ? Number.NaN : Number(elementText(text, element))
   return unit === undefined || !Number.isFinite(size) ? undefined : Math.round(size * unit)
 }
 
 export function patchMemory(text: string, kib: number): string {
-  if (memoryOf(text) === kib) return text
-  expectSimple(text, 'memory', ['cpu', 'numa'])
-  const sized = ensure(text, [], part('memory', { unit: 'KiB' }, String(kib)))
-  const current = child(readDomain(sized), 'currentMemory')
-  return current === undefined ? sized : ensure(sized, [], part('currentMemory', { unit: 'KiB' }, String(kib)))
+  if (memoryKibOf(text) === kib) return text
+  expectUndivided(text, 'memory', ['cpu', 'numa'])
+  const sized = ensureElement(text, [], xmlElement('memory', { unit: 'KiB' }, String(kib)))
+  const current = child(parseDomain(sized), 'currentMemory')
+  return current === undefined
+    ? sized
+    : ensureElement(sized, [], xmlElement('currentMemory', { unit: 'KiB' }, String(kib)))
 }
 
 /** Pages of this size for all of the memory; pages of other sizes go. */
 export function patchHugepages(text: string, kib: number): string {
-  const wanted = hugepagesPart(kib)
-  const pages = childrenOf(child(readDomain(text), 'memoryBacking', 'hugepages'), 'page')
+  const wanted = hugepagesElement(kib)
+  const pages = childrenOf(child(parseDomain(text), 'memoryBacking', 'hugepages'), 'page')
   const [page] = pages
   if (page === undefined) {
-    const empty = child(readDomain(text), 'memoryBacking', 'hugepages')
-    return empty === undefined ? ensure(text, ['memoryBacking'], wanted) : insert(text, empty, wanted.children)
+    const empty = child(parseDomain(text), 'memoryBacking', 'hugepages')
+    return empty === undefined
+      ? ensureElement(text, ['memoryBacking'], wanted)
+      : insertElements(text, empty, wanted.children)
   }
   const size = Math.round(Number(attribute(page, 'size')) * (UNITS[attribute(page, 'unit') ?? 'KiB'] ?? 1))
   if (pages.length === 1 && size === kib) return text
   return pages.length > 1
-    ? patchHugepages(remove(text, pages[1] ?? page), kib)
-    : ensure(text, ['memoryBacking', 'hugepages'], part('page', { size: kib, unit: 'KiB' }))
+    ? patchHugepages(removeElement(text, pages[1] ?? page), kib)
+    : ensureElement(text, ['memoryBacking', 'hugepages'], xmlElement('page', { size: kib, unit: 'KiB' }))
 }
 
 /** What virtiofs needs: memory that its daemon can map. */
 export function patchSharing(text: string): string {
-  const source = child(readDomain(text), 'memoryBacking', 'source')
-  const backed = source === undefined ? ensure(text, ['memoryBacking'], part('source', { type: 'memfd' })) : text
-  return ensure(backed, ['memoryBacking'], part('access', { mode: 'shared' }))
+  const source = child(parseDomain(text), 'memoryBacking', 'source')
+  const backed =
+    source === undefined ? ensureElement(text, ['memoryBacking'], xmlElement('source', { type: 'memfd' })) : text
+  return ensureElement(backed, ['memoryBacking'], xmlElement('access', { mode: 'shared' }))
 }
 
 const PINS = ['vcpupin', 'emulatorpin', 'iothreadpin']
 
 /** Throws a UserError with code `numa-cells` where a number stands in more places than a patch knows how to change. */
-function expectSimple(text: string, what: string, ...paths: string[][]): void {
-  const root = readDomain(text)
+function expectUndivided(text: string, what: string, ...paths: string[][]): void {
+  const root = parseDomain(text)
   const found = paths.map((path) => child(root, ...path)).find((element) => element !== undefined)
   if (found !== undefined)
     throw new UserError(
@@ -132,19 +147,19 @@ function expectSimple(text: string, what: string, ...paths: string[][]): void {
 /** vCPUs and where they run: their number, their pins, and the topology that the guest sees. */
 export function patchPinning(text: string, pinning: Pinning, cache: boolean): string {
   const number = String(pinning.vcpus.length)
-  let result = ensure(text, [], part('vcpu', {}, number))
-  if (result !== text) expectSimple(text, `${number} vCPUs`, ['cpu', 'numa'], ['vcpus'])
-  const vcpu = child(readDomain(result), 'vcpu')
+  let result = ensureElement(text, [], xmlElement('vcpu', {}, number))
+  if (result !== text) expectUndivided(text, `${number} vCPUs`, ['cpu', 'numa'], ['vcpus'])
+  const vcpu = child(parseDomain(result), 'vcpu')
   if (vcpu !== undefined && attribute(vcpu, 'current') !== undefined)
     result = setAttribute(result, vcpu, 'current', String(pinning.vcpus.length))
-  const root = readDomain(result)
+  const root = parseDomain(result)
   const threads = child(root, 'iothreads')
-  const count = threads === undefined ? 0 : Number(textOf(result, threads))
-  const [, cputune, numatune] = tuneParts({ pinning })
+  const count = threads === undefined ? 0 : Number(elementText(result, threads))
+  const [, cputune, numatune] = tuneElements({ pinning })
   const wanted = (cputune?.children ?? []).flatMap((each) =>
     each.name !== 'iothreadpin'
       ? [each]
-      : Array.from({ length: count }, (_, index) => part(each.name, { ...each.attributes, iothread: index + 1 })),
+      : Array.from({ length: count }, (_, index) => xmlElement(each.name, { ...each.attributes, iothread: index + 1 })),
   )
   const present = child(root, 'cputune')?.children.filter(({ name }) => PINS.includes(name)) ?? []
   const said = present.map(({ name, attributes }) =>
@@ -159,11 +174,14 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
     ].join(),
   )
   if (said.join('\n') !== asked.join('\n')) {
-    for (const element of [...present].reverse()) result = remove(result, element)
-    const tune = child(readDomain(result), 'cputune')
-    result = tune === undefined ? ensure(result, [], part('cputune', {}, wanted)) : insert(result, tune, wanted)
+    for (const element of [...present].reverse()) result = removeElement(result, element)
+    const tune = child(parseDomain(result), 'cputune')
+    result =
+      tune === undefined
+        ? ensureElement(result, [], xmlElement('cputune', {}, wanted))
+        : insertElements(result, tune, wanted)
   }
-  if (numatune !== undefined) for (const each of numatune.children) result = ensure(result, ['numatune'], each)
+  if (numatune !== undefined) for (const each of numatune.children) result = ensureElement(result, ['numatune'], each)
   return patchTopology(result, { ...pinning, caches: cache ? pinning.caches : null })
 }
 
@@ -173,38 +191,46 @@ export function patchTopology(
   { topology, topoext, caches }: Pick<Pinning, 'topology' | 'topoext'> & { caches: Pinning['caches'] | null },
 ): string {
   const { sockets, dies, cores, threads } = topology
-  const cpu = child(readDomain(text), 'cpu')
+  const cpu = child(parseDomain(text), 'cpu')
   const known = child(cpu, 'topology')
   // libvirt multiplies all that it is told: what somebody set besides must be 1.
   const dieCount = attribute(known, 'dies') !== undefined || dies > 1 ? dies : null
   const clusters = attribute(known, 'clusters') === undefined ? null : 1
-  let result = ensure(text, ['cpu'], part('topology', { sockets, dies: dieCount, clusters, cores, threads }))
+  let result = ensureElement(
+    text,
+    ['cpu'],
+    xmlElement('topology', { sockets, dies: dieCount, clusters, cores, threads }),
+  )
   if (attribute(cpu, 'mode') !== 'host-passthrough') return result
   const told = child(cpu, 'cache')
   if (caches !== null && attribute(told, 'mode') !== caches) {
-    const other = child(readDomain(result), 'cpu', 'cache')
-    result = ensure(other === undefined ? result : remove(result, other), ['cpu'], cachePart({ caches }))
+    const other = child(parseDomain(result), 'cpu', 'cache')
+    result = ensureElement(
+      other === undefined ? result : removeElement(result, other),
+      ['cpu'],
+      cacheElement({ caches }),
+    )
   }
-  const now = child(readDomain(result), 'cpu')
+  const now = child(parseDomain(result), 'cpu')
   const feature = childrenOf(now, 'feature').find((each) => attribute(each, 'name') === 'topoext')
   if (!topoext || now === undefined || attribute(feature, 'policy') === 'require') return result
   return feature === undefined
-    ? insert(result, now, [part('feature', { policy: 'require', name: 'topoext' })])
+    ? insertElements(result, now, [xmlElement('feature', { policy: 'require', name: 'topoext' })])
     : setAttribute(result, feature, 'policy', 'require')
 }
 
 /** Arguments for QEMU itself, unless they stand there one behind the other. */
 export function patchArguments(text: string, args: readonly string[]): string {
   if (args.length === 0) return text
-  const root = readDomain(text)
+  const root = parseDomain(text)
   const bound = [...root.attributes].find(([name, { value }]) => name.startsWith('xmlns:') && value === QEMU_NAMESPACE)
   if (bound === undefined) return patchArguments(setAttribute(text, root, 'xmlns:qemu', QEMU_NAMESPACE), args)
   const prefix = bound[0].slice('xmlns:'.length)
   const line = child(root, `${prefix}:commandline`)
   const present = childrenOf(line, `${prefix}:arg`).map((each) => attribute(each, 'value'))
   const there = present.some((_, from) => args.every((arg, index) => present[from + index] === arg))
-  const parts = args.map((value) => part(`${prefix}:arg`, { value }))
+  const parts = args.map((value) => xmlElement(`${prefix}:arg`, { value }))
   if (there) return text
-  if (line !== undefined) return insert(text, line, parts, [`${prefix}:arg`])
-  return insert(text, root, [part(`${prefix}:commandline`, {}, parts)])
+  if (line !== undefined) return insertElements(text, line, parts, [`${prefix}:arg`])
+  return insertElements(text, root, [xmlElement(`${prefix}:commandline`, {}, parts)])
 }

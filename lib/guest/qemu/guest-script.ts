@@ -1,7 +1,18 @@
 import { cpuList } from '../../host/cpu.ts'
 import { needsSmm } from '../firmware.ts'
 import type { Guest, HypervFlag } from '../guest.ts'
-import { cardWords, DIR, disks, display, inputs, network, optical, rest, sound, value } from './qemu-arguments.ts'
+import {
+  cardArguments,
+  diskArguments,
+  displayArguments,
+  escapeCommas,
+  inputArguments,
+  nicArguments,
+  opticalComments,
+  otherArguments,
+  STATE_DIR,
+  soundArguments,
+} from './qemu-arguments.ts'
 
 // The same guest as a shell program that starts QEMU itself. Source: qemu-system(1), QEMU's docs/system.
 
@@ -27,19 +38,19 @@ const FLAGS: Readonly<Record<HypervFlag, string>> = {
 export function guestScript(guest: Guest): string {
   const { name, pinning } = guest
   const words = [
-    ...machine(guest),
-    ...firmware(guest),
-    ...disks(guest),
-    ...guest.nics.flatMap(network),
-    ...guest.cards.flatMap((card, index) => cardWords(guest, card, index)),
-    ...inputs(guest),
-    ...display(guest),
-    ...sound(guest),
-    ...rest(guest),
-    ['-monitor', `unix:${DIR}/monitor.sock,server=on,wait=off`],
+    ...machineArguments(guest),
+    ...firmwareArguments(guest),
+    ...diskArguments(guest),
+    ...guest.nics.flatMap(nicArguments),
+    ...guest.cards.flatMap((card, index) => cardArguments(guest, card, index)),
+    ...inputArguments(guest),
+    ...displayArguments(guest),
+    ...soundArguments(guest),
+    ...otherArguments(guest),
+    ['-monitor', `unix:${STATE_DIR}/monitor.sock,server=on,wait=off`],
   ]
   const first = pinning === null ? '' : `taskset -c ${cpuList(pinning.vcpus.map(({ cpu }) => cpu))} `
-  const lines = words.map((group) => `  ${group.map(quote).join(' ')} \\`)
+  const lines = words.map((group) => `  ${group.map(shellQuote).join(' ')} \\`)
   return `#!/bin/sh
 # The guest ${name}, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/${name}.
 # For a user of the group kvm (else root), once: tune-host --vfio-group kvm --memory ${Math.ceil(guest.memory.kib / 1024)}M --apply
@@ -47,25 +58,25 @@ export function guestScript(guest: Guest): string {
 #   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
 #   @kvm - memlock ${guest.memory.kib + 1024 ** 2}
 # The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
-${optical(guest)}set -eu
-dir=\${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/${quote(name)}
+${opticalComments(guest)}set -eu
+dir=\${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/${shellQuote(name)}
 mkdir -p "$dir"
-${helpers(guest)}exec ${first}"\${QEMU:-qemu-system-x86_64}" \\
+${startHelpers(guest)}exec ${first}"\${QEMU:-qemu-system-x86_64}" \\
 ${lines.join('\n')}
   "$@"
 `
 }
 
 /** As a shell takes it: in quotes only where it must be. */
-function quote(word: string): string {
-  if (!word.includes(DIR)) return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
+function shellQuote(word: string): string {
+  if (!word.includes(STATE_DIR)) return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
   return word
-    .split(DIR)
-    .map((text) => (text === '' ? '' : quote(text)))
+    .split(STATE_DIR)
+    .map((text) => (text === '' ? '' : shellQuote(text)))
     .join('"$dir"')
 }
 
-function machine(guest: Guest): string[][] {
+function machineArguments(guest: Guest): string[][] {
   const { chipset, memory, firmware, ioapicKvm } = guest
   const mib = Math.ceil(memory.kib / 1024)
   const backed = memory.hugepageKib !== null || memory.shared
@@ -84,7 +95,7 @@ function machine(guest: Guest): string[][] {
     ['-name', `${guest.name},debug-threads=on`],
     ['-nodefaults', '-no-user-config'],
     ['-machine', options.join(',')],
-    ['-cpu', cpu(guest)],
+    ['-cpu', cpuValue(guest)],
     ['-smp', `${guest.vcpus},sockets=${sockets},dies=${dies},cores=${cores},threads=${threads}`],
     ['-m', `${mib}M`],
     ...(backed
@@ -95,7 +106,7 @@ function machine(guest: Guest): string[][] {
   ]
 }
 
-function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, topoext, addressBits }: Guest): string {
+function cpuValue({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, topoext, addressBits }: Guest): string {
   const host = cpuModel === 'host-passthrough'
   return [
     host ? 'host' : cpuModel,
@@ -104,17 +115,17 @@ function cpu({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, topoex
     ...(hideKvm ? ['kvm=off'] : []),
     ...(hyperv ?? []).map((flag) => FLAGS[flag]),
     ...(hypervclock ? ['hv_time'] : []),
-    ...(vendorId === null ? [] : [`hv_vendor_id=${value(vendorId)}`]),
+    ...(vendorId === null ? [] : [`hv_vendor_id=${escapeCommas(vendorId)}`]),
     ...(topoext ? ['topoext=on'] : []),
     ...(pinning === null ? [] : [pinning.caches === 'passthrough' && host ? 'host-cache-info=on' : 'l3-cache=on']),
   ].join(',')
 }
 
-function firmware({ firmware: chosen }: Guest): string[][] {
+function firmwareArguments({ firmware: chosen }: Guest): string[][] {
   if (chosen.kind !== 'files') return []
   return [
-    ['-drive', `if=pflash,format=${chosen.format},readonly=on,file=${value(chosen.code)}`],
-    ['-drive', `if=pflash,format=${chosen.format},file=${DIR}/${varsName(chosen.format)}`],
+    ['-drive', `if=pflash,format=${chosen.format},readonly=on,file=${escapeCommas(chosen.code)}`],
+    ['-drive', `if=pflash,format=${chosen.format},file=${STATE_DIR}/${varsName(chosen.format)}`],
     ...(chosen.smm ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
   ]
 }
@@ -124,9 +135,9 @@ function varsName(format: 'raw' | 'qcow2'): string {
 }
 
 /** The guest's own copy of the template, in the template's format. */
-function variables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }): string {
+function copyVariables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }): string {
   const own = `"$dir/${varsName(format)}"`
-  return `[ -e ${own} ] || cp ${quote(vars)} ${own}\n`
+  return `[ -e ${own} ] || cp ${shellQuote(vars)} ${own}\n`
 }
 
 /** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
@@ -136,17 +147,17 @@ virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
 `
 
 /** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
-function sharing(socket: string, path: string): string {
+function startVirtiofsd(socket: string, path: string): string {
   return `rm -f ${socket}
-virtiofsd --socket-path=${socket} "$shared"${quote(path)} &
+virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &
 until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
 `
 }
 
 /** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
-function helpers({ firmware: chosen, tpm, shares }: Guest): string {
+function startHelpers({ firmware: chosen, tpm, shares }: Guest): string {
   return [
-    ...(chosen.kind === 'files' ? [variables(chosen)] : []),
+    ...(chosen.kind === 'files' ? [copyVariables(chosen)] : []),
     ...(tpm
       ? [
           'mkdir -p "$dir/tpm"\n',
@@ -154,6 +165,6 @@ function helpers({ firmware: chosen, tpm, shares }: Guest): string {
         ]
       : []),
     ...(shares.length > 0 ? [VIRTIOFSD] : []),
-    ...shares.map(({ path }, index) => sharing(`"$dir/share${index}.sock"`, path)),
+    ...shares.map(({ path }, index) => startVirtiofsd(`"$dir/share${index}.sock"`, path)),
   ].join('')
 }

@@ -1,21 +1,21 @@
 import { UserError } from '../../core/error.ts'
-import type { Card, Guest, Nic } from '../guest.ts'
+import type { Guest, GuestCard, Nic } from '../guest.ts'
 import { windowArguments } from '../window.ts'
 
 // QEMU's options for a guest's devices, each with its value. Source: qemu-system(1), QEMU's docs/system/devices.
 
 /** In a word, what the program finds out when it runs. */
-export const DIR = '\0dir\0'
+export const STATE_DIR = '\0dir\0'
 
 /** A value among QEMU's options: commas are doubled. */
-export function value(text: string): string {
+export function escapeCommas(text: string): string {
   return text.replaceAll(',', ',,')
 }
 
 const MODELS: Readonly<Record<string, string>> = { virtio: 'virtio-net-pci' }
 
 /** Disks, CD-ROMs and SCSI devices. */
-export function disks(guest: Guest): string[][] {
+export function diskArguments(guest: Guest): string[][] {
   const { chipset, scsi, cdroms } = guest
   const first = 1 + Number(guest.cards.some(({ boot }) => boot))
   const controller = scsi.length > 0 || guest.disks.some(({ bus }) => bus === 'scsi')
@@ -30,7 +30,7 @@ export function disks(guest: Guest): string[][] {
     const device = { virtio: 'virtio-blk-pci', scsi: 'scsi-hd,bus=scsi.0', sata: 'ide-hd' }[bus]
     const at = bus === 'sata' ? `,${port()}` : ''
     return [
-      ['-drive', `if=none,id=disk${index},file=${value(path)},format=${format}${cache},discard=unmap`],
+      ['-drive', `if=none,id=disk${index},file=${escapeCommas(path)},format=${format}${cache},discard=unmap`],
       ['-device', `${device}${at},drive=disk${index},bootindex=${first + index}`],
     ]
   })
@@ -38,7 +38,7 @@ export function disks(guest: Guest): string[][] {
     ...(controller ? [['-device', 'virtio-scsi-pci,id=scsi']] : []),
     ...own,
     ...cdroms.flatMap((path, index) => [
-      ['-drive', `if=none,id=cd${index},file=${value(path)},format=raw,media=cdrom,readonly=on`],
+      ['-drive', `if=none,id=cd${index},file=${escapeCommas(path)},format=raw,media=cdrom,readonly=on`],
       ['-device', `ide-cd,${port()},drive=cd${index}${index === 0 ? `,bootindex=${first + own.length / 2}` : ''}`],
     ]),
     ...scsi.flatMap(({ path }, index) => [
@@ -49,11 +49,11 @@ export function disks(guest: Guest): string[][] {
 }
 
 function opticalDrive(path: string, index: number): string {
-  return `if=none,id=optical${index},file=${value(path)},format=raw`
+  return `if=none,id=optical${index},file=${escapeCommas(path)},format=raw`
 }
 
 /** How an optical drive comes and goes while the guest runs. */
-export function optical({ scsi }: Guest): string {
+export function opticalComments({ scsi }: Guest): string {
   return scsi
     .flatMap(({ path }, index) => [
       `#   device_del optical${index}\n`,
@@ -64,11 +64,11 @@ export function optical({ scsi }: Guest): string {
 }
 
 /** One network card. */
-export function network({ kind, source, model, mac }: Nic, index: number): string[][] {
+export function nicArguments({ kind, source, model, mac }: Nic, index: number): string[][] {
   const backends: Readonly<Record<Nic['kind'], string | undefined>> = {
     user: 'user',
-    bridge: `bridge,br=${value(source)}`,
-    tap: `tap,ifname=${value(source)},script=no,downscript=no`,
+    bridge: `bridge,br=${escapeCommas(source)}`,
+    tap: `tap,ifname=${escapeCommas(source)},script=no,downscript=no`,
     network: undefined,
     macvtap: undefined,
   }
@@ -89,7 +89,7 @@ export function network({ kind, source, model, mac }: Nic, index: number): strin
 const FIRST_SLOT = 0x10
 
 /** The functions of a card, on one slot. */
-export function cardWords({ chipset }: Guest, { functions, xVga, boot }: Card, index: number): string[][] {
+export function cardArguments({ chipset }: Guest, { functions, xVga, boot }: GuestCard, index: number): string[][] {
   const slot = (FIRST_SLOT + index).toString(16)
   const bus = chipset === 'q35' ? `card${index}` : 'pci.0'
   const port = ['-device', `pcie-root-port,id=card${index},bus=pcie.0,chassis=${index + 1}`]
@@ -102,7 +102,7 @@ export function cardWords({ chipset }: Guest, { functions, xVga, boot }: Card, i
         ...(functions.length > 1 && fn === 0 ? ['multifunction=on'] : []),
         ...(xVga && fn === 0 ? ['x-vga=on'] : []),
         ...(boot && fn === 0 ? ['bootindex=1'] : []),
-        ...(rom === null ? [] : [`romfile=${value(rom)}`]),
+        ...(rom === null ? [] : [`romfile=${escapeCommas(rom)}`]),
       ].join(','),
     ]
   })
@@ -110,7 +110,7 @@ export function cardWords({ chipset }: Guest, { functions, xVga, boot }: Card, i
 }
 
 /** USB, and the host's keyboard and mouse. */
-export function inputs({ usbController, usb, evdev }: Guest): string[][] {
+export function inputArguments({ usbController, usb, evdev }: Guest): string[][] {
   return [
     ['-device', usbController === 'qemu-xhci' ? 'qemu-xhci' : 'ich9-usb-ehci1'],
     ...usb.map((one) => [
@@ -121,32 +121,32 @@ export function inputs({ usbController, usb, evdev }: Guest): string[][] {
     ]),
     ...evdev.map((path, index) => [
       '-object',
-      `input-linux,id=input${index},evdev=${value(path)}${index === 0 ? ',grab_all=on,repeat=on' : ''}`,
+      `input-linux,id=input${index},evdev=${escapeCommas(path)}${index === 0 ? ',grab_all=on,repeat=on' : ''}`,
     ]),
   ]
 }
 
 /** What an installation is seen by. */
-export function display({ graphics }: Guest): string[][] {
+export function displayArguments({ graphics }: Guest): string[][] {
   if (graphics === null) return [['-display', 'none']]
   const models = { qxl: 'qxl-vga', virtio: 'virtio-vga', bochs: 'bochs-display', vga: 'VGA' } as const
   return [
     ['-device', models[graphics.video]],
     ['-device', 'usb-tablet'],
     graphics.display === 'spice'
-      ? ['-spice', `unix=on,addr=${DIR}/spice.sock,disable-ticketing=on`]
-      : ['-vnc', `unix:${DIR}/vnc.sock`],
+      ? ['-spice', `unix=on,addr=${STATE_DIR}/spice.sock,disable-ticketing=on`]
+      : ['-vnc', `unix:${STATE_DIR}/vnc.sock`],
   ]
 }
 
 /** A sound card, and where its sound goes. */
-export function sound({ audio, chipset }: Guest): string[][] {
+export function soundArguments({ audio, chipset }: Guest): string[][] {
   if (audio === null) return []
   const { kind, runtimeDir } = audio
   const backend = {
     spice: 'spice,id=sound',
     pipewire: `pipewire,id=sound`,
-    pulseaudio: `pa,id=sound,server=${value(`${runtimeDir}/pulse/native`)}`,
+    pulseaudio: `pa,id=sound,server=${escapeCommas(`${runtimeDir}/pulse/native`)}`,
   }[kind]
   return [
     ['-audiodev', backend],
@@ -156,11 +156,11 @@ export function sound({ audio, chipset }: Guest): string[][] {
 }
 
 /** TPM, Looking Glass, shares, the window for large BARs. */
-export function rest({ tpm, frames, shares, mmio64Mib }: Guest): string[][] {
+export function otherArguments({ tpm, frames, shares, mmio64Mib }: Guest): string[][] {
   return [
     ...(tpm
       ? [
-          ['-chardev', `socket,id=tpm,path=${DIR}/tpm.sock`],
+          ['-chardev', `socket,id=tpm,path=${STATE_DIR}/tpm.sock`],
           ['-tpmdev', 'emulator,id=tpm0,chardev=tpm'],
           ['-device', 'tpm-crb,tpmdev=tpm0'],
         ]
@@ -175,8 +175,8 @@ export function rest({ tpm, frames, shares, mmio64Mib }: Guest): string[][] {
           ['-device', 'ivshmem-plain,memdev=frames'],
         ]),
     ...shares.flatMap(({ tag }, index) => [
-      ['-chardev', `socket,id=share${index},path=${DIR}/share${index}.sock`],
-      ['-device', `vhost-user-fs-pci,chardev=share${index},tag=${value(tag)}`],
+      ['-chardev', `socket,id=share${index},path=${STATE_DIR}/share${index}.sock`],
+      ['-device', `vhost-user-fs-pci,chardev=share${index},tag=${escapeCommas(tag)}`],
     ]),
     ...(mmio64Mib === null ? [] : [windowArguments(mmio64Mib)]),
   ]
