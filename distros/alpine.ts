@@ -7,7 +7,7 @@ export const alpine: Distro = {
   packages: {
     command: 'apk add',
     unattended: { install: ['apk', 'add'], remove: ['apk', 'del'] },
-    names: {
+    packageNames: {
       qemu: 'qemu-system-x86_64',
       libvirt: 'libvirt-daemon libvirt-qemu',
       ovmf: 'ovmf',

@@ -21,7 +21,7 @@ export const arch: Distro = {
   packages: {
     command: 'pacman -S',
     unattended: { install: ['pacman', '-S', '--needed', '--noconfirm'], remove: ['pacman', '-Rs', '--noconfirm'] },
-    names: {
+    packageNames: {
       qemu: 'qemu-desktop',
       libvirt: 'libvirt',
       ovmf: 'edk2-ovmf',

@@ -27,7 +27,7 @@ export const debian: Distro = {
       install: ['apt-get', 'install', '-y', '--no-install-recommends'],
       remove: ['apt-get', 'remove', '-y'],
     },
-    names: {
+    packageNames: {
       qemu: 'qemu-system-x86 qemu-utils',
       // Its network wants dnsmasq, which libvirt only recommends.
       libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',

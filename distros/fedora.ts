@@ -1,7 +1,7 @@
 import type { Packages } from '../lib/system/packages.ts'
 import type { Distro } from '../lib/system/system.ts'
 
-const FEDORA_PACKAGES: Packages['names'] = {
+const FEDORA_PACKAGES: Packages['packageNames'] = {
   qemu: 'qemu-kvm',
   libvirt: 'libvirt',
   ovmf: 'edk2-ovmf',
@@ -16,7 +16,7 @@ export const fedora: Distro = {
   name: 'Fedora',
   documentation: 'https://docs.fedoraproject.org/en-US/quick-docs/virtualization-getting-started/',
   ids: ['fedora', 'nobara', 'korora', 'ultramarine', 'risios'],
-  packages: { command: 'dnf install', unattended: DNF, names: FEDORA_PACKAGES },
+  packages: { command: 'dnf install', unattended: DNF, packageNames: FEDORA_PACKAGES },
 }
 
 function ofFedora(variant: string): string {
@@ -35,7 +35,7 @@ export const fedoraAtomic: Distro = {
     ...['silverblue', 'kinoite', 'sericea', 'sway-atomic', 'onyx', 'budgie-atomic', 'cosmic-atomic'].map(ofFedora),
     ...['coreos', 'iot', 'bazzite', 'bluefin', 'aurora', 'ucore'].map(ofFedora),
   ],
-  packages: { command: 'rpm-ostree install', names: FEDORA_PACKAGES },
+  packages: { command: 'rpm-ostree install', packageNames: FEDORA_PACKAGES },
 }
 
 export const rhel: Distro = {
@@ -44,5 +44,5 @@ export const rhel: Distro = {
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/configuring_and_managing_virtualization/',
   ids: ['rhel', 'centos', 'rocky', 'almalinux', 'ol', 'eurolinux', 'scientific', 'virtuozzo', 'cloudlinux'],
   // virt-manager is deprecated there, yet installable; RHEL 10 leaves it to Cockpit.
-  packages: { command: 'dnf install', unattended: DNF, names: FEDORA_PACKAGES },
+  packages: { command: 'dnf install', unattended: DNF, packageNames: FEDORA_PACKAGES },
 }

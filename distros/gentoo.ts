@@ -9,7 +9,7 @@ export const gentoo: Distro = {
   packages: {
     command: 'emerge --ask',
     unattended: { install: ['emerge', '--noreplace'], remove: ['emerge', '--depclean'] },
-    names: {
+    packageNames: {
       qemu: 'app-emulation/qemu',
       libvirt: 'app-emulation/libvirt',
       ovmf: 'sys-firmware/edk2-bin',

@@ -1,5 +1,5 @@
 import type { OsRelease } from '../lib/host/os-release.ts'
-import type { Adapters, Bootloader, Choice, Distro, Host, Initramfs } from '../lib/system/system.ts'
+import type { Adapters, Bootloader, Detected, Distro, Host, Initramfs } from '../lib/system/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
 import { bootc } from './bootloaders/bootc.ts'
@@ -80,7 +80,7 @@ const INITRAMFS: readonly Initramfs[] = [
  * The family that a system belongs to: by its own name, else by the nearest that it derives from; a variant that works
  * in another way (`fedora/silverblue`) is one of its own.
  */
-function findDistro({ id, like, name, variant }: OsRelease): Choice<Distro> {
+function findDistro({ id, like, name, variant }: OsRelease): Detected<Distro> {
   const [own = '', ...parents] = [id, ...like].map((word) => word.replace(/\s+/g, '-'))
   const unlike = UNSUPPORTED[own]
   for (const each of unlike === undefined ? [own, ...parents] : []) {
@@ -95,9 +95,9 @@ function findDistro({ id, like, name, variant }: OsRelease): Choice<Distro> {
 }
 
 /** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */
-function findBootloader(host: Host, name: string | undefined): Choice<Bootloader> {
+function findBootloader(host: Host, name: string | undefined): Detected<Bootloader> {
   const evidence = BOOTLOADERS.flatMap((adapter) => {
-    const found = adapter.evidence(host)
+    const found = adapter.detect(host)
     return found === undefined ? [] : [{ adapter, ...found }]
   })
   const booted = evidence.filter(({ kind }) => kind === 'booted')
@@ -108,9 +108,9 @@ function findBootloader(host: Host, name: string | undefined): Choice<Bootloader
 }
 
 /** The initramfs generator: the one named, else by evidence. */
-function findInitramfs(host: Host, name: string | undefined): Choice<Initramfs> {
+function findInitramfs(host: Host, name: string | undefined): Detected<Initramfs> {
   const evidence = INITRAMFS.flatMap((adapter) => {
-    const why = adapter.evidence(host)
+    const why = adapter.detect(host)
     return why === undefined ? [] : [{ adapter, why }]
   })
   return decideAdapter('initramfs', INITRAMFS, evidence, name)
@@ -121,7 +121,7 @@ function decideAdapter<T extends { name: string }>(
   known: readonly T[],
   candidates: readonly { adapter: T; why: string }[],
   name: string | undefined,
-): Choice<T> {
+): Detected<T> {
   const named = known.find((adapter) => adapter.name === name)
   if (named !== undefined) return { adapter: named, why: `--${option} ${name}` }
   const [first, ...more] = candidates

@@ -1,8 +1,8 @@
-import { ownHead } from '../lib/change/settings.ts'
+import { headComment } from '../lib/change/settings.ts'
 import { type NixItem, nixLines } from '../lib/edit/nix.ts'
 import { parseCommandLine } from '../lib/host/kernel.ts'
-import { overrideProgram } from '../lib/system/boot-script.ts'
-import type { Declarative, DeclaredNeed, Distro } from '../lib/system/system.ts'
+import { bootScriptProgram } from '../lib/system/boot-script.ts'
+import type { DeclarativeRequirement, DeclarativeSystem, Distro } from '../lib/system/system.ts'
 import { nixosFirmware, nixosHost, nixosPackages } from './packages/nixos-host.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
@@ -10,7 +10,7 @@ const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
 
 const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
 
-const OPTIONS: Readonly<Record<DeclaredNeed['kind'], Omit<NixItem, 'item'>>> = {
+const OPTIONS: Readonly<Record<DeclarativeRequirement['kind'], Omit<NixItem, 'item'>>> = {
   override: { option: 'imports', form: 'whole' },
   function: { option: FUNCTIONS, form: 'lines' },
   argument: { option: 'boot.kernelParams', form: 'arguments' },
@@ -21,7 +21,7 @@ const OPTIONS: Readonly<Record<DeclaredNeed['kind'], Omit<NixItem, 'item'>>> = {
 }
 
 /** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
-const SCRIPT = nixLines(overrideProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
+const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
 const OVERRIDE = `  imports = [
     (
       { config, lib, ... }:
@@ -54,10 +54,10 @@ ${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
   ];
 `
 
-const declarative: Declarative = {
+const declarative: DeclarativeSystem = {
   path: '/etc/nixos/vfio.nix',
 
-  head: (version) => `${ownHead()}{ pkgs, ... }:
+  head: (version) => `${headComment()}{ pkgs, ... }:
 
 {
   virtualisation.libvirtd.enable = true;
@@ -112,7 +112,7 @@ export const nixos: Distro = {
   kernel: 'boot.kernelPatches with structuredExtraConfig, or other boot.kernelPackages, and nixos-rebuild boot',
   packages: {
     command: 'add to environment.systemPackages, or enable its module:',
-    names: nixosPackages,
+    packageNames: nixosPackages,
   },
   declarative,
 }

@@ -1,7 +1,7 @@
 import type { Packages } from '../lib/system/packages.ts'
 import type { Distro } from '../lib/system/system.ts'
 
-const OPENSUSE_PACKAGES: Packages['names'] = {
+const OPENSUSE_PACKAGES: Packages['packageNames'] = {
   qemu: 'qemu-x86',
   libvirt: 'libvirt-daemon-qemu',
   ovmf: 'qemu-ovmf-x86_64',
@@ -17,7 +17,7 @@ export const opensuse: Distro = {
   packages: {
     command: 'zypper install',
     unattended: { install: ['zypper', '-n', 'install'], remove: ['zypper', '-n', 'remove'] },
-    names: OPENSUSE_PACKAGES,
+    packageNames: OPENSUSE_PACKAGES,
   },
 }
 
@@ -26,5 +26,5 @@ export const microos: Distro = {
   name: 'openSUSE MicroOS',
   documentation: 'https://en.opensuse.org/Portal:MicroOS',
   ids: ['opensuse-microos', 'opensuse-aeon', 'aeon', 'opensuse-kalpa', 'suse-microos', 'sle-micro', 'sl-micro'],
-  packages: { command: 'transactional-update pkg install', names: OPENSUSE_PACKAGES },
+  packages: { command: 'transactional-update pkg install', packageNames: OPENSUSE_PACKAGES },
 }

@@ -7,7 +7,7 @@ export const voidLinux: Distro = {
   packages: {
     command: 'xbps-install',
     unattended: { install: ['xbps-install', '-y'], remove: ['xbps-remove', '-y'] },
-    names: {
+    packageNames: {
       qemu: 'qemu',
       libvirt: 'libvirt',
       ovmf: 'edk2-ovmf',

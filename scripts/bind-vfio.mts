@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerBinding, bindOptions } from '../lib/commands/bind-vfio.ts'
-import { run } from '../lib/commands/run-script.ts'
+import { answerBindVfio, bindOptions } from '../lib/commands/bind-vfio.ts'
+import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
 
@@ -15,7 +15,7 @@ const script: Script = {
     'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
   operands: 'DEVICE',
   options: bindOptions(adapters),
-  looks: (given) => given.flag('status') || given.flag('kernel-config'),
+  isReadOnly: (given) => given.flag('status') || given.flag('kernel-config'),
   exits: [
     'applied, nothing to do, or (--status) bound as planned',
     'a plan that was not applied, or (--status) not bound as planned',
@@ -27,4 +27,4 @@ const script: Script = {
   ],
 }
 
-run(script, thisProcess(import.meta.url), (context) => answerBinding(context, adapters))
+runCli(script, thisProcess(import.meta.url), (context) => answerBindVfio(context, adapters))

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerCheck, CHECK_OPTIONS } from '../lib/commands/check-host.ts'
-import { run } from '../lib/commands/run-script.ts'
+import { answerCheckHost, CHECK_OPTIONS } from '../lib/commands/check-host.ts'
+import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
 
@@ -12,7 +12,7 @@ const script: Script = {
   summary:
     'Is this host ready for guests that own devices, and if not, why? Each finding with its evidence and the next step.',
   options: CHECK_OPTIONS,
-  looks: () => true,
+  isReadOnly: () => true,
   exits: ['healthy', 'there are problems', 'could not look: bad usage, unreadable input'],
   examples: [
     ['check-host', 'the host: CPU, firmware, kernel, programs, settings'],
@@ -20,4 +20,4 @@ const script: Script = {
   ],
 }
 
-run(script, thisProcess(import.meta.url), (context) => answerCheck(context, adapters))
+runCli(script, thisProcess(import.meta.url), (context) => answerCheckHost(context, adapters))

@@ -1,20 +1,20 @@
 #!/usr/bin/env node
-import { type CardReset, isRefused, judgeResets, readResetFacts } from '../lib/bind/reset.ts'
+import { type CardReset, hasResetProblem, judgeResets, readResetFacts } from '../lib/bind/reset.ts'
 import {
   CAPTURE_OPTION,
-  chooseDevices,
-  chosenGroups,
   DEVICE_HELP,
   FILTER_OPTIONS,
+  filterDevices,
   filterFrom,
+  selectedGroups,
 } from '../lib/commands/filter.ts'
-import { type Answer, type Context, run } from '../lib/commands/run-script.ts'
+import { type Answer, type Context, runCli } from '../lib/commands/run-script.ts'
 import { readMessageInterrupts, readPower } from '../lib/host/config-space.ts'
 import { readKernelLog } from '../lib/host/kernel-log.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import { formatFrom, type Script } from '../lib/terminal/options.ts'
-import { addressStyle } from '../lib/views/devices.ts'
+import { addressFormatter } from '../lib/views/devices.ts'
 import { type FunctionReset, resetGuide, resetText } from '../lib/views/resets.ts'
 
 /** What `check-reset --json` prints. */
@@ -36,7 +36,7 @@ const script: Script = {
     { name: 'format', kind: 'value', choices: ['table', 'guide'], help: 'how to print (default table)' },
     CAPTURE_OPTION,
   ],
-  looks: () => true,
+  isReadOnly: () => true,
   exits: [
     'every card can be reset without harm to the host',
     'a card cannot be reset, VFIO would refuse it, it failed already, or nothing matched',
@@ -48,11 +48,11 @@ const script: Script = {
   ],
 }
 
-function answer({ arguments: given, machine, warn }: Context): Answer {
+function answerCheckReset({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
   const format = formatFrom(given)
   const facts = readPciFacts(machine, warn)
-  const picked = chooseDevices(facts.devices, filter, warn)
+  const picked = filterDevices(facts.devices, filter, warn)
   const { log, logMissing } = readKernelLog(machine)
   const known = readResetFacts(machine.reader, facts.devices, picked, log)
   const cards = judgeResets(facts.devices, picked, known, filter.devices.length > 0).map((card) => ({
@@ -64,16 +64,16 @@ function answer({ arguments: given, machine, warn }: Context): Answer {
     })),
   }))
   if (log === null && cards.length > 0) warn(`whether a reset failed already is not known: ${logMissing}`)
-  const bad = cards.some((card) => card.verdict === 'none' || isRefused(card))
+  const bad = cards.some((card) => card.verdict === 'none' || hasResetProblem(card))
   const { vendorReset } = known
   const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, log: log !== null, cards }
-  const style = addressStyle(facts.devices, false)
+  const style = addressFormatter(facts.devices, false)
   return {
     code: bad || cards.length === 0 ? 1 : 0,
     json,
     text: (look) =>
-      format === 'guide' ? resetGuide(chosenGroups(facts.groups, picked), style) : resetText(look, cards, style),
+      format === 'guide' ? resetGuide(selectedGroups(facts.groups, picked), style) : resetText(look, cards, style),
   }
 }
 
-run(script, thisProcess(import.meta.url), answer)
+runCli(script, thisProcess(import.meta.url), answerCheckReset)

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { answerDomain } from '../lib/commands/gen-domain.ts'
 import { DOMAIN_OPTIONS } from '../lib/commands/guest-options.ts'
-import { run } from '../lib/commands/run-script.ts'
+import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
 
@@ -24,4 +24,4 @@ const script: Script = {
   ],
 }
 
-run(script, thisProcess(import.meta.url), answerDomain)
+runCli(script, thisProcess(import.meta.url), answerDomain)

@@ -1,20 +1,20 @@
 #!/usr/bin/env node
 import {
   CAPTURE_OPTION,
-  chooseDevices,
-  chosenGroups,
   DEVICE_HELP,
   FILTER_OPTIONS,
+  filterDevices,
   filterFrom,
+  selectedGroups,
 } from '../lib/commands/filter.ts'
-import { type Answer, type Context, run } from '../lib/commands/run-script.ts'
+import { type Answer, type Context, runCli } from '../lib/commands/run-script.ts'
 import type { IommuGroup, IommuState } from '../lib/host/iommu.ts'
 import { readPciFacts } from '../lib/host/machine.ts'
 import type { PciDevice } from '../lib/host/pci.ts'
 import { readUsbBuses, type UsbBus } from '../lib/host/usb.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import { formatFrom, type Script } from '../lib/terminal/options.ts'
-import { addressStyle } from '../lib/views/devices.ts'
+import { addressFormatter } from '../lib/views/devices.ts'
 import { FORMATS, usbListing } from '../lib/views/listing.ts'
 
 /** What `list-iommu --json` prints. `usb` is there with `--usb-ports`. */
@@ -42,7 +42,7 @@ const script: Script = {
     { name: 'usb-ports', kind: 'flag', help: 'USB buses: controller, IOMMU group, what is plugged in where' },
     CAPTURE_OPTION,
   ],
-  looks: () => true,
+  isReadOnly: () => true,
   exits: [
     'the devices are in IOMMU groups, and something matched',
     'no IOMMU groups, or nothing matched',
@@ -54,23 +54,23 @@ const script: Script = {
   ],
 }
 
-function answer({ arguments: given, machine, warn }: Context): Answer {
+function answerListIommu({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
   const format = formatFrom(given, 'usb-ports')
   const facts = readPciFacts(machine, warn)
-  const picked = chooseDevices(facts.devices, filter, warn)
-  const groups = chosenGroups(facts.groups, picked)
-  const ungrouped = picked.filter((device) => device.group === null)
+  const selected = filterDevices(facts.devices, filter, warn)
+  const groups = selectedGroups(facts.groups, selected)
+  const ungrouped = selected.filter((device) => device.group === null)
   const json: ListIommu = { schema: 'vfio-scripts/list-iommu/1', iommu: facts.iommu, groups, ungrouped }
-  const buses = given.flag('usb-ports') ? readUsbBuses(machine.reader, picked, facts.devices) : undefined
+  const buses = given.flag('usb-ports') ? readUsbBuses(machine.reader, selected, facts.devices) : undefined
   if (buses !== undefined) json.usb = buses
-  const listing = { facts, picked, groups, address: addressStyle(facts.devices, given.flag('domains')) }
+  const listing = { facts, selected, groups, address: addressFormatter(facts.devices, given.flag('domains')) }
   if (!facts.iommu.enabled && format !== 'table') warn(`no IOMMU groups. ${facts.iommu.reason}`)
   return {
-    code: facts.iommu.enabled && picked.length > 0 ? 0 : 1,
+    code: facts.iommu.enabled && selected.length > 0 ? 0 : 1,
     json,
     text: (look) => (buses === undefined ? (FORMATS[format]?.(listing, look) ?? '') : usbListing(listing, buses, look)),
   }
 }
 
-run(script, thisProcess(import.meta.url), answer)
+runCli(script, thisProcess(import.meta.url), answerListIommu)

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerBinding, bindOptions, isAsking } from '../lib/commands/bind-vfio.ts'
-import { run } from '../lib/commands/run-script.ts'
+import { answerBindVfio, bindOptions, requestsAction } from '../lib/commands/bind-vfio.ts'
+import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
 
-export type { Twins } from '../lib/commands/override-same-id-gpu.ts'
+export type { EqualCards as Twins } from '../lib/commands/override-same-id-gpu.ts'
 export type { BindVfio } from '../lib/views/changes.ts'
 
 const script: Script = {
@@ -16,7 +16,7 @@ const script: Script = {
     'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
   operands: 'DEVICE',
   options: bindOptions(adapters),
-  looks: (given) => given.flag('status') || given.flag('kernel-config') || !isAsking(given),
+  isReadOnly: (given) => given.flag('status') || given.flag('kernel-config') || !requestsAction(given),
   exits: [
     'applied, nothing to do, (--status) bound as planned, or equal devices were listed',
     'a plan that was not applied, (--status) not bound as planned, or no two devices are equal',
@@ -28,4 +28,4 @@ const script: Script = {
   ],
 }
 
-run(script, thisProcess(import.meta.url), (context) => answerBinding(context, adapters, 'address'))
+runCli(script, thisProcess(import.meta.url), (context) => answerBindVfio(context, adapters, 'address'))

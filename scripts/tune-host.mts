@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { run } from '../lib/commands/run-script.ts'
-import { answerTuning, tuneOptions } from '../lib/commands/tune-host.ts'
+import { runCli } from '../lib/commands/run-script.ts'
+import { answerTuneHost, tuneOptions } from '../lib/commands/tune-host.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
 
@@ -15,7 +15,7 @@ const script: Script = {
     'Nothing is written without --apply.',
   operands: 'FEATURE',
   options: tuneOptions(adapters),
-  looks: (given) => given.flag('status'),
+  isReadOnly: (given) => given.flag('status'),
   exits: [
     'applied, nothing to do, or (--status) in force',
     'a plan that was not applied, or (--status) not in force',
@@ -27,4 +27,4 @@ const script: Script = {
   ],
 }
 
-run(script, thisProcess(import.meta.url), (context) => answerTuning(context, adapters))
+runCli(script, thisProcess(import.meta.url), (context) => answerTuneHost(context, adapters))

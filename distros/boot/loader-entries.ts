@@ -1,6 +1,6 @@
-import { argumentsIn, commandLineIn } from '../../lib/edit/command-line.ts'
+import { argumentsInFile, commandLineIn } from '../../lib/edit/command-line.ts'
 import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
-import type { SetArgument } from '../../lib/edit/shell-variables.ts'
+import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Observation } from '../../lib/system/system.ts'
 import { findPath, listFolder } from './boot-files.ts'
@@ -49,10 +49,10 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
 }
 
 /** The arguments of each entry; recovery entries aside. */
-export function entryArguments(entries: readonly BootEntry[]): SetArgument[] {
+export function entryArguments(entries: readonly BootEntry[]): ConfiguredArgument[] {
   return entries
     .filter(({ recovery }) => !recovery)
-    .flatMap(({ path, text }) => argumentsIn(path, text, 'options').map((one) => ({ ...one, entry: path })))
+    .flatMap(({ path, text }) => argumentsInFile(path, text, 'options').map((one) => ({ ...one, entry: path })))
 }
 
 /** Do the entries have the tokens; with `absent`, has none of them any? Recovery entries aside. */
@@ -63,17 +63,17 @@ export function observeEntries(
 ): Observation[] {
   const normal = entries.filter(({ recovery }) => !recovery)
   const [one] = normal
-  if (one === undefined) return [{ ok: null, evidence: 'no entry of a boot loader could be seen' }]
+  if (one === undefined) return [{ ok: null, proof: 'no entry of a boot loader could be seen' }]
   const folder = one.path.replace(/\/[^/]*$/, '')
   const wanted = tokens.join(absent ? ' or ' : ' ')
   if (absent) {
     const having = normal.filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
-    return [{ ok: having.length === 0, evidence: `${folder}: ${having.length} entries have ${wanted}` }]
+    return [{ ok: having.length === 0, proof: `${folder}: ${having.length} entries have ${wanted}` }]
   }
   const without = normal.filter(({ line }) => !tokens.every((token) => hasArgument(line, token)))
   const have = `${folder}: ${normal.length - without.length} of ${normal.length} normal entries have ${wanted}`
   const names = without.map(({ path }) => path.replace(/.*\//, ''))
-  return [{ ok: without.length === 0, evidence: without.length === 0 ? have : `${have}; not: ${names.join(', ')}` }]
+  return [{ ok: without.length === 0, proof: without.length === 0 ? have : `${have}; not: ${names.join(', ')}` }]
 }
 
 /** Is GRUB's menu made of such entries (blscfg), which systemd-boot's are not? */

@@ -1,7 +1,7 @@
-import { type LineSetting, ownHead } from '../../lib/change/settings.ts'
+import { headComment, type LineSetting } from '../../lib/change/settings.ts'
 import { hasSystemd } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { OVERRIDE_UNIT } from '../../lib/system/boot-script.ts'
+import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
 import type { Host } from '../../lib/system/system.ts'
 
 // Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
@@ -12,7 +12,7 @@ const OPENRC = ['/sbin/openrc-run', '/usr/sbin/openrc-run', '/usr/bin/openrc-run
 const LOADERS = ['udev', 'mdev', 'modules']
 
 const SERVICE = `#!/sbin/openrc-run
-${ownHead()}description="Gives PCI functions to vfio-pci before host drivers take them."
+${headComment()}description="Gives PCI functions to vfio-pci before host drivers take them."
 
 depend() {
   need sysfs dev-mount
@@ -43,8 +43,8 @@ export function rootSettings(
   const settings: LineSetting[] = []
   if (hasSystemd(files))
     settings.push(
-      own(`${UNITS}/vfio-scripts.service`, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
-      own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, `${ownHead()}[Unit]\n`, 'Wants=vfio-scripts.service'),
+      own(`${UNITS}/vfio-scripts.service`, BOOT_SCRIPT_UNIT, `ExecStart=/bin/sh ${override}`),
+      own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, `${headComment()}[Unit]\n`, 'Wants=vfio-scripts.service'),
     )
   if (OPENRC.some((path) => files.exists(path))) {
     const loaders = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`))
@@ -55,7 +55,7 @@ export function rootSettings(
       ...loaders.map((name) =>
         own(
           '/etc/rc.conf.d/vfio-scripts.conf',
-          ownHead(),
+          headComment(),
           `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
         ),
       ),

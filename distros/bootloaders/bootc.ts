@@ -1,4 +1,4 @@
-import { addArgument, isListed } from '../../lib/edit/kernel-arguments.ts'
+import { addArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader } from '../../lib/system/system.ts'
 import { entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
@@ -9,9 +9,9 @@ import { grub } from './grub.ts'
 export const bootc: Bootloader = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',
-  byHand: () => true,
+  isManual: () => true,
 
-  evidence(host) {
+  detect(host) {
     const program = findProgram(host.files, 'bootc')
     if (program === undefined || findProgram(host.files, 'rpm-ostree') !== undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
@@ -28,7 +28,7 @@ export const bootc: Bootloader = {
   menu: (host) => `${grub.menu(host)}; or choose the former deployment there`,
 
   steps(tokens, host) {
-    const lists = bootc.configured(host).filter(({ token }) => isListed(token))
+    const lists = bootc.configured(host).filter(({ token }) => isListMember(token))
     const { rest } = listSteps(lists, tokens)
     const kargs = rest.map((token) => `"${token}"`).join(', ')
     const ids = tokens.filter((token) => !rest.includes(token))

@@ -1,7 +1,7 @@
-import { addArgument, isListed, removeArgument } from '../../lib/edit/kernel-arguments.ts'
-import type { SetArgument } from '../../lib/edit/shell-variables.ts'
+import { addArgument, isListMember, removeArgument } from '../../lib/edit/kernel-arguments.ts'
+import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { KeptChange } from '../../lib/system/system.ts'
+import type { ExternalTokens } from '../../lib/system/system.ts'
 
 /** What a program has to be told, so that a line becomes another. */
 export interface LineDifference {
@@ -13,7 +13,7 @@ export interface LineDifference {
 }
 
 /** The line with what comes, and without what goes. */
-export function changedLine(line: string, { add, remove }: KeptChange): string {
+export function changedLine(line: string, { add, remove }: ExternalTokens): string {
   return add.reduce(addArgument, remove.reduce(removeArgument, line))
 }
 
@@ -23,7 +23,7 @@ export function differenceOf(before: string, after: string): LineDifference {
   const removed = (old ?? []).filter((token) => !now?.includes(token))
   const nameOf = (token: string): string | undefined => parseCommandLine(token)[0]?.name
   const replaced = removed.flatMap((from) => {
-    const to = isListed(from) ? added.find((token) => nameOf(token) === nameOf(from)) : undefined
+    const to = isListMember(from) ? added.find((token) => nameOf(token) === nameOf(from)) : undefined
     return to === undefined ? [] : [{ from, to }]
   })
   return {
@@ -42,11 +42,12 @@ export function isUnchanged({ added, removed, replaced }: LineDifference): boole
  * last. `rest`: the arguments that are to be added.
  */
 export function listSteps(
-  current: readonly Pick<SetArgument, 'file' | 'line' | 'name' | 'token'>[],
+  current: readonly Pick<ConfiguredArgument, 'file' | 'line' | 'name' | 'token'>[],
   tokens: readonly string[],
 ): { steps: string[]; rest: string[] } {
-  const nameOf = (token: string): string | undefined => (isListed(token) ? parseCommandLine(token)[0]?.name : undefined)
-  const lists = current.filter(({ name, token }) => isListed(token) && tokens.some((one) => nameOf(one) === name))
+  const nameOf = (token: string): string | undefined =>
+    isListMember(token) ? parseCommandLine(token)[0]?.name : undefined
+  const lists = current.filter(({ name, token }) => isListMember(token) && tokens.some((one) => nameOf(one) === name))
   const steps = lists.map(({ file, line, name, token }) => {
     const to = tokens.filter((one) => nameOf(one) === name).reduce(addArgument, token)
     return `In ${file}, line ${line}, make ${token} say ${to}`

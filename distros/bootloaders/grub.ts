@@ -1,8 +1,13 @@
 import { type ArgumentSetting, addSetting, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
-import { hasArgument, isListed } from '../../lib/edit/kernel-arguments.ts'
-import { UNKNOWN } from '../../lib/edit/shell.ts'
-import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/edit/shell-variables.ts'
+import { hasArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
+import { ANY_TEXT } from '../../lib/edit/shell.ts'
+import {
+  argumentsInVariable,
+  type ConfiguredArgument,
+  type ShellFile,
+  sureLine,
+} from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
@@ -21,7 +26,7 @@ export const grub: Bootloader = {
   name: 'grub',
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
 
-  evidence(host) {
+  detect(host) {
     const config = findGrubConfig(host.files)
     if (config === undefined || !host.files.exists(DEFAULTS) || hasExternalMenu(host.files, config)) return undefined
     if (!host.running) return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
@@ -36,7 +41,7 @@ export const grub: Bootloader = {
     return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
   },
 
-  configured: ({ files }) => grubArguments(sourced(files)).filter(({ token }) => !token.includes(UNKNOWN)),
+  configured: ({ files }) => grubArguments(sourced(files)).filter(({ token }) => !token.includes(ANY_TEXT)),
 
   settings({ files }, tokens) {
     const sources = sourced(files)
@@ -68,13 +73,13 @@ export const grub: Bootloader = {
   observe(host, tokens, absent) {
     const config = findGrubConfig(host.files)
     const text = config === undefined ? undefined : host.files.optionalBytes(config)?.toString('latin1')
-    if (text === undefined) return [{ ok: null, evidence: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
+    if (text === undefined) return [{ ok: null, proof: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
     return absent ? observeAbsent(host, `${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
   },
 
   menu({ machine, files }) {
     const key = machine.exists('/sys/firmware/efi') ? 'press Esc once' : 'hold Shift'
-    const setting = (name: string): string | undefined => tokensOf(sourced(files), name)[0]?.token
+    const setting = (name: string): string | undefined => argumentsInVariable(sourced(files), name)[0]?.token
     const hidden =
       setting('GRUB_TIMEOUT_STYLE') === 'hidden' ||
       setting('GRUB_TIMEOUT') === '0' ||
@@ -123,8 +128,8 @@ function sourced(files: Reader): ShellFile[] {
 }
 
 /** What normal entries get, in the order in which the kernel sees it. */
-function grubArguments(sources: readonly ShellFile[]): SetArgument[] {
-  return [ALL_VARIABLE, NORMAL_VARIABLE].flatMap((variable) => tokensOf(sources, variable))
+function grubArguments(sources: readonly ShellFile[]): ConfiguredArgument[] {
+  return [ALL_VARIABLE, NORMAL_VARIABLE].flatMap((variable) => argumentsInVariable(sources, variable))
 }
 
 /** Where an argument could go, the best place first. */
@@ -136,7 +141,7 @@ function candidateFiles(
   // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
   const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
   const list = grubArguments(sources)
-    .filter((one) => isListed(token) && one.name === name && one.value !== '')
+    .filter((one) => isListMember(token) && one.name === name && one.value !== '')
     .at(-1)
   if (list !== undefined && !OURS.test(list.file))
     return [{ path: files.resolve(list.file) ?? list.file, variable: list.variable }]
@@ -186,29 +191,29 @@ function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
 function observePresent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
   const entries = parseGrubEntries(host, text)
   if (entries.length === 0 && /^\s*blscfg/m.test(text))
-    return [{ ok: null, evidence: `${config} takes its entries from /boot/loader/entries` }]
+    return [{ ok: null, proof: `${config} takes its entries from /boot/loader/entries` }]
   const observations = host.kernels.flatMap(({ release }): Observation[] => {
     const images = ['vmlinuz', 'vmlinux', 'kernel'].map((name) => `${name}-${release}`)
     const missing = images.some((name) => host.files.exists(`/boot/${name}`))
     if (!missing || entries.some(({ kernel }) => images.includes(kernel))) return []
-    return [{ ok: false, evidence: `${config}: Linux ${release} has no entry` }]
+    return [{ ok: false, proof: `${config}: Linux ${release} has no entry` }]
   })
   const has = ({ line }: GrubEntry): boolean => tokens.every((token) => hasArgument(line, token))
   const normal = entries.filter(({ recovery }) => !recovery)
   const without = [...new Set(normal.filter((entry) => !has(entry)).map(({ title }) => title))]
   const recovery = entries.filter((entry) => entry.recovery && has(entry)).length
   if (normal.length === 0)
-    return [...observations, { ok: null, evidence: `${config}: no normal entry of it boots a kernel that is in /boot` }]
+    return [...observations, { ok: null, proof: `${config}: no normal entry of it boots a kernel that is in /boot` }]
   const evidence = [
     `${config}: ${normal.filter(has).length} of ${normal.length} normal entries have ${tokens.join(' ')}`,
     ...(without.length > 0 ? [`not: ${without.join(', ')}`] : []),
     ...(recovery > 0 ? [`${recovery} recovery entries have it too, and do not boot without it`] : []),
   ]
-  return [...observations, { ok: without.length === 0, evidence: evidence.join('; ') }]
+  return [...observations, { ok: without.length === 0, proof: evidence.join('; ') }]
 }
 
 function observeAbsent(host: Host, config: string, text: string, tokens: readonly string[]): Observation[] {
   const having = parseGrubEntries(host, text).filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
   const evidence = `${config}: ${having.length} entries have ${tokens.join(' or ')}`
-  return [{ ok: having.length === 0, evidence }]
+  return [{ ok: having.length === 0, proof: evidence }]
 }

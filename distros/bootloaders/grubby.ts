@@ -1,8 +1,8 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import type { Setting } from '../../lib/change/settings.ts'
-import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader, Host, KeptChange } from '../../lib/system/system.ts'
+import type { Bootloader, ExternalTokens, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { changedLine, differenceOf, isUnchanged } from './difference.ts'
 import { grub } from './grub.ts'
@@ -21,7 +21,7 @@ export const grubby: Bootloader = {
   documentation:
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
 
-  evidence(host) {
+  detect(host) {
     const program = findProgram(host.files, 'grubby')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined || !hasBlscfgMenu(host) || host.files.exists('/ostree/deploy'))
@@ -87,7 +87,7 @@ function kernelOptions({ files }: Host): string {
 }
 
 /** grubby would write what it stands for into each entry, and that for good. */
-function environmentCommands(host: Host, change: KeptChange): CommandChange[] {
+function environmentCommands(host: Host, change: ExternalTokens): CommandChange[] {
   const before = kernelOptions(host)
   const after = changedLine(before, change)
   if (before === after) return []
@@ -101,7 +101,7 @@ function grubbyCommand(linux: string, from: string, to: string): string[] {
   const args = [...added, ...replaced.map((one) => one.to)]
   // grubby of old finds `iommu=` in `intel_iommu=on` too: said again, it comes right, or is seen to be wrong.
   const keys = args.map((token) => token.replace(/=.*/, '='))
-  const near = argumentsIn('', to, 'file').filter(
+  const near = argumentsInFile('', to, 'file').filter(
     ({ token }) => !args.includes(token) && keys.some((key) => token.replace(/=.*/, '=').endsWith(key)),
   )
   const again = near.map(({ token }) => token)

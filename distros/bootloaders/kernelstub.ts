@@ -15,7 +15,7 @@ export const kernelstub: Bootloader = {
   name: 'kernelstub',
   documentation: 'https://github.com/pop-os/kernelstub',
 
-  evidence(host) {
+  detect(host) {
     const program = findProgram(host.files, 'kernelstub')
     if (program === undefined || !host.files.exists(CONFIGURATION)) return undefined
     const loader = readLoaderInfo(host)

@@ -15,9 +15,9 @@ const DROP_INS = '/etc/limine-entry-tool.d'
 export const limine: Bootloader = {
   name: 'limine',
   documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
-  byHand: () => true,
+  isManual: () => true,
 
-  evidence(host) {
+  detect(host) {
     const loader = readLoaderInfo(host)
     if (loader !== undefined)
       return /limine/i.test(loader) ? { kind: 'booted', why: `${loader} booted this` } : undefined
@@ -28,7 +28,7 @@ export const limine: Bootloader = {
   configured: () => [],
   settings: () => [],
   commands: () => [],
-  observe: () => [{ ok: null, evidence: 'what Limine boots is not read here' }],
+  observe: () => [{ ok: null, proof: 'what Limine boots is not read here' }],
   menu: () => `in Limine's menu: press E on the entry, append ${UNBIND_ARGUMENTS} to its cmdline, press F10`,
 
   steps(tokens, host) {

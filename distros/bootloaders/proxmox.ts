@@ -1,5 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
-import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
 import { grub } from './grub.ts'
@@ -15,7 +15,7 @@ export const proxmox: Bootloader = {
   name: 'proxmox-boot-tool',
   documentation: DOCUMENTATION,
 
-  evidence(host) {
+  detect(host) {
     const found = toolOf(host)
     if (found === undefined || !host.files.exists(CMDLINE_FILE)) return undefined
     const loader = readLoaderInfo(host)
@@ -28,7 +28,7 @@ export const proxmox: Bootloader = {
   configured({ files }) {
     const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
     // It takes the first line.
-    return text === undefined ? [] : argumentsIn(CMDLINE_FILE, text.replace(/\n.*/s, '\n'), 'file')
+    return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text.replace(/\n.*/s, '\n'), 'file')
   },
 
   settings(host, tokens) {
@@ -48,7 +48,7 @@ export const proxmoxGrub: Bootloader = {
   name: 'proxmox-boot-tool-grub',
   documentation: DOCUMENTATION,
 
-  evidence(host) {
+  detect(host) {
     const found = toolOf(host)
     if (found === undefined || !host.files.exists('/etc/default/grub')) return undefined
     if (!host.running) return { kind: 'configured', why: `${found} and /etc/default/grub` }
@@ -73,5 +73,5 @@ function refreshCommands(): CommandChange[] {
 }
 
 function espsNotMounted(): Observation[] {
-  return [{ ok: null, evidence: 'the entries are on ESPs that are not mounted: after the boot, see /proc/cmdline' }]
+  return [{ ok: null, proof: 'the entries are on ESPs that are not mounted: after the boot, see /proc/cmdline' }]
 }

@@ -11,10 +11,10 @@ const LINES = '/boot/refind_linux.conf'
 export const refind: Bootloader = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
-  byHand: () => true,
+  isManual: () => true,
 
   // It says nothing of itself; a line of its file that runs does.
-  evidence(host) {
+  detect(host) {
     const config = findRefindConfig(host)
     const lines = readRefindLines(host)
     if (config === undefined && lines.length === 0) return undefined
@@ -38,10 +38,10 @@ export const refind: Bootloader = {
 
   observe(host, tokens, absent) {
     const [first] = readRefindLines(host)
-    if (first === undefined) return [{ ok: null, evidence: `${LINES} could not be seen` }]
+    if (first === undefined) return [{ ok: null, proof: `${LINES} could not be seen` }]
     const has = tokens.filter((token) => hasArgument(first.options, token))
     const ok = absent ? has.length === 0 : has.length === tokens.length
-    return [{ ok, evidence: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
+    return [{ ok, proof: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
   },
 
   menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,

@@ -1,4 +1,4 @@
-import type { SetArgument } from '../../lib/edit/shell-variables.ts'
+import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
@@ -14,7 +14,7 @@ export const rpmOstreeKargs: Bootloader = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
-  evidence(host) {
+  detect(host) {
     const program = findProgram(host.files, 'rpm-ostree')
     if (program === undefined) return undefined
     if (host.running && host.machine.exists('/run/ostree-booted'))
@@ -26,7 +26,7 @@ export const rpmOstreeKargs: Bootloader = {
     const staged = readStagedLine(host)
     if (staged === undefined) return entryArguments(readNextEntry(host))
     return parseCommandLine(staged).map(
-      (one): SetArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
+      (one): ConfiguredArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
     )
   },
 
@@ -50,7 +50,7 @@ export const rpmOstreeKargs: Bootloader = {
       tokens,
       absent,
     )
-    return seen.map(({ ok, evidence }) => ({ ok, evidence: `${evidence} (staged, for the next boot)` }))
+    return seen.map(({ ok, proof }) => ({ ok, proof: `${proof} (staged, for the next boot)` }))
   },
 
   menu: (host) => `${grub.menu(host)}; or choose the former deployment there`,

@@ -1,4 +1,4 @@
-import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
@@ -14,7 +14,7 @@ export const sdbootutil: Bootloader = {
   name: 'sdbootutil',
   documentation: 'https://github.com/openSUSE/sdbootutil',
 
-  evidence(host) {
+  detect(host) {
     const program = findProgram(host.files, 'sdbootutil')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined) return undefined
@@ -26,7 +26,7 @@ export const sdbootutil: Bootloader = {
 
   configured({ files }) {
     const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    return text === undefined ? [] : argumentsIn(CMDLINE_FILE, text, 'file')
+    return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
   },
 
   settings(host, tokens) {
@@ -44,7 +44,7 @@ export const sdbootutil: Bootloader = {
   // Which entries are those of the present snapshot is not told apart here.
   observe({ files }, tokens, absent) {
     const seen = observeEntries(readEntries(files), tokens, absent)
-    return seen.map(({ ok, evidence }) => ({ ok: ok === false ? null : ok, evidence }))
+    return seen.map(({ ok, proof }) => ({ ok: ok === false ? null : ok, proof }))
   },
 
   menu: (host) => systemdBoot.menu(host),

@@ -1,5 +1,5 @@
 import type { CommandLineSetting } from '../../lib/change/settings.ts'
-import { argumentsIn } from '../../lib/edit/command-line.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
@@ -14,7 +14,7 @@ export const systemdBoot: Bootloader = {
   name: 'systemd-boot',
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd-boot.html',
 
-  evidence(host) {
+  detect(host) {
     const loader = readLoaderInfo(host)
     if (hasExternalEntries(host) || readStubInfo(host) !== undefined) return undefined
     if (loader !== undefined)
@@ -26,7 +26,7 @@ export const systemdBoot: Bootloader = {
 
   configured(host) {
     const text = host.files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    const next = text === undefined ? [] : argumentsIn(CMDLINE_FILE, text, 'file')
+    const next = text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
     return [...entryArguments(ownEntries(host)), ...next.map((one) => ({ ...one, entry: CMDLINE_FILE }))]
   },
 

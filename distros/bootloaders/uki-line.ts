@@ -1,8 +1,13 @@
 import { type ArgumentSetting, addSetting, type Setting, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
-import { argumentsIn } from '../../lib/edit/command-line.ts'
-import { hasArgument, isListed } from '../../lib/edit/kernel-arguments.ts'
-import { type SetArgument, type ShellFile, sureLine, tokensOf } from '../../lib/edit/shell-variables.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import { hasArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
+import {
+  argumentsInVariable,
+  type ConfiguredArgument,
+  type ShellFile,
+  sureLine,
+} from '../../lib/edit/shell-variables.ts'
 import type { Host } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
 import { dracutConfig } from '../boot/unified-images.ts'
@@ -13,7 +18,7 @@ export interface CmdlineSource {
   /** The file that arguments go into. */
   path: string
   /** What it says now. */
-  currentArguments: SetArgument[]
+  currentArguments: ConfiguredArgument[]
   setting(token: string, reason: string): Setting
 }
 
@@ -46,7 +51,9 @@ export function fileSource(
     return { path: `${files.resolve(folder ?? DROP_INS) ?? folder}/${DROP_IN}`, head: SHARED_HEAD }
   }
   const entry = named === undefined ? {} : { entry: named }
-  const present = all.flatMap(({ path, text }) => argumentsIn(path, text, 'file').map((one) => ({ ...one, ...entry })))
+  const present = all.flatMap(({ path, text }) =>
+    argumentsInFile(path, text, 'file').map((one) => ({ ...one, ...entry })),
+  )
   return {
     path: first ?? CMDLINE_FILE,
     currentArguments: present,
@@ -64,7 +71,7 @@ export function fileSource(
 export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSource {
   const { files } = host
   const config = dracutConfig(files)
-  const present = tokensOf(config, VARIABLE)
+  const present = argumentsInVariable(config, VARIABLE)
   const folder = '/etc/dracut.conf.d'
   const path = `${files.resolve(folder) ?? folder}/zz-vfio-scripts-cmdline.conf`
   const own = (): { path: string; head?: string } => {
@@ -96,14 +103,14 @@ function expectEffective(config: readonly ShellFile[], setting: ArgumentSetting)
   const nameOf = ({ path }: ShellFile): string => (path === '/etc/dracut.conf' ? '' : path.replace(/.*\//, ''))
   const all = [...config.filter(({ path }) => path !== setting.path), after]
   all.sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
-  if (hasArgument(sureLine(tokensOf(all, VARIABLE)), setting.token)) return
+  if (hasArgument(sureLine(argumentsInVariable(all, VARIABLE)), setting.token)) return
   const what = `set ${VARIABLE} in a way that ${setting.token} cannot be added to for certain`
   throw new UserError('contradiction', `dracut's files ${what}; add it there by hand; nothing was written`)
 }
 
-function findListArgument(current: readonly SetArgument[], token: string): SetArgument | undefined {
+function findListArgument(current: readonly ConfiguredArgument[], token: string): ConfiguredArgument | undefined {
   const name = token.replace(/=.*/, '').replaceAll('-', '_')
-  return isListed(token) ? current.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
+  return isListMember(token) ? current.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
 }
 
 function readConfFiles(host: Host, folder: string | undefined): ShellFile[] {

@@ -26,7 +26,7 @@ export const uki: Bootloader = {
   name: 'uki',
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
 
-  evidence(host) {
+  detect(host) {
     if (limineMakesUki(host)) return undefined
     const stub = readStubInfo(host)
     if (stub !== undefined) return { kind: 'booted', why: `${stub} booted this` }
@@ -37,8 +37,8 @@ export const uki: Bootloader = {
     return image === undefined ? undefined : { kind: 'configured', why: `${image.path}, made by ${making?.tool}` }
   },
 
-  embeds: true,
-  byHand: (host) => findUkiGenerator(host) === undefined,
+  embedsInitramfs: true,
+  isManual: (host) => findUkiGenerator(host) === undefined,
   configured: (host) => readCmdlineSources(host).flatMap(({ currentArguments }) => currentArguments),
 
   settings: (host, tokens) =>
@@ -50,13 +50,13 @@ export const uki: Bootloader = {
 
   observe(host, tokens, absent) {
     const images = findUkiGenerator(host)?.images ?? []
-    if (images.length === 0) return [{ ok: null, evidence: 'no unified image that is made here could be seen' }]
+    if (images.length === 0) return [{ ok: null, proof: 'no unified image that is made here could be seen' }]
     return images.map(({ path }) => {
       const line = readEmbeddedLine(host.files, path)
-      if (line === undefined) return { ok: null, evidence: `${path} could not be looked into` }
+      if (line === undefined) return { ok: null, proof: `${path} could not be looked into` }
       const has = tokens.filter((token) => hasArgument(line, token))
       const ok = absent ? has.length === 0 : has.length === tokens.length
-      return { ok, evidence: `${path} has ${has.length} of ${tokens.join(' ')}` }
+      return { ok, proof: `${path} has ${has.length} of ${tokens.join(' ')}` }
     })
   },
 

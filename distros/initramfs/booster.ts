@@ -1,6 +1,6 @@
-import { type MemberSetting, ownHead, type Setting } from '../../lib/change/settings.ts'
+import { headComment, type Setting, type YamlMemberSetting } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
-import { hasMember } from '../../lib/edit/yaml.ts'
+import { hasYamlMember } from '../../lib/edit/yaml.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
@@ -20,18 +20,18 @@ export const booster: Initramfs = {
   documentation: 'https://github.com/anatol/booster/blob/master/docs/manpage.md',
   optionsOnly: true,
 
-  evidence(host) {
+  detect(host) {
     const [image] = booster.images(host)
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
   /** Its init runs no scripts: init/main.go. */
-  overrides: rootPlace,
+  bootScriptLocation: rootPlace,
 
-  settings({ files, kernels }, { module, override, drivers }): Setting[] {
-    if (override !== null) {
+  settings({ files, kernels }, { module, bootScript, drivers }): Setting[] {
+    if (bootScript !== null) {
       const early = drivers.find((name) => isInBoosterImage(files, kernels, name))
-      if (early === undefined) return rootSettings(files, override)
+      if (early === undefined) return rootSettings(files, bootScript)
       throw new UserError(
         'contradiction',
         `${CONFIG}: has ${early} in the image, which takes the display before the script can run; take it out of modules and modules_force_load first`,
@@ -39,9 +39,9 @@ export const booster: Initramfs = {
     }
     const path = files.resolve(CONFIG) ?? CONFIG
     const text = files.optionalBytes(path)?.toString('latin1')
-    const own = text === undefined || text.startsWith(ownHead()) ? { head: ownHead() } : {}
+    const own = text === undefined || text.startsWith(headComment()) ? { head: headComment() } : {}
     const reason = `${module} is in every initramfs and loaded there; it heeds no softdeps: keep drivers of the card out of it`
-    const setting: MemberSetting = {
+    const setting: YamlMemberSetting = {
       kind: 'member',
       path,
       ...own,
@@ -66,7 +66,7 @@ export const booster: Initramfs = {
       return path === undefined ? [] : [{ release, path }]
     }),
 
-  lister: (image) => ['booster', 'ls', image],
+  listCommand: (image) => ['booster', 'ls', image],
 
   steps({ module }, host) {
     const [image] = booster.images(host)
@@ -92,5 +92,5 @@ function isInBoosterImage(files: Reader, kernels: readonly Kernel[], name: strin
     return [...folders, ...['', '.zst', '.xz', '.gz'].map((suffix) => path + suffix)]
   })
   const words = ['*', name, ...paths]
-  return ['modules', 'modules_force_load'].some((key) => words.some((word) => hasMember(text, key, word)))
+  return ['modules', 'modules_force_load'].some((key) => words.some((word) => hasYamlMember(text, key, word)))
 }

@@ -1,6 +1,6 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import type { LineSetting } from '../../lib/change/settings.ts'
-import { ownHead } from '../../lib/change/settings.ts'
+import { headComment } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
 import { entryFolders, findPath } from '../boot/boot-files.ts'
@@ -13,7 +13,7 @@ const FOLDER = '/etc/dracut.conf.d'
 
 const MODULES = '/usr/lib/dracut/modules.d'
 const MODULE_SETUP = `#!/bin/bash
-${ownHead()}check() { return 255; }
+${headComment()}check() { return 255; }
 depends() { :; }
 `
 
@@ -22,7 +22,7 @@ export const dracut: Initramfs = {
   name: 'dracut',
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
 
-  evidence({ files }) {
+  detect({ files }) {
     // There it is rpm-ostree that runs it.
     if (files.exists('/ostree/deploy')) return undefined
     const program = PROGRAMS.find((path) => files.exists(path))
@@ -35,15 +35,15 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  overrides: () => 'image',
+  bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, modprobe, override }) {
+  settings({ files }, { module, modprobe, bootScript }) {
     // Only what ends in .conf is read, by name: behind one that assigns where it should append.
     const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
     const line = (text: string, reason: string): LineSetting => ({
       kind: 'line',
       path,
-      head: ownHead(),
+      head: headComment(),
       line: text,
       reason,
     })
@@ -52,7 +52,7 @@ export const dracut: Initramfs = {
       line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
       // /etc/modprobe.d goes into host-only images alone.
       ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
-      ...(override === null ? [] : dracutOverride(files, override, line)),
+      ...(bootScript === null ? [] : dracutOverride(files, bootScript, line)),
     ]
   },
 
@@ -89,7 +89,7 @@ export const dracut: Initramfs = {
     })
   },
 
-  lister: (image) => ['lsinitrd', image],
+  listCommand: (image) => ['lsinitrd', image],
 
   steps: ({ module, modprobe }) => [
     `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
@@ -123,7 +123,7 @@ function dracutOverride(
       `install() { inst_hook pre-udev 00 "$moddir/override.sh"; inst_simple ${override}; }`,
       reason,
     ),
-    own('override.sh', `#!/bin/sh\n${ownHead()}`, `(${override})`, reason),
+    own('override.sh', `#!/bin/sh\n${headComment()}`, `(${override})`, reason),
   ]
 }
 

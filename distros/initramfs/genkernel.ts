@@ -12,17 +12,17 @@ const PROGRAM = '/usr/bin/genkernel'
 export const genkernel: Initramfs = {
   name: 'genkernel',
   documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
-  byHand: () => true,
+  isManual: () => true,
 
-  evidence(host) {
+  detect(host) {
     const [image] = genkernel.images(host)
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
   /** Its init runs no scripts of ours: defaults/linuxrc. */
-  overrides: rootPlace,
+  bootScriptLocation: rootPlace,
 
-  settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
+  settings: ({ files }, { bootScript }) => (bootScript === null ? [] : rootSettings(files, bootScript)),
   commands: () => [],
   images: ({ files, kernels }) => {
     const old = kernels.flatMap(({ release }) => {
@@ -32,10 +32,10 @@ export const genkernel: Initramfs = {
     return [...otherImages(files, kernels), ...old]
   },
   // Of its package.
-  lister: (image) => ['lsinitrd', image],
+  listCommand: (image) => ['lsinitrd', image],
 
-  steps({ module, override, drivers }, host) {
-    if (override !== null)
+  steps({ module, bootScript, drivers }, host) {
+    if (bootScript !== null)
       return [keepOutStep(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
     return [
       `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,

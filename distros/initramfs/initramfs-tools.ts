@@ -1,5 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
-import { type LineSetting, ownHead } from '../../lib/change/settings.ts'
+import { headComment, type LineSetting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
 
@@ -9,7 +9,7 @@ const FOLDER = '/etc/initramfs-tools'
 
 // Hooks are asked for their prerequisites first: initramfs-tools(7).
 const HOOK = `#!/bin/sh
-${ownHead()}if [ "$1" = prereqs ]; then
+${headComment()}if [ "$1" = prereqs ]; then
   exit 0
 fi
 . /usr/share/initramfs-tools/hook-functions
@@ -18,7 +18,7 @@ fi
 // Scripts without prerequisites run in the order of their names, and udev is one of them: initramfs-tools(7), tsort(1).
 const EARLY = '00-vfio-scripts'
 const INIT_TOP = `#!/bin/sh
-${ownHead()}PREREQ=""
+${headComment()}PREREQ=""
 if [ "$1" = prereqs ]; then
   echo "$PREREQ"
   exit 0
@@ -30,7 +30,7 @@ export const initramfsTools: Initramfs = {
   name: 'initramfs-tools',
   documentation: 'https://manpages.debian.org/initramfs-tools.7',
 
-  evidence({ files }) {
+  detect({ files }) {
     // Both files outlive the removal of the package, so they say nothing without the program.
     const left = ['/etc/kernel/postinst.d/initramfs-tools', `${FOLDER}/initramfs.conf`].find((path) =>
       files.exists(path),
@@ -39,20 +39,20 @@ export const initramfsTools: Initramfs = {
     return `${PROGRAM} runs mkinitramfs, and there is ${left}`
   },
 
-  overrides: () => 'image',
+  bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, override }) {
+  settings({ files }, { module, bootScript }) {
     const place = (path: string): string => `${files.resolve(`${FOLDER}/${path}`) ?? `${FOLDER}/${path}`}`
     const hook = { kind: 'line', path: `${place('hooks')}/vfio-scripts`, head: HOOK, mode: 0o755 } as const
     // force_load takes the module in and has it loaded; a softdep decides what comes before it.
     const reason = `${module} is in every initramfs and loaded there`
     const settings: LineSetting[] = [{ ...hook, line: `force_load ${module}`, reason }]
-    if (override === null) return settings
+    if (bootScript === null) return settings
     const early = { kind: 'line', path: `${place('scripts/init-top')}/${EARLY}`, head: INIT_TOP, mode: 0o755 } as const
     return [
       ...settings,
-      { ...hook, line: `copy_file script ${override}`, reason },
-      { ...early, line: override, reason: 'runs the script first thing in the initramfs, before udev' },
+      { ...hook, line: `copy_file script ${bootScript}`, reason },
+      { ...early, line: bootScript, reason: 'runs the script first thing in the initramfs, before udev' },
     ]
   },
 
@@ -65,7 +65,7 @@ export const initramfsTools: Initramfs = {
     })
   },
 
-  lister: (image) => ['lsinitramfs', image],
+  listCommand: (image) => ['lsinitramfs', image],
 
   steps: ({ module }) => [
     `echo ${module} >> ${FOLDER}/modules`,

@@ -1,7 +1,7 @@
-import { type LineSetting, ownHead, type Setting } from '../../lib/change/settings.ts'
+import { headComment, type LineSetting, type Setting } from '../../lib/change/settings.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { OVERRIDE_UNIT } from '../../lib/system/boot-script.ts'
+import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
 import { kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
@@ -12,7 +12,7 @@ const DROP_INS = `${MAIN}.d`
 // Behind all others: they are read by name, joined into one text.
 const OURS = 'zz-vfio-scripts.conf'
 // Begins with an empty line: what is joined before it may have no end.
-const HEAD = `\n${ownHead()}`
+const HEAD = `\n${headComment()}`
 
 const NAME = 'vfio-scripts'
 const EARLY = 'runs the script first thing in the initramfs, before udev'
@@ -20,7 +20,7 @@ const EARLY = 'runs the script first thing in the initramfs, before udev'
 const UNIT = '/etc/vfio-scripts/initramfs.service'
 // Shell and programs as the hook `base` has them, which comes later, or not at all beside `systemd`.
 const INSTALL = `#!/usr/bin/env bash
-${ownHead()}build() {
+${headComment()}build() {
   add_file "$vfio_script"
   add_runscript
   add_binary /usr/lib/initcpio/busybox /usr/bin/busybox
@@ -43,17 +43,17 @@ export const mkinitcpio: Initramfs = {
   name: 'mkinitcpio',
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
 
-  evidence(host) {
+  detect(host) {
     const program = PROGRAMS.find((path) => host.files.exists(path))
     const [image] = mkinitcpio.images(host)
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
-  overrides: () => 'image',
+  bootScriptLocation: () => 'image',
 
-  settings({ files, kernels }, { module, override }) {
+  settings({ files, kernels }, { module, bootScript }) {
     const word = underscored(module)
-    const script = override === null ? [] : mkinitcpioOverride(files, override)
+    const script = bootScript === null ? [] : mkinitcpioOverride(files, bootScript)
     const configs = mkinitcpioConfigs(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
       // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
       // `kms` brings, and for udev, the softdeps say it once more.
@@ -71,7 +71,7 @@ export const mkinitcpio: Initramfs = {
       }
       // In front of all, so that no hook can load drivers earlier.
       const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
-      return [modules, hook, ...(override === null ? [] : [early])].filter(
+      return [modules, hook, ...(bootScript === null ? [] : [early])].filter(
         (one) =>
           one.kind === 'word' &&
           !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
@@ -108,7 +108,7 @@ export const mkinitcpio: Initramfs = {
     return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
   },
 
-  lister: (image) => ['lsinitcpio', image],
+  listCommand: (image) => ['lsinitcpio', image],
 
   steps({ module }, host) {
     const [image] = mkinitcpio.images(host)
@@ -136,8 +136,8 @@ function mkinitcpioOverride(files: Reader, override: string): LineSetting[] {
   }
   return [
     own(`/etc/initcpio/install/${NAME}`, INSTALL, `vfio_script=${override}`),
-    own(`/etc/initcpio/hooks/${NAME}`, ownHead(), `run_earlyhook() { ${override}; }`),
-    own(UNIT, OVERRIDE_UNIT, `ExecStart=/bin/sh ${override}`),
+    own(`/etc/initcpio/hooks/${NAME}`, headComment(), `run_earlyhook() { ${override}; }`),
+    own(UNIT, BOOT_SCRIPT_UNIT, `ExecStart=/bin/sh ${override}`),
   ]
 }
 

@@ -9,15 +9,15 @@ const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
 export const mkinitfs: Initramfs = {
   name: 'mkinitfs',
   documentation: 'https://wiki.alpinelinux.org/wiki/Initramfs_init',
-  byHand: () => true,
+  isManual: () => true,
 
-  evidence: ({ files }) =>
+  detect: ({ files }) =>
     files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,
 
   /** Its init runs no scripts of ours: initramfs-init.in. */
-  overrides: rootPlace,
+  bootScriptLocation: rootPlace,
 
-  settings: ({ files }, { override }) => (override === null ? [] : rootSettings(files, override)),
+  settings: ({ files }, { bootScript }) => (bootScript === null ? [] : rootSettings(files, bootScript)),
   commands: () => [],
   images: ({ files, kernels }) =>
     kernels.flatMap(({ release }) => {
@@ -25,10 +25,10 @@ export const mkinitfs: Initramfs = {
       const path = findPath(files, `/boot/initramfs-${release.replace(/^.*-/, '')}`)
       return path === undefined ? [] : [{ release, path }]
     }),
-  lister: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
+  listCommand: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
 
-  steps({ module, modprobe, override, drivers }, host) {
-    if (override !== null) return [keepOutStep(drivers, `kms among features="..." in ${CONFIG}`)]
+  steps({ module, modprobe, bootScript, drivers }, host) {
+    if (bootScript !== null) return [keepOutStep(drivers, `kms among features="..." in ${CONFIG}`)]
     return [
       `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
       `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,

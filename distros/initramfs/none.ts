@@ -1,4 +1,4 @@
-import { ownHead, type Setting } from '../../lib/change/settings.ts'
+import { headComment, type Setting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Initramfs } from '../../lib/system/system.ts'
 import { entryFolders, listFolder } from '../boot/boot-files.ts'
@@ -16,7 +16,7 @@ export const noInitramfs: Initramfs = {
   name: 'none',
   documentation: 'https://man7.org/linux/man-pages/man5/modules-load.d.5.html',
 
-  evidence({ files, kernels }) {
+  detect({ files, kernels }) {
     const own = kernels.find(({ config }) => !/^(n|"")$/.test(config('CONFIG_INITRAMFS_SOURCE') ?? 'n'))
     const paths = BOOT.flatMap((folder) => listFolder(files, folder).map((name) => `${folder}/${name}`))
     const entries = kernels.flatMap(({ release }) =>
@@ -32,11 +32,11 @@ export const noInitramfs: Initramfs = {
     return `${kernel}, and no image beside it`
   },
 
-  overrides: rootPlace,
+  bootScriptLocation: rootPlace,
 
-  settings({ files }, { module, override }): Setting[] {
+  settings({ files }, { module, bootScript }): Setting[] {
     // The script loads the module itself.
-    if (override !== null) return rootSettings(files, override)
+    if (bootScript !== null) return rootSettings(files, bootScript)
     const reason = `${module} is loaded while the system starts`
     // OpenRC of today reads modules-load.d too; its own text says.
     const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')
@@ -51,12 +51,12 @@ export const noInitramfs: Initramfs = {
       .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
       .some((row) => row.trim().replaceAll('-', '_') === word)
     if (isThere) return []
-    return [{ kind: 'line', path, head: ownHead(), line: module, reason }]
+    return [{ kind: 'line', path, head: headComment(), line: module, reason }]
   },
 
   commands: () => [],
   images: () => [],
-  lister: (image) => ['ls', image],
+  listCommand: (image) => ['ls', image],
 
   steps: ({ module }) => [
     `echo ${module} > ${FOLDER}/vfio.conf`,

@@ -17,17 +17,18 @@ export const rpmOstree: Initramfs = {
   name: 'rpm-ostree-initramfs',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
-  evidence({ files }) {
+  detect({ files }) {
     if (!files.exists(PROGRAM) || !files.exists(DEPLOYMENTS)) return undefined
     return `${PROGRAM}, and ${DEPLOYMENTS}`
   },
 
-  overrides: () => 'image',
+  bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, modprobe, override }) {
+  settings({ files }, { module, modprobe, bootScript }) {
     // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
-    const unit = override === null ? [] : rootSettings(files, override, 'runs the script in the initramfs, before udev')
-    const script = override === null ? [] : [override, ...new Set(unit.map(({ path }) => path))]
+    const unit =
+      bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
+    const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
     const kept = (token: string, reason: string) =>
       ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
     return [
@@ -38,7 +39,7 @@ export const rpmOstree: Initramfs = {
     ]
   },
 
-  kept(host) {
+  externalTokens(host) {
     const { enabled, args } = readInitramfsState(host)
     return enabled ? [ENABLE, ...args] : []
   },
@@ -62,7 +63,7 @@ export const rpmOstree: Initramfs = {
     })
   },
 
-  lister: (image) => ['lsinitrd', image],
+  listCommand: (image) => ['lsinitrd', image],
 
   steps(needs, host) {
     const ours = rpmOstree.settings(host, needs).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))

@@ -1,12 +1,12 @@
-import { ownHead } from '../../lib/change/settings.ts'
+import { headComment } from '../../lib/change/settings.ts'
 import { type NixItem, nixString } from '../../lib/edit/nix.ts'
 import type { Packages } from '../../lib/system/packages.ts'
-import type { DeclaredHost } from '../../lib/system/system.ts'
+import type { DeclarativeHost } from '../../lib/system/system.ts'
 
 // What tune-host sets up, as options of NixOS. Source: https://search.nixos.org/options
 
 /** Names with a dot are options to be enabled. */
-export const nixosPackages: Packages['names'] = {
+export const nixosPackages: Packages['packageNames'] = {
   qemu: 'qemu_kvm',
   libvirt: 'virtualisation.libvirtd.enable',
   ovmf: 'OVMFFull',
@@ -77,9 +77,9 @@ const LINES: readonly [path: RegExp, line: RegExp, item: (found: string[], where
   ],
 ]
 
-export const nixosHost: DeclaredHost = {
+export const nixosHost: DeclarativeHost = {
   path: '/etc/nixos/vfio-host.nix',
-  head: `${ownHead('tune-host')}{ lib, pkgs, ... }:\n\n{\n}\n`,
+  head: `${headComment('tune-host')}{ lib, pkgs, ... }:\n\n{\n}\n`,
 
   line(path, line) {
     for (const [place, pattern, item] of LINES) {

@@ -12,28 +12,32 @@ import type { decideMechanism } from './mechanism.ts'
 export interface BindFacts extends SystemFacts {
   iommu: IommuState
   /** For each installed kernel, the modules that its tables name for each chosen function. */
-  claiming: Parameters<typeof decideMechanism>[2]
+  candidateModules: Parameters<typeof decideMechanism>[2]
 }
 
 /** All that a binding is decided on, read once. */
 export function readBindFacts(
   machine: Machine,
   pci: PciFacts,
-  chosen: readonly PciDevice[],
+  selected: readonly PciDevice[],
   adapters: Adapters,
-  named: Parameters<typeof readSystemFacts>[2],
+  requested: Parameters<typeof readSystemFacts>[2],
 ): BindFacts {
   const host = readHost(machine)
   return {
-    ...readSystemFacts(host, adapters, named),
+    ...readSystemFacts(host, adapters, requested),
     iommu: pci.iommu,
-    claiming: readClaiming(machine, host, chosen),
+    candidateModules: readCandidateModules(machine, host, selected),
   }
 }
 
 /** Looks up the modules that a kernel's own tables name for each function. */
-export function readClaiming(machine: Machine, { files }: Host, chosen: readonly PciDevice[]): BindFacts['claiming'] {
-  const keys = chosen.map(({ vendor, device, subsystem, class: type }) => ({
+export function readCandidateModules(
+  machine: Machine,
+  { files }: Host,
+  selected: readonly PciDevice[],
+): BindFacts['candidateModules'] {
+  const keys = selected.map(({ vendor, device, subsystem, class: type }) => ({
     vendor: vendor.id,
     device: device.id,
     subsystem,
@@ -42,6 +46,6 @@ export function readClaiming(machine: Machine, { files }: Host, chosen: readonly
   // The running kernel's tables were looked into already.
   return ({ release }) =>
     release === kernelRelease(machine.reader)
-      ? chosen.map(({ modules }) => modules)
+      ? selected.map(({ modules }) => modules)
       : readModuleTables([files], release).claiming(keys)
 }

@@ -1,18 +1,18 @@
 import type { Directive } from '../edit/modprobe.ts'
-import type { SetArgument } from '../edit/shell-variables.ts'
-import { contradictions, findIds, isId } from '../edit/vfio-ids.ts'
+import type { ConfiguredArgument } from '../edit/shell-variables.ts'
+import { findIds, findModprobeConflicts, isVfioId } from '../edit/vfio-ids.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 
 /** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
-export const OURS = '00-vfio-scripts.conf'
+export const OWN_MODPROBE_FILE = '00-vfio-scripts.conf'
 
 /**
  * What a person, or another tool, has set that works against a binding, or does not do what it looks like:
  * `/etc/default/grub:11: intel_iommu=off switches the IOMMU off`.
  */
-export function contradictionsIn(
-  configured: readonly SetArgument[],
+export function bindingConflicts(
+  configured: readonly ConfiguredArgument[],
   modprobe: readonly Directive[],
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],
@@ -28,7 +28,7 @@ export function contradictionsIn(
     const replaced = lists.filter(({ entry }, index) => lists.slice(index + 1).some((later) => later.entry === entry))
     for (const one of replaced) found.push({ ...one, what: `${one.token}: a later ${module}.ids replaces it` })
     for (const one of lists) {
-      const wrong = (one.value ?? '').split(',').filter((id) => id !== '' && !isId(id))
+      const wrong = (one.value ?? '').split(',').filter((id) => id !== '' && !isVfioId(id))
       found.push(...wrong.map((id) => ({ ...one, what: `${id} is no ID` })))
     }
   }
@@ -39,7 +39,7 @@ export function contradictionsIn(
     ...findIds(modprobe, mechanism.module).flatMap(({ file, line, problems }) =>
       problems.map((what) => ({ file, line, what })),
     ),
-    ...contradictions(modprobe, { module: mechanism.module, before, ours: OURS }),
+    ...findModprobeConflicts(modprobe, { module: mechanism.module, before, ours: OWN_MODPROBE_FILE }),
   ]
   return [...lines, ...files.map(({ file, line, what }) => `${file}:${line}: ${what}`)]
 }

@@ -1,12 +1,12 @@
 import lt from 'semver/functions/lt.js'
-import { DRIVER_SYMBOLS, WANTED, type WantedSymbol } from './kernel-symbols.ts'
+import { DRIVER_SYMBOLS, KERNEL_SYMBOLS, type KernelSymbol } from './kernel-symbols.ts'
 
 /** What hints about one kernel's configuration stand on. */
 export interface KernelConfigFacts {
   /** `6.12.1`; `null` when nothing says it. */
   version: string | null
   /** A symbol without CONFIG_; `n` when it is not set. */
-  value: (symbol: string) => string
+  symbolValue: (symbol: string) => string
   cpu: 'intel' | 'amd' | null
   /** Is one of the devices a graphics card? */
   graphics: boolean
@@ -32,12 +32,12 @@ export interface KernelHint {
 
 /** What a configuration lacks, required things first. */
 export function kernelHints(facts: KernelConfigFacts): KernelHint[] {
-  const wanted = WANTED.filter((one) => applies(one, facts)).flatMap((one) => hintFor(one, facts))
+  const wanted = KERNEL_SYMBOLS.filter((one) => symbolApplies(one, facts)).flatMap((one) => symbolHint(one, facts))
   const all = [...wanted, ...facts.drivers.flatMap((driver) => driverHint(driver, facts))]
   return [...all.filter(({ need }) => need === 'required'), ...all.filter(({ need }) => need === 'useful')]
 }
 
-function applies({ cpu, from, before, graphics }: WantedSymbol, facts: KernelConfigFacts): boolean {
+function symbolApplies({ cpu, from, before, graphics }: KernelSymbol, facts: KernelConfigFacts): boolean {
   if (cpu !== undefined && cpu !== facts.cpu) return false
   if (graphics && !facts.graphics) return false
   if (from === undefined && before === undefined) return true
@@ -45,11 +45,12 @@ function applies({ cpu, from, before, graphics }: WantedSymbol, facts: KernelCon
   return before === undefined ? !lt(facts.version, from ?? '0.0.0') : lt(facts.version, before)
 }
 
-function hintFor(one: WantedSymbol, { value }: KernelConfigFacts): KernelHint[] {
-  const have = value(one.symbol)
-  if (have === 'y' || (have === 'm' && one.want === 'm') || (one.or && value(one.or) === 'y')) return []
-  const replaced = one.legacy === true && value('IOMMUFD') !== 'n' && value('VFIO_DEVICE_CDEV') === 'y'
-  const set = one.by ?? one.symbol
+function symbolHint(one: KernelSymbol, { symbolValue }: KernelConfigFacts): KernelHint[] {
+  const have = symbolValue(one.symbol)
+  if (have === 'y' || (have === 'm' && one.want === 'm') || (one.orSymbol && symbolValue(one.orSymbol) === 'y'))
+    return []
+  const replaced = one.legacy === true && symbolValue('IOMMUFD') !== 'n' && symbolValue('VFIO_DEVICE_CDEV') === 'y'
+  const set = one.setBy ?? one.symbol
   return [
     {
       symbol: `CONFIG_${one.symbol}`,
@@ -58,21 +59,21 @@ function hintFor(one: WantedSymbol, { value }: KernelConfigFacts): KernelHint[] 
       need: replaced ? 'useful' : one.need,
       why: replaced ? `${one.why}; IOMMUFD is there, which not every program uses yet` : one.why,
       menu: one.menu,
-      command: [commandOf(set), set],
+      command: [configCommand(set), set],
     },
   ]
 }
 
-function commandOf(symbol: string): string {
-  return WANTED.some((one) => one.symbol === symbol && one.want === 'm') ? '--module' : '--enable'
+function configCommand(symbol: string): string {
+  return KERNEL_SYMBOLS.some((one) => one.symbol === symbol && one.want === 'm') ? '--module' : '--enable'
 }
 
 function driverHint(
   { module, display, builtin }: KernelConfigFacts['drivers'][number],
-  { value, byAddress }: KernelConfigFacts,
+  { symbolValue, byAddress }: KernelConfigFacts,
 ): KernelHint[] {
   const known = DRIVER_SYMBOLS[module.replaceAll('-', '_')]
-  if (known === undefined ? builtin !== true : value(known.symbol) !== 'y') return []
+  if (known === undefined ? builtin !== true : symbolValue(known.symbol) !== 'y') return []
   const first = `${module} is built in and has the device before vfio-pci could`
   const start =
     byAddress && display ? 'it is bound by its address then' : "libvirt (managed='yes') takes it when the guest starts"
@@ -87,7 +88,7 @@ function driverHint(
       need: display && !byAddress ? 'required' : 'useful',
       why: `${first}${display && !byAddress ? '' : `; ${start}`}${root}`,
       menu: known?.menu ?? `the driver whose module is called ${module}`,
-      command: known === undefined ? null : ['--module', known.by ?? known.symbol],
+      command: known === undefined ? null : ['--module', known.setBy ?? known.symbol],
     },
   ]
 }

@@ -18,7 +18,7 @@ export interface KernelReport {
 export interface KernelReports {
   reports: KernelReport[]
   /** Installed kernels whose configuration was found nowhere. */
-  unknown: string[]
+  withoutConfig: string[]
   /** `null`: it was not looked for what this CPU needs. */
   cpu: 'intel' | 'amd' | null
 }
@@ -29,8 +29,8 @@ export interface KernelReports {
  */
 export function readKernelReports(
   host: Host,
-  chosen: readonly PciDevice[],
-  claiming: (kernel: Kernel) => (string[] | null)[],
+  selected: readonly PciDevice[],
+  candidateModules: (kernel: Kernel) => (string[] | null)[],
   byAddress: boolean,
 ): KernelReports {
   const { files, kernels } = host
@@ -40,17 +40,24 @@ export function readKernelReports(
   const cpu = cpuVendor(host.machine)
   const report = ({ path, release, version, value }: KernelConfig): KernelReport => {
     const used = kernels.filter((kernel) => release === null || kernel.release === release)
-    const drivers = chosen.flatMap((device, index) => {
+    const drivers = selected.flatMap((device, index) => {
       const current = device.driver === null ? [] : [device.driver]
-      const claims = used.flatMap((kernel) => claiming(kernel)[index] ?? device.modules ?? [])
+      const claims = used.flatMap((kernel) => candidateModules(kernel)[index] ?? device.modules ?? [])
       const names = [...new Set(claims.length > 0 ? claims : current)].filter((name) => !isVfio(name))
       return names.map((module) => ({ module, display: isDisplay(device), builtin: builtinIn(used, release, module) }))
     })
     const each = drivers.filter(({ module }, index) => drivers.findIndex((one) => one.module === module) === index)
-    const hints = kernelHints({ version, value, cpu, byAddress, graphics: chosen.some(isDisplay), drivers: each })
+    const hints = kernelHints({
+      version,
+      symbolValue: value,
+      cpu,
+      byAddress,
+      graphics: selected.some(isDisplay),
+      drivers: each,
+    })
     return { path, release, version, hints }
   }
-  return { reports: known.map(report), unknown, cpu }
+  return { reports: known.map(report), withoutConfig: unknown, cpu }
 }
 
 function builtinIn(kernels: readonly Kernel[], release: string | null, module: string): boolean | null {
@@ -66,17 +73,17 @@ function isLacking({ hints }: KernelReport): boolean {
  * a note for kernels that lack something when another does not.
  */
 export function kernelFindings(
-  { reports, unknown }: KernelReports,
+  { reports, withoutConfig }: KernelReports,
   rebuild: string | undefined,
 ): { findings: Finding[]; notes: string[] } {
   const installed = reports.filter(({ release }) => release !== null)
   const lacking = installed.filter(isLacking)
   const last = lacking.at(-1)
   if (last === undefined) return { findings: [], notes: [] }
-  if (lacking.length < installed.length || unknown.length > 0)
+  if (lacking.length < installed.length || withoutConfig.length > 0)
     return {
       findings: [],
-      notes: lacking.map((one) => `${nameOf(one)} lacks ${symbolsOf(one)}: --kernel-config says more.`),
+      notes: lacking.map((one) => `${reportTitle(one)} lacks ${requiredSymbols(one)}: --kernel-config says more.`),
     }
   const required = last.hints.filter(({ need }) => need === 'required')
   const built = builtAlready(reports)
@@ -107,11 +114,11 @@ export function lacksAnything(reports: readonly KernelReport[]): boolean {
   return reports.some(isLacking)
 }
 
-export function nameOf({ release, version, path }: KernelReport): string {
+export function reportTitle({ release, version, path }: KernelReport): string {
   return release === null ? `The source tree (Linux ${version ?? '?'}, ${path})` : `Linux ${release}`
 }
 
-function symbolsOf({ hints }: KernelReport): string {
+function requiredSymbols({ hints }: KernelReport): string {
   const required = hints.filter(({ need }) => need === 'required')
   return required.map(({ symbol, why }) => symbol ?? why).join(', ')
 }

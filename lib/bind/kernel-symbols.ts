@@ -8,7 +8,7 @@ const KVM = 'Virtualization → Kernel-based Virtual Machine (KVM) support'
 const NET = `${DRIVERS} → Network device support → Ethernet driver support`
 const USB = `${DRIVERS} → USB support`
 
-export interface WantedSymbol {
+export interface KernelSymbol {
   symbol: string
   /** `y`: built in, which is all that there is; `m`: module or built in. */
   want: 'y' | 'm'
@@ -17,9 +17,9 @@ export interface WantedSymbol {
   why: string
   menu: string
   /** What does as well. */
-  or?: string
+  orSymbol?: string
   /** Kconfig sets it for another symbol, and asks nobody. */
-  by?: string
+  setBy?: string
   /** Only on this CPU. */
   cpu?: 'intel' | 'amd'
   /** From and before these versions; before and after there is no such symbol. */
@@ -32,7 +32,7 @@ export interface WantedSymbol {
 }
 
 /** Sources: drivers/iommu, drivers/vfio, arch/x86/kvm: Kconfig; VFIO_CONTAINER and IOMMUFD since 6.2, VFIO_GROUP 6.6. */
-export const WANTED: readonly WantedSymbol[] = [
+export const KERNEL_SYMBOLS: readonly KernelSymbol[] = [
   { symbol: 'IOMMU_SUPPORT', want: 'y', need: 'required', why: 'drivers for IOMMUs', menu: IOMMU },
   {
     symbol: 'INTEL_IOMMU',
@@ -47,7 +47,7 @@ export const WANTED: readonly WantedSymbol[] = [
     want: 'y',
     need: 'useful',
     cpu: 'intel',
-    or: 'INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF',
+    orSymbol: 'INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF',
     why: 'the IOMMU is on without intel_iommu=on on the kernel command line',
     menu: `${IOMMU} → Enable Intel DMA Remapping Devices by default`,
   },
@@ -91,7 +91,7 @@ export const WANTED: readonly WantedSymbol[] = [
     need: 'required',
     from: '6.2.0',
     legacy: true,
-    by: 'VFIO_CONTAINER',
+    setBy: 'VFIO_CONTAINER',
     why: "maps a guest's memory for its devices",
     menu: 'set by VFIO_CONTAINER',
   },
@@ -100,7 +100,7 @@ export const WANTED: readonly WantedSymbol[] = [
     want: 'm',
     need: 'required',
     before: '6.2.0',
-    by: 'VFIO',
+    setBy: 'VFIO',
     why: "maps a guest's memory for its devices",
     menu: 'set by VFIO',
   },
@@ -116,7 +116,7 @@ export const WANTED: readonly WantedSymbol[] = [
     want: 'm',
     need: 'required',
     before: '6.2.0',
-    by: 'VFIO_PCI',
+    setBy: 'VFIO_PCI',
     why: "interrupts of a guest's devices; a part of VFIO since 6.2",
     menu: 'set by VFIO_PCI',
   },
@@ -194,27 +194,27 @@ export interface DriverSymbol {
   symbol: string
   menu: string
   /** Follows this one, which is what a person sets. */
-  by?: string
+  setBy?: string
 }
 
-const graphics = (prompt: string): string => `${DRIVERS} → Graphics support → ${prompt}`
+const graphicsMenu = (prompt: string): string => `${DRIVERS} → Graphics support → ${prompt}`
 
 /** Which symbol builds a module, of the drivers that devices for guests mostly have. */
 export const DRIVER_SYMBOLS: Readonly<Record<string, DriverSymbol>> = {
-  nouveau: { symbol: 'DRM_NOUVEAU', menu: graphics('Nouveau (NVIDIA) cards') },
-  nova_core: { symbol: 'NOVA_CORE', menu: graphics('Nova Core GPU driver') },
-  nvidiafb: { symbol: 'FB_NVIDIA', menu: graphics('Frame buffer Devices → nVidia Framebuffer Support') },
-  amdgpu: { symbol: 'DRM_AMDGPU', menu: graphics('AMD GPU') },
-  radeon: { symbol: 'DRM_RADEON', menu: graphics('ATI Radeon') },
-  i915: { symbol: 'DRM_I915', menu: graphics('Intel 8xx/9xx/G3x/G4x/HD Graphics') },
-  xe: { symbol: 'DRM_XE', menu: graphics('Intel Xe2 Graphics') },
-  ast: { symbol: 'DRM_AST', menu: graphics('AST server chips') },
+  nouveau: { symbol: 'DRM_NOUVEAU', menu: graphicsMenu('Nouveau (NVIDIA) cards') },
+  nova_core: { symbol: 'NOVA_CORE', menu: graphicsMenu('Nova Core GPU driver') },
+  nvidiafb: { symbol: 'FB_NVIDIA', menu: graphicsMenu('Frame buffer Devices → nVidia Framebuffer Support') },
+  amdgpu: { symbol: 'DRM_AMDGPU', menu: graphicsMenu('AMD GPU') },
+  radeon: { symbol: 'DRM_RADEON', menu: graphicsMenu('ATI Radeon') },
+  i915: { symbol: 'DRM_I915', menu: graphicsMenu('Intel 8xx/9xx/G3x/G4x/HD Graphics') },
+  xe: { symbol: 'DRM_XE', menu: graphicsMenu('Intel Xe2 Graphics') },
+  ast: { symbol: 'DRM_AST', menu: graphicsMenu('AST server chips') },
   snd_hda_intel: {
     symbol: 'SND_HDA_INTEL',
     menu: `${DRIVERS} → Sound card support → Advanced Linux Sound Architecture → HD-Audio → HD Audio PCI`,
   },
-  xhci_pci: { symbol: 'USB_XHCI_PCI', by: 'USB_XHCI_HCD', menu: `${USB} → xHCI HCD (USB 3.0) support` },
-  ehci_pci: { symbol: 'USB_EHCI_PCI', by: 'USB_EHCI_HCD', menu: `${USB} → EHCI HCD (USB 2.0) support` },
+  xhci_pci: { symbol: 'USB_XHCI_PCI', setBy: 'USB_XHCI_HCD', menu: `${USB} → xHCI HCD (USB 3.0) support` },
+  ehci_pci: { symbol: 'USB_EHCI_PCI', setBy: 'USB_EHCI_HCD', menu: `${USB} → EHCI HCD (USB 2.0) support` },
   ohci_pci: { symbol: 'USB_OHCI_HCD_PCI', menu: `${USB} → OHCI support for PCI-bus USB controllers` },
   uhci_hcd: { symbol: 'USB_UHCI_HCD', menu: `${USB} → UHCI HCD (most Intel and VIA) support` },
   i2c_nvidia_gpu: {

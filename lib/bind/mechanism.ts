@@ -4,7 +4,7 @@ import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
-import type { Host, OverridePlace } from '../system/system.ts'
+import type { BootScriptLocation, Host } from '../system/system.ts'
 
 /** How one function gets to the guest. */
 export interface FunctionBinding {
@@ -13,7 +13,7 @@ export interface FunctionBinding {
    * `id`: vfio-pci takes it by its ID at boot. `address`: the boot script gives it that one function. `start`: libvirt
    * (managed='yes') takes it when the guest starts.
    */
-  how: 'id' | 'address' | 'start'
+  boundBy: 'id' | 'address' | 'start'
   /** `10de:1cb6`. */
   id: string
   /** Loadable modules that could claim it, in any installed kernel. */
@@ -33,7 +33,7 @@ export interface Mechanism {
 }
 
 /** vfio-pci with `ids=` exists since Linux 4.1; the guides used pci-stub before. */
-function holderModule(kernels: readonly Kernel[]): { module: Mechanism['module']; notes: string[] } {
+function decideModule(kernels: readonly Kernel[]): { module: Mechanism['module']; notes: string[] } {
   const old = kernels.filter(({ version }) => version !== null && lt(version, '4.1.0'))
   if (old.length === 0) return { module: 'vfio-pci', notes: [] }
   const names = old.map(({ release }) => release).join(', ')
@@ -43,14 +43,14 @@ function holderModule(kernels: readonly Kernel[]): { module: Mechanism['module']
 }
 
 /** Binding by address: `wanted` for a reason, and where the boot script would run on this host, if it can. */
-export interface AddressChoice {
-  wanted: string | null
-  place: OverridePlace | undefined
+export interface AddressBinding {
+  reason: string | null
+  place: BootScriptLocation | undefined
   /** What is known of how the initramfs is made. */
   why: string
 }
 
-const ON_ROOT =
+const ROOT_SCRIPT_NOTE =
   'The script runs on the root file system, before udev there: nothing earlier runs one. A driver that had the device by then, because it is built into the kernel or loaded by an initramfs, is unbound from it.'
 
 /**
@@ -59,22 +59,22 @@ const ON_ROOT =
  * Throws a UserError with code `no-kernel`, `no-vfio`, or `needs-address` (a built-in driver would be first).
  */
 export function decideMechanism(
-  chosen: readonly PciDevice[],
+  selected: readonly PciDevice[],
   kernels: readonly Kernel[],
-  claiming: (kernel: Kernel) => (string[] | null)[],
-  address: AddressChoice,
+  candidateModules: (kernel: Kernel) => (string[] | null)[],
+  address: AddressBinding,
 ): Mechanism {
   if (kernels.length === 0)
     throw new UserError('no-kernel', '/lib/modules: no installed kernel found; is this the root of the system?')
-  const { module, notes } = holderModule(kernels)
+  const { module, notes } = decideModule(kernels)
   const holders = kernels.map((kernel) => ({ release: kernel.release, how: kernel.provides(module) }))
   const lacking = holders.filter(({ how }) => how === 'absent').map(({ release }) => release)
   if (lacking.length === kernels.length)
     throw new UserError('no-vfio', `no installed kernel has ${module} (${lacking.join(', ')}); install one that has`)
   if (lacking.length > 0) notes.push(`Not bound when Linux ${lacking.join(', ')} is booted: it has no ${module}.`)
-  let byAddress = address.wanted
-  const tables = kernels.map((kernel) => ({ kernel, claims: claiming(kernel) }))
-  const functions = chosen.map((device, index): FunctionBinding => {
+  let byAddress = address.reason
+  const tables = kernels.map((kernel) => ({ kernel, claims: candidateModules(kernel) }))
+  const functions = selected.map((device, index): FunctionBinding => {
     const known = tables.flatMap(({ kernel, claims }) =>
       (claims[index] ?? device.modules ?? []).map((name) => ({ name, builtin: kernel.provides(name) === 'builtin' })),
     )
@@ -85,15 +85,15 @@ export function decideMechanism(
       (name) => !isVfio(name),
     )
     const base = { device, id: `${device.vendor.id}:${device.device.id}`, modules }
-    if (builtin.length === 0) return { ...base, how: 'id' }
+    if (builtin.length === 0) return { ...base, boundBy: 'id' }
     if (isDisplay(device)) {
       byAddress ??= `${device.address}: ${builtin.join(', ')} is built into the kernel and has it before vfio-pci could`
-      return { ...base, how: 'address' }
+      return { ...base, boundBy: 'address' }
     }
     notes.push(
       `${device.address}: ${builtin.join(', ')} is built into the kernel and has it first; no boot binding is needed: libvirt (managed='yes') takes it when the guest starts.`,
     )
-    return { ...base, how: 'start' }
+    return { ...base, boundBy: 'start' }
   })
   if (byAddress !== null) {
     if (address.place === undefined || module !== 'vfio-pci')
@@ -106,10 +106,12 @@ export function decideMechanism(
       functions: functions.map((one) => ({ ...one, how: 'address' })),
       byArgument: false,
       byModule: false,
-      notes: [`By address, not by ID: ${byAddress}.`, ...(address.place === 'root' ? [ON_ROOT] : [])],
+      notes: [`By address, not by ID: ${byAddress}.`, ...(address.place === 'root' ? [ROOT_SCRIPT_NOTE] : [])],
     }
   }
-  const easy = functions.filter(({ device, how }) => how === 'id' && !isDisplay(device) && !isGpuPart(device, chosen))
+  const easy = functions.filter(
+    ({ device, boundBy }) => boundBy === 'id' && !isDisplay(device) && !isGpuPart(device, selected),
+  )
   if (easy.length > 0) {
     const names = easy.map(({ device }) => device.address).join(', ')
     notes.push(`${names}: libvirt (managed='yes') could also take it when the guest starts, without any of this.`)
@@ -124,8 +126,8 @@ export function decideMechanism(
 }
 
 /** The audio, USB and UCSI functions of a graphics card, which go with it. */
-function isGpuPart(device: PciDevice, chosen: readonly PciDevice[]): boolean {
-  return chosen.some((other) => isDisplay(other) && other.group === device.group)
+function isGpuPart(device: PciDevice, selected: readonly PciDevice[]): boolean {
+  return selected.some((other) => isDisplay(other) && other.group === device.group)
 }
 
 /**
@@ -136,14 +138,14 @@ function isGpuPart(device: PciDevice, chosen: readonly PciDevice[]): boolean {
 export function iommuArguments(
   { kernels, machine }: Host,
   iommu: IommuState,
-  chosen: readonly PciDevice[],
+  selected: readonly PciDevice[],
   passThrough: boolean,
 ): { token: string; reason: string }[] {
   const booted = machine.optionalText('/proc/cmdline') ?? ''
   const tokens: { token: string; reason: string }[] = []
   if (iommu.kind === 'intel' || iommu.code === 'kernel-parameter') {
-    const graphics = chosen.some((device) => device.vendor.id === '8086' && isDisplay(device))
-    const needing = kernels.filter((kernel) => !onByDefault(kernel, iommu, graphics, booted))
+    const graphics = selected.some((device) => device.vendor.id === '8086' && isDisplay(device))
+    const needing = kernels.filter((kernel) => !isIommuDefaultOn(kernel, iommu, graphics, booted))
     if (needing.length > 0) {
       const reason = graphics
         ? 'the IOMMU leaves out the integrated GPU by default'
@@ -155,7 +157,7 @@ export function iommuArguments(
   return tokens
 }
 
-function onByDefault(kernel: Kernel, iommu: IommuState, graphics: boolean, booted: string): boolean {
+function isIommuDefaultOn(kernel: Kernel, iommu: IommuState, graphics: boolean, booted: string): boolean {
   const symbol = kernel.config('CONFIG_INTEL_IOMMU_DEFAULT_ON')
   // That it is on now says nothing of the default where this boot was told to.
   if (symbol === null) return iommu.enabled === true && !graphics && !hasArgument(booted, 'intel_iommu=on')

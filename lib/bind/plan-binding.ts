@@ -2,18 +2,18 @@ import type { DriverChange, Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { expectKnownSystem, settle } from '../system/settle.ts'
-import type { InitramfsNeeds } from '../system/system.ts'
+import { expectKnownSystem, planSettings } from '../system/settle.ts'
+import type { InitramfsRequirements } from '../system/system.ts'
 import type { BindFacts } from './bind-facts.ts'
-import { contradictionsIn } from './conflicts.ts'
+import { bindingConflicts } from './conflicts.ts'
 import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import {
+  bootScriptSettings,
   imageSettings,
   loaderSettings,
   modprobeSettings,
-  needsOf,
-  overrideSettings,
-  wantedArguments,
+  planImageRequirements,
+  requiredArguments,
 } from './requirements.ts'
 
 export interface Binding {
@@ -21,18 +21,18 @@ export interface Binding {
   /** What the boot entries must carry afterwards. */
   tokens: string[]
   /** What the images must hold afterwards; `null`: nothing. */
-  needs: InitramfsNeeds | null
+  imageRequirements: InitramfsRequirements | null
   /** The functions that vfio-pci has after the boot. */
   bound: FunctionBinding[]
   /** Does the plan make images and boot entries again? */
-  made: { images: boolean; entries: boolean }
+  regenerated: { images: boolean; entries: boolean }
 }
 
 /** Widens what was named to all that must go along: every member of its groups that is no bridge. */
-export function withGroupMates(all: readonly PciDevice[], asked: readonly PciDevice[]): PciDevice[] {
-  const groups = new Set(asked.map(({ group }) => group).filter((group) => group !== null))
+export function withGroupMates(all: readonly PciDevice[], requested: readonly PciDevice[]): PciDevice[] {
+  const groups = new Set(requested.map(({ group }) => group).filter((group) => group !== null))
   return all.filter(
-    (device) => !device.bridge && (asked.includes(device) || (device.group !== null && groups.has(device.group))),
+    (device) => !device.bridge && (requested.includes(device) || (device.group !== null && groups.has(device.group))),
   )
 }
 
@@ -40,23 +40,23 @@ export function withGroupMates(all: readonly PciDevice[], asked: readonly PciDev
  * Less those that are behind another of them and vanish with its driver: what Intel VMD's controller carries comes back
  * in the guest that has the controller. Source: drivers/pci/controller/vmd.c, vmd_remove().
  */
-export function withoutCarried(chosen: readonly PciDevice[]): PciDevice[] {
-  return chosen.filter((device) => !chosen.some((other) => device.path.startsWith(`${other.path}/`)))
+export function withoutNested(selected: readonly PciDevice[]): PciDevice[] {
+  return selected.filter((device) => !selected.some((other) => device.path.startsWith(`${other.path}/`)))
 }
 
 /** What a person has to know of those. */
-export function carriedNotes(chosen: readonly PciDevice[]): string[] {
-  const taken = withoutCarried(chosen)
+export function nestedNotes(selected: readonly PciDevice[]): string[] {
+  const taken = withoutNested(selected)
   return taken.flatMap(({ address, path }) => {
-    const carried = chosen.filter((device) => device.path.startsWith(`${path}/`)).map((device) => device.address)
+    const carried = selected.filter((device) => device.path.startsWith(`${path}/`)).map((device) => device.address)
     const go = carried.length === 1 ? 'is behind it and goes' : 'are behind it and go'
     return carried.length === 0 ? [] : [`${address} alone is bound: ${carried.join(', ')} ${go} with it.`]
   })
 }
 
 /** The drivers that change at once, until the next boot. */
-export function changesNow(chosen: readonly PciDevice[]): DriverChange[] {
-  return withoutCarried(chosen)
+export function changesNow(selected: readonly PciDevice[]): DriverChange[] {
+  return withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map(({ address, driver }) => ({
       kind: 'driver',
@@ -75,23 +75,23 @@ export function changesNow(chosen: readonly PciDevice[]): DriverChange[] {
  */
 export function planBinding(
   facts: BindFacts,
-  chosen: readonly PciDevice[],
+  selected: readonly PciDevice[],
   request: { passThrough: boolean; address: string | null },
 ): Binding {
   const { host, iommu } = facts
   const off = expectIommu(iommu)
   const { adapter, why } = facts.initramfs
-  const address = { wanted: request.address, place: adapter?.overrides(host), why }
-  const mechanism = off ? null : decideMechanism(chosen, host.kernels, facts.claiming, address)
-  const bound = mechanism?.functions.filter(({ how }) => how !== 'start') ?? []
-  const wanted = wantedArguments(facts, chosen, bound, mechanism, request.passThrough)
+  const address = { reason: request.address, place: adapter?.bootScriptLocation(host), why }
+  const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
+  const bound = mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
+  const wanted = requiredArguments(facts, selected, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
-  const override = overrideSettings(facts, bound)
+  const override = bootScriptSettings(facts, bound)
   const needs =
     mechanism === null || modprobe.length + override.length === 0
       ? null
-      : needsOf(mechanism.module, modprobe, override, bound)
-  expectNoContradiction(facts, mechanism, bound)
+      : planImageRequirements(mechanism.module, modprobe, override, bound)
+  expectNoConflict(facts, mechanism, bound)
   const image = imageSettings(facts, needs, bound)
   // The adapters' steps do not have the files that run the boot script.
   const runners = override.length > 0 ? image : []
@@ -102,12 +102,12 @@ export function planBinding(
   // What runs on the root file system is in no image.
   const onRoot = override.length > 0 && address.place === 'root'
   const parts = [...modprobe, ...override, ...image]
-  const { changes, settings, made } = settle(
+  const { changes, settings, regenerated } = planSettings(
     facts,
     onRoot ? { files: parts, image: [], loader } : { image: parts, loader },
   )
-  const plan = { changes, settings, notes: notesFor(iommu, mechanism), rebootNeeded: changes.length > 0 }
-  return { plan, tokens, needs: onRoot ? null : needs, bound, made }
+  const plan = { changes, settings, notes: bindingNotes(iommu, mechanism), rebootNeeded: changes.length > 0 }
+  return { plan, tokens, imageRequirements: onRoot ? null : needs, bound, regenerated: regenerated }
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */
@@ -118,7 +118,7 @@ export function expectIommu(iommu: IommuState): boolean {
   return off
 }
 
-export function notesFor(iommu: IommuState, mechanism: Mechanism | null): string[] {
+export function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): string[] {
   const notes = [...(mechanism?.notes ?? [])]
   if (mechanism === null)
     notes.push('The IOMMU is off, so there are no groups yet: reboot after this, then bind the devices.')
@@ -127,12 +127,12 @@ export function notesFor(iommu: IommuState, mechanism: Mechanism | null): string
 }
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
-export function expectNoContradiction(
+export function expectNoConflict(
   facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],
 ): void {
-  const lines = contradictionsIn(facts.configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
+  const lines = bindingConflicts(facts.configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))

@@ -1,7 +1,7 @@
 import type { Claim } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
-import { OVERRIDE } from '../system/boot-script.ts'
-import type { Initramfs, InitramfsNeeds } from '../system/system.ts'
+import { BOOT_SCRIPT } from '../system/boot-script.ts'
+import type { Initramfs, InitramfsRequirements } from '../system/system.ts'
 
 // What claims promise of the machine after the next boot.
 
@@ -16,7 +16,7 @@ export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
 }
 
 /** What the boot entries must carry. */
-export function tokensOf(claims: readonly Claim[]): string[] {
+export function claimedArguments(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
       claims.flatMap(({ setting, entry: { entry } }) =>
@@ -31,17 +31,17 @@ export function tokensOf(claims: readonly Claim[]): string[] {
 }
 
 /** What the images must hold: the module, and the files that say what it takes. */
-export function needsOf(claims: readonly Claim[]): InitramfsNeeds | null {
+export function claimedRequirements(claims: readonly Claim[]): InitramfsRequirements | null {
   const inImage = claims.filter(({ entry }) => entry.entry.adapters.initramfs !== null)
   const ids = inImage.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
-  const override = inImage.find(({ setting }) => setting.path.endsWith(OVERRIDE))?.setting.path ?? null
+  const override = inImage.find(({ setting }) => setting.path.endsWith(BOOT_SCRIPT))?.setting.path ?? null
   if (ids.length === 0 && override === null) return null
   const modprobe = [...new Set(ids.map(({ path }) => path))]
-  return { module: ids[0]?.module ?? 'vfio-pci', modprobe, override, drivers: [] }
+  return { module: ids[0]?.module ?? 'vfio-pci', modprobe, bootScript: override, drivers: [] }
 }
 
 /** The name of the generator that the claims' images are made by; those that are in no image have none. */
-export function generatorOf(claims: readonly Claim[]): string | null {
+export function claimedGenerator(claims: readonly Claim[]): string | null {
   return (
     claims
       .map(({ entry }) => entry.entry.adapters.initramfs)
@@ -51,18 +51,18 @@ export function generatorOf(claims: readonly Claim[]): string | null {
 }
 
 /** The files among the needs. */
-export function filesOf({ modprobe, override }: InitramfsNeeds): string[] {
-  return [...modprobe, ...(override === null ? [] : [override])]
+export function requiredFiles({ modprobe, bootScript }: InitramfsRequirements): string[] {
+  return [...modprobe, ...(bootScript === null ? [] : [bootScript])]
 }
 
 /** What a list of the files of a generator's image lacks. */
-export function missingIn(
+export function missingInImage(
   listing: string,
-  needs: InitramfsNeeds,
+  requirements: InitramfsRequirements,
   builtin: boolean,
   { optionsOnly }: Pick<Initramfs, 'optionsOnly'>,
 ): string[] {
-  const module = new RegExp(`/${needs.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = filesOf(needs).filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
-  return [...(builtin || module.test(listing) ? [] : [needs.module]), ...files]
+  const module = new RegExp(`/${requirements.module.replace(/[-_]/g, '[-_]')}\\.ko`)
+  const files = requiredFiles(requirements).filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
+  return [...(builtin || module.test(listing) ? [] : [requirements.module]), ...files]
 }

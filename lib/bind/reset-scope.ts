@@ -4,22 +4,22 @@ import { isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
  * What resets a function when its guest stops. `alone`: a method of its own. `bus`: VFIO, with the bus. `refused`: only
  * the bus is left, and VFIO refuses it. `none`: nothing. `unknown`: the tree does not say.
  */
-export type Left = 'alone' | 'bus' | 'refused' | 'none' | 'unknown'
+export type ResetMeans = 'alone' | 'bus' | 'refused' | 'none' | 'unknown'
 
 /** Who gets what of a machine. */
-export interface Share {
+export interface DeviceOwnership {
   /** What goes to the guest. */
   guest: ReadonlySet<PciDevice>
   /** What is set aside for guests, whichever. */
-  aside: ReadonlySet<PciDevice>
+  onVfio: ReadonlySet<PciDevice>
   /** Did somebody name what goes? */
-  named: boolean
+  requested: boolean
 }
 
 /** What becomes of a card's functions when their guest stops. */
-export interface Fates {
+export interface ResetScope {
   /** Of those that go to the guest. */
-  left: ReadonlyMap<PciDevice, Left>
+  means: ReadonlyMap<PciDevice, ResetMeans>
   /** Where a function needs its bus to be reset: the bridge above, and what is below it beside the guest's functions. */
   bridge: PciDevice | null
   alongside: PciDevice[]
@@ -28,14 +28,14 @@ export interface Fates {
 }
 
 /** A PCI bridge, and all devices below it, at any depth. */
-export interface Bridge {
+export interface PciBridge {
   device: PciDevice
   below: PciDevice[]
 }
 
 /** The PCI bridges by address. Built once: a machine may have thousands of cards. */
-export function bridgesOf(all: readonly PciDevice[]): Map<string, Bridge> {
-  const bridges = new Map<string, Bridge>()
+export function findPciBridges(all: readonly PciDevice[]): Map<string, PciBridge> {
+  const bridges = new Map<string, PciBridge>()
   for (const device of all) if (isPciBridge(device)) bridges.set(device.address, { device, below: [] })
   for (const device of all)
     for (const name of device.path.split('/')) if (name !== device.address) bridges.get(name)?.below.push(device)
@@ -43,7 +43,10 @@ export function bridgesOf(all: readonly PciDevice[]): Map<string, Bridge> {
 }
 
 /** The bridge above the card; a virtual function has no bus of its own to reset. */
-function busBridge(functions: readonly PciDevice[], tree: ReadonlyMap<string, Bridge>): Bridge | undefined {
+function resettableBridge(
+  functions: readonly PciDevice[],
+  tree: ReadonlyMap<string, PciBridge>,
+): PciBridge | undefined {
   const [first] = functions
   if (first === undefined || first.parent === null || first.physicalFunction !== null || onRootBus(first))
     return undefined
@@ -68,66 +71,74 @@ function resetsItself(device: PciDevice): boolean | null {
  * for guests when the last of them closes its device. A bridge can never be: no driver of VFIO's takes it.
  * Source: vfio_pci_core.c and pci_reset_fn_methods in the kernel, vfio_pci_hot_reset() in QEMU's hw/vfio/pci.c.
  */
-export function fatesOf(functions: readonly PciDevice[], share: Share, tree: ReadonlyMap<string, Bridge>): Fates {
-  const going = functions.filter((device) => share.guest.has(device))
+export function decideResetScope(
+  functions: readonly PciDevice[],
+  ownership: DeviceOwnership,
+  tree: ReadonlyMap<string, PciBridge>,
+): ResetScope {
+  const going = functions.filter((device) => ownership.guest.has(device))
   const own = going.map(resetsItself)
-  const bridge = own.every((itself) => itself === true) ? undefined : busBridge(going, tree)
+  const bridge = own.every((itself) => itself === true) ? undefined : resettableBridge(going, tree)
   const alongside = bridge?.below.filter((device) => !going.includes(device)) ?? []
-  const staying = alongside.filter((device) => !share.guest.has(device) && !share.aside.has(device))
-  const leftTo = (itself: boolean | null | undefined): Left => {
+  const staying = alongside.filter((device) => !ownership.guest.has(device) && !ownership.onVfio.has(device))
+  const leftTo = (itself: boolean | null | undefined): ResetMeans => {
     if (itself === true) return 'alone'
     if (bridge !== undefined && staying.length === 0) return 'bus'
     if (itself !== false) return 'unknown'
     return bridge === undefined ? 'none' : 'refused'
   }
   const left = new Map(going.map((device, index) => [device, leftTo(own[index])]))
-  return { left, bridge: bridge?.device ?? null, alongside, staying }
+  return { means: left, bridge: bridge?.device ?? null, alongside, staying }
 }
 
 /** What becomes of the card, for people. */
-export function fateText({ left, bridge, alongside, staying }: Fates, share: Share): string {
-  const going = [...left.keys()]
-  const of = (fate: Left): PciDevice[] => going.filter((device) => left.get(device) === fate)
-  if (bridge !== null) return busText(bridge, { left, bridge, alongside, staying }, share)
+export function resetScopeText({ means, bridge, alongside, staying }: ResetScope, ownership: DeviceOwnership): string {
+  const going = [...means.keys()]
+  const of = (fate: ResetMeans): PciDevice[] => going.filter((device) => means.get(device) === fate)
+  if (bridge !== null) return busResetText(bridge, { means: means, bridge, alongside, staying }, ownership)
   if (of('alone').length === going.length)
     return going.length > 1 ? 'every function resets itself' : 'the function resets itself'
   if (of('unknown').length > 0) return 'this tree does not say how it can be reset'
-  return `${addresses(of('none'))}: no reset method, and no bridge above whose bus could be reset`
+  return `${addressList(of('none'))}: no reset method, and no bridge above whose bus could be reset`
 }
 
-function busText(bridge: PciDevice, { left, alongside, staying }: Fates, share: Share): string {
-  const going = [...left.keys()]
+function busResetText(
+  bridge: PciDevice,
+  { means, alongside, staying }: ResetScope,
+  ownership: DeviceOwnership,
+): string {
+  const going = [...means.keys()]
   if (staying.length > 0) {
     const [first] = staying
-    const needs = going.find((device) => left.get(device) !== 'alone')
+    const needs = going.find((device) => means.get(device) !== 'alone')
     const group = first?.group ?? '?'
     const says = `QEMU: Cannot reset device ${needs?.address}, depends on group ${group} which is not owned`
     const who = staying.map((device) => `${device.address} (${groupText(device)})`).join(', ')
     const stay = `${who} ${staying.length === 1 ? 'stays' : 'stay'} with the host`
     const wayOut = staying.every((device) => !device.bridge) ? 'give the guest all of them, or use' : 'use'
-    const rest = going.map((device) => `${device.address} has ${remainder(device, left.get(device))}`).join(', ')
+    const rest = going.map((device) => `${device.address} has ${resetMeansText(device, means.get(device))}`).join(', ')
     return `VFIO refuses to reset the bus below ${bridge.address}, since ${stay} (${says}): ${wayOut} another slot. Left without it: ${rest}`
   }
   const groups = new Set(going.map(({ group }) => group))
-  const whole = `VFIO resets the whole bus below ${bridge.address}${!share.named && groups.size > 1 ? ' if all functions go to one guest' : ''}`
-  const along = alongside.filter((device) => share.guest.has(device))
-  const waiting = alongside.filter((device) => !share.guest.has(device))
+  const whole = `VFIO resets the whole bus below ${bridge.address}${!ownership.requested && groups.size > 1 ? ' if all functions go to one guest' : ''}`
+  const along = alongside.filter((device) => ownership.guest.has(device))
+  const waiting = alongside.filter((device) => !ownership.guest.has(device))
   const parts = [
-    ...(along.length > 0 ? [`${addresses(along)} go along, to the guest as well`] : []),
-    ...(waiting.length > 0 ? [`only when no guest uses ${addresses(waiting)}`] : []),
+    ...(along.length > 0 ? [`${addressList(along)} go along, to the guest as well`] : []),
+    ...(waiting.length > 0 ? [`only when no guest uses ${addressList(waiting)}`] : []),
   ]
   return `${whole}; ${parts.join('; ') || 'nothing else is on it'}`
 }
 
-function remainder(device: PciDevice, left: Left | undefined): string {
-  if (left === 'alone') return `${ownMethod(device) ?? 'a reset'} of its own`
-  return left === 'unknown' ? 'perhaps a reset of its own' : 'nothing'
+function resetMeansText(device: PciDevice, means: ResetMeans | undefined): string {
+  if (means === 'alone') return `${ownMethod(device) ?? 'a reset'} of its own`
+  return means === 'unknown' ? 'perhaps a reset of its own' : 'nothing'
 }
 
 function groupText({ group }: PciDevice): string {
   return group === null ? 'no group' : `group ${group}`
 }
 
-function addresses(devices: readonly PciDevice[]): string {
+function addressList(devices: readonly PciDevice[]): string {
   return devices.map(({ address }) => address).join(', ')
 }

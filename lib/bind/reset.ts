@@ -1,9 +1,17 @@
-import { answers } from '../host/config-space.ts'
-import { type Evidence, evidenceIn, POWER_OFF } from '../host/kernel-messages.ts'
+import { isResponsive } from '../host/config-space.ts'
+import { findKernelMessages, type KernelMessage, POWER_OFF } from '../host/kernel-messages.ts'
 import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
-import { type Trouble, troubleOf } from './reset-quirks.ts'
-import { type Bridge, bridgesOf, type Fates, fatesOf, fateText, type Left, type Share } from './reset-scope.ts'
+import { findKnownQuirk, type KnownQuirk } from './reset-quirks.ts'
+import {
+  type DeviceOwnership,
+  decideResetScope,
+  findPciBridges,
+  type PciBridge,
+  type ResetMeans,
+  type ResetScope,
+  resetScopeText,
+} from './reset-scope.ts'
 
 /**
  * `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets the bus that the card is on, with all
@@ -27,12 +35,12 @@ export interface CardReset {
   /** What the kernel log says of its functions, the last line of each kind. */
   evidence: string[]
   /** What is known against the card. */
-  quirk: Quirk | null
+  quirk: CardQuirk | null
   /** All functions of the card; `left` is `null` for those that stay with the host. */
-  functions: (PciDevice & { left: Left | null })[]
+  functions: (PciDevice & { left: ResetMeans | null })[]
 }
 
-export interface Quirk extends Omit<Trouble, 'what' | 'way' | 'vendor'> {
+export interface CardQuirk extends Omit<KnownQuirk, 'what' | 'way' | 'vendor'> {
   /** Is the vendor-reset module loaded? */
   vendorReset: boolean
   /** Does `reset_method` start with device_specific? */
@@ -44,7 +52,7 @@ export interface ResetFacts {
   /** Is the vendor-reset module loaded? */
   vendorReset: boolean
   /** What the kernel log of this boot says of devices; none when it was not read. */
-  evidence: readonly Evidence[]
+  kernelMessages: readonly KernelMessage[]
   /** Functions of the chosen cards that do not answer, by address. */
   silent: ReadonlySet<string>
 }
@@ -53,20 +61,20 @@ export interface ResetFacts {
 export function readResetFacts(
   reader: Reader,
   all: readonly PciDevice[],
-  chosen: readonly PciDevice[],
+  requested: readonly PciDevice[],
   log: string | null,
 ): ResetFacts {
-  const cards = new Set(chosen.map(cardOf))
-  const silent = all.filter((device) => cards.has(cardOf(device)) && answers(reader, device) === false)
+  const cards = new Set(requested.map(cardOf))
+  const silent = all.filter((device) => cards.has(cardOf(device)) && isResponsive(reader, device) === false)
   return {
     vendorReset: reader.exists('/sys/module/vendor_reset'),
-    evidence: log === null ? [] : evidenceIn(log),
+    kernelMessages: log === null ? [] : findKernelMessages(log),
     silent: new Set(silent.map(({ address }) => address)),
   }
 }
 
 /** Does the card speak against being given away: VFIO refuses its reset, one failed, or any would lose it? */
-export function isRefused({ verdict, staying, quirk }: CardReset): boolean {
+export function hasResetProblem({ verdict, staying, quirk }: CardReset): boolean {
   return verdict === 'failed' || staying.length > 0 || quirk?.harmful === true
 }
 
@@ -77,30 +85,30 @@ export function isRefused({ verdict, staying, quirk }: CardReset): boolean {
  */
 export function judgeResets(
   all: readonly PciDevice[],
-  chosen: readonly PciDevice[],
+  requested: readonly PciDevice[],
   facts: ResetFacts,
   together: boolean,
 ): CardReset[] {
   const cards = new Map<string, PciDevice[]>()
   const endpoints = all.filter((device) => !device.bridge)
-  const asked = chosen.filter((device) => !device.bridge)
+  const asked = requested.filter((device) => !device.bridge)
   const wanted = new Set(asked.map(cardOf))
   for (const device of endpoints) {
     const card = cardOf(device)
     if (wanted.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
   }
-  const aside = new Set(endpoints.filter((device) => isVfio(device.driver)))
-  const tree = bridgesOf(all)
-  const withMates = matesIn(endpoints)
+  const onVfio = new Set(endpoints.filter((device) => isVfio(device.driver)))
+  const tree = findPciBridges(all)
+  const withMates = groupMatesIn(endpoints)
   const guest = together ? withMates(asked) : undefined
   return [...cards].map(([card, functions]) => {
-    const share = { guest: guest ?? withMates(functions), aside, named: together }
-    return judge(card, functions, share, tree, facts)
+    const share = { guest: guest ?? withMates(functions), onVfio, requested: together }
+    return judgeCard(card, functions, share, tree, facts)
   })
 }
 
 /** What shares a group goes along. The devices by group are found once: a machine may have thousands of cards. */
-function matesIn(endpoints: readonly PciDevice[]): (going: readonly PciDevice[]) => Set<PciDevice> {
+function groupMatesIn(endpoints: readonly PciDevice[]): (going: readonly PciDevice[]) => Set<PciDevice> {
   const groups = new Map<number, PciDevice[]>()
   for (const device of endpoints) {
     if (device.group === null) continue
@@ -111,19 +119,19 @@ function matesIn(endpoints: readonly PciDevice[]): (going: readonly PciDevice[])
   return (going) => new Set(going.flatMap((device) => [device, ...(groups.get(device.group ?? -1) ?? [])]))
 }
 
-function judge(
+function judgeCard(
   card: string,
   functions: readonly PciDevice[],
-  share: Share,
-  tree: ReadonlyMap<string, Bridge>,
-  { vendorReset, evidence, silent }: ResetFacts,
+  ownership: DeviceOwnership,
+  tree: ReadonlyMap<string, PciBridge>,
+  { vendorReset, kernelMessages, silent }: ResetFacts,
 ): CardReset {
-  const fates = fatesOf(functions, share, tree)
-  const going = [...fates.left.keys()]
+  const fates = decideResetScope(functions, ownership, tree)
+  const going = [...fates.means.keys()]
   const addresses = new Set(going.map(({ address }) => address))
-  const said = evidence.filter(({ address }) => addresses.has(address))
+  const said = kernelMessages.filter(({ address }) => addresses.has(address))
   const quirk = quirkOf(going, vendorReset)
-  const text = fateText(fates, share)
+  const text = resetScopeText(fates, ownership)
   const base = {
     card,
     bridge: fates.bridge?.address ?? null,
@@ -131,7 +139,7 @@ function judge(
     staying: fates.staying.map(({ address }) => address),
     evidence: said.map(({ line }) => line),
     quirk: quirk?.quirk ?? null,
-    functions: functions.map((device) => ({ ...device, left: fates.left.get(device) ?? null })),
+    functions: functions.map((device) => ({ ...device, left: fates.means.get(device) ?? null })),
   }
   const failure = failureOf(going, said, silent)
   if (failure !== undefined) return { ...base, verdict: 'failed', reason: failure }
@@ -141,37 +149,40 @@ function judge(
   return { ...base, verdict: 'quirk', reason: quirk.reason + more }
 }
 
-function verdictOf({ left, bridge }: Fates): ResetVerdict {
-  const fates = [...left.values()]
+function verdictOf({ means, bridge }: ResetScope): ResetVerdict {
+  const fates = [...means.values()]
   if (fates.every((each) => each === 'alone')) return 'ok'
   if (bridge !== null) return 'bus'
   return fates.includes('unknown') ? 'unknown' : 'none'
 }
 
 function failureOf(
-  going: readonly PciDevice[],
-  said: readonly Evidence[],
+  guestFunctions: readonly PciDevice[],
+  messages: readonly KernelMessage[],
   silent: ReadonlySet<string>,
 ): string | undefined {
-  const dead = going.filter(({ address }) => silent.has(address)).map(({ address }) => address)
+  const dead = guestFunctions.filter(({ address }) => silent.has(address)).map(({ address }) => address)
   if (dead.length > 0) return `${dead.join(', ')}: no answer, its configuration space reads ff: ${POWER_OFF}`
-  const lost = said.filter((each) => each.lost).at(-1)
+  const lost = messages.filter((each) => each.lost).at(-1)
   return lost && `it did not come back, says the kernel (${lost.line}): ${POWER_OFF}`
 }
 
-function quirkOf(going: readonly PciDevice[], vendorReset: boolean): { quirk: Quirk; reason: string } | undefined {
-  const device = going.find((each) => troubleOf(each) !== undefined)
-  const trouble = device && troubleOf(device)
+function quirkOf(
+  guestFunctions: readonly PciDevice[],
+  vendorReset: boolean,
+): { quirk: CardQuirk; reason: string } | undefined {
+  const device = guestFunctions.find((each) => findKnownQuirk(each) !== undefined)
+  const trouble = device && findKnownQuirk(device)
   if (trouble === undefined) return undefined
   const { vendor, what, way, ...known } = trouble
   const methods = device?.reset.methods ?? null
   const deviceSpecificFirst = methods === null ? null : methods[0] === 'device_specific'
   const bug = `${vendor} ${known.family}: ${what}`
-  const help = way ?? moduleText(vendorReset, deviceSpecificFirst)
+  const help = way ?? vendorResetAdvice(vendorReset, deviceSpecificFirst)
   return { quirk: { ...known, vendorReset, deviceSpecificFirst }, reason: `${bug}; ${help}` }
 }
 
-function moduleText(vendorReset: boolean, deviceSpecificFirst: boolean | null): string {
+function vendorResetAdvice(vendorReset: boolean, deviceSpecificFirst: boolean | null): string {
   if (!vendorReset) return 'load the vendor-reset module, and put device_specific first in reset_method'
   if (deviceSpecificFirst === null) return 'vendor-reset is loaded and takes over on this kernel'
   if (deviceSpecificFirst) return 'vendor-reset is loaded and device_specific comes first, as it must'

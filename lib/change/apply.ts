@@ -1,14 +1,14 @@
 import { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
-import type { Reader, Seen } from '../host/reader.ts'
+import type { Reader, TreeEntry } from '../host/reader.ts'
 import { shownPath } from './beneath.ts'
-import { isSwitch } from './confirm.ts'
-import { giveTo } from './driver.ts'
+import { isConfirmFile } from './confirm.ts'
+import { changeDriver } from './driver.ts'
 import { nextNumber, readJournal } from './journal.ts'
-import { type Entry, type EntryFacts, LIVE_JOURNAL, newEntry, parseEntry } from './journal-entry.ts'
-import { type CommandChange, commandsOf, expectOurs, type FileChange, touchedBy } from './plan.ts'
-import { missingFolders, parentOf, present, removeImages, rollBack, type Target } from './rollback.ts'
-import { type Ran, runCommand } from './run.ts'
+import { type EntryFacts, type JournalEntry, LIVE_JOURNAL, newEntry, parseEntry } from './journal-entry.ts'
+import { type CommandChange, commandsOf, expectNotPackaged, type FileChange, touchedFiles } from './plan.ts'
+import { type ApplyTarget, missingFolders, openTarget, parentFolder, removeImages, rollBack } from './rollback.ts'
+import { type CommandResult, runCommand } from './run.ts'
 import type { Content } from './settings.ts'
 import { contentReader } from './undo.ts'
 import { type UndoFile, undoScript } from './undo-script.ts'
@@ -23,27 +23,27 @@ import { writeTree } from './write-tree.ts'
  * `verify-failed`, `interrupted`, those of `giveTo`; `rollback-failed` when taking back failed as well.
  */
 export async function applyPlan(
-  target: Target,
+  target: ApplyTarget,
   facts: EntryFacts,
   verify: () => Promise<string[]>,
-): Promise<{ entry: Entry; printed: string[][] }> {
+): Promise<{ entry: JournalEntry; printed: string[][] }> {
   const { root } = target
-  const files = present(target)
+  const files = openTarget(target)
   const { changes } = facts.plan
   const commands = commandsOf(facts.plan)
   const read = contentReader(files)
   for (const change of changes) if (change.kind === 'file') expectUnchanged(files, change, read(change.path))
   const folders = changes.flatMap((change) =>
-    change.kind === 'file' && change.after !== null ? missingFolders(files, parentOf(change.path)) : [],
+    change.kind === 'file' && change.after !== null ? missingFolders(files, parentFolder(change.path)) : [],
   )
   const entry = newEntry(
     { ...facts, emptied: facts.emptied.filter((path) => files.exists(path)) },
     [...new Set(folders)],
-    target.way === 'print' && commands.length > 0,
+    target.commandMode === 'print' && commands.length > 0,
   )
   const number = nextNumber(readJournal(files, target.journal))
   const folder = `${target.journal}/${String(number).padStart(4, '0')}`
-  const running = target.way === 'print' ? [] : commands
+  const running = target.commandMode === 'print' ? [] : commands
   checkSpace(target, running)
   writeTree(root, folder, await journalTree(entry, target.journal === LIVE_JOURNAL), true)
   const seconds: Record<string, number> = {}
@@ -53,24 +53,29 @@ export async function applyPlan(
     for (const change of changes) {
       target.signal.throwIfAborted()
       if (change.kind === 'file') {
-        expectUnchanged(present(target), change, read(change.path))
+        expectUnchanged(openTarget(target), change, read(change.path))
         await replaceFile(root, change.path, change.after, change.mode)
-      } else if (change.kind === 'driver') await giveTo(change.address, change.after)
+      } else if (change.kind === 'driver') await changeDriver(change.address, change.after)
     }
     for (const { argv } of running) seconds[argv.join(' ')] = (await runStep(target, argv)).seconds
-    const wrong = target.way === 'print' ? [] : await verify()
+    const wrong = target.commandMode === 'print' ? [] : await verify()
     if (wrong.length > 0) throw new UserError('verify-failed', `not as planned: ${wrong.join('; ')}`)
     for (const path of [...entry.emptied].reverse()) removeFolder(root, path)
-    if (running.length > 0) await writeThrough(root, present(target), touchedBy(running))
+    if (running.length > 0) await writeThrough(root, openTarget(target), touchedFiles(running))
     await replaceFile(root, `${folder}/done`, `${JSON.stringify(seconds)}\n`, 0o644)
   } catch (error) {
-    throw await failed(target, folder, entry, error)
+    throw await rollBackAfter(target, folder, entry, error)
   }
   removeImages(target, folder)
-  return { entry, printed: target.way === 'print' ? commands.map(({ argv }) => [...argv]) : [] }
+  return { entry, printed: target.commandMode === 'print' ? commands.map(({ argv }) => [...argv]) : [] }
 }
 
-async function failed(target: Target, folder: string, entry: Entry, error: unknown): Promise<unknown> {
+async function rollBackAfter(
+  target: ApplyTarget,
+  folder: string,
+  entry: JournalEntry,
+  error: unknown,
+): Promise<unknown> {
   const known = target.signal.aborted ? new UserError('interrupted', 'interrupted') : error
   const journal = shownPath(target.root, folder)
   try {
@@ -84,12 +89,16 @@ async function failed(target: Target, folder: string, entry: Entry, error: unkno
   return new UserError(known.code, `${known.message}; nothing is changed: everything was put back`)
 }
 
-async function runStep(target: Target, argv: readonly string[]): Promise<Ran> {
+async function runStep(target: ApplyTarget, argv: readonly string[]): Promise<CommandResult> {
   target.signal.throwIfAborted()
-  const root = target.way === 'chroot' ? target.root : '/'
-  const { hear, signal } = target
-  const end = target.watch(argv.join(' '))
-  const ran = await runCommand(argv, { root, signal, ...(hear === undefined ? {} : { hear }) }).finally(end)
+  const root = target.commandMode === 'chroot' ? target.root : '/'
+  const { onOutput, signal } = target
+  const end = target.onStart(argv.join(' '))
+  const ran = await runCommand(argv, {
+    root,
+    signal,
+    ...(onOutput === undefined ? {} : { onOutput: onOutput }),
+  }).finally(end)
   signal.throwIfAborted()
   if (ran.code !== 0) {
     const last = ran.output.trim().split('\n').slice(-5).join(' | ')
@@ -100,27 +109,29 @@ async function runStep(target: Target, argv: readonly string[]): Promise<Ran> {
 }
 
 function expectUnchanged(files: Reader, change: FileChange, now: Content): void {
-  expectOurs(files.resolve(change.path) ?? change.path)
+  expectNotPackaged(files.resolve(change.path) ?? change.path)
   if (now !== change.before)
     throw new UserError('changed', `${change.path}: changed while the plan was made; look at the new plan`)
 }
 
-async function journalTree(entry: Entry, live: boolean): Promise<Map<string, Seen>> {
+async function journalTree(entry: JournalEntry, live: boolean): Promise<Map<string, TreeEntry>> {
   // Loaded only here: it costs every plan four milliseconds.
   const { createHash } = await import('node:crypto')
-  const tree = new Map<string, Seen>()
+  const tree = new Map<string, TreeEntry>()
   const hash = (content: Content): string | null =>
     content === null ? null : createHash('sha256').update(content, 'latin1').digest('hex')
   const files = entry.plan.changes.filter((change): change is FileChange => change.kind === 'file')
   const listed = files.map(({ path, before, after, mode }, index): UndoFile => {
     const image = before === null ? null : `before/${index}`
     if (before !== null) tree.set(`/${image}`, { file: Buffer.from(before, 'latin1') })
-    return { path, image, before: hash(before), after: hash(after), mode }
+    return { path, savedAs: image, before: hash(before), after: hash(after), mode }
   })
   const commands = commandsOf(entry.plan)
   const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
-  tree.set('/undo.sh', { file: Buffer.from(undoScript(about, listed, entry, inverses, touchedBy(commands), isSwitch)) })
+  tree.set('/undo.sh', {
+    file: Buffer.from(undoScript(about, listed, entry, inverses, touchedFiles(commands), isConfirmFile)),
+  })
   const text = `${JSON.stringify(entry, null, 1)}\n`
   // What the next run could not read would keep it from every work.
   parseEntry('the new entry', text, live)
@@ -128,12 +139,12 @@ async function journalTree(entry: Entry, live: boolean): Promise<Map<string, See
   return tree
 }
 
-async function copyImages(target: Target, folder: string, commands: readonly CommandChange[]): Promise<void> {
+async function copyImages(target: ApplyTarget, folder: string, commands: readonly CommandChange[]): Promise<void> {
   if (commands.length === 0) return
-  const files = present(target)
+  const files = openTarget(target)
   const images = `${folder}/images`
   makeFolder(target.root, images, 0o700)
-  for (const [index, path] of touchedBy(commands).entries()) {
+  for (const [index, path] of touchedFiles(commands).entries()) {
     target.signal.throwIfAborted()
     if (files.exists(path)) await copyFile(target.root, path, `${images}/${index}`)
   }
@@ -141,13 +152,13 @@ async function copyImages(target: Target, folder: string, commands: readonly Com
 }
 
 /** Room for the copies, and for the largest image once more where it lies: generators write it beside the old one. */
-function checkSpace(target: Target, commands: readonly CommandChange[]): void {
-  const files = present(target)
-  const sizes = touchedBy(commands).map((path) => ({ path, size: files.size(path) ?? 0 }))
+function checkSpace(target: ApplyTarget, commands: readonly CommandChange[]): void {
+  const files = openTarget(target)
+  const sizes = touchedFiles(commands).map((path) => ({ path, size: files.size(path) ?? 0 }))
   const largest = sizes.reduce((most, one) => (one.size > most.size ? one : most), { path: '', size: 0 })
   const wanted = [
-    { path: parentOf(target.journal), size: sizes.reduce((sum, { size }) => sum + size, 0) },
-    { path: parentOf(largest.path), size: Math.ceil(largest.size * 1.2) },
+    { path: parentFolder(target.journal), size: sizes.reduce((sum, { size }) => sum + size, 0) },
+    { path: parentFolder(largest.path), size: Math.ceil(largest.size * 1.2) },
   ]
   for (const { path, size } of wanted) {
     const free = size === 0 ? undefined : files.freeSpace(path)

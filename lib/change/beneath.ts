@@ -9,7 +9,7 @@ const FOLDER = O_PATH | constants.O_DIRECTORY
 const MAX_LINKS = 40
 
 /** A name in a folder that is held open, so that nobody can put another folder or a link in its place meanwhile. */
-export interface Held {
+export interface HeldPath {
   /** The folder, as a path that other programs may use too. */
   folder: string
   /** The name in it, as such a path. It was no symbolic link when it was looked at. */
@@ -23,8 +23,8 @@ export interface Held {
  * last name need not exist. Node has no openat(2): `/proc/PID/fd/N/NAME` does the same.
  * Throws a UserError with code `outside` when a link leads to what is not there below the root, and what `work` throws.
  */
-export function below<T>(root: string, path: string, work: (held: Held) => T): T {
-  const { fd, name } = openFolderOf(root, path)
+export function beneathRoot<T>(root: string, path: string, work: (held: HeldPath) => T): T {
+  const { fd, name } = openParentFolder(root, path)
   const folder = `/proc/${process.pid}/fd/${fd}`
   let done: T
   try {
@@ -40,8 +40,8 @@ export function below<T>(root: string, path: string, work: (held: Held) => T): T
   return done.finally(() => closeSync(fd)) as T
 }
 
-function openFolderOf(root: string, path: string): { fd: number; name: string } {
-  const names = namesIn(path)
+function openParentFolder(root: string, path: string): { fd: number; name: string } {
+  const names = pathSegments(path)
   const folders = [openSync(root, FOLDER)]
   const top = (): number => folders.at(-1) as number
   const up = (most: number): void => {
@@ -61,7 +61,7 @@ function openFolderOf(root: string, path: string): { fd: number; name: string } 
       if (link !== undefined) {
         if (++links > MAX_LINKS) throw Object.assign(new Error(), { code: 'ELOOP' })
         if (link.startsWith('/')) up(1)
-        names.unshift(...namesIn(link))
+        names.unshift(...pathSegments(link))
       } else if (names.length === 0) {
         const fd = folders.pop() as number
         up(0)
@@ -83,7 +83,7 @@ export function shownPath(root: string, path: string): string {
   return root === '/' ? path : root + path
 }
 
-const namesIn = (path: string): string[] => path.split('/').filter((name) => name !== '' && name !== '.')
+const pathSegments = (path: string): string[] => path.split('/').filter((name) => name !== '' && name !== '.')
 
 function linkAt(path: string): string | undefined {
   try {

@@ -1,10 +1,10 @@
 import { UserError } from '../core/error.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import type { Reader } from '../host/reader.ts'
-import { claimsOf, nextNumber, type Recorded } from './journal.ts'
+import { claimsOf, type JournalRecord, nextNumber } from './journal.ts'
 import { JOURNAL } from './journal-entry.ts'
 import { type CommandChange, changesFor, type Plan } from './plan.ts'
-import { addSetting, ownHead, type PlannedSetting } from './settings.ts'
+import { addSetting, headComment, type PlannedSetting } from './settings.ts'
 import { contentReader } from './undo.ts'
 
 /** Whom these settings are for, in the journal. */
@@ -31,9 +31,9 @@ export function parseTime(option: string, text: string): number {
  * Throws a UserError: `unknown-system` where neither systemd nor OpenRC's local would run it, `unconfirmed` where one
  * waits already.
  */
-export function withSwitch(
+export function withConfirmTimer(
   { files, running }: { files: Reader; running: boolean },
-  journal: readonly Recorded[],
+  journal: readonly JournalRecord[],
   plan: Plan,
   script: string,
   seconds: number,
@@ -47,9 +47,11 @@ export function withSwitch(
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
   // What does not run now is looked at when it does.
   const reboot = plan.rebootNeeded || !running
-  const head = ownHead(script)
+  const head = headComment(script)
   const systemd = hasSystemd(files)
-  const settings = systemd ? units(files, head, undo, seconds, reboot) : local(files, head, undo, seconds, reboot)
+  const settings = systemd
+    ? timerSettings(files, head, undo, seconds, reboot)
+    : localServiceSettings(files, head, undo, seconds, reboot)
   const own = changesFor(settings, contentReader(files), addSetting)
   const [written, run] = [
     plan.changes.filter(({ kind }) => kind === 'file'),
@@ -58,14 +60,14 @@ export function withSwitch(
   const note = `Unless ${script} --confirm follows within ${timeText(seconds)}${reboot ? ' of the next boot' : ''}, all of this is taken back${reboot ? ', and the machine reboots' : ''}.`
   return {
     ...plan,
-    changes: [...own, ...written, ...run, ...(systemd && running ? switchCommands(reboot) : [])],
+    changes: [...own, ...written, ...run, ...(systemd && running ? startTimerCommands(reboot) : [])],
     settings: [...plan.settings, ...settings],
     notes: [...plan.notes, note],
   }
 }
 
 /** What starts and stops the switch: one that waits for a boot starts with it. */
-function switchCommands(reboot: boolean): CommandChange[] {
+function startTimerCommands(reboot: boolean): CommandChange[] {
   const stop = ['systemctl', 'stop', `${UNIT}.timer`]
   const load = ['systemctl', 'daemon-reload']
   const commands: CommandChange[] = [
@@ -82,18 +84,18 @@ function switchCommands(reboot: boolean): CommandChange[] {
 }
 
 /** Is this file a part of the switch? */
-export function isSwitch(path: string): boolean {
+export function isConfirmFile(path: string): boolean {
   return path.includes(`/${UNIT}.`) || path.endsWith('/timers.target.d/vfio-scripts.conf')
 }
 
 /** What stops it when it goes. */
-export function stopCommands({ running }: { running: boolean }, paths: readonly string[]): CommandChange[] {
+export function stopTimerCommands({ running }: { running: boolean }, paths: readonly string[]): CommandChange[] {
   if (!running || !paths.includes(TIMER)) return []
   const argv = ['systemctl', 'stop', `${UNIT}.timer`]
   return [{ kind: 'command', argv, inverse: argv, touches: [], reason: 'the switch' }]
 }
 
-function units(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+function timerSettings(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
   const reason = 'takes this back unless it is confirmed'
   const own = (path: string, section: string, line: string): PlannedSetting => {
     const folder = path.replace(/\/[^/]*$/, '')
@@ -113,7 +115,13 @@ function units(files: Reader, head: string, undo: string, seconds: number, reboo
   ]
 }
 
-function local(files: Reader, head: string, undo: string, seconds: number, reboot: boolean): PlannedSetting[] {
+function localServiceSettings(
+  files: Reader,
+  head: string,
+  undo: string,
+  seconds: number,
+  reboot: boolean,
+): PlannedSetting[] {
   if (!files.exists('/etc/local.d') || !reboot)
     throw new UserError(
       'unknown-system',

@@ -8,7 +8,7 @@ const PCI = '/sys/bus/pci'
 const SECONDS = 30
 
 /** Who has a function of the running system: `null` without a driver. */
-export function driverOf(address: string): string | null {
+export function readDriver(address: string): string | null {
   return openReader('/').linkName(`${PCI}/devices/${address}/driver`) ?? null
 }
 
@@ -19,9 +19,9 @@ export function driverOf(address: string): string | null {
  * Throws a UserError with code `no-override`, `stuck` (the present driver does not let go) or `not-bound`.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe).
  */
-export async function giveTo(address: string, driver: string | null): Promise<void> {
+export async function changeDriver(address: string, driver: string | null): Promise<void> {
   const device = `${PCI}/devices/${address}`
-  const present = driverOf(address)
+  const present = readDriver(address)
   const reader = openReader('/')
   if (!reader.exists(`${device}/driver_override`))
     throw new UserError(
@@ -36,9 +36,9 @@ export async function giveTo(address: string, driver: string | null): Promise<vo
     if (driver !== null) await writeAttribute(`${PCI}/drivers_probe`, address)
   }
   const until = Date.now() + SECONDS * 1000
-  while (driverOf(address) !== driver && Date.now() < until) await new Promise((wake) => setTimeout(wake, 100))
+  while (readDriver(address) !== driver && Date.now() < until) await new Promise((wake) => setTimeout(wake, 100))
   if (!isVfio(driver)) await writeAttribute(`${device}/driver_override`, '')
-  const now = driverOf(address)
+  const now = readDriver(address)
   if (now !== driver)
     throw new UserError(
       'not-bound',

@@ -1,5 +1,5 @@
 import { UserError } from '../core/error.ts'
-import { type Change, expectOurs, type Plan } from './plan.ts'
+import { type Change, expectNotPackaged, type Plan } from './plan.ts'
 import { isSetting } from './settings.ts'
 
 /** Where journals lie, below the root. */
@@ -21,7 +21,7 @@ export interface BoundFunction {
 }
 
 /** What one run of a script did: the plan itself and what undoing it needs. Kept as `entry.json`. */
-export interface Entry {
+export interface JournalEntry {
   schema: typeof SCHEMA
   /** The script that did it, and for which devices. */
   script: string
@@ -45,37 +45,37 @@ export interface Entry {
 }
 
 /** What applying a plan needs to know beside the plan. */
-export type EntryFacts = Omit<Entry, 'schema' | 'folders' | 'printed'>
+export type EntryFacts = Omit<JournalEntry, 'schema' | 'folders' | 'printed'>
 
-export function newEntry(facts: EntryFacts, folders: string[], printed: boolean): Entry {
+export function newEntry(facts: EntryFacts, folders: string[], printed: boolean): JournalEntry {
   return { schema: SCHEMA, ...facts, folders, printed }
 }
 
-type Is = (value: unknown) => boolean
+type ValueCheck = (value: unknown) => boolean
 
-const isText: Is = (value) => typeof value === 'string'
-const isNumber: Is = (value) => typeof value === 'number' && Number.isFinite(value)
+const isText: ValueCheck = (value) => typeof value === 'string'
+const isNumber: ValueCheck = (value) => typeof value === 'number' && Number.isFinite(value)
 const matches =
-  (pattern: RegExp): Is =>
+  (pattern: RegExp): ValueCheck =>
   (value) =>
     typeof value === 'string' && pattern.test(value)
 const orNull =
-  (is: Is): Is =>
+  (is: ValueCheck): ValueCheck =>
   (value) =>
     value === null || is(value)
 const listOf =
-  (is: Is): Is =>
+  (is: ValueCheck): ValueCheck =>
   (value) =>
     Array.isArray(value) && value.every(is)
 const objectOf =
-  (fields: Readonly<Record<string, Is>>): Is =>
+  (fields: Readonly<Record<string, ValueCheck>>): ValueCheck =>
   (value) =>
     typeof value === 'object' &&
     value !== null &&
     Object.entries(fields).every(([name, is]) => is((value as Record<string, unknown>)[name]))
 
 /** Absolute and normal. */
-const isPlace: Is = (value) => {
+const isNormalPath: ValueCheck = (value) => {
   if (typeof value !== 'string' || !value.startsWith('/') || value.includes('\0')) return false
   return !value
     .slice(1)
@@ -84,49 +84,56 @@ const isPlace: Is = (value) => {
 }
 
 /** As `isPlace`, and nothing that the packages of the system brought. */
-const isPath: Is = (value) => {
+const isWritablePath: ValueCheck = (value) => {
   try {
-    if (isPlace(value)) expectOurs(value as string)
-    return isPlace(value)
+    if (isNormalPath(value)) expectNotPackaged(value as string)
+    return isNormalPath(value)
   } catch {
     return false
   }
 }
 
 /** As a person's configuration names an image. */
-const isImage: Is = (value) => matches(/^\/[^\0]*$/)(value) && !`${value}/`.includes('/../')
+const isImage: ValueCheck = (value) => matches(/^\/[^\0]*$/)(value) && !`${value}/`.includes('/../')
 
 const ADDRESS = matches(/^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$/)
-const ID = matches(/^[0-9a-f]{4}$/)
+const isHexId = matches(/^[0-9a-f]{4}$/)
 const DRIVER = orNull(matches(/^[\w-]+$/))
-const isArgv: Is = (value) => listOf(isText)(value) && (value as string[]).length > 0
+const isArgv: ValueCheck = (value) => listOf(isText)(value) && (value as string[]).length > 0
 
-const CHANGES: { [K in Change['kind']]: Is } = {
-  file: objectOf({ path: isPath, before: orNull(isText), after: orNull(isText), mode: isNumber, reason: isText }),
+const CHANGES: { [K in Change['kind']]: ValueCheck } = {
+  file: objectOf({
+    path: isWritablePath,
+    before: orNull(isText),
+    after: orNull(isText),
+    mode: isNumber,
+    reason: isText,
+  }),
   command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isImage), reason: isText }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
 /** Live changes are of drivers alone; a journal that outlives the boot, or comes from another root, has none. */
 const isChange =
-  (live: boolean): Is =>
+  (live: boolean): ValueCheck =>
   (value) => {
     const { kind } = (value ?? {}) as Change
     return Object.hasOwn(CHANGES, kind) && (kind !== 'driver' || live) && CHANGES[kind](value)
   }
 
 /** What a program keeps has no path. */
-const isPlanned: Is = (value) => isSetting(value) && (value.kind === 'kept' ? value.path === '' : isPath(value.path))
+const isPlanned: ValueCheck = (value) =>
+  isSetting(value) && (value.kind === 'kept' ? value.path === '' : isWritablePath(value.path))
 
-const isEntry = (live: boolean): Is =>
+const isEntry = (live: boolean): ValueCheck =>
   objectOf({
     schema: (value) => value === SCHEMA,
     script: matches(/^[a-z-]+$/),
     functions: listOf(
       objectOf({
         address: ADDRESS,
-        vendor: ID,
-        device: ID,
+        vendor: isHexId,
+        device: isHexId,
         subsystem: orNull(isText),
         driver: DRIVER,
         twins: listOf(ADDRESS),
@@ -143,8 +150,8 @@ const isEntry = (live: boolean): Is =>
     adapters: objectOf({ bootloader: orNull(isText), initramfs: orNull(isText) }),
     undoes: listOf(isNumber),
     undone: listOf(isText),
-    folders: listOf(isPlace),
-    emptied: listOf(isPlace),
+    folders: listOf(isNormalPath),
+    emptied: listOf(isNormalPath),
     printed: (value) => typeof value === 'boolean',
   })
 
@@ -152,7 +159,7 @@ const isEntry = (live: boolean): Is =>
  * The entry that a text of `entry.json` holds: shape and content are those that this toolkit writes, whoever wrote it.
  * `live`: of the running system's own journal of live changes. Throws a UserError with code `journal`.
  */
-export function parseEntry(folder: string, text: string | undefined, live: boolean): Entry {
+export function parseEntry(folder: string, text: string | undefined, live: boolean): JournalEntry {
   const value = parseJson(text)
   const { schema } = (value ?? {}) as { schema?: unknown }
   if (typeof schema === 'string' && /^vfio-scripts\/journal\/\d+$/.test(schema) && schema !== SCHEMA)
@@ -161,7 +168,7 @@ export function parseEntry(folder: string, text: string | undefined, live: boole
       `${folder}: was written by another version of this toolkit (${schema}); use that one, or: sh ${folder}/undo.sh`,
     )
   if (!isEntry(live)(value)) throw damaged(folder, 'entry.json')
-  return value as Entry
+  return value as JournalEntry
 }
 
 /** The seconds that each command took, from the text of `done`. Throws a UserError with code `journal`. */

@@ -1,14 +1,14 @@
 import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
-import { type Entry, JOURNAL, LIVE_JOURNAL, parseDone, parseEntry } from './journal-entry.ts'
+import { JOURNAL, type JournalEntry, LIVE_JOURNAL, parseDone, parseEntry } from './journal-entry.ts'
 import type { Content } from './settings.ts'
 import { type Setting, settingKey } from './settings.ts'
 
-export interface Recorded {
+export interface JournalRecord {
   number: number
   /** Its folder, below the root. */
   folder: string
-  entry: Entry
+  entry: JournalEntry
   /** `done`: all of it happened. `broken`: the run was cut short. `undone`: taken back by undo.sh. */
   state: 'done' | 'broken' | 'undone'
   /** How long each command took, in seconds. */
@@ -19,8 +19,8 @@ export interface Recorded {
  * The entries, oldest first. Throws a UserError with code `journal` when one cannot be understood or could be written by
  * others than its owner, `denied` to anybody but root.
  */
-export function readJournal(files: Reader, journal = JOURNAL): Recorded[] {
-  const entries: Recorded[] = []
+export function readJournal(files: Reader, journal = JOURNAL): JournalRecord[] {
+  const entries: JournalRecord[] = []
   const names = files.list(journal)?.filter((name) => /^\d{4,}$/.test(name)) ?? []
   if (names.length > 0) expectOwned(files, journal)
   const live = files.root === '/' && journal === LIVE_JOURNAL
@@ -50,7 +50,7 @@ function expectOwned(files: Reader, path: string): void {
 }
 
 /** What the next entry is going to be called. */
-export function nextNumber(journal: readonly Recorded[]): number {
+export function nextNumber(journal: readonly JournalRecord[]): number {
   return Math.max(0, ...journal.map(({ number }) => number)) + 1
 }
 
@@ -61,11 +61,11 @@ export interface Claim {
   setting: Setting
   /** A device's address, or `host`. */
   device: string
-  entry: Recorded
+  entry: JournalRecord
 }
 
 /** What is in force: the claims of all entries that are done, less those that were taken back. */
-export function claimsOf(journal: readonly Recorded[]): Claim[] {
+export function claimsOf(journal: readonly JournalRecord[]): Claim[] {
   let claims: Claim[] = []
   for (const recorded of journal) {
     const { undoes, undone, plan } = recorded.entry
@@ -81,7 +81,10 @@ export function claimsOf(journal: readonly Recorded[]): Claim[] {
  * What a file was before we first touched it: `before`, while it is still as we left it (`last`). `undefined` when we
  * never wrote it, or somebody changed it between two of our runs: then a before-image would lose that.
  */
-export function historyOf(journal: readonly Recorded[], path: string): { before: Content; last: Content } | undefined {
+export function historyOf(
+  journal: readonly JournalRecord[],
+  path: string,
+): { before: Content; last: Content } | undefined {
   let history: { before: Content; last: Content } | undefined
   for (const [index, { entry, state }] of journal.entries()) {
     const change = entry.plan.changes.find((one) => one.kind === 'file' && one.path === path)

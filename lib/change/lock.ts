@@ -2,12 +2,12 @@ import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { openReader } from '../host/sysroot.ts'
 import { shownPath } from './beneath.ts'
-import { missingFolders, present, recover, type Target } from './rollback.ts'
-import { endLeftBehind, letInherit, RUN, runCommand } from './run.ts'
-import { closeLock, discard, isNamed, makeFolder, nameHolder, openLock, removeFolder } from './write.ts'
+import { type ApplyTarget, missingFolders, openTarget, recover } from './rollback.ts'
+import { endOrphans, RUN_VARIABLE, runCommand, setInheritedLock } from './run.ts'
+import { closeLock, isStillNamed, makeFolder, openLock, removeFolder, removeQuietly, writeLockHolder } from './write.ts'
 
 /** What a run that holds the lock knows of who else might. */
-export interface Holder {
+export interface LockHolder {
   pid: number
   /** Start time of the process in clock ticks, field 22 of /proc/PID/stat: process numbers come again. */
   started: string | undefined
@@ -15,10 +15,10 @@ export interface Holder {
 }
 
 /** How often what a gone run left behind is ended, half a second apart, before this run gives up. */
-const PATIENCE = 20
+const LOCK_TRIES = 20
 
 /** The holder of a lock as it is now. `own` is a reader on the running system, whatever root is being changed. */
-export function holderOf(own: Reader, pid: number): Holder {
+export function readLockHolder(own: Reader, pid: number): LockHolder {
   const stat = own.optionalText(`/proc/${pid}/stat`)
   const boot = own.optionalText('/proc/sys/kernel/random/boot_id')
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []
@@ -30,57 +30,57 @@ export function holderOf(own: Reader, pid: number): Holder {
  * Runs `work` while nobody else changes this system. What a run that was cut short left is taken back first.
  * Throws a UserError with code `busy` when somebody is at it.
  */
-export async function withLock<T>(target: Target, own: Reader, work: () => Promise<T>): Promise<T> {
+export async function withLock<T>(target: ApplyTarget, own: Reader, work: () => Promise<T>): Promise<T> {
   const { root } = target
-  const folders = missingFolders(present(target), target.journal)
+  const folders = missingFolders(openTarget(target), target.journal)
   // Only root looks into it: it holds whole files of /etc.
   for (const folder of folders) makeFolder(root, folder, folder === target.journal ? 0o700 : 0o755)
   const path = `${target.journal}/lock`
   let lock: number | undefined
   try {
     lock = await takeLock(target, own, path)
-    letInherit(lock)
+    setInheritedLock(lock)
     await recover(target)
     return await work()
   } finally {
-    letInherit(undefined)
-    if (lock !== undefined) release(root, path, lock)
+    setInheritedLock(undefined)
+    if (lock !== undefined) releaseLock(root, path, lock)
     for (const folder of folders.reverse()) removeFolder(root, folder)
   }
 }
 
 /** The lock's descriptor. Programs of a run that is gone hold its lock still: they are ended. */
-async function takeLock(target: Target, own: Reader, path: string): Promise<number> {
-  const { pid, started, boot } = holderOf(own, process.pid)
+async function takeLock(target: ApplyTarget, own: Reader, path: string): Promise<number> {
+  const { pid, started, boot } = readLockHolder(own, process.pid)
   const text = `${pid} ${started} ${boot}`
   for (let tries = 0; ; tries++) {
     const lock = await tryLock(target.root, path)
     if (lock !== undefined) {
-      process.env[RUN] = text
+      process.env[RUN_VARIABLE] = text
       try {
-        nameHolder(target.root, path, lock, text)
+        writeLockHolder(target.root, path, lock, text)
         return lock
       } catch (error) {
-        release(target.root, path, lock)
+        releaseLock(target.root, path, lock)
         throw error
       }
     }
-    const holder = present(target).text(path)
+    const holder = openTarget(target).text(path)
     // Its holder has removed it meanwhile.
     if (holder === undefined) continue
-    if (isAlive(own, holder) || tries > PATIENCE)
+    if (isHolderAlive(own, holder) || tries > LOCK_TRIES)
       throw new UserError(
         'busy',
         `process ${holder.split(' ')[0]} is changing this system; wait until it is done (${shownPath(target.root, path)})`,
       )
-    await endLeftBehind(() => openReader('/'), holder)
+    await endOrphans(() => openReader('/'), holder)
     await new Promise((wake) => setTimeout(wake, 250))
   }
 }
 
 /** Its name goes before anybody else may lock it. */
-function release(root: string, path: string, lock: number): void {
-  discard(root, path)
+function releaseLock(root: string, path: string, lock: number): void {
+  removeQuietly(root, path)
   closeLock(lock)
 }
 
@@ -89,16 +89,16 @@ async function tryLock(root: string, path: string): Promise<number | undefined> 
   const lock = openLock(root, path)
   const { code, output } = await runCommand(['flock', '-n', '3'], { root: '/', inherit: lock })
   // A holder removes the file when it is done: what was open before is no lock any more.
-  if (code === 0 && isNamed(root, path, lock)) return lock
+  if (code === 0 && isStillNamed(root, path, lock)) return lock
   closeLock(lock)
   if (code === null) throw new UserError('no-flock', `flock cannot be run (${output}); install util-linux`)
   return undefined
 }
 
 /** A text that names nobody is that of one who has just begun. */
-function isAlive(own: Reader, holder: string): boolean {
+function isHolderAlive(own: Reader, holder: string): boolean {
   const [pid, started, boot] = holder.trim().split(' ')
   if (started === undefined) return true
-  const now = holderOf(own, Number(pid))
+  const now = readLockHolder(own, Number(pid))
   return now.started !== undefined && now.started === started && String(now.boot) === boot
 }

@@ -49,7 +49,7 @@ export interface Plan {
 }
 
 /** Throws a UserError with code `not-ours` for a file that the packages of the system brought. */
-export function expectOurs(path: string): void {
+export function expectNotPackaged(path: string): void {
   // A new file of our own in a folder that a program reads them from (dracut's modules) takes nothing from a package.
   const own = /\/\d*vfio-scripts(\/|$)/.test(path)
   if (/^\/(usr|nix\/store)\//.test(path) && !own)
@@ -74,7 +74,7 @@ export function changesFor(
     const { path, mode = 0o644, reason } = setting
     let change = changes.get(path)
     if (change === undefined) {
-      expectOurs(path)
+      expectNotPackaged(path)
       const before = read(path)
       change = { kind: 'file', path, before, after: before, mode, reason }
       changes.set(path, change)
@@ -85,7 +85,7 @@ export function changesFor(
 }
 
 /** The generated files that commands may write. */
-export function touchedBy(commands: readonly CommandChange[]): string[] {
+export function touchedFiles(commands: readonly CommandChange[]): string[] {
   return [...new Set(commands.flatMap(({ touches }) => touches))]
 }
 
@@ -94,7 +94,7 @@ export function commandsOf({ changes }: Plan): CommandChange[] {
 }
 
 /** The file changes of settings that come, and of others of ours that go for them, each file in one change. */
-export function changesInstead(
+export function changesReplacing(
   leaving: readonly Setting[],
   settings: readonly Setting[],
   read: (path: string) => Content,

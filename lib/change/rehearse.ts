@@ -1,9 +1,9 @@
 import { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
-import type { Reader, Seen } from '../host/reader.ts'
+import type { Reader, TreeEntry } from '../host/reader.ts'
 import type { Change } from './plan.ts'
 import { runCommand } from './run.ts'
-import { discard } from './write.ts'
+import { removeQuietly } from './write.ts'
 import { writeTree } from './write-tree.ts'
 
 const NETPLAN = '/usr/sbin/netplan'
@@ -15,10 +15,10 @@ const FOLDERS = ['/etc/netplan', '/run/netplan', '/lib/netplan', '/usr/lib/netpl
  * next boot would refuse too, and the host would be without network. `own`: this machine, whose program it is.
  * Throws a UserError, code `refused`.
  */
-export async function rehearse(own: Reader, files: Reader, changes: readonly Change[]): Promise<void> {
+export async function rehearseNetplan(own: Reader, files: Reader, changes: readonly Change[]): Promise<void> {
   const written = changes.flatMap((change) => (change.kind === 'file' ? [change] : []))
   if (!written.some(({ path }) => path.startsWith('/etc/netplan/')) || !own.exists(NETPLAN)) return
-  const tree = new Map<string, Seen>()
+  const tree = new Map<string, TreeEntry>()
   for (const folder of FOLDERS)
     for (const name of files.list(folder) ?? []) {
       const file = name.endsWith('.yaml') ? files.bytes(`${folder}/${name}`) : undefined
@@ -41,6 +41,6 @@ export async function rehearse(own: Reader, files: Reader, changes: readonly Cha
       .filter((line) => line.trim() !== '' && !/too open/.test(line))
     throw new UserError('refused', `netplan generate refuses what would be written: ${said.join(' | ')}; nothing was`)
   } finally {
-    discard('/', folder)
+    removeQuietly('/', folder)
   }
 }

@@ -2,43 +2,43 @@ import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { openReader } from '../host/sysroot.ts'
 import { shownPath } from './beneath.ts'
-import { giveTo } from './driver.ts'
+import { changeDriver } from './driver.ts'
 import { readJournal } from './journal.ts'
-import type { Entry } from './journal-entry.ts'
+import type { JournalEntry } from './journal-entry.ts'
 import type { Change } from './plan.ts'
-import type { Way } from './run.ts'
-import { takenBack } from './undo.ts'
-import { discardBeside, makeFolder, putBack, removeFolder, removeTree, replaceFile } from './write.ts'
+import type { CommandMode } from './run.ts'
+import { planRollback } from './undo.ts'
+import { makeFolder, removeBeside, removeFolder, removeTree, replaceFile, restoreFile } from './write.ts'
 import { writeThrough } from './write-through.ts'
 
 /** Where a plan is applied, and how that is told. */
-export interface Target {
+export interface ApplyTarget {
   /** The root of the system that is changed. */
   root: string
   /** `/var/lib/vfio-scripts`, or that of live changes. */
   journal: string
-  way: Way
-  say: (message: string) => void
+  commandMode: CommandMode
+  notify: (message: string) => void
   /** Called when a command starts; what it gives is called when that ends. */
-  watch: (title: string) => () => void
+  onStart: (title: string) => () => void
   /** Shows changes that are about to be made beside the plan. */
-  show: (changes: readonly Change[]) => void
+  showChanges: (changes: readonly Change[]) => void
   /** Hears what commands print. */
-  hear?: (text: string) => void
+  onOutput?: (text: string) => void
   /** Aborted when the person wants it to stop: everything goes back. */
   signal: AbortSignal
 }
 
 /** Takes back what was cut short, and shows it before; clears away what was never complete. */
-export async function recover(target: Target): Promise<void> {
+export async function recover(target: ApplyTarget): Promise<void> {
   const { root, journal } = target
-  for (const name of present(target).list(journal) ?? []) {
+  for (const name of openTarget(target).list(journal) ?? []) {
     if (/^\d{4,}(~|\.\d+)$/.test(name)) removeTree(root, `${journal}/${name}`)
   }
-  for (const recorded of readJournal(present(target), journal).reverse()) {
+  for (const recorded of readJournal(openTarget(target), journal).reverse()) {
     if (recorded.state === 'broken') {
-      target.say(`a run of ${recorded.entry.script} of ${recorded.entry.time} was cut short: it is taken back first`)
-      target.show(takenBack(present(target), recorded).changes)
+      target.notify(`a run of ${recorded.entry.script} of ${recorded.entry.time} was cut short: it is taken back first`)
+      target.showChanges(planRollback(openTarget(target), recorded).changes)
       await rollBack(target, recorded.folder, recorded.entry).catch((error) => {
         if (!(error instanceof UserError)) throw error
         const folder = shownPath(root, recorded.folder)
@@ -53,16 +53,16 @@ export async function recover(target: Target): Promise<void> {
 }
 
 /** The copies of images have done their work: one that cannot be removed now is removed by the next run. */
-export function removeImages(target: Target, folder: string): void {
-  if (present(target).exists(`${folder}/images`)) tidy(target, `${folder}/images`)
+export function removeImages(target: ApplyTarget, folder: string): void {
+  if (openTarget(target).exists(`${folder}/images`)) tidy(target, `${folder}/images`)
 }
 
-function tidy(target: Target, path: string): void {
+function tidy(target: ApplyTarget, path: string): void {
   try {
     removeTree(target.root, path)
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    target.say(`${error.message}: it is of no use any more, and the next run removes it`)
+    target.notify(`${error.message}: it is of no use any more, and the next run removes it`)
   }
 }
 
@@ -71,9 +71,9 @@ function tidy(target: Target, path: string): void {
  * somebody else changed meanwhile loses our settings. Goes on after a failure, and then throws a UserError with code
  * `rollback-failed` and keeps the entry.
  */
-export async function rollBack(target: Target, folder: string, entry: Entry): Promise<void> {
+export async function rollBack(target: ApplyTarget, folder: string, entry: JournalEntry): Promise<void> {
   const { root } = target
-  const { changes, images, foreign } = takenBack(present(target), { folder, entry })
+  const { changes, images, foreign } = planRollback(openTarget(target), { folder, entry })
   const failures: string[] = []
   const attempt = async (work: () => unknown): Promise<void> => {
     try {
@@ -84,22 +84,22 @@ export async function rollBack(target: Target, folder: string, entry: Entry): Pr
     }
   }
   for (const { path, copy } of images)
-    await attempt(() => (copy === null ? replaceFile(root, path, null, 0) : putBack(root, copy, path)))
+    await attempt(() => (copy === null ? replaceFile(root, path, null, 0) : restoreFile(root, copy, path)))
   for (const path of entry.emptied) await attempt(() => makeFolder(root, path))
-  for (const change of entry.plan.changes) if (change.kind === 'file') discardBeside(root, change.path)
+  for (const change of entry.plan.changes) if (change.kind === 'file') removeBeside(root, change.path)
   for (const change of changes)
     await attempt(() =>
       change.kind === 'driver'
-        ? giveTo(change.address, change.after)
+        ? changeDriver(change.address, change.after)
         : replaceFile(root, change.path, change.after, change.mode),
     )
   for (const path of foreign)
-    target.say(`${path}: changed by somebody else meanwhile; only our settings are taken out of it`)
+    target.notify(`${path}: changed by somebody else meanwhile; only our settings are taken out of it`)
   if (images.length > 0)
     await attempt(() =>
       writeThrough(
         root,
-        present(target),
+        openTarget(target),
         images.map(({ path }) => path),
       ),
     )
@@ -109,15 +109,15 @@ export async function rollBack(target: Target, folder: string, entry: Entry): Pr
 }
 
 /** The system as it is now: a reader remembers where paths lead. */
-export function present({ root }: Target): Reader {
+export function openTarget({ root }: ApplyTarget): Reader {
   return openReader(root)
 }
 
 /** The folders on the way to `folder` that are not there, the outermost first. */
 export function missingFolders(files: Reader, folder: string): string[] {
-  return files.exists(folder) || folder === '/' ? [] : [...missingFolders(files, parentOf(folder)), folder]
+  return files.exists(folder) || folder === '/' ? [] : [...missingFolders(files, parentFolder(folder)), folder]
 }
 
-export function parentOf(path: string): string {
+export function parentFolder(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/'
 }

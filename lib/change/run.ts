@@ -2,16 +2,16 @@ import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 
 /** How commands reach the system: run here, run in a chroot, or printed for the person. */
-export type Way = 'here' | 'chroot' | 'print'
+export type CommandMode = 'here' | 'chroot' | 'print'
 
 /** Another root's programs run in a chroot, which needs its /proc, /sys and /dev; without them they are printed. */
-export function wayFor(files: Reader): Way {
+export function decideCommandMode(files: Reader): CommandMode {
   if (files.root === '/') return 'here'
   const mounted = ['/proc/self', '/sys/kernel', '/dev/null'].every((path) => files.exists(path))
   return mounted ? 'chroot' : 'print'
 }
 
-export interface Ran {
+export interface CommandResult {
   /** The exit status; `null` when it could not be started, or a signal ended it. */
   code: number | null
   stdout: string
@@ -23,7 +23,7 @@ export interface Ran {
 export interface RunOptions {
   root: string
   /** Hears its output as it comes. */
-  hear?: (text: string) => void
+  onOutput?: (text: string) => void
   /** Ends it when aborted. */
   signal?: AbortSignal
   /** How long to wait. A program that hangs in the kernel cannot be ended: it is left behind. */
@@ -37,23 +37,23 @@ const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' }
 const SBIN = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 /** In the environment of every program that a run starts while it holds the lock: the lock's text. */
-export const RUN = 'VFIO_SCRIPTS_RUN'
+export const RUN_VARIABLE = 'VFIO_SCRIPTS_RUN'
 /** The descriptor of the lock that this run holds: every program that it starts inherits it, as number 3. */
 let lock: number | undefined
 
 /** From now on programs inherit this descriptor; `undefined`: none. */
-export function letInherit(fd: number | undefined): void {
+export function setInheritedLock(fd: number | undefined): void {
   lock = fd
 }
 
 /** How long a program may take to clean up when it is told to end. */
-const PATIENCE = 5
+const END_SECONDS = 5
 
 /**
  * Runs a program, never through a shell, in the C locale, with the folders of system programs on its PATH (su does not
  * put them there). A session of its own: Ctrl-C and a lost terminal reach this process, which decides.
  */
-export async function runCommand(argv: readonly string[], options: RunOptions): Promise<Ran> {
+export async function runCommand(argv: readonly string[], options: RunOptions): Promise<CommandResult> {
   // Loaded only here: it costs a plan that runs nothing five milliseconds.
   const { spawn } = await import('node:child_process')
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
@@ -85,17 +85,17 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
       if (child.pid === undefined) return
       const { pid } = child
       endGroup(pid)
-      harder = setTimeout(() => endGroup(pid, 'SIGKILL'), PATIENCE * 1000)
+      harder = setTimeout(() => endGroup(pid, 'SIGKILL'), END_SECONDS * 1000)
     }
     options.signal?.addEventListener('abort', abort, { once: true })
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       stdout += text
       output += text
-      options.hear?.(text)
+      options.onOutput?.(text)
     })
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       output += text
-      options.hear?.(text)
+      options.onOutput?.(text)
     })
     child.on('error', (error) => {
       output += error.message
@@ -109,26 +109,26 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
  * Ends what a run that is gone left running, and waits until it is: else it would go on writing what is being put back.
  * `look` opens a reader on the running system. Throws a UserError with code `busy` when it does not end.
  */
-export async function endLeftBehind(look: () => Reader, run: string): Promise<void> {
+export async function endOrphans(look: () => Reader, run: string): Promise<void> {
   const began = Date.now()
   for (;;) {
     const reader = look()
-    const left = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name) && isOf(reader, name, run))
+    const left = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name) && isOfRun(reader, name, run))
     if (left.length === 0) return
     const seconds = (Date.now() - began) / 1000
-    if (seconds > 3 * PATIENCE)
+    if (seconds > 3 * END_SECONDS)
       throw new UserError('busy', `process ${left[0]}, left by a run that was cut short, does not end; reboot first`)
     const stats = left.map((name) => reader.optionalText(`/proc/${name}/stat`) ?? '')
     // Field 5 of proc_pid_stat(5).
     const groups = new Set(stats.map((stat) => Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[2])))
-    for (const group of groups) if (group > 1) endGroup(group, seconds > PATIENCE ? 'SIGKILL' : 'SIGTERM')
+    for (const group of groups) if (group > 1) endGroup(group, seconds > END_SECONDS ? 'SIGKILL' : 'SIGTERM')
     await new Promise((wake) => setTimeout(wake, 100))
   }
 }
 
-function isOf(reader: Reader, pid: string, run: string): boolean {
+function isOfRun(reader: Reader, pid: string, run: string): boolean {
   const environment = reader.optionalBytes(`/proc/${pid}/environ`)?.toString('utf8').split('\0')
-  return environment?.includes(`${RUN}=${run}`) ?? false
+  return environment?.includes(`${RUN_VARIABLE}=${run}`) ?? false
 }
 
 function endGroup(pid: number, signal: NodeJS.Signals = 'SIGTERM'): void {

@@ -1,10 +1,10 @@
-import { addToLine, hasInLine, type Layout, removeFromLine } from '../edit/command-line.ts'
-import { addEntry, hasEntry, removeEntry } from '../edit/libvirt-conf.ts'
+import { addToCommandLine, type CommandLineLayout, cutFromCommandLine, isInCommandLine } from '../edit/command-line.ts'
+import { addLibvirtMember, hasLibvirtMember, removeLibvirtMember } from '../edit/libvirt-conf.ts'
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from '../edit/modprobe.ts'
-import { addItem, hasItem, type NixItem, removeItem } from '../edit/nix.ts'
-import { addToken, hasToken, removeToken } from '../edit/shell-variables.ts'
+import { addNixItem, hasNixItem, type NixItem, removeNixItem } from '../edit/nix.ts'
+import { addToVariable, cutFromVariable, isInVariable } from '../edit/shell-variables.ts'
 import { addWord, hasWord, removeWord } from '../edit/word-lists.ts'
-import { addMember, hasMember, removeMember } from '../edit/yaml.ts'
+import { addYamlMember, hasYamlMember, removeYamlMember } from '../edit/yaml.ts'
 
 /**
  * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
@@ -19,13 +19,13 @@ export type Setting =
   | ArgumentSetting
   | CommandLineSetting
   | WordSetting
-  | MemberSetting
-  | EntrySetting
-  | ItemSetting
+  | YamlMemberSetting
+  | LibvirtSetting
+  | NixItemSetting
   | ReplaceSetting
-  | KeptSetting
+  | ExternalSetting
 
-interface Place {
+interface SettingBase {
   /** The file, without symbolic links, as seen from the root; empty for what a program keeps. */
   path: string
   /**
@@ -40,20 +40,20 @@ interface Place {
 }
 
 /** A whole line. */
-export interface LineSetting extends Place {
+export interface LineSetting extends SettingBase {
   kind: 'line'
   line: string
 }
 
 /** An ID in `options MODULE ids=…` (modprobe.d(5)). */
-export interface IdSetting extends Place {
+export interface IdSetting extends SettingBase {
   kind: 'id'
   module: string
   id: string
 }
 
 /** A kernel argument in a variable of a shell file such as /etc/default/grub. */
-export interface ArgumentSetting extends Place {
+export interface ArgumentSetting extends SettingBase {
   kind: 'argument'
   variable: string
   /** `intel_iommu=on`; of a list such as `vfio-pci.ids=10de:1cb6`, one member. */
@@ -61,15 +61,15 @@ export interface ArgumentSetting extends Place {
 }
 
 /** A kernel argument in a file that is a command line, or has one in some of its lines. */
-export interface CommandLineSetting extends Place {
+export interface CommandLineSetting extends SettingBase {
   kind: 'cmdline'
-  layout: Layout
+  layout: CommandLineLayout
   /** As of `ArgumentSetting`. */
   token: string
 }
 
 /** A word in a bash array or string such as HOOKS of mkinitcpio.conf. */
-export interface WordSetting extends Place {
+export interface WordSetting extends SettingBase {
   kind: 'word'
   variable: string
   word: string
@@ -80,33 +80,33 @@ export interface WordSetting extends Place {
 }
 
 /** A member of a list with commas in a YAML file. */
-export interface MemberSetting extends Place {
+export interface YamlMemberSetting extends SettingBase {
   kind: 'member'
   variable: string
   word: string
 }
 
 /** A string in a list of one of libvirt's own files such as qemu.conf. */
-export interface EntrySetting extends Place {
+export interface LibvirtSetting extends SettingBase {
   kind: 'entry'
   variable: string
   word: string
 }
 
 /** A member of an option's list in a NixOS module of our own; `head` is that module without any. */
-export interface ItemSetting extends Place, NixItem {
+export interface NixItemSetting extends SettingBase, NixItem {
   kind: 'item'
 }
 
 /** Lines of a person's file that come to say something else. Both are whole lines, without the last one's end. */
-export interface ReplaceSetting extends Place {
+export interface ReplaceSetting extends SettingBase {
   kind: 'replace'
   from: string
   to: string
 }
 
 /** What a program keeps in a way of its own: grubby, rpm-ostree. Its adapter's commands add and remove it. */
-export interface KeptSetting extends Place {
+export interface ExternalSetting extends SettingBase {
   kind: 'kept'
   /** The adapter's name. */
   by: string
@@ -118,7 +118,7 @@ export interface KeptSetting extends Place {
 export type PlannedSetting = Setting & { devices: readonly string[] }
 
 /** The comment that a file of one script's own starts with; unless told, of one that binds devices. */
-export function ownHead(script = 'bind-vfio or override-same-id-gpu'): string {
+export function headComment(script = 'bind-vfio or override-same-id-gpu'): string {
   return `# Written by vfio-scripts; ${script} --undo --apply takes it back.\n`
 }
 
@@ -127,7 +127,7 @@ export const SHARED_HEAD =
   '# Written by vfio-scripts; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n'
 
 /** How a kind of setting is read, added and removed; texts are one character a byte. */
-interface Form<S> {
+interface SettingEditor<S> {
   /** Beside its place: what it holds, text each. */
   fields: readonly (keyof S & string)[]
   has(text: string, setting: S): boolean
@@ -135,7 +135,7 @@ interface Form<S> {
   remove(text: string, setting: S): string
 }
 
-const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
+const FORMS: { [K in Setting['kind']]: SettingEditor<Extract<Setting, { kind: K }>> } = {
   line: {
     fields: ['line'],
     has: (text, { line }) => hasLine(text, line),
@@ -150,15 +150,15 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   },
   argument: {
     fields: ['variable', 'token'],
-    has: (text, { variable, token }) => hasToken(text, variable, token),
-    add: (text, { variable, token }) => addToken(text, variable, token),
-    remove: (text, { variable, token }) => removeToken(text, variable, token),
+    has: (text, { variable, token }) => isInVariable(text, variable, token),
+    add: (text, { variable, token }) => addToVariable(text, variable, token),
+    remove: (text, { variable, token }) => cutFromVariable(text, variable, token),
   },
   cmdline: {
     fields: ['layout', 'token'],
-    has: (text, { layout, token }) => hasInLine(text, layout, token),
-    add: (text, { layout, token }) => addToLine(text, layout, token),
-    remove: (text, { layout, token }) => removeFromLine(text, layout, token),
+    has: (text, { layout, token }) => isInCommandLine(text, layout, token),
+    add: (text, { layout, token }) => addToCommandLine(text, layout, token),
+    remove: (text, { layout, token }) => cutFromCommandLine(text, layout, token),
   },
   word: {
     fields: ['variable', 'word'],
@@ -168,17 +168,17 @@ const FORMS: { [K in Setting['kind']]: Form<Extract<Setting, { kind: K }>> } = {
   },
   member: {
     fields: ['variable', 'word'],
-    has: (text, { variable, word }) => hasMember(text, variable, word),
-    add: (text, { variable, word }) => addMember(text, variable, word),
-    remove: (text, { variable, word }) => removeMember(text, variable, word),
+    has: (text, { variable, word }) => hasYamlMember(text, variable, word),
+    add: (text, { variable, word }) => addYamlMember(text, variable, word),
+    remove: (text, { variable, word }) => removeYamlMember(text, variable, word),
   },
   entry: {
     fields: ['variable', 'word'],
-    has: (text, { variable, word }) => hasEntry(text, variable, word),
-    add: (text, { variable, word }) => addEntry(text, variable, word),
-    remove: (text, { variable, word }) => removeEntry(text, variable, word),
+    has: (text, { variable, word }) => hasLibvirtMember(text, variable, word),
+    add: (text, { variable, word }) => addLibvirtMember(text, variable, word),
+    remove: (text, { variable, word }) => removeLibvirtMember(text, variable, word),
   },
-  item: { fields: ['option', 'form', 'item'], has: hasItem, add: addItem, remove: removeItem },
+  item: { fields: ['option', 'form', 'item'], has: hasNixItem, add: addNixItem, remove: removeNixItem },
   replace: {
     fields: ['from', 'to'],
     has: (text, { to }) => findLines(text, to) >= 0,
@@ -198,8 +198,8 @@ function swapLines(text: string, from: string, to: string): string {
   return at < 0 ? text : text.slice(0, at) + to + text.slice(at + from.length)
 }
 
-function formOf(setting: Setting): Form<Setting> {
-  return FORMS[setting.kind] as Form<Setting>
+function editorOf(setting: Setting): SettingEditor<Setting> {
+  return FORMS[setting.kind] as SettingEditor<Setting>
 }
 
 /** Is this the value of a setting, with all that its kind needs? */
@@ -216,19 +216,19 @@ export function isSetting(value: unknown): value is PlannedSetting {
 
 /** Does the file say it? */
 export function hasSetting(content: Content, setting: Setting): boolean {
-  return content !== null && formOf(setting).has(content, setting)
+  return content !== null && editorOf(setting).has(content, setting)
 }
 
 /** The file with the setting in it: the same text when it says so already. */
 export function addSetting(content: Content, setting: Setting): string {
   const text = content ?? setting.head ?? ''
-  return hasSetting(text, setting) ? text : formOf(setting).add(text, setting)
+  return hasSetting(text, setting) ? text : editorOf(setting).add(text, setting)
 }
 
 /** The file without the setting; `null` when a file of our own has nothing left to say. */
 export function removeSetting(content: Content, setting: Setting): Content {
   if (content === null) return null
-  const text = formOf(setting).remove(content, setting)
+  const text = editorOf(setting).remove(content, setting)
   return setting.head !== undefined && text === setting.head ? null : text
 }
 

@@ -1,7 +1,7 @@
 /** What undo.sh needs of each file. `image`: its before-image's name in the entry's folder; hashes are SHA-256, hex. */
 export interface UndoFile {
   path: string
-  image: string | null
+  savedAs: string | null
   before: string | null
   after: string | null
   /** Permissions, should it have to be made anew. */
@@ -24,8 +24,8 @@ export function undoScript(
 ): string {
   const q = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
   const make = emptied.map((folder) => `[ -d "$root"${q(folder)} ] || mkdir "$root"${q(folder)}`)
-  const restore = [...files].reverse().map(({ path, image, before, after, mode }) => {
-    const words = [path, after ?? 'absent', before ?? 'absent', image ?? '', mode.toString(8)]
+  const restore = [...files].reverse().map(({ path, savedAs, before, after, mode }) => {
+    const words = [path, after ?? 'absent', before ?? 'absent', savedAs ?? '', mode.toString(8)]
     return { path, line: `restore ${words.map(q).join(' ')}` }
   })
   const lines = restore.filter(({ path }) => !isLast(path)).map(({ line }) => line)

@@ -1,5 +1,5 @@
 import type { Reader } from '../host/reader.ts'
-import { type Claim, claimsOf, historyOf, type Recorded } from './journal.ts'
+import { type Claim, claimsOf, historyOf, type JournalRecord } from './journal.ts'
 import {
   type Change,
   type CommandChange,
@@ -8,7 +8,7 @@ import {
   type DriverChange,
   type FileChange,
   type Plan,
-  touchedBy,
+  touchedFiles,
 } from './plan.ts'
 import { type Content, hasSetting, removeSetting, type Setting } from './settings.ts'
 
@@ -17,36 +17,36 @@ import { type Content, hasSetting, removeSetting, type Setting } from './setting
  * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that other devices
  * need too stays. `derived`: what programs made of our settings meanwhile.
  */
-export function undoPlan(
+export function planUndo(
   files: Reader,
-  journal: readonly Recorded[],
-  going: readonly Claim[],
+  journal: readonly JournalRecord[],
+  claims: readonly Claim[],
   commands: readonly CommandChange[],
   derived: readonly Setting[] = [],
 ): Plan {
-  const staying = stayingClaims(journal, going)
+  const staying = stayingClaims(journal, claims)
   const stay = new Set(staying.map(({ setting }) => setting.path))
-  const settings = leavingSettings(journal, going)
+  const settings = leavingSettings(journal, claims)
   const read = contentReader(files)
   const notes: string[] = []
   const changes = changesFor([...settings, ...derived], read, removeSetting).map((change): FileChange => {
     const history = historyOf(journal, change.path)
-    if (stay.has(change.path)) return { ...change, reason: needed(staying, going, change.path) }
+    if (stay.has(change.path)) return { ...change, reason: remainingReason(staying, claims, change.path) }
     if (history?.last === change.before) return { ...change, after: history.before, reason: 'as it was before' }
     if (!settings.some(({ path }) => path === change.path))
       return { ...change, reason: 'made since, with what is taken back here' }
     notes.push(`${change.path} was changed since: only our settings are taken out of it.`)
     return { ...change, reason: 'changed since: without our settings' }
   })
-  notes.push(...missing(settings, read), ...hidden(settings, read))
+  notes.push(...goneFileNotes(settings, read), ...leftArgumentNotes(settings, read))
   // Files that somebody removed already may still be in the images.
   const run = settings.length > 0 ? commands : []
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
 }
 
 /** Who needs the rest of a file. */
-function needed(staying: readonly Claim[], going: readonly Claim[], path: string): string {
-  const scripts = new Set(going.map(({ entry }) => entry.entry.script))
+function remainingReason(staying: readonly Claim[], claims: readonly Claim[], path: string): string {
+  const scripts = new Set(claims.map(({ entry }) => entry.entry.script))
   const rest = staying.filter(({ setting }) => setting.path === path).map(({ entry }) => entry.entry)
   const others = new Set(rest.map(({ script }) => script).filter((script) => !scripts.has(script)))
   if (others.size > 0) return `${[...others].join(' and ')} still needs the rest`
@@ -55,23 +55,23 @@ function needed(staying: readonly Claim[], going: readonly Claim[], path: string
     : 'the rest is still needed'
 }
 
-function stayingClaims(journal: readonly Recorded[], going: readonly Claim[]): Claim[] {
-  const gone = new Set(going.map(({ entry, device, key }) => `${entry.number} ${device} ${key}`))
+function stayingClaims(journal: readonly JournalRecord[], claims: readonly Claim[]): Claim[] {
+  const gone = new Set(claims.map(({ entry, device, key }) => `${entry.number} ${device} ${key}`))
   return claimsOf(journal).filter(({ entry, device, key }) => !gone.has(`${entry.number} ${device} ${key}`))
 }
 
 /** The settings that nobody needs once these claims are gone. */
-export function leavingSettings(journal: readonly Recorded[], going: readonly Claim[]): Setting[] {
-  const kept = new Set(stayingClaims(journal, going).map(({ key }) => key))
+export function leavingSettings(journal: readonly JournalRecord[], claims: readonly Claim[]): Setting[] {
+  const kept = new Set(stayingClaims(journal, claims).map(({ key }) => key))
   // Of two that are the same, the one that made the file knows what it was made of.
-  const leaving = going
+  const leaving = claims
     .filter(({ key }) => !kept.has(key))
     .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }
 
 /** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
-function hidden(settings: readonly Setting[], read: (path: string) => Content): string[] {
+function leftArgumentNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
   return settings.flatMap((setting) => {
     if (setting.kind !== 'argument') return []
     const text = read(setting.path)
@@ -81,7 +81,7 @@ function hidden(settings: readonly Setting[], read: (path: string) => Content): 
 }
 
 /** Files of ours that somebody removed already. */
-function missing(settings: readonly Setting[], read: (path: string) => Content): string[] {
+function goneFileNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
   const files = settings.filter(({ kind }) => kind !== 'kept')
   const paths = new Set(files.map(({ path }) => path).filter((path) => read(path) === null))
   return [...paths].map((path) => `${path} is gone already.`)
@@ -93,7 +93,7 @@ export function contentReader(files: Reader): (path: string) => Content {
 }
 
 /** What taking an entry back changes now. */
-export interface TakenBack {
+export interface RollbackPlan {
   /** In the order in which it is done. */
   changes: (FileChange | DriverChange)[]
   /** Generated files, each with its copy; `null`: there was none, and it goes. */
@@ -103,12 +103,12 @@ export interface TakenBack {
 }
 
 /** What taking back an entry comes to: a pure function of the files as they are. */
-export function takenBack(files: Reader, { folder, entry }: Pick<Recorded, 'folder' | 'entry'>): TakenBack {
+export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecord, 'folder' | 'entry'>): RollbackPlan {
   const read = contentReader(files)
-  const back: TakenBack = { changes: [], images: [], foreign: [] }
+  const back: RollbackPlan = { changes: [], images: [], foreign: [] }
   // Images are copied before the first file is written: without the mark no command ran.
   if (files.exists(`${folder}/images/complete`)) {
-    for (const [index, path] of touchedBy(commandsOf(entry.plan)).entries()) {
+    for (const [index, path] of touchedFiles(commandsOf(entry.plan)).entries()) {
       const copy = `${folder}/images/${index}`
       if (files.exists(copy)) back.images.push({ path, copy })
       else if (files.exists(path)) back.images.push({ path, copy: null })
@@ -129,9 +129,9 @@ export function takenBack(files: Reader, { folder, entry }: Pick<Recorded, 'fold
 }
 
 /** What a person has to know of runs that were cut short: the next one that applies anything takes them back. */
-export function cutShort(files: Reader, journal: readonly Recorded[]): { notes: string[]; changes: Change[] } {
+export function cutShortRuns(files: Reader, journal: readonly JournalRecord[]): { notes: string[]; changes: Change[] } {
   const broken = journal.filter(({ state }) => state === 'broken').reverse()
-  const backs = broken.map((recorded) => ({ recorded, back: takenBack(files, recorded) }))
+  const backs = broken.map((recorded) => ({ recorded, back: planRollback(files, recorded) }))
   return {
     notes: backs.flatMap(({ recorded: { entry }, back }) => [
       `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`,

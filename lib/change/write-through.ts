@@ -6,12 +6,12 @@ import { shownPath } from './beneath.ts'
 import { runCommand } from './run.ts'
 
 /** Where programs that make boot files write, whatever they say of it. */
-const PLACES = ['/', '/boot', '/boot/efi', '/efi', '/esp', '/etc', '/var', '/usr', '/lib/modules']
+const BOOT_FOLDERS = ['/', '/boot', '/boot/efi', '/efi', '/esp', '/etc', '/var', '/usr', '/lib/modules']
 /** How long a disk may take for what is not written yet: a slow one with a gigabyte of it takes a minute. */
 const SYNC_SECONDS = 600
 const FREEZE_SECONDS = 20
 /** What may not be frozen, since what thaws it needs it. */
-const NEEDED = ['/', '/usr', '/bin', '/lib', '/etc', '/var', '/tmp', '/run', '/dev', '/proc', '/sys']
+const NEVER_FROZEN = ['/', '/usr', '/bin', '/lib', '/etc', '/var', '/tmp', '/run', '/dev', '/proc', '/sys']
 
 /**
  * Sees that what programs wrote is on the disk when this returns: their files, the folders, and all else of the file
@@ -21,7 +21,7 @@ const NEEDED = ['/', '/usr', '/bin', '/lib', '/etc', '/var', '/tmp', '/run', '/d
  * Throws a UserError with code `unwritable` where the disk does not take it.
  */
 export async function writeThrough(root: string, files: Reader, paths: readonly string[]): Promise<void> {
-  const places = [...new Set([...PLACES, ...paths].flatMap((path) => folderOf(files, path)))]
+  const places = [...new Set([...BOOT_FOLDERS, ...paths].flatMap((path) => folderOf(files, path)))]
   const shown = places.map((path) => shownPath(root, path))
   const { code, output } = await runCommand(['sync', '-f', '--', ...shown], { root: '/', seconds: SYNC_SECONDS })
   // A sync(1) that knows of no file systems writes all of them.
@@ -31,7 +31,7 @@ export async function writeThrough(root: string, files: Reader, paths: readonly 
     const reason = output.trim().split('\n').at(-1)
     throw new UserError('unwritable', `what was made is not on the disk: ${reason}; see the kernel log`)
   }
-  for (const point of frozenWell(openReader('/'), root, shown)) await freeze(point)
+  for (const point of freezableMounts(openReader('/'), root, shown)) await freeze(point)
 }
 
 function folderOf(files: Reader, path: string): string[] {
@@ -41,10 +41,12 @@ function folderOf(files: Reader, path: string): string[] {
 }
 
 /** The XFS file systems among these that nothing else of the system lies on. */
-function frozenWell(own: Reader, root: string, paths: readonly string[]): string[] {
+function freezableMounts(own: Reader, root: string, paths: readonly string[]): string[] {
   const mounts = readMounts(own) ?? []
   const needed = new Set(
-    [...NEEDED, ...NEEDED.map((path) => shownPath(root, path))].map((path) => mountOf(mounts, path)?.number),
+    [...NEVER_FROZEN, ...NEVER_FROZEN.map((path) => shownPath(root, path))].map(
+      (path) => mountOf(mounts, path)?.number,
+    ),
   )
   const of = paths.flatMap((path) => mountOf(mounts, path) ?? [])
   return [...new Set(of.filter(({ type, number }) => type === 'xfs' && !needed.has(number)).map(({ point }) => point))]

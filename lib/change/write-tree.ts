@@ -1,9 +1,9 @@
 import { mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { UserError } from '../core/error.ts'
-import type { Seen } from '../host/reader.ts'
-import { below, shownPath } from './beneath.ts'
-import { attempt, forget, sync } from './write.ts'
+import type { TreeEntry } from '../host/reader.ts'
+import { beneathRoot, shownPath } from './beneath.ts'
+import { removeHeld, syncPath, tryWriting } from './write.ts'
 
 /**
  * Writes a tree of files, links and folders as the new folder `path`, complete or not at all: it is made beside it
@@ -11,11 +11,12 @@ import { attempt, forget, sync } from './write.ts'
  * owner alone. `durable`: it is on the disk before it has its name, and has its name before this returns.
  * Throws a UserError that names the path and the errno.
  */
-export function writeTree(root: string, path: string, tree: ReadonlyMap<string, Seen>, durable = false): void {
+export function writeTree(root: string, path: string, tree: ReadonlyMap<string, TreeEntry>, durable = false): void {
   const shown = shownPath(root, path)
-  attempt(shown, () =>
-    below(root, path, ({ folder, file }) => {
-      if (entriesOf(shown, file)?.length) throw new UserError('exists', `${shown}: is not empty; name a new folder`)
+  tryWriting(shown, () =>
+    beneathRoot(root, path, ({ folder, file }) => {
+      if (readFolderNames(shown, file)?.length)
+        throw new UserError('exists', `${shown}: is not empty; name a new folder`)
       let made: string | undefined
       try {
         const beside = `${file}.${process.pid}`
@@ -25,16 +26,16 @@ export function writeTree(root: string, path: string, tree: ReadonlyMap<string, 
         if (durable) syncTree(made)
         renameSync(made, file)
         made = file
-        if (durable) sync(folder)
+        if (durable) syncPath(folder)
       } catch (error) {
-        if (made !== undefined) forget(made)
+        if (made !== undefined) removeHeld(made)
         throw error
       }
     }),
   )
 }
 
-function fill(made: string, tree: ReadonlyMap<string, Seen>): void {
+function fill(made: string, tree: ReadonlyMap<string, TreeEntry>): void {
   const folders = foldersOf(tree)
   for (const path of folders) mkdirSync(made + path, { recursive: true, mode: 0o700 })
   for (const [path, entry] of tree) {
@@ -55,12 +56,12 @@ function fill(made: string, tree: ReadonlyMap<string, Seen>): void {
 function syncTree(path: string): void {
   for (const entry of readdirSync(path, { withFileTypes: true })) {
     if (entry.isDirectory()) syncTree(join(path, entry.name))
-    else if (entry.isFile()) sync(join(path, entry.name))
+    else if (entry.isFile()) syncPath(join(path, entry.name))
   }
-  sync(path)
+  syncPath(path)
 }
 
-function entriesOf(shown: string, folder: string): string[] | undefined {
+function readFolderNames(shown: string, folder: string): string[] | undefined {
   try {
     return readdirSync(folder)
   } catch (error) {
@@ -71,7 +72,7 @@ function entriesOf(shown: string, folder: string): string[] | undefined {
 }
 
 /** Every folder on the way to a path of the tree. */
-function foldersOf(tree: ReadonlyMap<string, Seen>): Set<string> {
+function foldersOf(tree: ReadonlyMap<string, TreeEntry>): Set<string> {
   const folders = new Set<string>()
   for (const path of tree.keys()) {
     for (let at = dirname(path); at !== '/' && !folders.has(at); at = dirname(at)) folders.add(at)

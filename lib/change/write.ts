@@ -18,7 +18,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { UserError } from '../core/error.ts'
-import { below, type Held, shownPath } from './beneath.ts'
+import { beneathRoot, type HeldPath, shownPath } from './beneath.ts'
 import { runCommand } from './run.ts'
 import type { Content } from './settings.ts'
 
@@ -32,7 +32,7 @@ export function unwritable(shown: string, error: unknown): UserError {
 }
 
 /** Runs system calls that write; a UserError with code `unwritable` names the path and the errno. */
-export function attempt<T>(shown: string, work: () => T): T {
+export function tryWriting<T>(shown: string, work: () => T): T {
   try {
     return work()
   } catch (error) {
@@ -41,7 +41,7 @@ export function attempt<T>(shown: string, work: () => T): T {
 }
 
 /** What is written there is on the disk when this returns. */
-export function sync(path: string): void {
+export function syncPath(path: string): void {
   const fd = openSync(path, constants.O_RDONLY)
   try {
     fsyncSync(fd)
@@ -53,7 +53,7 @@ export function sync(path: string): void {
 const statOf = (file: string): Stats | undefined => lstatSync(file, { throwIfNoEntry: false })
 
 /** A file that is being written: beside its target, under a name that no program reads (.conf, .cfg, .d folders). */
-const besideOf = ({ folder, name }: Held): string => `${folder}/.${name}.vfio-scripts~`
+const besideOf = ({ folder, name }: HeldPath): string => `${folder}/.${name}.vfio-scripts~`
 
 /**
  * Gives a file its content, whole or not at all, whatever happens meanwhile; `null` removes it. A file that exists
@@ -61,7 +61,7 @@ const besideOf = ({ folder, name }: Held): string => `${folder}/.${name}.vfio-sc
  * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was.
  */
 export async function replaceFile(root: string, path: string, content: Content, mode: number): Promise<void> {
-  await throughBeside(root, path, content !== null, async (beside, { file }) => {
+  await replaceByRename(root, path, content !== null, async (beside, { file }) => {
     if (content === null) return unlinkSync(file)
     const exists = statOf(file) !== undefined
     if (exists) await copyWith(['--attributes-only'], file, beside)
@@ -71,25 +71,25 @@ export async function replaceFile(root: string, path: string, content: Content, 
 }
 
 /** What `make` made beside a file gets the file's name, durably; of a failure nothing is left. */
-async function throughBeside(
+async function replaceByRename(
   root: string,
   path: string,
   rename: boolean,
-  make: (beside: string, held: Held) => unknown,
+  make: (beside: string, held: HeldPath) => unknown,
 ): Promise<void> {
   try {
-    await below(root, path, async (held) => {
+    await beneathRoot(root, path, async (held) => {
       const beside = besideOf(held)
       try {
         rmSync(beside, { force: true })
         await make(beside, held)
         if (rename) {
-          sync(beside)
+          syncPath(beside)
           renameSync(beside, held.file)
         }
-        sync(held.folder)
+        syncPath(held.folder)
       } catch (error) {
-        forget(beside)
+        removeHeld(beside)
         throw error
       }
     })
@@ -109,24 +109,24 @@ async function copyWith(options: readonly string[], from: string, to: string): P
 
 /** Copies a file with all its attributes to a new name, durably. */
 export async function copyFile(root: string, from: string, to: string): Promise<void> {
-  await throughBeside(root, to, true, (beside) => below(root, from, ({ file }) => copyWith([], file, beside)))
+  await replaceByRename(root, to, true, (beside) => beneathRoot(root, from, ({ file }) => copyWith([], file, beside)))
 }
 
 /**
  * Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. A
  * file that has the copy's size and time was not written since.
  */
-export async function putBack(root: string, copy: string, path: string): Promise<void> {
-  await below(root, copy, async ({ file: source }) => {
+export async function restoreFile(root: string, copy: string, path: string): Promise<void> {
+  await beneathRoot(root, copy, async ({ file: source }) => {
     const was = statOf(source)
-    const same = below(root, path, (held) => {
+    const same = beneathRoot(root, path, (held) => {
       const now = statOf(held.file)
       if (now === undefined || now.size !== was?.size || now.mtimeMs !== was.mtimeMs) return false
-      forget(besideOf(held))
+      removeHeld(besideOf(held))
       return true
     })
     if (same) return
-    await throughBeside(root, path, true, async (beside, { file }) => {
+    await replaceByRename(root, path, true, async (beside, { file }) => {
       await copyWith([], source, beside).catch(async (error) => {
         if (error.code !== 'ENOSPC') throw error
         rmSync(file, { force: true })
@@ -138,13 +138,13 @@ export async function putBack(root: string, copy: string, path: string): Promise
 
 /** Makes a folder with these permissions, whatever the umask. Its parent exists. */
 export function makeFolder(root: string, path: string, mode = 0o755): void {
-  attempt(shownPath(root, path), () =>
-    below(root, path, ({ folder, file }) => {
+  tryWriting(shownPath(root, path), () =>
+    beneathRoot(root, path, ({ folder, file }) => {
       if (statOf(file) === undefined) {
         mkdirSync(file, { mode })
         chmodSync(file, mode)
       }
-      sync(folder)
+      syncPath(folder)
     }),
   )
 }
@@ -152,7 +152,7 @@ export function makeFolder(root: string, path: string, mode = 0o755): void {
 /** Removes a folder that we made, if nobody put anything else into it. */
 export function removeFolder(root: string, path: string): void {
   try {
-    below(root, path, ({ file }) => rmdirSync(file))
+    beneathRoot(root, path, ({ file }) => rmdirSync(file))
   } catch {
     // Not empty: it is somebody else's too by now. Or gone.
   }
@@ -160,11 +160,11 @@ export function removeFolder(root: string, path: string): void {
 
 /** Removes a folder with all that is in it; its name goes first, so that half of it is never taken for the whole. */
 export function removeTree(root: string, path: string): void {
-  attempt(shownPath(root, path), () =>
-    below(root, path, ({ folder, file }) => {
+  tryWriting(shownPath(root, path), () =>
+    beneathRoot(root, path, ({ folder, file }) => {
       const going = file.endsWith('~') ? file : `${file}~`
       if (file !== going) renameSync(file, going)
-      sync(folder)
+      syncPath(folder)
       rmSync(going, { recursive: true, force: true })
     }),
   )
@@ -176,13 +176,13 @@ export function removeTree(root: string, path: string): void {
  */
 export function openLock(root: string, path: string): number {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
-  return attempt(shownPath(root, path), () => below(root, path, ({ file }) => openSync(file, flags, 0o600)))
+  return tryWriting(shownPath(root, path), () => beneathRoot(root, path, ({ file }) => openSync(file, flags, 0o600)))
 }
 
 /** Is what is open still what has the name? A holder removes the file when it is done. */
-export function isNamed(root: string, path: string, fd: number): boolean {
-  return attempt(shownPath(root, path), () =>
-    below(root, path, ({ file }) => {
+export function isStillNamed(root: string, path: string, fd: number): boolean {
+  return tryWriting(shownPath(root, path), () =>
+    beneathRoot(root, path, ({ file }) => {
       const [open, named] = [fstatSync(fd), statOf(file)]
       return named?.ino === open.ino && named.dev === open.dev
     }),
@@ -190,8 +190,8 @@ export function isNamed(root: string, path: string, fd: number): boolean {
 }
 
 /** Writes into the lock that is held who holds it, for others to read. Throws a UserError with code `unwritable`. */
-export function nameHolder(root: string, path: string, fd: number, text: string): void {
-  attempt(shownPath(root, path), () => {
+export function writeLockHolder(root: string, path: string, fd: number, text: string): void {
+  tryWriting(shownPath(root, path), () => {
     ftruncateSync(fd)
     writeSync(fd, text, 0)
   })
@@ -202,25 +202,25 @@ export function closeLock(fd: number): void {
 }
 
 /** Removes what nobody needs any more. What cannot be removed is found by the next run. */
-export function discard(root: string, path: string): void {
+export function removeQuietly(root: string, path: string): void {
   try {
-    below(root, path, ({ file }) => rmSync(file, { recursive: true, force: true }))
+    beneathRoot(root, path, ({ file }) => rmSync(file, { recursive: true, force: true }))
   } catch {
     // As said.
   }
 }
 
 /** Removes what is left of a replacement that was cut short. */
-export function discardBeside(root: string, path: string): void {
+export function removeBeside(root: string, path: string): void {
   try {
-    below(root, path, (held) => forget(besideOf(held)))
+    beneathRoot(root, path, (held) => removeHeld(besideOf(held)))
   } catch {
     // As of `discard`.
   }
 }
 
 /** As `discard`, of a path that is held open. */
-export function forget(file: string): void {
+export function removeHeld(file: string): void {
   try {
     rmSync(file, { recursive: true, force: true })
   } catch {

@@ -1,15 +1,15 @@
-import { boundFunctions, missingIn, needsOf, tokensOf } from '../bind/promise.ts'
-import { type Claim, claimsOf, type Recorded } from '../change/journal.ts'
+import { boundFunctions, claimedArguments, claimedRequirements, missingInImage } from '../bind/promise.ts'
+import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
-import { cutShort } from '../change/undo.ts'
+import { cutShortRuns } from '../change/undo.ts'
 import type { Finding } from '../core/finding.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
-import type { Bootloader, Host, Initramfs, InitramfsNeeds } from '../system/system.ts'
-import { judged, judgedLater } from './judged.ts'
-import { confirmFindings, finding, loaderFindings, settingFindings } from './promised.ts'
+import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
+import { runCheck, runCheckAsync } from './judged.ts'
+import { confirmFindings, loaderFindings, settingFindings, statusFinding } from './promised.ts'
 
 /** The script whose settings are for the host, not for a device. */
-export const TUNING = 'tune-host'
+export const TUNING_SCRIPT = 'tune-host'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -17,50 +17,50 @@ export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 export interface StatusFacts {
   host: Host
   devices: readonly PciDevice[]
-  journal: readonly Recorded[]
+  journal: readonly JournalRecord[]
   /** This boot; `null` when another root is looked at. */
   boot: string | null
   bootloader: Bootloader | undefined
   initramfs: Initramfs | undefined
   /** The files in an image; `null` when it could not be listed. */
-  list: (argv: readonly string[]) => Promise<string | null>
+  imageFiles: (argv: readonly string[]) => Promise<string | null>
   /** The kernel log of this boot; `null` when it may not be read. */
   log: string | null
 }
 
-export interface Status {
+export interface BindStatus {
   state: BindState
   functions: BoundFunction[]
   findings: Finding[]
 }
 
 /** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
-export async function bindStatus(facts: StatusFacts): Promise<Status> {
-  const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING)
+export async function checkBindStatus(facts: StatusFacts): Promise<BindStatus> {
+  const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING_SCRIPT)
   const functions = boundFunctions(claims)
-  const short = cutShort(facts.host.files, facts.journal).notes
+  const short = cutShortRuns(facts.host.files, facts.journal).notes
   if (short.length > 0)
     return {
       state: 'drifted',
       functions,
-      findings: short.map((one) => finding('cut-short', 'problem', one, [], 'run it again')),
+      findings: short.map((one) => statusFinding('cut-short', 'problem', one, [], 'run it again')),
     }
   if (claims.length === 0) {
-    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING).at(-1)
+    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING_SCRIPT).at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
-    const findings = fresh ? [finding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
+    const findings = fresh ? [statusFinding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
   const readers = [facts.host.files, facts.host.machine]
   const promised = [
     ...confirmFindings(claims),
-    ...judged(readers, () => settingFindings(facts.host, claims)),
-    ...judged(readers, () => loaderFindings(facts.host, facts.bootloader, tokensOf(claims))),
-    ...(await judgedLater(readers, () => imageFindings(facts, needsOf(claims)))),
+    ...runCheck(readers, () => settingFindings(facts.host, claims)),
+    ...runCheck(readers, () => loaderFindings(facts.host, facts.bootloader, claimedArguments(claims))),
+    ...(await runCheckAsync(readers, () => imageFindings(facts, claimedRequirements(claims)))),
   ]
   const drivers = functions.map((one) => driverFinding(facts, one))
   const findings = [...promised, ...drivers.map(({ finding }) => finding), ...logFindings(facts, functions)]
-  return { state: stateOf(facts, claims, promised, drivers), functions, findings }
+  return { state: decideBindState(facts, claims, promised, drivers), functions, findings }
 }
 
 interface DriverFinding {
@@ -68,36 +68,42 @@ interface DriverFinding {
   moved: boolean
 }
 
-function stateOf(
+function decideBindState(
   facts: StatusFacts,
   claims: readonly Claim[],
-  promised: readonly Finding[],
+  findings: readonly Finding[],
   drivers: readonly DriverFinding[],
 ): BindState {
   if (drivers.some(({ moved }) => moved)) return 'moved'
-  if (promised.some(({ state }) => state === 'problem')) return 'drifted'
+  if (findings.some(({ state }) => state === 'problem')) return 'drifted'
   const waiting = claims.some(({ entry }) => entry.entry.boot === facts.boot)
   if (drivers.length === 0) return waiting || !facts.host.running ? 'reboot-needed' : 'bound'
   if (drivers.every(({ finding }) => finding.state === 'ok')) return 'bound'
   return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
 }
 
-async function imageFindings({ host, initramfs, list }: StatusFacts, needs: InitramfsNeeds | null): Promise<Finding[]> {
-  if (needs === null) return []
+async function imageFindings(
+  { host, initramfs, imageFiles }: StatusFacts,
+  requirements: InitramfsRequirements | null,
+): Promise<Finding[]> {
+  if (requirements === null) return []
   if (initramfs === undefined)
-    return [finding('images', 'unknown', 'which program makes the initramfs is not known', [], null)]
+    return [statusFinding('images', 'unknown', 'which program makes the initramfs is not known', [], null)]
   const findings: Finding[] = []
   for (const { release, path } of initramfs.images(host)) {
-    const listing = await list(initramfs.lister(path))
+    const listing = await imageFiles(initramfs.listCommand(path))
     const kernel = host.kernels.find((one) => one.release === release)
     const lost =
-      listing === null ? [] : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin', initramfs)
-    if (listing === null) findings.push(finding('images', 'unknown', `${path} could not be looked into`, [], null))
+      listing === null
+        ? []
+        : missingInImage(listing, requirements, kernel?.provides(requirements.module) === 'builtin', initramfs)
+    if (listing === null)
+      findings.push(statusFinding('images', 'unknown', `${path} could not be looked into`, [], null))
     else if (lost.length === 0)
-      findings.push(finding('images', 'ok', `${path} holds ${needs.module} and its IDs`, [], null))
+      findings.push(statusFinding('images', 'ok', `${path} holds ${requirements.module} and its IDs`, [], null))
     else
       findings.push(
-        finding(
+        statusFinding(
           'images',
           'problem',
           `${path} lacks ${lost.join(' and ')}`,
@@ -112,7 +118,7 @@ async function imageFindings({ host, initramfs, list }: StatusFacts, needs: Init
   return findings
 }
 
-function identity({ vendor, device, subsystem }: PciDevice): string {
+function deviceIds({ vendor, device, subsystem }: PciDevice): string {
   return [`${vendor.id}:${device.id}`, subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`].join(' ')
 }
 
@@ -123,17 +129,23 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
   if (!host.running)
     return {
       moved: false,
-      finding: finding('drivers', 'unknown', `${one.address}: only the running system shows its driver`, [], null),
+      finding: statusFinding(
+        'drivers',
+        'unknown',
+        `${one.address}: only the running system shows its driver`,
+        [],
+        null,
+      ),
     }
-  if (here === undefined || identity(here) !== wanted) {
+  if (here === undefined || deviceIds(here) !== wanted) {
     const there = devices.filter(
-      (device) => identity(device) === wanted && !one.twins.includes(device.address) && device.address !== one.address,
+      (device) => deviceIds(device) === wanted && !one.twins.includes(device.address) && device.address !== one.address,
     )
     const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
     if (there.length === 0)
       return {
         moved: false,
-        finding: finding(
+        finding: statusFinding(
           'drivers',
           'problem',
           `${one.address}: ${now}, and ${one.vendor}:${one.device} is nowhere`,
@@ -144,7 +156,7 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
     const places = there.map(({ address, driver }) => `${address} (${driver ?? 'no driver'})`)
     return {
       moved: true,
-      finding: finding(
+      finding: statusFinding(
         'drivers',
         'problem',
         `${one.address} moved to ${places.join(', ')}`,
@@ -154,10 +166,10 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
     }
   }
   if (here.driver !== null && isVfio(here.driver))
-    return { moved: false, finding: finding('drivers', 'ok', `${one.address} is on ${here.driver}`, [], null) }
+    return { moved: false, finding: statusFinding('drivers', 'ok', `${one.address} is on ${here.driver}`, [], null) }
   return {
     moved: false,
-    finding: finding(
+    finding: statusFinding(
       'drivers',
       'problem',
       `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
@@ -170,7 +182,8 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
 /** Drivers say the address of what they take: was a host driver there first? */
 function logFindings({ host, log }: StatusFacts, functions: readonly BoundFunction[]): Finding[] {
   if (!host.running) return []
-  if (log === null) return [finding('kernel-log', 'unknown', 'the kernel log may not be read: try as root', [], null)]
+  if (log === null)
+    return [statusFinding('kernel-log', 'unknown', 'the kernel log may not be read: try as root', [], null)]
   const lines = log.split('\n')
   return functions.flatMap(({ address, driver }) => {
     if (driver === null || isVfio(driver)) return []
@@ -178,9 +191,9 @@ function logFindings({ host, log }: StatusFacts, functions: readonly BoundFuncti
       new RegExp(`\\b${driver.replace(/[-_]/g, '[-_]')} ${address.replaceAll('.', '\\.')}:`).test(line),
     )
     if (early.length === 0)
-      return [finding('kernel-log', 'ok', `${address}: no word of ${driver} in the kernel log`, [], null)]
+      return [statusFinding('kernel-log', 'ok', `${address}: no word of ${driver} in the kernel log`, [], null)]
     return [
-      finding(
+      statusFinding(
         'kernel-log',
         'problem',
         `${address}: ${driver} had it in this boot`,

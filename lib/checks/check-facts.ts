@@ -22,7 +22,7 @@ export interface CheckFacts extends SystemFacts {
 }
 
 /** Are the system and the machine one: the running one, or a capture of both? */
-export function isOne({ running, machine, files }: CheckFacts['host']): boolean {
+export function isSameSystem({ running, machine, files }: CheckFacts['host']): boolean {
   return running || machine.root === files.root
 }
 

@@ -1,23 +1,23 @@
 import type { Buffer } from 'node:buffer'
-import { isRefused, judgeResets, readResetFacts } from '../bind/reset.ts'
+import { hasResetProblem, judgeResets, readResetFacts } from '../bind/reset.ts'
 import type { Finding } from '../core/finding.ts'
 import { isExpress } from '../host/config-space.ts'
-import { evidenceIn } from '../host/kernel-messages.ts'
+import { findKernelMessages } from '../host/kernel-messages.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
 import type { CheckFacts } from './check-facts.ts'
-import { ok, problem, unknown } from './say.ts'
+import { okFinding, problemFinding, unknownFinding } from './say.ts'
 
 /** Does the card share its group, and which slot would be better? */
-export function groups({ pci }: CheckFacts, chosen: readonly PciDevice[]): Finding {
+export function checkGroups({ pci }: CheckFacts, selected: readonly PciDevice[]): Finding {
   const code = 'groups'
-  const cards = new Set(chosen.map(cardOf))
+  const cards = new Set(selected.map(cardOf))
   const mixed = pci.groups.filter(
     ({ devices }) =>
       devices.some((device) => cards.has(cardOf(device))) &&
       devices.some((device) => !device.bridge && !cards.has(cardOf(device))),
   )
   const [first] = mixed
-  if (first === undefined) return ok(code, 'The card shares its IOMMU group with no other card')
+  if (first === undefined) return okFinding(code, 'The card shares its IOMMU group with no other card')
   const mates = first.devices.filter((device) => !device.bridge && !cards.has(cardOf(device)))
   const taken = new Set(pci.devices.map(({ parent }) => parent))
   // A card behind a port that is alone in its group gets a group of its own, or that of the port.
@@ -29,7 +29,7 @@ export function groups({ pci }: CheckFacts, chosen: readonly PciDevice[]): Findi
     slots.length === 0
       ? 'another slot may help: those of the CPU often have groups of their own'
       : `the slots below ${slots.join(', ')} are empty and in groups of their own`
-  return problem(
+  return problemFinding(
     code,
     `IOMMU group ${first.id} holds other cards: they would go along`,
     mates.map(({ address, class: type }) => `${address} (${type.name ?? type.id})`),
@@ -41,11 +41,11 @@ function isRootPort(device: PciDevice): boolean {
   return isPciBridge(device) && device.parent === null
 }
 
-export function resets({ pci, log, host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
-  const cards = judgeResets(pci.devices, chosen, readResetFacts(machine, pci.devices, chosen, log), true)
-  const bad = cards.filter((card) => card.verdict === 'none' || isRefused(card))
+export function checkCardResets({ pci, log, host: { machine } }: CheckFacts, selected: readonly PciDevice[]): Finding {
+  const cards = judgeResets(pci.devices, selected, readResetFacts(machine, pci.devices, selected, log), true)
+  const bad = cards.filter((card) => card.verdict === 'none' || hasResetProblem(card))
   if (bad.length > 0)
-    return problem(
+    return problemFinding(
       'reset',
       'The card does not come back when its guest stops',
       bad.map(({ reason }) => reason),
@@ -53,12 +53,12 @@ export function resets({ pci, log, host: { machine } }: CheckFacts, chosen: read
     )
   const open = cards.filter(({ verdict }) => verdict === 'unknown' || verdict === 'quirk')
   if (open.length > 0)
-    return unknown(
+    return unknownFinding(
       'reset',
       'Whether the card comes back when its guest stops is not certain',
       open.map(({ reason }) => reason),
     )
-  return ok(
+  return okFinding(
     'reset',
     'The card can be reset',
     cards.map(({ reason }) => reason),
@@ -66,15 +66,15 @@ export function resets({ pci, log, host: { machine } }: CheckFacts, chosen: read
 }
 
 /** What the kernel said of the card since the boot. */
-export function deviceLog(
+export function checkDeviceLog(
   { log, logMissing }: Pick<CheckFacts, 'log' | 'logMissing'>,
-  chosen: readonly PciDevice[],
+  selected: readonly PciDevice[],
 ): Finding {
   const code = 'device-log'
-  if (log === null) return unknown(code, 'What the kernel log says of the card was not seen', [logMissing])
-  const said = evidenceIn(log).filter(({ address }) => chosen.some((device) => device.address === address))
-  if (said.length === 0) return ok(code, 'The kernel log says nothing against the card')
-  return problem(
+  if (log === null) return unknownFinding(code, 'What the kernel log says of the card was not seen', [logMissing])
+  const said = findKernelMessages(log).filter(({ address }) => selected.some((device) => device.address === address))
+  if (said.length === 0) return okFinding(code, 'The kernel log says nothing against the card')
+  return problemFinding(
     code,
     'The kernel log speaks against the card',
     said.map(({ line }) => line),
@@ -85,32 +85,32 @@ export function deviceLog(
 const FRAMEBUFFERS = /efifb|vesafb|simplefb|simple-framebuffer|simpledrm|BOOTFB/
 
 /** A framebuffer of the firmware keeps memory of the card busy: QEMU says `BAR 0: can't reserve`. */
-export function framebuffer({ host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
+export function checkFramebuffer({ host: { machine } }: CheckFacts, selected: readonly PciDevice[]): Finding {
   const code = 'framebuffer'
-  if (!chosen.some(isDisplay)) return ok(code, 'No graphics card is asked for')
+  if (!selected.some(isDisplay)) return okFinding(code, 'No graphics card is asked for')
   const lines = (machine.optionalBytes('/proc/iomem')?.toString('latin1') ?? '').split('\n')
   const depth = (line: string): number => /^ */.exec(line)?.[0].length ?? 0
   const held = lines.flatMap((line, index) => {
     if (!FRAMEBUFFERS.test(line)) return []
     const above = lines.slice(0, index).reverse()
-    const owner = above.find((one) => depth(one) < depth(line) && chosen.some(({ address }) => one.includes(address)))
+    const owner = above.find((one) => depth(one) < depth(line) && selected.some(({ address }) => one.includes(address)))
     return owner === undefined ? [] : [`/proc/iomem: ${line.trim()}, within ${owner.trim()}`]
   })
   if (held.length > 0)
-    return problem(
+    return problemFinding(
       code,
       "The firmware's framebuffer holds the card",
       held,
       'let the host show its console on another card (firmware setup), or add initcall_blacklist=sysfb_init, and look again after the reboot',
     )
-  if (lines.length < 2) return unknown(code, 'Who holds the memory of the card was not seen', ['/proc/iomem'])
-  return ok(code, "No framebuffer of the firmware's holds the card")
+  if (lines.length < 2) return unknownFinding(code, 'Who holds the memory of the card was not seen', ['/proc/iomem'])
+  return okFinding(code, "No framebuffer of the firmware's holds the card")
 }
 
 /** Behind such a bridge there are no messages: all share one interrupt line, which VFIO cannot share. */
-export function sharedInterrupts({ pci, host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
+export function checkInterruptLines({ pci, host: { machine } }: CheckFacts, selected: readonly PciDevice[]): Finding {
   const code = 'shared-interrupts'
-  const below = chosen.filter(({ parent }) =>
+  const below = selected.filter(({ parent }) =>
     pci.devices.some((above) => above.address === parent && isPciBridge(above)),
   )
   const kinds = new Map(below.map((device) => [device, isExpress(machine, device)]))
@@ -119,33 +119,33 @@ export function sharedInterrupts({ pci, host: { machine } }: CheckFacts, chosen:
   const told = open.length > 0 && pci.devices.some((device) => machine.exists(`${device.path}/current_link_speed`))
   const behind = below.filter((device) => kinds.get(device) === false || (told && kinds.get(device) === null))
   if (behind.length > 0)
-    return problem(
+    return problemFinding(
       code,
       'The card is behind a bridge to conventional PCI, where interrupt lines are shared',
       behind.map(({ address, parent }) => `${address} is below ${parent}`),
       'where the guest hangs or the device is refused: another slot, or a PCI Express card',
     )
   if (open.length > 0 && !told)
-    return unknown(
+    return unknownFinding(
       code,
       'Whether the card shares its interrupt line was not seen',
       open.map(({ path }) => `${path}/config: cut short`),
       'run as root',
     )
-  return ok(code, 'Interrupts of the card are its own')
+  return okFinding(code, 'Interrupts of the card are its own')
 }
 
 /** IORESOURCE_ROM_SHADOW in include/linux/ioport.h */
-const SHADOW = 2n
+const ROM_SHADOW = 2n
 
 /** The ROM of the card that shows the console may be the copy in memory, which the firmware has changed. */
-export function rom({ host: { machine } }: CheckFacts, chosen: readonly PciDevice[]): Finding {
-  const shadow = chosen.filter(({ path, bootVga }) => {
+export function checkRom({ host: { machine } }: CheckFacts, selected: readonly PciDevice[]): Finding {
+  const shadow = selected.filter(({ path, bootVga }) => {
     const flags = machine.optionalText(`${path}/resource`)?.split('\n')[6]?.split(' ')[2]
-    return bootVga === true && flags !== undefined && (BigInt(flags) & SHADOW) !== 0n
+    return bootVga === true && flags !== undefined && (BigInt(flags) & ROM_SHADOW) !== 0n
   })
-  if (shadow.length === 0) return ok('rom', "No card's ROM is a copy in memory")
-  return problem(
+  if (shadow.length === 0) return okFinding('rom', "No card's ROM is a copy in memory")
+  return problemFinding(
     'rom',
     "The card's ROM is a shadow copy that the firmware has changed",
     shadow.map(({ path }) => `${path}/rom`),
@@ -172,29 +172,29 @@ export function romImages(data: Buffer): { vendor: string; device: string; type:
 }
 
 /** A ROM file that somebody wants to give to a guest. */
-export function romFile(path: string, data: Buffer, chosen: readonly PciDevice[]): Finding {
+export function checkRomFile(path: string, data: Buffer, selected: readonly PciDevice[]): Finding {
   const images = romImages(data)
   if (images.length === 0)
-    return problem(
+    return problemFinding(
       'rom-file',
       `${path} is no expansion ROM`,
       ['it does not start with 55 AA and PCIR'],
       'an NVIDIA file with a header in front: cut it off before 55 AA',
     )
   const { vendor, device } = images[0] ?? { vendor: '', device: '' }
-  if (chosen.length > 0 && !chosen.some((one) => one.vendor.id === vendor && one.device.id === device))
-    return problem(
+  if (selected.length > 0 && !selected.some((one) => one.vendor.id === vendor && one.device.id === device))
+    return problemFinding(
       'rom-file',
       `${path} is of another card`,
       [`it is of ${vendor}:${device}`],
       'read the ROM of this very card',
     )
   if (!images.some(({ type }) => type === 3))
-    return problem(
+    return problemFinding(
       'rom-file',
       `${path} holds no UEFI image`,
       [`code types: ${images.map(({ type }) => type).join(', ')}`],
       'a guest with UEFI shows nothing on it until its driver runs; look for an update of the card’s firmware, or use --firmware bios',
     )
-  return ok('rom-file', `${path} holds a UEFI image`)
+  return okFinding('rom-file', `${path} holds a UEFI image`)
 }

@@ -1,8 +1,8 @@
 import type { Finding } from '../core/finding.ts'
 import type { IommuGroup } from '../host/iommu.ts'
 import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } from '../host/pci.ts'
-import type { Use } from '../host/usage.ts'
-import { conclude } from './conclude.ts'
+import type { DeviceUsage } from '../host/usage.ts'
+import { toFinding } from './conclude.ts'
 import { guardAnswer, guardReserved } from './obstacles.ts'
 import { guardConsole, guardKeyboard, guardNetwork, guardOpen, guardSsh, guardStorage } from './occupied.ts'
 import { guardUnlocking } from './unlocking.ts'
@@ -13,43 +13,45 @@ import { guardUnlocking } from './unlocking.ts'
  * their group mates without the bridges; `use` is what `readUse` said of `chosen`; `judge` says what becomes of a finding
  * when not all that it asked for could be read.
  */
-export function guard(
+export function guardFindings(
   all: readonly PciDevice[],
-  chosen: readonly PciDevice[],
-  asked: readonly PciDevice[],
-  use: Use,
+  selected: readonly PciDevice[],
+  requested: readonly PciDevice[],
+  usage: DeviceUsage,
   groups: readonly IommuGroup[],
-  judge: (check: () => Finding | Finding[]) => Finding[],
+  runGuard: (check: () => Finding | Finding[]) => Finding[],
 ): Finding[] {
   const guards: (() => Finding | Finding[])[] = [
-    () => guardBridge(asked),
-    () => guardGroup(chosen, use, groups),
-    () => guardUnlocking(use),
-    () => guardOnlyGpu(all, chosen),
-    () => guardBootVga(chosen),
-    () => guardConsole(use),
-    () => guardOpen(use),
-    () => guardStorage(use),
-    () => guardNetwork(use),
-    () => guardSsh(use),
-    () => guardKeyboard(use),
-    () => guardCards(all, chosen),
-    () => guardVirtualFunctions(all, chosen, use),
-    () => guardAnswer(use.answers),
-    () => guardReserved(use.reserved, chosen),
+    () => guardBridge(requested),
+    () => guardGroup(selected, usage, groups),
+    () => guardUnlocking(usage),
+    () => guardOnlyGpu(all, selected),
+    () => guardBootVga(selected),
+    () => guardConsole(usage),
+    () => guardOpen(usage),
+    () => guardStorage(usage),
+    () => guardNetwork(usage),
+    () => guardSsh(usage),
+    () => guardKeyboard(usage),
+    () => guardCards(all, selected),
+    () => guardVirtualFunctions(all, selected, usage),
+    () => guardAnswer(usage.answers),
+    () => guardReserved(usage.reserved, selected),
   ]
-  return guards.flatMap(judge)
+  return guards.flatMap(runGuard)
 }
 
-function guardBridge(asked: readonly PciDevice[]): Finding {
-  const bridges = asked.filter((device) => device.bridge)
-  return conclude({
+function guardBridge(requested: readonly PciDevice[]): Finding {
+  const bridges = requested.filter((device) => device.bridge)
+  return toFinding({
     code: 'bridge',
     forceable: false,
     problem: 'A bridge cannot be given to a guest',
     ok: 'No bridge was named',
     next: 'name the devices below it; bridges of a group stay with the host',
-    evidence: bridges.map((device) => `${device.address} is a bridge (class ${device.class.id}): ${titleOf(device)}`),
+    evidence: bridges.map(
+      (device) => `${device.address} is a bridge (class ${device.class.id}): ${deviceTitle(device)}`,
+    ),
   })
 }
 
@@ -57,9 +59,9 @@ function guardBridge(asked: readonly PciDevice[]): Finding {
  * A group goes to a guest whole. What stays must not have a driver of its own: the kernel refuses the group while one
  * does DMA for the host (drivers/iommu/iommu.c, iommu_group_claim_dma_owner; PCI bridges' portdrv is exempt).
  */
-function guardGroup(chosen: readonly PciDevice[], use: Use, groups: readonly IommuGroup[]): Finding {
-  const taken = new Set(chosen)
-  const own = new Set(use.mdevs.map(({ name }) => name))
+function guardGroup(selected: readonly PciDevice[], usage: DeviceUsage, groups: readonly IommuGroup[]): Finding {
+  const taken = new Set(selected)
+  const own = new Set(usage.mdevs.map(({ name }) => name))
   const evidence = groups
     .filter((group) => group.devices.some((device) => taken.has(device)))
     .flatMap((group) => [
@@ -70,10 +72,10 @@ function guardGroup(chosen: readonly PciDevice[], use: Use, groups: readonly Iom
         .filter((device) => !device.bridge && !taken.has(device))
         .map((device) => `group ${group.id}: ${device.address} is not among the chosen devices`),
       ...group.devices
-        .filter((device) => device.bridge && !isPciBridge(device) && keepsGroup(device))
+        .filter((device) => device.bridge && !isPciBridge(device) && blocksGroup(device))
         .map((device) => `group ${group.id}: ${device.address} is a bridge and stays with ${device.driver}`),
     ])
-  return conclude({
+  return toFinding({
     code: 'half-group',
     forceable: false,
     problem: 'The IOMMU group would be left half bound, which VFIO refuses',
@@ -83,18 +85,18 @@ function guardGroup(chosen: readonly PciDevice[], use: Use, groups: readonly Iom
   })
 }
 
-function keepsGroup({ driver }: PciDevice): boolean {
+function blocksGroup({ driver }: PciDevice): boolean {
   return driver !== null && driver !== 'pcieport' && !isVfio(driver)
 }
 
 /** Which display controllers does the host keep? One that is set aside for guests already is none of them. */
-function guardOnlyGpu(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
-  const taken = new Set(chosen)
-  const displays = chosen.filter((device) => isDisplay(device) && device.physicalFunction === null)
+function guardOnlyGpu(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
+  const taken = new Set(selected)
+  const displays = selected.filter((device) => isDisplay(device) && device.physicalFunction === null)
   const staying = all.filter(
     (device) => isDisplay(device) && !taken.has(device) && device.physicalFunction === null && !isVfio(device.driver),
   )
-  return conclude({
+  return toFinding({
     code: 'only-gpu',
     forceable: true,
     problem: 'No GPU would be left for the host',
@@ -104,23 +106,24 @@ function guardOnlyGpu(all: readonly PciDevice[], chosen: readonly PciDevice[]): 
       staying.length > 0
         ? []
         : displays.map(
-            (device) => `${device.address} ${titleOf(device)} is ${displays.length > 1 ? 'chosen' : 'the only one'}`,
+            (device) =>
+              `${device.address} ${deviceTitle(device)} is ${displays.length > 1 ? 'chosen' : 'the only one'}`,
           ),
-    fine: displays.length === 0 ? [] : staying.map((device) => `${device.address} ${titleOf(device)} stays`),
+    okEvidence: displays.length === 0 ? [] : staying.map((device) => `${device.address} ${deviceTitle(device)} stays`),
   })
 }
 
-function guardBootVga(chosen: readonly PciDevice[]): Finding {
-  return conclude({
+function guardBootVga(selected: readonly PciDevice[]): Finding {
+  return toFinding({
     code: 'boot-vga',
     forceable: true,
     problem: 'The firmware shows its display on this GPU',
     ok: 'The boot display stays with the host',
     next: 'make the other GPU the primary display in the firmware setup, or --force boot-vga if the host needs no display',
-    evidence: chosen
+    evidence: selected
       .filter((device) => device.bootVga === true)
-      .map((device) => `${device.address} ${titleOf(device)} is the boot VGA`),
-    unseen: chosen
+      .map((device) => `${device.address} ${deviceTitle(device)} is the boot VGA`),
+    unreadable: selected
       .filter((device) => device.bootVga === null)
       .map((device) => ({ what: `whether ${device.address} is the boot VGA (no boot_vga)`, root: false })),
   })
@@ -130,50 +133,52 @@ function guardBootVga(chosen: readonly PciDevice[]): Finding {
  * The functions of one card work together. On a root bus, those of a slot are parts of the chipset that have nothing
  * to do with each other, unless they are a GPU's.
  */
-export function guardCards(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
-  const taken = new Set(chosen)
+export function guardCards(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
+  const taken = new Set(selected)
   const cards = new Map<string, PciDevice[]>()
   for (const device of all) {
     const card = cardOf(device)
     if (!device.bridge) cards.set(card, [...(cards.get(card) ?? []), device])
   }
-  const partial = [...new Set(chosen.map(cardOf))]
+  const partial = [...new Set(selected.map(cardOf))]
     .map((card) => cards.get(card) ?? [])
     .filter((card) => card.some(isDisplay) || !card.some((device) => onRootBus(device) === true))
   const missing = partial.flatMap((card) => card.filter((device) => !taken.has(device)))
-  return conclude({
+  return toFinding({
     code: 'partial-card',
     forceable: true,
     problem: 'Only some functions of the card are chosen',
     ok: 'Cards are chosen whole',
     next: `name the slot to take all functions: ${[...new Set(missing.map(cardOf))].join(' ')}`,
-    evidence: missing.map((device) => `${device.address} ${titleOf(device)} is not chosen`),
+    evidence: missing.map((device) => `${device.address} ${deviceTitle(device)} is not chosen`),
   })
 }
 
 /** Source: Documentation/PCI/pci-iov-howto.rst: functions of a driver that goes, go. */
-function guardVirtualFunctions(all: readonly PciDevice[], chosen: readonly PciDevice[], use: Use): Finding {
-  const taken = new Set(chosen.map((device) => device.address))
+function guardVirtualFunctions(all: readonly PciDevice[], selected: readonly PciDevice[], usage: DeviceUsage): Finding {
+  const taken = new Set(selected.map((device) => device.address))
   const virtual = all.filter((device) => device.physicalFunction !== null && taken.has(device.physicalFunction))
-  return conclude({
+  return toFinding({
     code: 'virtual-functions',
     forceable: true,
     problem: 'Virtual functions or mediated devices depend on it and would go',
     ok: 'No virtual function or mediated device depends on it',
     next: 'switch them off first (sriov_numvfs, remove), or give the guest one of them',
     evidence: [
-      ...virtual.map((device) => `${device.physicalFunction} → virtual function ${device.address}${driverOf(device)}`),
-      ...use.mdevs.map(({ name, address }) => `${address} → mediated device ${name}`),
+      ...virtual.map(
+        (device) => `${device.physicalFunction} → virtual function ${device.address}${driverSuffix(device)}`,
+      ),
+      ...usage.mdevs.map(({ name, address }) => `${address} → mediated device ${name}`),
     ],
   })
 }
 
 /** For bindings by ID only: devices outside the chosen ones that the same ID would catch, bridges included. */
-export function guardIds(all: readonly PciDevice[], chosen: readonly PciDevice[]): Finding {
-  const taken = new Set(chosen)
+export function guardIds(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
+  const taken = new Set(selected)
   const idOf = (device: PciDevice): string => `${device.vendor.id}:${device.device.id}`
-  const ids = new Map(chosen.map((device) => [idOf(device), device.address]))
-  return conclude({
+  const ids = new Map(selected.map((device) => [idOf(device), device.address]))
+  return toFinding({
     code: 'shared-id',
     forceable: true,
     problem: 'A device that stays with the host has the same ID and would be taken too',
@@ -181,27 +186,27 @@ export function guardIds(all: readonly PciDevice[], chosen: readonly PciDevice[]
     next: 'override-same-id-gpu binds by address',
     evidence: all
       .filter((device) => !taken.has(device) && ids.has(idOf(device)))
-      .map((device) => `${device.address}${driverOf(device)} is ${idOf(device)}, as is ${ids.get(idOf(device))}`),
+      .map((device) => `${device.address}${driverSuffix(device)} is ${idOf(device)}, as is ${ids.get(idOf(device))}`),
   })
 }
 
-function driverOf(device: PciDevice): string {
+function driverSuffix(device: PciDevice): string {
   return device.driver === null ? '' : ` (${device.driver})`
 }
 
-function titleOf(device: PciDevice): string {
+function deviceTitle(device: PciDevice): string {
   return device.device.name ?? device.class.name ?? `${device.vendor.id}:${device.device.id}`
 }
 
 /** Where the firmware starts only what is signed: images that would be made without. `unsigned`: what speaks for that. */
 export function guardSecureBoot(secureBoot: boolean | null, unsigned: readonly string[]): Finding {
-  return conclude({
+  return toFinding({
     code: 'uki-secure-boot',
     forceable: true,
     problem: 'Under Secure Boot no image would be left that starts',
     ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
     next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
     evidence: secureBoot === true ? [...unsigned] : [],
-    unseen: secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
+    unreadable: secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
   })
 }

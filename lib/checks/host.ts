@@ -3,35 +3,40 @@ import { sizeText } from '../core/sizes.ts'
 import { hasAccount } from '../host/accounts.ts'
 import { findProgram } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { allows } from '../host/user.ts'
-import { type Need, packageOf, present } from '../system/packages.ts'
-import { type CheckFacts, isOne } from './check-facts.ts'
-import { ok, problem, unknown } from './say.ts'
+import { mayAccess } from '../host/user.ts'
+import { findInstalled, type GuestSoftware, packageNameFor } from '../system/packages.ts'
+import { type CheckFacts, isSameSystem } from './check-facts.ts'
+import { okFinding, problemFinding, unknownFinding } from './say.ts'
 
 /** A program that guests need: who has it, its version, or the package that brings it. */
-export async function program(
+export async function checkProgram(
   facts: CheckFacts,
-  need: Exclude<Need, 'virt-manager'>,
+  software: Exclude<GuestSoftware, 'virt-manager'>,
   title: string,
   absent?: string,
 ): Promise<Finding> {
   const { files } = facts.host
-  const path = present(files, need)
+  const path = findInstalled(files, software)
   if (path !== undefined) {
-    const version = need === 'ovmf' ? null : await facts.version(path)
-    return ok(need, `${title} is there (${version ?? path})`)
+    const version = software === 'ovmf' ? null : await facts.version(path)
+    return okFinding(software, `${title} is there (${version ?? path})`)
   }
   // A machine without its system: nobody installed there what is not seen.
   if (!['/usr/bin', '/bin'].some((folder) => files.exists(folder)))
-    return unknown(need, `Whether ${title} is there was not seen`, ['/usr/bin'])
+    return unknownFinding(software, `Whether ${title} is there was not seen`, ['/usr/bin'])
   const command = facts.packages?.command
-  const install = command === undefined ? 'install it' : `${command} ${packageOf(facts.packages, need, files)}`
-  if (absent !== undefined) return { ...unknown(need, `${title} is not there: ${absent}`, []), next: install }
-  return problem(need, `${title} is not there`, [], install)
+  const install = command === undefined ? 'install it' : `${command} ${packageNameFor(facts.packages, software, files)}`
+  if (absent !== undefined)
+    return { ...unknownFinding(software, `${title} is not there: ${absent}`, []), next: install }
+  return problemFinding(software, `${title} is not there`, [], install)
 }
 
 /** Those that are looked for: what for, its name, and what its absence means where it is no fault. */
-export const PROGRAMS: readonly [need: Exclude<Need, 'virt-manager'>, title: string, absent?: string][] = [
+export const CHECKED_PROGRAMS: readonly [
+  need: Exclude<GuestSoftware, 'virt-manager'>,
+  title: string,
+  absent?: string,
+][] = [
   ['qemu', 'QEMU'],
   ['libvirt', 'libvirt', 'guests can be run by QEMU alone'],
   ['ovmf', 'UEFI firmware for guests (OVMF)'],
@@ -40,33 +45,34 @@ export const PROGRAMS: readonly [need: Exclude<Need, 'virt-manager'>, title: str
 ]
 
 /** One daemon, or one for each driver: either listens below /run/libvirt. Source: libvirt's manpages, virtqemud(8). */
-export function libvirtRunning({ host }: CheckFacts): Finding {
+export function checkLibvirt({ host }: CheckFacts): Finding {
   const code = 'libvirt-running'
   const { files, machine } = host
-  if (findProgram(files, 'libvirtd', 'virtqemud') === undefined) return ok(code, 'Without libvirt nothing has to run')
+  if (findProgram(files, 'libvirtd', 'virtqemud') === undefined)
+    return okFinding(code, 'Without libvirt nothing has to run')
   const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
   const found = sockets.find((path) => machine.exists(path))
-  if (found !== undefined) return ok(code, `libvirt listens (${found})`)
-  if (!isOne(host)) return unknown(code, 'Only the running system shows whether libvirt runs', [])
+  if (found !== undefined) return okFinding(code, `libvirt listens (${found})`)
+  if (!isSameSystem(host)) return unknownFinding(code, 'Only the running system shows whether libvirt runs', [])
   const unit = findProgram(files, 'virtqemud') === undefined ? 'libvirtd' : 'virtqemud.socket'
   const start = files.exists('/etc/init.d/libvirtd') ? 'rc-service libvirtd start' : `systemctl enable --now ${unit}`
-  return problem(code, 'libvirt does not run', [`neither ${sockets.join(' nor ')}`], start)
+  return problemFinding(code, 'libvirt does not run', [`neither ${sockets.join(' nor ')}`], start)
 }
 
 /** systemd gives /dev/kvm to everybody, some distributions to the group kvm alone. */
 const READ_WRITE = 0o6
 
 /** Is the user in the groups that give access, and has this login what /etc/group says? */
-export function userGroups({ user, host: { machine, files } }: CheckFacts): Finding {
+export function checkUserGroups({ user, host: { machine, files } }: CheckFacts): Finding {
   const code = 'user-groups'
-  if (user.root) return ok(code, 'root may use all of it')
-  if (user.name === null) return unknown(code, 'Who runs the guests is not known', [])
+  if (user.root) return okFinding(code, 'root may use all of it')
+  if (user.name === null) return unknownFinding(code, 'Who runs the guests is not known', [])
   const node = machine.access('/dev/kvm')
   const open = node !== undefined && (node.mode & READ_WRITE) === READ_WRITE
   const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) => hasAccount(files, 'group', name) === true)
   const missing = wanted.filter((name) => !user.groups.includes(name))
-  if (missing.length === 0 && node !== undefined && user.login !== null && !allows(node, user.login, READ_WRITE))
-    return problem(
+  if (missing.length === 0 && node !== undefined && user.login !== null && !mayAccess(node, user.login, READ_WRITE))
+    return problemFinding(
       code,
       `${user.name} may not open /dev/kvm`,
       [
@@ -75,8 +81,8 @@ export function userGroups({ user, host: { machine, files } }: CheckFacts): Find
       'log out and in again, which takes up a new group; udevadm trigger --sysname-match=kvm gives the device to its group',
     )
   if (missing.length === 0)
-    return ok(code, `${user.name} is in ${wanted.join(' and ') || 'no group that matters here'}`)
-  return problem(
+    return okFinding(code, `${user.name} is in ${wanted.join(' and ') || 'no group that matters here'}`)
+  return problemFinding(
     code,
     `${user.name} is not in ${missing.join(' and ')}`,
     ['/etc/group'],
@@ -85,40 +91,42 @@ export function userGroups({ user, host: { machine, files } }: CheckFacts): Find
 }
 
 /** VFIO locks all memory of a guest; libvirt raises the limit for its own. */
-export function memoryLock({ user, memory, host: { files } }: CheckFacts): Finding {
+export function checkMemlock({ user, memory, host: { files } }: CheckFacts): Finding {
   const code = 'memory-lock'
   if (user.root || findProgram(files, 'libvirtd', 'virtqemud') !== undefined)
-    return ok(code, 'Guests may lock their memory (root, or libvirt, sees to it)')
-  if (user.memlock === null) return unknown(code, 'How much memory may be locked was not seen', ['/proc/self/limits'])
+    return okFinding(code, 'Guests may lock their memory (root, or libvirt, sees to it)')
+  if (user.memlock === null)
+    return unknownFinding(code, 'How much memory may be locked was not seen', ['/proc/self/limits'])
   const enough = (bytes: number | undefined): boolean => bytes === undefined || bytes >= (memory.total ?? 0) / 2
-  if (enough(user.memlock)) return ok(code, 'Guests may lock their memory')
+  if (enough(user.memlock)) return okFinding(code, 'Guests may lock their memory')
   const now = `${user.name} may lock ${sizeText(user.memlock ?? 0)}, and a guest needs all of its memory locked`
   const next = user.nextMemlock
   if (next !== null && enough(next.bytes))
-    return problem(code, `${now}: more is allowed, but not in this login`, [next.place], 'log out and in again')
+    return problemFinding(code, `${now}: more is allowed, but not in this login`, [next.place], 'log out and in again')
   const set = next === null ? 'no file of /etc/security says more' : `${next.place}: ${sizeText(next.bytes ?? 0)}`
-  return problem(code, now, ['/proc/self/limits', set], 'tune-host --vfio-group kvm')
+  return problemFinding(code, now, ['/proc/self/limits', set], 'tune-host --vfio-group kvm')
 }
 
-export function hugePages({ memory }: CheckFacts): Finding {
+export function checkHugePages({ memory }: CheckFacts): Finding {
   const code = 'hugepages'
   const set = memory.hugePages.filter(({ total }) => (total ?? 0) > 0)
-  if (set.length === 0) return ok(code, 'No huge pages are set aside; guests run without (tune-host --hugepages)')
+  if (set.length === 0)
+    return okFinding(code, 'No huge pages are set aside; guests run without (tune-host --hugepages)')
   const texts = set.map(
     ({ size, total = 0, free }) => `${total} of ${sizeText(size)}${free === undefined ? '' : `, ${free} free`}`,
   )
-  return ok(code, `Huge pages are set aside: ${texts.join('; ')}`)
+  return okFinding(code, `Huge pages are set aside: ${texts.join('; ')}`)
 }
 
 /** As many as were asked for? The kernel gives what it finds in one piece. */
-export function hugePagesGiven({ memory, host: { machine } }: CheckFacts): Finding {
+export function checkHugePagesGiven({ memory, host: { machine } }: CheckFacts): Finding {
   const code = 'hugepages-given'
-  const asked = askedHugePages(machine.optionalText('/proc/cmdline') ?? '')
-  if (asked.size === 0) return ok(code, 'No huge pages were asked for on the kernel command line')
+  const asked = requestedHugePages(machine.optionalText('/proc/cmdline') ?? '')
+  if (asked.size === 0) return okFinding(code, 'No huge pages were asked for on the kernel command line')
   const given = (size: number): number | undefined => memory.hugePages.find((one) => one.size === size)?.total
   const short = [...asked].filter(([size, wanted]) => (given(size) ?? wanted) < wanted)
   if (short.length > 0)
-    return problem(
+    return problemFinding(
       code,
       short.map(([size, wanted]) => `${given(size)} of ${wanted} huge pages of ${sizeText(size)} are there`).join('; '),
       ['/proc/cmdline'],
@@ -126,15 +134,15 @@ export function hugePagesGiven({ memory, host: { machine } }: CheckFacts): Findi
     )
   const seen = [...asked.keys()].every((size) => given(size) !== undefined)
   return seen
-    ? ok(code, 'The huge pages that were asked for are there')
-    : unknown(code, 'How many huge pages there are was not seen', ['/sys/kernel/mm/hugepages'])
+    ? okFinding(code, 'The huge pages that were asked for are there')
+    : unknownFinding(code, 'How many huge pages there are was not seen', ['/sys/kernel/mm/hugepages'])
 }
 
 /**
  * Size → how many. `hugepagesz=` is the size of what follows it; before the first, it is the default size.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst
  */
-function askedHugePages(line: string): Map<number, number> {
+function requestedHugePages(line: string): Map<number, number> {
   const tokens = parseCommandLine(line)
   const bytes = (value: string | undefined): number | undefined => {
     const [, count, unit = ''] = /^(\d+)([kmg])$/i.exec(value ?? '') ?? []
@@ -151,17 +159,17 @@ function askedHugePages(line: string): Map<number, number> {
   return asked
 }
 
-export function governor({ host: { machine } }: CheckFacts): Finding {
+export function checkGovernor({ host: { machine } }: CheckFacts): Finding {
   const code = 'governor'
   const base = '/sys/devices/system/cpu/cpufreq'
   const policies = (machine.list(base) ?? []).filter((name) => /^policy\d+$/.test(name))
   const seen = new Set(policies.map((name) => machine.optionalText(`${base}/${name}/scaling_governor`)?.trim()))
-  if (seen.size === 0) return ok(code, 'The CPUs have one clock, or firmware governs it')
+  if (seen.size === 0) return okFinding(code, 'The CPUs have one clock, or firmware governs it')
   const driver = machine.optionalText(`${base}/${policies[0]}/scaling_driver`)?.trim() ?? ''
   // With these, powersave is what others call ondemand.
   const managed = /^(intel_pstate|amd-pstate-epp)$/.test(driver)
-  if (!seen.has('powersave') || managed) return ok(code, `The CPUs are governed by ${[...seen].join(', ')}`)
-  return problem(
+  if (!seen.has('powersave') || managed) return okFinding(code, `The CPUs are governed by ${[...seen].join(', ')}`)
+  return problemFinding(
     code,
     'The CPUs stay at their lowest clock (powersave)',
     [`${base}/policy*/scaling_governor`],
@@ -170,16 +178,16 @@ export function governor({ host: { machine } }: CheckFacts): Finding {
 }
 
 /** Images are made beside the present ones: a full /boot breaks that half-way. */
-export function bootSpace({ host: { files } }: CheckFacts): Finding {
+export function checkBootSpace({ host: { files } }: CheckFacts): Finding {
   const code = 'boot-space'
   const sizes = (files.list('/boot') ?? [])
     .filter((name) => /^(initr|booster)/.test(name))
     .map((name) => files.size(`/boot/${name}`) ?? 0)
   const free = files.freeSpace('/boot')
-  if (free === undefined || sizes.length === 0) return ok(code, 'Nothing is made in /boot')
+  if (free === undefined || sizes.length === 0) return okFinding(code, 'Nothing is made in /boot')
   const need = Math.max(...sizes) * 1.2
-  if (free >= need) return ok(code, `/boot has room for another initramfs (${sizeText(free)})`)
-  return problem(
+  if (free >= need) return okFinding(code, `/boot has room for another initramfs (${sizeText(free)})`)
+  return problemFinding(
     code,
     `/boot has ${sizeText(free)} left, and an initramfs takes ${sizeText(need)}`,
     [],

@@ -1,33 +1,33 @@
 import type { Finding } from '../core/finding.ts'
-import { notice, noticeNow, type Readers } from '../host/denied.ts'
+import { type Readers, withDenials, withDenialsAsync } from '../host/denied.ts'
 
 /**
  * The findings of one check. When something that it asked for was not ours to read, nobody knows what it would have said:
  * they are unknown then, and name it.
  */
-export function judged(readers: Readers, check: () => Finding | Finding[]): Finding[] {
-  const { value, denied } = noticeNow(readers, check)
-  return [value].flat().map((one) => lessened(one, denied))
+export function runCheck(readers: Readers, check: () => Finding | Finding[]): Finding[] {
+  const { value, denied } = withDenials(readers, check)
+  return [value].flat().map((one) => asUnknown(one, denied))
 }
 
 /** As `judged`, of guards: what was seen to speak against it does so, whatever else there is. */
-export function guarded(readers: Readers): (check: () => Finding | Finding[]) => Finding[] {
+export function guardRunner(readers: Readers): (check: () => Finding | Finding[]) => Finding[] {
   return (check) => {
-    const { value, denied } = noticeNow(readers, check)
-    return [value].flat().map((one) => (one.state === 'problem' ? one : lessened(one, denied)))
+    const { value, denied } = withDenials(readers, check)
+    return [value].flat().map((one) => (one.state === 'problem' ? one : asUnknown(one, denied)))
   }
 }
 
 /** As `judged`, of a check that asks programs too. */
-export async function judgedLater(
+export async function runCheckAsync(
   readers: Readers,
   check: () => Finding | Finding[] | Promise<Finding | Finding[]>,
 ): Promise<Finding[]> {
-  const { value, denied } = await notice(readers, check)
-  return [value].flat().map((one) => lessened(one, denied))
+  const { value, denied } = await withDenialsAsync(readers, check)
+  return [value].flat().map((one) => asUnknown(one, denied))
 }
 
-function lessened(finding: Finding, denied: readonly string[]): Finding {
+function asUnknown(finding: Finding, denied: readonly string[]): Finding {
   if (denied.length === 0) return finding
   const { summary, state, evidence } = finding
   return {

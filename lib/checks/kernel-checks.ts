@@ -2,8 +2,8 @@ import type { Finding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import { findIds } from '../edit/vfio-ids.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { type CheckFacts, isOne } from './check-facts.ts'
-import { ok, problem, unknown } from './say.ts'
+import { type CheckFacts, isSameSystem } from './check-facts.ts'
+import { okFinding, problemFinding, unknownFinding } from './say.ts'
 
 /**
  * What the firmware has switched off, in the kernel's words. The flag is gone then, on Linux 5.6 and later.
@@ -11,7 +11,7 @@ import { ok, problem, unknown } from './say.ts'
  */
 const FIRMWARE_OFF = /(?:VMX \(.*\)|SVM|kvm:) disabled (?:\(by BIOS\)|by (?:the )?BIOS)|SVM disabled/i
 
-function switchedOff(log: string | null): string[] {
+function firmwareOffLines(log: string | null): string[] {
   return (log ?? '')
     .split('\n')
     .filter((line) => FIRMWARE_OFF.test(line))
@@ -20,59 +20,62 @@ function switchedOff(log: string | null): string[] {
 }
 
 /** VT-x and AMD-V. */
-export function cpuVirtualisation({ cpus, log }: CheckFacts): Finding {
+export function checkVirtualisation({ cpus, log }: CheckFacts): Finding {
   const code = 'cpu-virtualisation'
-  if (cpus.flags === undefined) return unknown(code, 'What the CPU can do was not seen', ['/proc/cpuinfo'])
+  if (cpus.flags === undefined) return unknownFinding(code, 'What the CPU can do was not seen', ['/proc/cpuinfo'])
   const flag = ['vmx', 'svm'].find((name) => cpus.flags?.includes(name))
-  if (cpus.vendor === undefined) return unknown(code, 'The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
-  if (flag !== undefined) return ok(code, `The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
-  return problem(
+  if (cpus.vendor === undefined)
+    return unknownFinding(code, 'The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
+  if (flag !== undefined) return okFinding(code, `The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
+  return problemFinding(
     code,
     'The CPU has no virtualisation, or it is off',
-    ['/proc/cpuinfo has neither vmx nor svm', ...switchedOff(log)],
+    ['/proc/cpuinfo has neither vmx nor svm', ...firmwareOffLines(log)],
     'switch VT-x or SVM on in the firmware setup; in a virtual machine: nested virtualisation on its host',
   )
 }
 
-export function kvm({ cpus, log, host: { machine } }: CheckFacts): Finding {
-  if (!machine.exists('/sys/module')) return unknown('kvm', 'Whether KVM is loaded was not seen', ['/sys/module'])
+export function checkKvm({ cpus, log, host: { machine } }: CheckFacts): Finding {
+  if (!machine.exists('/sys/module'))
+    return unknownFinding('kvm', 'Whether KVM is loaded was not seen', ['/sys/module'])
   const module = ['kvm_intel', 'kvm_amd'].find((name) => machine.exists(`/sys/module/${name}`))
   if (module === undefined)
-    return problem(
+    return problemFinding(
       'kvm',
       'KVM is not loaded',
-      ['/sys/module has neither kvm_intel nor kvm_amd', ...switchedOff(log)],
+      ['/sys/module has neither kvm_intel nor kvm_amd', ...firmwareOffLines(log)],
       `modprobe ${cpus.vendor === undefined ? 'kvm_intel or kvm_amd' : `kvm_${cpus.vendor}`}; when that fails, the kernel log says why (usually: off in the firmware)`,
     )
   if (!machine.exists('/sys/class/misc/kvm'))
-    return problem('kvm', 'There is no /dev/kvm', [`${module} is loaded`], 'look at the kernel log')
-  return ok('kvm', `KVM is there (${module})`)
+    return problemFinding('kvm', 'There is no /dev/kvm', [`${module} is loaded`], 'look at the kernel log')
+  return okFinding('kvm', `KVM is there (${module})`)
 }
 
-export function iommu({ pci }: CheckFacts): Finding {
+export function checkIommu({ pci }: CheckFacts): Finding {
   const { enabled, kind, reason } = pci.iommu
   if (enabled === true)
-    return ok('iommu', `The IOMMU is on (${kind ?? 'of a kind that is not known'}, ${pci.groups.length} groups)`)
-  if (enabled === null) return unknown('iommu', 'Whether the IOMMU is on was not seen', ['/sys/kernel/iommu_groups'])
-  return problem('iommu', 'The IOMMU is off', [], reason ?? 'look at the firmware setup')
+    return okFinding('iommu', `The IOMMU is on (${kind ?? 'of a kind that is not known'}, ${pci.groups.length} groups)`)
+  if (enabled === null)
+    return unknownFinding('iommu', 'Whether the IOMMU is on was not seen', ['/sys/kernel/iommu_groups'])
+  return problemFinding('iommu', 'The IOMMU is off', [], reason ?? 'look at the firmware setup')
 }
 
 /** Without it a guest could raise any interrupt of the host. Source: drivers/iommu/intel/irq_remapping.c, amd/init.c. */
-export function interruptRemapping({ log, logMissing, host: { machine } }: CheckFacts): Finding {
+export function checkRemapping({ log, logMissing, host: { machine } }: CheckFacts): Finding {
   const code = 'interrupt-remapping'
   if (machine.optionalText('/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts') === 'Y')
-    return ok(code, 'Whether interrupts are remapped does not matter: unsafe ones are allowed')
+    return okFinding(code, 'Whether interrupts are remapped does not matter: unsafe ones are allowed')
   // Every user may read this one. A kernel that remaps names its interrupt chips so (IR-IO-APIC, IR-PCI-MSI).
   const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
   if (chip !== undefined)
-    return ok(code, 'Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
-  if (log === null) return unknown(code, 'Whether interrupts are remapped was not seen', [logMissing])
+    return okFinding(code, 'Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
+  if (log === null) return unknownFinding(code, 'Whether interrupts are remapped was not seen', [logMissing])
   const line = log
     .split('\n')
     .find((one) => /IRQ remapping in|Interrupt remapping enabled|Enabled IRQ remapping/.test(one))
-  if (line !== undefined) return ok(code, 'Interrupts are remapped', [line.trim()])
-  if (!/Linux version /.test(log)) return unknown(code, 'The kernel log does not go back to the boot', [])
-  return problem(
+  if (line !== undefined) return okFinding(code, 'Interrupts are remapped', [line.trim()])
+  if (!/Linux version /.test(log)) return unknownFinding(code, 'The kernel log does not go back to the boot', [])
+  return problemFinding(
     code,
     'Interrupts are not remapped',
     ['the kernel log has no word of it'],
@@ -81,18 +84,20 @@ export function interruptRemapping({ log, logMissing, host: { machine } }: Check
 }
 
 /** Arguments that guests depend on; that a boot is less quiet than it was asked to be harms nobody. */
-const MATTERS =
+const GUEST_ARGUMENTS =
   /^(iommu|intel_iommu|amd_iommu|vfio|kvm|huge|default_hugepagesz|isolcpus|nohz_full|rcu_nocbs|module_blacklist|pci|video|initcall_blacklist|threadirqs|systemd\.unit)/
 
 /** What the boot loader's files say, and this boot does not have. */
-export function argumentsInForce({ configured, host }: CheckFacts): Finding {
+export function checkBootArguments({ configured, host }: CheckFacts): Finding {
   const code = 'kernel-arguments'
   const line = host.machine.optionalText('/proc/cmdline')
-  if (line === undefined || !isOne(host))
-    return unknown(code, 'Only the running system shows what it was booted with', [])
-  const late = configured.filter(({ name, token, sure }) => sure && MATTERS.test(name) && !hasArgument(line, token))
-  if (late.length === 0) return ok(code, 'This boot has the kernel arguments that are set')
-  return problem(
+  if (line === undefined || !isSameSystem(host))
+    return unknownFinding(code, 'Only the running system shows what it was booted with', [])
+  const late = configured.filter(
+    ({ name, token, sure }) => sure && GUEST_ARGUMENTS.test(name) && !hasArgument(line, token),
+  )
+  if (late.length === 0) return okFinding(code, 'This boot has the kernel arguments that are set')
+  return problemFinding(
     code,
     `${late.map(({ token }) => token).join(' ')}: set, and not in force`,
     late.map(({ file, line: number, token }) => `${file}:${number}: ${token}`),
@@ -100,16 +105,19 @@ export function argumentsInForce({ configured, host }: CheckFacts): Finding {
   )
 }
 
-export function vfioModules({ host: { kernels } }: CheckFacts): Finding {
+export function checkVfioModules({ host: { kernels } }: CheckFacts): Finding {
   const code = 'vfio-modules'
-  if (kernels.length === 0) return unknown(code, 'No installed kernel was seen', ['/lib/modules'])
+  if (kernels.length === 0) return unknownFinding(code, 'No installed kernel was seen', ['/lib/modules'])
   const wanted = ['vfio-pci', 'vfio_iommu_type1']
   const lacking = kernels.filter((kernel) => wanted.some((name) => kernel.provides(name) === 'absent'))
   if (lacking.length === 0) {
     const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
-    return ok(code, `Every installed kernel has vfio-pci, ${how} (${kernels.map(({ release }) => release).join(', ')})`)
+    return okFinding(
+      code,
+      `Every installed kernel has vfio-pci, ${how} (${kernels.map(({ release }) => release).join(', ')})`,
+    )
   }
-  return problem(
+  return problemFinding(
     code,
     `Linux ${lacking.map(({ release }) => release).join(', ')} has no vfio-pci`,
     [],
@@ -118,7 +126,7 @@ export function vfioModules({ host: { kernels } }: CheckFacts): Finding {
 }
 
 /** Settings that weaken the host, and are in force. */
-export function dangerous({ host: { machine } }: CheckFacts): Finding {
+export function checkUnsafeSettings({ host: { machine } }: CheckFacts): Finding {
   const parameters: [path: string, what: string][] = [
     ['vfio_iommu_type1/parameters/allow_unsafe_interrupts', 'guests may raise any interrupt of the host'],
     ['vfio/parameters/enable_unsafe_noiommu_mode', 'devices reach all memory of the host'],
@@ -130,8 +138,8 @@ export function dangerous({ host: { machine } }: CheckFacts): Finding {
   const line = machine.optionalText('/proc/cmdline') ?? ''
   const acs = parseCommandLine(line).find(({ name }) => name === 'pcie_acs_override')
   if (acs !== undefined) set.push(`/proc/cmdline: ${acs.token}: groups are smaller than the hardware says`)
-  if (set.length === 0) return ok('dangerous-settings', 'No setting weakens the host')
-  return problem(
+  if (set.length === 0) return okFinding('dangerous-settings', 'No setting weakens the host')
+  return problemFinding(
     'dangerous-settings',
     'The host is weaker than it has to be',
     set,
@@ -139,11 +147,11 @@ export function dangerous({ host: { machine } }: CheckFacts): Finding {
   )
 }
 
-export function modprobeIds({ modprobe }: CheckFacts): Finding {
+export function checkModprobeIds({ modprobe }: CheckFacts): Finding {
   const found = ['vfio-pci', 'pci-stub'].flatMap((module) => findIds(modprobe, module))
   const wrong = found.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`))
-  if (wrong.length === 0) return ok('modprobe-ids', 'The lists of IDs in modprobe.d are well-formed')
-  return problem(
+  if (wrong.length === 0) return okFinding('modprobe-ids', 'The lists of IDs in modprobe.d are well-formed')
+  return problemFinding(
     'modprobe-ids',
     'A list of IDs does not say what it looks like',
     wrong,
@@ -151,23 +159,25 @@ export function modprobeIds({ modprobe }: CheckFacts): Finding {
   )
 }
 
-export function msrs({ host: { machine } }: CheckFacts): Finding {
+export function checkMsrs({ host: { machine } }: CheckFacts): Finding {
   const set = machine.optionalText('/sys/module/kvm/parameters/ignore_msrs')
-  if (set === undefined) return unknown('msrs', 'How KVM takes unknown registers was not seen', [])
-  if (set === 'Y') return ok('msrs', 'KVM ignores registers that it does not know')
-  return ok(
+  if (set === undefined) return unknownFinding('msrs', 'How KVM takes unknown registers was not seen', [])
+  if (set === 'Y') return okFinding('msrs', 'KVM ignores registers that it does not know')
+  return okFinding(
     'msrs',
     'KVM faults on registers that it does not know: right, unless a guest stops over it (tune-host --ignore-msrs)',
   )
 }
 
-const SECURE_BOOT = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
+const SECURE_BOOT_VARIABLE = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
 
-export function secureBoot({ host: { machine } }: CheckFacts): Finding {
-  if (!machine.exists('/sys/firmware/efi')) return ok('secure-boot', 'The firmware is BIOS: there is no Secure Boot')
-  const value = machine.optionalBytes(SECURE_BOOT)?.at(4)
-  if (value === undefined) return unknown('secure-boot', 'Whether Secure Boot is on was not seen', [SECURE_BOOT])
-  return ok(
+export function checkSecureBoot({ host: { machine } }: CheckFacts): Finding {
+  if (!machine.exists('/sys/firmware/efi'))
+    return okFinding('secure-boot', 'The firmware is BIOS: there is no Secure Boot')
+  const value = machine.optionalBytes(SECURE_BOOT_VARIABLE)?.at(4)
+  if (value === undefined)
+    return unknownFinding('secure-boot', 'Whether Secure Boot is on was not seen', [SECURE_BOOT_VARIABLE])
+  return okFinding(
     'secure-boot',
     value === 1
       ? 'Secure Boot is on: modules from outside the kernel (vendor-reset) must be signed'

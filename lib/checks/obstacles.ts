@@ -3,35 +3,35 @@ import lt from 'semver/functions/lt.js'
 import type { Finding } from '../core/finding.ts'
 import { POWER_OFF } from '../host/kernel-messages.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
-import type { Region, Reserved } from '../host/reserved.ts'
-import type { Use } from '../host/usage.ts'
-import { conclude } from './conclude.ts'
+import type { Region, ReservedRegions } from '../host/reserved.ts'
+import type { DeviceUsage } from '../host/usage.ts'
+import { toFinding } from './conclude.ts'
 
 /** A device that does not answer can be bound; QEMU then stops at its header type, which is none (127). */
-export function guardAnswer({ silent, unread }: Use['answers']): Finding {
-  return conclude({
+export function guardAnswer({ silent, unread }: DeviceUsage['answers']): Finding {
+  return toFinding({
     code: 'no-answer',
     forceable: true,
     problem: 'A device does not answer',
     ok: 'The devices answer',
     next: `${POWER_OFF}; then look again`,
     evidence: silent.map((address) => `${address}: its configuration space reads ff`),
-    unseen: unread.map((address) => ({ what: `configuration space of ${address}`, root: false })),
+    unreadable: unread.map((address) => ({ what: `configuration space of ${address}`, root: false })),
   })
 }
 
 /** Binding works, and no guest starts: the kernel keeps a device with such a region from user space. */
-export function guardReserved(reserved: Reserved, chosen: readonly PciDevice[]): Finding {
-  return conclude({
+export function guardReserved(reserved: ReservedRegions, selected: readonly PciDevice[]): Finding {
+  return toFinding({
     code: 'reserved-region',
     forceable: true,
     problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',
     ok: 'The firmware wants no direct mapping for it',
-    next: wayOut(reserved),
+    next: reservedAdvice(reserved),
     evidence: reserved.direct
-      .filter((region) => isKept(reserved, region, chosen))
+      .filter((region) => blocksUserSpace(reserved, region, selected))
       .map(({ group, start, end }) => `group ${group}: ${start} to ${end} is mapped directly (direct)`),
-    unseen: reserved.unseen,
+    unreadable: reserved.unseen,
   })
 }
 
@@ -39,15 +39,19 @@ export function guardReserved(reserved: Reserved, chosen: readonly PciDevice[]):
  * Since Linux 6.6 the kernel keeps every device with a `direct` region from user space (iommu.c, require_direct). Before,
  * VT-d alone did, and not for displays and USB (device_rmrr_is_relaxable, which has been `direct-relaxable` since 5.3).
  */
-function isKept({ kernel, kind }: Reserved, { group }: Region, chosen: readonly PciDevice[]): boolean {
+function blocksUserSpace(
+  { kernel, kind }: ReservedRegions,
+  { group }: Region,
+  selected: readonly PciDevice[],
+): boolean {
   const version = coerce(kernel)
   if (version === null || !lt(version, '6.6.0')) return true
   if (kind !== 'intel') return false
   if (!lt(version, '5.3.0')) return true
-  return chosen.some((device) => device.group === group && !isDisplay(device) && !device.class.id.startsWith('0c03'))
+  return selected.some((device) => device.group === group && !isDisplay(device) && !device.class.id.startsWith('0c03'))
 }
 
-function wayOut({ kind, maker }: Reserved): string {
+function reservedAdvice({ kind, maker }: ReservedRegions): string {
   const update = 'update the firmware'
   if (kind === 'amd')
     return `switch "Kernel DMA Protection" (also: pre-boot DMA protection) off in the firmware setup, which is reported to help on AM5 boards, or ${update} (IVMD)`

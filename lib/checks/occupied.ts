@@ -1,21 +1,21 @@
 import type { Finding } from '../core/finding.ts'
 import type { Volume } from '../host/block.ts'
 import type { Interface, Route } from '../host/network.ts'
-import type { Use } from '../host/usage.ts'
-import { conclude } from './conclude.ts'
+import type { DeviceUsage } from '../host/usage.ts'
+import { toFinding } from './conclude.ts'
 
 // Guards against taking what the host uses now.
 
 /** The text console: fbcon keeps its frame buffer's driver from letting go (Documentation/fb/fbcon.rst). */
-export function guardConsole({ screens }: Use): Finding {
-  return conclude({
+export function guardConsole({ screens }: DeviceUsage): Finding {
+  return toFinding({
     code: 'console',
     forceable: true,
     problem: "The host's text console is on it",
     ok: 'The text console is elsewhere',
     next: 'make the other GPU the primary display in the firmware setup, or --force console if the host needs no console',
     evidence: screens.found.map(({ address, how }) => `${address} → ${how}`),
-    unseen: screens.unseen,
+    unreadable: screens.unseen,
   })
 }
 
@@ -23,8 +23,8 @@ export function guardConsole({ screens }: Use): Finding {
  * Open device nodes: unbinding waits for them, some drivers for ever (snd_card_free in sound/core/init.c; NVIDIA's
  * driver stays in the kernel).
  */
-export function guardOpen({ open }: Use): Finding {
-  return conclude({
+export function guardOpen({ open }: DeviceUsage): Finding {
+  return toFinding({
     code: 'in-use',
     forceable: true,
     problem: 'A process holds it open',
@@ -35,27 +35,27 @@ export function guardOpen({ open }: Use): Finding {
       const rest = processes.length - shown.length
       return `${address} → ${node} is open in ${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
     }),
-    unseen: open.unseen,
+    unreadable: open.unseen,
   })
 }
 
 /** Mounted, swapped to, part of something larger, named by fstab or crypttab, or what this boot came from. */
-export function guardStorage({ storage }: Use): Finding {
-  return conclude({
+export function guardStorage({ storage }: DeviceUsage): Finding {
+  return toFinding({
     code: 'storage',
     forceable: true,
     problem: 'The host uses a drive on it',
     ok: 'The host uses no drive on it',
     next: 'choose another drive or controller, or take this one out of use first (umount, swapoff, fstab); --force storage if it is not needed',
     evidence: [
-      ...new Set(storage.disks.flatMap(({ address, volume }) => usesOf(volume, `${address} → ${volume.node}`))),
+      ...new Set(storage.disks.flatMap(({ address, volume }) => volumeUsage(volume, `${address} → ${volume.node}`))),
     ],
-    unseen: storage.unseen,
+    unreadable: storage.unseen,
   })
 }
 
 /** blkid's types of what is a part of something larger. */
-const MEMBERS: readonly [pattern: RegExp, text: string][] = [
+const MEMBER_SIGNATURES: readonly [pattern: RegExp, text: string][] = [
   [/^LVM2?_member$/, 'an LVM physical volume'],
   [/_raid_member$/, 'a member of a RAID array'],
   [/^crypto_LUKS$/, 'a LUKS volume'],
@@ -67,13 +67,13 @@ const MEMBERS: readonly [pattern: RegExp, text: string][] = [
 ]
 
 /** One line for each use of a volume and of what was built on it; `at` is the way to it. */
-export function usesOf(volume: Volume, at: string): string[] {
+export function volumeUsage(volume: Volume, at: string): string[] {
   const lines: string[] = []
-  if (volume.mounts.length > 0) lines.push(`${at} is mounted on ${several(volume.mounts)}`)
+  if (volume.mounts.length > 0) lines.push(`${at} is mounted on ${mountPointsText(volume.mounts)}`)
   if (volume.swap) lines.push(`${at} is swap`)
   if (volume.booted) lines.push(`${at} is where this boot's loader came from`)
-  for (const holder of volume.holders) {
-    lines.push(...usesOf(holder, `${at} → ${holder.kind === null ? '' : `${holder.kind} `}${holder.node}`))
+  for (const holder of volume.volumesOnTop) {
+    lines.push(...volumeUsage(holder, `${at} → ${holder.kind === null ? '' : `${holder.kind} `}${holder.node}`))
   }
   if (lines.length > 0) return lines
   for (const { table, target, type } of volume.tables) {
@@ -81,44 +81,44 @@ export function usesOf(volume: Volume, at: string): string[] {
   }
   if (lines.length > 0) return lines
   if (volume.kind !== null) return [`${at} is active`]
-  const member = MEMBERS.find(([pattern]) => pattern.test(volume.signature ?? ''))?.[1]
+  const member = MEMBER_SIGNATURES.find(([pattern]) => pattern.test(volume.signature ?? ''))?.[1]
   if (member === undefined) return []
   return [`${at} is ${member}${volume.label === null ? '' : ` (${volume.label})`}, not in use now`]
 }
 
-function several(points: readonly string[]): string {
+function mountPointsText(points: readonly string[]): string {
   const shown = points.slice(0, 3)
   const rest = points.length - shown.length
   return rest === 0 ? shown.join(', ') : `${shown.join(', ')} and ${rest} more`
 }
 
 /** A default route over it, through bonds, VLANs and bridges; of another one that stays, the evidence tells. */
-export function guardNetwork({ network }: Use): Finding {
+export function guardNetwork({ network }: DeviceUsage): Finding {
   const routes = network.routes.filter(({ destination }) => destination === 'default')
   const lost = routes.flatMap((route) =>
-    over(network.interfaces, [route.device]).map((chain) => `${chain} has the default route${ofRoute(route)}`),
+    chainsOver(network.interfaces, [route.device]).map((chain) => `${chain} has the default route${routeNote(route)}`),
   )
   const names = new Set(network.interfaces.flatMap(({ chains }) => chains.flat()))
   const staying = routes
     .filter(({ device }) => !names.has(device))
-    .map((route) => `a default route over ${route.device} stays${ofRoute(route)}`)
-  return conclude({
+    .map((route) => `a default route over ${route.device} stays${routeNote(route)}`)
+  return toFinding({
     code: 'network',
     forceable: true,
     problem: "The host's network runs over it",
     ok: 'No default route runs over it',
     next: 'choose another network card, or --force network if the host can do without',
     evidence: lost.length > 0 ? [...lost, ...staying] : [],
-    unseen: network.unseen,
+    unreadable: network.unseen,
   })
 }
 
-function ofRoute({ family, metric }: Route): string {
+function routeNote({ family, metric }: Route): string {
   return ` (IPv${family}, metric ${metric})`
 }
 
 /** `0000:03:00.0 → eth0 → bond0 → br0` for each way from a card to one of these interfaces. */
-function over(interfaces: readonly Interface[], names: readonly string[]): string[] {
+function chainsOver(interfaces: readonly Interface[], names: readonly string[]): string[] {
   return interfaces.flatMap(({ address, chains }) =>
     chains
       .filter((chain) => names.includes(chain[chain.length - 1] ?? ''))
@@ -127,17 +127,17 @@ function over(interfaces: readonly Interface[], names: readonly string[]): strin
 }
 
 /** Sessions by the sockets of sshd: sudo drops SSH_CONNECTION. */
-export function guardSsh({ network, ssh }: Use): Finding {
-  return conclude({
+export function guardSsh({ network, ssh }: DeviceUsage): Finding {
+  return toFinding({
     code: 'ssh',
     forceable: true,
     problem: 'An SSH session runs over it',
     ok: 'No SSH session runs over it',
     next: 'choose another network card, or work at the machine itself; --force ssh to be cut off',
-    evidence: ssh.sessions.flatMap(({ peer, interfaces, by }) =>
-      over(network.interfaces, interfaces).map((chain) => `${chain} leads to ${peer} (${by})`),
+    evidence: ssh.sessions.flatMap(({ peer, interfaces, shownBy }) =>
+      chainsOver(network.interfaces, interfaces).map((chain) => `${chain} leads to ${peer} (${shownBy})`),
     ),
-    unseen: [...ssh.unseen, ...(network.interfaces.length > 0 ? network.unseen : [])],
+    unreadable: [...ssh.unseen, ...(network.interfaces.length > 0 ? network.unseen : [])],
   })
 }
 
@@ -145,9 +145,9 @@ export function guardSsh({ network, ssh }: Use): Finding {
  * For live binding: an interface that is up and has a route, be it the default one or not, or that something is built on:
  * a macvtap or a bridge is a guest's way out, and the host has no address there.
  */
-export function guardInterfaces({ network }: Use): Finding {
+export function guardInterfaces({ network }: DeviceUsage): Finding {
   const routed = network.routes.filter(({ destination }) => !/^(fe80|ff00)::/.test(destination))
-  return conclude({
+  return toFinding({
     code: 'interface-up',
     forceable: true,
     problem: 'A network interface on it is up and in use',
@@ -163,22 +163,22 @@ export function guardInterfaces({ network }: Use): Finding {
         const built = each.chains.filter(({ length }) => length > 1)
         return built.map((names) => `${way(names)} is built on it`)
       }),
-    unseen: network.unseen,
+    unreadable: network.unseen,
   })
 }
 
 /** The controller of the last keyboard; one on i8042 (PS/2, most laptops) always stays. */
-export function guardKeyboard({ keyboards }: Use): Finding {
+export function guardKeyboard({ keyboards }: DeviceUsage): Finding {
   const lost = keyboards.found.filter(({ address }) => address !== null)
   const staying = keyboards.found.filter(({ address }) => address === null)
-  return conclude({
+  return toFinding({
     code: 'last-keyboard',
     forceable: true,
     problem: 'The last keyboard hangs on it',
     ok: lost.length > 0 ? 'The host keeps a keyboard' : 'No keyboard hangs on it',
     next: 'plug the keyboard into a port of another controller, or --force last-keyboard if the host needs none',
     evidence: staying.length > 0 ? [] : lost.map(({ name, address }) => `${address} → ${name}`),
-    unseen: keyboards.unseen,
-    fine: lost.length > 0 ? staying.map(({ name }) => `${name} stays`) : [],
+    unreadable: keyboards.unseen,
+    okEvidence: lost.length > 0 ? staying.map(({ name }) => `${name} stays`) : [],
   })
 }

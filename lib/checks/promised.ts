@@ -8,7 +8,7 @@ import type { Bootloader, Host } from '../system/system.ts'
 // Do files and boot entries say what was promised?
 
 /** A finding of `--status`: nothing overrides it. */
-export function finding(
+export function statusFinding(
   code: string,
   state: Finding['state'],
   summary: string,
@@ -22,7 +22,13 @@ export function finding(
 export function confirmFindings(claims: readonly Claim[]): Finding[] {
   const scripts = claims.filter(({ device }) => device === CONFIRM).map(({ entry }) => entry.entry.script)
   return [...new Set(scripts)].map((script) =>
-    finding('unconfirmed', 'unknown', 'is going to be taken back unless it is confirmed', [], `${script} --confirm`),
+    statusFinding(
+      'unconfirmed',
+      'unknown',
+      'is going to be taken back unless it is confirmed',
+      [],
+      `${script} --confirm`,
+    ),
   )
 }
 
@@ -38,10 +44,10 @@ export function settingFindings(host: Host, claims: readonly Claim[]): Finding[]
     const text = read(path)
     const own = claims.filter(({ setting }) => setting.path === path)
     const lost = new Set(
-      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => describe(setting)),
+      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => settingText(setting)),
     )
-    if (lost.size === 0) return finding('files', 'ok', `${path} says what it should`, [], null)
-    return finding(
+    if (lost.size === 0) return statusFinding('files', 'ok', `${path} says what it should`, [], null)
+    return statusFinding(
       'files',
       'problem',
       `${path} ${text === null ? 'is gone' : 'was changed'}`,
@@ -51,7 +57,7 @@ export function settingFindings(host: Host, claims: readonly Claim[]): Finding[]
   })
 }
 
-function describe(setting: Claim['setting']): string {
+function settingText(setting: Claim['setting']): string {
   if (setting.kind === 'line') return setting.line
   if (setting.kind === 'word' || setting.kind === 'member' || setting.kind === 'entry')
     return `${setting.word} in ${setting.variable}`
@@ -64,12 +70,12 @@ function describe(setting: Claim['setting']): string {
 export function loaderFindings(host: Host, bootloader: Bootloader | undefined, tokens: string[]): Finding[] {
   if (tokens.length === 0) return []
   if (bootloader === undefined)
-    return [finding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
-  return bootloader.observe(host, tokens, false).map(({ ok, evidence }) =>
-    finding(
+    return [statusFinding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
+  return bootloader.observe(host, tokens, false).map(({ ok, proof }) =>
+    statusFinding(
       'boot-entries',
       ok === null ? 'unknown' : ok ? 'ok' : 'problem',
-      evidence,
+      proof,
       [],
       ok === false
         ? bootloader

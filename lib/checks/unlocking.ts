@@ -1,25 +1,25 @@
 import type { Finding } from '../core/finding.ts'
-import type { Unseen } from '../host/readings.ts'
-import type { Use } from '../host/usage.ts'
-import { conclude } from './conclude.ts'
+import type { Unreadable } from '../host/readings.ts'
+import type { DeviceUsage } from '../host/usage.ts'
+import { toFinding } from './conclude.ts'
 import { guardConsole, guardKeyboard, guardNetwork } from './occupied.ts'
 
 /** Guards of an encrypted root file system: what it needs to be unlocked, and what a change of the boot chain does. */
-export function guardUnlocking(use: Use): Finding[] {
-  return [guardUnlockDevices(use), guardTpm(use)]
+export function guardUnlocking(usage: DeviceUsage): Finding[] {
+  return [guardUnlockDevices(usage), guardTpm(usage)]
 }
 
 /**
  * At the machine, a passphrase takes a keyboard and a console; over the network, the card that the initramfs uses.
  * Where it can be unlocked over the network, keyboard and console are not needed.
  */
-function guardUnlockDevices(use: Use): Finding {
-  const { encrypted, remote, volumes } = use.unlock
-  const needed = remote.length > 0 ? neededRemotely(use) : neededLocally(use)
+function guardUnlockDevices(usage: DeviceUsage): Finding {
+  const { encrypted, remote, volumes } = usage.unlock
+  const needed = remote.length > 0 ? requiredRemotely(usage) : requiredLocally(usage)
   const root =
     volumes.length > 0 ? `the root file system is in ${volumes.join(', ')}` : 'the root file system is encrypted'
   const how = remote.map((line) => `it can be unlocked over the network: ${line}`)
-  return conclude({
+  return toFinding({
     code: 'unlock-device',
     forceable: false,
     problem: 'The encrypted root file system could not be unlocked without it',
@@ -29,12 +29,12 @@ function guardUnlockDevices(use: Use): Finding {
         ? 'choose another network card'
         : 'leave the host its keyboard (a port of another controller) and its console (the primary display in the firmware setup), or set up unlocking over SSH',
     evidence: encrypted === true && needed.length > 0 ? [...needed, root, ...how] : [],
-    unseen: unseenDevices(use, needed.length > 0),
+    unreadable: unreadableUnlock(usage, needed.length > 0),
   })
 }
 
-function neededLocally(use: Use): string[] {
-  const [keyboard, console] = [guardKeyboard(use), guardConsole(use)]
+function requiredLocally(usage: DeviceUsage): string[] {
+  const [keyboard, console] = [guardKeyboard(usage), guardConsole(usage)]
   return [
     ...(keyboard.state === 'problem' ? keyboard.evidence.map((line) => `${line} is the last keyboard`) : []),
     ...(console.state === 'problem' ? console.evidence : []),
@@ -42,31 +42,31 @@ function neededLocally(use: Use): string[] {
 }
 
 /** The card that the initramfs is told to use, or else the one that has the default route now. */
-function neededRemotely(use: Use): string[] {
-  const { interfaces } = use.network
-  const named = interfaces.filter(({ name }) => use.unlock.interfaces.includes(name))
+function requiredRemotely(usage: DeviceUsage): string[] {
+  const { interfaces } = usage.network
+  const named = interfaces.filter(({ name }) => usage.unlock.interfaces.includes(name))
   if (named.length > 0) return named.map(({ address, name }) => `${address} → ${name} is what ip= names`)
-  const network = guardNetwork(use)
+  const network = guardNetwork(usage)
   return network.state === 'problem'
     ? network.evidence.filter((line) => interfaces.some(({ address }) => line.startsWith(address)))
     : []
 }
 
-function unseenDevices({ unlock, keyboards, screens, network }: Use, needed: boolean): Unseen[] {
-  if (unlock.encrypted === null) return needed ? unlock.unseen : []
+function unreadableUnlock({ unlock, keyboards, screens, network }: DeviceUsage, required: boolean): Unreadable[] {
+  if (unlock.encrypted === null) return required ? unlock.unseen : []
   if (!unlock.encrypted) return []
   return unlock.remote.length > 0 ? network.unseen : [...keyboards.unseen, ...screens.unseen]
 }
 
 /** systemd-cryptenroll(1): a secret is sealed to measurements; a new initramfs or command line changes some of them. */
-function guardTpm({ unlock }: Use): Finding {
-  return conclude({
+function guardTpm({ unlock }: DeviceUsage): Finding {
+  return toFinding({
     code: 'tpm-unlock',
     forceable: true,
     problem: 'The TPM unlocks the root file system, and what it measures will change',
     ok: 'No TPM unlocks the root file system',
     next: 'have the passphrase or recovery key at hand for the next boot and enrol the TPM again after it; then --force tpm-unlock',
     evidence: unlock.tpm,
-    unseen: unlock.unseenTpm,
+    unreadable: unlock.unseenTpm,
   })
 }

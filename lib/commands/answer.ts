@@ -1,5 +1,5 @@
 import { parseSelector, selectDevices } from '../bind/select.ts'
-import type { Recorded } from '../change/journal.ts'
+import type { JournalRecord } from '../change/journal.ts'
 import type { BoundFunction, EntryFacts } from '../change/journal-entry.ts'
 import type { Change, Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
@@ -11,12 +11,12 @@ import { type BindVfio, changeJson } from '../views/changes.ts'
 import type { Context } from './run-script.ts'
 
 /** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
-export function askedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
-  return namedDevices(pci, given.operands)
+export function requestedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
+  return findRequestedDevices(pci, given.operands)
 }
 
 /** The devices that these texts name. Throws a UserError with code `no-device` for one that names nothing. */
-export function namedDevices(pci: PciFacts, texts: readonly string[]): PciDevice[] {
+export function findRequestedDevices(pci: PciFacts, texts: readonly string[]): PciDevice[] {
   if (texts.length === 0) return []
   const devices = texts.map(parseSelector)
   const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
@@ -49,7 +49,7 @@ export function refuse(findings: readonly Finding[], given: Arguments): void {
 }
 
 /** Of what was bound, the addresses that the arguments name; all when they name none. */
-export function namedAddresses(functions: readonly BoundFunction[], given: Arguments, script: string): string[] {
+export function requestedAddresses(functions: readonly BoundFunction[], given: Arguments, script: string): string[] {
   if (given.operands.length === 0) return functions.map(({ address }) => address)
   return given.operands.flatMap((text) => {
     const { matches } = parseSelector(text)
@@ -85,7 +85,7 @@ export function answerJson(
   }
 }
 
-export function entryFacts(
+export function journalEntryFacts(
   context: Context,
   plan: Plan,
   functions: BoundFunction[],
@@ -96,7 +96,7 @@ export function entryFacts(
     script: context.script.name,
     functions,
     time,
-    boot: bootOf(context),
+    boot: readBootId(context),
     plan,
     adapters,
     undoes: [],
@@ -105,11 +105,11 @@ export function entryFacts(
   }
 }
 
-export function bootOf({ machine }: Context): string | null {
+export function readBootId({ machine }: Context): string | null {
   return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
 }
 
-export function recordOf(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
+export function toBoundFunction(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
   const { address, vendor, device, subsystem, driver } = one
   const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`
   const twins = all.filter((other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id)
@@ -117,11 +117,11 @@ export function recordOf(one: PciDevice, all: readonly PciDevice[]): BoundFuncti
   return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
 }
 
-export function durations(journal: readonly Recorded[]): Record<string, number> {
+export function durationsIn(journal: readonly JournalRecord[]): Record<string, number> {
   return Object.assign({}, ...journal.map(({ seconds }) => seconds))
 }
 
 /** The same answer, once it was done. */
-export function applied(json: BindVfio, printed: (readonly string[])[]): BindVfio {
+export function appliedJson(json: BindVfio, printed: (readonly string[])[]): BindVfio {
   return { ...json, action: 'apply', changed: true, commands: printed }
 }

@@ -10,6 +10,6 @@ export async function askKernelLog(machine: Machine): Promise<KernelLog> {
   const { code, stdout } = await runCommand(argv, { root: '/', seconds: 10 })
   // What journalctl says to those who may not look.
   if (code !== 0 || stdout === '' || stdout.startsWith('-- No entries')) return read
-  machine.told.set(LOG, stdout)
+  machine.programOutput.set(LOG, stdout)
   return { ...read, log: stdout }
 }

@@ -1,19 +1,27 @@
-import { carriedNotes, changesNow, withGroupMates, withoutCarried } from '../bind/plan-binding.ts'
+import { changesNow, nestedNotes, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { applyPlan } from '../change/apply.ts'
-import { driverOf } from '../change/driver.ts'
-import { type Recorded, readJournal } from '../change/journal.ts'
+import { readDriver } from '../change/driver.ts'
+import { type JournalRecord, readJournal } from '../change/journal.ts'
 import { LIVE_JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
-import { guard } from '../checks/guards.ts'
-import { guarded } from '../checks/judged.ts'
+import { guardFindings } from '../checks/guards.ts'
+import { guardRunner } from '../checks/judged.ts'
 import { guardInterfaces, guardOpen } from '../checks/occupied.ts'
 import { UserError } from '../core/error.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
-import { readUse } from '../host/usage.ts'
+import { readDeviceUsage } from '../host/usage.ts'
 import { liveText } from '../views/answers.ts'
-import { answerJson, applied, askedDevices, entryFacts, namedAddresses, recordOf, refuse } from './answer.ts'
+import {
+  answerJson,
+  appliedJson,
+  journalEntryFacts,
+  refuse,
+  requestedAddresses,
+  requestedDevices,
+  toBoundFunction,
+} from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
 
@@ -21,45 +29,45 @@ import { targetFor } from './target.ts'
 export function answerLive(context: Context): Promise<Answer> {
   const { arguments: given, machine } = context
   if (!machine.running) throw new UserError('usage', '--now changes the running system: leave --root and --machine out')
-  const work = (): Promise<Answer> => (given.flag('undo') ? release(context) : take(context))
+  const work = (): Promise<Answer> => (given.flag('undo') ? releaseNow(context) : bindNow(context))
   return given.flag('apply') ? withLock(targetFor(context, LIVE_JOURNAL), openReader('/'), work) : work()
 }
 
 /** All functions of the groups go to vfio-pci, or none does. */
-async function take(context: Context): Promise<Answer> {
+async function bindNow(context: Context): Promise<Answer> {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   if (pci.iommu.enabled === false) throw new UserError('iommu-off', `the IOMMU is off: ${pci.iommu.reason}`)
-  const asked = askedDevices(pci, given)
+  const asked = requestedDevices(pci, given)
   const chosen = withGroupMates(pci.devices, asked)
-  const use = readUse(machine.reader, machine.files, chosen)
+  const use = readDeviceUsage(machine.reader, machine.files, chosen)
   const findings = [
-    ...guard(pci.devices, chosen, asked, use, pci.groups, guarded([machine.reader, machine.files])),
+    ...guardFindings(pci.devices, chosen, asked, use, pci.groups, guardRunner([machine.reader, machine.files])),
     guardInterfaces(use),
   ]
   refuse(findings, given)
   const changes = changesNow(chosen)
   const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)
-  const notes = [...carriedNotes(chosen), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
-  const functions = withoutCarried(chosen)
+  const notes = [...nestedNotes(chosen), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
+  const functions = withoutNested(chosen)
     .filter(({ driver }) => driver !== 'vfio-pci')
-    .map((one) => recordOf(one, pci.devices))
-  return settle(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
+    .map((one) => toBoundFunction(one, pci.devices))
+  return applyNow(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
 }
 
 /** Gives functions back to the drivers that had them. */
-async function release(context: Context): Promise<Answer> {
+async function releaseNow(context: Context): Promise<Answer> {
   const { arguments: given, machine, script } = context
   const entries = liveEntries(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
   const functions = entries.flatMap(({ entry }) => entry.functions)
-  const named = namedAddresses(functions, given, script.name)
+  const named = requestedAddresses(functions, given, script.name)
   const going = functions.filter(({ address }) => named.includes(address))
   const changes = going
     .map(
       ({ address, driver }): DriverChange => ({
         kind: 'driver',
         address,
-        before: driverOf(address),
+        before: readDriver(address),
         after: driver,
         reason: 'as it was before',
       }),
@@ -67,13 +75,13 @@ async function release(context: Context): Promise<Answer> {
     .filter(({ before, after }) => before !== after)
   const pci = readPciFacts(machine, context.warn)
   const chosen = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
-  refuse([guardOpen(readUse(machine.reader, machine.files, chosen))], given)
+  refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, chosen))], given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
-  return settle(context, plan, going, { undoes: entries.map(({ number }) => number), undone: named })
+  return applyNow(context, plan, going, { undoes: entries.map(({ number }) => number), undone: named })
 }
 
 /** What was bound live in this boot and not released: with the functions that are still out. */
-function liveEntries(journal: readonly Recorded[]): Recorded[] {
+function liveEntries(journal: readonly JournalRecord[]): JournalRecord[] {
   const done = journal.filter(({ state }) => state === 'done')
   return done
     .filter(({ entry }) => entry.undoes.length === 0)
@@ -85,10 +93,10 @@ function liveEntries(journal: readonly Recorded[]): Recorded[] {
     .filter(({ entry }) => entry.functions.length > 0)
 }
 
-async function settle(
+async function applyNow(
   context: Context,
   plan: Plan,
-  functions: ReturnType<typeof recordOf>[],
+  functions: ReturnType<typeof toBoundFunction>[],
   undo: { undoes: number[]; undone: string[] },
 ): Promise<Answer> {
   const { script, arguments: given } = context
@@ -96,11 +104,11 @@ async function settle(
   const view = { script, json, releasing: undo.undoes.length > 0, applied: false }
   if (!given.flag('apply') || plan.changes.length === 0)
     return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => liveText(look, view) }
-  const entry = { ...entryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }
+  const entry = { ...journalEntryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }
   await applyPlan(targetFor(context, LIVE_JOURNAL), entry, async () => [])
   return {
     code: 0,
-    json: applied(json, []),
+    json: appliedJson(json, []),
     text: (look) => liveText(look, { ...view, applied: true }),
   }
 }

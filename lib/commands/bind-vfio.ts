@@ -1,36 +1,44 @@
 import { resolve } from 'node:path'
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
-import { planDeclared } from '../bind/declare.ts'
+import { planDescribedBinding } from '../bind/declare.ts'
 import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
-import { carriedNotes, planBinding, withGroupMates, withoutCarried } from '../bind/plan-binding.ts'
+import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { applyPlan } from '../change/apply.ts'
-import { parseTime, withSwitch } from '../change/confirm.ts'
+import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
-import { cutShort } from '../change/undo.ts'
-import { guard, guardIds, guardSecureBoot } from '../checks/guards.ts'
-import { guarded } from '../checks/judged.ts'
+import { cutShortRuns } from '../change/undo.ts'
+import { guardFindings, guardIds, guardSecureBoot } from '../checks/guards.ts'
+import { guardRunner } from '../checks/judged.ts'
 import { UserError } from '../core/error.ts'
-import { expectSeen, notSeen, readPciFacts } from '../host/machine.ts'
+import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { openReader } from '../host/sysroot.ts'
-import { readUse } from '../host/usage.ts'
+import { readDeviceUsage } from '../host/usage.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 import { appliedText, planText } from '../views/answers.ts'
-import { answerJson, applied, askedDevices, durations, entryFacts, recordOf, refuse } from './answer.ts'
+import {
+  answerJson,
+  appliedJson,
+  durationsIn,
+  journalEntryFacts,
+  refuse,
+  requestedDevices,
+  toBoundFunction,
+} from './answer.ts'
 import { answerLive } from './bind-now.ts'
-import { choose } from './choose.ts'
-import { declared, expectOutput, isNewFile } from './declared.ts'
-import { answerKernelConfig, explained } from './kernel-config-answer.ts'
-import { listTwins } from './override-same-id-gpu.ts'
+import { chooseCard } from './choose.ts'
+import { expectModuleOutput, isNewFile, moduleRequest } from './declared.ts'
+import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
+import { listEqualCards } from './override-same-id-gpu.ts'
 import type { Answer, Context } from './run-script.ts'
-import { status } from './status.ts'
+import { answerBindStatus } from './status.ts'
 import { targetFor } from './target.ts'
-import { confirm, undo } from './undo-confirm.ts'
-import { promised } from './verify.ts'
+import { answerConfirm, answerUndo } from './undo-confirm.ts'
+import { verifyBinding } from './verify.ts'
 
 /** The options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
@@ -95,15 +103,15 @@ export function adapterOptions(adapters: Adapters): Option[] {
 }
 
 /** By ID where that is enough, or by address because somebody asked for it. */
-type By = 'id' | 'address'
+type IdentifiedBy = 'id' | 'address'
 
 /** bind-vfio and override-same-id-gpu: plan, apply, status, undo. */
-export async function answerBinding(context: Context, adapters: Adapters, by: By = 'id'): Promise<Answer> {
+export async function answerBindVfio(context: Context, adapters: Adapters, by: IdentifiedBy = 'id'): Promise<Answer> {
   const given = context.arguments
-  if (by === 'address' && !isAsking(given)) return listTwins(context)
-  checkUsage(given)
+  if (by === 'address' && !requestsAction(given)) return listEqualCards(context)
+  checkBindUsage(given)
   if (given.flag('now')) return answerLive(context)
-  if (given.flag('status')) return status(context, adapters)
+  if (given.flag('status')) return answerBindStatus(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   const { files } = context.machine
   const own = openReader('/')
@@ -113,19 +121,19 @@ export async function answerBinding(context: Context, adapters: Adapters, by: By
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
     apply ? withLock(targetFor(context), own, work) : work()
   if (given.flag('choose'))
-    return choose(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
-  if (confirms) return locked(() => confirm(context, adapters), true)
+    return chooseCard(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
+  if (confirms) return locked(() => answerConfirm(context, adapters), true)
   const apply = given.flag('apply')
-  return locked(() => (given.flag('undo') ? undo(context, adapters) : bind(context, adapters, apply, by)), apply)
+  return locked(() => (given.flag('undo') ? answerUndo(context, adapters) : bind(context, adapters, apply, by)), apply)
 }
 
 /** Is anything asked of devices, rather than which are alike? */
-export function isAsking(given: Arguments): boolean {
+export function requestsAction(given: Arguments): boolean {
   const flags = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all']
   return given.operands.length > 0 || flags.some((name) => given.flag(name))
 }
 
-function checkUsage(given: Arguments): void {
+function checkBindUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
   const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config'].filter((name) => given.flag(name))
   if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
@@ -145,72 +153,77 @@ function checkUsage(given: Arguments): void {
     throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
 }
 
-async function bind(context: Context, adapters: Adapters, apply: boolean, by: By): Promise<Answer> {
+async function bind(context: Context, adapters: Adapters, apply: boolean, identifiedBy: IdentifiedBy): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const pci = readPciFacts(machine, warn)
-  const asked = askedDevices(pci, given)
+  const asked = requestedDevices(pci, given)
   const chosen = withGroupMates(pci.devices, asked)
-  const taken = withoutCarried(chosen)
+  const taken = withoutNested(chosen)
   const facts = readBindFacts(machine, pci, taken, adapters, {
     bootloader: given.value('bootloader'),
     initramfs: given.value('initramfs'),
   })
-  const use = readUse(machine.reader, facts.host.files, chosen)
-  const findings = guard(pci.devices, chosen, asked, use, pci.groups, guarded([machine.reader, facts.host.files]))
+  const use = readDeviceUsage(machine.reader, facts.host.files, chosen)
+  const findings = guardFindings(
+    pci.devices,
+    chosen,
+    asked,
+    use,
+    pci.groups,
+    guardRunner([machine.reader, facts.host.files]),
+  )
   refuse(findings, given)
   const shared = guardIds(pci.devices, taken)
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
-  const address = equal ?? (by === 'address' ? 'as asked' : null)
-  if (by === 'address' && equal === null) expectTwin(facts, taken)
-  expectOutput(given, facts.distro.adapter, apply)
+  const address = equal ?? (identifiedBy === 'address' ? 'as asked' : null)
+  if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
+  expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.overrides(facts.host) !== undefined
-  if (by === 'id' && equal !== null && !byAddress) refuse([shared], given)
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation(facts.host) !== undefined
+  if (identifiedBy === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts.host, taken, facts.claiming, byAddress),
+    readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
     facts.distro.adapter?.kernel,
   )
   const request = { passThrough: given.flag('iommu-pt'), address }
   const binding =
     declarative === undefined
-      ? explained(() => planBinding(facts, taken, request), kernel)
-      : explained(
-          () => planDeclared(facts, declarative, pci.devices, taken, { ...request, ...declared(context) }),
+      ? withKernelFindings(() => planBinding(facts, taken, request), kernel)
+      : withKernelFindings(
+          () => planDescribedBinding(facts, declarative, pci.devices, taken, { ...request, ...moduleRequest(context) }),
           kernel,
         )
-  if (binding.made.images || binding.made.entries) {
+  if (binding.regenerated.images || binding.regenerated.entries) {
     const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
     findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
     refuse(findings, given)
   }
   const within = given.value('confirm-within')
   if (within !== undefined && binding.plan.changes.length > 0)
-    binding.plan = withSwitch(
+    binding.plan = withConfirmTimer(
       facts.host,
       facts.journal,
       binding.plan,
       script.name,
       parseTime('--confirm-within', within),
     )
-  const short = cutShort(facts.host.files, facts.journal)
-  binding.plan.notes.push(...carriedNotes(chosen), ...kernel.notes, ...short.notes, ...notSeen(machine))
+  const short = cutShortRuns(facts.host.files, facts.journal)
+  binding.plan.notes.push(...nestedNotes(chosen), ...kernel.notes, ...short.notes, ...unreadWarnings(machine))
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
   const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)
-  const took = durations(facts.journal)
-  const menu = declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host)
   const view = {
     script,
     json,
-    chosen,
+    selected: chosen,
     all: pci.devices,
     groups: pci.groups,
-    took,
-    menu,
+    durations: durationsIn(facts.journal),
+    bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host),
     given,
     cutShort: short.notes.length > 0,
-    module: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
+    printsModule: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
   }
   if (!apply || plan.changes.length === 0)
     return {
@@ -218,31 +231,31 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, by: By
       json,
       text: (look) => planText(look, view),
     }
-  expectSeen(machine)
+  expectAllRead(machine)
   const target = targetFor(context)
   const used = declarative === undefined ? facts : null
   const names = {
     bootloader: used?.bootloader.adapter?.name ?? null,
-    initramfs: binding.needs === null ? null : (used?.initramfs.adapter?.name ?? null),
+    initramfs: binding.imageRequirements === null ? null : (used?.initramfs.adapter?.name ?? null),
   }
-  const entry = entryFacts(
+  const entry = journalEntryFacts(
     context,
     plan,
-    bound.map((one) => recordOf(one, pci.devices)),
+    bound.map((one) => toBoundFunction(one, pci.devices)),
     names,
   )
-  const { printed } = await applyPlan(target, entry, () => promised(readHost(machine), facts, binding, target))
+  const { printed } = await applyPlan(target, entry, () => verifyBinding(readHost(machine), facts, binding, target))
   return {
     code: 0,
-    json: applied(json, printed),
+    json: appliedJson(json, printed),
     text: (look) => appliedText(look, view, printed),
   }
 }
 
 /** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */
-function expectTwin({ host, claiming }: BindFacts, chosen: readonly PciDevice[]): void {
+function expectSameIdDevice({ host, candidateModules }: BindFacts, chosen: readonly PciDevice[]): void {
   const builtin = host.kernels.some((kernel) =>
-    claiming(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
+    candidateModules(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
   )
   const ids = [...new Set(chosen.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
   if (!builtin)

@@ -1,55 +1,63 @@
-import { readClaiming } from '../bind/bind-facts.ts'
+import { readCandidateModules } from '../bind/bind-facts.ts'
 import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { withGroupMates } from '../bind/plan-binding.ts'
 import { boundFunctions } from '../bind/promise.ts'
 import { claimsOf } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
 import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'
-import { deviceLog, framebuffer, groups, resets, rom, romFile, sharedInterrupts } from '../checks/device.ts'
-import { guard } from '../checks/guards.ts'
 import {
-  bootSpace,
-  governor,
-  hugePages,
-  hugePagesGiven,
-  libvirtRunning,
-  memoryLock,
-  PROGRAMS,
-  program,
-  userGroups,
+  checkCardResets,
+  checkDeviceLog,
+  checkFramebuffer,
+  checkGroups,
+  checkInterruptLines,
+  checkRom,
+  checkRomFile,
+} from '../checks/device.ts'
+import { guardFindings } from '../checks/guards.ts'
+import {
+  CHECKED_PROGRAMS,
+  checkBootSpace,
+  checkGovernor,
+  checkHugePages,
+  checkHugePagesGiven,
+  checkLibvirt,
+  checkMemlock,
+  checkProgram,
+  checkUserGroups,
 } from '../checks/host.ts'
-import { judged, judgedLater } from '../checks/judged.ts'
+import { runCheck, runCheckAsync } from '../checks/judged.ts'
 import {
-  argumentsInForce,
-  cpuVirtualisation,
-  dangerous,
-  interruptRemapping,
-  iommu,
-  kvm,
-  modprobeIds,
-  msrs,
-  secureBoot,
-  vfioModules,
+  checkBootArguments,
+  checkIommu,
+  checkKvm,
+  checkModprobeIds,
+  checkMsrs,
+  checkRemapping,
+  checkSecureBoot,
+  checkUnsafeSettings,
+  checkVfioModules,
+  checkVirtualisation,
 } from '../checks/kernel-checks.ts'
-import { unknown } from '../checks/say.ts'
+import { unknownFinding } from '../checks/say.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
-import { noticeNow, onDemand } from '../host/denied.ts'
+import { onDemand, withDenials } from '../host/denied.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { readKernels } from '../host/installed-kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/sysroot.ts'
-import { readUse } from '../host/usage.ts'
+import { readDeviceUsage } from '../host/usage.ts'
 import { readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import type { Option } from '../terminal/options.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { findingsText } from '../views/changes.ts'
-import { namedDevices } from './answer.ts'
+import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Answer, Context } from './run-script.ts'
-import { bindingStatus } from './status.ts'
+import { readBindingStatus } from './status.ts'
 
 /** What check-host prints with `--json`. */
 export interface CheckHost {
@@ -79,36 +87,36 @@ export const CHECK_OPTIONS: readonly Option[] = [
 ]
 
 const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
-  cpuVirtualisation,
-  kvm,
-  iommu,
-  interruptRemapping,
-  argumentsInForce,
-  vfioModules,
-  dangerous,
-  modprobeIds,
-  msrs,
-  secureBoot,
-  libvirtRunning,
-  userGroups,
-  memoryLock,
-  hugePages,
-  hugePagesGiven,
-  governor,
-  bootSpace,
+  checkVirtualisation,
+  checkKvm,
+  checkIommu,
+  checkRemapping,
+  checkBootArguments,
+  checkVfioModules,
+  checkUnsafeSettings,
+  checkModprobeIds,
+  checkMsrs,
+  checkSecureBoot,
+  checkLibvirt,
+  checkUserGroups,
+  checkMemlock,
+  checkHugePages,
+  checkHugePagesGiven,
+  checkGovernor,
+  checkBootSpace,
 ]
 
 const DEVICE_CHECKS: readonly ((facts: CheckFacts, chosen: readonly PciDevice[]) => Finding)[] = [
-  groups,
-  resets,
-  deviceLog,
-  framebuffer,
-  rom,
-  sharedInterrupts,
+  checkGroups,
+  checkCardResets,
+  checkDeviceLog,
+  checkFramebuffer,
+  checkRom,
+  checkInterruptLines,
 ]
 
 /** Is this host ready for guests with devices; with `--device`, for this one? */
-export async function answerCheck(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerCheckHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const file = given.value('rom')
   if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
@@ -136,29 +144,29 @@ export async function answerCheck(context: Context, adapters: Adapters): Promise
   })
   // A capture is to be enough for gen-domain as well.
   if (given.value('capture') !== undefined)
-    judged(readers, () => {
+    runCheck(readers, () => {
       readHypervisor(files, reader)
       return []
     })
-  const chosen = namedDevices(facts.pci, given.list('device'))
+  const chosen = findRequestedDevices(facts.pci, given.list('device'))
   const kernels = (): Finding[] =>
     kernelFindings(
-      readKernelReports(host, chosen, readClaiming(machine, host, chosen), true),
+      readKernelReports(host, chosen, readCandidateModules(machine, host, chosen), true),
       facts.distro.adapter?.kernel,
     ).findings
   // One after the other: who asks while another waits would hear of its denials too.
   const present: Finding[] = []
-  for (const one of PROGRAMS) present.push(...(await judgedLater(readers, () => program(facts, ...one))))
+  for (const one of CHECKED_PROGRAMS) present.push(...(await runCheckAsync(readers, () => checkProgram(facts, ...one))))
   const findings = [
-    ...CHECKS.flatMap((check) => judged(readers, () => check(facts))),
-    ...judged(readers, kernels),
+    ...CHECKS.flatMap((check) => runCheck(readers, () => check(facts))),
+    ...runCheck(readers, kernels),
     ...present,
     ...(chosen.length === 0 ? [] : await deviceFindings(context, adapters, facts, chosen)),
   ]
   if (file !== undefined) {
     const data = openReader('/').bytes(file, ROM_SIZE)
     if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
-    findings.push(romFile(file, data, chosen))
+    findings.push(checkRomFile(file, data, chosen))
   }
   const healthy = findings.every(({ state }) => state !== 'problem')
   const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: chosen, findings }
@@ -173,34 +181,34 @@ async function deviceFindings(
   context: Context,
   adapters: Adapters,
   facts: CheckFacts,
-  asked: readonly PciDevice[],
+  requested: readonly PciDevice[],
 ): Promise<Finding[]> {
   const { machine } = context
   const { devices, groups: all } = facts.pci
   const readers = [facts.host.files, machine.reader]
-  const chosen = withGroupMates(devices, asked)
-  const checks = DEVICE_CHECKS.flatMap((check) => judged(readers, () => check(facts, asked)))
+  const chosen = withGroupMates(devices, requested)
+  const checks = DEVICE_CHECKS.flatMap((check) => runCheck(readers, () => check(facts, requested)))
   const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
-  if (asked.every(({ address }) => bound.includes(address)))
-    return [...checks, ...(await bindingStatus(context, adapters, facts.host)).findings]
-  const { denied } = noticeNow(readers, () => facts.journal)
+  if (requested.every(({ address }) => bound.includes(address)))
+    return [...checks, ...(await readBindingStatus(context, adapters, facts.host)).findings]
+  const { denied } = withDenials(readers, () => facts.journal)
   if (denied.length > 0)
     checks.push(
-      unknown('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
+      unknownFinding('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
     )
-  const use = readUse(machine.reader, facts.host.files, chosen)
+  const use = readDeviceUsage(machine.reader, facts.host.files, chosen)
   // Each of them looks at what other devices there are.
   const judge = (check: () => Finding | Finding[]): Finding[] => {
-    return judged(readers, () => {
+    return runCheck(readers, () => {
       void facts.pci
       return check()
     })
   }
-  return [...checks, ...guard(devices, chosen, asked, use, all, judge)]
+  return [...checks, ...guardFindings(devices, chosen, requested, use, all, judge)]
 }
 
 /** Problems first, then what could not be seen; what is well as one line, or all of it. */
-function checkText(look: Look, script: string, findings: readonly Finding[], all: boolean): string {
+function checkText(look: TerminalStyle, script: string, findings: readonly Finding[], all: boolean): string {
   const by = (state: Finding['state']): Finding[] => findings.filter((one) => one.state === state)
   const [problems, open, well] = [by('problem'), by('unknown'), by('ok')]
   const verdict =

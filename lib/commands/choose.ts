@@ -2,27 +2,27 @@ import { UserError } from '../core/error.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { cardOf, isDisplay, type PciDevice } from '../host/pci.ts'
 import type { Caller } from '../terminal/caller.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
-import { addressStyle, deviceName } from '../views/devices.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
+import { addressFormatter, deviceName } from '../views/devices.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /**
  * Lets a person on a terminal choose a card, see its plan, and confirm. `bind` is asked twice: for the plan, and to
  * apply it. Throws a UserError with code `usage` without a terminal, `not-confirmed` for any answer but a yes.
  */
-export async function choose(
+export async function chooseCard(
   context: Context,
   bind: (context: Context, apply: boolean) => Promise<Answer>,
 ): Promise<Answer> {
-  const { look, write } = context.caller
-  const style = look(context.arguments.flag('no-color'), 1)
+  const { terminalStyle, write } = context.caller
+  const style = terminalStyle(context.arguments.flag('no-color'), 1)
   if (style.columns === undefined || !process.stdin.isTTY)
     throw new UserError('usage', '--choose needs a terminal; without one, name the device')
   const { devices } = readPciFacts(context.machine, context.warn)
   const cards = [...new Set(devices.filter(({ bridge }) => !bridge).map(cardOf))]
     .map((card) => devices.filter((device) => !device.bridge && cardOf(device) === card))
     .sort((one, other) => Number(other.some(isDisplay)) - Number(one.some(isDisplay)))
-  write(1, cards.map((card, index) => cardLine(style, index + 1, card, addressStyle(devices, false))).join(''))
+  write(1, cards.map((card, index) => cardLine(style, index + 1, card, addressFormatter(devices, false))).join(''))
   const prompt = await openPrompt(write)
   try {
     const answer = await prompt.ask(`Which card is for the guest? [1-${cards.length}] `)
@@ -42,7 +42,7 @@ export async function choose(
 }
 
 function cardLine(
-  style: Look,
+  style: TerminalStyle,
   number: number,
   functions: readonly PciDevice[],
   address: (text: string) => string,

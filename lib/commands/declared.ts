@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
-import type { DeclaredRequest } from '../bind/declare.ts'
+import type { DescribedRequest } from '../bind/declare.ts'
 import type { Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import { readOsRelease } from '../host/os-release.ts'
@@ -8,17 +8,17 @@ import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
 /** What was asked for on a system that is described in files. */
-export function declared({
+export function moduleRequest({
   machine,
   arguments: given,
-}: Context): Pick<DeclaredRequest, 'output' | 'packages' | 'version'> {
+}: Context): Pick<DescribedRequest, 'output' | 'packages' | 'version'> {
   const packages = given.flag('virtiofsd') ? ['virtiofsd'] : []
   const { version } = readOsRelease(machine.files)
-  return { output: outputOf(given, machine.files.root), packages, version }
+  return { output: moduleOutput(given, machine.files.root), packages, version }
 }
 
 /** `--output`, as the system's root sees it: a relative path is one of this system. */
-export function outputOf(given: Arguments, root: string): string | null {
+export function moduleOutput(given: Arguments, root: string): string | null {
   const file = given.value('output')
   if (file === undefined) return null
   if (root !== '/' && !isAbsolute(file))
@@ -27,7 +27,7 @@ export function outputOf(given: Arguments, root: string): string | null {
 }
 
 /** Throws a UserError with code `usage` for options that are for such systems alone, and where one of them is missing. */
-export function expectOutput(
+export function expectModuleOutput(
   given: Arguments,
   distro: Distro | undefined,
   apply: boolean,

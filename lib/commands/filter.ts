@@ -54,7 +54,7 @@ export function filterFrom(given: Arguments): Filter {
 }
 
 /** The devices that the filter asks for; says which device arguments name nothing, and when nothing is left. */
-export function chooseDevices(
+export function filterDevices(
   devices: readonly PciDevice[],
   filter: Filter,
   warn: (message: string) => void,
@@ -69,7 +69,7 @@ export function chooseDevices(
  * The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole; a
  * group of nothing else matches no filter, and shows where everything was picked.
  */
-export function chosenGroups(groups: readonly IommuGroup[], picked: readonly PciDevice[]): IommuGroup[] {
+export function selectedGroups(groups: readonly IommuGroup[], picked: readonly PciDevice[]): IommuGroup[] {
   const chosen = new Set(picked)
   const everything = groups.every((group) => group.devices.every((device) => chosen.has(device)))
   return groups

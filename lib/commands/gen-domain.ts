@@ -8,10 +8,10 @@ import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
 import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import type { Arguments } from '../terminal/options.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { diffColor } from '../views/changes.ts'
 import { refuse } from './answer.ts'
-import { checkGuest, chooseCards, readGuestFacts } from './guest-facts.ts'
+import { checkGuest, findRequestedCards, readGuestFacts } from './guest-facts.ts'
 import { requestFrom } from './guest-request.ts'
 import { checkPatchUsage, patchDomain, readPatched } from './patch-domain.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -38,10 +38,10 @@ export interface GenDomain {
 export async function answerDomain(context: Context): Promise<Answer> {
   const { arguments: given, warn } = context
   const request = requestFrom(given)
-  checkUsage(given)
+  checkDomainUsage(given)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
-  const { pci, chosen } = chooseCards(context)
+  const { pci, chosen } = findRequestedCards(context)
   const facts = await readGuestFacts(context, request, chosen, pci?.iommuBits ?? null)
   const decision =
     before === null
@@ -49,7 +49,7 @@ export async function answerDomain(context: Context): Promise<Answer> {
       : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
   const { findings, warnings } = await checkGuest(context, request, facts, pci, chosen)
   refuse(findings, given)
-  say(context, decision, findings, warnings)
+  printWarnings(context, decision, findings, warnings)
   if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
   const { guest, reasons, notes, text } = decision
   const changed = text !== before
@@ -70,22 +70,22 @@ export async function answerDomain(context: Context): Promise<Answer> {
 
 function newGuest(
   request: GuestRequest,
-  chosen: RequestedDevices,
+  requested: RequestedDevices,
   facts: GuestFacts,
 ): GuestDecision & { text: string } {
-  const decision = decideGuest(request, chosen, facts)
+  const decision = decideGuest(request, requested, facts)
   const { guest } = decision
   return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
 }
 
-function diffText(look: Look, before: string, after: string): string {
+function diffText(look: TerminalStyle, before: string, after: string): string {
   const bytes = (text: string): string => Buffer.from(text).toString('latin1')
   return diffLines(bytes(before), bytes(after))
     .map((line) => `${paint(look, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
     .join('')
 }
 
-function checkUsage(given: Arguments): void {
+function checkDomainUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
   if (given.value('patch') !== undefined) {
     checkPatchUsage(given)
@@ -98,7 +98,7 @@ function checkUsage(given: Arguments): void {
 }
 
 /** Warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
-function say(
+function printWarnings(
   { arguments: given, warn }: Context,
   { reasons, notes }: Pick<GuestDecision, 'reasons' | 'notes'>,
   findings: readonly Finding[],

@@ -2,8 +2,8 @@ import coerce from 'semver/functions/coerce.js'
 import { judgeResets, readResetFacts } from '../bind/reset.ts'
 import { parseSelector } from '../bind/select.ts'
 import { runCommand } from '../change/run.ts'
-import { deviceLog } from '../checks/device.ts'
-import { guarded } from '../checks/judged.ts'
+import { checkDeviceLog } from '../checks/device.ts'
+import { guardRunner } from '../checks/judged.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { unpinnedTopology } from '../cpu/cores.ts'
@@ -15,24 +15,31 @@ import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import { accountText } from '../host/accounts.ts'
 import { hiddenFromQemu } from '../host/apparmor.ts'
 import { readBars } from '../host/bars.ts'
-import { readDiskUse } from '../host/block.ts'
+import { readDiskUsage } from '../host/block.ts'
 import { readCpus } from '../host/cpu.ts'
-import { bootsByEfi, closedFolder, type Image, libvirtUser, readImage, scsiAddress } from '../host/disk-images.ts'
+import {
+  bootsByEfi,
+  closedFolder,
+  type DiskImage,
+  libvirtUser,
+  readDiskImage,
+  scsiAddress,
+} from '../host/disk-images.ts'
 import { findProgram } from '../host/find-program.ts'
-import { type Firmware, parseEdk2 } from '../host/guest-firmware.ts'
+import { parseEdk2, type UefiImage } from '../host/guest-firmware.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
-import { readUse } from '../host/usage.ts'
+import { readDeviceUsage } from '../host/usage.ts'
 import { readPlugged } from '../host/usb.ts'
-import { namedDevices } from './answer.ts'
+import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import { versionFrom } from './guest-request.ts'
 import type { Context } from './run-script.ts'
 
 /** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
-export function chooseCards({ machine, arguments: given, warn }: Context): {
+export function findRequestedCards({ machine, arguments: given, warn }: Context): {
   pci: PciFacts | null
   chosen: RequestedDevices
 } {
@@ -40,7 +47,7 @@ export function chooseCards({ machine, arguments: given, warn }: Context): {
   for (const text of [...gpus, ...others]) parseSelector(text)
   if (gpus.length + others.length === 0) return { pci: null, chosen: { gpus: [], others: [] } }
   const pci = readPciFacts(machine, warn)
-  const chosen = { gpus: namedDevices(pci, gpus), others: namedDevices(pci, others) }
+  const chosen = { gpus: findRequestedDevices(pci, gpus), others: findRequestedDevices(pci, others) }
   const both = chosen.others.find((device) => chosen.gpus.includes(device))
   if (both !== undefined) throw new UserError('usage', `${both.address}: named by --gpu and by --pci`)
   return { pci, chosen }
@@ -50,7 +57,7 @@ export function chooseCards({ machine, arguments: given, warn }: Context): {
 export async function readGuestFacts(
   { machine, arguments: given }: Context,
   request: GuestRequest,
-  chosen: RequestedDevices,
+  requested: RequestedDevices,
   iommuBits: number | null,
 ): Promise<GuestFacts> {
   const { files, reader } = machine
@@ -66,22 +73,22 @@ export async function readGuestFacts(
   const plain = given.value('pin') === 'none' && typeof size === 'object' && 'vcpus' in size ? size.vcpus : null
   if (plain !== null && online > 0 && plain > online)
     throw new UserError('too-many-vcpus', `--vcpus ${plain}: the host has ${online} CPUs`)
-  const [card] = [...chosen.gpus, ...chosen.others]
+  const [card] = [...requested.gpus, ...requested.others]
   const node = card?.numaNode ?? undefined
   const { audioUser } = request
-  const asked = [...chosen.gpus, ...chosen.others]
+  const asked = [...requested.gpus, ...requested.others]
   return {
-    hypervisor: { ...hypervisor, firmwares: await withReleases(machine, hypervisor.firmwares, asked.length > 0) },
+    hypervisor: { ...hypervisor, uefiImages: await withUefiReleases(machine, hypervisor.uefiImages, asked.length > 0) },
     versions: {
       libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
-      qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemu(machine)),
+      qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemuVersion(machine)),
     },
     capabilities: await readCapabilities(machine, request),
     vendor: cpus.vendor,
     virtualApic: hypervisor.virtualApic,
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
     unpinned: unpinnedTopology(cpus, plain ?? Math.min(4, online || 4)),
-    images: new Map(request.disks.map((path) => [path, readImage(files, reader, path)])),
+    images: new Map(request.disks.map((path) => [path, readDiskImage(files, reader, path)])),
     window: {
       bars: cardBars(reader, asked),
       addressBits: cpus.addressBits ?? null,
@@ -104,11 +111,11 @@ function cardBars(reader: Reader, devices: readonly PciDevice[]): Map<string, nu
 }
 
 /** The releases of UEFI images from rpm, whose database is no text. */
-async function withReleases(
+async function withUefiReleases(
   { files, running }: Context['machine'],
-  images: readonly Firmware[] | null,
+  images: readonly UefiImage[] | null,
   needed: boolean,
-): Promise<Firmware[] | null> {
+): Promise<UefiImage[] | null> {
   const path = running && needed ? findProgram(files, 'rpm') : undefined
   if (images === null || path === undefined) return images && [...images]
   return Promise.all(
@@ -124,16 +131,25 @@ async function withReleases(
 }
 
 /** What programs say of this host's QEMU, by the file that a captured machine has it in. */
-const TOLD = { libvirt: '/run/vfio-scripts/domcapabilities.xml', qemu: '/run/vfio-scripts/qemu-help.txt' } as const
+const PROGRAM_REPORTS = {
+  libvirt: '/run/vfio-scripts/domcapabilities.xml',
+  qemu: '/run/vfio-scripts/qemu-help.txt',
+} as const
 
 /** What libvirt or QEMU says that it can give guests; nothing where there is none to ask. */
 async function readCapabilities(machine: Context['machine'], { format, chipset }: GuestRequest): Promise<Capabilities> {
-  const text = machine.reader.optionalText(TOLD[format]) ?? (machine.running ? await ask(machine, format, chipset) : '')
+  const text =
+    machine.reader.optionalText(PROGRAM_REPORTS[format]) ??
+    (machine.running ? await askPrograms(machine, format, chipset) : '')
   if (text === '') return UNKNOWN_CAPABILITIES
   return format === 'libvirt' ? parseCapabilities(text) : parseQemuHelp(text)
 }
 
-async function ask({ files }: Context['machine'], format: GuestRequest['format'], chipset: string): Promise<string> {
+async function askPrograms(
+  { files }: Context['machine'],
+  format: GuestRequest['format'],
+  chipset: string,
+): Promise<string> {
   const options = { root: '/', seconds: 20 }
   if (format === 'libvirt') {
     const virsh = findProgram(files, 'virsh')
@@ -162,7 +178,7 @@ async function ask({ files }: Context['machine'], format: GuestRequest['format']
 }
 
 /** QEMU's version from itself, where no database of packages has it in plain text (rpm, NixOS). */
-async function askQemu({ files, running }: Context['machine']): Promise<string | null> {
+async function askQemuVersion({ files, running }: Context['machine']): Promise<string | null> {
   const path = running ? findProgram(files, 'qemu-system-x86_64', 'qemu-kvm') : undefined
   if (path === undefined) return null
   const { stdout } = await runCommand([path, '--version'], { root: '/', seconds: 10 })
@@ -185,22 +201,24 @@ export async function checkGuest(
   request: GuestRequest,
   facts: GuestFacts,
   pci: PciFacts | null,
-  chosen: RequestedDevices,
+  requested: RequestedDevices,
 ): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
-  const asked = [...chosen.gpus, ...chosen.others]
+  const asked = [...requested.gpus, ...requested.others]
   if (pci !== null) {
     const kernel = await askKernelLog(machine)
     const taken = withFreeGroupMates(pci.devices, asked)
-    const use = readUse(machine.reader, machine.files, taken)
-    findings.push(...checkDevices(pci.devices, taken, asked, use, pci.groups, guarded([machine.reader, machine.files])))
+    const use = readDeviceUsage(machine.reader, machine.files, taken)
+    findings.push(
+      ...checkDevices(pci.devices, taken, asked, use, pci.groups, guardRunner([machine.reader, machine.files])),
+    )
     const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)
     const resets = checkResets(judgeResets(pci.devices, asked, known, true))
-    const said = deviceLog(kernel, asked)
+    const said = checkDeviceLog(kernel, asked)
     findings.push(resets.finding, ...(said.state === 'problem' ? [] : [said]))
     if (said.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
-    warnings.push(...resets.warnings, ...asked.flatMap(bindingOf))
+    warnings.push(...resets.warnings, ...asked.flatMap(driverWarning))
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
@@ -210,11 +228,11 @@ export async function checkGuest(
   const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
   const absent = named
     .filter((path) => !files.exists(path))
-    .map((path): Image => ({ path, kind: 'absent', format: 'raw' }))
-  const images = [...facts.images.values(), ...more.map((path) => readImage(files, reader, path)), ...absent]
+    .map((path): DiskImage => ({ path, kind: 'absent', format: 'raw' }))
+  const images = [...facts.images.values(), ...more.map((path) => readDiskImage(files, reader, path)), ...absent]
   findings.push(checkImages(images, machine.running))
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
-  findings.push(checkDisks(blocks.map(({ path }) => readDiskUse(reader, files, path))))
+  findings.push(checkDisks(blocks.map(({ path }) => readDiskUsage(reader, files, path))))
   if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
     warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
   const { swtpm, virtiofsd } = facts.hypervisor
@@ -237,7 +255,7 @@ export async function checkGuest(
   return { findings, warnings }
 }
 
-function bindingOf({ address, driver, bridge }: PciDevice): string[] {
+function driverWarning({ address, driver, bridge }: PciDevice): string[] {
   if (driver === null || isVfio(driver) || bridge) return []
   return [
     `${address}: ${driver} has it now; libvirt takes it when the guest starts, bind-vfio keeps it free from the boot on`,

@@ -7,7 +7,7 @@ import type { GuestRequest } from '../guest/request.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { printable } from '../terminal/text.ts'
 
-function usage(message: string): UserError {
+function requestUsageError(message: string): UserError {
   return new UserError('usage', message)
 }
 
@@ -19,7 +19,7 @@ export function requestFrom(given: Arguments): GuestRequest {
   }
   const shaped = (name: string, shape: RegExp, like: string): string | undefined =>
     one(name, (text) => {
-      if (!shape.test(text)) throw usage(`--${name} ${text}: write ${like}`)
+      if (!shape.test(text)) throw requestUsageError(`--${name} ${text}: write ${like}`)
       return text
     })
   const path = (name: string): string | undefined => one(name, (text) => checkPath(name, text))
@@ -57,7 +57,7 @@ export function requestFrom(given: Arguments): GuestRequest {
     audioUser: shaped('audio-user', /^[a-z0-9_][a-z0-9_-]{0,31}$/, 'the name or number of a user'),
     lookingGlass: one('looking-glass', (text) => {
       const [, width, height] = /^(\d{3,5})x(\d{3,5})$/.exec(text) ?? []
-      if (width === undefined) throw usage(`--looking-glass ${text}: write 2560x1440`)
+      if (width === undefined) throw requestUsageError(`--looking-glass ${text}: write 2560x1440`)
       return { width: Number(width), height: Number(height) }
     }),
     shares: given.list('share').map(parseShare),
@@ -72,26 +72,27 @@ export function versionFrom(given: Arguments, name: 'libvirt' | 'qemu'): string 
   const text = given.value(name)
   if (text === undefined) return undefined
   const version = /^\d+(\.\d+){1,3}$/.test(text) ? coerce(text)?.version : undefined
-  if (version === undefined) throw usage(`--${name} ${text}: write a version such as 9.0.0`)
+  if (version === undefined) throw requestUsageError(`--${name} ${text}: write a version such as 9.0.0`)
   return version
 }
 
 function unique(name: string, values: readonly string[]): string[] {
   const twice = values.find((value, index) => values.indexOf(value) !== index)
-  if (twice !== undefined) throw usage(`--${name} ${twice}: given twice`)
+  if (twice !== undefined) throw requestUsageError(`--${name} ${twice}: given twice`)
   return [...values]
 }
 
 /** Whole paths, for libvirt and another --root know no present folder; nothing in them that hides or moves text. */
 function checkPath(name: string, text: string): string {
-  if (printable(text) !== text) throw usage(`--${name} ${text}: control characters are refused in names of files`)
-  if (!text.startsWith('/')) throw usage(`--${name} ${text}: write the whole path, from /`)
+  if (printable(text) !== text)
+    throw requestUsageError(`--${name} ${text}: control characters are refused in names of files`)
+  if (!text.startsWith('/')) throw requestUsageError(`--${name} ${text}: write the whole path, from /`)
   return text
 }
 
 function kibOf(name: string, text: string, least: number): number {
   const kib = parseSize(name, text) / 1024
-  if (kib < least) throw usage(`--${name} ${text}: less than ${least / 1024} MiB`)
+  if (kib < least) throw requestUsageError(`--${name} ${text}: less than ${least / 1024} MiB`)
   return kib
 }
 
@@ -111,19 +112,21 @@ function pinFrom(given: Arguments): Omit<PinRequest, 'node'> | undefined {
   const number = (name: string): number | undefined => {
     const text = given.value(name)
     if (text === undefined) return undefined
-    if (!/^[1-9]\d{0,3}$/.test(text)) throw usage(`--${name} ${text}: write a number from 1`)
+    if (!/^[1-9]\d{0,3}$/.test(text)) throw requestUsageError(`--${name} ${text}: write a number from 1`)
     return Number(text)
   }
   const [vcpus, cores] = [number('vcpus'), number('cores')]
   const all = given.value('pin') === 'all-cores'
   const sizes = [vcpus !== undefined && '--vcpus', cores !== undefined && '--cores', all && '--pin all-cores']
   const asked = sizes.filter(Boolean)
-  if (asked.length > 1) throw usage(`${asked.join(' and ')}: choose one`)
+  if (asked.length > 1) throw requestUsageError(`${asked.join(' and ')}: choose one`)
   const rest = { oneThread: given.flag('one-thread'), prefer: given.value('prefer') as PinRequest['prefer'] }
   if (vcpus !== undefined) return { size: { vcpus }, ...rest }
   if (cores !== undefined) return { size: { cores }, ...rest }
   if (all) return { size: 'all-cores', ...rest }
   if (rest.oneThread || rest.prefer !== undefined)
-    throw usage(`--${rest.oneThread ? 'one-thread' : 'prefer'} goes with --vcpus, --cores or --pin all-cores`)
+    throw requestUsageError(
+      `--${rest.oneThread ? 'one-thread' : 'prefer'} goes with --vcpus, --cores or --pin all-cores`,
+    )
   return undefined
 }

@@ -1,12 +1,12 @@
-import { readClaiming } from '../bind/bind-facts.ts'
+import { readCandidateModules } from '../bind/bind-facts.ts'
 import { configLine, type KernelHint } from '../bind/kernel-config.ts'
 import {
   hintText,
   type KernelReport,
   type KernelReports,
   lacksAnything,
-  nameOf,
   readKernelReports,
+  reportTitle,
 } from '../bind/kernel-report.ts'
 import { withGroupMates } from '../bind/plan-binding.ts'
 import { UserError } from '../core/error.ts'
@@ -15,27 +15,28 @@ import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readDistro, readHost } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { BindVfio } from '../views/changes.ts'
-import { answerJson, askedDevices } from './answer.ts'
+import { answerJson, requestedDevices } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** What the installed kernels and the source tree lack, for these devices or for any. */
 export function answerKernelConfig(context: Context, adapters: Adapters): Answer {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
-  const chosen: PciDevice[] = given.operands.length === 0 ? [] : withGroupMates(pci.devices, askedDevices(pci, given))
+  const chosen: PciDevice[] =
+    given.operands.length === 0 ? [] : withGroupMates(pci.devices, requestedDevices(pci, given))
   const host = readHost(machine)
   const distro = readDistro(host, adapters).adapter
   const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
-  const byAddress = distro?.declarative !== undefined || generator?.overrides(host) !== undefined
-  const kernels = readKernelReports(host, chosen, readClaiming(machine, host, chosen), byAddress)
+  const byAddress = distro?.declarative !== undefined || generator?.bootScriptLocation(host) !== undefined
+  const kernels = readKernelReports(host, chosen, readCandidateModules(machine, host, chosen), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',
-      `no kernel configuration was found (/proc/config.gz, /boot/config-…, /usr/src/linux/.config)${kernels.unknown.length > 0 ? ` for Linux ${kernels.unknown.join(', ')}` : ''}; CONFIG_IKCONFIG_PROC gives a kernel the first of them`,
+      `no kernel configuration was found (/proc/config.gz, /boot/config-…, /usr/src/linux/.config)${kernels.withoutConfig.length > 0 ? ` for Linux ${kernels.withoutConfig.join(', ')}` : ''}; CONFIG_IKCONFIG_PROC gives a kernel the first of them`,
     )
-  const how = distro?.kernel ?? ANY
+  const how = distro?.kernel ?? BUILD_KERNEL
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
   const json: BindVfio = { ...answerJson(context.script, 'kernel-config', none, chosen, []), kernels: kernels.reports }
   return {
@@ -45,32 +46,32 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   }
 }
 
-const ANY =
+const BUILD_KERNEL =
   'install a kernel package that has it, or build one: make olddefconfig && make && make modules_install install'
 
-function kernelText(look: Look, { reports, unknown, cpu }: KernelReports, how: string): string {
-  const parts = reports.map((report) => reportText(look, report))
+function kernelText(look: TerminalStyle, { reports, withoutConfig, cpu }: KernelReports, advice: string): string {
+  const parts = reports.map((report) => kernelReportText(look, report))
   const rest = [
-    ...unknown.map((release) => `Linux ${release}: its configuration was not found.`),
+    ...withoutConfig.map((release) => `Linux ${release}: its configuration was not found.`),
     ...(cpu === null ? ["Whose CPU this is was not seen: its IOMMU's and KVM's symbols were not looked at."] : []),
     ...(lacksAnything(reports)
-      ? [`All of it takes a new kernel: ${how}; then reboot. In menuconfig, / and the symbol finds it.`]
+      ? [`All of it takes a new kernel: ${advice}; then reboot. In menuconfig, / and the symbol finds it.`]
       : []),
   ]
   return `${parts.join('\n')}${rest.map((line) => `\n${printable(line)}\n`).join('')}`
 }
 
-function reportText(look: Look, report: KernelReport): string {
+function kernelReportText(look: TerminalStyle, report: KernelReport): string {
   const { hints, path, release } = report
   const required = hints.filter(({ need }) => need === 'required').length
   const where = release === null ? '' : ` (${path})`
   const count = required === 0 ? 'nothing that is required is missing' : `${required} required`
-  const head = `${paint(look, 'bold', printable(`${nameOf(report)}${where}`))}: ${count}\n`
+  const head = `${paint(look, 'bold', printable(`${reportTitle(report)}${where}`))}: ${count}\n`
   const line = configLine(hints)
-  return `${head}${hints.map((hint) => oneText(look, hint)).join('')}${line === '' ? '' : `  In its source tree: ${line}\n`}`
+  return `${head}${hints.map((hint) => kernelHintText(look, hint)).join('')}${line === '' ? '' : `  In its source tree: ${line}\n`}`
 }
 
-function oneText(look: Look, hint: KernelHint): string {
+function kernelHintText(look: TerminalStyle, hint: KernelHint): string {
   const mark = hint.need === 'required' ? paint(look, 'red', 'required') : paint(look, 'yellow', 'useful  ')
   const lines = [hintText(hint), hint.why, hint.menu].filter((line, index, all) => all.indexOf(line) === index)
   return lines.map((line, index) => `  ${index === 0 ? mark : '        '}  ${printable(line)}\n`).join('')
@@ -87,7 +88,7 @@ function kernelLines(findings: readonly Finding[], notes: readonly string[]): st
 }
 
 /** Refusals that a kernel's configuration may explain are given its findings. */
-export function explained<T>(work: () => T, { findings, notes }: { findings: Finding[]; notes: string[] }): T {
+export function withKernelFindings<T>(work: () => T, { findings, notes }: { findings: Finding[]; notes: string[] }): T {
   try {
     return work()
   } catch (error) {

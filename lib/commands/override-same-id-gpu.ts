@@ -1,18 +1,18 @@
 import { readPciFacts } from '../host/machine.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
-import { addressStyle, deviceName } from '../views/devices.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
+import { addressFormatter, deviceName } from '../views/devices.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** What override-same-id-gpu prints without a device: the devices that only their address tells apart. */
-export interface Twins {
+export interface EqualCards {
   schema: string
   action: 'list'
   twins: { id: string; devices: PciDevice[] }[]
 }
 
 /** Which devices share an ID, and which of them shows the console? Graphics cards first; bridges never go to a guest. */
-export function listTwins({ machine, script, warn }: Context): Answer {
+export function listEqualCards({ machine, script, warn }: Context): Answer {
   const { devices } = readPciFacts(machine, warn)
   const byId = new Map<string, PciDevice[]>()
   for (const device of devices) {
@@ -24,12 +24,17 @@ export function listTwins({ machine, script, warn }: Context): Answer {
     .filter(([, equal]) => equal.length > 1)
     .map(([id, equal]) => ({ id, devices: equal }))
     .sort((one, other) => display(one.devices) - display(other.devices))
-  const json: Twins = { schema: `vfio-scripts/${script.name}/1`, action: 'list', twins }
-  const address = addressStyle(devices, false)
-  return { code: twins.length > 0 ? 0 : 1, json, text: (look) => twinsText(look, json, address, script.name) }
+  const json: EqualCards = { schema: `vfio-scripts/${script.name}/1`, action: 'list', twins }
+  const address = addressFormatter(devices, false)
+  return { code: twins.length > 0 ? 0 : 1, json, text: (look) => equalCardsText(look, json, address, script.name) }
 }
 
-function twinsText(look: Look, { twins }: Twins, address: (text: string) => string, script: string): string {
+function equalCardsText(
+  look: TerminalStyle,
+  { twins }: EqualCards,
+  address: (text: string) => string,
+  script: string,
+): string {
   if (twins.length === 0) return 'No two devices have the same ID: bind-vfio can tell them all apart.\n'
   const blocks = twins.map(({ id, devices }) => {
     const [first] = devices

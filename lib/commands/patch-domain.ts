@@ -43,7 +43,7 @@ import type { Context } from './run-script.ts'
 const LARGEST = 4 * 1024 * 1024
 
 /** What says how something is added, and what. */
-const WITH = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audio-user': 'audio' } as const
+const COMPANIONS = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audio-user': 'audio' } as const
 /** What only a new guest is asked; a patch leaves all that as it is. */
 const FOR_NEW = ['name', 'guest', 'format', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
 
@@ -51,7 +51,7 @@ const FOR_NEW = ['name', 'guest', 'format', 'iso', 'virtio-iso', 'chipset', 'fir
 export function checkPatchUsage(given: Arguments): void {
   const wrong = FOR_NEW.find((name) => given.value(name) !== undefined) ?? (given.flag('x-vga') ? 'x-vga' : undefined)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
-  for (const [name, needs] of Object.entries(WITH))
+  for (const [name, needs] of Object.entries(COMPANIONS))
     if (given.value(name) !== undefined && given.list(needs).length === 0)
       throw new UserError('usage', `--${name} goes with --${needs}: a patch changes what it names`)
 }
@@ -83,7 +83,7 @@ export function patchDomain(
   context: Context,
   text: string,
   request: GuestRequest,
-  chosen: RequestedDevices,
+  requested: RequestedDevices,
   facts: GuestFacts,
 ): Remarks & { text: string } {
   const talk: Remarks = { reasons: [], notes: [] }
@@ -92,7 +92,7 @@ export function patchDomain(
   const bios =
     attribute(child(root, 'os'), 'firmware') !== 'efi' && attribute(child(root, 'os', 'loader'), 'type') !== 'pflash'
   const firmware: Guest['firmware'] = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
-  const devices = decideDevices(request, chosen, facts, {
+  const devices = decideDevices(request, requested, facts, {
     firmware,
     ...talk,
   })
@@ -125,10 +125,13 @@ function addAll(text: string, request: GuestRequest, devices: DecidedDevices, al
   const usb = devices.usb.map(usbHostdev)
   const wanted: [wanted: XmlElement, identity: XmlElement][] = [
     ...nics.map((nic) => [nicElement(nic), nicElement({ ...nic, model: '' })] as [XmlElement, XmlElement]),
-    ...usb.map((each): [XmlElement, XmlElement] => [each, xmlElement('hostdev', { type: 'usb' }, bare(each))]),
+    ...usb.map((each): [XmlElement, XmlElement] => [
+      each,
+      xmlElement('hostdev', { type: 'usb' }, sourceIdentity(each)),
+    ]),
     ...devices.scsi.map((each): [XmlElement, XmlElement] => [
       scsiHostdev(each),
-      xmlElement('hostdev', { type: 'scsi' }, bare(scsiHostdev(each))),
+      xmlElement('hostdev', { type: 'scsi' }, sourceIdentity(scsiHostdev(each))),
     ]),
     ...devices.evdev.map((dev, index): [XmlElement, XmlElement] => [
       evdevElement(dev, index === 0),
@@ -153,31 +156,31 @@ function addAll(text: string, request: GuestRequest, devices: DecidedDevices, al
 }
 
 /** A sound card that is there stays; where its sound goes is set. */
-function addSound(text: string, wanted: XmlElement): string {
-  const { id: _, ...rest } = wanted.attributes
-  const present = child(parseDomain(text), 'devices', wanted.name)
-  if (present === undefined || wanted.name === 'sound') return addIfMissing(text, wanted, xmlElement(wanted.name))
-  return ensureElement(text, ['devices'], xmlElement(wanted.name, rest))
+function addSound(text: string, element: XmlElement): string {
+  const { id: _, ...rest } = element.attributes
+  const present = child(parseDomain(text), 'devices', element.name)
+  if (present === undefined || element.name === 'sound') return addIfMissing(text, element, xmlElement(element.name))
+  return ensureElement(text, ['devices'], xmlElement(element.name, rest))
 }
 
 /** The source of a hostdev without what only says how it is looked for. */
-function bare({ children }: XmlElement): XmlElement | undefined {
+function sourceIdentity({ children }: XmlElement): XmlElement | undefined {
   const source = children.find(({ name }) => name === 'source')
   return source && { ...source, attributes: {} }
 }
 
 /** What the domain does not have is said, and changes nothing. */
-function takeOut({ machine, warn }: Context, text: string, wanted: string): string {
-  const { matches } = parseSelector(wanted)
+function takeOut({ machine, warn }: Context, text: string, selector: string): string {
+  const { matches } = parseSelector(selector)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.
-  const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(wanted) || wanted.startsWith('group:')
+  const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(selector) || selector.startsWith('group:')
   const addresses =
     byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices.filter(matches) : []
   const result = removeDevice(
     text,
-    wanted,
+    selector,
     addresses.map(({ address }) => address),
   )
-  if (result === undefined) warn(`--remove ${wanted}: the domain has no such device`)
+  if (result === undefined) warn(`--remove ${selector}: the domain has no such device`)
   return result ?? text
 }

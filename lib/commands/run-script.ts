@@ -6,14 +6,14 @@ import { captureTree } from '../host/capture.ts'
 import { type Machine, openMachine } from '../host/machine.ts'
 import type { Caller } from '../terminal/caller.ts'
 import { type Arguments, helpJson, helpText, parseArguments, type Script } from '../terminal/options.ts'
-import { jsonText, type Look, printable } from '../terminal/text.ts'
+import { jsonText, printable, type TerminalStyle } from '../terminal/text.ts'
 
 /** What a script answers: the exit code, the value for `--json`, and the same value for people. */
 export interface Answer {
   /** 0: done, nothing to do, healthy. 1: the answer is no. */
   code: 0 | 1
   json: { schema: string }
-  text: (look: Look) => string
+  text: (look: TerminalStyle) => string
 }
 
 export interface Context {
@@ -29,7 +29,7 @@ export interface Context {
  * Runs a script: parses, answers, prints, and gives the caller the exit code: the answer's, or 2 for what went wrong.
  * A script that only reads has answered when this returns; one that runs programs answers later.
  */
-export function run(script: Script, caller: Caller, answer: (context: Context) => Answer | Promise<Answer>): void {
+export function runCli(script: Script, caller: Caller, answer: (context: Context) => Answer | Promise<Answer>): void {
   const { argv, write } = caller
   const say = (message: string): void => write(2, `${script.name}: ${printable(message)}\n`)
   let remarks = (): string[] => []
@@ -59,7 +59,7 @@ export function run(script: Script, caller: Caller, answer: (context: Context) =
       root: parsed.value('root'),
       machine: parsed.value('machine'),
       record: capture !== undefined,
-      lenient: script.looks?.(parsed) ?? false,
+      lenient: script.isReadOnly?.(parsed) ?? false,
     })
     remarks = machine.remarks
     const finish = (result: Answer): void => {
@@ -69,7 +69,10 @@ export function run(script: Script, caller: Caller, answer: (context: Context) =
         writeTree('/', resolve(capture), captureTree(machine))
         say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
       }
-      write(1, parsed.flag('json') ? jsonText(result.json) : result.text(caller.look(parsed.flag('no-color'), 1)))
+      write(
+        1,
+        parsed.flag('json') ? jsonText(result.json) : result.text(caller.terminalStyle(parsed.flag('no-color'), 1)),
+      )
       caller.end(result.code)
     }
     const result = answer({ arguments: parsed, machine, script, caller, warn: say })

@@ -1,62 +1,62 @@
-import { generatorOf } from '../bind/promise.ts'
-import { claimsOf, type Recorded, readJournal } from '../change/journal.ts'
+import { claimedGenerator } from '../bind/promise.ts'
+import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
-import { bindStatus, type Status, TUNING } from '../checks/binding-status.ts'
+import { type BindStatus, checkBindStatus, TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
-import { noticeNow } from '../host/denied.ts'
+import { withDenials } from '../host/denied.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import { paint } from '../terminal/text.ts'
-import { tuningStatus } from '../tune/tuning-status.ts'
+import { tuneHostStatus } from '../tune/tuning-status.ts'
 import { statusText } from '../views/answers.ts'
 import type { BindVfio } from '../views/changes.ts'
 import { findingsText } from '../views/changes.ts'
-import { answerJson, bootOf } from './answer.ts'
+import { answerJson, readBootId } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** Is what was bound in force, each point with its evidence? */
-export async function bindingStatus(
+export async function readBindingStatus(
   context: Context,
   adapters: Adapters,
   host = readHost(context.machine),
-): Promise<Status> {
+): Promise<BindStatus> {
   const { machine, warn } = context
   const journal = wholeJournal(host)
-  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING)
+  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING_SCRIPT)
   const last = claims.at(-1)?.entry.entry.adapters
-  const generator = generatorOf(claims)
+  const generator = claimedGenerator(claims)
   const list = async (argv: readonly string[]): Promise<string | null> => {
     const { code, stdout } = await runCommand(argv, { root: '/' })
     return code === 0 ? stdout : null
   }
   const { devices, unread } = readPciFacts(machine, warn)
   if (claims.length > 0 && unread.length > 0) throw new UserError('denied', machine.reader.denials.at(-1) ?? '')
-  return bindStatus({
+  return checkBindStatus({
     host,
     devices,
     journal,
-    boot: bootOf(context),
+    boot: readBootId(context),
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
     initramfs: adapters.initramfs.find(({ name }) => name === generator),
-    list: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
+    imageFiles: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
 }
 
 /** What is in force is told by the journal: without it there is no answer. */
-function wholeJournal({ files }: Host): Recorded[] {
-  const { value, denied } = noticeNow([files], () => readJournal(files))
+function wholeJournal({ files }: Host): JournalRecord[] {
+  const { value, denied } = withDenials([files], () => readJournal(files))
   const [first] = denied
   if (first !== undefined) throw new UserError('denied', first)
   return value
 }
 
 /** Is what was set up in force? */
-export async function status(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerBindStatus(context: Context, adapters: Adapters): Promise<Answer> {
   const { script } = context
-  const found = await bindingStatus(context, adapters)
+  const found = await readBindingStatus(context, adapters)
   const plan = { changes: [], settings: [], notes: [], rebootNeeded: found.state === 'reboot-needed' }
   const json: BindVfio = {
     ...answerJson(script, 'status', plan, found.functions, found.findings),
@@ -66,12 +66,12 @@ export async function status(context: Context, adapters: Adapters): Promise<Answ
 }
 
 /** Is what tune-host set up in force? */
-export async function tuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerTuneStatus(context: Context, adapters: Adapters): Promise<Answer> {
   const host = readHost(context.machine)
-  const claims = claimsOf(wholeJournal(host)).filter(({ entry }) => entry.entry.script === TUNING)
+  const claims = claimsOf(wholeJournal(host)).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
   const loader = adapters.bootloaders.find(({ name }) => name === used)
-  const { state, findings } = tuningStatus(host, loader, claims, bootOf(context))
+  const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
   const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
   const json = { ...answerJson(context.script, 'status', plan, [], findings), state }
   const features = [...new Set(claims.map(({ device }) => device))].join(', ')

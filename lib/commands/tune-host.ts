@@ -1,11 +1,11 @@
 import { resolve } from 'node:path'
 import { applyPlan } from '../change/apply.ts'
-import { parseTime, withSwitch } from '../change/confirm.ts'
+import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
-import { rehearse } from '../change/rehearse.ts'
-import { cutShort } from '../change/undo.ts'
+import { rehearseNetplan } from '../change/rehearse.ts'
+import { cutShortRuns } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
-import { expectSeen, notSeen, readPciFacts } from '../host/machine.ts'
+import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost, readSystemFacts } from '../system/read-system.ts'
@@ -13,18 +13,18 @@ import type { Adapters } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 import { paint } from '../terminal/text.ts'
 import type { TuneFacts } from '../tune/feature.ts'
-import { FEATURE_OPTIONS, wantsAny, wishesFrom } from '../tune/features.ts'
-import { planTuning } from '../tune/plan-tuning.ts'
+import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom } from '../tune/features.ts'
+import { planTuneHost } from '../tune/plan-tuning.ts'
 import { reachedOver } from '../tune/reached.ts'
-import { cutShortText, moduleText } from '../views/answers.ts'
+import { cutShortText, moduleFileText } from '../views/answers.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from '../views/changes.ts'
-import { answerJson, applied, durations, entryFacts, refuse } from './answer.ts'
+import { answerJson, appliedJson, durations, journalEntryFacts, refuse } from './answer.ts'
 import { adapterOptions, confirmOptions, outputOption } from './bind-vfio.ts'
-import { expectOutput, isNewFile, outputOf } from './declared.ts'
+import { expectModuleOutput, isNewFile, moduleOutput } from './declared.ts'
 import type { Answer, Context } from './run-script.ts'
-import { tuneStatus } from './status.ts'
+import { answerTuneStatus } from './status.ts'
 import { targetFor } from './target.ts'
-import { confirm, undo } from './undo-confirm.ts'
+import { answerConfirm, answerUndo } from './undo-confirm.ts'
 
 /** The options of tune-host. */
 export function tuneOptions(adapters: Adapters): Option[] {
@@ -42,24 +42,24 @@ export function tuneOptions(adapters: Adapters): Option[] {
 }
 
 /** tune-host: plan, apply, status, undo. */
-export async function answerTuning(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerTuneHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { arguments: given, machine } = context
-  checkUsage(given)
-  if (given.flag('status')) return tuneStatus(context, adapters)
+  checkTuneUsage(given)
+  if (given.flag('status')) return answerTuneStatus(context, adapters)
   const own = openReader('/')
   if (given.flag('confirm')) {
     expectMounted(machine.files, own, resolve(machine.files.root))
-    return withLock(targetFor(context), own, () => confirm(context, adapters))
+    return withLock(targetFor(context), own, () => answerConfirm(context, adapters))
   }
   const apply = given.flag('apply')
   if (apply || given.flag('undo')) expectMounted(machine.files, own, resolve(machine.files.root))
-  const work = (): Promise<Answer> => (given.flag('undo') ? undo(context, adapters) : tune(context, adapters))
+  const work = (): Promise<Answer> => (given.flag('undo') ? answerUndo(context, adapters) : tune(context, adapters))
   return apply ? withLock(targetFor(context), own, work) : work()
 }
 
-function checkUsage(given: Arguments): void {
+function checkTuneUsage(given: Arguments): void {
   const usage = (message: string): UserError => new UserError('usage', message)
-  const asks = wantsAny(given)
+  const asks = hasFeatureOption(given)
   const modes = ['status', 'undo', 'confirm'].filter((name) => given.flag(name))
   if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
   if (modes.length > 0 && asks) throw usage(`--${modes[0]} takes no settings: leave them out`)
@@ -79,15 +79,15 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     ...readSystemFacts(host, adapters, named),
     devices: readPciFacts(machine, warn).devices,
   }
-  const wishes = wishesFrom(facts, given)
+  const wishes = requirementsFrom(facts, given)
   const findings = wishes.flatMap((wish) => wish.findings)
   refuse(findings, given)
   const { adapter } = facts.distro
-  const { plan: wanted, tokens, made, replaced } = planTuning(facts, wishes, outputOf(given, machine.files.root))
-  await rehearse(openReader('/'), machine.files, wanted.changes)
+  const { plan: wanted, tokens, made, replaced } = planTuneHost(facts, wishes, moduleOutput(given, machine.files.root))
+  await rehearseNetplan(openReader('/'), machine.files, wanted.changes)
   const declares = wanted.settings.some(({ kind }) => kind === 'item')
   if (declares || adapter?.declarative === undefined)
-    expectOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
+    expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
   const module = declares && given.value('output') === undefined && isNewFile(wanted)
   const within = given.value('confirm-within')
   const port = given.value('port')
@@ -98,16 +98,16 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
   const plan =
     within === undefined || wanted.changes.length === 0
       ? wanted
-      : withSwitch(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
-  const short = cutShort(host.files, facts.journal)
-  plan.notes.push(...short.notes, ...notSeen(machine))
+      : withConfirmTimer(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
+  const short = cutShortRuns(host.files, facts.journal)
+  plan.notes.push(...short.notes, ...unreadWarnings(machine))
   const json = answerJson(script, 'plan', plan, [], findings, short.changes)
   const took = durations(facts.journal)
   const head = (look: Parameters<Answer['text']>[0]): string =>
     `${paint(look, 'bold', script.name)}: ${wishes.map(({ feature }) => feature).join(', ')}\n${findingsText(
       look,
       findings.filter(({ state }) => state !== 'ok'),
-    )}${cutShortText(look, json)}\n${module ? moduleText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
+    )}${cutShortText(look, json)}\n${module ? moduleFileText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   const back = `To take it back:        ${own} --undo --apply\n`
@@ -123,17 +123,21 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
             ? `${head(look)}Nothing was written. Save this, or add --output FILE --apply.\n`
             : `${head(look)}${check}${back}Nothing was written. Add --apply.\n`,
     }
-  expectSeen(machine)
+  expectAllRead(machine)
   const target = targetFor(context)
   const used = { bootloader: made.entries ? (facts.bootloader.adapter?.name ?? null) : null, initramfs: null }
   const { undoes, undone } = replaced
-  const { printed } = await applyPlan(target, { ...entryFacts(context, plan, [], used), undoes, undone }, async () => {
-    const seen = made.entries ? (facts.bootloader.adapter?.observe(readHost(machine), tokens, false) ?? []) : []
-    return seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence)
-  })
+  const { printed } = await applyPlan(
+    target,
+    { ...journalEntryFacts(context, plan, [], used), undoes, undone },
+    async () => {
+      const seen = made.entries ? (facts.bootloader.adapter?.observe(readHost(machine), tokens, false) ?? []) : []
+      return seen.filter(({ ok }) => ok === false).map(({ proof }) => proof)
+    },
+  )
   return {
     code: 0,
-    json: applied(json, printed),
+    json: appliedJson(json, printed),
     text: (look) => `${head(look)}${printed.length > 0 ? leftText(printed, given) : 'Done.\n'}${check}${back}`,
   }
 }

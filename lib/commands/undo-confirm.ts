@@ -1,34 +1,34 @@
 import { boundFunctions } from '../bind/promise.ts'
 import { applyPlan } from '../change/apply.ts'
-import { CONFIRM, isSwitch, stopCommands } from '../change/confirm.ts'
-import { type Claim, claimsOf, type Recorded, readJournal } from '../change/journal.ts'
+import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
+import { type Claim, claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import type { EntryFacts } from '../change/journal-entry.ts'
 import { type CommandChange, onceEach, type Plan } from '../change/plan.ts'
 import type { Setting } from '../change/settings.ts'
-import { cutShort, leavingSettings, undoPlan } from '../change/undo.ts'
-import { TUNING } from '../checks/binding-status.ts'
+import { cutShortRuns, leavingSettings, planUndo } from '../change/undo.ts'
+import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { readDistro, readHost } from '../system/read-system.ts'
-import type { Adapters, Host, KeptChange } from '../system/system.ts'
+import type { Adapters, ExternalTokens, Host } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
-import { reloads } from '../tune/reload.ts'
-import { keptCommands } from '../tune/services.ts'
+import { reloadCommands } from '../tune/reload.ts'
+import { externalCommands } from '../tune/services.ts'
 import { undoneText } from '../views/answers.ts'
-import { answerJson, applied, durations, entryFacts, namedAddresses } from './answer.ts'
+import { answerJson, appliedJson, durationsIn, journalEntryFacts, requestedAddresses } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
-import { takenBack } from './verify.ts'
+import { verifyUndo } from './verify.ts'
 
 /** Takes back what a script did: the plan, or with --apply the doing. */
-export function undo(context: Context, adapters: Adapters): Promise<Answer> {
+export function answerUndo(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, script, arguments: given } = context
   const journal = readJournal(readHost(machine).files)
-  return takeBack(context, adapters, journal, chosenClaims(journal, script.name, given))
+  return undoClaims(context, adapters, journal, requestedClaims(journal, script.name, given))
 }
 
 /** Keeps what was applied with --confirm-within: the switch goes, and nothing else. */
-export async function confirm(context: Context, adapters: Adapters): Promise<Answer> {
+export async function answerConfirm(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, script } = context
   const journal = readJournal(readHost(machine).files)
   const going = claimsOf(journal).filter(
@@ -39,14 +39,14 @@ export async function confirm(context: Context, adapters: Adapters): Promise<Ans
       'nothing-to-confirm',
       `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
     )
-  const answer = await takeBack(context, adapters, journal, going, true)
+  const answer = await undoClaims(context, adapters, journal, going, true)
   return { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` }
 }
 
-async function takeBack(
+async function undoClaims(
   context: Context,
   adapters: Adapters,
-  journal: readonly Recorded[],
+  journal: readonly JournalRecord[],
   going: readonly Claim[],
   apply = context.arguments.flag('apply'),
 ): Promise<Answer> {
@@ -55,7 +55,7 @@ async function takeBack(
   const entries = [...new Set(going.map(({ entry }) => entry))]
   const leaving = leavingSettings(journal, going)
   const confirms = going.every(({ device }) => device === CONFIRM)
-  const plan = undoPlan(
+  const plan = planUndo(
     host.files,
     journal,
     going,
@@ -63,9 +63,9 @@ async function takeBack(
     derivedSettings(host, going, leaving, adapters),
   )
   if (confirms) plan.rebootNeeded = false
-  const short = cutShort(host.files, journal)
+  const short = cutShortRuns(host.files, journal)
   plan.notes.push(
-    ...declaredNotes(host, going, adapters),
+    ...undoModuleNotes(host, going, adapters),
     ...unsignedNotes(host, plan, going, adapters),
     ...short.notes,
   )
@@ -73,7 +73,7 @@ async function takeBack(
   const json = answerJson(context.script, 'plan', plan, functions, [], short.changes)
   const scripts = claimsOf(journal).map(({ entry }) => entry.entry.script)
   const others = [...new Set(scripts)].filter((name) => name !== script.name)
-  const view = { script, json, functions, took: durations(journal), given, claims: going, others }
+  const view = { script, json, functions, durations: durationsIn(journal), given, claims: going, others }
   if (!apply || going.length === 0)
     return {
       code: going.length + short.notes.length > 0 ? 1 : 0,
@@ -82,39 +82,44 @@ async function takeBack(
     }
   const target = targetFor(context)
   const entry: EntryFacts = {
-    ...entryFacts(context, plan, functions, entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null }),
+    ...journalEntryFacts(
+      context,
+      plan,
+      functions,
+      entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null },
+    ),
     undoes: entries.map(({ number }) => number),
     undone: [...new Set(going.map(({ device }) => device))],
     emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
   }
-  const { printed } = await applyPlan(target, entry, () => takenBack(readHost(machine), going, adapters, target))
+  const { printed } = await applyPlan(target, entry, () => verifyUndo(readHost(machine), going, adapters, target))
   return {
     code: 0,
-    json: applied(json, printed),
+    json: appliedJson(json, printed),
     text: (look) => undoneText(look, view, printed),
   }
 }
 
 /** What a person has to do where a file of ours is one that they import. */
-function declaredNotes(host: Host, going: readonly Claim[], adapters: Adapters): string[] {
+function undoModuleNotes(host: Host, going: readonly Claim[], adapters: Adapters): string[] {
   const { declarative } = readDistro(host, adapters).adapter ?? {}
   const paths = new Set(going.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
   return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
 }
 
 /** An undo is never refused; but images that are made again may have to be signed before the boot. */
-function unsignedNotes(host: Host, plan: Plan, going: readonly Claim[], { bootloaders }: Adapters): string[] {
+function unsignedNotes(host: Host, plan: Plan, claims: readonly Claim[], { bootloaders }: Adapters): string[] {
   if (!plan.changes.some(({ kind }) => kind === 'command') || readSecureBoot(host.machine) === false) return []
-  const names = new Set(going.map(({ entry }) => entry.entry.adapters.bootloader))
+  const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
   const unsigned = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.unsigned?.(host) ?? [])
   return unsigned.map((one) => `${one}: under Secure Boot, sign it before the reboot.`)
 }
 
 /** The claims of this script (or all), for the devices named (or all). */
-function chosenClaims(journal: readonly Recorded[], script: string, given: Arguments): Claim[] {
+function requestedClaims(journal: readonly JournalRecord[], script: string, given: Arguments): Claim[] {
   const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
   if (given.operands.length === 0) return claims
-  const named = namedDevices(claims, given, script)
+  const named = requestedNames(claims, given, script)
   const going = claims.filter(({ device }) => named.includes(device))
   // A switch would take the same back once more.
   const entries = new Set(going.map(({ entry }) => entry))
@@ -122,39 +127,41 @@ function chosenClaims(journal: readonly Recorded[], script: string, given: Argum
 }
 
 /** The devices, or the features of tune-host, that the arguments name. */
-function namedDevices(claims: readonly Claim[], given: Arguments, script: string): string[] {
+function requestedNames(claims: readonly Claim[], given: Arguments, script: string): string[] {
   const functions = boundFunctions(claims)
   const known = [...new Set(claims.map(({ device }) => device))]
   const unknown = given.operands.find((text) => !known.includes(text))
   if (unknown === undefined) return [...given.operands]
-  if (script !== TUNING) return namedAddresses(functions, given, script)
+  if (script !== TUNING_SCRIPT) return requestedAddresses(functions, given, script)
   throw new UserError('no-feature', `${unknown}: not set up by ${script}; there is ${known.join(', ') || 'nothing'}`)
 }
 
 /** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
 function undoCommands(
   host: Host,
-  going: readonly Claim[],
+  claims: readonly Claim[],
   leaving: readonly Setting[],
   adapters: Adapters,
 ): CommandChange[] {
-  const used = (pick: (entry: Recorded['entry']['adapters']) => string | null): Set<string | null> =>
-    new Set(going.map(({ entry }) => pick(entry.entry.adapters)))
+  const used = (pick: (entry: JournalRecord['entry']['adapters']) => string | null): Set<string | null> =>
+    new Set(claims.map(({ entry }) => pick(entry.entry.adapters)))
   const generators = adapters.initramfs.filter(({ name }) => used((one) => one.initramfs).has(name))
   const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
-  const forLoader = leaving.filter((setting) => isForLoader(setting, adapters))
-  const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isSwitch(setting.path))
+  const forLoader = leaving.filter((setting) => isAnyLoaderSetting(setting, adapters))
+  const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isConfirmFile(setting.path))
   return onceEach([
-    ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(host, keptOf(forImage, one.name))) : []),
+    ...(forImage.length > 0
+      ? generators.flatMap((one) => one.commands(host, externalRemoval(forImage, one.name)))
+      : []),
     ...loaders.flatMap((one) =>
-      forLoader.length > 0 || one.embeds ? one.commands(host, keptOf(forLoader, one.name)) : [],
+      forLoader.length > 0 || one.embedsInitramfs ? one.commands(host, externalRemoval(forLoader, one.name)) : [],
     ),
-    ...stopCommands(
+    ...stopTimerCommands(
       host,
       leaving.map(({ path }) => path),
     ),
-    ...keptCommands(host, readDistro(host, adapters).adapter, (by) => keptOf(leaving, by)),
-    ...reloads(
+    ...externalCommands(host, readDistro(host, adapters).adapter, (by) => externalRemoval(leaving, by)),
+    ...reloadCommands(
       host,
       leaving.map(({ path }) => path),
       false,
@@ -165,21 +172,21 @@ function undoCommands(
 /** Our arguments where the boot loaders' tools have copied them since. */
 function derivedSettings(
   host: Host,
-  going: readonly Claim[],
+  claims: readonly Claim[],
   leaving: readonly Setting[],
   { bootloaders }: Adapters,
 ): Setting[] {
-  const names = new Set(going.map(({ entry }) => entry.entry.adapters.bootloader))
+  const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
   const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
   const all = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.derived?.(host, tokens) ?? [])
   return all.filter(({ path }) => !leaving.some((one) => one.path === path))
 }
 
-function isForLoader(setting: Setting, { bootloaders }: Adapters): boolean {
+function isAnyLoaderSetting(setting: Setting, { bootloaders }: Adapters): boolean {
   if (setting.kind === 'argument' || setting.kind === 'cmdline') return true
   return setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by)
 }
 
-function keptOf(leaving: readonly Setting[], name: string): KeptChange {
+function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {
   return { add: [], remove: leaving.flatMap((one) => (one.kind === 'kept' && one.by === name ? [one.token] : [])) }
 }

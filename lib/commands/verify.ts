@@ -1,65 +1,77 @@
 import type { BindFacts } from '../bind/bind-facts.ts'
 import type { Binding } from '../bind/plan-binding.ts'
-import { filesOf, generatorOf, missingIn, needsOf, tokensOf } from '../bind/promise.ts'
+import {
+  claimedArguments,
+  claimedGenerator,
+  claimedRequirements,
+  missingInImage,
+  requiredFiles,
+} from '../bind/promise.ts'
 import type { Claim } from '../change/journal.ts'
-import type { Target } from '../change/rollback.ts'
+import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
 import type { Adapters, Host } from '../system/system.ts'
 
-async function listImage(argv: readonly string[], { root, way }: Target): Promise<string | undefined> {
-  const { code, stdout } = await runCommand(argv, { root: way === 'chroot' ? root : '/' })
+async function listImage(argv: readonly string[], { root, commandMode }: ApplyTarget): Promise<string | undefined> {
+  const { code, stdout } = await runCommand(argv, { root: commandMode === 'chroot' ? root : '/' })
   return code === 0 ? stdout : undefined
 }
 
 /** After the commands of a binding: what the present boot entries and images lack. */
-export async function promised(
+export async function verifyBinding(
   host: Host,
   { bootloader, initramfs }: BindFacts,
-  { tokens, needs, made }: Binding,
-  target: Target,
+  { tokens, imageRequirements, regenerated }: Binding,
+  target: ApplyTarget,
 ): Promise<string[]> {
   const wrong: string[] = []
-  if (made.entries) {
+  if (regenerated.entries) {
     const seen = bootloader.adapter?.observe(host, tokens, false) ?? []
-    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence))
+    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
   }
-  if (needs === null || !made.images || initramfs.adapter === undefined) return wrong
+  if (imageRequirements === null || !regenerated.images || initramfs.adapter === undefined) return wrong
   for (const { release, path } of initramfs.adapter.images(host)) {
     const kernel = host.kernels.find((one) => one.release === release)
-    if (kernel?.provides(needs.module) === 'absent') continue
-    const listing = await listImage(initramfs.adapter.lister(path), target)
+    if (kernel?.provides(imageRequirements.module) === 'absent') continue
+    const listing = await listImage(initramfs.adapter.listCommand(path), target)
     const lost =
       listing === undefined
         ? []
-        : missingIn(listing, needs, kernel?.provides(needs.module) === 'builtin', initramfs.adapter)
+        : missingInImage(
+            listing,
+            imageRequirements,
+            kernel?.provides(imageRequirements.module) === 'builtin',
+            initramfs.adapter,
+          )
     if (lost.length > 0) wrong.push(`${path} lacks ${lost.join(' and ')}`)
-    if (listing === undefined) target.say(`${path}: could not be looked into; see that it holds ${needs.module}`)
+    if (listing === undefined)
+      target.notify(`${path}: could not be looked into; see that it holds ${imageRequirements.module}`)
   }
   return wrong
 }
 
 /** After the commands of an undo: what the present boot entries and images still have. */
-export async function takenBack(
+export async function verifyUndo(
   host: Host,
   going: readonly Claim[],
   adapters: Adapters,
-  target: Target,
+  target: ApplyTarget,
 ): Promise<string[]> {
   const wrong: string[] = []
   const used = going[0]?.entry.entry.adapters
-  const generator = generatorOf(going)
-  const tokens = tokensOf(going)
+  const generator = claimedGenerator(going)
+  const tokens = claimedArguments(going)
   const loader = adapters.bootloaders.find(({ name }) => name === used?.bootloader)
   if (loader !== undefined && tokens.length > 0) {
     const seen = loader.observe(host, tokens, true)
-    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ evidence }) => evidence))
+    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
   }
-  const needs = needsOf(going)
-  const gone = (needs === null ? [] : filesOf(needs)).filter((path) => !host.files.exists(path))
+  const needs = claimedRequirements(going)
+  const gone = (needs === null ? [] : requiredFiles(needs)).filter((path) => !host.files.exists(path))
   const initramfs = adapters.initramfs.find(({ name }) => name === generator)
   if (initramfs === undefined || gone.length === 0) return wrong
   for (const { path } of initramfs.images(host)) {
-    const listing = await listImage(initramfs.lister(path), target)
+    const listing = await listImage(initramfs.listCommand(path), target)
     const still = gone.filter((file) => listing?.includes(file.slice(1)))
     if (still.length > 0) wrong.push(`${path} still holds ${still.join(' and ')}`)
   }

@@ -1,6 +1,6 @@
 import { parseCommandLine } from '../host/kernel.ts'
-import { hasArgument, placeFor, rangeOf } from './kernel-arguments.ts'
-import type { SetArgument } from './shell-variables.ts'
+import { findArgumentRange, findInsertion, hasArgument } from './kernel-arguments.ts'
+import type { ConfiguredArgument } from './shell-variables.ts'
 
 // Kernel command lines in files: /etc/kernel/cmdline, /etc/cmdline.d, entries of boot loaders. Texts are one character
 // a byte.
@@ -10,10 +10,10 @@ import type { SetArgument } from './shell-variables.ts'
  * Specification, whose `options` lines are one. Source: kernel-install(8); mkinitcpio(8), --cmdline;
  * https://uapi-group.org/specifications/specs/boot_loader_specification/; line_get_key_value() in systemd's boot.c.
  */
-export type Layout = 'file' | 'options'
+export type CommandLineLayout = 'file' | 'options'
 
 /** The command line in a text: as long as it, and blank where something else stands. */
-export function commandLineIn(text: string, layout: Layout): string {
+export function commandLineIn(text: string, layout: CommandLineLayout): string {
   return text.replace(/[^\n]+/g, (row) => {
     const blank = ' '.repeat(row.length)
     if (layout === 'file') return row.startsWith('#') ? blank : row
@@ -24,7 +24,7 @@ export function commandLineIn(text: string, layout: Layout): string {
 }
 
 /** The arguments of a text, each with its line. */
-export function argumentsIn(path: string, text: string, layout: Layout): SetArgument[] {
+export function argumentsInFile(path: string, text: string, layout: CommandLineLayout): ConfiguredArgument[] {
   const line = commandLineIn(text, layout)
   let from = 0
   return parseCommandLine(line).map((argument) => {
@@ -36,7 +36,7 @@ export function argumentsIn(path: string, text: string, layout: Layout): SetArgu
 }
 
 /** Has the command line this argument? */
-export function hasInLine(text: string, layout: Layout, token: string): boolean {
+export function isInCommandLine(text: string, layout: CommandLineLayout, token: string): boolean {
   return hasArgument(commandLineIn(text, layout), token)
 }
 
@@ -44,13 +44,13 @@ export function hasInLine(text: string, layout: Layout, token: string): boolean 
  * Puts an argument into its list, or behind the others: of a file, those of its first line, for some tools read no more
  * than that (proxmox-boot-tool). Where there is no command line yet, a line is added.
  */
-export function addToLine(text: string, layout: Layout, token: string): string {
+export function addToCommandLine(text: string, layout: CommandLineLayout, token: string): string {
   const line = commandLineIn(text, layout).trimEnd()
   if (line === '') {
     const row = layout === 'file' ? token : `options ${token}`
     return text === '' || text.endsWith('\n') ? `${text}${row}\n` : `${text}\n${row}`
   }
-  const place = placeFor(line, token)
+  const place = findInsertion(line, token)
   if (place === undefined) return text
   const first = /^\s*[^\n]*[^\s]/.exec(line)?.[0].length ?? line.length
   const at = layout === 'file' && place.at === line.length ? first : place.at
@@ -58,8 +58,8 @@ export function addToLine(text: string, layout: Layout, token: string): string {
 }
 
 /** Takes an argument out again. After `addToLine` the text is what it was, byte for byte. */
-export function removeFromLine(text: string, layout: Layout, token: string): string {
-  const range = rangeOf(commandLineIn(text, layout), token)
+export function cutFromCommandLine(text: string, layout: CommandLineLayout, token: string): string {
+  const range = findArgumentRange(commandLineIn(text, layout), token)
   if (range === undefined) return text
   // A quote around it all stays.
   const { from, to } = text[range.from] === '"' ? { from: range.from + 1, to: range.to } : range

@@ -6,7 +6,7 @@ import { type KernelArgument, parseCommandLine } from '../host/kernel.ts'
 const LISTS = /^((vfio_pci|pci_stub)\.ids|module_blacklist)$/
 
 /** Is it a member of such a list? */
-export function isListed(token: string): boolean {
+export function isListMember(token: string): boolean {
   return LISTS.test(parseCommandLine(token)[0]?.name ?? '')
 }
 
@@ -16,18 +16,18 @@ export function isListed(token: string): boolean {
  */
 export function hasArgument(line: string, token: string): boolean {
   const [wanted] = parseCommandLine(token)
-  const same = argumentsIn(line).filter(({ name }) => name === wanted?.name)
+  const same = placedArguments(line).filter(({ name }) => name === wanted?.name)
   if (wanted === undefined || same.length === 0) return false
   const { value } = wanted
   if (value === undefined) return true
-  if (LISTS.test(wanted.name)) return memberOf(same.at(-1), value) !== undefined
+  if (LISTS.test(wanted.name)) return findListMember(same.at(-1), value) !== undefined
   return same.some((one) => one.value === value || one.value?.split(',').includes(value))
 }
 
 /** Where in the line the argument is to be put, and the text with its blank or comma; `undefined` when it is there. */
-export function placeFor(line: string, token: string): { at: number; text: string } | undefined {
+export function findInsertion(line: string, token: string): { at: number; text: string } | undefined {
   if (hasArgument(line, token)) return undefined
-  const all = argumentsIn(line)
+  const all = placedArguments(line)
   const [wanted] = parseCommandLine(token)
   const list = LISTS.test(wanted?.name ?? '') ? all.filter(({ name }) => name === wanted?.name).at(-1) : undefined
   // A quote that closes the list stays its end. An empty list is left alone: the last one wins.
@@ -41,15 +41,15 @@ export function placeFor(line: string, token: string): { at: number; text: strin
 }
 
 /** Where the last such argument, or member of a list, stands, with one blank or comma; an empty list goes altogether. */
-export function rangeOf(line: string, token: string): { from: number; to: number } | undefined {
+export function findArgumentRange(line: string, token: string): { from: number; to: number } | undefined {
   const [wanted] = parseCommandLine(token)
-  const same = argumentsIn(line).filter(({ name }) => name === wanted?.name)
+  const same = placedArguments(line).filter(({ name }) => name === wanted?.name)
   const isList = wanted?.value !== undefined && LISTS.test(wanted.name)
   const found = same
-    .filter((one) => (isList ? memberOf(one, `${wanted.value}`) !== undefined : one.value === wanted?.value))
+    .filter((one) => (isList ? findListMember(one, `${wanted.value}`) !== undefined : one.value === wanted?.value))
     .at(-1)
   if (found === undefined) return undefined
-  const member = isList ? memberOf(found, `${wanted.value}`) : undefined
+  const member = isList ? findListMember(found, `${wanted.value}`) : undefined
   if (member !== undefined && !member.only) return member
   const to = found.at + found.token.length
   if (/\s/.test(line[found.at - 1] ?? '')) return { from: found.at - 1, to }
@@ -58,20 +58,20 @@ export function rangeOf(line: string, token: string): { from: number; to: number
 
 /** The line with the argument at its end, or the member at the end of its list; the same line when it is there. */
 export function addArgument(line: string, token: string): string {
-  const place = placeFor(line, token)
+  const place = findInsertion(line, token)
   return place === undefined ? line : line.slice(0, place.at) + place.text + line.slice(place.at)
 }
 
 /** The line without the argument, or without the member of its list. */
 export function removeArgument(line: string, token: string): string {
-  const range = rangeOf(line, token)
+  const range = findArgumentRange(line, token)
   return range === undefined ? line : line.slice(0, range.from) + line.slice(range.to)
 }
 
-type Placed = KernelArgument & { at: number }
+type PlacedArgument = KernelArgument & { at: number }
 
 /** The kernel's arguments, each with where it starts. What stands behind `--` is for init. */
-function argumentsIn(line: string): Placed[] {
+function placedArguments(line: string): PlacedArgument[] {
   let from = 0
   return parseCommandLine(line.slice(0, endOfArguments(line))).map((argument) => {
     const at = line.indexOf(argument.token, from)
@@ -92,7 +92,10 @@ function endOfArguments(line: string): number {
 }
 
 /** Where a list has a member, with the comma before it (the first one with that after it). IDs are equal in any case. */
-function memberOf(list: Placed | undefined, id: string): { from: number; to: number; only: boolean } | undefined {
+function findListMember(
+  list: PlacedArgument | undefined,
+  id: string,
+): { from: number; to: number; only: boolean } | undefined {
   if (list?.value === undefined) return undefined
   const start = list.at + (/^[^=]*="*/.exec(list.token.replace(/"+$/, ''))?.[0].length ?? 0)
   const members = list.value.split(',')

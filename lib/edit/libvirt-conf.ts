@@ -11,22 +11,22 @@ const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** Has the list this member? */
-export function hasEntry(text: string, key: string, member: string): boolean {
+export function hasLibvirtMember(text: string, key: string, member: string): boolean {
   return findList(text, key)?.members.some((one) => one.value === member) ?? false
 }
 
 /** The text with the member at the end of the list; one that was not set starts with what is built in. */
-export function addEntry(text: string, key: string, member: string): string {
-  if (hasEntry(text, key, member)) return text
+export function addLibvirtMember(text: string, key: string, member: string): string {
+  if (hasLibvirtMember(text, key, member)) return text
   const list = findList(text, key)
-  if (list === undefined) return addEntry(addLine(text, entriesLine(key, builtIn(text, key))), key, member)
+  if (list === undefined) return addLibvirtMember(addLine(text, libvirtListLine(key, builtIn(text, key))), key, member)
   const last = list.members.at(-1)
   const [at, more] = last === undefined ? [list.start, `"${member}"`] : [last.end, `, "${member}"`]
   return text.slice(0, at) + more + text.slice(at)
 }
 
 /** The text without the member. After `addEntry` it is what it was, byte for byte. */
-export function removeEntry(text: string, key: string, member: string): string {
+export function removeLibvirtMember(text: string, key: string, member: string): string {
   const list = findList(text, key)
   const index = list?.members.findIndex((one) => one.value === member) ?? -1
   const one = list?.members[index]
@@ -35,12 +35,12 @@ export function removeEntry(text: string, key: string, member: string): string {
   const from = before?.end ?? one.start
   const to = before === undefined && after !== undefined ? after.start : one.end
   const left = text.slice(0, from) + text.slice(to)
-  const own = entriesLine(key, builtIn(text, key))
+  const own = libvirtListLine(key, builtIn(text, key))
   return hasLine(left, own) ? removeLine(left, own) : left
 }
 
 /** The whole list as one line. */
-export function entriesLine(key: string, members: readonly string[]): string {
+export function libvirtListLine(key: string, members: readonly string[]): string {
   return `${key} = [ ${members.map((one) => `"${one}"`).join(', ')} ]`
 }
 
@@ -52,18 +52,18 @@ export function builtIn(text: string, key: string): string[] {
     : [...shown.matchAll(/"([^"\n]*)"/g)].map(([, value = '']) => value)
 }
 
-interface Entry {
+interface LibvirtMember {
   value: string
   start: number
   end: number
 }
 
 /** The list that is set, and its members where they stand. Source: libvirt, src/util/virconf.c. */
-function findList(text: string, key: string): { start: number; members: Entry[] } | undefined {
+function findList(text: string, key: string): { start: number; members: LibvirtMember[] } | undefined {
   const found = new RegExp(`^[ \\t]*${key}[ \\t]*=[ \\t]*\\[`, 'm').exec(text)
   if (found === null) return undefined
   const start = found.index + found[0].length
-  const members: Entry[] = []
+  const members: LibvirtMember[] = []
   for (const match of text.slice(start).matchAll(/"([^"]*)"|'([^']*)'|\]/g)) {
     const at = start + match.index
     if (match[0] === ']') break

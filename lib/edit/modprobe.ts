@@ -1,10 +1,10 @@
-import { dropIns, placesOf } from '../host/drop-ins.ts'
+import { dropInFolders, readDropIns } from '../host/drop-ins.ts'
 import type { Reader } from '../host/reader.ts'
 
 // modprobe.d(5) as kmod reads it. Texts are one character a byte.
 
 /** A file that modprobe reads, or is going to read. */
-export interface ConfigFile {
+export interface ModprobeFile {
   path: string
   text: string
 }
@@ -27,17 +27,17 @@ export interface Directive {
  * them, at its place in the alphabet.
  * Source: modprobe.d(5); kmod_config_new() in kmod's libkmod/libkmod-config.c.
  */
-export function modprobeFiles(files: Reader, release?: string): ConfigFile[] {
+export function modprobeFiles(files: Reader, release?: string): ModprobeFile[] {
   const softdep = `/lib/modules/${release}/modules.softdep`
   const more = release === undefined ? [] : ([['modules.softdep', softdep]] as const)
-  return dropIns(files, placesOf('modprobe.d'), /^[^.].*\.conf$/s, more)
+  return readDropIns(files, dropInFolders('modprobe.d'), /^[^.].*\.conf$/s, more)
 }
 
 /** What the files say, in kmod's order. Lines that kmod ignores as bad are left out. Source: modprobe.d(5). */
-export function readModprobe(files: readonly ConfigFile[]): Directive[] {
+export function parseModprobe(files: readonly ModprobeFile[]): Directive[] {
   return files.flatMap(({ path, text }) =>
-    linesOf(text).flatMap((line) => {
-      const found = parse(line)
+    modprobeLines(text).flatMap((line) => {
+      const found = parseDirective(line)
       if (found === undefined) return []
       const { command, module, rest } = found
       return [{ file: path, line: line.number, command, module, rest }]
@@ -60,8 +60,8 @@ export interface IdList {
  * Every `ids=` among a module's options; the kernel keeps the last. Words and quotes are the kernel's: next_arg() in
  * its lib/cmdline.c.
  */
-export function idLists(options: string): IdList[] {
-  return wordsOf(options).flatMap(({ at, word }) => {
+export function parseIdLists(options: string): IdList[] {
+  return optionWords(options).flatMap(({ at, word }) => {
     const [whole, value] = /^"?ids="?([^"]*)/.exec(word) ?? []
     if (whole === undefined || value === undefined) return []
     return [{ at: at + whole.length - value.length, members: value.split(',') }]
@@ -70,7 +70,7 @@ export function idLists(options: string): IdList[] {
 
 /** Does the last `ids=` of the module in this text have the ID? Upper and lower case are the same. */
 export function hasId(text: string, module: string, id: string): boolean {
-  return lastList(text, module)?.list.members.some((member) => sameId(member, id)) ?? false
+  return findLastIdList(text, module)?.list.members.some((member) => sameId(member, id)) ?? false
 }
 
 /**
@@ -78,7 +78,7 @@ export function hasId(text: string, module: string, id: string): boolean {
  * stays as it is, byte for byte.
  */
 export function addId(text: string, module: string, id: string): string {
-  const last = lastList(text, module)
+  const last = findLastIdList(text, module)
   if (last === undefined) return addLine(text, `options ${module} ids=${id}`)
   if (last.list.members.some((member) => sameId(member, id))) return text
   const { members, at } = last.list
@@ -93,7 +93,7 @@ export function addId(text: string, module: string, id: string): string {
 /** The text without the ID in the module's last `ids=`; without the option or the line when nothing else is in it. */
 export function removeId(text: string, module: string, id: string): string {
   for (let rest = text; ; ) {
-    const last = lastList(rest, module)
+    const last = findLastIdList(rest, module)
     const index = last?.list.members.findIndex((member) => sameId(member, id)) ?? -1
     if (last === undefined || index < 0) return rest
     rest = withoutMember(rest, last, index)
@@ -102,13 +102,13 @@ export function removeId(text: string, module: string, id: string): string {
 
 /** Is it a line of the text? Blanks and carriage returns at its end do not count; nor does the rest of a continued line. */
 export function hasLine(text: string, line: string): boolean {
-  return linesOf(text).some((one) => bare(one.raw) === bare(line))
+  return modprobeLines(text).some((one) => trimLineEnd(one.raw) === trimLineEnd(line))
 }
 
 /** The text with the line at its end. Only before a last line that ends within a continuation it goes in front of that. */
 export function addLine(text: string, line: string): string {
   if (hasLine(text, line)) return text
-  const last = linesOf(text).at(-1)
+  const last = modprobeLines(text).at(-1)
   if (last === undefined || last.end === 'newline') return `${text}${line}\n`
   if (last.end === 'nothing') return `${text}\n${line}`
   return `${text.slice(0, last.start)}${line}\n${text.slice(last.start)}`
@@ -116,12 +116,12 @@ export function addLine(text: string, line: string): string {
 
 /** The text without the line, wherever it stands. After `addLine` it is what it was, byte for byte. */
 export function removeLine(text: string, line: string): string {
-  const found = linesOf(text).filter((one) => bare(one.raw) === bare(line))
+  const found = modprobeLines(text).filter((one) => trimLineEnd(one.raw) === trimLineEnd(line))
   return found.reduceRight(withoutLine, text)
 }
 
 /** A line with those that continue it. */
-interface Line {
+interface ModprobeLine {
   number: number
   start: number
   raw: string
@@ -132,11 +132,11 @@ interface Line {
 }
 
 /** A backslash joins lines; before anything else it is dropped. Source: freadline_wrapped() in kmod's shared/util.c. */
-function linesOf(text: string): Line[] {
-  const lines: Line[] = []
+function modprobeLines(text: string): ModprobeLine[] {
+  const lines: ModprobeLine[] = []
   let number = 1
   for (let at = 0; at < text.length; ) {
-    const line: Line = { number, start: at, raw: '', chars: [], end: 'nothing' }
+    const line: ModprobeLine = { number, start: at, raw: '', chars: [], end: 'nothing' }
     while (at < text.length && line.end !== 'newline') {
       const start = at
       const escaped = text[at] === '\\'
@@ -154,9 +154,11 @@ function linesOf(text: string): Line[] {
   return lines
 }
 
-const bare = (line: string): string => line.replace(/[\t\r\n ]+$/, '')
+const trimLineEnd = (line: string): string => line.replace(/[\t\r\n ]+$/, '')
 
-function parse(line: Line): (Pick<Directive, 'command' | 'module' | 'rest'> & { at: number }) | undefined {
+function parseDirective(
+  line: ModprobeLine,
+): (Pick<Directive, 'command' | 'module' | 'rest'> & { at: number }) | undefined {
   const text = line.chars.map(({ char }) => char).join('')
   // Only what starts in the first column is a comment; cut as by strtok(3) with tab and space.
   const [head, name, second = ''] = /^(?!#)[\t ]*([^\t ]+)[\t ]+([^\t ]+)[\t ]?/.exec(text) ?? []
@@ -173,56 +175,56 @@ function parse(line: Line): (Pick<Directive, 'command' | 'module' | 'rest'> & { 
   }
 }
 
-interface FoundList {
-  line: Line
+interface FoundIdList {
+  line: ModprobeLine
   /** Where the options start among the line's characters. */
   rest: number
   options: string
   list: IdList
 }
 
-function lastList(text: string, module: string): FoundList | undefined {
-  for (const line of linesOf(text).reverse()) {
-    const directive = parse(line)
+function findLastIdList(text: string, module: string): FoundIdList | undefined {
+  for (const line of modprobeLines(text).reverse()) {
+    const directive = parseDirective(line)
     if (directive?.command !== 'options' || directive.module !== moduleName(module)) continue
-    const list = idLists(directive.rest).at(-1)
+    const list = parseIdLists(directive.rest).at(-1)
     if (list !== undefined) return { line, rest: directive.at, options: directive.rest, list }
   }
   return undefined
 }
 
-function withoutMember(text: string, { line, rest, options, list }: FoundList, index: number): string {
+function withoutMember(text: string, { line, rest, options, list }: FoundIdList, index: number): string {
   const { members, at } = list
   if (members.length > 1) {
     // With the comma before it; the first one with that after it.
     const from = index === 0 ? 0 : members.slice(0, index).join(',').length
     return cut(text, line, rest + at + from, (members[index] ?? '').length + 1)
   }
-  const words = wordsOf(options)
+  const words = optionWords(options)
   const own = words.filter((word) => word.at < at).at(-1)
   if (words.length === 1 || own === undefined) return withoutLine(text, line)
   // With the blanks before it; the first one with those after it.
   const end = own.at + own.word.length
   const [before, after] = [options.slice(0, own.at), options.slice(end)]
-  const from = bare(before).length
+  const from = trimLineEnd(before).length
   if (from > 0) return cut(text, line, rest + from, end - from)
   const blanks = /^[\t ]*/.exec(after)?.[0].length ?? 0
   return cut(text, line, rest + own.at, own.word.length + blanks)
 }
 
 /** Takes characters of a line out of the text; continuations before and after them stay. */
-function cut(text: string, { chars }: Line, from: number, length: number): string {
+function cut(text: string, { chars }: ModprobeLine, from: number, length: number): string {
   const gone = chars.slice(from, from + length)
   return gone.reduceRight((left, { start, end }) => left.slice(0, start) + left.slice(end), text)
 }
 
-function withoutLine(text: string, { start, raw, end }: Line): string {
+function withoutLine(text: string, { start, raw, end }: ModprobeLine): string {
   // The last line of a file whose end has no newline goes with the newline before it.
   const from = end === 'nothing' && start > 0 ? start - 1 : start
   return text.slice(0, from) + text.slice(start + raw.length)
 }
 
-function wordsOf(options: string): { at: number; word: string }[] {
+function optionWords(options: string): { at: number; word: string }[] {
   return [...options.matchAll(/(?:[^\s"]|"[^"]*"?)+/g)].map(({ index, 0: word }) => ({ at: index, word }))
 }
 

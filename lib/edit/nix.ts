@@ -24,22 +24,22 @@ const ORDER = [
   'imports',
 ]
 
-export function hasItem(text: string, { option, form, item }: NixItem): boolean {
+export function hasNixItem(text: string, { option, form, item }: NixItem): boolean {
   if (form === 'whole') return text.includes(item)
-  const items = blockOf(text, option, form)?.items ?? []
+  const items = findNixList(text, option, form)?.items ?? []
   return form === 'arguments' ? items.some((one) => hasArgument(one, item)) : items.includes(item)
 }
 
 /** The module with the member in the option's list; unchanged where it has no place for it. */
-export function addItem(text: string, one: NixItem): string {
+export function addNixItem(text: string, one: NixItem): string {
   const { option, form, item } = one
-  if (hasItem(text, one)) return text
+  if (hasNixItem(text, one)) return text
   // Nix takes an attribute once.
-  if (form === 'whole' && new RegExp(`^  ${quoted(option)} =`, 'm').test(text)) return text
-  const block = form === 'whole' ? undefined : blockOf(text, option, form)
-  if (block !== undefined) return put(text, block, form, [...grown(block.items, form, item)])
+  if (form === 'whole' && new RegExp(`^  ${escapePattern(option)} =`, 'm').test(text)) return text
+  const block = form === 'whole' ? undefined : findNixList(text, option, form)
+  if (block !== undefined) return replaceNixList(text, block, form, [...withNixItem(block.items, form, item)])
   const later = ORDER.slice(ORDER.indexOf(option) + 1).map((name) =>
-    text.search(new RegExp(`^  ${quoted(name)} =`, 'm')),
+    text.search(new RegExp(`^  ${escapePattern(name)} =`, 'm')),
   )
   const options = text.search(/^ {2}virtualisation\./m)
   const at = [
@@ -48,58 +48,58 @@ export function addItem(text: string, one: NixItem): string {
     text.search(/^\}\s*$/m),
   ].find((place) => place >= 0)
   if (at === undefined) return text
-  const written = form === 'whole' ? item : render(option, form, [item])
+  const written = form === 'whole' ? item : renderNixList(option, form, [item])
   const last = text.startsWith('}', at)
   if (last && text.endsWith('{\n', at)) return text.slice(0, at) + written + text.slice(at)
   return text.slice(0, at) + (last ? `\n${written}` : `${written}\n`) + text.slice(at)
 }
 
 /** The module without the member; a list that is empty then goes. */
-export function removeItem(text: string, one: NixItem): string {
+export function removeNixItem(text: string, one: NixItem): string {
   const { option, form, item } = one
-  if (!hasItem(text, one)) return text
-  if (form === 'whole') return without(text, text.indexOf(item), item.length)
-  const block = blockOf(text, option, form)
+  if (!hasNixItem(text, one)) return text
+  if (form === 'whole') return cutNixSection(text, text.indexOf(item), item.length)
+  const block = findNixList(text, option, form)
   if (block === undefined) return text
-  const left = form === 'arguments' ? shrunk(block.items, item) : block.items.filter((each) => each !== item)
-  return left.length > 0 ? put(text, block, form, left) : without(text, block.at, block.text.length)
+  const left = form === 'arguments' ? withoutNixItem(block.items, item) : block.items.filter((each) => each !== item)
+  return left.length > 0 ? replaceNixList(text, block, form, left) : cutNixSection(text, block.at, block.text.length)
 }
 
 /** One of the blank lines around it goes along. */
-function without(text: string, at: number, length: number): string {
+function cutNixSection(text: string, at: number, length: number): string {
   const [before, after] = [text.slice(0, at), text.slice(at + length)]
   return after.startsWith('\n') ? before + after.slice(1) : before.replace(/\n\n$/, '\n') + after
 }
 
-function grown(items: readonly string[], form: NixForm, item: string): readonly string[] {
+function withNixItem(items: readonly string[], form: NixForm, item: string): readonly string[] {
   if (form !== 'arguments') return [...items, item]
   // A list of IDs is completed in its place.
   const at = items.findIndex((one) => addArgument(one, item) !== `${one} ${item}`)
   return at < 0 ? [...items, item] : items.map((one, index) => (index === at ? addArgument(one, item) : one))
 }
 
-function shrunk(items: readonly string[], item: string): string[] {
+function withoutNixItem(items: readonly string[], item: string): string[] {
   const at = items.findIndex((one) => hasArgument(one, item))
   return items.map((one, index) => (index === at ? removeArgument(one, item) : one)).filter((one) => one !== '')
 }
 
-interface Block {
+interface NixListBlock {
   option: string
   at: number
   text: string
   items: string[]
 }
 
-function blockOf(text: string, option: string, form: NixForm): Block | undefined {
+function findNixList(text: string, option: string, form: NixForm): NixListBlock | undefined {
   const [open, close] = form === 'lines' ? ["''\\n", "^  ''"] : ['\\[', '\\]']
-  const pattern = new RegExp(`^  ${quoted(option)} = ${open}(?<inner>[\\s\\S]*?)${close};\\n`, 'm')
+  const pattern = new RegExp(`^  ${escapePattern(option)} = ${open}(?<inner>[\\s\\S]*?)${close};\\n`, 'm')
   const found = pattern.exec(text)
   if (found === null) return undefined
   const inner = found.groups?.inner ?? ''
-  return { option, at: found.index, text: found[0], items: itemsOf(inner, form) }
+  return { option, at: found.index, text: found[0], items: parseNixItems(inner, form) }
 }
 
-function itemsOf(inner: string, form: NixForm): string[] {
+function parseNixItems(inner: string, form: NixForm): string[] {
   if (form === 'expressions') return inner.split(/\s+/).filter(Boolean)
   if (form === 'lines')
     return inner
@@ -112,33 +112,38 @@ function itemsOf(inner: string, form: NixForm): string[] {
 }
 
 /** Writes a list anew; one that somebody laid out in another way loses and gains single lines only. */
-function put(text: string, block: Block, form: NixForm, items: readonly string[]): string {
+function replaceNixList(text: string, block: NixListBlock, form: NixForm, items: readonly string[]): string {
   const [before, after] = [text.slice(0, block.at), text.slice(block.at + block.text.length)]
-  if (block.text === render(block.option, form, block.items)) return before + render(block.option, form, items) + after
+  if (block.text === renderNixList(block.option, form, block.items))
+    return before + renderNixList(block.option, form, items) + after
   let changed = block.text
   const gone = block.items.filter((one) => !items.includes(one))
   const come = items.filter((one) => !block.items.includes(one))
   for (const [index, one] of gone.entries()) {
-    const [old, next] = [written(one, form), come[index]]
-    if (next !== undefined) changed = changed.replace(old, () => written(next, form))
-    else changed = changed.replace(new RegExp(`^[ \\t]*${quoted(old)}[ \\t]*\\n|[ \\t]*${quoted(old)}`, 'm'), '')
+    const [old, next] = [renderNixItem(one, form), come[index]]
+    if (next !== undefined) changed = changed.replace(old, () => renderNixItem(next, form))
+    else
+      changed = changed.replace(
+        new RegExp(`^[ \\t]*${escapePattern(old)}[ \\t]*\\n|[ \\t]*${escapePattern(old)}`, 'm'),
+        '',
+      )
   }
   const end = form === 'lines' ? "  '';\n" : /\n *\];\n$/.test(changed) ? '  ];\n' : ' ];\n'
   for (const one of come.slice(gone.length)) {
-    const line = end.startsWith('  ') ? `    ${written(one, form)}\n` : ` ${written(one, form)}`
+    const line = end.startsWith('  ') ? `    ${renderNixItem(one, form)}\n` : ` ${renderNixItem(one, form)}`
     changed = changed.slice(0, -end.length) + line + end
   }
   return before + changed + after
 }
 
 /** As nixfmt lays it out: one member on the line, more below each other. */
-function render(option: string, form: NixForm, items: readonly string[]): string {
-  const lines = items.map((one) => `    ${written(one, form)}\n`).join('')
+function renderNixList(option: string, form: NixForm, items: readonly string[]): string {
+  const lines = items.map((one) => `    ${renderNixItem(one, form)}\n`).join('')
   if (form === 'lines') return `  ${option} = ''\n${lines}  '';\n`
   return items.length === 1 ? `  ${option} = [ ${lines.trim()} ];\n` : `  ${option} = [\n${lines}  ];\n`
 }
 
-function written(item: string, form: NixForm): string {
+function renderNixItem(item: string, form: NixForm): string {
   if (form === 'expressions') return item
   return form === 'lines' ? nixLines(item) : nixString(item)
 }
@@ -153,6 +158,6 @@ export function nixString(text: string): string {
   return `"${text.replace(/["\\]|\$\{/g, (match) => `\\${match}`)}"`
 }
 
-function quoted(text: string): string {
+function escapePattern(text: string): string {
   return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')
 }

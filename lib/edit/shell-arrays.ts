@@ -2,15 +2,15 @@
 // Source: bash(1), Arrays; Compound Commands.
 
 /** A word of a text: where it stands, and what it says without its quotes. */
-export interface Word {
+export interface ArrayWord {
   start: number
   end: number
   text: string
 }
 
 /** The elements of the array whose bracket opens at `from`, and where it is closed; `undefined`: it never is. */
-export function readArray(text: string, from: number): { words: Word[]; end: number } | undefined {
-  const words: Word[] = []
+export function parseArray(text: string, from: number): { words: ArrayWord[]; end: number } | undefined {
+  const words: ArrayWord[] = []
   for (let at = from + 1; at < text.length; ) {
     const char = text[at] ?? ''
     if (char === ')') return { words, end: at + 1 }
@@ -28,7 +28,7 @@ export function readArray(text: string, from: number): { words: Word[]; end: num
 }
 
 /** The words of a quoted string's inside, or of any other text, cut at blanks. */
-export function readWords(text: string, from: number, to: number): Word[] {
+export function splitWords(text: string, from: number, to: number): ArrayWord[] {
   return [...text.slice(from, to).matchAll(/\S+/g)].map((match) => {
     const start = from + (match.index ?? 0)
     return { start, end: start + match[0].length, text: match[0] }

@@ -1,6 +1,6 @@
 import { parseCommandLine } from '../host/kernel.ts'
-import { hasArgument, isListed, placeFor, rangeOf } from './kernel-arguments.ts'
-import { type Assignment, readShell, type Step, UNKNOWN, type Word } from './shell.ts'
+import { findArgumentRange, findInsertion, hasArgument, isListMember } from './kernel-arguments.ts'
+import { ANY_TEXT, type Assignment, parseShell, type ShellStep, type ShellWord } from './shell.ts'
 
 // Kernel arguments in a variable of shell files, such as GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub.
 
@@ -11,7 +11,7 @@ export interface ShellFile {
 }
 
 /** A kernel argument as some file sets it. */
-export interface SetArgument {
+export interface ConfiguredArgument {
   /** A part that only a shell could tell is one `UNKNOWN`. */
   token: string
   /** With `-` as `_`. */
@@ -28,15 +28,15 @@ export interface SetArgument {
 }
 
 /** A stretch of a value. */
-interface Part {
+interface ValueSegment {
   text: string
   sure: boolean
   place: { file: string; line: number; variable: string }
 }
 
 /** The kernel arguments in a variable after the files were read one after another. It is empty before. */
-export function tokensOf(files: readonly ShellFile[], variable: string): SetArgument[] {
-  const parts = partsOf(files, variable)
+export function argumentsInVariable(files: readonly ShellFile[], variable: string): ConfiguredArgument[] {
+  const parts = valueSegments(files, variable)
   const value = parts.map(({ text }) => text).join('')
   let from = 0
   return parseCommandLine(value).map((argument) => {
@@ -48,12 +48,12 @@ export function tokensOf(files: readonly ShellFile[], variable: string): SetArgu
       end += text.length
       return end >= at && end - text.length <= from
     })
-    const place = partAt(parts, at)?.place ?? { file: '', line: 0, variable }
-    return { ...argument, ...place, sure: near.every(({ sure }) => sure) && !argument.token.includes(UNKNOWN) }
+    const place = segmentAt(parts, at)?.place ?? { file: '', line: 0, variable }
+    return { ...argument, ...place, sure: near.every(({ sure }) => sure) && !argument.token.includes(ANY_TEXT) }
   })
 }
 
-function partAt(parts: readonly Part[], at: number): Part | undefined {
+function segmentAt(parts: readonly ValueSegment[], at: number): ValueSegment | undefined {
   let end = 0
   return parts.find(({ text }) => {
     end += text.length
@@ -61,22 +61,22 @@ function partAt(parts: readonly Part[], at: number): Part | undefined {
   })
 }
 
-function partsOf(files: readonly ShellFile[], variable: string): Part[] {
-  const values = new Map<string, Part[]>([[variable, []]])
+function valueSegments(files: readonly ShellFile[], variable: string): ValueSegment[] {
+  const values = new Map<string, ValueSegment[]>([[variable, []]])
   // What functions name: any code behind them may call them.
   const called = new Set<string>()
   for (const { path, text } of files) {
-    const { steps, broken } = readShell(text)
+    const { steps, broken } = parseShell(text)
     let sure = !broken
     const doubt = (names: Iterable<string>, line: number): void => {
       for (const name of names) {
-        const nothing: Part = { text: '', sure: false, place: { file: path, line, variable: name } }
+        const nothing: ValueSegment = { text: '', sure: false, place: { file: path, line, variable: name } }
         values.set(name, [nothing, ...(values.get(name) ?? []).map(unsure), nothing])
       }
     }
     for (const step of steps) {
       if (step.kind === 'code') {
-        const names = namesIn(step.text)
+        const names = shellNamesIn(step.text)
         const isFunction = /\(\s*\)|\bfunction\b/.test(step.text)
         if (isFunction) for (const name of names) called.add(name)
         doubt([...names, ...called, ...(EVERYTHING.test(step.text) ? values.keys() : [])], step.line)
@@ -84,23 +84,23 @@ function partsOf(files: readonly ShellFile[], variable: string): Part[] {
         continue
       }
       const place = { file: path, line: step.line, variable: step.name }
-      const parts = step.value.chars.flatMap((char): Part[] => {
+      const parts = step.value.chars.flatMap((char): ValueSegment[] => {
         const known = char.name === undefined ? undefined : values.get(char.name)
-        return known ?? [{ text: char.char, sure: char.char !== UNKNOWN, place }]
+        return known ?? [{ text: char.char, sure: char.char !== ANY_TEXT, place }]
       })
       for (const { char, name, start, end } of step.value.chars) {
-        const inner = char === UNKNOWN && name === undefined ? text.slice(start, end) : ''
-        if (/=|\+\+|--/.test(inner) && /^\$(\{|\(\()/.test(inner)) doubt(namesIn(inner), step.line)
+        const inner = char === ANY_TEXT && name === undefined ? text.slice(start, end) : ''
+        if (/=|\+\+|--/.test(inner) && /^\$(\{|\(\()/.test(inner)) doubt(shellNamesIn(inner), step.line)
       }
-      const before = step.append ? (values.get(step.name) ?? [{ text: UNKNOWN, sure: false, place }]) : []
+      const before = step.append ? (values.get(step.name) ?? [{ text: ANY_TEXT, sure: false, place }]) : []
       values.set(step.name, joined([...before, ...(sure ? parts : parts.map(unsure))]))
     }
   }
   return values.get(variable) ?? []
 }
 
-const unsure = (part: Part): Part => ({ ...part, sure: false })
-const namesIn = (code: string): Set<string> => new Set(code.match(/[A-Za-z_]\w*/g))
+const unsure = (part: ValueSegment): ValueSegment => ({ ...part, sure: false })
+const shellNamesIn = (code: string): Set<string> => new Set(code.match(/[A-Za-z_]\w*/g))
 
 /** Code that may set any variable: programs of its own, and names that are made while it runs. */
 const EVERYTHING =
@@ -110,8 +110,8 @@ const ENDS =
   /(?:^|[\s;&|({!])(?:exit|return|exec|set|shopt|declare|typeset|readonly|local|trap|break|continue)(?![\w-])/
 
 /** Neighbours of one assignment as one part. */
-function joined(parts: readonly Part[]): Part[] {
-  const result: Part[] = []
+function joined(parts: readonly ValueSegment[]): ValueSegment[] {
+  const result: ValueSegment[] = []
   for (const part of parts) {
     const last = result.at(-1)
     if (last?.place === part.place && last.sure === part.sure)
@@ -122,19 +122,19 @@ function joined(parts: readonly Part[]): Part[] {
 }
 
 /** Is the kernel argument in the variable for certain, when nothing but this file is read? */
-export function hasToken(text: string, variable: string, token: string): boolean {
-  return hasArgument(sureLine(tokensOf([{ path: '', text }], variable)), token)
+export function isInVariable(text: string, variable: string, token: string): boolean {
+  return hasArgument(sureLine(argumentsInVariable([{ path: '', text }], variable)), token)
 }
 
 /** The arguments that are there for certain, as a command line. */
-export function sureLine(tokens: readonly SetArgument[]): string {
-  return tokens.map(({ token, sure }) => (sure ? token : UNKNOWN)).join(' ')
+export function sureLine(tokens: readonly ConfiguredArgument[]): string {
+  return tokens.map(({ token, sure }) => (sure ? token : ANY_TEXT)).join(' ')
 }
 
 /** Is the argument there for certain, in each of the entries? */
-export function isSet(tokens: readonly SetArgument[], token: string): boolean {
+export function isConfigured(tokens: readonly ConfiguredArgument[], token: string): boolean {
   const entries = [...new Set(tokens.map(({ entry }) => entry))]
-  const of = (entry: string | undefined): SetArgument[] => tokens.filter((one) => one.entry === entry)
+  const of = (entry: string | undefined): ConfiguredArgument[] => tokens.filter((one) => one.entry === entry)
   return entries.length > 0 && entries.every((entry) => hasArgument(sureLine(of(entry)), token))
 }
 
@@ -143,28 +143,29 @@ export function isSet(tokens: readonly SetArgument[], token: string): boolean {
  * into the last. Where that does not help, a line is added that goes on from what was set before; where that does not
  * help either, nothing is changed.
  */
-export function addToken(text: string, variable: string, token: string): string {
+export function addToVariable(text: string, variable: string, token: string): string {
   const assignments = assignmentsOf(text, variable).reverse()
   const name = token.replace(/=.*/s, '')
   const holding = assignments.filter(({ value }) => hasArgument(wordText(value), name))
   for (const { value } of [...holding, ...assignments]) {
-    const place = placeFor(wordText(value), token)
+    const place = findInsertion(wordText(value), token)
     const edited = place === undefined ? text : withText(text, value, place.at, place.text)
     // Quotes right behind ~ would make it a plain character.
     const tilde = text[value.end - 1] === '~'
-    if (!tilde && hasToken(edited, variable, token) && removeToken(edited, variable, token) === text) return edited
+    if (!tilde && isInVariable(edited, variable, token) && cutFromVariable(edited, variable, token) === text)
+      return edited
   }
   // A second list would replace the first.
-  if (isListed(token) && holding.length > 0) return text
+  if (isListMember(token) && holding.length > 0) return text
   const line = `${variable}="$${variable} ${escaped(token, '"')}"`
   const added = text === '' || text.endsWith('\n') ? `${text}${line}\n` : `${text}\n${line}`
-  return hasToken(added, variable, token) ? added : text
+  return isInVariable(added, variable, token) ? added : text
 }
 
 /** Takes a kernel argument out again; a line that goes on from what was set before goes when it adds nothing. */
-export function removeToken(text: string, variable: string, token: string): string {
+export function cutFromVariable(text: string, variable: string, token: string): string {
   for (const assignment of assignmentsOf(text, variable).reverse()) {
-    const range = rangeOf(wordText(assignment.value), token)
+    const range = findArgumentRange(wordText(assignment.value), token)
     if (range === undefined) continue
     const edited = withoutChars(text, assignment.value, range)
     const line = `${variable}="$${variable}"`
@@ -177,16 +178,16 @@ export function removeToken(text: string, variable: string, token: string): stri
 }
 
 function assignmentsOf(text: string, variable: string): Assignment[] {
-  const isOwn = (step: Step): step is Assignment => step.kind === 'assignment' && step.name === variable
-  return readShell(text).steps.filter(isOwn)
+  const isOwn = (step: ShellStep): step is Assignment => step.kind === 'assignment' && step.name === variable
+  return parseShell(text).steps.filter(isOwn)
 }
 
-function wordText({ chars }: Word): string {
+function wordText({ chars }: ShellWord): string {
   return chars.map(({ char }) => char).join('')
 }
 
 /** Puts more in front of a word's character, within the quotes of the one before. */
-function withText(text: string, { start, chars }: Word, at: number, more: string): string {
+function withText(text: string, { start, chars }: ShellWord, at: number, more: string): string {
   const before = chars[at - 1]
   const first = /["']/.exec(text[start] ?? '')?.[0] ?? ''
   const [place, quote] = before === undefined ? [start + first.length, first] : [before.end, before.quote]
@@ -200,7 +201,7 @@ function escaped(text: string, quote: string): string {
 }
 
 /** Takes characters of a word out; quotes around them go when they hold nothing else and stand behind something. */
-function withoutChars(text: string, { start, chars }: Word, { from, to }: { from: number; to: number }): string {
+function withoutChars(text: string, { start, chars }: ShellWord, { from, to }: { from: number; to: number }): string {
   const gone = chars.slice(from, to)
   const [first, last] = [gone[0], gone.at(-1)]
   const edited = gone.reduceRight((rest, char) => rest.slice(0, char.start) + rest.slice(char.end), text)

@@ -2,10 +2,10 @@
 // byte. Nothing is guessed: what is not a plain assignment is code, and may do anything to what it names.
 // Source: POSIX.1-2017, Shell Command Language; bash(1).
 
-import { readArray } from './shell-arrays.ts'
+import { parseArray } from './shell-arrays.ts'
 
 /** What a shell reads, in order. */
-export type Step = Assignment | { kind: 'code'; text: string; line: number }
+export type ShellStep = Assignment | { kind: 'code'; text: string; line: number }
 
 /** One `NAME=value` or `NAME+=value` that is always made. */
 export interface Assignment {
@@ -15,17 +15,17 @@ export interface Assignment {
   /** Where it starts in the text. */
   at: number
   line: number
-  value: Word
+  value: ShellWord
 }
 
-export interface Word {
+export interface ShellWord {
   start: number
   end: number
-  chars: Char[]
+  chars: ShellChar[]
 }
 
 /** A character of what a word says, and where in the text it stands. */
-export interface Char {
+export interface ShellChar {
   /** `UNKNOWN`: a variable or a substitution. */
   char: string
   start: number
@@ -37,16 +37,16 @@ export interface Char {
 }
 
 /** Stands for any text; no byte is this character. */
-export const UNKNOWN = '\uffff'
+export const ANY_TEXT = '\uffff'
 
 /** What the file does. `broken`: it is no program that a shell would run to its end, or nobody knows where it ends. */
-export function readShell(text: string): { steps: Step[]; broken: boolean } {
-  const steps: Step[] = []
-  for (let at = blanks(text, 0, true); at < text.length; at = blanks(text, at, true)) {
-    const simple = readSimple(text, at)
+export function parseShell(text: string): { steps: ShellStep[]; broken: boolean } {
+  const steps: ShellStep[] = []
+  for (let at = skipBlanks(text, 0, true); at < text.length; at = skipBlanks(text, at, true)) {
+    const simple = parseAssignments(text, at)
     const end = simple?.end ?? codeEnd(text, at)
     if (simple !== undefined) steps.push(...simple.assignments)
-    else steps.push({ kind: 'code', text: text.slice(at, end), line: lineAt(text, at) })
+    else steps.push({ kind: 'code', text: text.slice(at, end), line: lineNumberAt(text, at) })
     if (end === undefined) return { steps, broken: true }
     at = end
   }
@@ -54,13 +54,13 @@ export function readShell(text: string): { steps: Step[]; broken: boolean } {
 }
 
 /** Behind blanks, continuations and, with `lines`, comments and newlines. */
-function blanks(text: string, from: number, lines: boolean): number {
+function skipBlanks(text: string, from: number, lines: boolean): number {
   const pattern = lines ? /(?:[ \t\n]|\\\n|#[^\n]*)*/y : /(?:[ \t]|\\\n)*/y
   pattern.lastIndex = from
   return from + (pattern.exec(text)?.[0].length ?? 0)
 }
 
-function lineAt(text: string, at: number): number {
+function lineNumberAt(text: string, at: number): number {
   return text.slice(0, at).split('\n').length
 }
 
@@ -71,11 +71,11 @@ function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | u
 }
 
 /** A command of assignments and nothing else; `undefined` when it is none. */
-function readSimple(text: string, from: number): { assignments: Assignment[]; end: number } | undefined {
+function parseAssignments(text: string, from: number): { assignments: Assignment[]; end: number } | undefined {
   const assignments: Assignment[] = []
   const exported = matchAt(/export[ \t]+(?=\w)/, text, from)?.[0]
   for (let at = from + (exported?.length ?? 0); ; ) {
-    at = blanks(text, at, false)
+    at = skipBlanks(text, at, false)
     if (at >= text.length || /[\n#]/.test(text[at] ?? '')) return { assignments, end: at }
     if (matchAt(/;(?![;&])/, text, at)) return { assignments, end: at + 1 }
     const [head, name, plus] = matchAt(/([A-Za-z_]\w*)(\+?)=/, text, at) ?? []
@@ -85,27 +85,28 @@ function readSimple(text: string, from: number): { assignments: Assignment[]; en
       at += other[0].length
       continue
     }
-    const value = text[at + head.length] === '(' ? readList(text, at + head.length) : readWord(text, at + head.length)
+    const value =
+      text[at + head.length] === '(' ? parseArrayValue(text, at + head.length) : parseShellWord(text, at + head.length)
     // Behind `export`, shells differ in what they expand.
     if (value === undefined || (exported && !PLAIN.test(text.slice(value.start, value.end)))) return undefined
-    assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineAt(text, at), value })
+    assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineNumberAt(text, at), value })
     at = value.end
   }
 }
 
 /** A bash array: what it holds is for those who ask for words; `undefined` when something is joined to its brackets. */
-function readList(text: string, start: number): Word | undefined {
-  const end = readArray(text, start)?.end
+function parseArrayValue(text: string, start: number): ShellWord | undefined {
+  const end = parseArray(text, start)?.end
   if (end === undefined || !/^$|[ \t\n;]/.test(text[end] ?? '')) return undefined
-  return { start, end, chars: [{ char: UNKNOWN, start, end, quote: '' }] }
+  return { start, end, chars: [{ char: ANY_TEXT, start, end, quote: '' }] }
 }
 
 const PLAIN = /^("[^"\\]*"|'[^']*'|[\w.,:/=+-]*)$/
 
 /** A word with its quotes; `undefined` when it does not end, or where it ends is hard to tell. */
-function readWord(text: string, from: number): Word | undefined {
-  const chars: Char[] = []
-  let quote: Char['quote'] = ''
+function parseShellWord(text: string, from: number): ShellWord | undefined {
+  const chars: ShellChar[] = []
+  let quote: ShellChar['quote'] = ''
   let at = from
   while (quote !== '' || (at < text.length && !/[ \t\n;&|<>()]/.test(text[at] ?? ''))) {
     const [start, char, next] = [at, text[at], text[at + 1]]
@@ -127,9 +128,10 @@ function readWord(text: string, from: number): Word | undefined {
       if (end === undefined) return undefined
       const [, plain, braced] = /^\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})$/.exec(text.slice(start, end)) ?? []
       const name = plain ?? braced
-      chars.push({ char: UNKNOWN, start, end, quote, ...(name === undefined ? {} : { name }) })
+      chars.push({ char: ANY_TEXT, start, end, quote, ...(name === undefined ? {} : { name }) })
       at = end
-    } else chars.push({ char: (quote === '' && char === '~') || char === '\0' ? UNKNOWN : char, start, end: at, quote })
+    } else
+      chars.push({ char: (quote === '' && char === '~') || char === '\0' ? ANY_TEXT : char, start, end: at, quote })
   }
   return { start: from, end: at, chars }
 }
@@ -138,29 +140,29 @@ function readWord(text: string, from: number): Word | undefined {
 function substitutionEnd(text: string, start: number): number | undefined {
   const plain = matchAt(/\$(?:[A-Za-z_]\w*|[\d@*#?$!-])/, text, start)
   if (plain !== undefined) return start + plain[0].length
-  const end = /['"[]/.test(text[start + 1] ?? '') && text[start] === '$' ? undefined : past(text, start)
+  const end = /['"[]/.test(text[start + 1] ?? '') && text[start] === '$' ? undefined : skipQuoted(text, start)
   const inner = text.slice(start, end)
   return end === undefined || /<<|\bcase\b|[\s(;]#|^\$\{[^}]*['"\\`]/.test(inner) ? undefined : end
 }
 
 /** Behind what starts here: a quoted stretch, a substitution, a bracket, or one character. */
-function past(text: string, at: number): number | undefined {
+function skipQuoted(text: string, at: number): number | undefined {
   const char = text[at] ?? ''
   if (char === '\\') return at + 2
   if (char === "'") return text.indexOf("'", at + 1) + 1 || undefined
-  if (/["`(]/.test(char)) return pastEnd(text, at + 1, char === '(' ? ')' : char)
+  if (/["`(]/.test(char)) return skipToClose(text, at + 1, char === '(' ? ')' : char)
   const open = char === '$' ? text[at + 1] : undefined
-  if (open === '(' || open === '{') return pastEnd(text, at + 2, open === '(' ? ')' : '}')
+  if (open === '(' || open === '{') return skipToClose(text, at + 2, open === '(' ? ')' : '}')
   return at + 1
 }
 
-function pastEnd(text: string, from: number, close: string): number | undefined {
+function skipToClose(text: string, from: number, close: string): number | undefined {
   let at: number | undefined = from
   while (at !== undefined && at < text.length) {
     const char: string = text[at] ?? ''
     if (char === close) return at + 1
     // Between double quotes ' and ( are characters as others are; between backquotes all but \ are.
-    at = (close === '"' && /['(]/.test(char)) || (close === '`' && char !== '\\') ? at + 1 : past(text, at)
+    at = (close === '"' && /['(]/.test(char)) || (close === '`' && char !== '\\') ? at + 1 : skipQuoted(text, at)
   }
   return undefined
 }
@@ -175,13 +177,13 @@ function codeEnd(text: string, from: number): number | undefined {
   let command = true
   let more = false
   for (let at = from; ; ) {
-    at = blanks(text, at, false)
+    at = skipBlanks(text, at, false)
     const char = text[at]
     const top = open.at(-1)
     const operator = matchAt(/;;&|;;|;&|&&|\|\||\|&|<<<|<<-?|&>>?|[<>]\(|[<>]&|>>|<>|>\||[;&|<>()\n#]/, text, at)?.[0]
     if (char === undefined) return open.length === 0 && documents.length === 0 && !more ? at : undefined
     if (operator === undefined) {
-      const word = readWord(text, at)
+      const word = parseShellWord(text, at)
       if (word === undefined || word.end === at) return undefined
       const raw = text.slice(word.start, word.end)
       at = word.end
@@ -198,7 +200,7 @@ function codeEnd(text: string, from: number): number | undefined {
       } else if (command && /^(for|select)$/.test(raw)) open.push('done')
       else if (command && raw === 'case') open.push('case')
       else if (command && raw === 'function') {
-        at = readWord(text, blanks(text, at, false))?.end ?? at
+        at = parseShellWord(text, skipBlanks(text, at, false))?.end ?? at
         more = true
         continue
       }
@@ -216,7 +218,7 @@ function codeEnd(text: string, from: number): number | undefined {
       if (open.length === 0 && !more) return at
       command = true
     } else if (/^<<-?$/.test(operator)) {
-      const word = readWord(text, blanks(text, at, false))
+      const word = parseShellWord(text, skipBlanks(text, at, false))
       const end = word?.chars.map((each) => each.char).join('')
       if (word === undefined || !end || !/^\w+$/.test(end)) return undefined
       documents.push({ end, tabs: operator === '<<-' })
@@ -224,7 +226,7 @@ function codeEnd(text: string, from: number): number | undefined {
     } else if (/^[<>]\($|^\($/.test(operator) && top !== 'case') {
       const arithmetic = command && operator === '(' && text[at] === '('
       if (arithmetic || operator !== '(') {
-        const end = pastEnd(text, at, ')')
+        const end = skipToClose(text, at, ')')
         if (end === undefined) return undefined
         at = end
         command = false
@@ -240,7 +242,7 @@ function codeEnd(text: string, from: number): number | undefined {
       more = top === '()'
       command = top !== ')'
     } else if (/^[<>]|^&>/.test(operator)) {
-      const word = readWord(text, blanks(text, at, false))
+      const word = parseShellWord(text, skipBlanks(text, at, false))
       if (word === undefined || word.end === word.start) return undefined
       at = word.end
     } else if (operator !== '(' && !(operator === '|' && top === 'case')) {

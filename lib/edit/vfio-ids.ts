@@ -1,7 +1,7 @@
-import { type Directive, idLists, moduleName } from './modprobe.ts'
+import { type Directive, moduleName, parseIdLists } from './modprobe.ts'
 
 /** A line that speaks against the binding, and how. */
-export interface Contradiction {
+export interface ModprobeConflict {
   file: string
   line: number
   /** `softdep vfio_pci pre: nouveau: loading vfio-pci loads nouveau first`. */
@@ -9,7 +9,7 @@ export interface Contradiction {
 }
 
 /** A list of IDs as some line sets it. */
-export interface SetIds {
+export interface ConfiguredIds {
   file: string
   line: number
   ids: string[]
@@ -18,23 +18,23 @@ export interface SetIds {
 }
 
 /** vendor:device[:subvendor[:subdevice[:class[:mask]]]]; vfio_pci_fill_ids() in the kernel's vfio_pci.c. */
-const ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
+const VFIO_ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
 
 /** Could vfio-pci take this? */
-export function isId(text: string): boolean {
-  return ID.test(text)
+export function isVfioId(text: string): boolean {
+  return VFIO_ID.test(text)
 }
 
 /** One blank is cut off with the module's name. */
 const TWO_BLANKS = /^\s\S+/
 
 /** Every list of IDs that the module is given, in the order in which it sees them, with what is wrong with each. */
-export function findIds(directives: readonly Directive[], module: string): SetIds[] {
+export function findIds(directives: readonly Directive[], module: string): ConfiguredIds[] {
   const found = optionsOf(directives, module).flatMap((directive) => {
-    const lists = idLists(directive.rest)
+    const lists = parseIdLists(directive.rest)
     return lists.map(({ at, members }) => ({
-      ...place(directive),
-      ids: present(members),
+      ...directivePosition(directive),
+      ids: nonEmptyIds(members),
       problems: problemsOf(directive.rest, at, members),
     }))
   })
@@ -47,8 +47,8 @@ export function findIds(directives: readonly Directive[], module: string): SetId
 }
 
 function problemsOf(options: string, at: number, members: readonly string[]): string[] {
-  const problems = present(members)
-    .filter((id) => !isId(id))
+  const problems = nonEmptyIds(members)
+    .filter((id) => !isVfioId(id))
     .map((id) => `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`)
   // A space ends the list, unless it stands in quotes: what follows is another parameter, which the module does not know.
   const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
@@ -64,25 +64,25 @@ function problemsOf(options: string, at: number, members: readonly string[]): st
  *
  * Of several softdeps (or install commands) for one module kmod takes the first alone: kmod_module_get_softdeps().
  */
-export function contradictions(
+export function findModprobeConflicts(
   directives: readonly Directive[],
   { module, before, ours }: { module: string; before: readonly string[]; ours: string },
-): Contradiction[] {
-  const found: Contradiction[] = []
+): ModprobeConflict[] {
+  const found: ModprobeConflict[] = []
   const say = (directive: Directive, what: string): void => {
-    found.push({ ...place(directive), what: `${textOf(directive)}: ${what}` })
+    found.push({ ...directivePosition(directive), what: `${directiveText(directive)}: ${what}` })
   }
   const first = (command: Directive['command'], name: string): Directive | undefined =>
     directives.find((one) => one.command === command && covers(one.module, name))
 
   const own = first('softdep', module)
   for (const driver of before) {
-    if (own !== undefined && names(own, 'pre', driver)) say(own, `loading ${module} loads ${driver} first`)
+    if (own !== undefined && hasSoftdep(own, 'pre', driver)) say(own, `loading ${module} loads ${driver} first`)
     const softdep = first('softdep', driver)
-    if (softdep === undefined || names(softdep, 'pre', module)) continue
-    if (names(softdep, 'post', module)) say(softdep, `${module} comes after ${driver}`)
+    if (softdep === undefined || hasSoftdep(softdep, 'pre', module)) continue
+    if (hasSoftdep(softdep, 'post', module)) say(softdep, `${module} comes after ${driver}`)
     // What is read after our file does not count.
-    else if (nameOf(softdep.file) < ours) {
+    else if (fileNameOf(softdep.file) < ours) {
       const no = TWO_BLANKS.test(softdep.rest)
         ? 'is not understood, for it has two blanks before pre:'
         : `has no pre: ${module}`
@@ -99,7 +99,7 @@ export function contradictions(
   if (alias !== undefined && alias.rest !== moduleName(module)) say(alias, `${alias.rest} is loaded in its place`)
 
   const lists = optionsOf(directives, module).flatMap((directive) =>
-    idLists(directive.rest).map(({ members }) => ({ directive, ids: present(members) })),
+    parseIdLists(directive.rest).map(({ members }) => ({ directive, ids: nonEmptyIds(members) })),
   )
   const last = lists.at(-1)
   if (last?.ids.length === 0 && lists.some(({ ids }) => ids.length > 0))
@@ -126,10 +126,10 @@ export function softdepFor(directives: readonly Directive[], driver: string, mod
   return ['softdep', driver, 'pre:', module, ...pre, ...(post.length > 0 ? ['post:', ...post] : [])].join(' ')
 }
 
-const present = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')
-const nameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
-const place = ({ file, line }: Directive): { file: string; line: number } => ({ file, line })
-const textOf = ({ command, module, rest }: Directive): string => `${command} ${module} ${rest.trim()}`.trim()
+const nonEmptyIds = (members: readonly string[]): string[] => members.map((id) => id.trim()).filter((id) => id !== '')
+const fileNameOf = (path: string): string => path.slice(path.lastIndexOf('/') + 1)
+const directivePosition = ({ file, line }: Directive): { file: string; line: number } => ({ file, line })
+const directiveText = ({ command, module, rest }: Directive): string => `${command} ${module} ${rest.trim()}`.trim()
 
 function optionsOf(directives: readonly Directive[], module: string): Directive[] {
   return directives.filter((one) => one.command === 'options' && one.module === moduleName(module))
@@ -149,7 +149,7 @@ export function softdeps({ rest }: Pick<Directive, 'rest'>, kind: 'pre' | 'post'
   return modules
 }
 
-function names(softdep: Directive, kind: 'pre' | 'post', module: string): boolean {
+function hasSoftdep(softdep: Directive, kind: 'pre' | 'post', module: string): boolean {
   return softdeps(softdep, kind).some((name) => moduleName(name) === moduleName(module))
 }
 

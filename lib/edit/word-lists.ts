@@ -1,23 +1,23 @@
 import { addLine, hasLine, removeLine } from './modprobe.ts'
-import { readShell, type Step } from './shell.ts'
-import { readArray, readWords, type Word } from './shell-arrays.ts'
+import { parseShell, type ShellStep } from './shell.ts'
+import { type ArrayWord, parseArray, splitWords } from './shell-arrays.ts'
 
 // Lists of words in bash files such as mkinitcpio.conf: `HOOKS=(base udev)`, and `HOOKS="base udev"` as it was before.
 // Texts are one character a byte.
 
 /** One assignment of a list, and its words where they stand. */
-interface List {
+interface WordList {
   name: string
   append: boolean
   /** In code that may or may not run: then its words are not known. */
   conditional: boolean
-  words: Word[]
+  words: ArrayWord[]
   /** Where the first word goes when there is none, behind any comment; `undefined`: words cannot be put in. */
   inside: number | undefined
 }
 
 /** Two spellings of a module's name are one word. */
-const same = (one: string, other: string): boolean => one.replaceAll('-', '_') === other.replaceAll('-', '_')
+const isSameWord = (one: string, other: string): boolean => one.replaceAll('-', '_') === other.replaceAll('-', '_')
 
 /** The words that a variable has once bash has read the texts one after another; what only bash could tell is left out. */
 export function wordsIn(texts: readonly string[], variable: string): string[] {
@@ -36,7 +36,7 @@ export function wordsIn(texts: readonly string[], variable: string): string[] {
 
 /** Has the variable this word after the file was read? */
 export function hasWord(text: string, variable: string, word: string): boolean {
-  return wordsIn([text], variable).some((one) => same(one, word))
+  return wordsIn([text], variable).some((one) => isSameWord(one, word))
 }
 
 /**
@@ -51,20 +51,20 @@ export function addWord(text: string, variable: string, word: string, after?: st
     .at(-1)
   const { words = [], inside } = list ?? {}
   if (list === undefined || list.conditional || inside === undefined)
-    return addLine(text, posix ? plainLine(variable, word) : lineFor(variable, word, after))
+    return addLine(text, posix ? posixLine(variable, word) : arrayLine(variable, word, after))
   const [first] = words
-  if (first === undefined) return insert(text, inside, word)
-  if (after === undefined) return insert(text, first.start, `${word} `)
-  const place = words.find((one) => same(one.text, after)) ?? words.at(-1) ?? first
-  return insert(text, place.end, ` ${word}`)
+  if (first === undefined) return insertAt(text, inside, word)
+  if (after === undefined) return insertAt(text, first.start, `${word} `)
+  const place = words.find((one) => isSameWord(one.text, after)) ?? words.at(-1) ?? first
+  return insertAt(text, place.end, ` ${word}`)
 }
 
 /** The text without the word. After `addWord` it is what it was, byte for byte. */
 export function removeWord(text: string, variable: string, word: string): string {
-  for (const line of [lineFor(variable, word), lineFor(variable, word, word), plainLine(variable, word)])
+  for (const line of [arrayLine(variable, word), arrayLine(variable, word, word), posixLine(variable, word)])
     if (hasLine(text, line)) return removeLine(text, line)
   for (const { words } of listsOf(text).filter(({ name, conditional }) => name === variable && !conditional)) {
-    const index = words.findIndex((one) => same(one.text, word))
+    const index = words.findIndex((one) => isSameWord(one.text, word))
     const found = words[index]
     if (found === undefined) continue
     // With the blank before it; the first one with that after it.
@@ -76,37 +76,37 @@ export function removeWord(text: string, variable: string, word: string): string
 }
 
 /** Unquoted, so that an old string becomes words. Hooks run in their order: `after` others means behind all of them. */
-function lineFor(variable: string, word: string, after?: string): string {
+function arrayLine(variable: string, word: string, after?: string): string {
   const rest = `\${${variable}[@]}`
   return `${variable}=(${after === undefined ? `${word} ${rest}` : `${rest} ${word}`})`
 }
 
-function plainLine(variable: string, word: string): string {
+function posixLine(variable: string, word: string): string {
   return `${variable}="${word} \${${variable}}"`
 }
 
-function insert(text: string, at: number, more: string): string {
+function insertAt(text: string, at: number, more: string): string {
   return text.slice(0, at) + more + text.slice(at)
 }
 
-function listsOf(text: string): List[] {
-  return readShell(text).steps.flatMap((step) => listsIn(text, step))
+function listsOf(text: string): WordList[] {
+  return parseShell(text).steps.flatMap((step) => listsIn(text, step))
 }
 
-function listsIn(text: string, step: Step): List[] {
+function listsIn(text: string, step: ShellStep): WordList[] {
   if (step.kind === 'code') {
     const names = [...step.text.matchAll(/(?<![\w$])([A-Za-z_]\w*)\+?=/g)].map(([, name = '']) => name)
     return names.map((name) => ({ name, append: false, conditional: true, words: [], inside: undefined }))
   }
   const { start, end } = step.value
   const base = { name: step.name, append: step.append, conditional: false }
-  const array = text[start] === '(' ? readArray(text, start) : undefined
+  const array = text[start] === '(' ? parseArray(text, start) : undefined
   if (array !== undefined) return [{ ...base, words: array.words, inside: end - 1 }]
   const quoted = /^(["'])[^"'\\$`]*\1$/.test(text.slice(start, end))
-  const words = quoted ? readWords(text, start + 1, end - 1) : readWords(text, start, end)
-  return [{ ...base, words: words.map(bare), inside: quoted ? start + 1 : undefined }]
+  const words = quoted ? splitWords(text, start + 1, end - 1) : splitWords(text, start, end)
+  return [{ ...base, words: words.map(stripQuotes), inside: quoted ? start + 1 : undefined }]
 }
 
-function bare(word: Word): Word {
+function stripQuotes(word: ArrayWord): ArrayWord {
   return { ...word, text: word.text.replace(/^["']|["']$/g, '') }
 }

@@ -4,13 +4,13 @@ import { addLine, hasLine, removeLine } from './modprobe.ts'
 // is edited where it starts, so that nothing else moves. Texts are one character a byte. Source: YAML 1.2.2, chapter 7.
 
 /** Has the key's list this member? `-` and `_` are the same in modules' names. */
-export function hasMember(text: string, key: string, member: string): boolean {
-  return placeOf(text, key, member) !== undefined
+export function hasYamlMember(text: string, key: string, member: string): boolean {
+  return findYamlMember(text, key, member) !== undefined
 }
 
 /** The text with the member in front of the key's list. */
-export function addMember(text: string, key: string, member: string): string {
-  if (hasMember(text, key, member)) return text
+export function addYamlMember(text: string, key: string, member: string): string {
+  if (hasYamlMember(text, key, member)) return text
   const value = findValue(text, key)
   if (value === undefined) return addLine(text, `${key}: ${member}`)
   const { colon, first, empty } = value
@@ -24,10 +24,10 @@ export function addMember(text: string, key: string, member: string): string {
 }
 
 /** The text without the member. After `addMember` it is what it was, byte for byte. */
-export function removeMember(text: string, key: string, member: string): string {
+export function removeYamlMember(text: string, key: string, member: string): string {
   const own = `${key}: ${member}`
   if (hasLine(text, own)) return removeLine(text, own)
-  const place = placeOf(text, key, member)
+  const place = findYamlMember(text, key, member)
   const value = findValue(text, key)
   if (place === undefined || value === undefined) return text
   let { from, to } = place
@@ -37,7 +37,7 @@ export function removeMember(text: string, key: string, member: string): string 
   return text.slice(0, from) + text.slice(to)
 }
 
-interface Value {
+interface YamlValue {
   /** Behind the colon. */
   colon: number
   /** Where its first member starts, or would. */
@@ -47,7 +47,7 @@ interface Value {
 }
 
 /** A key at the left margin, and its value with the lines that are indented below it. */
-function findValue(text: string, key: string): Value | undefined {
+function findValue(text: string, key: string): YamlValue | undefined {
   const found = new RegExp(`^${key}[ \\t]*:(?=[ \\t\\r\\n]|$)`, 'm').exec(text)
   if (found === null) return undefined
   const colon = found.index + found[0].length
@@ -57,7 +57,7 @@ function findValue(text: string, key: string): Value | undefined {
   return { colon, first, end, empty: /^["']?\s*(?:#.*)?$/s.test(text.slice(first, end)) }
 }
 
-function placeOf(text: string, key: string, member: string): { from: number; to: number } | undefined {
+function findYamlMember(text: string, key: string, member: string): { from: number; to: number } | undefined {
   const value = findValue(text, key)
   if (value === undefined) return undefined
   const list = text.slice(value.first, value.end).replace(/(^|[ \t])#.*/g, (comment) => ' '.repeat(comment.length))

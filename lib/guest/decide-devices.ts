@@ -1,6 +1,6 @@
 import { UserError } from '../core/error.ts'
 import { type Remarks, supportsElseNote, type Versions } from '../core/versions.ts'
-import type { Image } from '../host/disk-images.ts'
+import type { DiskImage } from '../host/disk-images.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import { cardOf, isDisplay, type PciDevice } from '../host/pci.ts'
 import type { UsbDevice } from '../host/usb.ts'
@@ -13,7 +13,7 @@ export interface DeviceFacts {
   hypervisor: Hypervisor
   versions: Versions
   capabilities: Capabilities
-  images: ReadonlyMap<string, Image>
+  images: ReadonlyMap<string, DiskImage>
   plugged: readonly (UsbDevice & { bus: number; number: number })[]
   /** Path → host, bus, target, unit. */
   scsi: ReadonlyMap<string, readonly number[]>

@@ -1,6 +1,6 @@
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports, type Versions } from '../core/versions.ts'
-import type { Firmware as Image } from '../host/guest-firmware.ts'
+import type { UefiImage as Image } from '../host/guest-firmware.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import type { Capabilities } from './capabilities.ts'
 import type { GuestFirmware, ImageFeature } from './guest.ts'
@@ -13,7 +13,7 @@ export interface FirmwareDecision {
 }
 
 interface FirmwareFacts {
-  hypervisor: Pick<Hypervisor, 'firmwares'>
+  hypervisor: Pick<Hypervisor, 'uefiImages'>
   versions: Versions
   capabilities: Pick<Capabilities, 'firmware'>
 }
@@ -25,7 +25,7 @@ type FirmwareRequest = Pick<GuestRequest, 'name' | 'preset' | 'chipset' | 'forma
 
 /** Throws a UserError where no image of this host will do, and where the guest cannot be had with what was asked for. */
 export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, remarks: Remarks): FirmwareDecision {
-  const { firmwares: images } = facts.hypervisor
+  const { uefiImages: images } = facts.hypervisor
   const { versions } = facts
   const told = facts.capabilities.firmware
   const { preset, chipset, loader, format } = request

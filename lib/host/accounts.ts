@@ -1,7 +1,7 @@
 import type { Reader } from './reader.ts'
 
 /** Users or groups. */
-export type Database = 'passwd' | 'group'
+export type AccountDatabase = 'passwd' | 'group'
 
 const SWITCH = '/etc/nsswitch.conf'
 /** What a service of nsswitch.conf reads, beside that which no file of this machine has. */
@@ -13,14 +13,14 @@ const FOLDERS = ['/etc/userdb', '/run/userdb', '/usr/local/lib/userdb', '/usr/li
  * /usr/lib. `undefined`: neither file is there.
  * Source: nsswitch.conf(5); nss-altfiles.
  */
-export function accountText(files: Reader, database: Database): string | undefined {
+export function accountText(files: Reader, database: AccountDatabase): string | undefined {
   const places = sources(files, database).flatMap((name) => FILES[name] ?? [])
   const texts = [...new Set(places)].flatMap((folder) => files.optionalText(`${folder}/${database}`) ?? [])
   return texts.length === 0 ? undefined : texts.join('\n')
 }
 
 /** Is there such a user or group? `null`: no file has it, and what else is asked (a directory service) may. */
-export function hasAccount(files: Reader, database: Database, name: string): boolean | null {
+export function hasAccount(files: Reader, database: AccountDatabase, name: string): boolean | null {
   const text = accountText(files, database)
   if (text?.split('\n').some((line) => line.startsWith(`${name}:`))) return true
   const record = `${name}.${database === 'passwd' ? 'user' : 'group'}`
@@ -35,7 +35,7 @@ export function isAltGroup(files: Reader, name: string): boolean {
   return !own.split('\n').some((line) => line.startsWith(`${name}:`)) && hasAccount(files, 'group', name) === true
 }
 
-function sources(files: Reader, database: Database): string[] {
+function sources(files: Reader, database: AccountDatabase): string[] {
   const text = files.optionalText(SWITCH) ?? ''
   const line = new RegExp(`^\\s*${database}:([^#\\n]*)`, 'm').exec(text)?.[1] ?? 'files'
   return line

@@ -1,7 +1,7 @@
 import { type Mount, readCrypttab, readFstab, readMounts, readSwaps, realNode, type TableEntry } from './mounts.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { ownerOf, type Unseen } from './readings.ts'
+import { deviceAbove, type Unreadable } from './readings.ts'
 
 /** A block device, what uses it, and what was built on top of it. */
 export interface Volume {
@@ -22,13 +22,13 @@ export interface Volume {
   /** Did the firmware load this boot's loader from here? */
   booted: boolean
   /** What is on top: device mapper, RAID, bcache. */
-  holders: Volume[]
+  volumesOnTop: Volume[]
 }
 
 export interface Storage {
   /** The block devices that chosen devices carry, partitions one by one. */
   disks: { address: string; volume: Volume }[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
 }
 
 const BLOCK = '/sys/class/block'
@@ -41,18 +41,18 @@ const LOADER_PARTITION = '/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b08
  * What the block devices below the chosen devices are used for. Nothing but /sys/class/block is read when there are none.
  * Source: Documentation/ABI/stable/sysfs-block, udev's database (systemd, src/libsystemd/sd-device).
  */
-export function readStorage(reader: Reader, files: Reader, chosen: readonly PciDevice[]): Storage {
+export function readStorage(reader: Reader, files: Reader, selected: readonly PciDevice[]): Storage {
   const names = reader.list(BLOCK)
   if (names === undefined) {
-    const carries = chosen.some((device) => CARRIERS.test(device.class.id))
+    const carries = selected.some((device) => CARRIERS.test(device.class.id))
     return { disks: [], unseen: carries ? [{ what: `${BLOCK} is not there`, root: false }] : [] }
   }
-  const own = names.flatMap((name) => carriersOf(reader, name, chosen).map(({ address }) => ({ address, name })))
+  const own = names.flatMap((name) => carriersOf(reader, name, selected).map(({ address }) => ({ address, name })))
   return own.length === 0 ? { disks: [], unseen: [] } : readVolumes(reader, files, own)
 }
 
 /** What a block device that is named by its path, and its partitions, are used for; `address` is then that path. */
-export function readDiskUse(reader: Reader, files: Reader, path: string): Storage {
+export function readDiskUsage(reader: Reader, files: Reader, path: string): Storage {
   const at = reader.resolve(`${BLOCK}/${(files.resolve(path) ?? path).replace(/^.*\//, '')}`)
   if (at === undefined) return { disks: [], unseen: [{ what: `${path} in ${BLOCK}`, root: false }] }
   const own = (reader.list(BLOCK) ?? []).filter((name) => `${reader.resolve(`${BLOCK}/${name}`)}/`.startsWith(`${at}/`))
@@ -66,10 +66,10 @@ export function readDiskUse(reader: Reader, files: Reader, path: string): Storag
 function readVolumes(reader: Reader, files: Reader, own: readonly { address: string; name: string }[]): Storage {
   const mounts = readMounts(reader)
   const swaps = readSwaps(reader)
-  const unseen: Unseen[] = []
+  const unseen: Unreadable[] = []
   if (mounts === undefined) unseen.push({ what: 'what is mounted (/proc/self/mountinfo)', root: false })
   if (swaps === undefined) unseen.push({ what: 'what is swapped to (/proc/swaps)', root: false })
-  const used: Used = {
+  const used: UsageTables = {
     mounts: mounts ?? [],
     swaps: swaps ?? [],
     tables: [...readFstab(files), ...readCrypttab(files)].map((entry) => ({
@@ -86,7 +86,7 @@ function readVolumes(reader: Reader, files: Reader, own: readonly { address: str
   return { disks, unseen }
 }
 
-interface Used {
+interface UsageTables {
   mounts: readonly Mount[]
   swaps: readonly string[]
   tables: readonly TableEntry[]
@@ -99,7 +99,7 @@ interface Used {
  * The chosen devices that a block device is below. With native NVMe multipath the disk is below a virtual subsystem,
  * whose controllers are links (drivers/nvme/host/multipath.c).
  */
-function carriersOf(reader: Reader, name: string, chosen: readonly PciDevice[]): PciDevice[] {
+function carriersOf(reader: Reader, name: string, selected: readonly PciDevice[]): PciDevice[] {
   const path = reader.resolve(`${BLOCK}/${name}`)
   if (path === undefined) return []
   const subsystem = /^.*\/nvme-subsystem\/[^/]+(?=\/)/.exec(path)?.[0]
@@ -109,10 +109,16 @@ function carriersOf(reader: Reader, name: string, chosen: readonly PciDevice[]):
       : (reader.list(subsystem) ?? [])
           .filter((entry) => /^nvme\d+$/.test(entry))
           .map((entry) => `${reader.resolve(`${subsystem}/${entry}`)}/`)
-  return [...new Set(paths.map((each) => ownerOf(each, chosen)).filter((device) => device !== undefined))]
+  return [...new Set(paths.map((each) => deviceAbove(each, selected)).filter((device) => device !== undefined))]
 }
 
-function readVolume(reader: Reader, name: string, used: Used, unseen: Unseen[], depth: number): Volume | undefined {
+function readVolume(
+  reader: Reader,
+  name: string,
+  used: UsageTables,
+  unseen: Unreadable[],
+  depth: number,
+): Volume | undefined {
   const path = `${BLOCK}/${name}`
   const number = reader.text(`${path}/dev`)
   // Hidden disks (one path of an NVMe multipath disk) have no number and no node.
@@ -124,7 +130,7 @@ function readVolume(reader: Reader, name: string, used: Used, unseen: Unseen[], 
   if (udev === undefined) unseen.push({ what: `what is on ${node} (udev's database)`, root: false })
   const label = udev?.get('ID_FS_LABEL') ?? null
   const partition = udev?.get('ID_PART_ENTRY_UUID') ?? /^PARTUUID=(.*)$/m.exec(reader.text(`${path}/uevent`) ?? '')?.[1]
-  const called = new Set([device, node, ...specs(udev, partition)].map((spec) => spec.toLowerCase()))
+  const called = new Set([device, node, ...deviceSpecs(udev, partition)].map((spec) => spec.toLowerCase()))
   const signature = udev?.get('ID_FS_TYPE') ?? null
   const mounts = used.mounts.filter(
     (mount) =>
@@ -142,7 +148,7 @@ function readVolume(reader: Reader, name: string, used: Used, unseen: Unseen[], 
     swap: used.swaps.some((swap) => swap === device || swap === node),
     tables: used.tables.filter((entry) => called.has(entry.device.toLowerCase())),
     booted: used.loader !== undefined && used.loader === partition?.toLowerCase(),
-    holders: (reader.list(`${path}/holders`) ?? [])
+    volumesOnTop: (reader.list(`${path}/holders`) ?? [])
       .map((holder) => readVolume(reader, holder, used, unseen, depth + 1))
       .filter((holder) => holder !== undefined),
   }
@@ -153,7 +159,7 @@ function byLength(one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : 1)
 }
 
-function specs(udev: ReadonlyMap<string, string> | undefined, partition: string | undefined): string[] {
+function deviceSpecs(udev: ReadonlyMap<string, string> | undefined, partition: string | undefined): string[] {
   const named = { UUID: 'ID_FS_UUID', LABEL: 'ID_FS_LABEL', PARTLABEL: 'ID_PART_ENTRY_NAME' }
   const found = Object.entries(named).flatMap(([tag, key]) => (udev?.has(key) ? [`${tag}=${udev.get(key)}`] : []))
   return partition === undefined ? found : [...found, `PARTUUID=${partition}`]

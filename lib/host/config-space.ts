@@ -71,7 +71,7 @@ function listCapabilities(config: Buffer): Map<number, number> | undefined {
  * Does the function answer? One that is lost reads ff all over, which makes its header type 7f. `null`: its
  * configuration space was not read. Every user may read what this looks at.
  */
-export function answers(reader: Reader, device: PciDevice): boolean | null {
+export function isResponsive(reader: Reader, device: PciDevice): boolean | null {
   // As much as the others read: a capture has what was read last.
   const header = reader.optionalBytes(`${device.path}/config`, 256)
   if (header === undefined || header.length < HEADER) return null

@@ -76,7 +76,7 @@ export function readCpus(reader: Reader): Cpus {
   const present = numbersOf(reader, `${SYSTEM}/cpu`, 'cpu')
   const online = parseCpuList(reader.text(`${SYSTEM}/cpu/online`))
   const nodes = numbersOf(reader, `${SYSTEM}/node`, 'node')
-  const readNodes = nodes.length === 0 ? undefined : nodes.map((node) => readNode(reader, node, nodes))
+  const readNodes = nodes.length === 0 ? undefined : nodes.map((node) => readNumaNode(reader, node, nodes))
   const nodeOf = new Map(readNodes?.flatMap(({ number, cpus }) => cpus.map((cpu) => [cpu, number] as const)))
   const cpuinfo = readCpuinfo(reader)
   return {
@@ -95,7 +95,7 @@ export function readCpus(reader: Reader): Cpus {
 /** `0-2,8` → 0, 1, 2, 8: the kernel's list format; `undefined` when it is something else. */
 export function parseCpuList(text: string | undefined): number[] | undefined {
   const numbers: number[] = []
-  for (const range of textOf(text).split(',').filter(Boolean)) {
+  for (const range of attributeText(text).split(',').filter(Boolean)) {
     const [, first, last = first] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(range) ?? []
     if (first === undefined) return undefined
     for (let number = Number(first); number <= Number(last); number++) numbers.push(number)
@@ -113,14 +113,14 @@ export function cpuList(numbers: readonly number[]): string {
 
 /** `00000000,00000107` → 0, 1, 2, 8: all that some captured machines have. */
 function parseCpuMask(text: string | undefined): number[] | undefined {
-  const digits = textOf(text).replace(/,/g, '')
+  const digits = attributeText(text).replace(/,/g, '')
   if (!/^[0-9a-f]+$/.test(digits)) return undefined
   const bits = [...BigInt(`0x${digits}`).toString(2)].reverse()
   return bits.flatMap((bit, number) => (bit === '1' ? [number] : []))
 }
 
 /** Linux 5.15 ended the lists of nodes with a NUL. */
-function textOf(attribute = ''): string {
+function attributeText(attribute = ''): string {
   return (attribute.split('\0')[0] ?? '').trim()
 }
 
@@ -169,7 +169,7 @@ function readCaches(reader: Reader, folder: string): CpuCache[] | undefined {
   return caches.length === 0 ? undefined : caches.sort((one, other) => one.level - other.level)
 }
 
-function readNode(reader: Reader, number: number, nodes: readonly number[]): NumaNode {
+function readNumaNode(reader: Reader, number: number, nodes: readonly number[]): NumaNode {
   const folder = `${SYSTEM}/node/node${number}`
   const meminfo = readMeminfo(reader, `${folder}/meminfo`)
   const distances = reader.text(`${folder}/distance`)?.trim().split(/\s+/).map(Number)

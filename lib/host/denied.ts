@@ -4,20 +4,23 @@ import type { Reader } from './reader.ts'
 export type Readers = readonly Reader[]
 
 /** What `work` gave, and what of its questions was not ours to read. */
-export function noticeNow<T>(readers: Readers, work: () => T): { value: T; denied: string[] } {
-  const since = counted(readers)
+export function withDenials<T>(readers: Readers, work: () => T): { value: T; denied: string[] } {
+  const since = denialsSince(readers)
   const value = work()
   return { value, denied: since() }
 }
 
 /** As `noticeNow`, of work that takes its time. */
-export async function notice<T>(readers: Readers, work: () => T | Promise<T>): Promise<{ value: T; denied: string[] }> {
-  const since = counted(readers)
+export async function withDenialsAsync<T>(
+  readers: Readers,
+  work: () => T | Promise<T>,
+): Promise<{ value: T; denied: string[] }> {
+  const since = denialsSince(readers)
   const value = await work()
   return { value, denied: since() }
 }
 
-function counted(readers: Readers): () => string[] {
+function denialsSince(readers: Readers): () => string[] {
   const before = readers.map(({ denials }) => denials.length)
   return () => [...new Set(readers.flatMap(({ denials }, index) => denials.slice(before[index])))]
 }
@@ -37,7 +40,7 @@ export function onDemand<T extends object>(readers: Readers, parts: { [K in keyo
           readers[0]?.denials.push(...known.denied)
           return known.value
         }
-        const since = counted(readers)
+        const since = denialsSince(readers)
         const value = parts[name]()
         known = { value, denied: since() }
         return value

@@ -23,13 +23,13 @@ function fromUevent(path: string, uevent: string): Identity | undefined {
   const [subVendor, subDevice] = subsystem?.split(':') ?? []
   const file = `${path}/uevent`
   return {
-    pciClass: hex(file, pciClass, 6),
-    vendor: hex(file, vendor, 4),
-    device: hex(file, device, 4),
+    pciClass: parseHexId(file, pciClass, 6),
+    vendor: parseHexId(file, vendor, 4),
+    device: parseHexId(file, device, 4),
     subsystem:
       subVendor === undefined || subDevice === undefined
         ? null
-        : { vendor: hex(file, subVendor, 4), device: hex(file, subDevice, 4) },
+        : { vendor: parseHexId(file, subVendor, 4), device: parseHexId(file, subDevice, 4) },
     driver: /^DRIVER=(.*)$/m.exec(uevent)?.[1] ?? null,
   }
 }
@@ -38,7 +38,7 @@ function fromUevent(path: string, uevent: string): Identity | undefined {
 function fromAttributes(reader: Reader, path: string): Identity | undefined {
   const read = (name: string, digits: number): string | undefined => {
     const text = reader.text(`${path}/${name}`)
-    return text === undefined ? undefined : hex(`${path}/${name}`, text, digits)
+    return text === undefined ? undefined : parseHexId(`${path}/${name}`, text, digits)
   }
   const [pciClass, vendor, device] = [read('class', 6), read('vendor', 4), read('device', 4)]
   if (pciClass === undefined || vendor === undefined || device === undefined) return undefined
@@ -53,7 +53,7 @@ function fromAttributes(reader: Reader, path: string): Identity | undefined {
 }
 
 /** `0x10DE` or `10DE` → `10de`, padded to `digits`. Throws a UserError that names the file for anything else. */
-export function hex(file: string, text: string, digits: number): string {
+export function parseHexId(file: string, text: string, digits: number): string {
   const value = /^(?:0x)?([0-9a-f]+)$/i.exec(text.trim())?.[1]?.toLowerCase().padStart(digits, '0')
   if (value === undefined || value.length !== digits) {
     throw new UserError(

@@ -4,7 +4,7 @@ import { gunzip } from './gzip.ts'
 import type { Reader } from './reader.ts'
 
 /** Names for numeric IDs (lower-case hex); `null` when nobody knows one. */
-export interface Names {
+export interface DeviceNames {
   vendor(vendor: string): string | null
   device(vendor: string, device: string): string | null
   /** Four digits: the subclass's name, else the base class's. */
@@ -30,7 +30,7 @@ const HWDB_CLASSES = '20-pci-classes.hwdb'
  * Opens the first name database that one of `readers` has: pci.ids, else udev's hwdb sources, else a small table of
  * class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5), hwdb(7).
  */
-export function openNames(readers: readonly Reader[]): Names {
+export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
   const read = (path: string): Buffer | undefined => {
     for (const reader of readers) {
       const data = reader.optionalBytes(path)
@@ -43,24 +43,24 @@ export function openNames(readers: readonly Reader[]): Names {
   }
   for (const path of PCI_IDS) {
     const data = read(path)
-    if (data !== undefined) return named(pciIds(path.replace(/\.gz$/, ''), data))
+    if (data !== undefined) return cachedNames(openPciIds(path.replace(/\.gz$/, ''), data))
   }
   for (const folder of HWDB_FOLDERS) {
     const devices = read(`${folder}/${HWDB_DEVICES}`)
-    if (devices !== undefined) return named(hwdb(folder, devices, read(`${folder}/${HWDB_CLASSES}`)))
+    if (devices !== undefined) return cachedNames(openHwdb(folder, devices, read(`${folder}/${HWDB_CLASSES}`)))
   }
-  return named({ find: () => null, excerpts: () => new Map() })
+  return cachedNames({ find: () => null, excerpts: () => new Map() })
 }
 
 /** `find(kind, …ids)`: `find('vendor', '10de')`, `find('device', '10de', '1cb6')`, `find('class', '03')`, `find('class', '03', '00')`. */
-interface Source {
+interface NameDatabase {
   find(kind: 'vendor' | 'device' | 'class', ...ids: string[]): string | null
   excerpts(): Map<string, string>
 }
 
-function named(source: Source): Names {
+function cachedNames(source: NameDatabase): DeviceNames {
   const cache = new Map<string, string | null>()
-  const find: Source['find'] = (kind, ...ids) => {
+  const find: NameDatabase['find'] = (kind, ...ids) => {
     const key = kind + ids.join(':')
     let name = cache.get(key)
     if (name === undefined) {
@@ -78,18 +78,18 @@ function named(source: Source): Names {
   }
 }
 
-function lineAt(data: Buffer, at: number): string {
+function lineAtOffset(data: Buffer, at: number): string {
   const end = data.indexOf('\n', at, 'latin1')
   return data.toString('utf8', at, end < 0 ? data.length : end)
 }
 
 /** pci.ids: `VVVV  name`, below it `\tDDDD  name`; classes, at its end, as `C CC  name`, `\tSS  name`. IDs are sorted. */
-function pciIds(path: string, data: Buffer): Source {
+function openPciIds(path: string, data: Buffer): NameDatabase {
   const classes = Math.max(0, data.lastIndexOf('\nC 00  ', undefined, 'latin1'))
   const used = new Map<number, string>()
   const blocks = new Map<string, { at: number; end: number } | null>()
   const take = (at: number, prefix: number): string => {
-    const line = lineAt(data, at)
+    const line = lineAtOffset(data, at)
     used.set(at, line)
     return line.slice(prefix).trim()
   }
@@ -157,7 +157,7 @@ function findLine(data: Buffer, start: number, end: number, id: string): number 
 }
 
 /** hwdb sources: a match line `pci:v000010DEd00001CB6*`, then ` ID_MODEL_FROM_DATABASE=name`. */
-function hwdb(folder: string, devices: Buffer, classes: Buffer | undefined): Source {
+function openHwdb(folder: string, devices: Buffer, classes: Buffer | undefined): NameDatabase {
   const used = new Map<string, string>([
     [`${folder}/${HWDB_DEVICES}`, ''],
     [`${folder}/${HWDB_CLASSES}`, ''],
@@ -165,7 +165,7 @@ function hwdb(folder: string, devices: Buffer, classes: Buffer | undefined): Sou
   const field = (file: string, data: Buffer | undefined, match: string, key: string): string | null => {
     const hit = data?.indexOf(`\n${match}\n ${key}=`, 0, 'latin1') ?? -1
     if (data === undefined || hit < 0) return null
-    const name = lineAt(data, hit + match.length + key.length + 4)
+    const name = lineAtOffset(data, hit + match.length + key.length + 4)
     used.set(`${folder}/${file}`, `${used.get(`${folder}/${file}`)}\n${match}\n ${key}=${name}\n`)
     return name
   }

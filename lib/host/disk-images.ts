@@ -1,9 +1,9 @@
 import { accountText } from './accounts.ts'
 import type { Reader } from './reader.ts'
-import { allows } from './user.ts'
+import { mayAccess } from './user.ts'
 
 /** What there is to know of a file or block device that a guest gets. */
-export interface Image {
+export interface DiskImage {
   /** As it was named. */
   path: string
   kind: 'file' | 'block' | 'absent'
@@ -12,7 +12,7 @@ export interface Image {
 }
 
 /** `reader` is the machine: a capture of it knows its disks by name, without their nodes. */
-export function readImage(files: Reader, reader: Reader, path: string): Image {
+export function readDiskImage(files: Reader, reader: Reader, path: string): DiskImage {
   const node = files.resolve(path)
   const access = node === undefined ? undefined : files.access(node)
   if (access?.block || reader.exists(`/sys/class/block/${(node ?? path).replace(/^.*\//, '')}`))
@@ -85,6 +85,6 @@ export function closedFolder(files: Reader, path: string, user: { uid: number; g
     .map((_, index) => `/${parts.slice(0, index + 1).join('/')}`)
     .find((folder) => {
       const access = files.access(folder)
-      return access !== undefined && !allows(access, user, 0o1)
+      return access !== undefined && !mayAccess(access, user, 0o1)
     })
 }

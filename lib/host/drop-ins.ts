@@ -23,7 +23,7 @@ const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
  * alphabet, by name.
  * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5): the same rule in each.
  */
-export function dropIns(
+export function readDropIns(
   files: Reader,
   places: readonly string[],
   pattern = /^[^.].*\.conf$/s,
@@ -41,12 +41,12 @@ export function dropIns(
 }
 
 /** Where a folder of drop-ins may be, the first first. */
-export function placesOf(name: string): string[] {
+export function dropInFolders(name: string): string[] {
   return FOLDERS.map((folder) => `${folder}/${name}`)
 }
 
 /** The lines that say something: no comments, none that are empty. */
-export function linesIn(files: readonly DropIn[]): ConfigLine[] {
+export function configLines(files: readonly DropIn[]): ConfigLine[] {
   return files.flatMap(({ path, text }) =>
     text
       .split('\n')
@@ -56,7 +56,7 @@ export function linesIn(files: readonly DropIn[]): ConfigLine[] {
 }
 
 /** What is written to kernel settings at boot. */
-export interface Write extends ConfigLine {
+export interface BootWrite extends ConfigLine {
   /** The file in /proc or /sys; may be a pattern of tmpfiles.d. */
   target: string
   value: string
@@ -69,16 +69,18 @@ const SYSCTL = '/etc/sysctl.conf'
  * only where a link in sysctl.d leads there; sysctl of procps and BusyBox reads it last.
  * Source: sysctl.d(5), sysctl(8), tmpfiles.d(5).
  */
-export function bootWrites(files: Reader, systemd: boolean): Write[] {
+export function readBootWrites(files: Reader, systemd: boolean): BootWrite[] {
   const main = systemd ? undefined : files.optionalBytes(SYSCTL)?.toString('latin1')
   const last = main === undefined ? [] : [{ path: SYSCTL, text: main }]
-  const sysctls = linesIn([...dropIns(files, placesOf('sysctl.d')), ...last]).flatMap((line): Write[] => {
-    const [, name = '', value] = /^-?\s*([^=\s]+)\s*=\s*(.*)$/.exec(line.text) ?? []
-    // The first separator of the two is the one that the name is written with.
-    const path = /^[^/]*\./.test(name) ? name.replaceAll('.', '\0').replaceAll('/', '.').replaceAll('\0', '/') : name
-    return value === undefined ? [] : [{ ...line, target: `/proc/sys/${path}`, value }]
-  })
-  const others = linesIn(dropIns(files, placesOf('tmpfiles.d'))).flatMap((line): Write[] => {
+  const sysctls = configLines([...readDropIns(files, dropInFolders('sysctl.d')), ...last]).flatMap(
+    (line): BootWrite[] => {
+      const [, name = '', value] = /^-?\s*([^=\s]+)\s*=\s*(.*)$/.exec(line.text) ?? []
+      // The first separator of the two is the one that the name is written with.
+      const path = /^[^/]*\./.test(name) ? name.replaceAll('.', '\0').replaceAll('/', '.').replaceAll('\0', '/') : name
+      return value === undefined ? [] : [{ ...line, target: `/proc/sys/${path}`, value }]
+    },
+  )
+  const others = configLines(readDropIns(files, dropInFolders('tmpfiles.d'))).flatMap((line): BootWrite[] => {
     const [type = '', target = '', , , , , ...rest] = line.text.split(/\s+/)
     return /^w/.test(type) ? [{ ...line, target, value: rest.join(' ') }] : []
   })
@@ -86,7 +88,7 @@ export function bootWrites(files: Reader, systemd: boolean): Write[] {
 }
 
 /** Does a pattern of glob(7) as tmpfiles.d and udev have them fit? Sets of characters are taken as they stand. */
-export function fits(pattern: string, text: string): boolean {
+export function matchesGlob(pattern: string, text: string): boolean {
   const expression = pattern
     .replace(/[.+^${}()|\\]/g, '\\$&')
     .replaceAll('*', '[^/]*')

@@ -12,7 +12,7 @@ export function errno(error: unknown): string {
  * Runs system calls on `path`. `undefined` when it is absent; a UserError with code `denied` or `unreadable`, which
  * names path and errno, for every other failure.
  */
-export function call<T>(path: string, act: () => T): T | undefined {
+export function systemCall<T>(path: string, act: () => T): T | undefined {
   // Node collects a stack trace for each failure otherwise, and absence is common in sysfs.
   const limit = Error.stackTraceLimit
   Error.stackTraceLimit = 0
@@ -28,7 +28,7 @@ export function call<T>(path: string, act: () => T): T | undefined {
 }
 
 /** What a read gave: 0 where there is no more for now (EAGAIN); again where the kernel log lost records (EPIPE). */
-export function orNothing(read: () => number): number {
+export function readChunk(read: () => number): number {
   for (;;)
     try {
       return read()

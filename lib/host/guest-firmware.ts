@@ -1,7 +1,7 @@
 import type { Reader } from './reader.ts'
 
 /** A UEFI image for x86-64 guests with its template of variables. */
-export interface Firmware {
+export interface UefiImage {
   code: string
   vars: string
   format: 'raw' | 'qcow2'
@@ -25,10 +25,10 @@ const FOLDERS = ['/var/lib/qemu/firmware', '/usr/share/qemu/firmware', '/etc/qem
 /** Names of this generation's images that outlive it (NixOS, nixos/modules/virtualisation/libvirtd.nix). */
 const LINKED = '/run/libvirt/nix-ovmf'
 
-type Known = readonly [code: string, vars: string, secure: boolean, enrolled: boolean]
+type KnownImage = readonly [code: string, vars: string, secure: boolean, enrolled: boolean]
 
 /** Where distributions put OVMF when nothing describes it. */
-const KNOWN: readonly Known[] = [
+const KNOWN_IMAGES: readonly KnownImage[] = [
   ['/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd', false, false],
   ['/usr/share/OVMF/OVMF_CODE_4M.ms.fd', '/usr/share/OVMF/OVMF_VARS_4M.ms.fd', true, true],
   ['/usr/share/OVMF/OVMF_CODE.fd', '/usr/share/OVMF/OVMF_VARS.fd', false, false],
@@ -48,18 +48,18 @@ const KNOWN: readonly Known[] = [
  * The UEFI images of a system, those with a description first, in the order in which libvirt looks at them; `null`
  * when the system's files are not at hand, as with a captured machine. `qemu` is QEMU's version, which brings some.
  */
-export function readFirmwares(files: Reader, qemu: string | null = null): Firmware[] | null {
+export function readUefiImages(files: Reader, qemu: string | null = null): UefiImage[] | null {
   const names = new Set(FOLDERS.flatMap((folder) => files.list(folder) ?? []))
   const edk2 = readEdk2(files)
   const described = [...names].sort().flatMap((name) => {
     const texts = FOLDERS.map((folder) => files.optionalText(`${folder}/${name}`))
     const found = parseDescription(texts.reverse().find((text) => text !== undefined) ?? '')
     if (found === undefined) return []
-    const [code, vars] = [outliving(files, found.code), outliving(files, found.vars)]
+    const [code, vars] = [lastingPath(files, found.code), lastingPath(files, found.vars)]
     const fleeting = [code, vars].some((path) => path.startsWith('/nix/store/'))
     return files.exists(code) && files.exists(vars) ? [{ ...found, code, vars, described: true, fleeting }] : []
   })
-  const known = KNOWN.filter(
+  const known = KNOWN_IMAGES.filter(
     ([code, vars]) => files.exists(code) && files.exists(vars) && !described.some((each) => each.code === code),
   ).map(([code, vars, secure, enrolled]) => ({
     code,
@@ -77,12 +77,12 @@ export function readFirmwares(files: Reader, qemu: string | null = null): Firmwa
   return [...described, ...known].map((each) => ({ ...each, edk2: edk2Of(files, each.code, edk2, qemu) }))
 }
 
-function outliving(files: Reader, path: string): string {
+function lastingPath(files: Reader, path: string): string {
   const linked = `${LINKED}/${path.slice(path.lastIndexOf('/') + 1)}`
   return path.startsWith('/nix/store/') && files.exists(linked) ? linked : path
 }
 
-interface Description {
+interface ImageDescription {
   mapping?: {
     executable?: { filename?: string; format?: string }
     'nvram-template'?: { filename?: string; format?: string }
@@ -91,10 +91,10 @@ interface Description {
   features?: string[]
 }
 
-function parseDescription(text: string): Omit<Firmware, 'described' | 'fleeting' | 'edk2'> | undefined {
-  let description: Description
+function parseDescription(text: string): Omit<UefiImage, 'described' | 'fleeting' | 'edk2'> | undefined {
+  let description: ImageDescription
   try {
-    description = JSON.parse(text) as Description
+    description = JSON.parse(text) as ImageDescription
   } catch {
     return undefined
   }

@@ -1,6 +1,6 @@
 import coerce from 'semver/functions/coerce.js'
 import { findProgram } from './find-program.ts'
-import { type Firmware, readFirmwares } from './guest-firmware.ts'
+import { readUefiImages, type UefiImage } from './guest-firmware.ts'
 import { readMemory } from './memory.ts'
 import type { Reader } from './reader.ts'
 
@@ -10,7 +10,7 @@ export interface Hypervisor {
   libvirt: string | null
   qemu: string | null
   /** UEFI images, in libvirt's order; `null`: the system's files are not at hand. */
-  firmwares: Firmware[] | null
+  uefiImages: UefiImage[] | null
   memoryKib: number | null
   hugepages: { kib: number; total: number; free: number }[]
   /** Is Looking Glass's kernel module's device there? */
@@ -29,7 +29,7 @@ export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
   return {
     libvirt: readLibvirtVersion(files),
     qemu,
-    firmwares: readFirmwares(files, qemu),
+    uefiImages: readUefiImages(files, qemu),
     memoryKib: total === undefined ? null : total / 1024,
     hugepages: hugePages.map((pages) => ({ kib: pages.size / 1024, total: pages.total ?? 0, free: pages.free ?? 0 })),
     kvmfr: files.exists('/dev/kvmfr0'),

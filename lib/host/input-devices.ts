@@ -1,7 +1,7 @@
 import { parseCommandLine } from './kernel.ts'
 import { isAddress, isDisplay, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { ownerOf, type Unseen } from './readings.ts'
+import { deviceAbove, type Unreadable } from './readings.ts'
 
 export interface Keyboard {
   name: string
@@ -11,7 +11,7 @@ export interface Keyboard {
 
 export interface Keyboards {
   found: Keyboard[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
 }
 
 // Serial buses (USB, I2C), input devices, signal processors (I2C of laptops): what may carry a keyboard.
@@ -21,8 +21,8 @@ const CARRIERS = /^(0c|09|11)/
  * The keyboards of the machine: devices with a key map that has letters, which power buttons and mice lack. What a
  * program made (uinput) is no keyboard of its own. Source: Documentation/input/input.rst, drivers/input/input.c.
  */
-export function readKeyboards(reader: Reader, chosen: readonly PciDevice[]): Keyboards {
-  if (!chosen.some((device) => CARRIERS.test(device.class.id))) return { found: [], unseen: [] }
+export function readKeyboards(reader: Reader, selected: readonly PciDevice[]): Keyboards {
+  if (!selected.some((device) => CARRIERS.test(device.class.id))) return { found: [], unseen: [] }
   const text = reader.optionalBytes('/proc/bus/input/devices')?.toString('utf8')
   if (text === undefined)
     return { found: [], unseen: [{ what: 'the keyboards (/proc/bus/input/devices)', root: false }] }
@@ -31,7 +31,7 @@ export function readKeyboards(reader: Reader, chosen: readonly PciDevice[]): Key
     const path = `/sys${value('S: Sysfs')}`
     const handlers = value('H: Handlers').split(/\s+/)
     if (!handlers.includes('kbd') || !hasLetters(value('B: KEY')) || path.startsWith('/sys/devices/virtual/')) return []
-    return [{ name: value('N: Name').replace(/^"|"$/g, ''), address: ownerOf(path, chosen)?.address ?? null }]
+    return [{ name: value('N: Name').replace(/^"|"$/g, ''), address: deviceAbove(path, selected)?.address ?? null }]
   })
   return { found, unseen: [] }
 }
@@ -46,28 +46,28 @@ function hasLetters(bitmap: string): boolean {
 /** What shows the text console, of the chosen devices. */
 export interface Screens {
   found: { address: string; how: string }[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
 }
 
 /**
  * Which chosen device carries the text console: that of the frame buffer that fbcon draws on, or the boot VGA when it
  * is the firmware's frame buffer or VGA text. Source: Documentation/fb/fbcon.rst, Documentation/driver-api/console.rst.
  */
-export function readScreens(reader: Reader, chosen: readonly PciDevice[]): Screens {
-  if (!chosen.some(isDisplay)) return { found: [], unseen: [] }
+export function readScreens(reader: Reader, selected: readonly PciDevice[]): Screens {
+  if (!selected.some(isDisplay)) return { found: [], unseen: [] }
   const vtconsoles = reader.list('/sys/class/vtconsole')
   if (vtconsoles === undefined)
     return { found: [], unseen: [{ what: 'the consoles (/sys/class/vtconsole)', root: false }] }
   const bound = vtconsoles
     .filter((name) => reader.text(`/sys/class/vtconsole/${name}/bind`) === '1')
     .map((name) => reader.text(`/sys/class/vtconsole/${name}/name`) ?? '')
-  const boot = chosen.find((device) => device.bootVga === true)
+  const boot = selected.find((device) => device.bootVga === true)
   const found: Screens['found'] = []
   // A kernel with fbcon keeps the dummy console bound beside it.
   if (bound.some((name) => name.includes('frame buffer'))) {
     for (const name of consoleFrameBuffers(reader)) {
       const path = reader.resolve(`/sys/class/graphics/${name}`) ?? ''
-      const owner = ownerOf(path, chosen)
+      const owner = deviceAbove(path, selected)
       const platform = /\/devices\/platform\/([^/]+)/.exec(path)?.[1]
       if (owner !== undefined) found.push({ address: owner.address, how: `/dev/${name} carries the text console` })
       else if (boot !== undefined && platform !== undefined && !path.split('/').some(isAddress))

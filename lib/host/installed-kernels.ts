@@ -11,7 +11,7 @@ export interface Kernel {
   /** How it has a module (`vfio-pci` or `vfio_pci`): `null` when its tables are not readable. */
   provides(module: string): 'builtin' | 'module' | 'absent' | null
   /** All modules that a module depends on, by their names as files; none where its table does not say. */
-  needs(module: string): string[]
+  dependencies(module: string): string[]
   /** A symbol of its configuration (`CONFIG_VFIO_PCI`); `null` when that is not readable, `n` when it is not set. */
   config(symbol: string): string | null
 }
@@ -43,7 +43,7 @@ export function readKernels(files: Reader): Kernel[] {
         if (modules !== undefined && pattern.test(modules)) return 'module'
         return builtin === undefined || modules === undefined ? null : 'absent'
       },
-      needs(module) {
+      dependencies(module) {
         const name = module.replace(/[-_]/g, '[-_]')
         const line = new RegExp(`^(?:\\S*/)?${name}\\.ko(?:\\.\\w+)?:(.*)$`, 'm').exec(table('modules.dep') ?? '')?.[1]
         return (line ?? '')

@@ -1,5 +1,5 @@
 import { UserError } from '../core/error.ts'
-import { parseCommandLine, readKernelConfig } from './kernel.ts'
+import { parseCommandLine, readRunningConfig } from './kernel.ts'
 import { cardOf, compareAddresses, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
@@ -195,7 +195,7 @@ function explainKernel(
   cmdline: ReturnType<typeof parseCommandLine>,
   amd: boolean,
 ): { code: NonNullable<IommuState['code']>; reason: string } {
-  const config = readKernelConfig(reader)
+  const config = readRunningConfig(reader)
   const symbol = amd ? 'CONFIG_AMD_IOMMU' : 'CONFIG_INTEL_IOMMU'
   if (config !== undefined && !config.has(symbol)) {
     return { code: 'kernel-config', reason: `This kernel was built without ${symbol}. Use one that has it.` }

@@ -37,11 +37,11 @@ export function readKernelConfigs(
       ...[`/boot/config-${release}`, `/lib/modules/${release}/config`].map((path) => [path, text(path)] as const),
       builtFrom(`/lib/modules/${release}/build/.config`, release, text),
     ].find(([, one]) => one !== undefined)
-    if (found?.[1] !== undefined) known.push(configOf(found[0], found[1], release, release))
+    if (found?.[1] !== undefined) known.push(parseKernelConfig(found[0], found[1], release, release))
     else if (releases.includes(release)) unknown.push(release)
   }
   const tree = text(TREE)
-  if (tree !== undefined) known.push(configOf(TREE, tree, null, versionIn(tree)))
+  if (tree !== undefined) known.push(parseKernelConfig(TREE, tree, null, versionIn(tree)))
   return { known, unknown }
 }
 
@@ -60,7 +60,12 @@ function versionIn(text: string): string | undefined {
   return /^# Linux\/\S+ (\d\S*) Kernel Configuration$/m.exec(text)?.[1]
 }
 
-function configOf(path: string, text: string, release: string | null, named: string | undefined): KernelConfig {
+function parseKernelConfig(
+  path: string,
+  text: string,
+  release: string | null,
+  named: string | undefined,
+): KernelConfig {
   const values = new Map<string, string>()
   for (const [, symbol = '', value = ''] of text.matchAll(/^CONFIG_(\w+)=(.*?)\r?$/gm)) values.set(symbol, value)
   const version = coerce(named)?.version ?? null

@@ -12,7 +12,7 @@ export interface KernelLog {
 }
 
 /** The log of the kernel that runs, or of a capture. Another root's /var/log is of some boot, this one's perhaps too. */
-export function readKernelLog({ reader, running, told }: Machine): KernelLog {
+export function readKernelLog({ reader, running, programOutput }: Machine): KernelLog {
   if (!running)
     return { log: reader.optionalBytes(LOG)?.toString('utf8') ?? null, logMissing: 'no kernel log was captured' }
   const logMissing = 'the kernel log may not be read: try as root'
@@ -20,8 +20,8 @@ export function readKernelLog({ reader, running, told }: Machine): KernelLog {
   // The remark that all unread files get would say it again.
   reader.denied.delete('/dev/kmsg')
   if (records === undefined || records.length === 0) return { log: null, logMissing }
-  const log = linesOfRecords(records.toString('latin1'))
-  told.set(LOG, log)
+  const log = renderKmsg(records.toString('latin1'))
+  programOutput.set(LOG, log)
   return { log, logMissing }
 }
 
@@ -29,7 +29,7 @@ export function readKernelLog({ reader, running, told }: Machine): KernelLog {
  * `6,339,5140900,-;NET: Registered PF_NETLINK` → `[    5.140900] NET: Registered PF_NETLINK`. Lines that start with a
  * space are properties; bytes that are not printable, and `\`, are written as `\x1b`.
  */
-function linesOfRecords(records: string): string {
+function renderKmsg(records: string): string {
   return [...records.matchAll(/^\d+,\d+,(\d+),[^;]*;(.*)$/gm)]
     .map(([, time, text = '']) => {
       const seconds = (Number(time) / 1e6).toFixed(6).padStart(12)

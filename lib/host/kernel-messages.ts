@@ -1,5 +1,5 @@
 /** What a line of the kernel log says of a device. */
-interface Kind {
+interface MessageKind {
   says: RegExp
   /** Did the device not come back from a reset or from sleep? */
   lost: boolean
@@ -11,7 +11,7 @@ export const POWER_OFF = 'power the host off, a reboot may not do'
 
 // Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer kernels
 // write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
-const KINDS: readonly Kind[] = [
+const MESSAGE_KINDS: readonly MessageKind[] = [
   { says: /not ready \d+ms after .*; giving up/, lost: true, next: POWER_OFF },
   {
     says: /(?:Unable to|can't) change power state from (?:D3cold|unknown) to D0|Refused to change power state, currently in D3/,
@@ -36,7 +36,7 @@ const KINDS: readonly Kind[] = [
 ]
 
 /** What the kernel said of one device, the last line of each kind. */
-export interface Evidence {
+export interface KernelMessage {
   address: string
   line: string
   lost: boolean
@@ -47,10 +47,10 @@ export interface Evidence {
 const ADDRESS = /(?<![0-9a-f:.])(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?![0-9a-f])/
 
 /** The lines of the kernel log that speak against devices, in the log's order. */
-export function evidenceIn(log: string): Evidence[] {
-  const last = new Map<string, Evidence>()
+export function findKernelMessages(log: string): KernelMessage[] {
+  const last = new Map<string, KernelMessage>()
   for (const text of log.split('\n')) {
-    const kind = KINDS.find(({ says }) => says.test(text))
+    const kind = MESSAGE_KINDS.find(({ says }) => says.test(text))
     const [, domain = '0000', rest] = (kind && ADDRESS.exec(text)) ?? []
     if (kind === undefined || rest === undefined) continue
     const address = `${domain}:${rest}`

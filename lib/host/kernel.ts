@@ -44,7 +44,7 @@ export function cpuVendor(reader: Reader): 'intel' | 'amd' | null {
 }
 
 /** The symbols that the kernel's configuration sets (`y`, `m`, or a value); `undefined` when it is not readable. */
-export function readKernelConfig(reader: Reader): Map<string, string> | undefined {
+export function readRunningConfig(reader: Reader): Map<string, string> | undefined {
   const release = kernelRelease(reader)
   const text = release === undefined ? packedConfig(reader) : kernelConfigText(reader, release)
   if (text === undefined) return undefined

@@ -1,5 +1,5 @@
 import { UserError } from '../core/error.ts'
-import { type Names, openNames } from './device-names.ts'
+import { type DeviceNames, openDeviceNames } from './device-names.ts'
 import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
 import { readIommuBits } from './iommu-width.ts'
 import { kernelRelease } from './kernel.ts'
@@ -17,8 +17,8 @@ export interface Machine {
   /** Is this the system that runs here? */
   running: boolean
   /** What programs told of the running machine, by the file that a capture has it in. */
-  told: Map<string, string>
-  names: Names
+  programOutput: Map<string, string>
+  deviceNames: DeviceNames
   modules: ModuleTables
   /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
   remarks(): string[]
@@ -51,14 +51,14 @@ export function openMachine(options: {
   const reader = openReader(machine ?? root, { record, lenient })
   const files = machine === undefined ? reader : openReader(root, { lenient })
   const readers = [...new Set([reader, files])]
-  const names = openNames(readers)
+  const names = openDeviceNames(readers)
   const modules = readModuleTables(readers, kernelRelease(reader))
   return {
     reader,
     files,
     running: root === '/' && machine === undefined,
-    told: new Map(),
-    names,
+    programOutput: new Map(),
+    deviceNames: names,
     modules,
     tables: () => [...names.excerpts().keys(), ...modules.excerpts().keys()],
     remarks: () =>
@@ -71,12 +71,12 @@ const deniedOf = ({ reader, files }: Machine): string[] => [
 ]
 
 /** For a plan: what it was made without. */
-export function notSeen(machine: Machine): string[] {
+export function unreadWarnings(machine: Machine): string[] {
   return deniedOf(machine).map((message) => `Not seen, and the plan may be another one: ${message}: run as root.`)
 }
 
 /** Throws a UserError with code `denied` when a plan was made without all that it goes by: it may be shown, not done. */
-export function expectSeen(machine: Machine): void {
+export function expectAllRead(machine: Machine): void {
   const [first] = deniedOf(machine)
   if (first !== undefined) throw new UserError('denied', `${first}: the plan is made by it`)
 }

@@ -4,7 +4,7 @@ import type { Pseudonyms } from './pseudonyms.ts'
 // init systems stand on kernel command lines, and every program may take arguments of its own there.
 
 /** Arguments whose values a diagnosis wants, `-` as `_`. Source: Documentation/admin-guide/kernel-parameters.rst, dracut.cmdline(7). */
-const NAMES = new RegExp(
+const KNOWN_ARGUMENTS = new RegExp(
   `^(?:${[
     'BOOT_IMAGE|BOOTIF|initrd|init|ro|rw|root|rootfstype|rootflags|rootdelay|rootwait|resume|resume_offset|ostree|systemConfig',
     'console|earlycon|earlyprintk|consoleblank|loglevel|ignore_loglevel|log_buf_len|no_console_suspend|debug|quiet|splash',
@@ -37,22 +37,22 @@ const LOCAL =
   /^"?(?:\/[\w./@+-]*|[/\\][\w./\\@+-]*|(?:PART)?(?:UUID|LABEL)=[\w.-]*|ZFS=[\w./@-]*|zfs:[\w./@-]*|live:\S*LABEL=[\w.-]*|[0-9a-f]{3,4}|\d+:\d+)"?$/
 const FLAGS =
   /^(?:(?:subvol(?:id)?|compress(?:-force)?|data|errors|discard|commit)=[^,=]*|[a-z_]+)(?:,(?:(?:subvol(?:id)?|compress(?:-force)?|data|errors|discard|commit)=[^,=]*|[a-z_]+))*$/
-const PLACES = /^(?:root|resume|init|initrd|ostree|systemConfig)$/
+const PATH_ARGUMENTS = /^(?:root|resume|init|initrd|ostree|systemConfig)$/
 
 /** What a value of this argument is shown as. */
-function shown(name: string, value: string, secret: (value: string) => string): string {
+function maskValue(name: string, value: string, secret: (value: string) => string): string {
   const known = name.replaceAll('-', '_')
   const bare = value.replace(/^\\?["'](.*?)\\?["']$/s, '$1')
   if (value === '') return value
-  if (known === 'ip') return network(bare, secret)
+  if (known === 'ip') return maskIpArgument(bare, secret)
   // Of a file system on a server they hold a login.
   if (known === 'rootflags' && !FLAGS.test(bare)) return secret(bare)
-  if (PLACES.test(known)) return LOCAL.test(value) ? value : secret(bare)
-  return (NAMES.test(known) || FAMILIES.test(known)) && HARMLESS.test(bare) ? value : secret(bare)
+  if (PATH_ARGUMENTS.test(known)) return LOCAL.test(value) ? value : secret(bare)
+  return (KNOWN_ARGUMENTS.test(known) || FAMILIES.test(known)) && HARMLESS.test(bare) ? value : secret(bare)
 }
 
 /** `ip=`: interfaces and ways of asking stay, addresses and host names go (dracut.cmdline(7), nfsroot.rst). */
-function network(value: string, secret: (value: string) => string): string {
+function maskIpArgument(value: string, secret: (value: string) => string): string {
   const harmless =
     /^(?:(?:en|eth|lan|wan|wl|bond|br|team|vlan|ib)[\w.-]*|(?:dhcp|auto|either|link)6?|on|any|none|off|both|ibft|static|\d{1,2}|255\.[\d.]+)?$/
   return value
@@ -62,13 +62,13 @@ function network(value: string, secret: (value: string) => string): string {
 }
 
 /** Masks a text that is a command line and nothing else, cut as the kernel cuts it. `fixed`: nothing changes its place. */
-export function maskLine(text: string, { secret }: Pseudonyms, fixed = false): string {
+export function maskCommandLine(text: string, { secret }: Pseudonyms, fixed = false): string {
   return text.replace(/(?:[^\s"\0]|"[^"\0]*"?)+/g, (token) => {
     const [all = '', open = '', name = '', value = ''] = /^("?)([^="]+)=(.*)$/s.exec(token) ?? []
     if (all === '') return token
     const end = open !== '' && value.endsWith('"') ? '"' : ''
     const inner = end === '' ? value : value.slice(0, -1)
-    return `${open}${name}=${shown(name, inner, (one) => secret(one, fixed ? one.length : undefined))}${end}`.padEnd(
+    return `${open}${name}=${maskValue(name, inner, (one) => secret(one, fixed ? one.length : undefined))}${end}`.padEnd(
       fixed ? token.length : 0,
       'x',
     )
@@ -97,7 +97,9 @@ export function maskArguments(text: string, { secret }: Pseudonyms): string {
       quoted = (quotes % 2 === 1) !== quoted
       open = quoted || line.endsWith('\\')
       const rest = line.slice(head.length)
-      return head + rest.replace(ARGUMENT, (_, name: string, value: string) => `${name}=${shown(name, value, secret)}`)
+      return (
+        head + rest.replace(ARGUMENT, (_, name: string, value: string) => `${name}=${maskValue(name, value, secret)}`)
+      )
     })
     .join('\n')
 }
@@ -106,7 +108,7 @@ const SECRET_NAME =
   /((?:^|[^\w.-])[\w.-]*(?:passw(?:or)?d|passphrase|psk|secret|private[_-]?key|preshared[_-]?key|credentials?|token|wep[_-]?key\d?|api[_-]?key)[\w.-]*["']?[ \t]*[:=][ \t]*)(\\?"[^"\n]*"|'[^'\n]*'|[^\s,;#"']+)/gi
 
 /** Masks what is named as a secret in any file (`vnc_password = "…"`, `password_pbkdf2 …`), and the user in a URL. */
-export function maskNamed(text: string, { secret }: Pseudonyms): string {
+export function maskSecretNames(text: string, { secret }: Pseudonyms): string {
   const unquoted = (value: string): string => {
     const [, open = '', inner = value, end = ''] = /^(\\?["'])(.*?)(\\?["'])$/s.exec(value) ?? []
     return `${open}${/^hidden-\d+$/.test(inner) ? inner : secret(inner)}${end}`

@@ -1,13 +1,13 @@
 import type { Reader } from './reader.ts'
 
 /** What a login gives: bytes (`undefined`: no limit), and where that is set. */
-export interface LoginLimit {
+export interface MemlockLimit {
   bytes: number | undefined
   place: string
 }
 
 /** Whom a limit is looked up for: a user, and all groups that the next login has. */
-export interface Member {
+export interface Account {
   name: string
   uid: number
   groups: readonly { name: string; gid: number }[]
@@ -21,14 +21,14 @@ const FOLDER = '/etc/security/limits.d'
  * stays. A line for the user goes before one for a group, that before one for everybody; among equals the last counts.
  * Source: limits.conf(5), pam_limits(8).
  */
-export function readLoginMemlock(files: Reader, who: Member): LoginLimit | null {
+export function readLoginMemlock(files: Reader, who: Account): MemlockLimit | null {
   const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.conf'))
-  const best: { soft?: LoginLimit & { rank: number }; hard?: LoginLimit & { rank: number } } = {}
+  const best: { soft?: MemlockLimit & { rank: number }; hard?: MemlockLimit & { rank: number } } = {}
   for (const path of [MAIN, ...names.map((name) => `${FOLDER}/${name}`)])
     for (const [index, line] of (files.optionalText(path) ?? '').split('\n').entries()) {
       const [domain = '', type = '', item = '', value = ''] = line.replace(/#.*/, '').trim().split(/\s+/)
       const rank = rankOf(domain, who)
-      const bytes = bytesOf(value)
+      const bytes = memlockBytes(value)
       if (item.toLowerCase() !== 'memlock' || rank === undefined || bytes === null) continue
       const found = { bytes, place: `${path}:${index + 1}`, rank }
       for (const kind of ['soft', 'hard'] as const)
@@ -42,7 +42,7 @@ export function readLoginMemlock(files: Reader, who: Member): LoginLimit | null 
 }
 
 /** How near a line is to the user; `undefined`: it is for others. */
-function rankOf(domain: string, { name, uid, groups }: Member): number | undefined {
+function rankOf(domain: string, { name, uid, groups }: Account): number | undefined {
   if (domain === name || isIn(domain, uid)) return 0
   const group = domain.startsWith('@') ? domain.slice(1) : undefined
   if (group !== undefined && groups.some((one) => one.name === group || isIn(group, one.gid))) return 1
@@ -58,7 +58,7 @@ function isIn(range: string, id: number): boolean {
 }
 
 /** Of kibibytes; `null`: not a number. */
-function bytesOf(value: string): number | undefined | null {
+function memlockBytes(value: string): number | undefined | null {
   if (/^(-1|unlimited|infinity)$/i.test(value)) return undefined
   return /^\d+$/.test(value) ? Number(value) * 1024 : null
 }

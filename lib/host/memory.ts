@@ -1,5 +1,5 @@
 import type { Reader } from './reader.ts'
-import { linesOf } from './readings.ts'
+import { readLines } from './readings.ts'
 
 /** Huge pages of one size. Counts are pages, sizes bytes; unknown is `undefined`. */
 export interface HugePages {
@@ -60,6 +60,6 @@ export function readMemory(reader: Reader): Memory {
 
 /** Name → bytes, of /proc/meminfo or a node's (whose lines start with `Node 0`). */
 export function readMeminfo(reader: Reader, path: string): Map<string, number> {
-  const lines = (linesOf(reader, path) ?? []).map((line) => /^(?:Node \d+ )?(\w+):\s*(\d+) kB$/.exec(line) ?? [])
+  const lines = (readLines(reader, path) ?? []).map((line) => /^(?:Node \d+ )?(\w+):\s*(\d+) kB$/.exec(line) ?? [])
   return new Map(lines.flatMap(([, name, kibibytes]) => (name ? [[name, Number(kibibytes) * 1024] as const] : [])))
 }

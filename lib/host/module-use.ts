@@ -1,12 +1,12 @@
 import { readCrypttab, readFstab, readMounts } from './mounts.ts'
 import type { Reader } from './reader.ts'
-import type { Unseen } from './readings.ts'
-import { linesOf } from './readings.ts'
+import type { Unreadable } from './readings.ts'
+import { readLines } from './readings.ts'
 
 /** Why this host needs a module, a line each. */
-export interface ModuleUse {
+export interface ModuleUsage {
   evidence: string[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
 }
 
 const BUSES = '/sys/bus'
@@ -26,7 +26,7 @@ const FILE_SYSTEMS: Readonly<Record<string, string>> = {
   autofs: 'autofs4',
 }
 
-const plain = (name: string): string => name.replaceAll('-', '_')
+const underscoreName = (name: string): string => name.replaceAll('-', '_')
 
 /**
  * What speaks against leaving a module out: drivers of it that have devices, on whatever bus, by their link to the module
@@ -35,16 +35,16 @@ const plain = (name: string): string => name.replaceAll('-', '_')
  * `needs`: what a module depends on, by the kernels' tables.
  * Source: Documentation/ABI/testing/sysfs-module, proc_modules(5), modules.dep(5).
  */
-export function readModuleUse(
+export function readModuleUsage(
   machine: Reader,
   files: Reader,
   module: string,
   going: readonly string[],
   needs: (module: string) => readonly string[],
-): ModuleUse {
-  const name = plain(module)
-  const unseen: Unseen[] = []
-  const loaded = linesOf(machine, '/proc/modules')
+): ModuleUsage {
+  const name = underscoreName(module)
+  const unseen: Unreadable[] = []
+  const loaded = readLines(machine, '/proc/modules')
   if (loaded === undefined) unseen.push({ what: 'what is loaded (/proc/modules)', root: false })
   const [, , users = '0', list = '-'] = loaded?.map((line) => line.split(' ')).find(([own]) => own === name) ?? []
   const all = list.split(',').filter((one) => /^\w+$/.test(one))
@@ -56,11 +56,11 @@ export function readModuleUse(
   for (const { target, table } of readCrypttab(files)) wanted.set('dm_crypt', `${target} in ${table} is encrypted`)
   function add(type: string, why: string): void {
     const kind = type.replace(/\..*/, '')
-    const one = plain(FILE_SYSTEMS[kind] ?? kind)
+    const one = underscoreName(FILE_SYSTEMS[kind] ?? kind)
     if (!wanted.has(one)) wanted.set(one, why)
   }
   const indirect = [...wanted].flatMap(([one, why]) =>
-    one === name ? [why] : needs(one).map(plain).includes(name) ? [`${why}, and ${one} depends on it`] : [],
+    one === name ? [why] : needs(one).map(underscoreName).includes(name) ? [`${why}, and ${one} depends on it`] : [],
   )
   return {
     evidence: [
@@ -79,7 +79,7 @@ function driversOf(machine: Reader, module: string): string[] {
   return (machine.list(BUSES) ?? []).flatMap((bus) =>
     (machine.list(`${BUSES}/${bus}/drivers`) ?? []).flatMap((driver) => {
       const folder = `${BUSES}/${bus}/drivers/${driver}`
-      if (plain(machine.linkName(`${folder}/module`) ?? driver) !== module) return []
+      if (underscoreName(machine.linkName(`${folder}/module`) ?? driver) !== module) return []
       const devices = (machine.list(folder) ?? []).filter(
         (name) => name !== 'module' && machine.link(`${folder}/${name}`) !== undefined,
       )

@@ -16,32 +16,32 @@ export interface ModuleTables {
   excerpts(): Map<string, string>
 }
 
-interface Table {
+interface AliasTable {
   path: string
   text: string
-  form: Form
+  form: AliasFormat
   used: Map<number, string>
 }
 
 /** How a table writes `pattern → module`. Captured: `module`, and the fields of the pattern, each `*` or a number. */
-interface Form {
+interface AliasFormat {
   name: string
   expression(ids: string): RegExp
 }
 
 // `alias PATTERN MODULE` a line.
-const MODULES: Form = {
+const MODULES: AliasFormat = {
   name: 'modules.alias',
-  expression: (ids) => new RegExp(`^alias ${fields(ids)} (?<module>\\S+)\\n?`, 'gm'),
+  expression: (ids) => new RegExp(`^alias ${aliasPattern(ids)} (?<module>\\S+)\\n?`, 'gm'),
 }
 // `MODULE.alias=PATTERN`, each ended by NUL.
-const BUILTIN: Form = {
+const BUILTIN: AliasFormat = {
   name: 'modules.builtin.modinfo',
-  expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=${fields(ids)}(?:\\0|$)`, 'g'),
+  expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=${aliasPattern(ids)}(?:\\0|$)`, 'g'),
 }
 
 /** A whole `pci:` pattern whose vendor and device are among `ids`. The kernel ends most with one more `*`. */
-function fields(ids: string): string {
+function aliasPattern(ids: string): string {
   const field = (name: string): string => `(?<${name}>\\*|[0-9A-F]+)`
   return `pci:v(?<ids>${ids})sv${field('sv')}sd${field('sd')}bc${field('bc')}sc${field('sc')}i${field('i')}\\*?`
 }
@@ -52,7 +52,7 @@ function fields(ids: string): string {
  * Source: depmod(8), Documentation/kbuild/kbuild.rst, and file2alias.c for the form of `pci:` patterns.
  */
 export function readModuleTables(readers: readonly Reader[], release: string | undefined): ModuleTables {
-  const tables: Table[] = []
+  const tables: AliasTable[] = []
   for (const form of release === undefined ? [] : [MODULES, BUILTIN]) {
     for (const folder of [...MODULE_FOLDERS, '/usr/lib/modules']) {
       const path = `${folder}/${release}/${form.name}`
@@ -63,7 +63,7 @@ export function readModuleTables(readers: readonly Reader[], release: string | u
     }
   }
   return {
-    claiming: (keys) => claiming(tables, keys),
+    claiming: (keys) => findModules(tables, keys),
     excerpts: () =>
       new Map(
         tables.map(({ path, used }) => {
@@ -75,7 +75,7 @@ export function readModuleTables(readers: readonly Reader[], release: string | u
 }
 
 /** One pass over each table finds the patterns of all the functions' IDs; then only those are compared. */
-function claiming(tables: readonly Table[], keys: readonly ModuleKey[]): (string[] | null)[] {
+function findModules(tables: readonly AliasTable[], keys: readonly ModuleKey[]): (string[] | null)[] {
   if (tables.length === 0) return keys.map(() => null)
   const ids = idExpression(keys)
   const aliases = tables.flatMap((table) => {
@@ -84,11 +84,11 @@ function claiming(tables: readonly Table[], keys: readonly ModuleKey[]): (string
   })
   const known = new Map<string, string[]>()
   return keys.map((key) => {
-    const wanted = fieldsOf(key)
+    const wanted = modaliasFields(key)
     const name = Object.values(wanted).join()
     let modules = known.get(name)
     if (modules === undefined) {
-      const matching = aliases.filter(({ pattern }) => matches(pattern, wanted))
+      const matching = aliases.filter(({ pattern }) => matchesAlias(pattern, wanted))
       for (const { table, record } of matching) table.used.set(record.index ?? 0, record[0])
       modules = [...new Set(matching.map(({ pattern }) => pattern.module ?? ''))]
       known.set(name, modules)
@@ -97,10 +97,10 @@ function claiming(tables: readonly Table[], keys: readonly ModuleKey[]): (string
   })
 }
 
-type Fields = Record<string, string>
+type AliasFields = Record<string, string>
 
 /** Is every field of a pattern `*` or the function's own? */
-function matches(pattern: Fields, { vendor, device, ...rest }: Fields): boolean {
+function matchesAlias(pattern: AliasFields, { vendor, device, ...rest }: AliasFields): boolean {
   const ids = pattern.ids ?? ''
   if (ids !== '*d*' && ids !== `${vendor}d*` && ids !== `${vendor}d${device}`) return false
   for (const name in rest) if (pattern[name] !== '*' && pattern[name] !== rest[name]) return false
@@ -108,10 +108,10 @@ function matches(pattern: Fields, { vendor, device, ...rest }: Fields): boolean 
 }
 
 /** What a function's modalias holds, field by field. */
-function fieldsOf({ vendor, device, subsystem, pciClass }: ModuleKey): Fields {
+function modaliasFields({ vendor, device, subsystem, pciClass }: ModuleKey): AliasFields {
   const [bc = '', sc = '', i = ''] = (pciClass.toUpperCase().match(/../g) ?? []) as string[]
-  const [sv, sd] = [upper(subsystem?.vendor), upper(subsystem?.device)]
-  return { vendor: upper(vendor), device: upper(device), sv, sd, bc, sc, i }
+  const [sv, sd] = [paddedHex(subsystem?.vendor), paddedHex(subsystem?.device)]
+  return { vendor: paddedHex(vendor), device: paddedHex(device), sv, sd, bc, sc, i }
 }
 
 /** `000010DEd(?:\*|00001CB6|…)|…|\*d\*`: the start of every pattern that could match one of the functions. */
@@ -119,12 +119,12 @@ function idExpression(keys: readonly ModuleKey[]): string {
   const vendors = new Map<string, Set<string>>()
   for (const { vendor, device } of keys) {
     const devices = vendors.get(vendor) ?? new Set()
-    vendors.set(vendor, devices.add(upper(device)))
+    vendors.set(vendor, devices.add(paddedHex(device)))
   }
-  const each = [...vendors].map(([vendor, devices]) => `${upper(vendor)}d(?:\\*|${[...devices].join('|')})`)
+  const each = [...vendors].map(([vendor, devices]) => `${paddedHex(vendor)}d(?:\\*|${[...devices].join('|')})`)
   return [...each, '\\*d\\*'].join('|')
 }
 
-function upper(id: string | undefined): string {
+function paddedHex(id: string | undefined): string {
   return (id ?? '').toUpperCase().padStart(8, '0')
 }

@@ -1,5 +1,5 @@
 import type { Reader } from './reader.ts'
-import { linesOf, unescapeOctal } from './readings.ts'
+import { readLines, unescapeOctal } from './readings.ts'
 
 /** One line of /proc/self/mountinfo. */
 export interface Mount {
@@ -13,7 +13,7 @@ export interface Mount {
 
 /** What is mounted, in the order of mounting; `undefined` when the tree does not say. Source: proc_pid_mountinfo(5). */
 export function readMounts(reader: Reader): Mount[] | undefined {
-  return linesOf(reader, '/proc/self/mountinfo')?.flatMap((line) => {
+  return readLines(reader, '/proc/self/mountinfo')?.flatMap((line) => {
     const fields = line.split(' ')
     const dash = fields.indexOf('-', 6)
     const [number, point, type, source] = [fields[2], fields[4], fields[dash + 1], fields[dash + 2]]
@@ -31,7 +31,7 @@ export function mountOf(mounts: readonly Mount[], path: string): Mount | undefin
 
 /** The device files that are swapped to; `undefined` when the tree does not say. Source: proc_swaps(5). */
 export function readSwaps(reader: Reader): string[] | undefined {
-  const [head, ...lines] = linesOf(reader, '/proc/swaps') ?? []
+  const [head, ...lines] = readLines(reader, '/proc/swaps') ?? []
   if (head === undefined) return undefined
   return lines.flatMap((line) => {
     const [file = '', type] = line.split(/\s+/)
@@ -81,7 +81,7 @@ export function readCrypttab(files: Reader): TableEntry[] {
 }
 
 function readTable(files: Reader, path: string): string[][] {
-  return (linesOf(files, path) ?? [])
+  return (readLines(files, path) ?? [])
     .map((line) => line.trim().split(/\s+/))
     .filter(([first]) => !/^(#|$)/.test(first ?? ''))
 }

@@ -1,7 +1,7 @@
 import type { Reader } from './reader.ts'
 
 /** A network interface that is to become a port of a bridge. */
-export interface Card {
+export interface BridgePort {
   name: string
   /** `52:54:00:12:34:56`; `undefined` where /sys does not say. */
   mac: string | undefined
@@ -21,7 +21,7 @@ const PERSISTENT = ['ONBOARD', 'SLOT', 'PATH', 'MAC']
 const KEY = [0xee034afec28c1180n, 0x091439366f0cd63en] as const
 
 /** What the kernel, udev and systemd-networkd say of an interface. */
-export function readCard(machine: Reader, name: string): Card {
+export function readBridgePort(machine: Reader, name: string): BridgePort {
   const mac = machine.optionalText(`${NET}/${name}/address`)?.trim().toLowerCase()
   const index = machine.optionalText(`${NET}/${name}/ifindex`)?.trim()
   const iaid = index === undefined ? undefined : iaidOf(machine, index, mac)

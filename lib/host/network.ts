@@ -1,6 +1,6 @@
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { linesOf, ownerOf, type Unseen } from './readings.ts'
+import { deviceAbove, readLines, type Unreadable } from './readings.ts'
 import { flipWords, shortAddress } from './sockets.ts'
 
 /** A network interface that a chosen device carries. */
@@ -27,7 +27,7 @@ export interface Route {
 export interface Network {
   interfaces: Interface[]
   routes: Route[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
 }
 
 const NET = '/sys/class/net'
@@ -37,15 +37,15 @@ const ROUTE_UP = 1
 const ROUTE_REJECT = 0x200
 
 /** The interfaces below the chosen devices, and the routes. Nothing but /sys/class/net is read when there are none. */
-export function readNetwork(reader: Reader, chosen: readonly PciDevice[]): Network {
+export function readNetwork(reader: Reader, selected: readonly PciDevice[]): Network {
   const names = reader.list(NET)
   if (names === undefined) {
-    const carries = chosen.some((device) => device.class.id.startsWith('02'))
+    const carries = selected.some((device) => device.class.id.startsWith('02'))
     return { interfaces: [], routes: [], unseen: carries ? [{ what: `${NET} is not there`, root: false }] : [] }
   }
   const interfaces = names.flatMap((name) => {
     const path = reader.resolve(`${NET}/${name}`)
-    const owner = path === undefined ? undefined : ownerOf(path, chosen)
+    const owner = path === undefined ? undefined : deviceAbove(path, selected)
     if (owner === undefined) return []
     const up = (Number(reader.text(`${NET}/${name}/flags`) ?? 0) & UP) !== 0
     return [{ address: owner.address, name, up, chains: chainsOf(reader, names, [name]) }]
@@ -62,11 +62,11 @@ export function readInterface(reader: Reader, name: string): Network {
 }
 
 function withRoutes(reader: Reader, interfaces: Interface[]): Network {
-  const four = linesOf(reader, '/proc/net/route')
-  const six = linesOf(reader, '/proc/net/ipv6_route')
+  const four = readLines(reader, '/proc/net/route')
+  const six = readLines(reader, '/proc/net/ipv6_route')
   // Without IPv6 there is no ipv6_route; without /proc/net/route nothing is known.
   const unseen = four === undefined ? [{ what: 'the routes (/proc/net/route)', root: false }] : []
-  return { interfaces, routes: [...readFour(four ?? []), ...readSix(six ?? [])], unseen }
+  return { interfaces, routes: [...parseIpv4Routes(four ?? []), ...parseIpv6Routes(six ?? [])], unseen }
 }
 
 /**
@@ -91,28 +91,28 @@ function restsOnNothing(reader: Reader, name: string): boolean {
 }
 
 /** Iface Destination Gateway Flags RefCnt Use Metric Mask …: addresses as the machine keeps them in memory. */
-function readFour(lines: readonly string[]): Route[] {
+function parseIpv4Routes(lines: readonly string[]): Route[] {
   return lines.slice(1).flatMap((line) => {
     const [device = '', target = '', , flags = '', , , metric = '', mask = ''] = line.trim().split(/\s+/)
     const state = Number.parseInt(flags, 16)
     if (!/^[0-9A-F]{8}$/i.test(target) || (state & ROUTE_UP) === 0 || (state & ROUTE_REJECT) !== 0) return []
     const length = BigInt(`0x${mask}`).toString(2).replaceAll('0', '').length
-    return [route(4, device, flipWords(target), length, Number(metric))]
+    return [makeRoute(4, device, flipWords(target), length, Number(metric))]
   })
 }
 
 /** Destination, its length, source, its length, next hop, metric, reference count, use, flags (all hex), device. */
-function readSix(lines: readonly string[]): Route[] {
+function parseIpv6Routes(lines: readonly string[]): Route[] {
   return lines.flatMap((line) => {
     const [target = '', length = '', , , , metric = '', , , flags = '', device = ''] = line.trim().split(/\s+/)
     const state = Number.parseInt(flags, 16)
     if (!/^[0-9a-f]{32}$/i.test(target) || (state & ROUTE_UP) === 0 || (state & ROUTE_REJECT) !== 0) return []
     if (device === 'lo') return []
-    return [route(6, device, target, Number.parseInt(length, 16), Number.parseInt(metric, 16))]
+    return [makeRoute(6, device, target, Number.parseInt(length, 16), Number.parseInt(metric, 16))]
   })
 }
 
-function route(family: 4 | 6, device: string, target: string, length: number, metric: number): Route {
+function makeRoute(family: 4 | 6, device: string, target: string, length: number, metric: number): Route {
   const destination = length === 0 ? 'default' : `${shortAddress(target)}/${length}`
   return { family, destination, device, metric, prefix: { address: target, length } }
 }

@@ -1,9 +1,9 @@
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { ownerOf, type Unseen, unlessDenied } from './readings.ts'
+import { deviceAbove, type Unreadable, unlessDenied } from './readings.ts'
 
 /** A process that has a device node or a socket open. */
-export interface Holder {
+export interface OpenFile {
   /** What the link in /proc/PID/fd says: `/dev/dri/card0`, `socket:[4711]`. */
   target: string
   pid: number
@@ -11,9 +11,9 @@ export interface Holder {
   process: string
 }
 
-export interface Holders {
-  found: Holder[]
-  unseen: Unseen[]
+export interface OpenFiles {
+  found: OpenFile[]
+  unseen: Unreadable[]
 }
 
 /** A device node and the device that it belongs to. */
@@ -26,7 +26,7 @@ export interface DeviceNode {
  * The character devices below the chosen devices, the VFIO nodes of their groups, and NVIDIA's own nodes, which are
  * not in sysfs. Source: Documentation/ABI/testing/sysfs-dev; nodes carry the name that uevent has (devtmpfs).
  */
-export function readNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
+export function readDeviceNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
   const nodes: DeviceNode[] = []
   for (const number of reader.list('/sys/dev/char') ?? []) {
     // The text of the link is the path in /sys/devices: no need to ask for each folder on the way.
@@ -38,7 +38,7 @@ export function readNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceN
       nodes.push(...members.map(({ address }) => ({ node: `/dev/vfio/${noiommu}${group}`, address })))
       continue
     }
-    const owner = ownerOf(target, chosen)
+    const owner = deviceAbove(target, chosen)
     const name = owner && /^DEVNAME=(.*)$/m.exec(reader.text(`${target}/uevent`) ?? '')?.[1]
     if (owner !== undefined && name !== undefined) nodes.push({ node: `/dev/${name}`, address: owner.address })
   }
@@ -46,8 +46,8 @@ export function readNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceN
 }
 
 /** `Device Minor:` of /proc/driver/nvidia/gpus/ADDRESS/information names /dev/nvidiaN; the others serve every card. */
-function nvidiaNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
-  return chosen
+function nvidiaNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode[] {
+  return selected
     .filter((device) => device.driver === 'nvidia')
     .flatMap(({ address }) => {
       const information = reader.optionalText(`/proc/driver/nvidia/gpus/${address}/information`)
@@ -63,10 +63,10 @@ function nvidiaNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[]
  * Which processes hold any of these open. One pass over /proc: the dearest question of all, asked only when there is
  * something to look for. Source: proc_pid_fd(5).
  */
-export function readHolders(reader: Reader, wanted: ReadonlySet<string>): Holders {
+export function readOpenFiles(reader: Reader, wanted: ReadonlySet<string>): OpenFiles {
   if (wanted.size === 0) return { found: [], unseen: [] }
   const pids = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
-  const found: Holder[] = []
+  const found: OpenFile[] = []
   let denied = 0
   for (const pid of pids) {
     const folder = `/proc/${pid}/fd`
@@ -89,7 +89,7 @@ export function readHolders(reader: Reader, wanted: ReadonlySet<string>): Holder
     const process = reader.optionalText(`/proc/${pid}/comm`) ?? '?'
     for (const target of targets) found.push({ target, pid: Number(pid), process })
   }
-  const unseen: Unseen[] = []
+  const unseen: Unreadable[] = []
   if (denied > 0) unseen.push({ what: `the open files of ${denied} process${denied === 1 ? '' : 'es'}`, root: true })
   // Process 1 is always there; hidepid= hides other people's processes altogether (proc(5)).
   else if (pids.length === 0) unseen.push({ what: 'the processes (/proc has none)', root: false })

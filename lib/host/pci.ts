@@ -1,6 +1,6 @@
 import { UserError } from '../core/error.ts'
-import { hex, type Identity, readIdentity } from './device-identity.ts'
-import type { Names } from './device-names.ts'
+import { type Identity, parseHexId, readIdentity } from './device-identity.ts'
+import type { DeviceNames } from './device-names.ts'
 import type { ModuleTables } from './modules.ts'
 import type { Reader } from './reader.ts'
 
@@ -100,7 +100,7 @@ const DEVICES = '/sys/bus/pci/devices'
 /** What devices are read through: the machine's files, and what is known of IDs. */
 interface Sources {
   reader: Reader
-  names: Names
+  deviceNames: DeviceNames
   modules: ModuleTables
 }
 
@@ -148,7 +148,7 @@ export function readPciDevices(
 
 /** All of a device but its modules, which are looked up for all devices together. */
 function readDevice(
-  { reader, names }: Sources,
+  { reader, deviceNames }: Sources,
   address: string,
   path: string,
 ): { device: PciDevice; identity: Identity } | undefined {
@@ -162,17 +162,17 @@ function readDevice(
   const group = reader.linkName(`${path}/iommu_group`)
   const device: PciDevice = {
     address,
-    class: { id: classId, progIf, name: names.class(classId) },
-    vendor: { id: identity.vendor, name: names.vendor(identity.vendor) },
-    device: { id: identity.device, name: names.device(identity.vendor, identity.device) },
+    class: { id: classId, progIf, name: deviceNames.class(classId) },
+    vendor: { id: identity.vendor, name: deviceNames.vendor(identity.vendor) },
+    device: { id: identity.device, name: deviceNames.device(identity.vendor, identity.device) },
     subsystem: identity.subsystem,
-    revision: revision === undefined ? null : hex(`${path}/revision`, revision, 2),
+    revision: revision === undefined ? null : parseHexId(`${path}/revision`, revision, 2),
     driver: identity.driver,
     modules: null,
     bridge,
     bootVga: classId === '0300' ? readBootVga(reader, path) : false,
     numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
-    parent: parentOf(path),
+    parent: parentAddress(path),
     reset: readReset(reader, path),
     physicalFunction: bridge ? null : physicalFunction(reader, path),
     group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
@@ -187,7 +187,7 @@ function groupNumber(file: string, name: string): number {
 }
 
 /** The nearest folder above that is a PCI device: a bridge, or the VMD controller that owns the domain. */
-function parentOf(path: string): string | null {
+function parentAddress(path: string): string | null {
   const above = path.split('/').slice(0, -1)
   return above.reverse().find(isAddress) ?? null
 }

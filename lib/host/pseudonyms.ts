@@ -5,7 +5,7 @@ export interface Pseudonyms {
   /** Stands for a value that says nothing by itself. With `width`, as long as the original, for files of fixed offsets. */
   secret(value: string, width?: number): string
   /** Replaces values that were secret elsewhere, where they stand as a word of their own. */
-  again(text: string): string
+  replaceSecrets(text: string): string
 }
 
 export function openPseudonyms(): Pseudonyms {
@@ -59,7 +59,7 @@ export function openPseudonyms(): Pseudonyms {
       if (value.length > 5 && !/^[a-z_-]+$/.test(value)) secrets.set(value, pseudonym)
       return width === undefined ? pseudonym : pseudonym.slice(0, width).padEnd(width, 'x')
     },
-    again(text) {
+    replaceSecrets(text) {
       const values = [...secrets.keys()].filter((value) => text.includes(value))
       const longest = values.sort((one, other) => other.length - one.length)
       return longest.reduce((now, value) => {

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer'
 
 /** What one read gave: the bytes of a file, the text of a symbolic link, or the names in a folder. */
-export type Seen = { file: Buffer } | { link: string } | { folder: readonly string[] }
+export type TreeEntry = { file: Buffer } | { link: string } | { folder: readonly string[] }
 
 /** How a reader reads: `record` what it reads; `lenient`, what it may not read is as absent. */
 export interface ReaderOptions {
@@ -50,7 +50,7 @@ export interface Reader {
   /** The same each time that it happens, so that each who asks can be told. */
   readonly denials: string[]
   /** A reader that has forgotten where paths lead, with the same remarks. */
-  again(): Reader
+  reopen(): Reader
   /** Everything that was read, when recording was asked for. */
-  readonly seen: ReadonlyMap<string, Seen>
+  readonly recording: ReadonlyMap<string, TreeEntry>
 }

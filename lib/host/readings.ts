@@ -3,7 +3,7 @@ import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
 /** Something that could not be seen: what follows from it is unknown, not false. */
-export interface Unseen {
+export interface Unreadable {
   /** `the open files of 212 processes`. */
   what: string
   /** Would root see it? */
@@ -11,7 +11,7 @@ export interface Unseen {
 }
 
 /** The device whose folder in sysfs a path is below: the nearest one, for behind Intel VMD there are two. */
-export function ownerOf(path: string, devices: readonly PciDevice[]): PciDevice | undefined {
+export function deviceAbove(path: string, devices: readonly PciDevice[]): PciDevice | undefined {
   let nearest: PciDevice | undefined
   for (const device of devices) {
     const longer = nearest === undefined || device.path.length > nearest.path.length
@@ -21,7 +21,7 @@ export function ownerOf(path: string, devices: readonly PciDevice[]): PciDevice 
 }
 
 /** The lines of a file of any length that are not empty; `undefined` when it is absent or not ours to read. */
-export function linesOf(reader: Reader, path: string): string[] | undefined {
+export function readLines(reader: Reader, path: string): string[] | undefined {
   return reader
     .optionalBytes(path)
     ?.toString('utf8')

@@ -2,7 +2,7 @@ import { type IommuState, iommuKind } from './iommu.ts'
 import { kernelRelease } from './kernel.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import type { Unseen } from './readings.ts'
+import type { Unreadable } from './readings.ts'
 
 /** A range of bus addresses that the firmware wants mapped to itself. */
 export interface Region {
@@ -13,10 +13,10 @@ export interface Region {
 }
 
 /** What the firmware insists on for devices. */
-export interface Reserved {
+export interface ReservedRegions {
   /** Regions of type `direct`; `direct-relaxable`, `msi` and `reserved` keep nobody from anything. */
   direct: Region[]
-  unseen: Unseen[]
+  unseen: Unreadable[]
   kind: IommuState['kind']
   /** `uname -r`; `null` when the tree does not say. */
   kernel: string | null
@@ -25,7 +25,7 @@ export interface Reserved {
 }
 
 /** Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; the file is there since Linux 4.11. */
-export function readReserved(reader: Reader, chosen: readonly PciDevice[]): Reserved {
+export function readReservedRegions(reader: Reader, chosen: readonly PciDevice[]): ReservedRegions {
   const groups = [...new Set(chosen.map(({ group }) => group))]
   const texts = groups.map((group) => ({
     group,

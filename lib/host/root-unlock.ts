@@ -2,10 +2,10 @@ import { Buffer } from 'node:buffer'
 import { parseCommandLine } from './kernel.ts'
 import { readCrypttab, readMounts } from './mounts.ts'
 import type { Reader } from './reader.ts'
-import { type Unseen, unlessDenied } from './readings.ts'
+import { type Unreadable, unlessDenied } from './readings.ts'
 
 /** How the root file system is unlocked at boot. */
-export interface Unlock {
+export interface RootUnlock {
   /** Is it encrypted? `null`: the tree does not say (ZFS has encryption of its own). */
   encrypted: boolean | null
   /** `/dev/nvme0n1p3 (cryptroot)`: what has to be opened for it. */
@@ -17,9 +17,9 @@ export interface Unlock {
   /** The network devices that the initramfs is told to use (`ip=…:eth0:…`); empty: none by name. */
   interfaces: string[]
   /** Why `encrypted` is not known. */
-  unseen: Unseen[]
+  unseen: Unreadable[]
   /** Where else it might say that the TPM opens it. */
-  unseenTpm: Unseen[]
+  unseenTpm: Unreadable[]
 }
 
 /** As much of a LUKS2 header as holds its metadata in any case but the odd (16 KiB is the usual size of it). */
@@ -30,8 +30,8 @@ const HEADER = 64 * 1024
  * header's tokens (root only) and what the initramfs is made with. Source: crypttab(5), systemd-cryptsetup-generator(8),
  * clevis-luks-unlockers(7), the LUKS2 On-Disk Format Specification.
  */
-export function readUnlock(reader: Reader, files: Reader): Unlock {
-  const unlock: Unlock = {
+export function readRootUnlock(reader: Reader, files: Reader): RootUnlock {
+  const unlock: RootUnlock = {
     encrypted: false,
     volumes: [],
     tpm: [],
@@ -41,7 +41,7 @@ export function readUnlock(reader: Reader, files: Reader): Unlock {
     unseenTpm: [],
   }
   const hasTpm = (reader.list('/sys/class/tpm') ?? []).length > 0
-  const notSeen = (unseen: Unseen): Unlock => ({
+  const notSeen = (unseen: Unreadable): RootUnlock => ({
     ...unlock,
     encrypted: null,
     unseen: [unseen],
@@ -56,7 +56,7 @@ export function readUnlock(reader: Reader, files: Reader): Unlock {
     unlock.unseen.push({ what: `whether ${root.source} is encrypted (zfs get encryption)`, root: false })
     unlock.encrypted = null
   } else {
-    const name = reader.linkName(`/sys/dev/block/${root.number}`) ?? nameOf(reader, root.source)
+    const name = reader.linkName(`/sys/dev/block/${root.number}`) ?? blockDeviceName(reader, root.source)
     if (name === undefined) {
       const what = `what the root file system (${root.type}, ${root.source}) is on`
       return notSeen({ what, root: false })
@@ -64,7 +64,7 @@ export function readUnlock(reader: Reader, files: Reader): Unlock {
     const crypts = cryptsBelow(reader, name, 0)
     if (crypts.length === 0) return unlock
     unlock.encrypted = true
-    for (const crypt of crypts) readVolume(reader, files, crypt, unlock)
+    for (const crypt of crypts) readCryptVolume(reader, files, crypt, unlock)
   }
   unlock.tpm.push(...tpmArguments(reader))
   unlock.remote.push(...remoteAccess(files))
@@ -73,14 +73,14 @@ export function readUnlock(reader: Reader, files: Reader): Unlock {
 }
 
 /** `/dev/mapper/cryptroot` → `dm-0`, by the names in sysfs where /dev is not to be seen. */
-function nameOf(reader: Reader, source: string): string | undefined {
+function blockDeviceName(reader: Reader, source: string): string | undefined {
   const name = source.slice(source.lastIndexOf('/') + 1)
   if (reader.exists(`/sys/class/block/${name}`)) return name
   const mappers = (reader.list('/sys/class/block') ?? []).filter((each) => each.startsWith('dm-'))
   return mappers.find((each) => reader.text(`/sys/class/block/${each}/dm/name`) === name)
 }
 
-interface Crypt {
+interface CryptVolume {
   /** `cryptroot`. */
   name: string
   /** What it was opened from: `nvme0n1p3`. */
@@ -88,7 +88,7 @@ interface Crypt {
 }
 
 /** Encrypted volumes at and below a block device, through LVM and RAID. */
-function cryptsBelow(reader: Reader, name: string, depth: number): Crypt[] {
+function cryptsBelow(reader: Reader, name: string, depth: number): CryptVolume[] {
   const folder = `/sys/class/block/${name}`
   const slaves = depth > 16 ? [] : (reader.list(`${folder}/slaves`) ?? [])
   if (reader.text(`${folder}/dm/uuid`)?.startsWith('CRYPT-'))
@@ -102,7 +102,7 @@ function wholeDisk(reader: Reader, name: string): string | undefined {
   return reader.resolve(`/sys/class/block/${name}`)?.split('/').at(-2)
 }
 
-function readVolume(reader: Reader, files: Reader, crypt: Crypt, unlock: Unlock): void {
+function readCryptVolume(reader: Reader, files: Reader, crypt: CryptVolume, unlock: RootUnlock): void {
   for (const entry of readCrypttab(files)) {
     const option = entry.target === crypt.name ? entry.options.find((each) => /^tpm2-device=./.test(each)) : undefined
     if (option !== undefined) unlock.tpm.push(`${entry.table}: ${crypt.name} has ${option}`)
@@ -115,7 +115,7 @@ function readVolume(reader: Reader, files: Reader, crypt: Crypt, unlock: Unlock)
       unlock.unseenTpm.push({ what: `the LUKS header of ${node}`, root: header === null })
       continue
     }
-    const tokens = tokensOf(header)
+    const tokens = luksTokens(header)
     for (const token of tokens.filter((each) => each.includes('tpm2')))
       unlock.tpm.push(`${node}: the LUKS header has a ${token} token`)
     for (const token of tokens.filter((each) => each.includes('tang')))
@@ -124,7 +124,7 @@ function readVolume(reader: Reader, files: Reader, crypt: Crypt, unlock: Unlock)
 }
 
 /** `systemd-tpm2`, `systemd-fido2`, `clevis tang` …: the tokens of a LUKS2 header; LUKS1 has none. */
-function tokensOf(header: Buffer): string[] {
+function luksTokens(header: Buffer): string[] {
   if (header.toString('latin1', 0, 6) !== 'LUKS\xba\xbe') return []
   const metadata = header.toString('latin1', 4096)
   const types = [...metadata.matchAll(/"type"\s*:\s*"(systemd-[\w-]+)"/g)].map(([, type = '']) => type)

@@ -1,8 +1,8 @@
 import type { Reader } from './reader.ts'
-import { linesOf } from './readings.ts'
+import { readLines } from './readings.ts'
 
 /** An established TCP connection. */
-export interface Session {
+export interface TcpConnection {
   /** Number of its socket: `/proc/PID/fd/N` → `socket:[4711]`. */
   inode: string
   /** Hex digits in network order: 8, or 32 of IPv6. An IPv4-mapped address is its IPv4 one. */
@@ -18,24 +18,29 @@ const MAPPED = '00000000000000000000ffff'
  * Connections to other machines, IPv4 and IPv6; `undefined` when the tree does not say.
  * Source: Documentation/networking/proc_net_tcp.rst.
  */
-export function readSessions(reader: Reader): Session[] | undefined {
-  const four = linesOf(reader, '/proc/net/tcp')
-  const six = linesOf(reader, '/proc/net/tcp6')
+export function readTcpConnections(reader: Reader): TcpConnection[] | undefined {
+  const four = readLines(reader, '/proc/net/tcp')
+  const six = readLines(reader, '/proc/net/tcp6')
   if (four === undefined && six === undefined) return undefined
   return [...(four ?? []), ...(six ?? [])].flatMap((line) => {
     const [, local = '', peer = '', state, , , , , , inode = ''] = line.trim().split(/\s+/)
     if (state !== ESTABLISHED || !peer.includes(':')) return []
-    const session = { inode, local: addressOf(local), localPort: portOf(local), peer: addressOf(peer) }
+    const session = {
+      inode,
+      local: parseSocketAddress(local),
+      localPort: parseSocketPort(local),
+      peer: parseSocketAddress(peer),
+    }
     return /^7f.{6}$|^0{31}1$/.test(session.peer) ? [] : [session]
   })
 }
 
-function addressOf(text: string): string {
+function parseSocketAddress(text: string): string {
   const address = flipWords(text.slice(0, text.indexOf(':')))
   return address.startsWith(MAPPED) ? address.slice(MAPPED.length) : address
 }
 
-function portOf(text: string): number {
+function parseSocketPort(text: string): number {
   return Number.parseInt(text.slice(text.indexOf(':') + 1), 16)
 }
 
@@ -57,6 +62,6 @@ export function shortAddress(hex: string): string {
 
 /** The interface that has a local IPv6 address: link-local peers are behind it, whatever the routes say. */
 export function interfaceOf(reader: Reader, address: string): string | undefined {
-  const line = (linesOf(reader, '/proc/net/if_inet6') ?? []).find((each) => each.startsWith(`${address} `))
+  const line = (readLines(reader, '/proc/net/if_inet6') ?? []).find((each) => each.startsWith(`${address} `))
   return line?.trim().split(/\s+/)[5]
 }

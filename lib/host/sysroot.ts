@@ -13,8 +13,8 @@ import {
   statSync,
 } from 'node:fs'
 import { UserError } from '../core/error.ts'
-import { call as callSystem, errno, isDenied, orNothing } from './errno.ts'
-import type { Reader, ReaderOptions, Seen } from './reader.ts'
+import { systemCall as callSystem, errno, isDenied, readChunk } from './errno.ts'
+import type { Reader, ReaderOptions, TreeEntry } from './reader.ts'
 import { openPaths } from './resolve.ts'
 
 /** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
@@ -35,7 +35,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
   if (base === '/') base = ''
 
   const { denied = new Map<string, string>(), denials = [] } = options
-  const seen = new Map<string, Seen>()
+  const seen = new Map<string, TreeEntry>()
   const scratch = Buffer.allocUnsafe(ATTRIBUTE)
 
   function call<T>(path: string, act: () => T): T | undefined {
@@ -121,7 +121,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
         let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1, 4096)))
         let length = 0
         for (;;) {
-          const count = orNothing(() => readSync(file.fd, buffer, length, buffer.length - length, null))
+          const count = readChunk(() => readSync(file.fd, buffer, length, buffer.length - length, null))
           length += count
           if (count === 0 || length === limit) {
             const content = buffer.subarray(0, length)
@@ -174,8 +174,8 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     root,
     denied,
     denials,
-    again: () => openReader(root, { lenient: options.lenient === true, denied, denials }),
-    seen,
+    reopen: () => openReader(root, { lenient: options.lenient === true, denied, denials }),
+    recording: seen,
     bytes,
     text,
     resolve,

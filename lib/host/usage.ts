@@ -1,15 +1,15 @@
 import { readStorage, type Storage } from './block.ts'
-import { answers } from './config-space.ts'
+import { isResponsive } from './config-space.ts'
 import { onDemand } from './denied.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input-devices.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
-import { type DeviceNode, type Holders, readHolders, readNodes } from './open-nodes.ts'
+import { type DeviceNode, type OpenFiles, readDeviceNodes, readOpenFiles } from './open-nodes.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-import { linesOf, ownerOf, type Unseen } from './readings.ts'
-import { type Reserved, readReserved } from './reserved.ts'
-import { readUnlock, type Unlock } from './root-unlock.ts'
-import { interfaceOf, readSessions, type Session, shortAddress } from './sockets.ts'
+import { deviceAbove, readLines, type Unreadable } from './readings.ts'
+import { type ReservedRegions, readReservedRegions } from './reserved.ts'
+import { type RootUnlock, readRootUnlock } from './root-unlock.ts'
+import { interfaceOf, readTcpConnections, shortAddress, type TcpConnection } from './sockets.ts'
 
 /** A device node that processes hold open. */
 export interface OpenNode extends DeviceNode {
@@ -21,23 +21,23 @@ export interface SshSession {
   peer: string
   interfaces: string[]
   /** `sshd[812]`, or how it was told when the processes' sockets may not be seen. */
-  by: string
+  shownBy: string
 }
 
 /** What uses the chosen devices, or keeps them from guests. What could not be seen is said in `unseen`. */
-export interface Use {
+export interface DeviceUsage {
   storage: Storage
   network: Network
-  ssh: { sessions: SshSession[]; unseen: Unseen[] }
-  open: { nodes: OpenNode[]; unseen: Unseen[] }
+  ssh: { sessions: SshSession[]; unseen: Unreadable[] }
+  open: { nodes: OpenNode[]; unseen: Unreadable[] }
   screens: Screens
   keyboards: Keyboards
-  unlock: Unlock
+  unlock: RootUnlock
   /** Mediated devices that are slices of chosen devices. */
   mdevs: { name: string; address: string }[]
   /** Addresses of those that do not answer, and of those whose configuration space was not read. */
   answers: { silent: string[]; unread: string[] }
-  reserved: Reserved
+  reserved: ReservedRegions
 }
 
 const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
@@ -46,19 +46,22 @@ const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
  * Reads all that may speak against taking these devices from the host. `reader` is the machine (/proc, /sys, /run),
  * `files` the system (/etc, /usr). Only what the chosen devices can have is asked for.
  */
-export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevice[]): Use {
-  const inner: { sessions: Session[] | undefined; nodes: DeviceNode[]; holders: Holders } = onDemand([reader, files], {
-    sessions: () => (use.network.interfaces.length === 0 ? [] : readSessions(reader)),
-    nodes: () => {
-      const disks = use.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
-      return [...disks, ...readNodes(reader, chosen)]
+export function readDeviceUsage(reader: Reader, files: Reader, chosen: readonly PciDevice[]): DeviceUsage {
+  const inner: { sessions: TcpConnection[] | undefined; nodes: DeviceNode[]; holders: OpenFiles } = onDemand(
+    [reader, files],
+    {
+      sessions: () => (use.network.interfaces.length === 0 ? [] : readTcpConnections(reader)),
+      nodes: () => {
+        const disks = use.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
+        return [...disks, ...readDeviceNodes(reader, chosen)]
+      },
+      holders: () => {
+        const sockets = (inner.sessions ?? []).map(socketOf)
+        return readOpenFiles(reader, new Set([...inner.nodes.map(({ node }) => node), ...sockets]))
+      },
     },
-    holders: () => {
-      const sockets = (inner.sessions ?? []).map(socketOf)
-      return readHolders(reader, new Set([...inner.nodes.map(({ node }) => node), ...sockets]))
-    },
-  })
-  const use: Use = onDemand([reader, files], {
+  )
+  const use: DeviceUsage = onDemand([reader, files], {
     storage: () => readStorage(reader, files, chosen),
     network: () => readNetwork(reader, chosen),
     screens: () => {
@@ -67,15 +70,15 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
       return screens
     },
     keyboards: () => readKeyboards(reader, chosen),
-    unlock: () => readUnlock(reader, files),
+    unlock: () => readRootUnlock(reader, files),
     mdevs: () => readMdevs(reader, chosen),
     answers: () => {
-      const answering = chosen.map((device) => ({ address: device.address, answer: answers(reader, device) }))
+      const answering = chosen.map((device) => ({ address: device.address, answer: isResponsive(reader, device) }))
       const addresses = (answer: boolean | null): string[] =>
         answering.filter((each) => each.answer === answer).map(({ address }) => address)
       return { silent: addresses(false), unread: addresses(null) }
     },
-    reserved: () => readReserved(reader, chosen),
+    reserved: () => readReservedRegions(reader, chosen),
     ssh: () => sshOf(reader, use.network, inner.sessions, inner.holders),
     open: () => {
       const { nodes, holders } = inner
@@ -95,14 +98,19 @@ export function readUse(reader: Reader, files: Reader, chosen: readonly PciDevic
 }
 
 /** SSH sessions, where nothing else is asked of the processes' open files. */
-export function readSsh(reader: Reader, network: Network): Use['ssh'] {
-  const sessions = readSessions(reader)
-  return sshOf(reader, network, sessions, readHolders(reader, new Set((sessions ?? []).map(socketOf))))
+export function readSsh(reader: Reader, network: Network): DeviceUsage['ssh'] {
+  const sessions = readTcpConnections(reader)
+  return sshOf(reader, network, sessions, readOpenFiles(reader, new Set((sessions ?? []).map(socketOf))))
 }
 
-const socketOf = ({ inode }: Session): string => `socket:[${inode}]`
+const socketOf = ({ inode }: TcpConnection): string => `socket:[${inode}]`
 
-function sshOf(reader: Reader, network: Network, sessions: Session[] | undefined, holders: Holders): Use['ssh'] {
+function sshOf(
+  reader: Reader,
+  network: Network,
+  sessions: TcpConnection[] | undefined,
+  holders: OpenFiles,
+): DeviceUsage['ssh'] {
   const sockets = new Map((sessions ?? []).map((session) => [socketOf(session), session]))
   const held = holders.found.flatMap(({ target, process, pid }) => {
     const session = SSH.test(process) ? sockets.get(target) : undefined
@@ -113,19 +121,19 @@ function sshOf(reader: Reader, network: Network, sessions: Session[] | undefined
   const guessed = (holders.unseen.length > 0 ? (sessions ?? []) : [])
     .filter((session) => session.localPort === 22 && !known.has(session))
     .map((session) => ({ session, by: 'port 22' }))
-  const ssh: Use['ssh'] = { sessions: [], unseen: sockets.size > 0 ? holders.unseen : [] }
+  const ssh: DeviceUsage['ssh'] = { sessions: [], unseen: sockets.size > 0 ? holders.unseen : [] }
   if (sessions === undefined) ssh.unseen = [{ what: 'the connections (/proc/net/tcp)', root: false }]
   for (const { session, by } of [...held, ...guessed]) {
     const peer = shortAddress(session.peer)
-    if (ssh.sessions.some((each) => each.peer === peer && each.by === by)) continue
-    const interfaces = leadingTo(reader, network, session)
-    ssh.sessions.push({ peer, interfaces, by })
+    if (ssh.sessions.some((each) => each.peer === peer && each.shownBy === by)) continue
+    const interfaces = interfacesTo(reader, network, session)
+    ssh.sessions.push({ peer, interfaces, shownBy: by })
     if (interfaces.length === 0) ssh.unseen.push({ what: `the route to ${peer}`, root: false })
   }
   return ssh
 }
 
-function leadingTo(reader: Reader, network: Network, session: Session): string[] {
+function interfacesTo(reader: Reader, network: Network, session: TcpConnection): string[] {
   if (/^fe[89ab]/.test(session.peer) && session.peer.length === 32) {
     const name = interfaceOf(reader, session.local)
     if (name !== undefined) return [name]
@@ -136,16 +144,16 @@ function leadingTo(reader: Reader, network: Network, session: Session): string[]
 /** Serial ports on PCI that the kernel logs to: /proc/consoles (Documentation/filesystems/proc.rst). */
 function serialConsoles(reader: Reader, nodes: readonly DeviceNode[]): Screens['found'] {
   if (!nodes.some(({ node }) => node.startsWith('/dev/tty'))) return []
-  const consoles = new Set((linesOf(reader, '/proc/consoles') ?? []).map((line) => `/dev/${line.split(/\s/)[0]}`))
+  const consoles = new Set((readLines(reader, '/proc/consoles') ?? []).map((line) => `/dev/${line.split(/\s/)[0]}`))
   return nodes
     .filter(({ node }) => consoles.has(node))
     .map(({ node, address }) => ({ address, how: `${node} is a console of the kernel` }))
 }
 
 /** Source: Documentation/driver-api/vfio-mediated-device.rst. */
-function readMdevs(reader: Reader, chosen: readonly PciDevice[]): Use['mdevs'] {
+function readMdevs(reader: Reader, selected: readonly PciDevice[]): DeviceUsage['mdevs'] {
   return (reader.list('/sys/bus/mdev/devices') ?? []).flatMap((name) => {
-    const owner = ownerOf(reader.resolve(`/sys/bus/mdev/devices/${name}`) ?? '', chosen)
+    const owner = deviceAbove(reader.resolve(`/sys/bus/mdev/devices/${name}`) ?? '', selected)
     return owner === undefined ? [] : [{ name, address: owner.address }]
   })
 }

@@ -28,8 +28,8 @@ const DEVICES = '/sys/bus/usb/devices'
  * USB buses by controller, then number: those of the picked devices, and of controllers that are no PCI devices when
  * all devices are picked. Source: Documentation/ABI/stable/sysfs-bus-usb.
  */
-export function readUsbBuses(reader: Reader, picked: readonly PciDevice[], all: readonly PciDevice[]): UsbBus[] {
-  const wanted = new Set(picked.map((device) => device.address))
+export function readUsbBuses(reader: Reader, selected: readonly PciDevice[], all: readonly PciDevice[]): UsbBus[] {
+  const wanted = new Set(selected.map((device) => device.address))
   const names = reader.list(DEVICES) ?? []
   const buses: UsbBus[] = []
   for (const name of names) {
@@ -37,7 +37,7 @@ export function readUsbBuses(reader: Reader, picked: readonly PciDevice[], all: 
     const path = number === undefined ? undefined : reader.resolve(`${DEVICES}/${name}`)
     if (number === undefined || path === undefined) continue
     const controller = path.split('/').reverse().find(isAddress) ?? null
-    if (controller === null ? picked.length < all.length : !wanted.has(controller)) continue
+    if (controller === null ? selected.length < all.length : !wanted.has(controller)) continue
     const devices = names.filter((device) => device.startsWith(`${number}-`) && !device.includes(':'))
     buses.push({
       bus: Number(number),

@@ -1,5 +1,5 @@
 import { accountText } from './accounts.ts'
-import { type LoginLimit, type Member, readLoginMemlock } from './memlock.ts'
+import { type Account, type MemlockLimit, readLoginMemlock } from './memlock.ts'
 import type { Reader } from './reader.ts'
 
 /** Who is going to run guests. */
@@ -14,7 +14,7 @@ export interface User {
   /** Bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
   memlock: number | undefined | null
   /** What the next login has of it; `null`: nothing is set. */
-  nextMemlock: LoginLimit | null
+  nextMemlock: MemlockLimit | null
 }
 
 /**
@@ -37,7 +37,7 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
       .filter(([, , , members = '']) => members.split(',').includes(name ?? ''))
       .map(([group = '']) => group),
     login: name === null || name !== own ? null : { uid: Number(uid), gids: gidsOf(status ?? '') },
-    nextMemlock: name === null ? null : readLoginMemlock(files, memberOf(name, passwd ?? '', lines)),
+    nextMemlock: name === null ? null : readLoginMemlock(files, accountOf(name, passwd ?? '', lines)),
     memlock: limit === undefined || name !== own ? null : limit === 'unlimited' ? undefined : Number(limit),
   }
 }
@@ -46,7 +46,7 @@ export function readUser(machine: Reader, files: Reader, running: boolean): User
  * May this user, who is not root, do what `bits` (of 0o7) say? The owner's bits count, else the group's, else
  * everybody's. Source: path_resolution(7).
  */
-export function allows(
+export function mayAccess(
   file: { mode: number; uid: number; gid: number },
   user: { uid: number; gids: readonly number[] },
   bits: number,
@@ -56,12 +56,12 @@ export function allows(
 }
 
 /** Who is in a group, by name and with all groups of the next login, and its number. */
-export function readMembers(files: Reader, group: string): { members: Member[]; gid: number } {
+export function readGroupMembers(files: Reader, group: string): { members: Account[]; gid: number } {
   const lines = groupLines(files)
   const passwd = accountText(files, 'passwd') ?? ''
   const [, , gid, members = ''] = lines.find(([name]) => name === group) ?? []
   const names = members.split(',').filter((name) => /^[\w.-]+\$?$/.test(name))
-  return { members: names.map((name) => memberOf(name, passwd, lines)), gid: Number(gid ?? Number.NaN) }
+  return { members: names.map((name) => accountOf(name, passwd, lines)), gid: Number(gid ?? Number.NaN) }
 }
 
 function groupLines(files: Reader): string[][] {
@@ -69,7 +69,7 @@ function groupLines(files: Reader): string[][] {
 }
 
 /** By name, with the groups of the next login: /etc/passwd has the first, /etc/group the others. */
-function memberOf(name: string, passwd: string, groups: readonly string[][]): Member {
+function accountOf(name: string, passwd: string, groups: readonly string[][]): Account {
   const [, uid = '', first = ''] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(passwd) ?? []
   return {
     name,

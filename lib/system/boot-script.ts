@@ -1,14 +1,14 @@
-import { ownHead } from '../change/settings.ts'
+import { headComment } from '../change/settings.ts'
 import type { PciDevice } from '../host/pci.ts'
 
 /** The boot script that binds by address; the same path on the system and in every image. */
-export const OVERRIDE = '/etc/vfio-scripts/override'
+export const BOOT_SCRIPT = '/etc/vfio-scripts/override'
 
 /**
  * A function as the boot script must find it again: address, vendor, device, subsystem (`1462:397d`; `-` where it has
  * none), and its folder in sysfs, which names every port above it.
  */
-export function overrideFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
+export function bootScriptFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
   const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
   return `${address} ${vendor.id} ${device.id} ${board} ${path}`
 }
@@ -19,7 +19,7 @@ export function overrideFunction({ address, vendor, device, subsystem, path }: P
  * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
-export function overrideProgram(functions: string): string {
+export function bootScriptProgram(functions: string): string {
   return `pci=/sys/bus/pci
 
 log() {
@@ -93,11 +93,11 @@ exit 0
 }
 
 /** The boot script as a file, but for its lines, which stand at its end. */
-export const OVERRIDE_HEAD = `#!/bin/sh
-${ownHead()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
+export const BOOT_SCRIPT_HEAD = `#!/bin/sh
+${headComment()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
 # one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
-self=${OVERRIDE}
-${overrideProgram(`while read -r mark function; do
+self=${BOOT_SCRIPT}
+${bootScriptProgram(`while read -r mark function; do
     if [ "$mark" = '#=' ]; then
       echo "$function"
     fi
@@ -107,7 +107,7 @@ ${overrideProgram(`while read -r mark function; do
  * The systemd unit that runs it, but for its ExecStart=. An unbind that never ends must not stop the boot.
  * Source: bootup(7), systemd.service(5).
  */
-export const OVERRIDE_UNIT = `${ownHead()}[Unit]
+export const BOOT_SCRIPT_UNIT = `${headComment()}[Unit]
 Description=Give PCI functions to vfio-pci before host drivers take them
 DefaultDependencies=no
 Before=systemd-udevd.service systemd-udev-trigger.service systemd-modules-load.service

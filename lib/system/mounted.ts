@@ -3,7 +3,7 @@ import { mountOf, readFstab, readMounts } from '../host/mounts.ts'
 import type { Reader } from '../host/reader.ts'
 
 /** Where the journal, the kernels and what boots them lie. */
-const NEEDED = /^\/(var(\/lib)?|boot(\/efi)?|efi)$/
+const REQUIRED_MOUNTS = /^\/(var(\/lib)?|boot(\/efi)?|efi)$/
 const VOLATILE = /^(tmpfs|ramfs)$/
 
 /**
@@ -17,7 +17,7 @@ export function expectMounted(files: Reader, own: Reader, root: string): void {
   if (mounts === undefined) return
   const points = new Set(mounts.map(({ point }) => point))
   for (const { target, options } of readFstab(files)) {
-    if (!NEEDED.test(target) || options.includes('noauto') || points.has(prefix + target)) continue
+    if (!REQUIRED_MOUNTS.test(target) || options.includes('noauto') || points.has(prefix + target)) continue
     throw new UserError('not-mounted', `${prefix}${target}: is in fstab and not mounted; mount it, then run this again`)
   }
   const journal = mountOf(mounts, `${prefix}/var/lib/vfio-scripts`)

@@ -1,5 +1,5 @@
-import { claimsOf, type Recorded } from '../change/journal.ts'
-import { changesInstead, type FileChange } from '../change/plan.ts'
+import { claimsOf, type JournalRecord } from '../change/journal.ts'
+import { changesReplacing, type FileChange } from '../change/plan.ts'
 import { type Content, hasSetting, type PlannedSetting, type Setting } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
@@ -12,9 +12,9 @@ import type { Reader } from '../host/reader.ts'
  * where it is already, else a `usual` place; what is ours is told by the first line of `head`.
  * Throws a UserError with code `not-ours` for a file that somebody else wrote.
  */
-export function modulePlace(
+export function locateNixModule(
   files: Reader,
-  journal: readonly Recorded[],
+  journal: readonly JournalRecord[],
   { asked, usual, head }: { asked: string | null; usual: string; head: string },
 ): { path: string; head: string } {
   const mark = head.slice(0, head.indexOf('\n'))
@@ -30,12 +30,12 @@ export function modulePlace(
 }
 
 /** The change of the module; `leaving` goes for the new settings. Throws a UserError with code `changed` where it has no place for a setting any more. */
-export function moduleChanges(
+export function nixModuleChanges(
   files: Reader,
   settings: readonly PlannedSetting[],
   leaving: readonly Setting[] = [],
 ): FileChange[] {
-  const changes = changesInstead(leaving, settings, contentReader(files))
+  const changes = changesReplacing(leaving, settings, contentReader(files))
   const said = (path: string): Content => {
     const change = changes.find((one) => one.path === path)
     return change === undefined ? contentReader(files)(path) : change.after

@@ -1,6 +1,6 @@
-import { type Recorded, readJournal } from '../change/journal.ts'
+import { type JournalRecord, readJournal } from '../change/journal.ts'
 import { JOURNAL } from '../change/journal-entry.ts'
-import { modprobeFiles, readModprobe } from '../edit/modprobe.ts'
+import { modprobeFiles, parseModprobe } from '../edit/modprobe.ts'
 import { onDemand } from '../host/denied.ts'
 import { type Kernel, readKernels } from '../host/installed-kernels.ts'
 import type { Machine } from '../host/machine.ts'
@@ -11,7 +11,7 @@ import type { Adapters, Host } from './system.ts'
 
 /** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */
 export function readHost({ files, reader, running }: Machine): Host {
-  const now = files.again()
+  const now = files.reopen()
   return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
 }
 
@@ -19,18 +19,18 @@ export function readHost({ files, reader, running }: Machine): Host {
 export function readSystemFacts(
   host: Host,
   adapters: Adapters,
-  named: { bootloader: string | undefined; initramfs: string | undefined },
+  requested: { bootloader: string | undefined; initramfs: string | undefined },
 ): SystemFacts {
   const { files, machine } = host
   const facts: SystemFacts = onDemand([files, machine], {
     host: () => host,
-    modprobe: () => readModprobe(modprobeFiles(files, newest(host)?.release)),
+    modprobe: () => parseModprobe(modprobeFiles(files, newestKernel(host)?.release)),
     distro: () => readDistro(host, adapters),
-    bootloader: () => adapters.findBootloader(host, named.bootloader),
+    bootloader: () => adapters.findBootloader(host, requested.bootloader),
     configured: () =>
       facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured(host) ?? [],
-    initramfs: () => adapters.findInitramfs(host, named.initramfs),
-    journal: () => knownJournal(files),
+    initramfs: () => adapters.findInitramfs(host, requested.initramfs),
+    journal: () => readableJournal(files),
   })
   return facts
 }
@@ -40,12 +40,12 @@ export function readDistro({ files }: Host, adapters: Adapters): SystemFacts['di
 }
 
 /** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */
-function newest({ kernels }: Host): Kernel | undefined {
+function newestKernel({ kernels }: Host): Kernel | undefined {
   return kernels.at(-1)
 }
 
 /** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
-function knownJournal(files: Reader): Recorded[] {
+function readableJournal(files: Reader): JournalRecord[] {
   const { length } = files.denials
   try {
     return readJournal(files)

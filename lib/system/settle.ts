@@ -1,30 +1,30 @@
-import { claimsOf, type Recorded } from '../change/journal.ts'
-import { type Change, type CommandChange, changesFor, changesInstead, onceEach } from '../change/plan.ts'
+import { claimsOf, type JournalRecord } from '../change/journal.ts'
+import { type Change, type CommandChange, changesFor, changesReplacing, onceEach } from '../change/plan.ts'
 import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import { addArgument } from '../edit/kernel-arguments.ts'
 import { type Directive, moduleName } from '../edit/modprobe.ts'
-import { isSet, type SetArgument } from '../edit/shell-variables.ts'
+import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { findIds, loadedBefore } from '../edit/vfio-ids.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import type { Bootloader, Choice, Distro, Host, Initramfs, InitramfsNeeds } from './system.ts'
+import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: what settings are decided on. */
 export interface SystemFacts {
   host: Host
   /** What modprobe reads now. */
   modprobe: readonly Directive[]
-  distro: Choice<Distro>
-  bootloader: Choice<Bootloader>
+  distro: Detected<Distro>
+  bootloader: Detected<Bootloader>
   /** The kernel arguments that its files set for the next boot. */
-  configured: readonly SetArgument[]
-  initramfs: Choice<Initramfs>
-  journal: readonly Recorded[]
+  configured: readonly ConfiguredArgument[]
+  initramfs: Detected<Initramfs>
+  journal: readonly JournalRecord[]
 }
 
 /** Settings by what has to be made again when they change. */
-export interface Parts {
+export interface SettingGroups {
   /** Effective as they stand. */
   files?: readonly PlannedSetting[]
   /** What images hold. */
@@ -35,32 +35,32 @@ export interface Parts {
   leaving?: { files: readonly Setting[]; loader: readonly Setting[] }
 }
 
-export interface Settled {
+export interface SettingsPlan {
   changes: Change[]
   settings: PlannedSetting[]
-  made: { images: boolean; entries: boolean }
+  regenerated: { images: boolean; entries: boolean }
 }
 
 /**
  * The changes that settings mean here: less those that the system makes already by a person's own hand, and with the
  * commands that make images and boot entries again.
  */
-export function settle(
+export function planSettings(
   facts: SystemFacts,
-  { files = [], image, loader, leaving = { files: [], loader: [] } }: Parts,
-): Settled {
+  { files = [], image, loader, leaving = { files: [], loader: [] } }: SettingGroups,
+): SettingsPlan {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
   const settings = [...files, ...image, ...loader].filter(
     (setting) =>
       own.has(settingKey(setting)) ||
-      (setting.head !== undefined && isThere(facts, setting)) ||
-      !inForce(facts, setting),
+      (setting.head !== undefined && isInItsFile(facts, setting)) ||
+      !isInForce(facts, setting),
   )
-  const changed = changesInstead([...leaving.files, ...leaving.loader], settings, contentReader(host.files))
+  const changed = changesReplacing([...leaving.files, ...leaving.loader], settings, contentReader(host.files))
   // What a program keeps is no file: it comes along with the command that adds it.
   const added = (some: readonly Setting[]): string[] =>
-    settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !inForce(facts, one) ? [one.token] : []))
+    settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !isInForce(facts, one) ? [one.token] : []))
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
@@ -71,30 +71,30 @@ export function settle(
     return touched || kept.add.length + kept.remove.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
-  const held = facts.bootloader.adapter?.embeds ? image : []
+  const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
   const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
   return {
     changes: [...changed, ...onceEach([...images, ...entries])],
     settings,
-    made: { images: images.length > 0, entries: entries.length > 0 },
+    regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
 }
 
-function isThere({ host }: SystemFacts, setting: Setting): boolean {
+function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
   return hasSetting(contentReader(host.files)(setting.path), setting)
 }
 
 /** Does the system say this already, wherever it does? */
-function inForce(facts: SystemFacts, setting: Setting): boolean {
+function isInForce(facts: SystemFacts, setting: Setting): boolean {
   const { host, modprobe, configured } = facts
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
-  if (setting.kind === 'kept' && facts.initramfs.adapter?.kept?.(host).includes(setting.token)) return true
-  if (setting.kind === 'argument' || setting.kind === 'kept') return isSet(configured, setting.token)
-  if (setting.kind === 'cmdline') return isThere(facts, setting) || isSet(configured, setting.token)
-  if (setting.kind !== 'line') return isThere(facts, setting)
+  if (setting.kind === 'kept' && facts.initramfs.adapter?.externalTokens?.(host).includes(setting.token)) return true
+  if (setting.kind === 'argument' || setting.kind === 'kept') return isConfigured(configured, setting.token)
+  if (setting.kind === 'cmdline') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)
+  if (setting.kind !== 'line') return isInItsFile(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
-  return isThere(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
+  return isInItsFile(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
 }
 
 /**
@@ -104,30 +104,33 @@ function inForce(facts: SystemFacts, setting: Setting): boolean {
 export function expectKnownSystem(
   { host, bootloader, initramfs, distro }: SystemFacts,
   files: readonly PlannedSetting[],
-  needs: InitramfsNeeds | null,
+  requirements: InitramfsRequirements | null,
   tokens: readonly string[],
 ): void {
-  const loads = tokens.length > 0 || (needs !== null && bootloader.adapter?.embeds === true)
-  const why = [...(loads ? unknown(host, bootloader) : []), ...(needs !== null ? unknown(host, initramfs) : [])]
+  const loads = tokens.length > 0 || (requirements !== null && bootloader.adapter?.embedsInitramfs === true)
+  const why = [
+    ...(loads ? whyByHand(host, bootloader) : []),
+    ...(requirements !== null ? whyByHand(host, initramfs) : []),
+  ]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
   // For a person, each list is one argument.
   const line = parseCommandLine(tokens.reduce(addArgument, '')).map(({ token }) => token)
   const changes = changesFor(files, contentReader(host.files), addSetting)
-  const held = [...(needs?.modprobe ?? []), needs?.override ?? []].flat().join(', ')
-  const anyImage = `Have your initramfs generator put ${[needs?.module, held].filter(Boolean).join(' and ')} into every image, load it before the drivers, and make the images again.`
+  const held = [...(requirements?.modprobe ?? []), requirements?.bootScript ?? []].flat().join(', ')
+  const anyImage = `Have your initramfs generator put ${[requirements?.module, held].filter(Boolean).join(' and ')} into every image, load it before the drivers, and make the images again.`
   const anyLoader = `Add to the kernel command line of your boot loader: ${line.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...changes.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
-    ...(needs === null ? [] : (initramfs.adapter?.steps(needs, host) ?? [anyImage])),
+    ...(requirements === null ? [] : (initramfs.adapter?.steps(requirements, host) ?? [anyImage])),
     ...(loads ? (bootloader.adapter?.steps(line, host) ?? [anyLoader]) : []),
   ])
 }
 
-function unknown(host: Host, { adapter, why }: Choice<Bootloader | Initramfs>): string[] {
+function whyByHand(host: Host, { adapter, why }: Detected<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
-  return adapter.byHand?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
+  return adapter.isManual?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
 }
 
 function indented(text: string): string[] {

@@ -1,11 +1,11 @@
 import type { CommandChange } from '../change/plan.ts'
 import type { Setting } from '../change/settings.ts'
 import type { NixItem } from '../edit/nix.ts'
-import type { SetArgument } from '../edit/shell-variables.ts'
+import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
-import type { Need, Packages } from './packages.ts'
+import type { GuestSoftware, Packages } from './packages.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -23,11 +23,11 @@ export interface Host {
 export interface Observation {
   ok: boolean | null
   /** `/boot/grub/grub.cfg: 2 of 2 normal entries have intel_iommu=on`. */
-  evidence: string
+  proof: string
 }
 
 /** Tokens of kept settings that come and go. */
-export interface KeptChange {
+export interface ExternalTokens {
   add: readonly string[]
   remove: readonly string[]
 }
@@ -37,9 +37,9 @@ export interface Bootloader {
   /** What a person would read. */
   documentation: string
   /** What speaks for it: how sure, and why. `booted`: this boot came from it; `configured`: its files are here. */
-  evidence(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
+  detect(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
   /** The kernel arguments that its files set for the next boot, in the order in which the kernel sees them. */
-  configured(host: Host): SetArgument[]
+  configured(host: Host): ConfiguredArgument[]
   /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
   settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
   /**
@@ -48,7 +48,7 @@ export interface Bootloader {
    */
   derived?(host: Host, tokens: readonly string[]): Setting[]
   /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
-  commands(host: Host, kept?: KeptChange): CommandChange[]
+  commands(host: Host, kept?: ExternalTokens): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
   /** How to reach the boot menu and change the line for one boot, on this host. */
@@ -56,55 +56,55 @@ export interface Bootloader {
   /** The steps for a person to do it by hand, on this host. */
   steps(tokens: readonly string[], host: Host): string[]
   /** Its images hold the initramfs too: they are made again with it. */
-  embeds?: true
+  embedsInitramfs?: true
   /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
   unsigned?(host: Host): string[]
   /** Is nothing written, and the steps are all that there is? */
-  byHand?(host: Host): boolean
+  isManual?(host: Host): boolean
 }
 
 /** What an initramfs has to hold and do. */
-export interface InitramfsNeeds {
+export interface InitramfsRequirements {
   /** `vfio-pci` (or `pci-stub`): in the image, and loaded early. */
   module: string
   /** Files of /etc/modprobe.d that must be in it. */
   modprobe: readonly string[]
   /** The boot script that binds by address, run before udev; `null`: none. */
-  override: string | null
+  bootScript: string | null
   /** With it: the drivers of the displays among the chosen functions. */
   drivers: readonly string[]
 }
 
 /** Where the script that binds by address runs. */
-export type OverridePlace = 'image' | 'root'
+export type BootScriptLocation = 'image' | 'root'
 
 export interface Initramfs {
   name: string
   documentation: string
   /** What speaks for it on this host. */
-  evidence(host: Host): string | undefined
+  detect(host: Host): string | undefined
   /**
    * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
    * `undefined`: nowhere.
    */
-  overrides(host: Host): OverridePlace | undefined
-  settings(host: Host, needs: InitramfsNeeds): Setting[]
+  bootScriptLocation(host: Host): BootScriptLocation | undefined
+  settings(host: Host, needs: InitramfsRequirements): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
-  kept?(host: Host): string[]
-  commands(host: Host, kept?: KeptChange): CommandChange[]
+  externalTokens?(host: Host): string[]
+  commands(host: Host, kept?: ExternalTokens): CommandChange[]
   /** The image of each kernel that has one. */
   images(host: Host): { release: string; path: string }[]
   /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** The command that lists an image's files, one path somewhere in each line. */
-  lister(image: string): readonly string[]
-  steps(needs: InitramfsNeeds, host: Host): string[]
+  listCommand(image: string): readonly string[]
+  steps(needs: InitramfsRequirements, host: Host): string[]
   /** As of `Bootloader`. */
-  byHand?(host: Host): boolean
+  isManual?(host: Host): boolean
 }
 
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
-export interface Choice<T> {
+export interface Detected<T> {
   adapter: T | undefined
   why: string
 }
@@ -119,11 +119,11 @@ export interface Distro {
   /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
   kernel?: string
   /** Its system is described in files of a language of its own: one such file of ours binds devices. */
-  declarative?: Declarative
+  declarative?: DeclarativeSystem
 }
 
 /** What a binding needs of a system that is described and not edited. */
-export interface DeclaredNeed {
+export interface DeclarativeRequirement {
   /**
    * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
    * boot script that binds by address (`text` is empty), and its lines.
@@ -132,14 +132,14 @@ export interface DeclaredNeed {
   text: string
 }
 
-export interface Declarative {
+export interface DeclarativeSystem {
   /** Where a person would put the file. */
   path: string
   /** The file without any device; `version`: os-release's. */
   head(version: string): string
-  item(need: DeclaredNeed): NixItem
+  item(need: DeclarativeRequirement): NixItem
   /** The kernel arguments of the system that boots next. */
-  arguments(files: Reader): SetArgument[]
+  arguments(files: Reader): ConfiguredArgument[]
   /** What the boot script cannot come before, for the person. */
   earlier: string
   /** How to reach the boot menu, and boot without the file. */
@@ -148,11 +148,11 @@ export interface Declarative {
   steps(path: string): string[]
   undoSteps(path: string): string[]
   /** The rest of the host, which is a file of its own. */
-  host: DeclaredHost
+  host: DeclarativeHost
 }
 
 /** What tune-host sets up, as a described system says it. */
-export interface DeclaredHost {
+export interface DeclarativeHost {
   /** Where a person would put the file. */
   path: string
   /** The file without any setting. */
@@ -164,7 +164,7 @@ export interface DeclaredHost {
   bridge(asked: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
   tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
   /** `version`: VERSION_ID of os-release. */
-  packages(needs: readonly Need[], version: string): NixItem[]
+  packages(needs: readonly GuestSoftware[], version: string): NixItem[]
   /** libvirt runs. */
   libvirt: NixItem
   /** With a line of qemu.conf. */
@@ -175,8 +175,8 @@ export interface DeclaredHost {
 export interface Adapters {
   bootloaders: readonly Bootloader[]
   initramfs: readonly Initramfs[]
-  findDistro(release: OsRelease): Choice<Distro>
+  findDistro(release: OsRelease): Detected<Distro>
   /** The one that is named, or the one that the evidence is for. */
-  findBootloader(host: Host, name: string | undefined): Choice<Bootloader>
-  findInitramfs(host: Host, name: string | undefined): Choice<Initramfs>
+  findBootloader(host: Host, name: string | undefined): Detected<Bootloader>
+  findInitramfs(host: Host, name: string | undefined): Detected<Initramfs>
 }

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { sameFile } from '../host/sysroot.ts'
-import { look, write } from './output.ts'
-import type { Look } from './text.ts'
+import { terminalStyle, write } from './output.ts'
+import type { TerminalStyle } from './text.ts'
 
 /** What a script has of whoever calls it: of its process, or of a test that calls it in its own. */
 export interface Caller {
@@ -13,7 +13,7 @@ export interface Caller {
    */
   write: (stream: 1 | 2, text: string) => void
   /** How what goes there may look: `columns` on a terminal only. */
-  look: (noColor: boolean, stream: 1 | 2) => Look
+  terminalStyle: (noColor: boolean, stream: 1 | 2) => TerminalStyle
   /** Aborted when what was begun is to be taken back. */
   interrupted: () => AbortSignal
   /** The exit code, once it is known; of an error, what is said of it follows. */
@@ -23,9 +23,9 @@ export interface Caller {
 /** The process that runs this file, an entry's `import.meta.url`. */
 export function thisProcess(url: string): Caller {
   return {
-    argv: ownArguments(fileURLToPath(url)),
+    argv: scriptArguments(fileURLToPath(url)),
     write,
-    look,
+    terminalStyle: terminalStyle,
     interrupted,
     end: (code) => {
       process.exitCode = code
@@ -34,7 +34,7 @@ export function thisProcess(url: string): Caller {
 }
 
 /** Under `zx script.mjs …` the script's own path stands somewhere inside argv; what follows it is ours. */
-function ownArguments(self: string): string[] {
+function scriptArguments(self: string): string[] {
   const at = process.argv.findIndex((argument, index) => index > 0 && sameFile(argument, self))
   return process.argv.slice(at < 0 ? 2 : at + 1)
 }

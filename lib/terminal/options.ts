@@ -20,7 +20,7 @@ export interface Script {
   operands?: string
   options: readonly Option[]
   /** Does it only look, when called so? Then what may not be read is unknown, and the rest goes on; a plan stops. */
-  looks?(given: Arguments): boolean
+  isReadOnly?(given: Arguments): boolean
   /** What the exit codes mean here. */
   exits: readonly [zero: string, one: string, two: string]
   examples: readonly [command: string, what: string][]
@@ -44,7 +44,7 @@ const COMMON_OPTIONS: readonly Option[] = [
   { name: 'version', kind: 'flag', help: 'print the version' },
 ]
 
-function usage(message: string): UserError {
+function usageError(message: string): UserError {
   return new UserError('usage', message)
 }
 
@@ -60,7 +60,8 @@ export function parseArguments(script: Script, argv: readonly string[]): Argumen
     [...given].filter((name) => kinds.includes(table.get(name)?.kind ?? ''))
   const parsed = minimist([...argv], { boolean: names('flag'), string: ['_', ...names('value', 'list')] })
   const operands = parsed._ as string[]
-  if (script.operands === undefined && operands.length > 0) throw usage(`${operands[0]}: no argument is expected here`)
+  if (script.operands === undefined && operands.length > 0)
+    throw usageError(`${operands[0]}: no argument is expected here`)
   const list = (name: string): string[] => {
     const value: unknown = parsed[name]
     return value === undefined ? [] : [value].flat().map(String)
@@ -81,28 +82,28 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
     const argument = argv[index] ?? ''
     if (argument === '--') break
     if (!argument.startsWith('-') || argument === '-') {
-      if (argument === '') throw usage('an empty argument was given')
+      if (argument === '') throw usageError('an empty argument was given')
       continue
     }
     const [, name = '', inline] = /^--([^=]+)(?:=([\s\S]*))?$/.exec(argument) ?? []
     const option = table.get(name)
-    if (option === undefined) throw usage(`${argument}: no such option${suggestion(table, name)}`)
-    if (given.has(name) && option.kind === 'value') throw usage(`--${name}: given twice`)
+    if (option === undefined) throw usageError(`${argument}: no such option${suggestion(table, name)}`)
+    if (given.has(name) && option.kind === 'value') throw usageError(`--${name}: given twice`)
     given.add(name)
     if (option.kind === 'flag') {
-      if (inline !== undefined) throw usage(`--${name} takes no value: ${argument}`)
+      if (inline !== undefined) throw usageError(`--${name} takes no value: ${argument}`)
       // minimist would take these two as the flag's value.
       const next = argv[index + 1]
-      if (next === 'true' || next === 'false') throw usage(`--${name} takes no value: --${name} ${next}`)
+      if (next === 'true' || next === 'false') throw usageError(`--${name} takes no value: --${name} ${next}`)
       continue
     }
     const value = inline ?? argv[++index]
     // `-` alone is standard input, where a file may be named.
     if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
-      throw usage(`--${name} needs a value: --${name} ${option.value ?? 'VALUE'}`)
+      throw usageError(`--${name} needs a value: --${name} ${option.value ?? 'VALUE'}`)
     }
     if (option.choices !== undefined && !option.choices.includes(value)) {
-      throw usage(`--${name} ${value}: must be one of ${option.choices.join(', ')}`)
+      throw usageError(`--${name} ${value}: must be one of ${option.choices.join(', ')}`)
     }
   }
   return given
@@ -117,7 +118,7 @@ function suggestion(table: ReadonlyMap<string, Option>, name: string): string {
 export function formatFrom(given: Arguments, ...others: string[]): string {
   const format = given.value('format')
   const rivals = ['json', ...others].filter((name) => format !== undefined && given.flag(name))
-  if (rivals.length > 0) throw usage(`--${rivals[0]} and --format: choose one`)
+  if (rivals.length > 0) throw usageError(`--${rivals[0]} and --format: choose one`)
   return format ?? 'table'
 }
 

@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer'
 import { fstatSync, writeSync } from 'node:fs'
 import { UserError } from '../core/error.ts'
-import type { Look } from './text.ts'
+import type { TerminalStyle } from './text.ts'
 
 /**
  * Writes to standard output (1) or standard error (2). A reader that went away (`list-iommu | head -1`) is no error.
@@ -29,7 +29,7 @@ function writeLater(stream: NodeJS.WriteStream, rest: Buffer): void {
 }
 
 /** Colours only on a terminal, and not with --no-color, NO_COLOR (no-color.org) or a dumb terminal. */
-export function look(noColor: boolean, stream: 1 | 2): Look {
+export function terminalStyle(noColor: boolean, stream: 1 | 2): TerminalStyle {
   const own = (): NodeJS.WriteStream => (stream === 1 ? process.stdout : process.stderr)
   if (!isCharacterDevice(stream) || !own().isTTY) return { color: false, columns: undefined }
   const { NO_COLOR, TERM } = process.env

@@ -33,13 +33,13 @@ const CODES: Record<Color, number> = {
 }
 
 /** How output is drawn: with colours or not, and for how many columns (`undefined`: not a terminal, no limit). */
-export interface Look {
+export interface TerminalStyle {
   color: boolean
   columns: number | undefined
 }
 
-export function paint(look: Look, color: Color | undefined, text: string): string {
-  return look.color && color !== undefined && text !== '' ? `\u001b[${CODES[color]}m${text}\u001b[0m` : text
+export function paint(style: TerminalStyle, color: Color | undefined, text: string): string {
+  return style.color && color !== undefined && text !== '' ? `\u001b[${CODES[color]}m${text}\u001b[0m` : text
 }
 
 /** Cuts a text to `width` columns with an ellipsis. */
@@ -67,14 +67,14 @@ export interface Cell {
  * A table with a title line, two spaces between columns, no trailing blanks. On a terminal it fits the width: columns
  * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
  */
-export function table(look: Look, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
+export function table(style: TerminalStyle, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
   const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
   const lines = [titles, ...rows].map((cells) => columns.map((_, index) => printable(cells[index]?.text ?? '')))
   const widths = columns.map((_, index) =>
     lines.reduce((widest, line) => Math.max(widest, line[index]?.length ?? 0), 0),
   )
   const all = columns.map((_, index) => index)
-  const shown = look.columns === undefined ? all : fitColumns(look.columns, columns, widths, all)
+  const shown = style.columns === undefined ? all : fitColumns(style.columns, columns, widths, all)
   let text = ''
   lines.forEach((line, number) => {
     const cells = number === 0 ? titles : (rows[number - 1] ?? [])
@@ -83,7 +83,7 @@ export function table(look: Look, columns: readonly Column[], rows: readonly (re
       const width = widths[index] ?? 0
       const cut = shorten(line[index] ?? '', width)
       const blanks = ' '.repeat(width - cut.length)
-      const painted = paint(look, cells[index]?.color, cut)
+      const painted = paint(style, cells[index]?.color, cut)
       printed += `${columns[index]?.align === 'right' ? blanks + painted : painted + blanks}  `
     }
     text += `${printed.trimEnd()}\n`

@@ -2,16 +2,22 @@ import { claimsOf } from '../change/journal.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { readCard } from '../host/network-card.ts'
-import { describedBy, expectInterfaceName, type TuneFacts, type Wish, wish } from './feature.ts'
+import { readBridgePort } from '../host/network-card.ts'
+import {
+  describedHost,
+  expectInterfaceName,
+  type TuneFacts,
+  type TuneRequirements,
+  tuneRequirements,
+} from './feature.ts'
 import { withoutCloudInit } from './networks/cloud-init.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
 import {
   type BridgeRequest,
+  bridgeReason,
   type NetworkConfig,
-  reasonFor,
   type TapRequest,
   tapReason,
 } from './networks/network-config.ts'
@@ -21,15 +27,18 @@ import { networkd } from './networks/networkd.ts'
 const NET = '/sys/class/net'
 
 /** netplan writes for the others; NetworkManager has what nobody else names. */
-const ALL: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
+const BRIDGE_CONFIGS: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
 /** Those that go on with what they were not told of come last. */
-const FOR_TAP: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
+const TAP_CONFIGS: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
 
 /**
  * A bridge for guests, by what sets up this host's network. It comes with the next boot, as a whole: a network that is
  * changed under way may leave nobody to finish. Throws a UserError: `no-interface`, `unknown-system`.
  */
-export function bridge(facts: TuneFacts, asked: { name: string; port: string; vlan: string | undefined }): Wish {
+export function requireBridge(
+  facts: TuneFacts,
+  asked: { name: string; port: string; vlan: string | undefined },
+): TuneRequirements {
   const { machine, files } = facts.host
   const { name, port } = asked
   expectInterfaceName('--bridge', name)
@@ -43,16 +52,16 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       'no-interface',
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
-  const { mac, iaid, active } = readCard(machine, port)
+  const { mac, iaid, active } = readBridgePort(machine, port)
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
   const present = claimsOf(facts.journal).filter(({ device }) => device === 'bridge')
-  if (present.some(({ setting }) => setting.reason === reasonFor(request)))
-    return wish('bridge', reasonFor(request), { files: present.map(({ setting }) => setting) })
+  if (present.some(({ setting }) => setting.reason === bridgeReason(request)))
+    return tuneRequirements('bridge', bridgeReason(request), { files: present.map(({ setting }) => setting) })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
     throw new UserError('contradiction', `--bridge ${name}: there is an interface of this name; choose another`)
-  const early = setUpEarly(facts)
+  const early = findInitramfsNetwork(facts)
   if (early !== undefined)
     throw new UserError(
       'unknown-system',
@@ -62,11 +71,11 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
     mac === undefined && vlan === undefined
       ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
       : []
-  const described = describedBy(facts)?.bridge(request)
+  const described = describedHost(facts)?.bridge(request)
   if (described !== undefined)
-    return wish('bridge', reasonFor(request), {
+    return tuneRequirements('bridge', bridgeReason(request), {
       items: described,
-      findings: [unbridgeable(facts, port)],
+      findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
           ? [
@@ -76,11 +85,11 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
           : [],
       rebootNeeded: true,
     })
-  const found = ALL.map((config) => ({ config, why: config.evidence(files, port, mac) })).find(
+  const found = BRIDGE_CONFIGS.map((config) => ({ config, why: config.cardProof(files, port, mac) })).find(
     ({ why }) => why !== undefined,
   )
   if (found === undefined)
-    throw byHand(request, `nothing that is known here sets ${port} up`, [
+    throw manualBridgeError(request, `nothing that is known here sets ${port} up`, [
       `ip link add name ${name} type bridge && ip link set ${port} master ${name}, wherever your system makes its network.`,
     ])
   const moved =
@@ -89,10 +98,10 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
       : `${port} itself stays as it is.`
   const settings = found.config.settings(files, request)
   const edited = vlan === undefined ? (settings.find(({ kind }) => kind === 'replace')?.path ?? found.why) : undefined
-  const kept = edited === undefined ? undefined : withoutCloudInit(files, edited, reasonFor(request))
-  return wish('bridge', `${name}, with ${port}, by ${found.config.name}`, {
+  const kept = edited === undefined ? undefined : withoutCloudInit(files, edited, bridgeReason(request))
+  return tuneRequirements('bridge', `${name}, with ${port}, by ${found.config.name}`, {
     files: kept === undefined ? settings : [...settings, kept],
-    findings: [unbridgeable(facts, port)],
+    findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
       ...(kept === undefined ? [] : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
@@ -109,18 +118,18 @@ export function bridge(facts: TuneFacts, asked: { name: string; port: string; vl
  * A TAP device that a user may open, made at boot by whoever makes the bridge that it is a port of, or sets up the
  * network. Throws a UserError: `usage`, `unknown-system`.
  */
-export function tap(facts: TuneFacts, request: TapRequest): Wish {
+export function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   const { name, user, bridge: master } = request
   const { files } = facts.host
   expectInterfaceName('--tap', name)
   if (master !== undefined) expectInterfaceName('--tap-bridge', master)
   if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
   const reason = tapReason(name, user)
-  const described = describedBy(facts)?.tap(request)
-  if (described !== undefined) return wish('tap', reason, { items: described })
+  const described = describedHost(facts)?.tap(request)
+  if (described !== undefined) return tuneRequirements('tap', reason, { items: described })
   const config =
-    [ifupdown, netifrc].find((one) => master !== undefined && one.evidence(files, master, undefined) !== undefined) ??
-    FOR_TAP.find((one) => one.runs(files) !== undefined)
+    [ifupdown, netifrc].find((one) => master !== undefined && one.cardProof(files, master, undefined) !== undefined) ??
+    TAP_CONFIGS.find((one) => one.activeProof(files) !== undefined)
   if (config === undefined)
     throw new UserError(
       'unknown-system',
@@ -128,7 +137,7 @@ export function tap(facts: TuneFacts, request: TapRequest): Wish {
       [`ip tuntap add dev ${name} mode tap user ${user}, wherever your system makes its network.`],
     )
   const settings = config.tap(files, request)
-  return wish('tap', `${reason}, by ${config.name}`, {
+  return tuneRequirements('tap', `${reason}, by ${config.name}`, {
     files: settings,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
@@ -139,7 +148,7 @@ export function tap(facts: TuneFacts, request: TapRequest): Wish {
  * What shows that the initramfs sets the network up: a root file system over it, or an address on the command line.
  * Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
  */
-function setUpEarly({ host: { machine }, configured }: TuneFacts): string | undefined {
+function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): string | undefined {
   const booted = parseCommandLine(machine.optionalText('/proc/cmdline') ?? '')
   const argument = [...booted, ...configured].find(
     ({ name, value }) =>
@@ -153,7 +162,7 @@ function setUpEarly({ host: { machine }, configured }: TuneFacts): string | unde
 }
 
 /** Some interfaces cannot be ports of a bridge, or are already. */
-function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
+function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
   const base = { code: 'bridge-port', evidence: [] as string[], forceable: false }
   const master = machine.linkName(`${NET}/${port}/master`)
   const wireless = machine.exists(`${NET}/${port}/wireless`) || machine.exists(`${NET}/${port}/phy80211`)
@@ -184,6 +193,6 @@ function unbridgeable({ host: { machine } }: TuneFacts, port: string): Finding {
   return { ...base, state: 'ok', summary: `${port} can be a port of a bridge`, next: null }
 }
 
-function byHand({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {
+function manualBridgeError({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {
   return new UserError('unknown-system', `a bridge ${name} with ${port}: ${why}. Nothing was written; by hand:`, lines)
 }

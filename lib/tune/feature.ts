@@ -1,5 +1,5 @@
 import { claimsOf } from '../change/journal.ts'
-import { ownHead, type Setting } from '../change/settings.ts'
+import { headComment, type Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import type { NixItem } from '../edit/nix.ts'
@@ -7,7 +7,7 @@ import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { SystemFacts } from '../system/settle.ts'
-import type { DeclaredHost } from '../system/system.ts'
+import type { DeclarativeHost } from '../system/system.ts'
 
 /** What tuning is decided on. */
 export interface TuneFacts extends SystemFacts {
@@ -15,7 +15,7 @@ export interface TuneFacts extends SystemFacts {
 }
 
 /** What one thing that was asked for needs of the host. */
-export interface Wish {
+export interface TuneRequirements {
   /** As `--undo` takes it: `hugepages`. */
   feature: string
   /** Kernel arguments, in the order in which the kernel has to see them. */
@@ -36,7 +36,7 @@ export interface Wish {
 }
 
 /** A wish that says only what differs from nothing. */
-export function wish(feature: string, reason: string, some: Partial<Wish>): Wish {
+export function tuneRequirements(feature: string, reason: string, some: Partial<TuneRequirements>): TuneRequirements {
   const rebootNeeded = (some.arguments ?? []).length > 0
   const replaces = (): boolean => false
   return {
@@ -55,11 +55,11 @@ export function wish(feature: string, reason: string, some: Partial<Wish>): Wish
 
 /** A line of a file of our own. */
 export function ownLine(path: string, line: string, reason: string, section = ''): Setting {
-  return { kind: 'line', path, head: ownHead('tune-host') + section, line, reason }
+  return { kind: 'line', path, head: headComment('tune-host') + section, line, reason }
 }
 
 /** What a described system calls things; `undefined`: this one is not described. */
-export function describedBy({ distro }: TuneFacts): DeclaredHost | undefined {
+export function describedHost({ distro }: TuneFacts): DeclarativeHost | undefined {
   return distro.adapter?.declarative?.host
 }
 
@@ -69,7 +69,7 @@ export function describedBy({ distro }: TuneFacts): DeclaredHost | undefined {
  */
 export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
   const wanted = tokens.flatMap((token) => parseCommandLine(token))
-  const own = ownArguments(journal, feature)
+  const own = ownFeatureArguments(journal, feature)
   for (const { name, value, token, file, line } of configured) {
     if (!wanted.some((one) => one.name === name) || wanted.some((one) => one.name === name && one.value === value))
       continue
@@ -82,7 +82,7 @@ export function expectUnset({ configured, journal }: TuneFacts, feature: string,
 }
 
 /** The kernel arguments that earlier runs set for a feature. */
-export function ownArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
+export function ownFeatureArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
   const own = claimsOf(journal).filter(({ device }) => device === feature)
   return new Set(
     own.flatMap(({ setting }) => ('token' in setting ? [setting.token] : 'item' in setting ? [setting.item] : [])),
@@ -91,7 +91,7 @@ export function ownArguments(journal: TuneFacts['journal'], feature: string): Se
 
 /** Throws a UserError, code `unknown-system`, where systemd does not start this system. */
 export function expectSystemd(facts: TuneFacts, option: string, instead: string): void {
-  if (describedBy(facts) === undefined && !hasSystemd(facts.host.files))
+  if (describedHost(facts) === undefined && !hasSystemd(facts.host.files))
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
 

@@ -1,24 +1,31 @@
 import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
-import { disk, vfioGroup } from './access.ts'
-import { bridge, tap } from './bridge.ts'
-import type { TuneFacts, Wish } from './feature.ts'
-import { hugepages } from './hugepages.ts'
-import { bridgeThere, expectFreeNetwork, expectFreeTap, expectUser } from './interface-names.ts'
-import { isolate } from './isolate.ts'
-import { blacklist, dangerous, governor, ignoreMsrs, textMode, threadIrqs } from './kernel-features.ts'
-import { libvirtNetwork, libvirtService, packages } from './libvirt-features.ts'
-import { qemuDevices } from './qemu-devices.ts'
+import { requireDisk, requireVfioGroup } from './access.ts'
+import { requireBridge, requireTap } from './bridge.ts'
+import type { TuneFacts, TuneRequirements } from './feature.ts'
+import { requireHugepages } from './hugepages.ts'
+import { bridgeFinding, expectFreeNetwork, expectFreeTap, expectUser } from './interface-names.ts'
+import { requireIsolation } from './isolate.ts'
+import {
+  requireBlacklist,
+  requireGovernor,
+  requireIgnoreMsrs,
+  requireTextMode,
+  requireThreadIrqs,
+  requireUnsafeSetting,
+} from './kernel-features.ts'
+import { requireLibvirt, requireLibvirtNetwork, requirePackages } from './libvirt-features.ts'
+import { requireQemuDevices } from './qemu-devices.ts'
 
 /** One thing that can be asked for: its options (the first asks for it) and what they come to. */
-interface Feature {
+interface TuneFeature {
   options: readonly Option[]
-  wish(facts: TuneFacts, given: Arguments): Wish
+  wish(facts: TuneFacts, given: Arguments): TuneRequirements
 }
 
 /** Everything that tune-host can set up: a new feature is one entry here. */
-const FEATURES: readonly Feature[] = [
+const TUNE_FEATURES: readonly TuneFeature[] = [
   {
     options: [
       { name: 'hugepages', kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
@@ -26,7 +33,7 @@ const FEATURES: readonly Feature[] = [
       { name: 'node', kind: 'value', value: 'N', help: 'with --hugepages: on this NUMA node' },
     ],
     wish: (facts, given) =>
-      hugepages(facts, {
+      requireHugepages(facts, {
         memory: given.value('hugepages') ?? '',
         pageSize: given.value('page-size'),
         node: given.value('node'),
@@ -57,7 +64,7 @@ const FEATURES: readonly Feature[] = [
           'no-device',
           `--near ${near}: no such device on this machine; list-iommu shows what there is`,
         )
-      return isolate(facts, {
+      return requireIsolation(facts, {
         vcpus: Number(given.value('isolate')),
         near: device?.address,
         prefer: given.value('prefer') as 'cache' | 'frequency' | undefined,
@@ -69,17 +76,17 @@ const FEATURES: readonly Feature[] = [
     options: [
       { name: 'governor', kind: 'value', value: 'NAME', help: 'start all CPUs with this governor (performance)' },
     ],
-    wish: (facts, given) => governor(facts, given.value('governor') ?? ''),
+    wish: (facts, given) => requireGovernor(facts, given.value('governor') ?? ''),
   },
   {
     options: [{ name: 'threadirqs', kind: 'flag', help: 'handle interrupts in threads' }],
-    wish: () => threadIrqs(),
+    wish: () => requireThreadIrqs(),
   },
   {
     options: [
       { name: 'ignore-msrs', kind: 'flag', help: 'let guests read registers that KVM does not know (Windows does)' },
     ],
-    wish: (facts) => ignoreMsrs(facts),
+    wish: (facts) => requireIgnoreMsrs(facts),
   },
   {
     options: [
@@ -91,14 +98,14 @@ const FEATURES: readonly Feature[] = [
         help: 'with --vfio-group: of the guest, for the memory-lock limit',
       },
     ],
-    wish: (facts, given) => vfioGroup(facts, given.value('vfio-group') ?? '', given.value('memory')),
+    wish: (facts, given) => requireVfioGroup(facts, given.value('vfio-group') ?? '', given.value('memory')),
   },
   {
     options: [
       { name: 'disk', kind: 'value', value: 'PATH', help: 'let members of a group use this disk (/dev/disk/by-id/…)' },
       { name: 'disk-group', kind: 'value', value: 'GROUP', help: 'with --disk: the group [kvm]' },
     ],
-    wish: (facts, given) => disk(facts, given.value('disk') ?? '', given.value('disk-group') ?? 'kvm'),
+    wish: (facts, given) => requireDisk(facts, given.value('disk') ?? '', given.value('disk-group') ?? 'kvm'),
   },
   {
     options: [
@@ -111,10 +118,10 @@ const FEATURES: readonly Feature[] = [
       if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
       expectUser(facts, user)
       const request = { name: given.value('tap') ?? '', user, bridge: given.value('tap-bridge') }
-      const made = tap(facts, request)
+      const made = requireTap(facts, request)
       expectFreeTap(facts, request, made)
       const { bridge: master } = request
-      return master === undefined ? made : { ...made, findings: [bridgeThere(facts, master, given.value('bridge'))] }
+      return master === undefined ? made : { ...made, findings: [bridgeFinding(facts, master, given.value('bridge'))] }
     },
   },
   {
@@ -131,18 +138,18 @@ const FEATURES: readonly Feature[] = [
     wish(facts, given) {
       const port = given.value('port')
       if (port === undefined) throw new UserError('usage', '--bridge needs --port, the network card that is its port')
-      return bridge(facts, { name: given.value('bridge') ?? '', port, vlan: given.value('vlan') })
+      return requireBridge(facts, { name: given.value('bridge') ?? '', port, vlan: given.value('vlan') })
     },
   },
   {
     options: [
       { name: 'packages', kind: 'flag', help: 'install what guests need and is not there: QEMU, firmware, libvirt …' },
     ],
-    wish: (facts) => packages(facts),
+    wish: (facts) => requirePackages(facts),
   },
   {
     options: [{ name: 'libvirt', kind: 'flag', help: 'have libvirt run, from now on' }],
-    wish: (facts) => libvirtService(facts),
+    wish: (facts) => requireLibvirt(facts),
   },
   {
     options: [
@@ -150,9 +157,9 @@ const FEATURES: readonly Feature[] = [
     ],
     wish(facts, given) {
       const name = given.value('libvirt-network') ?? ''
-      const made = libvirtNetwork(name)
+      const made = requireLibvirtNetwork(name)
       expectFreeNetwork(facts, name)
-      return { ...made, findings: [bridgeThere(facts, name, given.value('bridge'))] }
+      return { ...made, findings: [bridgeFinding(facts, name, given.value('bridge'))] }
     },
   },
   {
@@ -164,17 +171,17 @@ const FEATURES: readonly Feature[] = [
         help: 'let QEMU open a device that libvirt does not know of (/dev/kvmfr0)',
       },
     ],
-    wish: (facts, given) => qemuDevices(facts, given.list('qemu-device')),
+    wish: (facts, given) => requireQemuDevices(facts, given.list('qemu-device')),
   },
   {
     options: [
       { name: 'blacklist', kind: 'list', value: 'MODULE', help: 'never load this driver (no other device has it)' },
     ],
-    wish: (facts, given) => blacklist(facts, given.list('blacklist')),
+    wish: (facts, given) => requireBlacklist(facts, given.list('blacklist')),
   },
   {
     options: [{ name: 'text-mode', kind: 'flag', help: 'start the host without a display manager' }],
-    wish: (facts) => textMode(facts),
+    wish: (facts) => requireTextMode(facts),
   },
   {
     options: [
@@ -184,22 +191,22 @@ const FEATURES: readonly Feature[] = [
         help: 'do without interrupt remapping; wants --force unsafe-interrupts',
       },
     ],
-    wish: (facts) => dangerous(facts, 'unsafe-interrupts'),
+    wish: (facts) => requireUnsafeSetting(facts, 'unsafe-interrupts'),
   },
   {
     options: [
       { name: 'acs-override', kind: 'flag', help: 'split IOMMU groups that are one; wants --force acs-override' },
     ],
-    wish: (facts) => dangerous(facts, 'acs-override'),
+    wish: (facts) => requireUnsafeSetting(facts, 'acs-override'),
   },
 ]
 
-export const FEATURE_OPTIONS: readonly Option[] = FEATURES.flatMap(({ options }) => options)
+export const FEATURE_OPTIONS: readonly Option[] = TUNE_FEATURES.flatMap(({ options }) => options)
 
 /** Was anything asked for? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
-export function wantsAny(given: Arguments): boolean {
+export function hasFeatureOption(given: Arguments): boolean {
   const has = ({ name }: Option): boolean => given.flag(name) || given.list(name).length > 0
-  for (const { options } of FEATURES) {
+  for (const { options } of TUNE_FEATURES) {
     const [first, ...more] = options
     const stray = more.find(has)
     if (first !== undefined && stray !== undefined && !has(first))
@@ -209,8 +216,8 @@ export function wantsAny(given: Arguments): boolean {
 }
 
 /** All that was asked for. */
-export function wishesFrom(facts: TuneFacts, given: Arguments): Wish[] {
-  return FEATURES.flatMap(({ options, wish }) => {
+export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
+  return TUNE_FEATURES.flatMap(({ options, wish }) => {
     const [first] = options
     const asked = first !== undefined && (given.flag(first.name) || given.list(first.name).length > 0)
     return asked ? [wish(facts, given)] : []

@@ -3,7 +3,7 @@ import type { Finding } from '../core/finding.ts'
 import { parseSize, sizeText } from '../core/sizes.ts'
 import { readMeminfo, readMemory } from '../host/memory.ts'
 import type { Reader } from '../host/reader.ts'
-import { expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { expectUnset, ownLine, type TuneFacts, type TuneRequirements, tuneRequirements } from './feature.ts'
 import { defaultPage, type OtherPages, otherPages } from './pages.ts'
 
 const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
@@ -16,10 +16,10 @@ const HOST_MEMORY = 1024 ** 3
  * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
-export function hugepages(
+export function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
-): Wish {
+): TuneRequirements {
   const bytes = parseSize('hugepages', given.memory)
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
@@ -33,13 +33,13 @@ export function hugepages(
   const others = otherPages(facts, SYSCTL)
   const same = others.find(({ size }) => size === page)
   // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
-  if (same !== undefined && (!bySysctl || same.evidence.includes('/tmpfiles.d/')))
+  if (same !== undefined && (!bySysctl || same.configLine.includes('/tmpfiles.d/')))
     throw new UserError(
       'contradiction',
-      `${same.evidence}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,
+      `${same.configLine}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,
     )
   const findings = [
-    starving(
+    leftMemoryFinding(
       facts,
       count * page,
       given.node,
@@ -49,8 +49,8 @@ export function hugepages(
   if (bySysctl) {
     const other = facts.configured.find(({ name }) => name === 'hugepages')
     if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
-    const note = `${same?.evidence}: ours is read later and takes its place; ask for the sum if something else needs those pages.`
-    return wish('hugepages', reason, {
+    const note = `${same?.configLine}: ours is read later and takes its place; ask for the sum if something else needs those pages.`
+    return tuneRequirements('hugepages', reason, {
       replaces,
       notes: same === undefined ? [] : [note],
       files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
@@ -61,7 +61,7 @@ export function hugepages(
   const size = page >= 1024 ** 3 ? `${page / 1024 ** 3}G` : `${page / 1024 ** 2}M`
   const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
   expectUnset(facts, 'hugepages', tokens)
-  return wish('hugepages', reason, { arguments: tokens, findings, replaces })
+  return tuneRequirements('hugepages', reason, { arguments: tokens, findings, replaces })
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */
@@ -79,32 +79,32 @@ function expectNode({ host: { machine, kernels } }: TuneFacts, node: string): vo
   const nodes = machine.list('/sys/devices/system/node')
   if (nodes !== undefined && !nodes.includes(`node${node}`))
     throw new UserError('no-node', `--node ${node}: this machine has no such NUMA node`)
-  const old = kernels.find(({ version }) => version !== null && before(version, 5, 16))
+  const old = kernels.find(({ version }) => version !== null && isOlderThan(version, 5, 16))
   if (old !== undefined)
     throw new UserError('old-kernel', `--node: Linux ${old.release} cannot set pages aside on one node; 5.16 can`)
 }
 
-function before(version: string, major: number, minor: number): boolean {
+function isOlderThan(version: string, major: number, minor: number): boolean {
   const [one = 0, two = 0] = version.split('.').map(Number)
   return one < major || (one === major && two < minor)
 }
 
 /** Would the host be left with too little, with all that is set aside, ours and `others`? */
-function starving(
+function leftMemoryFinding(
   { host: { machine } }: TuneFacts,
   bytes: number,
   node: string | undefined,
   others: readonly OtherPages[],
 ): Finding {
   const nodes = (machine.list('/sys/devices/system/node') ?? []).filter((name) => /^node\d+$/.test(name)).length
-  const all = lack(machine, '/proc/meminfo', bytes, sum(others, undefined, nodes), others)
+  const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, otherPagesBytes(others, undefined, nodes), others)
   if (node === undefined || all.state === 'problem') return all
   const path = `/sys/devices/system/node/node${node}/meminfo`
-  return lack(machine, path, bytes, sum(others, Number(node), nodes), others)
+  return hostMemoryFinding(machine, path, bytes, otherPagesBytes(others, Number(node), nodes), others)
 }
 
 /** In bytes; of one node, what is on no node in particular counts with its share. */
-function sum(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
+function otherPagesBytes(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
   const shares = others.map((one) => {
     const bytes = one.size * one.count
     if (node === undefined || one.node === node) return bytes
@@ -113,7 +113,13 @@ function sum(others: readonly OtherPages[], node: number | undefined, nodes: num
   return shares.reduce((total, share) => total + share, 0)
 }
 
-function lack(machine: Reader, path: string, bytes: number, other: number, others: readonly OtherPages[]): Finding {
+function hostMemoryFinding(
+  machine: Reader,
+  path: string,
+  bytes: number,
+  other: number,
+  others: readonly OtherPages[],
+): Finding {
   const total = readMeminfo(machine, path).get('MemTotal')
   const base = { code: 'host-memory', evidence: [], forceable: true }
   if (total === undefined)
@@ -133,7 +139,7 @@ function lack(machine: Reader, path: string, bytes: number, other: number, other
     ...base,
     state: 'problem',
     summary: `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
-    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ evidence }) => evidence)],
+    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
     next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
   }
 }

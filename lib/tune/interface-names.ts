@@ -4,7 +4,7 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { hasAccount } from '../host/accounts.ts'
 import type { Reader } from '../host/reader.ts'
-import { describedBy, type TuneFacts, type Wish } from './feature.ts'
+import { describedHost, type TuneFacts, type TuneRequirements } from './feature.ts'
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
@@ -26,12 +26,16 @@ export function expectUser({ host: { files } }: TuneFacts, user: string): void {
  * Throws a UserError for a TAP device whose name is taken: `exists` where it is an interface of somebody else,
  * `contradiction` where it is ours and was made otherwise.
  */
-export function expectFreeTap({ journal, host: { machine } }: TuneFacts, { name }: TapRequest, made: Wish): void {
+export function expectFreeTap(
+  { journal, host: { machine } }: TuneFacts,
+  { name }: TapRequest,
+  requirements: TuneRequirements,
+): void {
   const own = claimsOf(journal).filter(
     ({ device, setting }) => device === 'tap' && setting.reason.endsWith(tapReason(name, '')),
   )
   const known = claimsOf(journal).map(({ key, setting }) => (setting.kind === 'item' ? setting.item : key))
-  const wanted = [...made.files.map(settingKey), ...made.items.map(({ item }) => item)]
+  const wanted = [...requirements.files.map(settingKey), ...requirements.items.map(({ item }) => item)]
   if (own.length > 0 && !wanted.every((one) => known.includes(one)))
     throw new UserError(
       'contradiction',
@@ -42,9 +46,9 @@ export function expectFreeTap({ journal, host: { machine } }: TuneFacts, { name 
 }
 
 /** Is this name set up there? An entry that may be of any card is of no bridge. */
-function sets(config: NetworkConfig, files: Reader, name: string): boolean {
+function setsUpInterface(config: NetworkConfig, files: Reader, name: string): boolean {
   try {
-    return config.evidence(files, name, undefined) !== undefined
+    return config.cardProof(files, name, undefined) !== undefined
   } catch (error) {
     if (error instanceof UserError && error.code === 'unknown-system') return false
     throw error
@@ -52,17 +56,17 @@ function sets(config: NetworkConfig, files: Reader, name: string): boolean {
 }
 
 /** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
-export function bridgeThere(facts: TuneFacts, name: string, made: string | undefined): Finding {
+export function bridgeFinding(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
   const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
     ({ device, setting }) => device === 'bridge' && setting.reason.startsWith(`${name} is a bridge with `),
   )
   const seen = machine.list(NET)
-  const planned = name === made || ours || CONFIGS.some((one) => sets(one, files, name))
+  const planned = name === made || ours || CONFIGS.some((one) => setsUpInterface(one, files, name))
   if (planned || machine.exists(`${NET}/${name}/bridge`))
     return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
-  const described = describedBy(facts) !== undefined
+  const described = describedHost(facts) !== undefined
   if (seen === undefined || described)
     return {
       ...base,

@@ -1,7 +1,14 @@
 import { UserError } from '../core/error.ts'
 import { pinVcpus } from '../cpu/pinning.ts'
 import { cpuList, readCpus } from '../host/cpu.ts'
-import { expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import {
+  expectSystemd,
+  expectUnset,
+  ownLine,
+  type TuneFacts,
+  type TuneRequirements,
+  tuneRequirements,
+} from './feature.ts'
 
 /** All that systemd starts; guests are in machine.slice. Source: systemd.special(7). */
 const UNITS = [
@@ -17,10 +24,10 @@ const CGROUPS = '/sys/fs/cgroup'
  * (`slices`) by systemd while it runs. Throws the UserErrors of `pinVcpus`, and `old-cgroups`.
  * Source: Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full, rcu_nocbs); systemd.resource-control(5).
  */
-export function isolate(
+export function requireIsolation(
   facts: TuneFacts,
   asked: { vcpus: number; near: string | undefined; prefer: 'cache' | 'frequency' | undefined; slices: boolean },
-): Wish {
+): TuneRequirements {
   const { machine, kernels } = facts.host
   const node = facts.devices.find(({ address }) => address === asked.near)?.numaNode ?? undefined
   const pinning = pinVcpus(readCpus(machine), { size: { vcpus: asked.vcpus }, prefer: asked.prefer, node })
@@ -30,7 +37,7 @@ export function isolate(
   if (asked.slices) {
     expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
     expectCpuset(facts)
-    return wish('isolate', reason, {
+    return tuneRequirements('isolate', reason, {
       replaces: () => true,
       files: UNITS.map(([unit, section]) =>
         ownLine(`/etc/systemd/system/${unit}.d/vfio-scripts.conf`, `AllowedCPUs=${host}`, reason, section),
@@ -47,7 +54,11 @@ export function isolate(
   ]
   expectUnset(facts, 'isolate', tokens)
   const left = ticks ? [] : ['nohz_full is left out: the kernel was built without CONFIG_NO_HZ_FULL.']
-  return wish('isolate', reason, { arguments: tokens, notes: [...pinning.reasons, ...left], replaces: () => true })
+  return tuneRequirements('isolate', reason, {
+    arguments: tokens,
+    notes: [...pinning.reasons, ...left],
+    replaces: () => true,
+  })
 }
 
 /**

@@ -1,42 +1,50 @@
-import { conclude } from '../checks/conclude.ts'
+import { toFinding } from '../checks/conclude.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { moduleName } from '../edit/modprobe.ts'
-import { readModuleUse } from '../host/module-use.ts'
-import { describedBy, expectSystemd, expectUnset, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { readModuleUsage } from '../host/module-use.ts'
+import {
+  describedHost,
+  expectSystemd,
+  expectUnset,
+  ownLine,
+  type TuneFacts,
+  type TuneRequirements,
+  tuneRequirements,
+} from './feature.ts'
 
 const MODPROBE = '/etc/modprobe.d/vfio-scripts-kvm.conf'
 const CPUFREQ = '/sys/devices/system/cpu'
 
 /** The governor of all CPUs, from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
-export function governor(facts: TuneFacts, name: string): Wish {
+export function requireGovernor(facts: TuneFacts, name: string): TuneRequirements {
   const { machine } = facts.host
   const policy = (machine.list(`${CPUFREQ}/cpufreq`) ?? []).find((one) => /^policy\d+$/.test(one))
   const known = machine.optionalText(`${CPUFREQ}/cpufreq/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
   if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
     throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
   const reason = `all CPUs start with the governor ${name}`
-  const described = describedBy(facts)?.governor(name)
-  if (described !== undefined) return wish('governor', reason, { items: [described], replaces: () => true })
+  const described = describedHost(facts)?.governor(name)
+  if (described !== undefined) return tuneRequirements('governor', reason, { items: [described], replaces: () => true })
   const tokens = [`cpufreq.default_governor=${name}`]
   expectUnset(facts, 'governor', tokens)
-  return wish('governor', reason, { arguments: tokens, replaces: () => true })
+  return tuneRequirements('governor', reason, { arguments: tokens, replaces: () => true })
 }
 
 /** Interrupt handlers as threads, which can be kept off the guest's CPUs. */
-export function threadIrqs(): Wish {
-  return wish('threadirqs', 'interrupts are handled by threads, which leave isolated CPUs alone', {
+export function requireThreadIrqs(): TuneRequirements {
+  return tuneRequirements('threadirqs', 'interrupts are handled by threads, which leave isolated CPUs alone', {
     arguments: ['threadirqs'],
   })
 }
 
 /** Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's parameters. */
-export function ignoreMsrs({ host: { kernels } }: TuneFacts): Wish {
+export function requireIgnoreMsrs({ host: { kernels } }: TuneFacts): TuneRequirements {
   const reason = 'guests may read registers that KVM does not know, without a fault'
   const options = ['ignore_msrs=1', 'report_ignored_msrs=0']
   if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
-    return wish('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
-  return wish('ignore-msrs', reason, {
+    return tuneRequirements('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
+  return tuneRequirements('ignore-msrs', reason, {
     files: [ownLine(MODPROBE, `options kvm ${options.join(' ')}`, reason)],
     rebootNeeded: true,
   })
@@ -46,17 +54,17 @@ export function ignoreMsrs({ host: { kernels } }: TuneFacts): Wish {
  * A module that is never loaded. Refused while the host, or a guest, needs it. Source: kernel-parameters.txt,
  * module_blacklist=, which knows a module by the name that it has when it is loaded, with `_`.
  */
-export function blacklist({ devices, host }: TuneFacts, given: readonly string[]): Wish {
+export function requireBlacklist({ devices, host }: TuneFacts, given: readonly string[]): TuneRequirements {
   const { kernels, machine, files } = host
   const modules = given.map(moduleName)
-  const needs = (module: string): string[] => kernels.flatMap((kernel) => kernel.needs(module))
+  const needs = (module: string): string[] => kernels.flatMap((kernel) => kernel.dependencies(module))
   const findings = modules.map((module): Finding => {
     if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${module}: not the name of a module`)
     const builtin = kernels.find((kernel) => kernel.provides(module) === 'builtin')
     const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
-    const { evidence, unseen } = readModuleUse(machine, files, module, modules, needs)
+    const { evidence, unseen } = readModuleUsage(machine, files, module, modules, needs)
     const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
-    return conclude({
+    return toFinding({
       code: 'driver-needed',
       forceable: false,
       problem: builtin === undefined ? `The host needs ${module}` : `${module} is built into Linux ${builtin.release}`,
@@ -66,11 +74,11 @@ export function blacklist({ devices, host }: TuneFacts, given: readonly string[]
         ...(builtin === undefined ? [] : [`modules.builtin of Linux ${builtin.release}`]),
         ...new Set([...own, ...evidence]),
       ],
-      unseen,
+      unreadable: unseen,
     })
   })
   const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
-  return wish('blacklist', `${modules.join(' and ')} is never loaded`, {
+  return tuneRequirements('blacklist', `${modules.join(' and ')} is never loaded`, {
     arguments: modules.map((module) => `module_blacklist=${module}`),
     notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
     findings,
@@ -78,15 +86,15 @@ export function blacklist({ devices, host }: TuneFacts, given: readonly string[]
 }
 
 /** No display manager at boot: the graphics card is free for a guest. */
-export function textMode(facts: TuneFacts): Wish {
+export function requireTextMode(facts: TuneFacts): TuneRequirements {
   expectSystemd(facts, '--text-mode', 'with OpenRC: rc-update del display-manager default')
   const tokens = ['systemd.unit=multi-user.target']
   expectUnset(facts, 'text-mode', tokens)
-  return wish('text-mode', 'the host starts without a display manager', { arguments: tokens })
+  return tuneRequirements('text-mode', 'the host starts without a display manager', { arguments: tokens })
 }
 
 /** What weakens the host, and is done for those who know why only: each needs `--force` with its own name. */
-export function dangerous(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-override'): Wish {
+export function requireUnsafeSetting(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-override'): TuneRequirements {
   const { kernels } = facts.host
   const finding = (summary: string, evidence: string[], next: string | null, forceable: boolean): Finding => ({
     code: which,
@@ -97,7 +105,7 @@ export function dangerous(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-ov
     forceable,
   })
   if (which === 'unsafe-interrupts')
-    return wish(which, 'guests may have devices although interrupts are not remapped', {
+    return tuneRequirements(which, 'guests may have devices although interrupts are not remapped', {
       arguments: ['vfio_iommu_type1.allow_unsafe_interrupts=1'],
       findings: [
         finding(
@@ -111,7 +119,7 @@ export function dangerous(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-ov
   const without = kernels.filter(({ release }) => !hasAcsOverride(facts, release))
   const tokens = ['pcie_acs_override=downstream,multifunction']
   expectUnset(facts, which, tokens)
-  return wish(which, 'devices are put into groups of their own, whether they are isolated or not', {
+  return tuneRequirements(which, 'devices are put into groups of their own, whether they are isolated or not', {
     arguments: tokens,
     findings: [
       without.length > 0

@@ -1,7 +1,7 @@
-import { bootWrites } from '../host/drop-ins.ts'
+import { readBootWrites } from '../host/drop-ins.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { readMeminfo } from '../host/memory.ts'
-import { ownArguments, type TuneFacts } from './feature.ts'
+import { ownFeatureArguments, type TuneFacts } from './feature.ts'
 
 // Huge pages that others set aside at boot.
 
@@ -18,7 +18,7 @@ export interface OtherPages {
   /** `null`: on all nodes alike. */
   node: number | null
   /** `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
-  evidence: string
+  configLine: string
 }
 
 /**
@@ -26,14 +26,14 @@ export interface OtherPages {
  */
 export function defaultPage({ configured, host: { machine } }: TuneFacts): number {
   const said = configured.filter(({ name }) => name === 'default_hugepagesz').at(-1)?.value
-  return bytesOf(said) ?? readMeminfo(machine, '/proc/meminfo').get('Hugepagesize') ?? 2 * 1024 ** 2
+  return pageSizeBytes(said) ?? readMeminfo(machine, '/proc/meminfo').get('Hugepagesize') ?? 2 * 1024 ** 2
 }
 
 /** What the next boot sets aside by kernel arguments, sysctl.d and tmpfiles.d, less what is ours. */
 export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
   const { configured, journal, host } = facts
   const page = defaultPage(facts)
-  const ours = ownArguments(journal, 'hugepages')
+  const ours = ownFeatureArguments(journal, 'hugepages')
   const found: OtherPages[] = []
   // A later value for the same pages takes the place of the earlier one.
   const set = (one: OtherPages): void => {
@@ -44,30 +44,30 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
   let size = page
   for (const { name, value = '', token, file, line } of configured) {
     if (ours.has(token)) continue
-    if (name === 'hugepagesz') size = bytesOf(value) ?? size
+    if (name === 'hugepagesz') size = pageSizeBytes(value) ?? size
     if (name !== 'hugepages') continue
     for (const part of value.split(',')) {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
       const evidence = `${file}:${line}: ${token}`
       if (count !== undefined)
-        set({ size, count: Number(count), node: node === undefined ? null : Number(node), evidence })
+        set({ size, count: Number(count), node: node === undefined ? null : Number(node), configLine: evidence })
     }
   }
-  for (const { target, value, path, line, text } of bootWrites(host.files, hasSystemd(host.files))) {
+  for (const { target, value, path, line, text } of readBootWrites(host.files, hasSystemd(host.files))) {
     const { size: kibibytes, node } = SIZED.exec(target)?.groups ?? {}
     if (path === own || !/^\d+$/.test(value) || !(kibibytes || COUNT.test(target))) continue
     set({
       size: kibibytes === undefined ? page : Number(kibibytes) * 1024,
       count: Number(value),
       node: node === undefined ? null : Number(node),
-      evidence: `${path}:${line}: ${text}`,
+      configLine: `${path}:${line}: ${text}`,
     })
   }
   return found.filter(({ count }) => count > 0)
 }
 
 /** `2M`, `1G`, `2048K`, `2048kB` as the kernel's memparse() reads them. */
-export function bytesOf(text: string | undefined): number | undefined {
+export function pageSizeBytes(text: string | undefined): number | undefined {
   const [, digits, unit = ''] = /^(\d{1,9})([KMG]?)B?$/i.exec(text ?? '') ?? []
   return digits === undefined ? undefined : Number(digits) * (UNITS[unit.toUpperCase()] ?? 1)
 }

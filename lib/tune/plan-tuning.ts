@@ -4,17 +4,17 @@ import type { PlannedSetting, Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { NixItem } from '../edit/nix.ts'
 import type { Reader } from '../host/reader.ts'
-import { moduleChanges, modulePlace } from '../system/nix-module.ts'
-import { expectKnownSystem, settle } from '../system/settle.ts'
-import type { Declarative } from '../system/system.ts'
-import type { TuneFacts, Wish } from './feature.ts'
+import { locateNixModule, nixModuleChanges } from '../system/nix-module.ts'
+import { expectKnownSystem, planSettings } from '../system/settle.ts'
+import type { DeclarativeSystem } from '../system/system.ts'
+import type { TuneFacts, TuneRequirements } from './feature.ts'
 import { overruledBy } from './overruled.ts'
-import { reloads } from './reload.ts'
-import { type Replaced, replacedBy } from './replace.ts'
-import { keptCommands } from './services.ts'
+import { reloadCommands } from './reload.ts'
+import { findReplaced, type Replaced } from './replace.ts'
+import { externalCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
-export interface Tuning {
+export interface TunePlan {
   plan: Plan
   tokens: string[]
   made: { entries: boolean }
@@ -27,11 +27,11 @@ export interface Tuning {
  * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
  * not known; `contradiction` where a line of another file would win.
  */
-export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: string | null): Tuning {
+export function planTuneHost(facts: TuneFacts, wishes: readonly TuneRequirements[], output: string | null): TunePlan {
   const { declarative } = facts.distro.adapter ?? {}
-  if (declarative !== undefined) return planDeclaredTuning(facts, declarative, wishes, output)
+  if (declarative !== undefined) return planTuneModule(facts, declarative, wishes, output)
   const files = wishes.flatMap(({ feature, files }) =>
-    files.map((setting): PlannedSetting => ({ ...placed(facts.host.files, setting), devices: [feature] })),
+    files.map((setting): PlannedSetting => ({ ...atRealPath(facts.host.files, setting), devices: [feature] })),
   )
   const tokens = wishes.flatMap((one) => one.arguments)
   expectKnownSystem(facts, files, null, tokens)
@@ -43,30 +43,30 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
       ) ?? []
     ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
   )
-  const replaced = replacedBy(facts, wishes, [...files, ...loader])
+  const replaced = findReplaced(facts, wishes, [...files, ...loader])
   const { leaving } = replaced
-  const settled = settle(facts, { files, image: [], loader, leaving })
+  const settled = planSettings(facts, { files, image: [], loader, leaving })
   expectInForce(facts.host.files, settled.changes, files)
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
   const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
   const fresh = wishes.filter(({ feature }) =>
     touched.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
   )
-  const fromPrograms = keptCommands(facts.host, facts.distro.adapter, (by) => {
+  const fromPrograms = externalCommands(facts.host, facts.distro.adapter, (by) => {
     const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
     return { add: settings.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])), remove: [] }
   })
-  const changes = [...settled.changes, ...fromPrograms, ...reloads(facts.host, [...changed], true)]
-  const late = settled.made.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
+  const changes = [...settled.changes, ...fromPrograms, ...reloadCommands(facts.host, [...changed], true)]
+  const late = settled.regenerated.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
     plan: {
       changes,
-      settings: [...settled.settings, ...replaced.kept],
+      settings: [...settled.settings, ...replaced.remaining],
       notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes)],
       rebootNeeded: late,
     },
     tokens,
-    made: { entries: settled.made.entries },
+    made: { entries: settled.regenerated.entries },
     replaced,
   }
 }
@@ -75,15 +75,15 @@ export function planTuning(facts: TuneFacts, wishes: readonly Wish[], output: st
  * The same on a system that is described: a module of our own, and the files that are written there too. `output`: the
  * module's file, where the person named one. Throws the UserErrors of `modulePlace` and `moduleChanges`.
  */
-function planDeclaredTuning(
+function planTuneModule(
   facts: TuneFacts,
-  declarative: Declarative,
-  wishes: readonly Wish[],
+  declarative: DeclarativeSystem,
+  wishes: readonly TuneRequirements[],
   output: string | null,
-): Tuning {
+): TunePlan {
   const { host, journal } = facts
   const described = declarative.host
-  const place = modulePlace(host.files, journal, { asked: output, usual: described.path, head: described.head })
+  const place = locateNixModule(host.files, journal, { asked: output, usual: described.path, head: described.head })
   const items: PlannedSetting[] = []
   const files: PlannedSetting[] = []
   for (const { feature, reason, arguments: tokens, files: lines, items: more } of wishes) {
@@ -96,19 +96,24 @@ function planDeclaredTuning(
     for (const setting of lines) {
       const item = setting.kind === 'line' ? described.line(setting.path, setting.line) : undefined
       if (item !== undefined) add(item, setting.reason)
-      else (setting.kind === 'item' ? items : files).push({ ...placed(host.files, setting), devices })
+      else (setting.kind === 'item' ? items : files).push({ ...atRealPath(host.files, setting), devices })
     }
   }
-  const replaced = replacedBy(facts, wishes, [...files, ...items])
+  const replaced = findReplaced(facts, wishes, [...files, ...items])
   const { leaving } = replaced
-  const { changes, settings } = settle(facts, { files, image: [], loader: [], leaving: { ...leaving, loader: [] } })
+  const { changes, settings } = planSettings(facts, {
+    files,
+    image: [],
+    loader: [],
+    leaving: { ...leaving, loader: [] },
+  })
   const paths = changes.flatMap((change) => (change.kind === 'file' ? [change.path] : []))
-  const module = moduleChanges(host.files, items, leaving.items)
+  const module = nixModuleChanges(host.files, items, leaving.items)
   const steps = module.length > 0 ? declarative.steps(place.path) : []
   return {
     plan: {
-      changes: [...module, ...changes, ...reloads(host, paths, true)],
-      settings: [...items, ...settings, ...replaced.kept],
+      changes: [...module, ...changes, ...reloadCommands(host, paths, true)],
+      settings: [...items, ...settings, ...replaced.remaining],
       notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes), ...steps],
       rebootNeeded: module.length > 0,
     },
@@ -133,7 +138,7 @@ function expectInForce(files: Reader, changes: readonly Change[], settings: read
 }
 
 /** A setting where its folder really is. */
-function placed(files: Reader, setting: Setting): Setting {
+function atRealPath(files: Reader, setting: Setting): Setting {
   if (setting.path === '') return setting
   const folder = setting.path.replace(/\/[^/]*$/, '')
   return { ...setting, path: `${files.resolve(folder) ?? folder}${setting.path.slice(folder.length)}` }

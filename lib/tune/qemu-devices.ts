@@ -2,9 +2,9 @@ import { claimsOf } from '../change/journal.ts'
 import type { Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import { supports } from '../core/versions.ts'
-import { builtIn, entriesLine } from '../edit/libvirt-conf.ts'
+import { builtIn, libvirtListLine } from '../edit/libvirt-conf.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
-import { describedBy, ownLine, type TuneFacts, type Wish, wish } from './feature.ts'
+import { describedHost, ownLine, type TuneFacts, type TuneRequirements, tuneRequirements } from './feature.ts'
 
 const CONF = '/etc/libvirt/qemu.conf'
 const LIST = 'cgroup_device_acl'
@@ -16,16 +16,16 @@ const APPARMOR = '/etc/apparmor.d/abstractions/libvirt-qemu'
  * Throws a UserError: `not-needed` where libvirt does it by itself, `no-libvirt`, `contradiction`.
  * Source: qemu.conf of libvirt; https://libvirt.org/formatdomain.html (input devices).
  */
-export function qemuDevices(facts: TuneFacts, paths: readonly string[]): Wish {
+export function requireQemuDevices(facts: TuneFacts, paths: readonly string[]): TuneRequirements {
   const { files, machine } = facts.host
-  for (const path of paths) expectNeeded(path, readHypervisor(files, machine).libvirt)
+  for (const path of paths) expectUnknownToLibvirt(path, readHypervisor(files, machine).libvirt)
   const reason = `QEMU may open ${paths.join(' and ')}`
   const notes = [
     `Who may open ${paths.join(' and ')} is another matter: the user or a group of QEMU must be among them.`,
   ]
-  const described = describedBy(facts)
+  const described = describedHost(facts)
   if (described !== undefined) {
-    const line = entriesLine(LIST, [...builtIn('', LIST), ...paths])
+    const line = libvirtListLine(LIST, [...builtIn('', LIST), ...paths])
     const other = claimsOf(facts.journal).find(
       ({ device, setting }) =>
         device === 'qemu-device' && setting.kind === 'item' && setting.item.includes(LIST) && setting.item !== line,
@@ -35,18 +35,18 @@ export function qemuDevices(facts: TuneFacts, paths: readonly string[]): Wish {
         'contradiction',
         `other devices are set up: take them back first (--undo qemu-device --apply)`,
       )
-    return wish('qemu-device', reason, { items: described.qemu(line), notes })
+    return tuneRequirements('qemu-device', reason, { items: described.qemu(line), notes })
   }
   const path = files.resolve(CONF)
   if (path === undefined)
     throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
   const listed = paths.map((word): Setting => ({ kind: 'entry', path, variable: LIST, word, reason }))
-  const { rules, left } = appArmor(facts, paths)
-  return wish('qemu-device', reason, { files: [...listed, ...rules], notes: [...left, ...notes] })
+  const { rules, left } = appArmorRules(facts, paths)
+  return tuneRequirements('qemu-device', reason, { files: [...listed, ...rules], notes: [...left, ...notes] })
 }
 
 /** AppArmor keeps QEMU from the same devices once more. Source: apparmor.d(5). */
-function appArmor({ host: { files } }: TuneFacts, paths: readonly string[]): { rules: Setting[]; left: string[] } {
+function appArmorRules({ host: { files } }: TuneFacts, paths: readonly string[]): { rules: Setting[]; left: string[] } {
   const text = files.optionalText(APPARMOR)
   if (text === undefined) return { rules: [], left: [] }
   const rules = paths.map((path) => `${path} rw,`)
@@ -56,7 +56,7 @@ function appArmor({ host: { files } }: TuneFacts, paths: readonly string[]): { r
   return { rules: [], left: [`AppArmor: add to /etc/apparmor.d/local/abstractions/libvirt-qemu: ${rules.join(' ')}`] }
 }
 
-function expectNeeded(path: string, libvirt: string | null): void {
+function expectUnknownToLibvirt(path: string, libvirt: string | null): void {
   if (!/^\/dev\/[\w.:+/-]+$/.test(path) || path.split('/').includes('..'))
     throw new UserError('usage', `--qemu-device ${path}: not the path of a device below /dev`)
   const no = (why: string): UserError => new UserError('not-needed', `--qemu-device ${path}: ${why}`)

@@ -1,4 +1,4 @@
-import { conclude } from '../checks/conclude.ts'
+import { toFinding } from '../checks/conclude.ts'
 import type { Finding } from '../core/finding.ts'
 import { readInterface } from '../host/network.ts'
 import { readSsh } from '../host/usage.ts'
@@ -19,17 +19,17 @@ export function reachedOver({ host: { machine } }: TuneFacts, port: string): Fin
     ...routes.flatMap(({ device, family }) =>
       over([device]).map((way) => `${way} has the default route (IPv${family})`),
     ),
-    ...ssh.sessions.flatMap(({ peer, interfaces, by }) =>
-      over(interfaces).map((way) => `${way} leads to ${peer} (${by})`),
+    ...ssh.sessions.flatMap(({ peer, interfaces, shownBy }) =>
+      over(interfaces).map((way) => `${way} leads to ${peer} (${shownBy})`),
     ),
   ]
-  return conclude({
+  return toFinding({
     code: 'no-confirm',
     forceable: true,
     problem: `This machine is reached over ${port}, and nobody would take the bridge back if it does not come up`,
     ok: `This machine is not reached over ${port}`,
     next: 'add --confirm-within 10m: unless --confirm follows, it is as before; --force no-confirm if you can get at the console',
     evidence: [...new Set(evidence)],
-    unseen: [...network.unseen, ...ssh.unseen],
+    unreadable: [...network.unseen, ...ssh.unseen],
   })
 }

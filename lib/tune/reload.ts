@@ -23,11 +23,11 @@ const QEMU_CONF = '/etc/libvirt/qemu.conf'
 const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
 
 /** What makes changes to these files effective, and their going too: in the system that runs, no other. */
-export function reloads({ running, files }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
+export function reloadCommands({ running, files }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
   if (!running) return []
   const again = paths.includes(files.resolve(QEMU_CONF) ?? QEMU_CONF) ? restartLibvirt(files) : []
   const read = RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(
-    ({ below, commands }) => commands.map((argv) => change(argv, argv, `for ${below}`)),
+    ({ below, commands }) => commands.map((argv) => reloadCommand(argv, argv, `for ${below}`)),
   )
   const networks = paths.flatMap((path) => {
     const name = NETWORK.exec(path)?.[1]
@@ -39,7 +39,7 @@ export function reloads({ running, files }: Host, paths: readonly string[], comi
       [virsh('net-start', name), virsh('net-destroy', name)],
     ]
     const order = coming ? steps : [...steps].reverse().map(([there, back]) => [back, there] as [string[], string[]])
-    return order.map(([argv, inverse]) => change(argv, inverse, 'the network of libvirt'))
+    return order.map(([argv, inverse]) => reloadCommand(argv, inverse, 'the network of libvirt'))
   })
   return [...read, ...again, ...networks]
 }
@@ -51,9 +51,9 @@ function restartLibvirt(files: Host['files']): CommandChange[] {
   )
   const openrc = files.exists('/etc/init.d/libvirtd')
   const argv = openrc ? ['rc-service', '--ifstarted', 'libvirtd', 'restart'] : ['systemctl', 'try-restart', ...units]
-  return openrc || units.length > 0 ? [change(argv, argv, 'libvirt reads it again')] : []
+  return openrc || units.length > 0 ? [reloadCommand(argv, argv, 'libvirt reads it again')] : []
 }
 
-function change(argv: readonly string[], inverse: readonly string[], reason: string): CommandChange {
+function reloadCommand(argv: readonly string[], inverse: readonly string[], reason: string): CommandChange {
   return { kind: 'command', argv, inverse, touches: [], reason }
 }

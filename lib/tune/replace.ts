@@ -2,9 +2,9 @@ import { CONFIRM } from '../change/confirm.ts'
 import { type Claim, claimsOf } from '../change/journal.ts'
 import { type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { leavingSettings } from '../change/undo.ts'
-import { TUNING } from '../checks/binding-status.ts'
+import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
-import type { TuneFacts, Wish } from './feature.ts'
+import type { TuneFacts, TuneRequirements } from './feature.ts'
 
 /** What goes because a feature gets another value. */
 export interface Replaced {
@@ -14,7 +14,7 @@ export interface Replaced {
   undoes: number[]
   undone: string[]
   /** What would end with them and is still wanted: another disk of the same entry. */
-  kept: PlannedSetting[]
+  remaining: PlannedSetting[]
   notes: string[]
 }
 
@@ -23,9 +23,13 @@ export interface Replaced {
  * plan. Throws a UserError: `unconfirmed` where that waits for a confirmation, `contradiction` where another boot
  * loader than today's had it.
  */
-export function replacedBy(facts: TuneFacts, wishes: readonly Wish[], settings: readonly Setting[]): Replaced {
+export function findReplaced(
+  facts: TuneFacts,
+  wishes: readonly TuneRequirements[],
+  settings: readonly Setting[],
+): Replaced {
   const { journal, host, bootloader } = facts
-  const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING)
+  const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
     ({ device, key, setting }) =>
@@ -35,20 +39,20 @@ export function replacedBy(facts: TuneFacts, wishes: readonly Wish[], settings: 
     if (all.some((one) => one.device === CONFIRM && one.entry === entry))
       throw new UserError(
         'unconfirmed',
-        `${device}: its value waits for a confirmation: ${TUNING} --confirm, or ${TUNING} --undo --apply, first`,
+        `${device}: its value waits for a confirmation: ${TUNING_SCRIPT} --confirm, or ${TUNING_SCRIPT} --undo --apply, first`,
       )
   }
   const other = going.find(
     ({ setting, entry: { entry } }) =>
-      isForLoader(setting, entry.adapters.bootloader) && entry.adapters.bootloader !== bootloader.adapter?.name,
+      isLoaderSetting(setting, entry.adapters.bootloader) && entry.adapters.bootloader !== bootloader.adapter?.name,
   )
   if (other !== undefined)
     throw new UserError(
       'contradiction',
-      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING} --undo ${other.device} --apply)`,
+      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING_SCRIPT} --undo ${other.device} --apply)`,
     )
   const leaving = leavingSettings(journal, going)
-  const loader = leaving.filter((setting) => isForLoader(setting, bootloader.adapter?.name ?? null))
+  const loader = leaving.filter((setting) => isLoaderSetting(setting, bootloader.adapter?.name ?? null))
   const tokens = loader.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
   const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(host, tokens) ?? []) : []).filter(
     ({ path }) => !loader.some((one) => one.path === path),
@@ -65,13 +69,13 @@ export function replacedBy(facts: TuneFacts, wishes: readonly Wish[], settings: 
     },
     undoes,
     undone,
-    kept: all
+    remaining: all
       .filter((claim) => ending(claim) && !going.includes(claim) && !keys.has(claim.key))
       .map(({ setting, device }) => ({ ...setting, devices: [device] })),
     notes: undone.map((feature) => `${feature}: the new value takes the place of the one that was set up before.`),
   }
 }
 
-function isForLoader(setting: Setting, name: string | null): boolean {
+function isLoaderSetting(setting: Setting, name: string | null): boolean {
   return setting.kind === 'argument' || setting.kind === 'cmdline' || (setting.kind === 'kept' && setting.by === name)
 }

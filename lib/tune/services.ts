@@ -1,20 +1,20 @@
 import type { CommandChange } from '../change/plan.ts'
-import type { Distro, Host, KeptChange } from '../system/system.ts'
+import type { Distro, ExternalTokens, Host } from '../system/system.ts'
 
 // Names of settings that programs keep, and that commands of this file make.
 export const PACKAGES = 'packages'
 export const SERVICES = 'services'
 /** Of netifrc: the links to net.lo, and OpenRC's default runlevel. */
-export const LINKS = 'init.d'
+export const NET_LINKS = 'init.d'
 export const RUNLEVEL = 'runlevel'
-export const INIT = '/etc/init.d'
-export const DEFAULT = '/etc/runlevels/default'
+export const INIT_FOLDER = '/etc/init.d'
+export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
 
 /** What settings of these kinds come to, and their going: in the system that runs, or in a chroot. */
-export function keptCommands(
+export function externalCommands(
   host: Host,
   distro: Distro | undefined,
-  change: (by: string) => KeptChange,
+  change: (by: string) => ExternalTokens,
 ): CommandChange[] {
   const unattended = distro?.packages.unattended
   const some = change(PACKAGES)
@@ -28,7 +28,7 @@ export function keptCommands(
     if (some.remove.length > 0) push([...remove, ...some.remove], [...install, ...some.remove], 'packages')
   }
   const level = (what: string, name: string): string[] => ['rc-update', what, name, 'default']
-  const openrc = host.files.exists(`${INIT}/libvirtd`)
+  const openrc = host.files.exists(`${INIT_FOLDER}/libvirtd`)
   const service = (name: string): [on: string[], off: string[]] => {
     if (openrc) return [level('add', name), level('del', name)]
     const now = host.running ? ['--now'] : []
@@ -41,11 +41,11 @@ export function keptCommands(
   for (const [on, off] of add.map(service)) push(on, off, 'the service')
   for (const [on, off] of remove.map(service)) push(off, on, 'the service')
 
-  const [links, levels] = [change(LINKS), change(RUNLEVEL)]
-  const link = (name: string): string[] => ['ln', '-s', 'net.lo', `${INIT}/${name}`]
-  const unlink = (name: string): string[] => ['rm', `${INIT}/${name}`]
-  const linked = (name: string): boolean => host.files.exists(`${INIT}/${name}`)
-  const started = (name: string): boolean => host.files.exists(`${DEFAULT}/${name}`)
+  const [links, levels] = [change(NET_LINKS), change(RUNLEVEL)]
+  const link = (name: string): string[] => ['ln', '-s', 'net.lo', `${INIT_FOLDER}/${name}`]
+  const unlink = (name: string): string[] => ['rm', `${INIT_FOLDER}/${name}`]
+  const linked = (name: string): boolean => host.files.exists(`${INIT_FOLDER}/${name}`)
+  const started = (name: string): boolean => host.files.exists(`${DEFAULT_RUNLEVEL}/${name}`)
   for (const name of links.add) if (!linked(name)) push(link(name), unlink(name), 'a service of its own')
   for (const name of levels.add) if (!started(name)) push(level('add', name), level('del', name), 'at boot')
   for (const name of levels.remove) if (started(name)) push(level('del', name), level('add', name), 'no more at boot')

@@ -1,38 +1,38 @@
-import { tokensOf } from '../bind/promise.ts'
+import { claimedArguments } from '../bind/promise.ts'
 import type { Claim } from '../change/journal.ts'
-import { judged } from '../checks/judged.ts'
-import { confirmFindings, finding, loaderFindings, settingFindings } from '../checks/promised.ts'
+import { runCheck } from '../checks/judged.ts'
+import { confirmFindings, loaderFindings, settingFindings, statusFinding } from '../checks/promised.ts'
 import type { Finding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
-import { liveFindings } from './in-force.ts'
+import { inForceFindings } from './in-force.ts'
 import { overruledBy } from './overruled.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
 /** Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it in force? */
-export function tuningStatus(
+export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
   claims: readonly Claim[],
   boot: string | null,
 ): { state: TuneState; findings: Finding[] } {
   if (claims.length === 0) return { state: 'none', findings: [] }
-  const tokens = tokensOf(claims)
+  const tokens = claimedArguments(claims)
   const readers = [host.files, host.machine]
   const promised = [
     ...confirmFindings(claims),
-    ...judged(readers, () => settingFindings(host, claims)),
-    ...judged(readers, () => loaderFindings(host, bootloader, tokens)),
-    ...judged(readers, () => overruledFindings(host, claims)),
+    ...runCheck(readers, () => settingFindings(host, claims)),
+    ...runCheck(readers, () => loaderFindings(host, bootloader, tokens)),
+    ...runCheck(readers, () => overruledFindings(host, claims)),
   ]
   const declared = claims.flatMap(({ setting }) =>
     setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
-    ? judged(readers, () => [
+    ? runCheck(readers, () => [
         ...argumentFindings(host, [...new Set([...tokens, ...declared])]),
-        ...liveFindings(host, claims),
+        ...inForceFindings(host, claims),
       ])
     : []
   const findings = [...promised, ...now]
@@ -49,8 +49,8 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
   const line = machine.optionalText('/proc/cmdline')
   if (line === undefined || tokens.length === 0) return []
   const lost = tokens.filter((token) => !hasArgument(line, token))
-  if (lost.length === 0) return [finding('booted-with', 'ok', `this boot has ${tokens.join(' ')}`, [], null)]
-  return [finding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
+  if (lost.length === 0) return [statusFinding('booted-with', 'ok', `this boot has ${tokens.join(' ')}`, [], null)]
+  return [statusFinding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
 }
 
 /** Lines of other files that win over ours. */
@@ -58,6 +58,8 @@ function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[]
   return claims.flatMap(({ setting }) => {
     const others = overruledBy(files, setting)
     if (others.length === 0) return []
-    return [finding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there')]
+    return [
+      statusFinding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there'),
+    ]
   })
 }

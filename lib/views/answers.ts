@@ -1,75 +1,75 @@
 import type { Claim } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
-import type { Status } from '../checks/binding-status.ts'
+import type { BindStatus } from '../checks/binding-status.ts'
 import type { Finding } from '../core/finding.ts'
 import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { type BindVfio, changesText, findingsText, leftText, notesText, shellWord } from './changes.ts'
-import { addressStyle, deviceName } from './devices.ts'
+import { addressFormatter, deviceName } from './devices.ts'
 
 export interface PlanView {
   script: Script
   json: BindVfio
-  chosen: readonly PciDevice[]
+  selected: readonly PciDevice[]
   all: readonly PciDevice[]
   groups: readonly IommuGroup[]
   /** Seconds that a command took the last time. */
-  took: Readonly<Record<string, number>>
+  durations: Readonly<Record<string, number>>
   /** How to reach the boot menu. */
-  menu: string | undefined
+  bootMenu: string | undefined
   given: Arguments
   /** Was a run cut short, so that not even what is there is whole? */
   cutShort: boolean
   /** A whole file for the person to put somewhere, and no place for it yet. */
-  module?: boolean
+  printsModule?: boolean
 }
 
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
-export function planText(look: Look, view: PlanView): string {
+export function planText(look: TerminalStyle, view: PlanView): string {
   const { json, script, given } = view
-  const head = deviceText(look, view) + unseenText(look, json.findings) + cutShortText(look, json)
+  const head = deviceText(look, view) + openFindingsText(look, json.findings) + cutShortText(look, json)
   if (json.changes.length === 0 && view.cutShort) return `${head}${notesText(json.notes)}\nAdd --apply.\n`
   if (json.changes.length === 0)
     return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
-  if (view.module)
-    return `${head}\n${moduleText(json)}${notesText(json.notes)}\nNothing was written. Save this, or add --output FILE --apply.\n`
+  if (view.printsModule)
+    return `${head}\n${moduleFileText(json)}${notesText(json.notes)}\nNothing was written. Save this, or add --output FILE --apply.\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
-  return `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
+  return `${head}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}
 After the reboot:       ${own} --status
 To take it back:        ${own} --undo --apply
-If it does not boot:    ${printable(view.menu ?? ESCAPE)}
+If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
 Nothing was written. Add --apply.
 `
 }
 
 /** What a run that was cut short left, and is put back first. */
-export function cutShortText(look: Look, { cutShort = [] }: BindVfio): string {
+export function cutShortText(look: TerminalStyle, { cutShort = [] }: BindVfio): string {
   return cutShort.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(look, cutShort)}`
 }
 
 /** A file as it stands, for copying. */
-export function moduleText({ changes: [change] }: BindVfio): string {
+export function moduleFileText({ changes: [change] }: BindVfio): string {
   const lines = (change?.diff ?? []).filter((line) => !line.startsWith('-')).map((line) => line.slice(1))
   return `${lines.map(printable).join('\n')}\n`
 }
 
-const ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
+const BOOT_ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
 
 /** What was done, and what is left to do. */
-export function appliedText(look: Look, view: PlanView, printed: readonly (readonly string[])[]): string {
+export function appliedText(look: TerminalStyle, view: PlanView, printed: readonly (readonly string[])[]): string {
   const { script, json } = view
-  return `${deviceText(look, view)}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}
+  return `${deviceText(look, view)}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}
 ${printed.length > 0 ? leftText(printed, view.given) : 'Done. '}Reboot, then:           ${script.name} --status
 To take it back:        ${script.name} --undo --apply
-If it does not boot:    ${printable(view.menu ?? ESCAPE)}
+If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
 `
 }
 
 /** Guards that could not look, and what the kernel lacks; a person decides whether to go on. */
-function unseenText(look: Look, findings: readonly Finding[]): string {
+function openFindingsText(look: TerminalStyle, findings: readonly Finding[]): string {
   const unseen = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
   return unseen.length === 0 ? '' : `\n${findingsText(look, unseen)}`
 }
@@ -79,10 +79,10 @@ export function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
 
-function deviceText(look: Look, { script, chosen, all, groups }: PlanView): string {
-  const address = addressStyle(all, false)
-  const numbers = [...new Set(chosen.map(({ group }) => group))]
-  const lines = chosen.map((device) => {
+function deviceText(look: TerminalStyle, { script, selected, all, groups }: PlanView): string {
+  const address = addressFormatter(all, false)
+  const numbers = [...new Set(selected.map(({ group }) => group))]
+  const lines = selected.map((device) => {
     const id = `[${device.vendor.id}:${device.device.id}]`
     return `  ${paint(look, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
   })
@@ -91,7 +91,7 @@ function deviceText(look: Look, { script, chosen, all, groups }: PlanView): stri
     const bridges = groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
     return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
   })
-  const count = `${chosen.length} function${chosen.length === 1 ? '' : 's'}`
+  const count = `${selected.length} function${selected.length === 1 ? '' : 's'}`
   return `${paint(look, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
 }
 
@@ -102,12 +102,16 @@ export interface UndoView {
   claims: readonly Claim[]
   /** Other scripts of the toolkit that have something to take back. */
   others: readonly string[]
-  took: Readonly<Record<string, number>>
+  durations: Readonly<Record<string, number>>
   given: Arguments
 }
 
 /** The plan of an undo; with `printed`, what was done. */
-export function undoneText(look: Look, view: UndoView, printed: readonly (readonly string[])[] | undefined): string {
+export function undoneText(
+  look: TerminalStyle,
+  view: UndoView,
+  printed: readonly (readonly string[])[] | undefined,
+): string {
   const { script, json, functions, claims, given } = view
   if (claims.length === 0 && json.notes.length > 0)
     return `${script.name} --undo:\n${cutShortText(look, json)}${notesText(json.notes)}\nAdd --apply.\n`
@@ -116,7 +120,7 @@ export function undoneText(look: Look, view: UndoView, printed: readonly (readon
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const title = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
   const head = title + cutShortText(look, json)
-  const body = `${head}\n${changesText(look, json.changes, view.took)}${notesText(json.notes)}\n`
+  const body = `${head}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}\n`
   if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
   return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${rebootText(json, functions)}\n`
 }
@@ -135,7 +139,7 @@ function featureNames(claims: readonly Claim[]): string {
 }
 
 /** The state, then each point with its evidence. */
-export function statusText(look: Look, script: string, { state, functions, findings }: Status): string {
+export function statusText(look: TerminalStyle, script: string, { state, functions, findings }: BindStatus): string {
   const colors = { bound: 'green', none: 'dim', 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' } as const
   const what = {
     bound: 'all is as planned',
@@ -156,7 +160,7 @@ export interface LiveView {
 }
 
 /** Drivers that change at once: the plan, or what was done. */
-export function liveText(look: Look, { script, json, releasing, applied }: LiveView): string {
+export function liveText(look: TerminalStyle, { script, json, releasing, applied }: LiveView): string {
   const name = `${script.name} --now${releasing ? ' --undo' : ''}`
   if (json.changes.length === 0) return `${name}: nothing to do.\n`
   const body = `${paint(look, 'bold', name)}:\n\n${changesText(look, json.changes)}${notesText(json.notes)}\n`

@@ -6,7 +6,7 @@ import type { BindState } from '../checks/binding-status.ts'
 import type { Finding } from '../core/finding.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Arguments } from '../terminal/options.ts'
-import { type Look, paint, printable } from '../terminal/text.ts'
+import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { TuneState } from '../tune/tuning-status.ts'
 
 /** One change as `--json` prints it: `+` a new file, `~` an edited one, `-` a removed one, `>` a command, `=` a driver. */
@@ -60,9 +60,9 @@ const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yel
 
 /** A plan's changes, each with its reason and the lines that differ; `took`: seconds of a command the last time. */
 export function changesText(
-  look: Look,
+  look: TerminalStyle,
   changes: readonly ChangeJson[],
-  took: Readonly<Record<string, number>> = {},
+  durations: Readonly<Record<string, number>> = {},
 ): string {
   const heads = changes.map(({ path, command, address, driver }) =>
     printable(
@@ -74,7 +74,7 @@ export function changesText(
   const width = Math.min(44, Math.max(0, ...heads.map(({ length }) => length)))
   return changes
     .map(({ sign, command, reason, diff }, index) => {
-      const seconds = took[command?.join(' ') ?? '']
+      const seconds = durations[command?.join(' ') ?? '']
       const why = printable(reason) + (seconds === undefined ? '' : ` (${Math.ceil(seconds)} s the last time)`)
       const head = `  ${paint(look, COLORS[sign], sign)} ${(heads[index] ?? '').padEnd(width)}  ${why}`
       const lines = (diff ?? []).map((line) => `      ${paint(look, diffColor(line), printable(line))}`)
@@ -94,7 +94,7 @@ export function shellWord(word: string): string {
 }
 
 /** Findings, a line each with its evidence and what to do next; those that are well only when all are asked for. */
-export function findingsText(look: Look, findings: readonly Finding[]): string {
+export function findingsText(look: TerminalStyle, findings: readonly Finding[]): string {
   const marks = {
     ok: paint(look, 'green', 'ok     '),
     problem: paint(look, 'red', 'problem'),

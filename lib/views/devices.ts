@@ -1,10 +1,10 @@
 import type { IommuGroup, IommuState } from '../host/iommu.ts'
 import { domainOf, type PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
-import { type Cell, type Color, type Look, paint, printable, table } from '../terminal/text.ts'
+import { type Cell, type Color, paint, printable, type TerminalStyle, table } from '../terminal/text.ts'
 
 /** Addresses as lspci shows them: with the domain only where a machine has more than one, or when asked. */
-export function addressStyle(devices: readonly PciDevice[], domains: boolean): (address: string) => string {
+export function addressFormatter(devices: readonly PciDevice[], domains: boolean): (address: string) => string {
   const full = domains || devices.some((device) => domainOf(device.address) !== '0000')
   return (address) => (full ? address : address.slice(5))
 }
@@ -48,7 +48,7 @@ const COLUMNS = [
 
 /** The table of list-iommu: groups in order, then devices without one. */
 export function deviceTable(
-  look: Look,
+  look: TerminalStyle,
   groups: readonly IommuGroup[],
   ungrouped: readonly PciDevice[],
   address: (address: string) => string,
@@ -94,7 +94,7 @@ function driverColor(driver: string | null): Color | undefined {
 }
 
 /** `IOMMU: Intel VT-d, on`, or why it is off. */
-export function iommuLine(look: Look, iommu: IommuState, groups: number, devices: number): string {
+export function iommuLine(look: TerminalStyle, iommu: IommuState, groups: number, devices: number): string {
   const kinds = {
     intel: 'Intel VT-d',
     amd: 'AMD-Vi',
@@ -112,10 +112,10 @@ export function iommuLine(look: Look, iommu: IommuState, groups: number, devices
 
 /** USB buses with what is plugged into them: plug something in and see where it turns up. */
 export function usbText(
-  look: Look,
+  look: TerminalStyle,
   buses: readonly UsbBus[],
   groupOf: (address: string) => number | null,
-  style: (address: string) => string,
+  address: (address: string) => string,
 ): string {
   if (buses.length === 0) return 'No USB buses.\n'
   let text = ''
@@ -124,7 +124,7 @@ export function usbText(
     const place =
       controller === null
         ? 'no PCI controller'
-        : `${style(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
+        : `${address(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
     text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${printable(speed)} Mbit/s)`}\n`
     for (const { port, id, manufacturer, product, hub } of devices) {
       const name = [manufacturer, product].filter(Boolean).join(' ') || (hub ? 'hub' : '')

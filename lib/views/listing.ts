@@ -2,25 +2,25 @@ import type { IommuGroup } from '../host/iommu.ts'
 import type { PciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
-import type { Look } from '../terminal/text.ts'
-import { type addressStyle, deviceTable, iommuLine, lspciLine, usbText } from './devices.ts'
+import type { TerminalStyle } from '../terminal/text.ts'
+import { type addressFormatter, deviceTable, iommuLine, lspciLine, usbText } from './devices.ts'
 import { pciTree, treeText } from './pci-tree.ts'
 import { treeSvg } from './svg.ts'
 
 /** What list-iommu found and was asked to show. */
 export interface Listing {
   facts: PciFacts
-  picked: readonly PciDevice[]
+  selected: readonly PciDevice[]
   /** The groups of the picked devices, with these only. */
   groups: readonly IommuGroup[]
-  address: ReturnType<typeof addressStyle>
+  address: ReturnType<typeof addressFormatter>
 }
 
 /** The formats of list-iommu, each a view of the same listing. */
-export const FORMATS: Record<string, (listing: Listing, look: Look) => string> = {
-  table({ facts, picked, groups, address }, look) {
-    const ungrouped = picked.filter((device) => device.group === null)
-    const table = picked.length === 0 ? '' : `${deviceTable(look, groups, ungrouped, address)}\n`
+export const FORMATS: Record<string, (listing: Listing, look: TerminalStyle) => string> = {
+  table({ facts, selected, groups, address }, look) {
+    const ungrouped = selected.filter((device) => device.group === null)
+    const table = selected.length === 0 ? '' : `${deviceTable(look, groups, ungrouped, address)}\n`
     return table + iommuLine(look, facts.iommu, facts.groups.length, facts.devices.length)
   },
   /** As the guides' loop: `IOMMU Group N ` and what `lspci -nns ADDRESS` prints. */
@@ -30,14 +30,14 @@ export const FORMATS: Record<string, (listing: Listing, look: Look) => string> =
     )
     return lines.join('')
   },
-  addresses: ({ picked }) => picked.map((device) => `${device.address}\n`).join(''),
-  ids: ({ picked }) => [...new Set(picked.map(({ vendor, device }) => `${vendor.id}:${device.id}\n`))].join(''),
-  tree: ({ facts, picked, address }, look) => treeText(look, pciTree(facts.devices, picked), address),
-  svg: ({ facts, picked, address }) => treeSvg(pciTree(facts.devices, picked), address),
+  addresses: ({ selected }) => selected.map((device) => `${device.address}\n`).join(''),
+  ids: ({ selected }) => [...new Set(selected.map(({ vendor, device }) => `${vendor.id}:${device.id}\n`))].join(''),
+  tree: ({ facts, selected, address }, look) => treeText(look, pciTree(facts.devices, selected), address),
+  svg: ({ facts, selected, address }) => treeSvg(pciTree(facts.devices, selected), address),
 }
 
 /** The view of --usb-ports. */
-export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], look: Look): string {
+export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], look: TerminalStyle): string {
   const groups = new Map(facts.devices.map((device) => [device.address, device.group]))
   return usbText(look, buses, (controller) => groups.get(controller) ?? null, address)
 }

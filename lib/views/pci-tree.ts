@@ -1,5 +1,5 @@
 import { domainOf, type PciDevice } from '../host/pci.ts'
-import { type Look, paint, printable, shorten } from '../terminal/text.ts'
+import { paint, printable, shorten, type TerminalStyle } from '../terminal/text.ts'
 import { deviceName } from './devices.ts'
 
 export interface TreeNode {
@@ -14,10 +14,10 @@ export interface TreeRoot {
 }
 
 /** The PCI tree of the picked devices and of the bridges above them. */
-export function pciTree(all: readonly PciDevice[], picked: readonly PciDevice[]): TreeRoot[] {
+export function pciTree(all: readonly PciDevice[], selected: readonly PciDevice[]): TreeRoot[] {
   const byAddress = new Map(all.map((device) => [device.address, device]))
   const wanted = new Set<PciDevice>()
-  for (const device of picked) {
+  for (const device of selected) {
     let at: PciDevice | undefined = device
     while (at !== undefined && !wanted.has(at)) {
       wanted.add(at)
@@ -42,7 +42,11 @@ export function pciTree(all: readonly PciDevice[], picked: readonly PciDevice[])
 }
 
 /** The tree as text: one device a line, with its group and driver. */
-export function treeText(look: Look, roots: readonly TreeRoot[], address: (address: string) => string): string {
+export function treeText(
+  look: TerminalStyle,
+  roots: readonly TreeRoot[],
+  address: (address: string) => string,
+): string {
   const lines: string[] = []
   const add = (nodes: readonly TreeNode[], indent: string): void => {
     nodes.forEach(({ device, children }, index) => {

@@ -1,8 +1,8 @@
-import type { CardReset, Quirk, ResetVerdict } from '../bind/reset.ts'
+import type { CardQuirk, CardReset, ResetVerdict } from '../bind/reset.ts'
 import type { MessageInterrupts, PowerFacts } from '../host/config-space.ts'
 import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { type Cell, type Color, type Look, paint, printable, table } from '../terminal/text.ts'
+import { type Cell, type Color, paint, printable, type TerminalStyle, table } from '../terminal/text.ts'
 import { deviceName, lspciLine } from './devices.ts'
 
 /** One function of a card with all that check-reset says about it. */
@@ -31,7 +31,7 @@ const COLUMNS = [
 
 /** The table of check-reset: a row a function, then why each card got its verdict. */
 export function resetText(
-  look: Look,
+  look: TerminalStyle,
   cards: readonly (Omit<CardReset, 'functions'> & { functions: readonly FunctionReset[] })[],
   address: (address: string) => string,
 ): string {
@@ -68,7 +68,7 @@ export function resetText(
   return `${table(look, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
 }
 
-function sourceText({ source, since, sure }: Quirk): string {
+function sourceText({ source, since, sure }: CardQuirk): string {
   const who = { driver: 'a driver was written for it', reports: 'several reports', report: 'one report' }[sure]
   return `known since ${since} (${who}): ${source}`
 }

@@ -8,7 +8,7 @@ const MARGIN = 16
 /** Advance of one character of the 13 px monospace text, a little generous: viewers differ in fonts. */
 const CHARACTER = 8
 
-interface Row {
+interface TreeRow {
   x: number
   y: number
   /** The row of the parent's box, whose line comes down to this one. */
@@ -19,18 +19,18 @@ interface Row {
 
 /** The PCI tree as a picture: a box a device, coloured by IOMMU group, boxes of one group in one colour. */
 export function treeSvg(roots: readonly TreeRoot[], address: (address: string) => string): string {
-  const rows: Row[] = []
-  const place = (node: TreeNode, depth: number, parent: Row): void => {
+  const rows: TreeRow[] = []
+  const place = (node: TreeNode, depth: number, parent: TreeRow): void => {
     const { device } = node
     const name = shorten(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`, 88)
     const driver = device.driver === null ? '' : ` · ${device.driver}`
     const label = `${address(device.address)}  ${name} [${device.vendor.id}:${device.device.id}]${driver}`
-    const row: Row = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
+    const row: TreeRow = { x: MARGIN + depth * INDENT, y: rows.length * ROW, parent, node, label: printable(label) }
     rows.push(row)
     for (const child of node.children) place(child, depth + 1, row)
   }
   for (const { bus, children } of roots) {
-    const row: Row = {
+    const row: TreeRow = {
       x: MARGIN,
       y: rows.length * ROW,
       parent: undefined,
@@ -57,14 +57,14 @@ export function treeSvg(roots: readonly TreeRoot[], address: (address: string) =
   ].join('\n')
 }
 
-function connector({ x, y, parent }: Row, top: number): string {
+function connector({ x, y, parent }: TreeRow, top: number): string {
   if (parent === undefined) return ''
   const from = parent.x + 10
   const middle = top + y + ROW / 2
   return `<path d="M${from} ${top + parent.y + ROW - 3}V${middle}H${x}" fill="none" stroke="#8c959f"/>`
 }
 
-function box({ x, y, node, label }: Row, top: number, width: number, badge: number): string {
+function box({ x, y, node, label }: TreeRow, top: number, width: number, badge: number): string {
   const baseline = top + y + 19
   if (node === undefined)
     return `<text x="${x}" y="${baseline}" font-weight="bold" fill="#57606a">${escapeXml(label)}</text>`

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { configLine, type KernelConfigFacts, kernelHints } from '../../lib/bind/kernel-config.ts'
-import { DRIVER_SYMBOLS, WANTED } from '../../lib/bind/kernel-symbols.ts'
+import { DRIVER_SYMBOLS, KERNEL_SYMBOLS } from '../../lib/bind/kernel-symbols.ts'
 import { bind } from '../support/bind.ts'
 import { kernelConfig, type System, systemDir, writeIn } from '../support/system.ts'
 
@@ -32,7 +32,7 @@ function hints(symbols: Record<string, string>, change: Partial<KernelConfigFact
   const drivers = [{ module: 'nouveau', display: true, builtin: false }]
   const found = kernelHints({
     version: '6.12.1',
-    value,
+    symbolValue: value,
     cpu: 'intel',
     graphics: true,
     byAddress: false,
@@ -140,7 +140,8 @@ describe('a configuration', () => {
   })
 
   it('is asked for nothing that Kconfig would not let anybody set', () => {
-    for (const { by } of WANTED) if (by !== undefined) expect(WANTED.map(({ symbol }) => symbol)).toContain(by)
+    for (const { setBy } of KERNEL_SYMBOLS)
+      if (setBy !== undefined) expect(KERNEL_SYMBOLS.map(({ symbol }) => symbol)).toContain(setBy)
     for (const module of Object.keys(DRIVER_SYMBOLS)) expect(module).toMatch(/^[a-z0-9_]+$/)
   })
 })

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { applyPlan } from '../../lib/change/apply.ts'
 import type { EntryFacts } from '../../lib/change/journal-entry.ts'
 import type { FileChange } from '../../lib/change/plan.ts'
-import type { Target } from '../../lib/change/rollback.ts'
+import type { ApplyTarget } from '../../lib/change/rollback.ts'
 import { newFolder } from '../support/expect.ts'
 import { snapshotOf, textOf, writeIn } from '../support/system.ts'
 
@@ -11,7 +11,15 @@ const JOURNAL = '/var/lib/vfio-scripts'
 /** Applies a plan for two files on this root. */
 function apply(root: string, changes: FileChange[]): Promise<unknown> {
   const [say, signal] = [() => {}, new AbortController().signal]
-  const target: Target = { root, journal: JOURNAL, way: 'print', say, show: say, watch: () => say, signal }
+  const target: ApplyTarget = {
+    root,
+    journal: JOURNAL,
+    commandMode: 'print',
+    notify: say,
+    showChanges: say,
+    onStart: () => say,
+    signal,
+  }
   const plan = { changes, settings: [], notes: [], rebootNeeded: false }
   const lists = { functions: [], undoes: [], undone: [], emptied: [] }
   const adapters: EntryFacts['adapters'] = { bootloader: null, initramfs: null }

@@ -25,7 +25,7 @@ describe('every adapter', () => {
   it.each(DISTROS.map((distro) => [distro.name, distro] as const))('%s is complete', (_, distro) => {
     expect(distro.documentation).toMatch(/^https:\/\//)
     expect(distro.packages.command).not.toBe('')
-    expect(Object.keys(distro.packages.names).sort()).toEqual([
+    expect(Object.keys(distro.packages.packageNames).sort()).toEqual([
       'libvirt',
       'ovmf',
       'qemu',
@@ -33,7 +33,7 @@ describe('every adapter', () => {
       'virt-manager',
       'virtiofsd',
     ])
-    for (const names of Object.values(distro.packages.names)) expect(names).toMatch(/^[\w./+-]+( [\w./+-]+)*$/)
+    for (const names of Object.values(distro.packages.packageNames)) expect(names).toMatch(/^[\w./+-]+( [\w./+-]+)*$/)
     for (const id of distro.ids) expect(id).toMatch(/^[a-z0-9._-]+(\/[a-z0-9._-]+)?$/)
   })
 

@@ -68,7 +68,7 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
   it('that lack it are named', () => {
     const [seen] = observe('quiet intel_iommu=on')
     expect(seen?.ok).toBe(false)
-    expect(seen?.evidence).toContain(
+    expect(seen?.proof).toContain(
       '0 of 3 normal entries have intel_iommu=on vfio-pci.ids=10de:1cb6; not: Debian GNU/Linux, Debian GNU/Linux, with Linux 6.12.1-custom, ',
     )
   })
@@ -76,7 +76,7 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
   it('whose recovery ones have it too: that is told', () => {
     const [seen] = observe('quiet', ours)
     expect(seen?.ok).toBe(true)
-    expect(seen?.evidence).toMatch(/; 2 recovery entries have it too/)
+    expect(seen?.proof).toMatch(/; 2 recovery entries have it too/)
   })
 
   it('that are missing for a kernel are named', () => {

@@ -25,13 +25,13 @@ describe('evidence', () => {
     ['another loader', { ...debian, [LOADER]: utf16('systemd-boot 252') }, undefined, /./],
     ['both', { ...debian, ...cmdline, [LOADER]: utf16('rEFInd 0.14') }, 'configured', /but rEFInd 0\.14 ran too$/],
   ])('%s', (_, files, kind, why) => {
-    const found = grub.evidence(hostWith(files))
+    const found = grub.detect(hostWith(files))
     expect(found?.kind).toBe(kind)
     if (found !== undefined) expect(found.why).toMatch(why)
   })
 
   it('of another root is its files alone', () => {
-    expect(grub.evidence(hostWith({ ...debian, ...cmdline }, false))?.kind).toBe('configured')
+    expect(grub.detect(hostWith({ ...debian, ...cmdline }, false))?.kind).toBe('configured')
   })
 })
 

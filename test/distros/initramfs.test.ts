@@ -7,13 +7,13 @@ import { initramfsTools } from '../../distros/initramfs/initramfs-tools.ts'
 import { addLine } from '../../lib/edit/modprobe.ts'
 import { readKernels } from '../../lib/host/installed-kernels.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
-import type { Host, InitramfsNeeds } from '../../lib/system/system.ts'
+import type { Host, InitramfsRequirements } from '../../lib/system/system.ts'
 import { scratchDir } from '../support/machine.ts'
 
-const needs: InitramfsNeeds = {
+const needs: InitramfsRequirements = {
   module: 'vfio-pci',
   modprobe: ['/etc/modprobe.d/vfio-scripts.conf'],
-  override: null,
+  bootScript: null,
   drivers: [],
 }
 
@@ -77,8 +77,8 @@ describe('evidence', () => {
     ['only its configuration', { '/etc/dracut.conf.d/x.conf': '' }, undefined, undefined],
   ])('%s', (_, files, ofTools, ofDracut) => {
     const host = hostWith(files)
-    expect(initramfsTools.evidence(host)).toEqual(ofTools)
-    expect(dracut.evidence(host)).toEqual(ofDracut)
+    expect(initramfsTools.detect(host)).toEqual(ofTools)
+    expect(dracut.detect(host)).toEqual(ofDracut)
   })
 })
 
@@ -123,7 +123,7 @@ force_load vfio-pci
         reason: `the initramfs of ${release}`,
       })),
     )
-    expect(initramfsTools.lister(image('x'))).toEqual(['lsinitramfs', image('x')])
+    expect(initramfsTools.listCommand(image('x'))).toEqual(['lsinitramfs', image('x')])
   })
 
   it('creates where updates are switched off, which would say that all is well', () => {
@@ -179,7 +179,7 @@ install_items+=" /etc/modprobe.d/vfio-scripts.conf "
         reason: 'the initramfs of 6.1.0',
       },
     ])
-    expect(dracut.lister(path)).toEqual(['lsinitrd', path])
+    expect(dracut.listCommand(path)).toEqual(['lsinitrd', path])
   })
 
   it('rebuilds an image where Arch has it, again by its path', () => {

@@ -1,7 +1,7 @@
 import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { addItem, hasItem, type NixForm, nixString, removeItem } from '../../lib/edit/nix.ts'
+import { addNixItem, hasNixItem, type NixForm, nixString, removeNixItem } from '../../lib/edit/nix.ts'
 import { bind, card, expectRan } from '../support/bind.ts'
 import { needs } from '../support/needs.ts'
 import { evaluateModule, HAS_NIX, parseNix } from '../support/nix.ts'
@@ -203,19 +203,19 @@ describe('a list in a module', () => {
     const texts = [empty]
     for (const one of order) {
       const text = texts.at(-1) ?? ''
-      expect(hasItem(text, one)).toBe(false)
-      texts.push(addItem(text, one))
-      expect(hasItem(texts.at(-1) ?? '', one)).toBe(true)
-      expect(addItem(texts.at(-1) ?? '', one)).toBe(texts.at(-1))
+      expect(hasNixItem(text, one)).toBe(false)
+      texts.push(addNixItem(text, one))
+      expect(hasNixItem(texts.at(-1) ?? '', one)).toBe(true)
+      expect(addNixItem(texts.at(-1) ?? '', one)).toBe(texts.at(-1))
     }
     for (const one of [...order].reverse()) {
       const text = texts.pop() ?? ''
-      expect(removeItem(text, one)).toBe(texts.at(-1))
+      expect(removeNixItem(text, one)).toBe(texts.at(-1))
     }
   })
 
   needs('nix-instantiate', HAS_NIX).it('is what Nix reads', () => {
-    const text = all.reduce(addItem, empty)
+    const text = all.reduce(addNixItem, empty)
     const { boot } = evaluateModule(text) as { boot: Record<string, unknown> }
     expect(boot).toEqual({
       kernelParams: items[0]?.[2],

@@ -38,6 +38,6 @@ describe('rpm-ostree: the deployment that boots next', () => {
     ['left over without an entry does not count', hostWith(['aa.0'], false), 'aa.0', []],
   ])('%s', (_, host, name, kept) => {
     expect(rpmOstree.images(host)).toEqual([{ release: '6.9.1', path: image(name) }])
-    expect(rpmOstree.kept?.(host)).toEqual(kept)
+    expect(rpmOstree.externalTokens?.(host)).toEqual(kept)
   })
 })

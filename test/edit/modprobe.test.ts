@@ -4,12 +4,12 @@ import { describe, expect, it } from 'vitest'
 import {
   addId,
   addLine,
-  type ConfigFile,
   type Directive,
   hasId,
   hasLine,
+  type ModprobeFile,
   modprobeFiles,
-  readModprobe,
+  parseModprobe,
   removeId,
   removeLine,
 } from '../../lib/edit/modprobe.ts'
@@ -84,8 +84,8 @@ function withoutAlways(shown: string, always: string): string[] {
 }
 
 /** The same from our reading, in the order in which `--showconfig` prints kinds. */
-function ourConfig(files: readonly ConfigFile[]): string[] {
-  const directives = readModprobe(files)
+function ourConfig(files: readonly ModprobeFile[]): string[] {
+  const directives = parseModprobe(files)
   const print = (directive: Directive): string => {
     const { command, module, rest } = directive
     if (command !== 'softdep') return rest === '' ? `${command} ${module}` : `${command} ${module} ${rest}`
@@ -240,7 +240,7 @@ describe('files', () => {
       '/etc/modprobe.d/b.conf',
       '/usr/lib/modprobe.d/systemd.conf',
     ])
-    expect(readModprobe(modprobeFiles(files, '6.1.0'))).toEqual([
+    expect(parseModprobe(modprobeFiles(files, '6.1.0'))).toEqual([
       { file: '/run/modprobe.d/a.conf', line: 1, command: 'blacklist', module: 'a', rest: '' },
       { file: '/etc/modprobe.d/b.conf', line: 2, command: 'blacklist', module: 'b', rest: '' },
       {

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { addToken, hasToken, removeToken, tokensOf } from '../../lib/edit/shell-variables.ts'
+import { addToVariable, argumentsInVariable, cutFromVariable, isInVariable } from '../../lib/edit/shell-variables.ts'
 import { scratchDir } from '../support/machine.ts'
 
 const dir = scratchDir('shell')
@@ -21,7 +21,7 @@ function bashReads(...texts: string[]): string {
 }
 
 const claims = (...texts: string[]): string[] =>
-  tokensOf(
+  argumentsInVariable(
     texts.map((text, index) => ({ path: `${index}`, text })),
     'A',
   ).map(({ token, sure }) => (sure ? token : '?'))
@@ -96,7 +96,9 @@ describe('a shell file', () => {
       { path: '/a', text: 'B=ro\n\nA="quiet $B"\n' },
       { path: '/b', text: '#\nA+=" splash"\n' },
     ]
-    expect(tokensOf(files, 'A').map(({ token, file, line, variable }) => [token, file, line, variable])).toEqual([
+    expect(
+      argumentsInVariable(files, 'A').map(({ token, file, line, variable }) => [token, file, line, variable]),
+    ).toEqual([
       ['quiet', '/a', 3, 'A'],
       ['ro', '/a', 1, 'B'],
       ['splash', '/b', 2, 'A'],
@@ -114,14 +116,14 @@ describe('an argument in a shell file', () => {
       const before = words(bashReads(text))
       for (const tokens of [['intel_iommu=on'], ['vfio-pci.ids=10de:1cb6', 'vfio-pci.ids=10de:0fb9']]) {
         let after = text
-        for (const token of tokens) after = addToken(after, 'A', token)
+        for (const token of tokens) after = addToVariable(after, 'A', token)
         if (refused.test(name)) expect(after).toBe(text)
         else {
           const ours = tokens.length > 1 ? 'vfio-pci.ids=10de:1cb6,10de:0fb9' : 'intel_iommu=on'
           expect(words(bashReads(after))).toEqual([...before, ours])
-          for (const token of tokens) expect(hasToken(after, 'A', token)).toBe(true)
+          for (const token of tokens) expect(isInVariable(after, 'A', token)).toBe(true)
         }
-        for (const token of [...tokens].reverse()) after = removeToken(after, 'A', token)
+        for (const token of [...tokens].reverse()) after = cutFromVariable(after, 'A', token)
         expect(after).toBe(text)
       }
     },
@@ -142,24 +144,24 @@ describe('an argument in a shell file', () => {
     ['A="iommu=pt"\nA="quiet"', 'A="iommu=pt"\nA="quiet iommu=pt"'],
     ['A=quiet\nif [ -e / ]; then A=no; fi\n', 'A=quiet\nif [ -e / ]; then A=no; fi\nA="$A iommu=pt"\n'],
   ])('%j becomes %j', (text, after) => {
-    expect(addToken(text, 'A', 'iommu=pt')).toBe(after)
-    expect(removeToken(after, 'A', 'iommu=pt')).toBe(text)
+    expect(addToVariable(text, 'A', 'iommu=pt')).toBe(after)
+    expect(cutFromVariable(after, 'A', 'iommu=pt')).toBe(text)
   })
 
   it('goes into the list that is there', () => {
     const text = 'IDS=1b21:2142\nA="quiet vfio-pci.ids=$IDS,1b21:2143 ro"\n'
-    const after = addToken(text, 'A', 'vfio-pci.ids=10de:1cb6')
+    const after = addToVariable(text, 'A', 'vfio-pci.ids=10de:1cb6')
     expect(after).toBe('IDS=1b21:2142\nA="quiet vfio-pci.ids=$IDS,1b21:2143,10de:1cb6 ro"\n')
     expect(bashReads(after)).toBe('quiet vfio-pci.ids=1b21:2142,1b21:2143,10de:1cb6 ro')
-    expect(removeToken(after, 'A', 'vfio-pci.ids=10de:1cb6')).toBe(text)
+    expect(cutFromVariable(after, 'A', 'vfio-pci.ids=10de:1cb6')).toBe(text)
   })
 
   it('may hold quotes', () => {
     for (const text of ['A="quiet"\n', "A='quiet'\n", 'A=quiet\n', '']) {
       const token = 'dyndbg="func a$b +p"'
-      const after = addToken(text, 'A', token)
+      const after = addToVariable(text, 'A', token)
       expect(bashReads(after)).toBe(`${text === '' ? '' : 'quiet'} ${token}`)
-      expect(removeToken(after, 'A', token)).toBe(text)
+      expect(cutFromVariable(after, 'A', token)).toBe(text)
     }
   })
 })

@@ -1,12 +1,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { readModprobe } from '../../lib/edit/modprobe.ts'
-import { contradictions, findIds, softdepFor } from '../../lib/edit/vfio-ids.ts'
+import { parseModprobe } from '../../lib/edit/modprobe.ts'
+import { findIds, findModprobeConflicts, softdepFor } from '../../lib/edit/vfio-ids.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { runProgram } from '../support/run.ts'
 
-const read = (...texts: string[]) => readModprobe(texts.map((text, index) => ({ path: `/${index}.conf`, text })))
+const read = (...texts: string[]) => parseModprobe(texts.map((text, index) => ({ path: `/${index}.conf`, text })))
 
 /** Sorts behind /0.conf, so what that says counts. */
 const ours = '00-vfio-scripts.conf'
@@ -57,7 +57,7 @@ describe('problems', () => {
     ['alias vfio-pci off', 'alias vfio_pci off: off is loaded in its place'],
     ['options vfio-pci ids=1:2\noptions vfio-pci ids=', 'options vfio_pci ids=: the last ids= wins, and it is empty'],
   ])('%j speaks against the binding', (text, what) => {
-    const found = contradictions(read(`#\n${text}\n`), {
+    const found = findModprobeConflicts(read(`#\n${text}\n`), {
       module: 'vfio-pci',
       before: ['nouveau', 'snd_hda_intel'],
       ours,
@@ -76,7 +76,7 @@ describe('problems', () => {
     'options vfio-pci ids=1:2 disable_vga=1 disable_denylist=1',
     'alias pci:v* vfio-pci',
   ])('%j does not', (text) => {
-    expect(contradictions(read(text), { module: 'vfio-pci', before: ['nouveau'], ours })).toEqual([])
+    expect(findModprobeConflicts(read(text), { module: 'vfio-pci', before: ['nouveau'], ours })).toEqual([])
   })
 
   it('of a softdep are solved by one that keeps the first', () => {
@@ -104,7 +104,7 @@ describe('the real modprobe', () => {
     runProgram('depmod', ['-b', root, '6.1.0'])
     writeFileSync(`${folder}/modules.softdep`, 'softdep r8169 pre: realtek\n')
     const path = '/lib/modules/6.1.0/modules.softdep'
-    const own = softdepFor(readModprobe([{ path, text: 'softdep r8169 pre: realtek\n' }]), 'r8169', 'vfio-pci')
+    const own = softdepFor(parseModprobe([{ path, text: 'softdep r8169 pre: realtek\n' }]), 'r8169', 'vfio-pci')
     expect(own).toBe('softdep r8169 pre: vfio-pci realtek')
     expect(loads('vfio-scripts.conf', `${own}\n`)).toEqual(['realtek', 'r8169'])
     expect(loads('00-vfio-scripts.conf', `${own}\n`)).toEqual(['vfio-pci', 'realtek', 'r8169'])

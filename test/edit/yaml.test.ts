@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { addMember, hasMember, removeMember } from '../../lib/edit/yaml.ts'
+import { addYamlMember, hasYamlMember, removeYamlMember } from '../../lib/edit/yaml.ts'
 
 const key = 'modules_force_load'
-const add = (text: string): string => addMember(text, key, 'vfio_pci')
-const remove = (text: string): string => removeMember(text, key, 'vfio_pci')
+const add = (text: string): string => addYamlMember(text, key, 'vfio_pci')
+const remove = (text: string): string => removeYamlMember(text, key, 'vfio_pci')
 
 describe('members of a list in YAML', () => {
   it.each([
@@ -23,10 +23,10 @@ describe('members of a list in YAML', () => {
     [`${key}: i915 # vfio_pci\n`, `${key}: vfio_pci,i915 # vfio_pci\n`],
     [`${key}: vfio_pci_core,a-vfio_pci\n`, `${key}: vfio_pci,vfio_pci_core,a-vfio_pci\n`],
   ])('go in and out, byte for byte: %j', (before, after) => {
-    expect(hasMember(before, key, 'vfio_pci')).toBe(false)
+    expect(hasYamlMember(before, key, 'vfio_pci')).toBe(false)
     expect(add(before)).toBe(after)
     expect(add(after)).toBe(after)
-    expect(hasMember(after, key, 'vfio-pci')).toBe(true)
+    expect(hasYamlMember(after, key, 'vfio-pci')).toBe(true)
     expect(remove(after)).toBe(before)
   })
 

@@ -4,7 +4,7 @@ import { buildSync } from 'esbuild'
 import { describe, expect, it } from 'vitest'
 import { guardOpen } from '../../lib/checks/occupied.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
-import { readUse, type Use } from '../../lib/host/usage.ts'
+import { type DeviceUsage, readDeviceUsage } from '../../lib/host/usage.ts'
 import { newFolder } from '../support/expect.ts'
 import { addConnection, addInterface, addLinks, addNode, addProcess, addRoute, memory } from '../support/fake/host.ts'
 import { idle, NIC } from '../support/judge.ts'
@@ -32,7 +32,7 @@ function bundle(folder: string): string {
   return outfile
 }
 
-function useOf(machine: Machine, addresses: string[], secret: string[]): { use: Use; remarks: string[] } {
+function useOf(machine: Machine, addresses: string[], secret: string[]): { use: DeviceUsage; remarks: string[] } {
   const folder = newFolder()
   const dir = join(folder, 'machine')
   writeMachine(machine, dir)
@@ -107,8 +107,8 @@ describe('cost', () => {
     const dir = newFolder()
     writeMachine(machine, dir)
     const reader = openReader(dir, { record: true })
-    readUse(reader, reader, [])
-    const paths = [...reader.seen.keys()]
+    readDeviceUsage(reader, reader, [])
+    const paths = [...reader.recording.keys()]
     expect(paths.filter((path) => /^\/proc\/\d|^\/proc\/(net|bus|swaps)|^\/run|^\/etc/.test(path))).toEqual([])
   })
 })

@@ -44,7 +44,10 @@ describe('the table of distributions', () => {
         .split('\n')
         .map((line) => line.split(/ {2,}/)),
     ).toEqual(
-      packaged.map(({ name, packages }) => [name, [packages.command, ...Object.values(packages.names)].join(' ')]),
+      packaged.map(({ name, packages }) => [
+        name,
+        [packages.command, ...Object.values(packages.packageNames)].join(' '),
+      ]),
     )
   })
 })

@@ -1,11 +1,11 @@
 // What tests of guards share: a fake machine, the devices somebody wants, and what the guards say.
 
 import { parseSelector } from '../../lib/bind/select.ts'
-import { guard, guardIds } from '../../lib/checks/guards.ts'
+import { guardFindings, guardIds } from '../../lib/checks/guards.ts'
 import { guardInterfaces } from '../../lib/checks/occupied.ts'
 import type { Finding } from '../../lib/core/finding.ts'
 import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
-import { readUse } from '../../lib/host/usage.ts'
+import { readDeviceUsage } from '../../lib/host/usage.ts'
 import { addBlock, addFiles, addMount, addProcess } from './fake/host.ts'
 import { type FakeDevice, loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
 
@@ -22,9 +22,9 @@ export function judge(name: string, devices: string[], change: (machine: Machine
   const wanted = new Set(asked.map((device) => device.group))
   wanted.delete(null)
   const chosen = all.filter((device) => !device.bridge && (asked.includes(device) || wanted.has(device.group)))
-  const use = readUse(opened.reader, opened.reader, chosen)
+  const use = readDeviceUsage(opened.reader, opened.reader, chosen)
   const found = [
-    ...guard(all, chosen, asked, use, groups, (check) => [check()].flat()),
+    ...guardFindings(all, chosen, asked, use, groups, (check) => [check()].flat()),
     guardIds(all, chosen),
     guardInterfaces(use),
   ]

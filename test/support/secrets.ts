@@ -78,7 +78,7 @@ function readAll(reader: Reader, folder: string): void {
 /** All of a capture as one text: paths, links, contents. */
 export function captured(dir: string): { text: string; files: Map<string, string> } {
   const machine = openMachine({ root: dir, record: true })
-  machine.told.set(
+  machine.programOutput.set(
     '/var/log/dmesg',
     `[    0.0] Linux version 6.14\n[    0.0] Command line: BOOT_IMAGE=/vmlinuz ${LINE} ${QUOTED.join(' ')}\n[    0.1] Unknown kernel command line parameters "iscsi_password=Xq5-five", will be passed to user space.\n[    1.0] Run /init as init process\n[    1.0]     TOKEN=Xq31\n[    1.1] DMAR: the IOMMU said Xq5-five\n[    2.0] audit: comm="Xq60" name="/home/Xq61/vfio"\n[    3.0] [UFW BLOCK] IN=eth0 SRC=203.0.113.77\n`,
   )

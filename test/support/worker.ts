@@ -64,7 +64,7 @@ port.on('message', ({ name, args, env }: Asked) => {
   const caller: Caller = {
     argv: args,
     write: (stream, text) => void streams[stream].push(Buffer.from(text)),
-    look: () => ({ color: false, columns: undefined }),
+    terminalStyle: () => ({ color: false, columns: undefined }),
     interrupted: () => signal,
     end: (status) => {
       code = status

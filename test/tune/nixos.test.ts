@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { claimsOf, readJournal } from '../../lib/change/journal.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
-import { tuningStatus } from '../../lib/tune/tuning-status.ts'
+import { tuneHostStatus } from '../../lib/tune/tuning-status.ts'
 import { bind, expectRan, tune } from '../support/bind.ts'
 import { MAC } from '../support/networks.ts'
 import { evaluateModule, HAS_NIX, parseNix } from '../support/nix.ts'
@@ -199,7 +199,7 @@ it('is in force after the boot of a system that was made of it, as the kernel sh
   const claims = claimsOf(readJournal(files))
   const state = (boot: string | null, line: string, pages: string): string => {
     const machine = hostWith({ '/proc/cmdline': line, '/proc/sys/vm/nr_hugepages': pages }).files
-    return tuningStatus({ files, machine, running: true, kernels: [] }, undefined, claims, boot).state
+    return tuneHostStatus({ files, machine, running: true, kernels: [] }, undefined, claims, boot).state
   }
   expect(state(null, 'quiet threadirqs', '8192')).toBe('reboot-needed')
   expect(state('next', 'quiet threadirqs', '8192')).toBe('in-force')

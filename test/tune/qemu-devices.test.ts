@@ -1,8 +1,8 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { addEntry, hasEntry, removeEntry } from '../../lib/edit/libvirt-conf.ts'
-import { reloads } from '../../lib/tune/reload.ts'
+import { addLibvirtMember, hasLibvirtMember, removeLibvirtMember } from '../../lib/edit/libvirt-conf.ts'
+import { reloadCommands } from '../../lib/tune/reload.ts'
 import { expectRan, tune, write } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
@@ -47,20 +47,20 @@ let root: string | undefined
 
 describe('a list that', () => {
   it.each(TEXTS)('%s gets a device, and loses it again', (_, text, after) => {
-    expect(hasEntry(text, KEY, '/dev/kvmfr0')).toBe(false)
-    const one = addEntry(text, KEY, '/dev/kvmfr0')
+    expect(hasLibvirtMember(text, KEY, '/dev/kvmfr0')).toBe(false)
+    const one = addLibvirtMember(text, KEY, '/dev/kvmfr0')
     expect(one).toBe(after)
-    expect(addEntry(one, KEY, '/dev/kvmfr0')).toBe(one)
-    const two = addEntry(one, KEY, '/dev/input/event3')
-    expect(removeEntry(removeEntry(two, KEY, '/dev/kvmfr0'), KEY, '/dev/input/event3')).toBe(text)
-    expect(removeEntry(removeEntry(two, KEY, '/dev/input/event3'), KEY, '/dev/kvmfr0')).toBe(text)
+    expect(addLibvirtMember(one, KEY, '/dev/kvmfr0')).toBe(one)
+    const two = addLibvirtMember(one, KEY, '/dev/input/event3')
+    expect(removeLibvirtMember(removeLibvirtMember(two, KEY, '/dev/kvmfr0'), KEY, '/dev/input/event3')).toBe(text)
+    expect(removeLibvirtMember(removeLibvirtMember(two, KEY, '/dev/input/event3'), KEY, '/dev/kvmfr0')).toBe(text)
   })
 
   needs("virsh and libvirt's QEMU driver", has('virsh') && embedded('') === '').it(
     'is edited is one that libvirt reads',
     () => {
       for (const [, text] of TEXTS) {
-        const after = addEntry(addEntry(text, KEY, '/dev/kvmfr0'), KEY, '/dev/input/event3')
+        const after = addLibvirtMember(addLibvirtMember(text, KEY, '/dev/kvmfr0'), KEY, '/dev/input/event3')
         expect(embedded(after)).toBe('')
       }
       expect(embedded(`${KEY} = [ "/dev/null" "/dev/kvmfr0" ]\n`)).toMatch(/qemu\.conf:1: expecting a separator/)
@@ -108,7 +108,7 @@ describe('tune-host --qemu-device', () => {
   it('has libvirt read it again where it runs, and says what AppArmor wants', () => {
     const units = { '/usr/lib/systemd/system/virtqemud.service': '', '/etc/libvirt/qemu.conf': '' }
     const commands = (files: Record<string, string>): string[] =>
-      reloads(hostWith(files), ['/etc/libvirt/qemu.conf'], true).map(({ argv }) => argv.join(' '))
+      reloadCommands(hostWith(files), ['/etc/libvirt/qemu.conf'], true).map(({ argv }) => argv.join(' '))
     expect(commands(units)).toEqual(['systemctl try-restart virtqemud.service'])
     expect(commands({ '/etc/init.d/libvirtd': '' })).toEqual(['rc-service --ifstarted libvirtd restart'])
     const dir = host({ [FILE]: shipped, 'etc/apparmor.d/abstractions/libvirt-qemu': '#include <local/x>\n' })

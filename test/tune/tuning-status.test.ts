@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { claimsOf, readJournal } from '../../lib/change/journal.ts'
-import { bootWrites } from '../../lib/host/drop-ins.ts'
+import { readBootWrites } from '../../lib/host/drop-ins.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
-import { tuningStatus } from '../../lib/tune/tuning-status.ts'
+import { tuneHostStatus } from '../../lib/tune/tuning-status.ts'
 import { expectRan, tune, write } from '../support/bind.ts'
 import { needs } from '../support/needs.ts'
 import { hostWith } from '../support/root.ts'
@@ -24,7 +24,7 @@ function statusOf(dir: string, machine: Record<string, string>): { state: string
   const files = openReader(dir)
   const claims = claimsOf(readJournal(files))
   const real = { files, machine: hostWith(machine).files, running: true, kernels: [] }
-  const { state, findings } = tuningStatus(real, undefined, claims, 'next')
+  const { state, findings } = tuneHostStatus(real, undefined, claims, 'next')
   const texts = (wanted: string): string[] =>
     findings.filter((one) => one.state === wanted).map(({ summary, evidence }) => [summary, ...evidence].join(' | '))
   return { state, problems: texts('problem'), ok: texts('ok') }
@@ -236,6 +236,6 @@ describe('a line of another file that wins is named', { concurrent: true }, () =
     const { stdout } = runProgram('systemd-analyze', ['cat-config', `--root=${root}`, 'sysctl.d'])
     const read = stdout.match(/^vm\.nr_hugepages=\d/gm)
     expect(read?.length).toBe(4)
-    expect(bootWrites(openReader(root), true).map(({ text }) => text)).toEqual(read)
+    expect(readBootWrites(openReader(root), true).map(({ text }) => text)).toEqual(read)
   })
 })

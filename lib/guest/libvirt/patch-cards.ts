@@ -23,7 +23,7 @@ export function windowNotes(
   const root = parseDomain(text)
   const loader = child(root, 'os', 'loader')
   const code = loader === undefined ? undefined : elementText(text, loader)
-  const images = hypervisor.firmwares ?? []
+  const images = hypervisor.uefiImages ?? []
   const image = images.find((each) => each.code === code) ?? (code === undefined ? images[0] : undefined)
   const hostCpu = attribute(child(root, 'cpu'), 'mode') === 'host-passthrough'
   const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryKibOf(text) ?? null, taints: false }

@@ -1,4 +1,4 @@
-import { ownHead, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
 import { ownFile } from './network-config.ts'
 
@@ -22,7 +22,7 @@ export function withoutCloudInit(files: Reader, path: string, reason: string): S
   return ownFile(
     files,
     `${FOLDER}/99-vfio-scripts.cfg`,
-    ownHead('tune-host'),
+    headComment('tune-host'),
     'network: {config: disabled}\n',
     `${reason}; cloud-init would write ${path} anew, with the card's addresses`,
   )

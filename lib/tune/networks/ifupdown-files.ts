@@ -2,10 +2,10 @@ import type { Reader } from '../../host/reader.ts'
 
 // Debian's /etc/network/interfaces, in the order in which ifup reads it. Source: interfaces(5).
 
-export const MAIN = '/etc/network/interfaces'
+export const INTERFACES_FILE = '/etc/network/interfaces'
 
 /** A line as ifup has it: with those that it goes on in. */
-export interface Line {
+export interface InterfacesLine {
   path: string
   /** As it stands, without the last end of line. */
   text: string
@@ -14,41 +14,41 @@ export interface Line {
 
 /** A line that starts something, and the options below it. Comments stand where they are, with no words. */
 export interface Stanza {
-  head: Line
-  options: Line[]
+  head: InterfacesLine
+  options: InterfacesLine[]
 }
 
 const STARTS = /^(auto|allow-\S+|iface|mapping|source|source-directory|no-auto-down|no-scripts|rename|template)$/
 
 /** All stanzas, those of the files that are taken in where the line is that does. */
 export function readInterfaces(files: Reader): Stanza[] {
-  return readFile(files, MAIN, [])
+  return readStanzas(files, INTERFACES_FILE, [])
 }
 
 /** Is a file of this path taken in, were it there? */
-export function isTaken(files: Reader, path: string): boolean {
+export function isIncluded(files: Reader, path: string): boolean {
   return readInterfaces(files).some(({ head: { path: from, words } }) =>
     patternsOf(from, words).some((pattern) => pattern.test(path)),
   )
 }
 
-function readFile(files: Reader, path: string, above: readonly string[]): Stanza[] {
+function readStanzas(files: Reader, path: string, above: readonly string[]): Stanza[] {
   const text = files.bytes(path)?.toString('latin1')
   if (text === undefined || above.includes(path) || above.length > 8) return []
   const stanzas: Stanza[] = []
-  for (const line of linesOf(path, text)) {
+  for (const line of parseInterfacesLines(path, text)) {
     const [start = ''] = line.words
     if (!STARTS.test(start)) stanzas.at(-1)?.options.push(line)
     else stanzas.push({ head: line, options: [] })
   }
   return stanzas.flatMap((stanza) => [
     stanza,
-    ...sourcesOf(files, stanza.head).flatMap((one) => readFile(files, one, [...above, path])),
+    ...sourcesOf(files, stanza.head).flatMap((one) => readStanzas(files, one, [...above, path])),
   ])
 }
 
-function linesOf(path: string, text: string): Line[] {
-  const lines: Line[] = []
+function parseInterfacesLines(path: string, text: string): InterfacesLine[] {
+  const lines: InterfacesLine[] = []
   const physical = text.split('\n')
   for (let at = 0; at < physical.length; at++) {
     let whole = physical[at] ?? ''
@@ -60,31 +60,31 @@ function linesOf(path: string, text: string): Line[] {
   return lines
 }
 
-function sourcesOf(files: Reader, { path, words }: Line): string[] {
+function sourcesOf(files: Reader, { path, words }: InterfacesLine): string[] {
   return patternsOf(path, words).flatMap(({ folder, test }) =>
     (files.list(folder) ?? []).map((name) => `${folder}/${name}`).filter((one) => test(one)),
   )
 }
 
 /** What `source` and `source-directory` take in; wildcards are understood in the last part of a path. */
-function patternsOf(path: string, [start, ...names]: readonly string[]): Pattern[] {
+function patternsOf(path: string, [start, ...names]: readonly string[]): SourcePattern[] {
   if (start !== 'source' && start !== 'source-directory') return []
   return names.map((name) => {
     const whole = name.startsWith('/') ? name : `${path.replace(/[^/]*$/, '')}${name}`
     const folder = start === 'source' ? whole.replace(/\/[^/]*$/, '') : whole.replace(/\/$/, '')
-    const last = start === 'source' ? glob(whole.slice(folder.length + 1)) : /^[\w-]+$/
+    const last = start === 'source' ? pathGlob(whole.slice(folder.length + 1)) : /^[\w-]+$/
     const inside = (one: string): boolean => one.slice(0, folder.length + 1) === `${folder}/`
     return { folder, test: (one) => inside(one) && last.test(one.slice(folder.length + 1)) }
   })
 }
 
-interface Pattern {
+interface SourcePattern {
   folder: string
   test(path: string): boolean
 }
 
 /** Of fnmatch(3): what a name of a file or of an interface is matched by. */
-export function glob(pattern: string): RegExp {
+export function pathGlob(pattern: string): RegExp {
   const text = pattern
     .replace(/[.+^${}()|\\]/g, '\\$&')
     .replaceAll('[!', '[^')

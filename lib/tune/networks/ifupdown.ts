@@ -1,7 +1,21 @@
-import { ownHead, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { glob, isTaken, type Line, MAIN, readInterfaces, type Stanza } from './ifupdown-files.ts'
-import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, tapReason, unmovable } from './network-config.ts'
+import {
+  INTERFACES_FILE,
+  type InterfacesLine,
+  isIncluded,
+  pathGlob,
+  readInterfaces,
+  type Stanza,
+} from './ifupdown-files.ts'
+import {
+  type BridgeRequest,
+  bridgeReason,
+  type NetworkConfig,
+  ownFile,
+  tapReason,
+  unmovable,
+} from './network-config.ts'
 
 const FOLDER = '/etc/network/interfaces.d'
 /** What an option with these words is: about a master, another layer below, or the card's own hardware. */
@@ -17,14 +31,16 @@ export const ifupdown: NetworkConfig = {
   name: 'ifupdown',
   documentation: 'https://manpages.debian.org/bookworm/ifupdown/interfaces.5.en.html',
 
-  evidence(files, port) {
-    if (ifupdown.runs(files) === undefined) return undefined
+  cardProof(files, port) {
+    if (ifupdown.activeProof(files) === undefined) return undefined
     // What only names the card is its owner too: it is looked at, and refused, in `settings`.
-    return readInterfaces(files).find((one) => isOf(one, port) || claims(one, port) !== undefined)?.head.path
+    return readInterfaces(files).find((one) => isOfPort(one, port) || conflictIn(one, port) !== undefined)?.head.path
   },
 
-  runs: (files) =>
-    ['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path)) && files.exists(MAIN) ? MAIN : undefined,
+  activeProof: (files) =>
+    ['/sbin/ifup', '/usr/sbin/ifup'].some((path) => files.exists(path)) && files.exists(INTERFACES_FILE)
+      ? INTERFACES_FILE
+      : undefined,
 
   tap(files, { name, user, bridge }) {
     const lines = [
@@ -43,36 +59,38 @@ export const ifupdown: NetworkConfig = {
       `    post-down ip tuntap del dev ${name} mode tap`,
     ]
     const path = `${FOLDER}/vfio-scripts-${name.replace(/\W/g, '_')}`
-    expectTaken(files, path)
-    return [ownFile(files, path, ownHead('tune-host'), lines.join('\n'), tapReason(name, user))]
+    expectIncluded(files, path)
+    return [ownFile(files, path, headComment('tune-host'), lines.join('\n'), tapReason(name, user))]
   },
 
   settings(files, request) {
     const { name, port, vlan } = request
-    const reason = reasonFor(request)
+    const reason = bridgeReason(request)
     const stanzas = readInterfaces(files)
     const taken = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
     if (taken !== undefined)
       throw unmovable(`${taken.head.path}: has an interface ${name} already; choose another name`)
     for (const stanza of stanzas) {
-      const why = claims(stanza, port)
+      const why = conflictIn(stanza, port)
       if (why !== undefined) throw unmovable(`${stanza.head.path}: ${why}; a bridge with ${port} is made by hand here`)
     }
     if (vlan !== undefined) {
       const path = `${FOLDER}/vfio-scripts`
-      expectTaken(files, path)
+      expectIncluded(files, path)
       const lower = `${port}.${vlan}`
       const text = `auto ${name}\niface ${name} inet manual\n${portLines({ ...request, port: lower }, [
         `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
       ]).join('\n')}\n    post-down ip link del ${lower}\n`
-      return [ownFile(files, path, ownHead('tune-host'), text, reason)]
+      return [ownFile(files, path, headComment('tune-host'), text, reason)]
     }
     const auto = stanzas.some(({ head }) => /^(auto|allow-)/.test(head.words[0] ?? '') && head.words.includes(port))
-    const first = stanzas.find((one) => isOf(one, port))
+    const first = stanzas.find((one) => isOfPort(one, port))
     return stanzas.flatMap((stanza): Setting[] => {
       const { path } = stanza.head
       const start = { made: stanza === first, auto: stanza === first && !auto }
-      const lines = isOf(stanza, port) ? moved(stanza, request, start, stanzas) : renamed(stanza.head, port, name)
+      const lines = isOfPort(stanza, port)
+        ? movedStanza(stanza, request, start, stanzas)
+        : renamedLines(stanza.head, port, name)
       const changed = lines.map(({ from, to }) => from !== to)
       if (!changed.includes(true)) return []
       const upTo = lines.slice(0, changed.lastIndexOf(true) + 1)
@@ -82,22 +100,22 @@ export const ifupdown: NetworkConfig = {
   },
 }
 
-interface Edit {
+interface LineEdit {
   from: string
   to: string
 }
 
 /** Is it of the card, or of an alias of it (`eth0:1`)? */
-function isOf({ head: { words } }: Stanza, port: string): boolean {
+function isOfPort({ head: { words } }: Stanza, port: string): boolean {
   return words[0] === 'iface' && (words[1] === port || words[1]?.startsWith(`${port}:`) === true)
 }
 
 /** Why a stanza of something else stands in the way; `undefined`: it does not. */
-function claims({ head, options }: Stanza, port: string): string | undefined {
+function conflictIn({ head, options }: Stanza, port: string): string | undefined {
   const [start = '', what = ''] = head.words
-  if (start === 'mapping' && head.words.slice(1).some((one) => glob(one.replace(/^\//, '')).test(port)))
+  if (start === 'mapping' && head.words.slice(1).some((one) => pathGlob(one.replace(/^\//, '')).test(port)))
     return `a mapping decides what ${port} is`
-  if (start === 'rename' && naming(head, port)) return `a line renames an interface to ${port}`
+  if (start === 'rename' && namesPort(head, port)) return `a line renames an interface to ${port}`
   if (start !== 'iface' || what === port || what.startsWith(`${port}:`)) return undefined
   if (head.words.slice(4).includes(port)) return `${what} inherits from ${port}`
   for (const { words, text } of options) {
@@ -105,7 +123,7 @@ function claims({ head, options }: Stanza, port: string): string | undefined {
     const ports = /^bridge[-_]ports$/.test(key)
     if (ports && (values.includes('all') || values.includes('regex'))) return `${what} takes every card as its port`
     // Below a VLAN, a card can be a port too.
-    if (/^vlan[-_]raw[-_]device$/.test(key) || !naming({ text }, port) || words.length === 0) continue
+    if (/^vlan[-_]raw[-_]device$/.test(key) || !namesPort({ text }, port) || words.length === 0) continue
     if (ports) return `${port} is a port of ${what} already`
     if (/^(bond[-_](slaves|primary)|slaves)$/.test(key)) return `${port} is a member of ${what}`
     return `${what} has a line that names ${port} (${text.trim()})`
@@ -114,16 +132,16 @@ function claims({ head, options }: Stanza, port: string): string | undefined {
 }
 
 /** Does it name the interface: not `eth0.5` for `eth0`, but `conf/eth0/forwarding` and `conf.eth0.forwarding`? */
-function naming({ text }: Pick<Line, 'text'>, port: string): boolean {
-  return word(port).test(text)
+function namesPort({ text }: Pick<InterfacesLine, 'text'>, port: string): boolean {
+  return portPattern(port).test(text)
 }
 
-function word(port: string): RegExp {
+function portPattern(port: string): RegExp {
   return new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w-]|[.:]\\d)`, 'g')
 }
 
 /** Lines that name interfaces: those that come by themselves, which a bridge is never told to. */
-function renamed(head: Line, port: string, name: string): Edit[] {
+function renamedLines(head: InterfacesLine, port: string, name: string): LineEdit[] {
   const [start = ''] = head.words
   const { text } = head
   if (!/^(auto|allow-\S+|no-auto-down|no-scripts)$/.test(start)) return []
@@ -138,16 +156,16 @@ function renamed(head: Line, port: string, name: string): Edit[] {
 }
 
 /** A stanza of the card's, as one of the bridge's. `made`: the bridge is made here; `auto`: no line starts it yet. */
-function moved(
+function movedStanza(
   { head, options }: Stanza,
   request: BridgeRequest,
   { made, auto }: { made: boolean; auto: boolean },
   all: readonly Stanza[],
-): Edit[] {
+): LineEdit[] {
   const { name, port } = request
   const header = head.text.replace(/^(\s*iface[\s\\]+)([^\s:]+)/, `$1${name}`)
   const mtu = all
-    .filter((one) => isOf(one, port))
+    .filter((one) => isOfPort(one, port))
     .flatMap((one) => one.options)
     .find(({ words }) => words[0] === 'mtu')?.words[1]
   const own = made ? portLines(request, mtu === undefined ? [] : [`    pre-up ip link set ${port} mtu ${mtu}`]) : []
@@ -155,12 +173,12 @@ function moved(
   const duid = method === 'dhcp' ? [duidLine(request, family === 'inet6' ? 'dhclient6' : 'dhclient')] : []
   return [
     { from: head.text, to: [...(auto ? [`auto ${name}`] : []), header, ...own, ...duid].join('\n') },
-    ...options.map((line) => ({ from: line.text, to: option(line, request) })),
+    ...options.map((line) => ({ from: line.text, to: movedOption(line, request) })),
   ]
 }
 
 /** Throws a UserError, code `unknown-system`, for what is not known to be the bridge's or the card's. */
-function option({ path, text, words }: Line, { name, port }: BridgeRequest): string {
+function movedOption({ path, text, words }: InterfacesLine, { name, port }: BridgeRequest): string {
   const [key = ''] = words
   const refuse = (): Error =>
     unmovable(
@@ -168,12 +186,12 @@ function option({ path, text, words }: Line, { name, port }: BridgeRequest): str
     )
   if (LAYERS.test(key)) throw refuse()
   if (words.length === 0) return text
-  const means = naming({ text }, port) || /\$\{?IFACE\b/.test(text)
+  const means = namesPort({ text }, port) || /\$\{?IFACE\b/.test(text)
   if (!means) return text
   const command = words.slice(1).join(' ')
   // Several commands in a line may be about several things.
   if (!COMMANDS.test(key) || /[;&|`]|\$\(/.test(command.replace(/\s*\|\| *(true|:)$/, ''))) throw refuse()
-  if (ROUTES.test(command)) return text.replace(word(port), name)
+  if (ROUTES.test(command)) return text.replace(portPattern(port), name)
   if (HARDWARE.test(command)) return text.replace(/\$IFACE\b|\$\{IFACE\}|\$\{IFACE:?-\w*\}/g, port)
   throw refuse()
 }
@@ -197,7 +215,7 @@ function duidLine({ name, port }: BridgeRequest, program: string): string {
 }
 
 /** Throws a UserError, code `unknown-system`, where a file of our own in the folder would not be read. */
-function expectTaken(files: Reader, path: string): void {
-  if (!isTaken(files, path))
-    throw unmovable(`${MAIN}: does not read ${path}; add a line first: source-directory ${FOLDER}`)
+function expectIncluded(files: Reader, path: string): void {
+  if (!isIncluded(files, path))
+    throw unmovable(`${INTERFACES_FILE}: does not read ${path}; add a line first: source-directory ${FOLDER}`)
 }

@@ -1,7 +1,7 @@
 import type { Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { DEFAULT, INIT, LINKS, RUNLEVEL } from '../services.ts'
-import { type BridgeRequest, type NetworkConfig, reasonFor, tapReason, unmovable } from './network-config.ts'
+import { DEFAULT_RUNLEVEL, INIT_FOLDER, NET_LINKS, RUNLEVEL } from '../services.ts'
+import { type BridgeRequest, bridgeReason, type NetworkConfig, tapReason, unmovable } from './network-config.ts'
 
 const NET = '/etc/conf.d/net'
 
@@ -10,17 +10,17 @@ export const netifrc: NetworkConfig = {
   name: 'netifrc',
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',
 
-  evidence(files, port) {
+  cardProof(files, port) {
     const text = files.bytes(NET)?.toString('latin1') ?? ''
-    return setsUp(text, port) ? netifrc.runs(files) : undefined
+    return hasConfigVariable(text, port) ? netifrc.activeProof(files) : undefined
   },
 
-  runs: (files) => (files.exists(NET) && files.exists('/etc/init.d/net.lo') ? NET : undefined),
+  activeProof: (files) => (files.exists(NET) && files.exists('/etc/init.d/net.lo') ? NET : undefined),
 
   tap(files, { name, user, bridge }) {
     const path = files.resolve(NET) ?? NET
     const reason = tapReason(name, user)
-    const variable = nameOf(name)
+    const variable = variableSuffix(name)
     const lines = [
       `tuntap_${variable}="tap"`,
       `iproute2_${variable}="user ${user}"`,
@@ -29,30 +29,33 @@ export const netifrc: NetworkConfig = {
         ? []
         : [`bridge_add_${variable}="${bridge}"`, `rc_net_${variable}_need="net.${bridge}"`]),
     ]
-    return [...lines.map((line): Setting => ({ kind: 'line', path, line, reason })), ...starts(files, name)]
+    return [...lines.map((line): Setting => ({ kind: 'line', path, line, reason })), ...runlevelSettings(files, name)]
   },
 
   settings(files, request) {
     const { name, port, mac, vlan } = request
     const path = files.resolve(NET) ?? NET
-    const reason = reasonFor(request)
+    const reason = bridgeReason(request)
     const text = files.bytes(NET)?.toString('latin1') ?? ''
     expectMovable(text, request)
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const own = [
       ...(vlan === undefined
         ? // Else systemd's 99-default.link gives the bridge an address of its own.
-          [`config_${nameOf(port)}="null"`, ...(mac === undefined ? [] : [`mac_${nameOf(name)}="${mac}"`])]
-        : [`vlans_${nameOf(port)}="${vlan}"`, `config_${nameOf(lower)}="null"`]),
-      `bridge_${nameOf(name)}="${lower}"`,
-      ...(vlan === undefined ? [] : [`config_${nameOf(name)}="null"`]),
-      `rc_net_${nameOf(name)}_need="net.${port}"`,
+          [
+            `config_${variableSuffix(port)}="null"`,
+            ...(mac === undefined ? [] : [`mac_${variableSuffix(name)}="${mac}"`]),
+          ]
+        : [`vlans_${variableSuffix(port)}="${vlan}"`, `config_${variableSuffix(lower)}="null"`]),
+      `bridge_${variableSuffix(name)}="${lower}"`,
+      ...(vlan === undefined ? [] : [`config_${variableSuffix(name)}="null"`]),
+      `rc_net_${variableSuffix(name)}_need="net.${port}"`,
     ]
     const lines = own.map((line): Setting => ({ kind: 'line', path, line, reason }))
-    const started = starts(files, name)
+    const started = runlevelSettings(files, name)
     if (vlan !== undefined) return [...lines, ...started]
     const moved = text.split('\n').flatMap((from): Setting[] => {
-      const to = from.replace(variableOf(port), `$1_${nameOf(name)}=`)
+      const to = from.replace(movedVariable(port), `$1_${variableSuffix(name)}=`)
       return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
     })
     return [...moved, ...lines, ...started]
@@ -60,20 +63,20 @@ export const netifrc: NetworkConfig = {
 }
 
 /** Each interface is a service of its own: a link, and its place in a runlevel, where they are not there already. */
-function starts(files: Reader, name: string): Setting[] {
+function runlevelSettings(files: Reader, name: string): Setting[] {
   const kept = (by: string, place: string): Setting[] =>
     files.exists(`${place}/net.${name}`)
       ? []
       : [{ kind: 'kept', by, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
-  return [...kept(LINKS, INIT), ...kept(RUNLEVEL, DEFAULT)]
+  return [...kept(NET_LINKS, INIT_FOLDER), ...kept(RUNLEVEL, DEFAULT_RUNLEVEL)]
 }
 
-function setsUp(text: string, port: string): boolean {
-  return new RegExp(`^\\s*config_${nameOf(port)}=`, 'm').test(text)
+function hasConfigVariable(text: string, port: string): boolean {
+  return new RegExp(`^\\s*config_${variableSuffix(port)}=`, 'm').test(text)
 }
 
 /** What is no variable's letter is `_` in it. */
-function nameOf(port: string): string {
+function variableSuffix(port: string): string {
   return port.replace(/\W/g, '_')
 }
 
@@ -82,17 +85,17 @@ const MOVED =
   'config|routes|rules6?|fallback(?:_routes|_route)?|dns_\\w+|dhcpcd?|dhclient(?:v6)?|udhcpc|domain|metric|ipv6\\w*'
 const CARDS = 'mtu|mac|txqueuelen|carrier_timeout|dad_timeout|ifdown|vlans|vlan_\\w+|ethtool_\\w+|rc_net'
 
-function variableOf(port: string): RegExp {
-  return new RegExp(`^(\\s*(?:${MOVED}))_${nameOf(port)}=`)
+function movedVariable(port: string): RegExp {
+  return new RegExp(`^(\\s*(?:${MOVED}))_${variableSuffix(port)}=`)
 }
 
 /** Throws a UserError, code `unknown-system`, for a line that names the card and is not known. */
 function expectMovable(text: string, { name, port, vlan }: BridgeRequest): void {
-  const own = new RegExp(`^\\s*(\\w+)_${nameOf(name)}=`, 'm').exec(text)?.[1]
+  const own = new RegExp(`^\\s*(\\w+)_${variableSuffix(name)}=`, 'm').exec(text)?.[1]
   if (own !== undefined && own !== 'bridge_add')
-    throw unmovable(`${NET}: has ${own}_${nameOf(name)} already; choose another name`)
+    throw unmovable(`${NET}: has ${own}_${variableSuffix(name)} already; choose another name`)
   const named = new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w.-])`)
-  const variable = new RegExp(`^\\s*(\\w+)_${nameOf(port)}=(.*)`)
+  const variable = new RegExp(`^\\s*(\\w+)_${variableSuffix(port)}=(.*)`)
   for (const line of text.split('\n')) {
     if (/^\s*(#|$)/.test(line)) continue
     const [, key, value = ''] = variable.exec(line) ?? []

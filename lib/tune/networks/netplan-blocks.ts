@@ -1,14 +1,14 @@
 import type { Reader } from '../../host/reader.ts'
-import { glob } from './ifupdown-files.ts'
+import { pathGlob } from './ifupdown-files.ts'
 import { unmovable } from './network-config.ts'
 
 // netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
 
-export const FOLDER = '/etc/netplan'
-export const OURS = `${FOLDER}/99-vfio-scripts.yaml`
+export const NETPLAN_FOLDER = '/etc/netplan'
+export const NETPLAN_OWN_FILE = `${NETPLAN_FOLDER}/99-vfio-scripts.yaml`
 
 /** How a file sets the card up. */
-export interface Block {
+export interface NetplanBlock {
   path: string
   /** What the configuration calls it: the interface's name, unless it is matched by something else. */
   id: string
@@ -22,15 +22,15 @@ export interface Block {
 
 /** The YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
 export function yamlFiles(files: Reader): { path: string; lines: string[] }[] {
-  return (files.list(FOLDER) ?? [])
-    .filter((name) => name.endsWith('.yaml') && !OURS.endsWith(name) && !/^90-NM-/.test(name))
-    .map((name) => `${FOLDER}/${name}`)
+  return (files.list(NETPLAN_FOLDER) ?? [])
+    .filter((name) => name.endsWith('.yaml') && !NETPLAN_OWN_FILE.endsWith(name) && !/^90-NM-/.test(name))
+    .map((name) => `${NETPLAN_FOLDER}/${name}`)
     .map((path) => ({ path, lines: (files.bytes(path)?.toString('latin1') ?? '').split('\n') }))
 }
 
 /** Where files of the folder set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
-export function blocksOf(files: Reader, port: string, mac: string | undefined): Block[] {
-  return yamlFiles(files).flatMap(({ path, lines }): Block[] => {
+export function findNetplanBlocks(files: Reader, port: string, mac: string | undefined): NetplanBlock[] {
+  return yamlFiles(files).flatMap(({ path, lines }): NetplanBlock[] => {
     const strange = (): Error =>
       unmovable(`${path}: ${port} is set up in a form of YAML that is not edited here; write it line by line`)
     const top = lines.findIndex((line) => /^ *["']?ethernets["']?:\s*(#.*)?$/.test(line))
@@ -41,22 +41,22 @@ export function blocksOf(files: Reader, port: string, mac: string | undefined): 
     const outer = depth(lines[top])
     const end = lines.findIndex((line, at) => at > top && !isBlank(line) && depth(line) <= outer)
     const within = lines.slice(top + 1, end < 0 ? undefined : end)
-    const renderer = within.find((line) => /^ *renderer:/.test(line) && depth(line) === depth(within.find(isText)))
-    return cardsOf(within).flatMap(({ id, rest, block }): Block[] => {
-      const fit = fits(id, block, port, mac)
+    const renderer = within.find((line) => /^ *renderer:/.test(line) && depth(line) === depth(within.find(hasText)))
+    return cardsOf(within).flatMap(({ id, rest, block }): NetplanBlock[] => {
+      const fit = matchBlock(id, block, port, mac)
       if (fit === false) return []
       if (!/^(#.*)?$/.test(rest) || block.some((line) => line.includes('\t'))) throw strange()
       if (fit === undefined)
         throw unmovable(`${path}: ${id} may be ${port} or not; give it a match by name or macaddress`)
       if (fit === 'more') throw unmovable(`${path}: ${id} matches more than ${port}; give ${port} an entry of its own`)
-      const indent = depth(block.slice(1).find(isText)) || depth(block[0]) + 2
+      const indent = depth(block.slice(1).find(hasText)) || depth(block[0]) + 2
       return [{ path, id, lines: block, indent, renderer: renderer?.replace(/^ *renderer:\s*|\s*(#.*)?$/g, '') }]
     })
   })
 }
 
 /** What belongs to the card and what to the host's addresses: lines as they stand, by the first of their keys. */
-export function keysOf({ lines, indent }: Pick<Block, 'lines' | 'indent'>): { key: string; lines: string[] }[] {
+export function keysOf({ lines, indent }: Pick<NetplanBlock, 'lines' | 'indent'>): { key: string; lines: string[] }[] {
   const parts: { key: string; lines: string[] }[] = []
   let comments: string[] = []
   for (const line of lines.slice(1)) {
@@ -106,8 +106,8 @@ export function fileWith(files: Reader, name: string): string | undefined {
 }
 
 function cardsOf(within: readonly string[]): { id: string; rest: string; block: string[] }[] {
-  const own = depth(within.find(isText))
-  const heads = within.flatMap((line, at) => (isText(line) && depth(line) === own ? [at] : []))
+  const own = depth(within.find(hasText))
+  const heads = within.flatMap((line, at) => (hasText(line) && depth(line) === own ? [at] : []))
   return heads.map((at, index) => {
     const block = within.slice(at, heads[index + 1])
     while (isBlank(block.at(-1) ?? 'x')) block.pop()
@@ -117,13 +117,13 @@ function cardsOf(within: readonly string[]): { id: string; rest: string; block: 
 }
 
 /** `more`: other cards too. */
-function fits(
+function matchBlock(
   id: string,
   block: readonly string[],
   port: string,
   mac: string | undefined,
 ): boolean | 'more' | undefined {
-  const indent = depth(block.slice(1).find(isText))
+  const indent = depth(block.slice(1).find(hasText))
   const match = keysOf({ lines: [...block], indent }).find(({ key }) => key === 'match')?.lines
   if (match === undefined) return id === port
   const flow = match
@@ -140,14 +140,14 @@ function fits(
   if (name === undefined) return lines.length > 0 ? undefined : id === port
   if (name === port) return true
   if (/^[[{]/.test(name) || name === '') return undefined
-  return glob(name).test(port) ? 'more' : false
+  return pathGlob(name).test(port) ? 'more' : false
 }
 
 function isBlank(line: string): boolean {
   return /^\s*(#.*)?$/.test(line)
 }
 
-function isText(line: string): boolean {
+function hasText(line: string): boolean {
   return !isBlank(line)
 }
 

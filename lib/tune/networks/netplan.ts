@@ -1,8 +1,25 @@
-import { ownHead, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import { iaidOfName } from '../../host/network-card.ts'
 import type { Reader } from '../../host/reader.ts'
-import { type Block, blocksOf, FOLDER, fileWith, keysOf, OURS, ownersOf, valueIn, yamlFiles } from './netplan-blocks.ts'
-import { type BridgeRequest, type NetworkConfig, ownFile, reasonFor, sectionText, unmovable } from './network-config.ts'
+import {
+  fileWith,
+  findNetplanBlocks,
+  keysOf,
+  NETPLAN_FOLDER,
+  NETPLAN_OWN_FILE,
+  type NetplanBlock,
+  ownersOf,
+  valueIn,
+  yamlFiles,
+} from './netplan-blocks.ts'
+import {
+  type BridgeRequest,
+  bridgeReason,
+  type NetworkConfig,
+  ownFile,
+  sectionText,
+  unmovable,
+} from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { addressNotes, networkd } from './networkd.ts'
 
@@ -21,15 +38,15 @@ export const netplan: NetworkConfig = {
   name: 'netplan',
   documentation: 'https://netplan.readthedocs.io/en/stable/netplan-yaml/',
 
-  evidence(files, port, mac) {
+  cardProof(files, port, mac) {
     if (!PROGRAMS.some((path) => files.exists(path))) return undefined
-    return blocksOf(files, port, mac)[0]?.path
+    return findNetplanBlocks(files, port, mac)[0]?.path
   },
 
-  runs(files) {
+  activeProof(files) {
     if (!PROGRAMS.some((path) => files.exists(path))) return undefined
-    const name = (files.list(FOLDER) ?? []).find((one) => one.endsWith('.yaml'))
-    return name && `${FOLDER}/${name}`
+    const name = (files.list(NETPLAN_FOLDER) ?? []).find((one) => one.endsWith('.yaml'))
+    return name && `${NETPLAN_FOLDER}/${name}`
   },
 
   // It has no such device; what it writes for takes files of its own beside.
@@ -39,10 +56,10 @@ export const netplan: NetworkConfig = {
 
   settings(files, request) {
     const { name, port, mac, vlan } = request
-    const head = ownHead('tune-host')
-    const reason = reasonFor(request)
-    const own = (text: string): Setting => ownFile(files, OURS, head, text, reason, 0o600)
-    const block = blockOf(files, request)
+    const head = headComment('tune-host')
+    const reason = bridgeReason(request)
+    const own = (text: string): Setting => ownFile(files, NETPLAN_OWN_FILE, head, text, reason, 0o600)
+    const block = findMovableBlock(files, request)
     if (block === undefined) return []
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
@@ -61,7 +78,7 @@ export const netplan: NetworkConfig = {
     const address = given === undefined ? [] : [`macaddress: ${given}`]
     const typed = block.renderer !== undefined && !parts.some(({ key }) => key === 'renderer')
     const renderer = typed ? [`renderer: ${block.renderer}`] : []
-    const { lines, settings } = identity(files, block, request)
+    const { lines, settings } = dhcpIdentity(files, block, request)
     // NetworkManager's bridges speak STP unless told: half a minute without network, and a switch may close its port.
     const stp = ['parameters:', '  stp: false']
     const added = [`interfaces: [${block.id}]`, ...stp, ...address, ...renderer, ...lines].map(
@@ -76,7 +93,7 @@ export const netplan: NetworkConfig = {
   },
 
   notes(files, request) {
-    const block = blockOf(files, request)
+    const block = findMovableBlock(files, request)
     if (block === undefined || request.vlan !== undefined || rendererOf(files, block) === 'NetworkManager') return []
     const asks = ['dhcp4', 'dhcp6'].some((key) => /^(true|yes|on|y)$/i.test(valueIn(block.lines, key) ?? ''))
     const byMac = valueIn(block.lines, 'dhcp-identifier') === 'mac'
@@ -97,8 +114,8 @@ export const netplan: NetworkConfig = {
 }
 
 /** Throws a UserError, code `unknown-system`, for what cannot be moved for certain. */
-function blockOf(files: Reader, { name, port, mac }: BridgeRequest): Block | undefined {
-  const [block, ...more] = blocksOf(files, port, mac)
+function findMovableBlock(files: Reader, { name, port, mac }: BridgeRequest): NetplanBlock | undefined {
+  const [block, ...more] = findNetplanBlocks(files, port, mac)
   if (block === undefined) return undefined
   if (more.length > 0) throw unmovable(`${port}: ${block.path} and ${more[0]?.path} both set it up; join them first`)
   const [owner] = ownersOf(files, block.id)
@@ -111,7 +128,7 @@ function blockOf(files: Reader, { name, port, mac }: BridgeRequest): Block | und
 }
 
 /** Who it writes for: for this card, for all of them, or systemd-networkd. */
-function rendererOf(files: Reader, block: Block | undefined): string {
+function rendererOf(files: Reader, block: NetplanBlock | undefined): string {
   const own = block === undefined ? undefined : (valueIn(block.lines, 'renderer') ?? block.renderer)
   const said = yamlFiles(files).flatMap(({ lines }) => {
     const inner = lines.flatMap(
@@ -124,7 +141,11 @@ function rendererOf(files: Reader, block: Block | undefined): string {
 }
 
 /** What the host is known to a DHCP server by: of the name that the card has, and the bridge has not. */
-function identity(files: Reader, block: Block, request: BridgeRequest): { lines: string[]; settings: Setting[] } {
+function dhcpIdentity(
+  files: Reader,
+  block: NetplanBlock,
+  request: BridgeRequest,
+): { lines: string[]; settings: Setting[] } {
   const { name, port, iaid } = request
   if (rendererOf(files, block) === 'NetworkManager') {
     if (keysOf(block).some(({ key }) => key === 'networkmanager')) return { lines: [], settings: [] }
@@ -137,5 +158,5 @@ function identity(files: Reader, block: Block, request: BridgeRequest): { lines:
   const path = `/etc/systemd/network/10-netplan-${name}.network.d/vfio-scripts.conf`
   const text = ['DHCPv4', 'DHCPv6'].map((one) => sectionText(one, [`IAID=${iaid}`])).join('')
   const why = `${name} is known to DHCP servers as ${port} was`
-  return { lines: [], settings: [ownFile(files, path, ownHead('tune-host'), text, why)] }
+  return { lines: [], settings: [ownFile(files, path, headComment('tune-host'), text, why)] }
 }

@@ -30,13 +30,13 @@ export interface NetworkConfig {
   name: string
   documentation: string
   /** What shows that this card is its. */
-  evidence(files: Reader, port: string, mac: string | undefined): string | undefined
+  cardProof(files: Reader, port: string, mac: string | undefined): string | undefined
   /** Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain. */
   settings(files: Reader, request: BridgeRequest): Setting[]
   /** What of the host's addresses may be another on the bridge, where that cannot be prevented or is not known. */
   notes?(files: Reader, request: BridgeRequest): string[]
   /** What shows that it sets up this host's network, whatever cards there are. */
-  runs(files: Reader): string | undefined
+  activeProof(files: Reader): string | undefined
   /** Throws a UserError for what it cannot make. */
   tap(files: Reader, request: TapRequest): Setting[]
 }
@@ -47,7 +47,7 @@ export function unmovable(message: string): UserError {
 }
 
 /** Why a setting is there; what two requests are told apart by. */
-export function reasonFor({ name, port, vlan }: BridgeRequest): string {
+export function bridgeReason({ name, port, vlan }: BridgeRequest): string {
   return `${name} is a bridge with ${port}${vlan === undefined ? '' : `, VLAN ${vlan},`} as its port`
 }
 
@@ -56,7 +56,7 @@ export function tapReason(name: string, user: string): string {
 }
 
 /** Sections of an INI file as systemd and NetworkManager write them: their names, and their lines as they stand. */
-export function sectionsOf(text: string): { name: string; lines: string[] }[] {
+export function parseSections(text: string): { name: string; lines: string[] }[] {
   const sections: { name: string; lines: string[] }[] = []
   for (const line of text.split('\n')) {
     const name = /^\s*\[([^\]]+)\]\s*$/.exec(line)?.[1]
@@ -67,7 +67,7 @@ export function sectionsOf(text: string): { name: string; lines: string[] }[] {
 }
 
 /** The values of a key in all sections of that name. */
-export function valuesOf(sections: ReturnType<typeof sectionsOf>, section: string, key: string): string[] {
+export function sectionValues(sections: ReturnType<typeof parseSections>, section: string, key: string): string[] {
   return sections
     .filter(({ name }) => name === section)
     .flatMap(({ lines }) => lines)

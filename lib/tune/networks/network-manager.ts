@@ -1,21 +1,21 @@
 import { createHash } from 'node:crypto'
-import { ownHead, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { accountText } from '../../host/accounts.ts'
 import { iaidOfName } from '../../host/network-card.ts'
 import type { Reader } from '../../host/reader.ts'
 import {
   type BridgeRequest,
+  bridgeReason,
   type NetworkConfig,
   ownFile,
-  reasonFor,
   sectionText,
+  sectionValues,
   tapReason,
   unmovable,
-  valuesOf,
 } from './network-config.ts'
-import type { Sections } from './networkd-files.ts'
-import { isManaged, PROFILES, type Profile, profileNamed, profileOf } from './profiles.ts'
+import type { IniSections } from './networkd-files.ts'
+import { findBootProfile, isManaged, PROFILES, type Profile, profileNamed } from './profiles.ts'
 
 const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
 /** What a profile says of the host's network, and not of the card. */
@@ -34,12 +34,12 @@ export const networkManager: NetworkConfig = {
   name: 'NetworkManager',
   documentation: 'https://networkmanager.dev/docs/api/latest/nm-settings-keyfile.html',
 
-  evidence(files, port, mac) {
-    const runs = networkManager.runs(files)
+  cardProof(files, port, mac) {
+    const runs = networkManager.activeProof(files)
     return runs !== undefined && isManaged(files, { name: port, mac, active: undefined }) ? runs : undefined
   },
 
-  runs(files) {
+  activeProof(files) {
     const units = ['multi-user.target.wants/NetworkManager.service', 'dbus-org.freedesktop.NetworkManager.service']
     const found = units.map((name) => `/etc/systemd/system/${name}`).find((path) => files.exists(path))
     return (
@@ -54,57 +54,60 @@ export const networkManager: NetworkConfig = {
       throw new UserError('no-user', `--user ${user}: NetworkManager takes a number, and /etc/passwd has no such user`)
     const id = `vfio-scripts-${name}`
     // A port says nothing of addresses.
-    const [port, rest] = bridge === undefined ? ['', `\n${NO_ADDRESS}`] : [portOf(bridge), '']
-    const text = `${connection(id, 'tun', name, port)}\n[tun]\nmode=2\nowner=${uid}\n${rest}`
-    return [profile(files, id, text, tapReason(name, user))]
+    const [port, rest] = bridge === undefined ? ['', `\n${NO_ADDRESS}`] : [bridgePortLines(bridge), '']
+    const text = `${connectionSection(id, 'tun', name, port)}\n[tun]\nmode=2\nowner=${uid}\n${rest}`
+    return [profileSetting(files, id, text, tapReason(name, user))]
   },
 
   settings(files, request) {
     const { name, port, mac, vlan } = request
-    const reason = reasonFor(request)
-    const own = (id: string, text: string): Setting => profile(files, id, text, reason)
+    const reason = bridgeReason(request)
+    const own = (id: string, text: string): Setting => profileSetting(files, id, text, reason)
     const taken = profileNamed(files, name)
     if (taken !== undefined) throw unmovable(`${taken}: is for an interface ${name} already; choose another name`)
     const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
       return [
-        own(bridge, `${connection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
-        own(member, `${connection(member, 'vlan', lower, portOf(name))}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
+        own(bridge, `${connectionSection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
+        own(
+          member,
+          `${connectionSection(member, 'vlan', lower, bridgePortLines(name))}\n[vlan]\nid=${vlan}\nparent=${port}\n`,
+        ),
       ]
     }
-    const sections = present(files, request)?.sections ?? []
+    const sections = findMovableProfile(files, request)?.sections ?? []
     const address = mac === undefined ? '' : `mac-address=${mac}\n`
     const lines = (pattern: RegExp): string =>
-      linesOf(sections, 'connection')
+      sectionLines(sections, 'connection')
         .filter((line) => pattern.test(line))
         .map((line) => `${line}\n`)
         .join('')
     const rest = sections.filter((one) => BRIDGES.test(one.name) && !/^ipv[46]$/.test(one.name))
     const cards = sections.filter((one) => !BRIDGES.test(one.name) && !NEW.test(one.name))
-    const texts = (some: Sections): string => some.map((one) => sectionText(one.name, one.lines)).join('')
+    const texts = (some: IniSections): string => some.map((one) => sectionText(one.name, one.lines)).join('')
     return [
       own(
         bridge,
-        `${connection(bridge, 'bridge', name, lines(OWN))}\n[bridge]\n${address}stp=false\n${addresses(sections, port)}${texts(rest)}`,
+        `${connectionSection(bridge, 'bridge', name, lines(OWN))}\n[bridge]\n${address}stp=false\n${addressSections(sections, port)}${texts(rest)}`,
       ),
       own(
         member,
-        `${connection(member, 'ethernet', port, lines(CARDS_OWN) + portOf(name))}${texts(cards.map(hardware))}`,
+        `${connectionSection(member, 'ethernet', port, lines(CARDS_OWN) + bridgePortLines(name))}${texts(cards.map(withoutCardAddress))}`,
       ),
     ]
   },
 
   notes(files, request) {
     if (request.vlan !== undefined) return []
-    const found = present(files, request)
+    const found = findMovableProfile(files, request)
     const sections = found?.sections ?? []
-    const says = (key: string): string => valuesOf(sections, 'ipv6', key).at(-1) ?? ''
+    const says = (key: string): string => sectionValues(sections, 'ipv6', key).at(-1) ?? ''
     // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
     const mode = found === undefined ? 'default' : says('addr-gen-mode')
     const made = /^(1|3|stable-privacy|default)$/.test(mode) && says('method') !== 'manual'
     const known = ['ipv4', 'ipv6'].some((one) =>
-      ['dhcp-client-id', 'dhcp-duid'].some((key) => /^stable/.test(valuesOf(sections, one, key).at(-1) ?? '')),
+      ['dhcp-client-id', 'dhcp-duid'].some((key) => /^stable/.test(sectionValues(sections, one, key).at(-1) ?? '')),
     )
     const { name, port } = request
     return [
@@ -119,11 +122,11 @@ export const networkManager: NetworkConfig = {
 }
 
 /** Throws a UserError, code `unknown-system`, for a profile that a bridge cannot take over. */
-function present(files: Reader, { port, mac, active }: BridgeRequest): Profile | undefined {
-  const found = profileOf(files, { name: port, mac, active })
+function findMovableProfile(files: Reader, { port, mac, active }: BridgeRequest): Profile | undefined {
+  const found = findBootProfile(files, { name: port, mac, active })
   if (found === undefined) return undefined
   const { path, sections } = found
-  const value = (section: string, key: string): string => valuesOf(sections, section, key).at(-1) ?? ''
+  const value = (section: string, key: string): string => sectionValues(sections, section, key).at(-1) ?? ''
   const master = value('connection', 'master') || value('connection', 'controller')
   if (master !== '') throw unmovable(`${path}: ${port} is a port of ${master} already`)
   if (sections.some((one) => one.name === '802-1x'))
@@ -135,15 +138,15 @@ function present(files: Reader, { port, mac, active }: BridgeRequest): Profile |
   return found
 }
 
-function linesOf(sections: Sections, name: string): string[] {
+function sectionLines(sections: IniSections, name: string): string[] {
   return sections.filter((one) => one.name === name).flatMap(({ lines }) => lines)
 }
 
 /** Addresses as they are; what a DHCP client is known by is made from the interface's name, unless told. */
-function addresses(sections: Sections, port: string): string {
+function addressSections(sections: IniSections, port: string): string {
   return ['ipv4', 'ipv6']
     .map((name) => {
-      const lines = linesOf(sections, name)
+      const lines = sectionLines(sections, name)
       const whole = lines.some((line) => /^method\s*=/.test(line)) ? lines : ['method=auto', ...lines]
       const asks = whole.some((line) => /^method\s*=\s*(auto|dhcp)$/.test(line))
       const told = whole.some((line) => /^dhcp-iaid\s*=/.test(line))
@@ -153,19 +156,19 @@ function addresses(sections: Sections, port: string): string {
 }
 
 /** The section without what says which card it is for. */
-function hardware({ name, lines }: Sections[number]): Sections[number] {
+function withoutCardAddress({ name, lines }: IniSections[number]): IniSections[number] {
   return { name, lines: lines.filter((line) => !/^((cloned-|assigned-)?mac-address(-\w+)?)\s*=/.test(line)) }
 }
 
-function profile(files: Reader, id: string, text: string, reason: string): Setting {
-  return ownFile(files, `${PROFILES}/${id}.nmconnection`, ownHead('tune-host'), text, reason, 0o600)
+function profileSetting(files: Reader, id: string, text: string, reason: string): Setting {
+  return ownFile(files, `${PROFILES}/${id}.nmconnection`, headComment('tune-host'), text, reason, 0o600)
 }
 
-function connection(id: string, type: string, device: string, more = ''): string {
+function connectionSection(id: string, type: string, device: string, more = ''): string {
   return `[connection]\nid=${id}\nuuid=${uuidOf(id)}\ntype=${type}\ninterface-name=${device}\nautoconnect-priority=999\n${more}`
 }
 
-function portOf(bridge: string): string {
+function bridgePortLines(bridge: string): string {
   return `master=${bridge}\nslave-type=bridge\n`
 }
 

@@ -1,5 +1,5 @@
 import type { Reader } from '../../host/reader.ts'
-import { sectionsOf, unmovable, valuesOf } from './network-config.ts'
+import { parseSections, sectionValues, unmovable } from './network-config.ts'
 
 // Which file of systemd-networkd a link is set up by. Source: systemd.network(5), systemd.netdev(5).
 
@@ -12,17 +12,17 @@ const FOLDERS = [
   '/lib/systemd/network',
 ]
 
-export type Sections = ReturnType<typeof sectionsOf>
+export type IniSections = ReturnType<typeof parseSections>
 
 /** A file with its drop-ins, as one text. */
 export interface NetworkFile {
   path: string
   name: string
-  sections: Sections
+  sections: IniSections
 }
 
 /** What files match by, of a card or of a bridge that is to come. */
-export interface Link {
+export interface LinkMatch {
   name: string
   mac: string | undefined
   /** As `Type=` and `Kind=` have it. */
@@ -30,7 +30,7 @@ export interface Link {
 }
 
 /** The first file that matches a card. Throws a UserError, code `unknown-system`, for one that may match or not. */
-export function fileOf(files: Reader, link: Link): NetworkFile | undefined {
+export function findNetworkFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   for (const file of networkFiles(files)) {
     const fits = isMatch(file, link)
     if (typeof fits === 'string')
@@ -43,27 +43,27 @@ export function fileOf(files: Reader, link: Link): NetworkFile | undefined {
 }
 
 /** The first files that match a link, or may. */
-export function maybeFileOf(files: Reader, link: Link): NetworkFile | undefined {
+export function findPossibleFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   return networkFiles(files).find((file) => isMatch(file, link) !== false)
 }
 
 /** A person's file that makes a device of this name. */
 export function deviceFile(files: Reader, device: string): string | undefined {
-  return pathsOf(files, '.netdev').find(
-    (path) => valuesOf(sectionsOf(read(files, path)), 'NetDev', 'Name')[0] === device,
+  return networkdPaths(files, '.netdev').find(
+    (path) => sectionValues(parseSections(readNetworkdFile(files, path)), 'NetDev', 'Name')[0] === device,
   )
 }
 
 /** In the order in which they are tried: by name, whatever folder; the first folder hides the others' files. */
 function networkFiles(files: Reader): NetworkFile[] {
-  return pathsOf(files, '.network').map((path) => {
+  return networkdPaths(files, '.network').map((path) => {
     const name = path.replace(/.*\//, '')
-    const texts = [path, ...dropIns(files, name)].map((one) => read(files, one))
-    return { path, name, sections: texts.flatMap(sectionsOf) }
+    const texts = [path, ...networkdDropIns(files, name)].map((one) => readNetworkdFile(files, one))
+    return { path, name, sections: texts.flatMap(parseSections) }
   })
 }
 
-function pathsOf(files: Reader, ending: string): string[] {
+function networkdPaths(files: Reader, ending: string): string[] {
   const known = new Map<string, string>()
   for (const folder of FOLDERS)
     for (const name of files.list(folder) ?? [])
@@ -72,7 +72,7 @@ function pathsOf(files: Reader, ending: string): string[] {
 }
 
 /** Of all folders, whichever the file itself is in. */
-function dropIns(files: Reader, name: string): string[] {
+function networkdDropIns(files: Reader, name: string): string[] {
   const known = new Map<string, string>()
   for (const folder of FOLDERS.map((one) => `${one}/${name}.d`))
     for (const one of files.list(folder) ?? [])
@@ -80,14 +80,14 @@ function dropIns(files: Reader, name: string): string[] {
   return [...known].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, path]) => path)
 }
 
-function read(files: Reader, path: string): string {
+function readNetworkdFile(files: Reader, path: string): string {
   // A link to /dev/null hides a file.
   if (files.resolve(path) === '/dev/null') return ''
   return (files.bytes(path)?.toString('latin1') ?? '').replace(/\\\n\s*/g, ' ')
 }
 
 /** A string: the condition that cannot be told. */
-function isMatch({ sections }: NetworkFile, link: Link): boolean | string {
+function isMatch({ sections }: NetworkFile, link: LinkMatch): boolean | string {
   const lines = sections.filter(({ name }) => name === 'Match').flatMap((section) => section.lines)
   if (lines.length === 0) return false
   // Lines of one key add up.
@@ -101,15 +101,15 @@ function isMatch({ sections }: NetworkFile, link: Link): boolean | string {
     if (words.length === 0) continue
     const inverted = words[0]?.startsWith('!') === true
     const plain = words.map((word, index) => (index === 0 && inverted ? word.slice(1) : word))
-    const fits = hasWord(key, plain, link)
+    const fits = matchesKey(key, plain, link)
     if (fits === undefined) unsure = `${key}=${words.join(' ')}`
     else if (fits === inverted) return false
   }
   return unsure ?? true
 }
 
-function hasWord(key: string, words: readonly string[], { name, mac, bridge }: Link): boolean | undefined {
-  const any = (text: string): boolean => words.some((word) => glob(word).test(text))
+function matchesKey(key: string, words: readonly string[], { name, mac, bridge }: LinkMatch): boolean | undefined {
+  const any = (text: string): boolean => words.some((word) => networkdGlob(word).test(text))
   if (key === 'Name') return any(name)
   if (key === 'Type') return any(bridge ? 'bridge' : 'ether')
   // A physical card has none.
@@ -123,7 +123,7 @@ function hasWord(key: string, words: readonly string[], { name, mac, bridge }: L
 }
 
 /** Source: fnmatch(3). */
-function glob(pattern: string): RegExp {
+function networkdGlob(pattern: string): RegExp {
   const text = pattern
     .replace(/[.+^${}()|\\]/g, '\\$&')
     .replaceAll('[!', '[^')

@@ -1,15 +1,22 @@
-import { ownHead, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import {
   type BridgeRequest,
+  bridgeReason,
   type NetworkConfig,
   ownFile,
-  reasonFor,
   sectionText,
+  sectionValues,
   tapReason,
   unmovable,
-  valuesOf,
 } from './network-config.ts'
-import { deviceFile, fileOf, maybeFileOf, NETWORKD, type NetworkFile, type Sections } from './networkd-files.ts'
+import {
+  deviceFile,
+  findNetworkFile,
+  findPossibleFile,
+  type IniSections,
+  NETWORKD,
+  type NetworkFile,
+} from './networkd-files.ts'
 
 /** What is said of addresses, which are the bridge's; other sections are about the card. */
 const ADDRESSES =
@@ -29,13 +36,13 @@ export const networkd: NetworkConfig = {
   name: 'systemd-networkd',
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd.network.html',
 
-  evidence(files, port, mac) {
-    if (networkd.runs(files) === undefined) return undefined
-    const found = fileOf(files, { name: port, mac })
+  cardProof(files, port, mac) {
+    if (networkd.activeProof(files) === undefined) return undefined
+    const found = findNetworkFile(files, { name: port, mac })
     return found !== undefined && !isUnmanaged(found) ? found.path : undefined
   },
 
-  runs: (files) =>
+  activeProof: (files) =>
     ['multi-user', 'network-online', 'sysinit']
       .map((target) => `/etc/systemd/system/${target}.target.wants/systemd-networkd.service`)
       .find((path) => files.exists(path)),
@@ -43,7 +50,7 @@ export const networkd: NetworkConfig = {
   tap(files, { name, user, bridge }) {
     const reason = tapReason(name, user)
     const base = `${NETWORKD}/50-vfio-scripts-${name}`
-    const head = ownHead('tune-host')
+    const head = headComment('tune-host')
     const device = `[NetDev]\nName=${name}\nKind=tap\n\n[Tap]\nUser=${user}\n`
     const port = `[Match]\nName=${name}\n\n[Network]\nBridge=${bridge}\n`
     return [
@@ -56,29 +63,29 @@ export const networkd: NetworkConfig = {
 
   settings(files, request) {
     const { name, port, mac, vlan } = request
-    const found = fileOf(files, { name: port, mac })
+    const found = findNetworkFile(files, { name: port, mac })
     if (found === undefined) return []
     const taken = deviceFile(files, name)
     if (taken !== undefined) throw unmovable(`${taken}: makes an interface ${name} already; choose another name`)
-    const head = ownHead('tune-host')
+    const head = headComment('tune-host')
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const first = [
-      ...[{ name: port }, { name: lower }].map((one) => maybeFileOf(files, { ...one, mac })?.name),
-      maybeFileOf(files, { name, mac, bridge: true })?.name,
+      ...[{ name: port }, { name: lower }].map((one) => findPossibleFile(files, { ...one, mac })?.name),
+      findPossibleFile(files, { name, mac, bridge: true })?.name,
     ].flatMap((one) => one ?? [])
     const base = BASES.find((one) => first.every((file) => `${one}-` < file))
     if (base === undefined)
       throw unmovable(
         `${NETWORKD}/${first.sort()[0]}: sorts before any file of ours; rename it (10-…), it has to stay later`,
       )
-    const reason = reasonFor(request)
+    const reason = bridgeReason(request)
     const file = (path: string, text: string, why = reason): Setting => ownFile(files, path, head, text, why)
     const ours = (ending: string, text: string, why?: string): Setting =>
       file(`${NETWORKD}/${base}-${ending}`, text, why)
     const address = mac === undefined || vlan !== undefined ? '' : `MACAddress=${mac}\n`
     const bridge = ours(`${name}.netdev`, `[NetDev]\nName=${name}\nKind=bridge\n${address}`)
     if (vlan !== undefined) {
-      if (valuesOf(found.sections, 'Match', 'Name').join() !== port)
+      if (sectionValues(found.sections, 'Match', 'Name').join() !== port)
         throw unmovable(
           `${found.path}: matches more than ${port}; give ${port} a file of its own with VLAN=${lower} in [Network]`,
         )
@@ -95,8 +102,8 @@ export const networkd: NetworkConfig = {
         ),
       ]
     }
-    const { stay, move } = split(found)
-    const ids = identity(found.sections, request)
+    const { stay, move } = splitSections(found)
+    const ids = dhcpIdSections(found.sections, request)
     return [
       bridge,
       ours(`${port}.network`, `[Match]\nName=${port}\n\n[Network]\nBridge=${name}\n${stay}`),
@@ -105,21 +112,21 @@ export const networkd: NetworkConfig = {
   },
 
   notes(files, request) {
-    const found = fileOf(files, { name: request.port, mac: request.mac })
+    const found = findNetworkFile(files, { name: request.port, mac: request.mac })
     return found === undefined || request.vlan !== undefined ? [] : addressNotes(found.sections, request)
   },
 }
 
 function isUnmanaged({ sections }: NetworkFile): boolean {
-  return isOn(valuesOf(sections, 'Link', 'Unmanaged').at(-1))
+  return isOn(sectionValues(sections, 'Link', 'Unmanaged').at(-1))
 }
 
 /** What stays with the card, as a text that goes on in [Network], and what goes to the bridge. */
-function split({ path, sections }: NetworkFile): { stay: string; move: string } {
-  const master = MASTERS.find((key) => valuesOf(sections, 'Network', key).length > 0)
+function splitSections({ path, sections }: NetworkFile): { stay: string; move: string } {
+  const master = MASTERS.find((key) => sectionValues(sections, 'Network', key).length > 0)
   if (master !== undefined)
     throw unmovable(
-      `${path}: has ${master}=${valuesOf(sections, 'Network', master).at(-1)}; an interface has one master`,
+      `${path}: has ${master}=${sectionValues(sections, 'Network', master).at(-1)}; an interface has one master`,
     )
   let [stay, move] = ['', '']
   for (const { name, lines } of sections) {
@@ -140,20 +147,20 @@ function split({ path, sections }: NetworkFile): { stay: string; move: string } 
 }
 
 /** The client ID that the server knows the card by: without a name from udev, the bridge would have another. */
-function identity(sections: Sections, { iaid }: BridgeRequest): string {
+function dhcpIdSections(sections: IniSections, { iaid }: BridgeRequest): string {
   if (iaid === undefined) return ''
   // That of DHCPv4 is DHCPv6's too, unless that has one of its own.
-  const told = (...names: string[]): boolean => names.some((one) => valuesOf(sections, one, 'IAID').length > 0)
+  const told = (...names: string[]): boolean => names.some((one) => sectionValues(sections, one, 'IAID').length > 0)
   if (told('DHCPv4', 'DHCP')) return ''
   return ['DHCPv4', 'DHCPv6'].map((one) => (told(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
 }
 
 /** Which addresses hang on what a bridge has not. */
-export function addressNotes(sections: Sections, { name, port, iaid, mac }: BridgeRequest): string[] {
-  const dhcp = valuesOf(sections, 'Network', 'DHCP').at(-1)
-  const byMac = ['DHCPv4', 'DHCP'].some((one) => valuesOf(sections, one, 'ClientIdentifier').at(-1) === 'mac')
+export function addressNotes(sections: IniSections, { name, port, iaid, mac }: BridgeRequest): string[] {
+  const dhcp = sectionValues(sections, 'Network', 'DHCP').at(-1)
+  const byMac = ['DHCPv4', 'DHCP'].some((one) => sectionValues(sections, one, 'ClientIdentifier').at(-1) === 'mac')
   const made = ['IPv6AcceptRA', 'Network'].some((one) =>
-    valuesOf(sections, one, one === 'Network' ? 'IPv6LinkLocalAddressGenerationMode' : 'Token').some((value) =>
+    sectionValues(sections, one, one === 'Network' ? 'IPv6LinkLocalAddressGenerationMode' : 'Token').some((value) =>
       /stable/.test(value),
     ),
   )

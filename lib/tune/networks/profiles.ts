@@ -1,6 +1,6 @@
 import type { Reader } from '../../host/reader.ts'
-import { sectionsOf, unmovable, valuesOf } from './network-config.ts'
-import type { Sections } from './networkd-files.ts'
+import { parseSections, sectionValues, unmovable } from './network-config.ts'
+import type { IniSections } from './networkd-files.ts'
 
 // The profiles of NetworkManager, and what it leaves alone. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
 
@@ -12,10 +12,10 @@ const CONFIGS = ['/etc', '/run', '/usr/lib'].map((folder) => `${folder}/NetworkM
 
 export interface Profile {
   path: string
-  sections: Sections
+  sections: IniSections
 }
 
-interface Wanted {
+interface ProfileCard {
   name: string
   mac: string | undefined
   /** The UUID of the profile that is active on it now. */
@@ -26,29 +26,34 @@ interface Wanted {
  * The one profile that the card gets at boot; `undefined`: none is written, and NetworkManager makes one that asks for
  * addresses. Throws a UserError, code `unknown-system`, where it may be another, and names all that it may be.
  */
-export function profileOf(files: Reader, card: Wanted): Profile | undefined {
+export function findBootProfile(files: Reader, card: ProfileCard): Profile | undefined {
   const script = scriptOf(files, card)
   if (script !== undefined)
     throw unmovable(
       `${script}: sets ${card.name} up in the format of initscripts; turn it into a keyfile first (nmcli connection migrate)`,
     )
-  const fitting = profiles(files).filter((one) => isEthernet(one) && fits(one, card) !== false)
+  const fitting = readProfiles(files).filter((one) => isEthernet(one) && profileFits(one, card) !== false)
   const named = (some: readonly Profile[]): string => some.map(({ path }) => path).join(', ')
-  const starting = fitting.filter(({ sections }) => !/^(false|no|0)$/.test(of(sections, 'connection', 'autoconnect')))
+  const starting = fitting.filter(
+    ({ sections }) => !/^(false|no|0)$/.test(lastSectionValue(sections, 'connection', 'autoconnect')),
+  )
   if (starting.length === 0 && fitting.length > 0)
     throw unmovable(`${named(fitting)}: may set ${card.name} up, but not by itself at boot (autoconnect=false)`)
-  if (starting.length === 0 && isListed(configured(files, 'main', 'no-auto-default'), card) !== false)
+  if (starting.length === 0 && isInDeviceList(configuredValue(files, 'main', 'no-auto-default'), card) !== false)
     throw unmovable(`${card.name}: has no profile, and no-auto-default in NetworkManager.conf keeps it without one`)
-  const priority = ({ sections }: Profile): number => Number(of(sections, 'connection', 'autoconnect-priority') || 0)
+  const priority = ({ sections }: Profile): number =>
+    Number(lastSectionValue(sections, 'connection', 'autoconnect-priority') || 0)
   const most = Math.max(...starting.map(priority))
   const best = starting.filter((one) => priority(one) === most)
-  const active = best.filter(({ sections }) => card.active && of(sections, 'connection', 'uuid') === card.active)
+  const active = best.filter(
+    ({ sections }) => card.active && lastSectionValue(sections, 'connection', 'uuid') === card.active,
+  )
   const [found, ...more] = active.length === 1 ? active : best
   if (more.length > 0)
     throw unmovable(
       `${named(best)}: each may be the one that sets ${card.name} up; give one interface-name=${card.name} and autoconnect-priority=1, or take the others away`,
     )
-  if (found !== undefined && fits(found, card) !== true)
+  if (found !== undefined && profileFits(found, card) !== true)
     throw unmovable(`${found.path}: may set ${card.name} up or not; give it interface-name=${card.name}`)
   if (most >= 999) throw unmovable(`${found?.path}: has the highest autoconnect-priority there is; lower it (998)`)
   return found
@@ -56,20 +61,21 @@ export function profileOf(files: Reader, card: Wanted): Profile | undefined {
 
 /** A person's profile for an interface of this name. */
 export function profileNamed(files: Reader, name: string): string | undefined {
-  return profiles(files).find(({ sections }) => of(sections, 'connection', 'interface-name') === name)?.path
+  return readProfiles(files).find(({ sections }) => lastSectionValue(sections, 'connection', 'interface-name') === name)
+    ?.path
 }
 
 /**
  * Does NetworkManager set the card up? Throws a UserError, code `unknown-system`, where its configuration goes by what
  * is not read here.
  */
-export function isManaged(files: Reader, card: Wanted): boolean {
-  const unmanaged = isListed(configured(files, 'keyfile', 'unmanaged-devices'), card)
+export function isManaged(files: Reader, card: ProfileCard): boolean {
+  const unmanaged = isInDeviceList(configuredValue(files, 'keyfile', 'unmanaged-devices'), card)
   const devices = configSections(files).filter(({ name }) => /^device\b/.test(name))
   const off = devices.map((section) => {
-    const value = (key: string): string => valuesOf([section], section.name, key).at(-1) ?? ''
+    const value = (key: string): string => sectionValues([section], section.name, key).at(-1) ?? ''
     if (!/^(0|no|false)$/.test(value('managed'))) return false
-    return value('match-device') === '' ? true : isListed(value('match-device'), card)
+    return value('match-device') === '' ? true : isInDeviceList(value('match-device'), card)
   })
   if (unmanaged === true || off.includes(true)) return false
   if (unmanaged === undefined || off.includes(undefined))
@@ -77,16 +83,16 @@ export function isManaged(files: Reader, card: Wanted): boolean {
   return true
 }
 
-function of(sections: Sections, section: string, key: string): string {
-  return valuesOf(sections, section, key).at(-1) ?? ''
+function lastSectionValue(sections: IniSections, section: string, key: string): string {
+  return sectionValues(sections, section, key).at(-1) ?? ''
 }
 
 function isEthernet({ sections }: Profile): boolean {
-  return /^(ethernet|802-3-ethernet)$/.test(of(sections, 'connection', 'type'))
+  return /^(ethernet|802-3-ethernet)$/.test(lastSectionValue(sections, 'connection', 'type'))
 }
 
 /** Throws a UserError, code `unreadable`, for what only root may read: who is not root would be told another plan. */
-function profiles(files: Reader): Profile[] {
+function readProfiles(files: Reader): Profile[] {
   const seen = new Set<string>()
   return FOLDERS.flatMap((folder) =>
     (files.list(folder) ?? []).flatMap((name): Profile[] => {
@@ -100,8 +106,8 @@ function profiles(files: Reader): Profile[] {
       const bytes = files.bytes(path)
       if (bytes === undefined && files.denied.has(path))
         throw unmovable(`${path}: only root may read it; run this as root to see the plan`)
-      const sections = sectionsOf(bytes?.toString('latin1') ?? '')
-      const uuid = of(sections, 'connection', 'uuid')
+      const sections = parseSections(bytes?.toString('latin1') ?? '')
+      const uuid = lastSectionValue(sections, 'connection', 'uuid')
       if (seen.has(uuid)) return []
       if (uuid !== '') seen.add(uuid)
       return [{ path, sections }]
@@ -109,12 +115,12 @@ function profiles(files: Reader): Profile[] {
   )
 }
 
-function fits({ sections }: Profile, { name, mac }: Wanted): boolean | undefined {
-  const own = of(sections, 'connection', 'interface-name')
+function profileFits({ sections }: Profile, { name, mac }: ProfileCard): boolean | undefined {
+  const own = lastSectionValue(sections, 'connection', 'interface-name')
   if (own !== '' && own !== name) return false
   const address = (key: string): string[] =>
     ['ethernet', '802-3-ethernet']
-      .flatMap((one) => valuesOf(sections, one, key))
+      .flatMap((one) => sectionValues(sections, one, key))
       .flatMap((one) => one.toLowerCase().split(/[;,\s]+/))
   const [wanted = ''] = address('mac-address')
   if (wanted !== '' && mac !== undefined && wanted !== mac) return false
@@ -125,7 +131,7 @@ function fits({ sections }: Profile, { name, mac }: Wanted): boolean | undefined
 }
 
 /** The file of initscripts that has the card, which NetworkManager of Fedora and its kin reads too. */
-function scriptOf(files: Reader, { name, mac }: Wanted): string | undefined {
+function scriptOf(files: Reader, { name, mac }: ProfileCard): string | undefined {
   return (files.list(SCRIPTS) ?? [])
     .filter((one) => /^ifcfg-/.test(one) && one !== 'ifcfg-lo' && !/~$|\.(bak|orig|rej|rpmnew|rpmsave)$/.test(one))
     .map((one) => `${SCRIPTS}/${one}`)
@@ -140,34 +146,34 @@ function scriptOf(files: Reader, { name, mac }: Wanted): string | undefined {
 }
 
 /** The main file first; of files of one name in conf.d, that of /etc; later ones win. */
-function configSections(files: Reader): Sections {
+function configSections(files: Reader): IniSections {
   const known = new Map<string, string>()
   for (const folder of CONFIGS)
     for (const name of files.list(folder) ?? []) if (name.endsWith('.conf') && !known.has(name)) known.set(name, folder)
   // netplan undoes this one at boot where it writes for NetworkManager.
-  if (known.get('10-globally-managed-devices.conf') === CONFIGS[2] && writesFor(files))
+  if (known.get('10-globally-managed-devices.conf') === CONFIGS[2] && netplanUsesThis(files))
     known.delete('10-globally-managed-devices.conf')
   const below = [...known].sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, folder]) => `${folder}/${name}`)
   return ['/etc/NetworkManager/NetworkManager.conf', ...below].flatMap((path) =>
-    sectionsOf(files.bytes(path)?.toString('latin1') ?? ''),
+    parseSections(files.bytes(path)?.toString('latin1') ?? ''),
   )
 }
 
-function writesFor(files: Reader): boolean {
+function netplanUsesThis(files: Reader): boolean {
   const names = (files.list('/etc/netplan') ?? []).filter((name) => name.endsWith('.yaml'))
   return names.some((name) =>
     /^\s*renderer:\s*["']?NetworkManager\b/m.test(files.bytes(`/etc/netplan/${name}`)?.toString('latin1') ?? ''),
   )
 }
 
-function configured(files: Reader, section: string, key: string): string {
+function configuredValue(files: Reader, section: string, key: string): string {
   const sections = configSections(files)
-  const added = valuesOf(sections, section, `${key}+`)
-  return [valuesOf(sections, section, key).at(-1) ?? '', ...added].filter(Boolean).join(';')
+  const added = sectionValues(sections, section, `${key}+`)
+  return [sectionValues(sections, section, key).at(-1) ?? '', ...added].filter(Boolean).join(';')
 }
 
 /** A list of device specifications, of which those with `except:` win. `undefined`: one is not understood here. */
-function isListed(list: string, card: Wanted): boolean | undefined {
+function isInDeviceList(list: string, card: ProfileCard): boolean | undefined {
   const specs = list
     .split(/[;,]/)
     .map((one) => one.trim())
@@ -180,7 +186,7 @@ function isListed(list: string, card: Wanted): boolean | undefined {
   return any || some.includes(undefined) ? undefined : false
 }
 
-function isSpec(spec: string, { name, mac }: Wanted): boolean | undefined {
+function isSpec(spec: string, { name, mac }: ProfileCard): boolean | undefined {
   if (spec === '*' || spec === name || spec === 'type:ethernet') return true
   const [, kind = '', value = ''] = /^([\w-]+):(.*)$/.exec(spec) ?? []
   if (kind === 'type') return false
