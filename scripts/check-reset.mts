@@ -52,10 +52,10 @@ function answerCheckReset({ arguments: given, machine, warn }: Context): Answer 
   const filter = filterFrom(given)
   const format = formatFrom(given)
   const facts = readPciFacts(machine, warn)
-  const picked = filterDevices(facts.devices, filter, warn)
+  const selected = filterDevices(facts.devices, filter, warn)
   const { log, logMissing } = readKernelLog(machine)
-  const known = readResetFacts(machine.reader, facts.devices, picked, log)
-  const cards = judgeResets(facts.devices, picked, known, filter.devices.length > 0).map((card) => ({
+  const known = readResetFacts(machine.reader, facts.devices, selected, log)
+  const cards = judgeResets(facts.devices, selected, known, filter.devices.length > 0).map((card) => ({
     ...card,
     functions: card.functions.map((device) => ({
       ...device,
@@ -72,7 +72,7 @@ function answerCheckReset({ arguments: given, machine, warn }: Context): Answer 
     code: bad || cards.length === 0 ? 1 : 0,
     json,
     text: (look) =>
-      format === 'guide' ? resetGuide(selectedGroups(facts.groups, picked), style) : resetText(look, cards, style),
+      format === 'guide' ? resetGuide(selectedGroups(facts.groups, selected), style) : resetText(look, cards, style),
   }
 }
 

@@ -69,7 +69,8 @@ function answerListIommu({ arguments: given, machine, warn }: Context): Answer {
   return {
     code: facts.iommu.enabled && selected.length > 0 ? 0 : 1,
     json,
-    text: (look) => (buses === undefined ? (FORMATS[format]?.(listing, look) ?? '') : usbListing(listing, buses, look)),
+    text: (style) =>
+      buses === undefined ? (FORMATS[format]?.(listing, style) ?? '') : usbListing(listing, buses, style),
   }
 }
 

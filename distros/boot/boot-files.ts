@@ -12,9 +12,9 @@ export function listFolder(files: Reader, folder: string): string[] {
   return undefinedIfDenied(files, folder, () => files.list(folder)) ?? []
 }
 
-function undefinedIfDenied<T>(files: Reader, path: string, look: () => T | undefined): T | undefined {
+function undefinedIfDenied<T>(files: Reader, path: string, style: () => T | undefined): T | undefined {
   try {
-    return look()
+    return style()
   } catch (error) {
     const { code, message } = error as { code?: string; message: string }
     if (code !== 'denied') throw error

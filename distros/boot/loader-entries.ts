@@ -65,13 +65,13 @@ export function observeEntries(
   const [one] = normal
   if (one === undefined) return [{ ok: null, proof: 'no entry of a boot loader could be seen' }]
   const folder = one.path.replace(/\/[^/]*$/, '')
-  const wanted = tokens.join(absent ? ' or ' : ' ')
+  const required = tokens.join(absent ? ' or ' : ' ')
   if (absent) {
     const having = normal.filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
-    return [{ ok: having.length === 0, proof: `${folder}: ${having.length} entries have ${wanted}` }]
+    return [{ ok: having.length === 0, proof: `${folder}: ${having.length} entries have ${required}` }]
   }
   const without = normal.filter(({ line }) => !tokens.every((token) => hasArgument(line, token)))
-  const have = `${folder}: ${normal.length - without.length} of ${normal.length} normal entries have ${wanted}`
+  const have = `${folder}: ${normal.length - without.length} of ${normal.length} normal entries have ${required}`
   const names = without.map(({ path }) => path.replace(/.*\//, ''))
   return [{ ok: without.length === 0, proof: without.length === 0 ? have : `${have}; not: ${names.join(', ')}` }]
 }

@@ -44,15 +44,15 @@ export const grubby: Bootloader = {
     ])
   },
 
-  commands(host, kept = { add: [], remove: [] }) {
+  commands(host, external = { add: [], remove: [] }) {
     const all = readGrubbyEntries(host).filter(({ recovery }) => !recovery)
     const normal = all.filter(({ shared }) => !shared)
     const kernels = [...new Set(normal.map(({ linux }) => linux))]
-    const common = all.length > normal.length ? environmentCommands(host, kept) : []
+    const common = all.length > normal.length ? environmentCommands(host, external) : []
     const own = kernels.flatMap((linux): CommandChange[] => {
       const entries = normal.filter((entry) => entry.linux === linux)
       const before = entries[0]?.line ?? ''
-      const after = changedLine(before, kept)
+      const after = changedLine(before, external)
       if (isUnchanged(differenceOf(before, after))) return []
       const [argv, inverse] = [grubbyCommand(linux, before, after), grubbyCommand(linux, after, before)]
       const touches = entries.map(({ path }) => path)

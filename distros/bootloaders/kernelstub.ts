@@ -39,9 +39,9 @@ export const kernelstub: Bootloader = {
   settings: (_, tokens) =>
     tokens.map(({ token, reason }) => ({ kind: 'kept', by: kernelstub.name, path: '', token, reason })),
 
-  commands(host, kept = { add: [], remove: [] }) {
+  commands(host, external = { add: [], remove: [] }) {
     const before = readKernelstubLine(host)
-    const after = changedLine(before, kept)
+    const after = changedLine(before, external)
     if (isUnchanged(differenceOf(before, after))) return []
     const touches = [
       CONFIGURATION,

@@ -33,9 +33,9 @@ export const rpmOstreeKargs: Bootloader = {
   settings: (_, tokens) =>
     tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
 
-  commands(host, kept = { add: [], remove: [] }) {
+  commands(host, external = { add: [], remove: [] }) {
     const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''
-    const after = changedLine(before, kept)
+    const after = changedLine(before, external)
     if (isUnchanged(differenceOf(before, after))) return []
     const [argv, inverse] = [kargsCommand(before, after), kargsCommand(after, before)]
     return [{ kind: 'command', argv, inverse, touches: [], reason: 'a deployment with these arguments' }]

@@ -29,12 +29,12 @@ export const rpmOstree: Initramfs = {
     const unit =
       bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
     const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
-    const kept = (token: string, reason: string) =>
+    const external = (token: string, reason: string) =>
       ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
     return [
-      kept(ENABLE, 'the initramfs is made on this machine'),
-      kept(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
-      ...[...modprobe, ...script].map((file) => kept(`--install=${file}`, `${file} is in it`)),
+      external(ENABLE, 'the initramfs is made on this machine'),
+      external(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
+      ...[...modprobe, ...script].map((file) => external(`--install=${file}`, `${file} is in it`)),
       ...unit,
     ]
   },
@@ -44,11 +44,11 @@ export const rpmOstree: Initramfs = {
     return enabled ? [ENABLE, ...args] : []
   },
 
-  commands(host, kept = { add: [], remove: [] }) {
+  commands(host, external = { add: [], remove: [] }) {
     const now = readInitramfsState(host)
-    const rest = now.args.filter((arg) => !kept.remove.includes(arg))
-    const args = [...rest, ...kept.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
-    const off = kept.remove.includes(ENABLE) && args.length === 0
+    const rest = now.args.filter((arg) => !external.remove.includes(arg))
+    const args = [...rest, ...external.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
+    const off = external.remove.includes(ENABLE) && args.length === 0
     const argv = initramfsCommand(!off, args)
     const inverse = initramfsCommand(now.enabled, now.args)
     return [{ kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' }]
@@ -65,8 +65,8 @@ export const rpmOstree: Initramfs = {
 
   listCommand: (image) => ['lsinitrd', image],
 
-  steps(needs, host) {
-    const ours = rpmOstree.settings(host, needs).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
+  steps(requirements, host) {
+    const ours = rpmOstree.settings(host, requirements).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
     const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
     return [initramfsCommand(true, [...new Set(args)]).join(' ')]
   },

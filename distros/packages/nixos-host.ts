@@ -112,8 +112,8 @@ export const nixosHost: DeclarativeHost = {
     return [optionItem(`networking.interfaces."${name}"`, device), ...(bridge === undefined ? [] : [port])]
   },
 
-  packages: (needs, version) =>
-    needs.flatMap((need): NixItem[] => {
+  packages: (requirements, version) =>
+    requirements.flatMap((need): NixItem[] => {
       const name = nixosPackages[need]
       // Since 25.11 QEMU brings the firmware along.
       if (need === 'ovmf') return firmwareItems(version)

@@ -49,16 +49,16 @@ export function planDescribedBinding(
     usual: declarative.path,
     head: declarative.head(request.version),
   })
-  const needs = [
+  const requirements = [
     ...argumentRequirements(facts, selected, mechanism, bound, request),
     ...(mechanism === null ? [] : moduleRequirements(facts, mechanism, bound, all)),
     ...(bound.length === 0 ? [] : packageRequirements(request.packages, bound)),
   ]
-  const settings = needs.map(({ kind, text, reason, devices }): PlannedSetting => {
+  const settings = requirements.map(({ kind, text, reason, devices }): PlannedSetting => {
     return { kind: 'item', path, head, ...declarative.item({ kind, text }), reason, devices }
   })
   const changes = nixModuleChanges(host.files, settings)
-  const tokens = needs.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
+  const tokens = requirements.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
   const address = bound.some(({ boundBy }) => boundBy === 'address')
   const own = address ? [declarative.earlier] : foreignIds(facts, declarative, tokens)
   const notes = [...bindingNotes(iommu, mechanism), ...own, ...declarative.steps(path)]

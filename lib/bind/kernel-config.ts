@@ -32,8 +32,8 @@ export interface KernelHint {
 
 /** What a configuration lacks, required things first. */
 export function kernelHints(facts: KernelConfigFacts): KernelHint[] {
-  const wanted = KERNEL_SYMBOLS.filter((one) => symbolApplies(one, facts)).flatMap((one) => symbolHint(one, facts))
-  const all = [...wanted, ...facts.drivers.flatMap((driver) => driverHint(driver, facts))]
+  const required = KERNEL_SYMBOLS.filter((one) => symbolApplies(one, facts)).flatMap((one) => symbolHint(one, facts))
+  const all = [...required, ...facts.drivers.flatMap((driver) => driverHint(driver, facts))]
   return [...all.filter(({ need }) => need === 'required'), ...all.filter(({ need }) => need === 'useful')]
 }
 

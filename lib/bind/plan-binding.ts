@@ -46,8 +46,8 @@ export function withoutNested(selected: readonly PciDevice[]): PciDevice[] {
 
 /** What a person has to know of those. */
 export function nestedNotes(selected: readonly PciDevice[]): string[] {
-  const taken = withoutNested(selected)
-  return taken.flatMap(({ address, path }) => {
+  const bound = withoutNested(selected)
+  return bound.flatMap(({ address, path }) => {
     const carried = selected.filter((device) => device.path.startsWith(`${path}/`)).map((device) => device.address)
     const go = carried.length === 1 ? 'is behind it and goes' : 'are behind it and go'
     return carried.length === 0 ? [] : [`${address} alone is bound: ${carried.join(', ')} ${go} with it.`]
@@ -84,21 +84,21 @@ export function planBinding(
   const address = { reason: request.address, place: adapter?.bootScriptLocation(host), why }
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
   const bound = mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
-  const wanted = requiredArguments(facts, selected, bound, mechanism, request.passThrough)
+  const required = requiredArguments(facts, selected, bound, mechanism, request.passThrough)
   const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
   const override = bootScriptSettings(facts, bound)
-  const needs =
+  const requirements =
     mechanism === null || modprobe.length + override.length === 0
       ? null
       : planImageRequirements(mechanism.module, modprobe, override, bound)
   expectNoConflict(facts, mechanism, bound)
-  const image = imageSettings(facts, needs, bound)
+  const image = imageSettings(facts, requirements, bound)
   // The adapters' steps do not have the files that run the boot script.
   const runners = override.length > 0 ? image : []
-  const tokens = wanted.map(({ token }) => token)
-  expectKnownSystem(facts, [...modprobe, ...override, ...runners], needs, tokens)
+  const tokens = required.map(({ token }) => token)
+  expectKnownSystem(facts, [...modprobe, ...override, ...runners], requirements, tokens)
 
-  const loader = loaderSettings(facts, wanted)
+  const loader = loaderSettings(facts, required)
   // What runs on the root file system is in no image.
   const onRoot = override.length > 0 && address.place === 'root'
   const parts = [...modprobe, ...override, ...image]
@@ -107,7 +107,7 @@ export function planBinding(
     onRoot ? { files: parts, image: [], loader } : { image: parts, loader },
   )
   const plan = { changes, settings, notes: bindingNotes(iommu, mechanism), rebootNeeded: changes.length > 0 }
-  return { plan, tokens, imageRequirements: onRoot ? null : needs, bound, regenerated: regenerated }
+  return { plan, tokens, imageRequirements: onRoot ? null : requirements, bound, regenerated }
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */

@@ -76,10 +76,10 @@ export function decideResetScope(
   ownership: DeviceOwnership,
   tree: ReadonlyMap<string, PciBridge>,
 ): ResetScope {
-  const going = functions.filter((device) => ownership.guest.has(device))
-  const own = going.map(resetsItself)
-  const bridge = own.every((itself) => itself === true) ? undefined : resettableBridge(going, tree)
-  const alongside = bridge?.below.filter((device) => !going.includes(device)) ?? []
+  const leaving = functions.filter((device) => ownership.guest.has(device))
+  const own = leaving.map(resetsItself)
+  const bridge = own.every((itself) => itself === true) ? undefined : resettableBridge(leaving, tree)
+  const alongside = bridge?.below.filter((device) => !leaving.includes(device)) ?? []
   const staying = alongside.filter((device) => !ownership.guest.has(device) && !ownership.onVfio.has(device))
   const leftTo = (itself: boolean | null | undefined): ResetMeans => {
     if (itself === true) return 'alone'
@@ -87,17 +87,17 @@ export function decideResetScope(
     if (itself !== false) return 'unknown'
     return bridge === undefined ? 'none' : 'refused'
   }
-  const left = new Map(going.map((device, index) => [device, leftTo(own[index])]))
+  const left = new Map(leaving.map((device, index) => [device, leftTo(own[index])]))
   return { means: left, bridge: bridge?.device ?? null, alongside, staying }
 }
 
 /** What becomes of the card, for people. */
 export function resetScopeText({ means, bridge, alongside, staying }: ResetScope, ownership: DeviceOwnership): string {
-  const going = [...means.keys()]
-  const of = (fate: ResetMeans): PciDevice[] => going.filter((device) => means.get(device) === fate)
-  if (bridge !== null) return busResetText(bridge, { means: means, bridge, alongside, staying }, ownership)
-  if (of('alone').length === going.length)
-    return going.length > 1 ? 'every function resets itself' : 'the function resets itself'
+  const leaving = [...means.keys()]
+  const of = (fate: ResetMeans): PciDevice[] => leaving.filter((device) => means.get(device) === fate)
+  if (bridge !== null) return busResetText(bridge, { means, bridge, alongside, staying }, ownership)
+  if (of('alone').length === leaving.length)
+    return leaving.length > 1 ? 'every function resets itself' : 'the function resets itself'
   if (of('unknown').length > 0) return 'this tree does not say how it can be reset'
   return `${addressList(of('none'))}: no reset method, and no bridge above whose bus could be reset`
 }
@@ -107,19 +107,21 @@ function busResetText(
   { means, alongside, staying }: ResetScope,
   ownership: DeviceOwnership,
 ): string {
-  const going = [...means.keys()]
+  const leaving = [...means.keys()]
   if (staying.length > 0) {
     const [first] = staying
-    const needs = going.find((device) => means.get(device) !== 'alone')
+    const requirements = leaving.find((device) => means.get(device) !== 'alone')
     const group = first?.group ?? '?'
-    const says = `QEMU: Cannot reset device ${needs?.address}, depends on group ${group} which is not owned`
+    const says = `QEMU: Cannot reset device ${requirements?.address}, depends on group ${group} which is not owned`
     const who = staying.map((device) => `${device.address} (${groupText(device)})`).join(', ')
     const stay = `${who} ${staying.length === 1 ? 'stays' : 'stay'} with the host`
     const wayOut = staying.every((device) => !device.bridge) ? 'give the guest all of them, or use' : 'use'
-    const rest = going.map((device) => `${device.address} has ${resetMeansText(device, means.get(device))}`).join(', ')
+    const rest = leaving
+      .map((device) => `${device.address} has ${resetMeansText(device, means.get(device))}`)
+      .join(', ')
     return `VFIO refuses to reset the bus below ${bridge.address}, since ${stay} (${says}): ${wayOut} another slot. Left without it: ${rest}`
   }
-  const groups = new Set(going.map(({ group }) => group))
+  const groups = new Set(leaving.map(({ group }) => group))
   const whole = `VFIO resets the whole bus below ${bridge.address}${!ownership.requested && groups.size > 1 ? ' if all functions go to one guest' : ''}`
   const along = alongside.filter((device) => ownership.guest.has(device))
   const waiting = alongside.filter((device) => !ownership.guest.has(device))

@@ -92,10 +92,10 @@ export function judgeResets(
   const cards = new Map<string, PciDevice[]>()
   const endpoints = all.filter((device) => !device.bridge)
   const asked = requested.filter((device) => !device.bridge)
-  const wanted = new Set(asked.map(cardOf))
+  const required = new Set(asked.map(cardOf))
   for (const device of endpoints) {
     const card = cardOf(device)
-    if (wanted.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
+    if (required.has(card)) cards.set(card, [...(cards.get(card) ?? []), device])
   }
   const onVfio = new Set(endpoints.filter((device) => isVfio(device.driver)))
   const tree = findPciBridges(all)
@@ -108,7 +108,7 @@ export function judgeResets(
 }
 
 /** What shares a group goes along. The devices by group are found once: a machine may have thousands of cards. */
-function groupMatesIn(endpoints: readonly PciDevice[]): (going: readonly PciDevice[]) => Set<PciDevice> {
+function groupMatesIn(endpoints: readonly PciDevice[]): (leaving: readonly PciDevice[]) => Set<PciDevice> {
   const groups = new Map<number, PciDevice[]>()
   for (const device of endpoints) {
     if (device.group === null) continue
@@ -127,10 +127,10 @@ function judgeCard(
   { vendorReset, kernelMessages, silent }: ResetFacts,
 ): CardReset {
   const fates = decideResetScope(functions, ownership, tree)
-  const going = [...fates.means.keys()]
-  const addresses = new Set(going.map(({ address }) => address))
+  const leaving = [...fates.means.keys()]
+  const addresses = new Set(leaving.map(({ address }) => address))
   const said = kernelMessages.filter(({ address }) => addresses.has(address))
-  const quirk = quirkOf(going, vendorReset)
+  const quirk = quirkOf(leaving, vendorReset)
   const text = resetScopeText(fates, ownership)
   const base = {
     card,
@@ -141,7 +141,7 @@ function judgeCard(
     quirk: quirk?.quirk ?? null,
     functions: functions.map((device) => ({ ...device, left: fates.means.get(device) ?? null })),
   }
-  const failure = failureOf(going, said, silent)
+  const failure = failureOf(leaving, said, silent)
   if (failure !== undefined) return { ...base, verdict: 'failed', reason: failure }
   if (quirk === undefined) return { ...base, verdict: verdictOf(fates), reason: text }
   // What nothing resets well needs no advice on how to have it reset.

@@ -78,7 +78,8 @@ export interface Selection {
 
 /** The devices that a filter asks for, in the order of `devices`. */
 export function selectDevices(devices: readonly PciDevice[], filter: Filter): Selection {
-  const any = <T>(wanted: readonly T[], test: (one: T) => boolean): boolean => wanted.length === 0 || wanted.some(test)
+  const any = <T>(required: readonly T[], test: (one: T) => boolean): boolean =>
+    required.length === 0 || required.some(test)
   const matching = devices.filter(
     (device) =>
       any(filter.classes, (prefix) => (device.class.id + device.class.progIf).startsWith(prefix)) &&
@@ -97,9 +98,9 @@ export function selectDevices(devices: readonly PciDevice[], filter: Filter): Se
 
 function widen(all: readonly PciDevice[], matching: readonly PciDevice[], filter: Filter): PciDevice[] {
   const cards = new Set(filter.card ? matching.map(cardOf) : [])
-  const picked = new Set(matching)
-  for (const device of all) if (cards.has(cardOf(device))) picked.add(device)
-  const groups = new Set(filter.withGroup ? [...picked].map((device) => device.group) : [])
+  const selected = new Set(matching)
+  for (const device of all) if (cards.has(cardOf(device))) selected.add(device)
+  const groups = new Set(filter.withGroup ? [...selected].map((device) => device.group) : [])
   groups.delete(null)
-  return all.filter((device) => picked.has(device) || groups.has(device.group))
+  return all.filter((device) => selected.has(device) || groups.has(device.group))
 }

@@ -97,7 +97,7 @@ async function runStep(target: ApplyTarget, argv: readonly string[]): Promise<Co
   const ran = await runCommand(argv, {
     root,
     signal,
-    ...(onOutput === undefined ? {} : { onOutput: onOutput }),
+    ...(onOutput === undefined ? {} : { onOutput }),
   }).finally(end)
   signal.throwIfAborted()
   if (ran.code !== 0) {
@@ -156,11 +156,11 @@ function checkSpace(target: ApplyTarget, commands: readonly CommandChange[]): vo
   const files = openTarget(target)
   const sizes = touchedFiles(commands).map((path) => ({ path, size: files.size(path) ?? 0 }))
   const largest = sizes.reduce((most, one) => (one.size > most.size ? one : most), { path: '', size: 0 })
-  const wanted = [
+  const required = [
     { path: parentFolder(target.journal), size: sizes.reduce((sum, { size }) => sum + size, 0) },
     { path: parentFolder(largest.path), size: Math.ceil(largest.size * 1.2) },
   ]
-  for (const { path, size } of wanted) {
+  for (const { path, size } of required) {
     const free = size === 0 ? undefined : files.freeSpace(path)
     if (free !== undefined && free < size) {
       const mib = (bytes: number): number => Math.ceil(bytes / 2 ** 20)

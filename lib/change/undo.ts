@@ -62,10 +62,10 @@ function stayingClaims(journal: readonly JournalRecord[], claims: readonly Claim
 
 /** The settings that nobody needs once these claims are gone. */
 export function leavingSettings(journal: readonly JournalRecord[], claims: readonly Claim[]): Setting[] {
-  const kept = new Set(stayingClaims(journal, claims).map(({ key }) => key))
+  const external = new Set(stayingClaims(journal, claims).map(({ key }) => key))
   // Of two that are the same, the one that made the file knows what it was made of.
   const leaving = claims
-    .filter(({ key }) => !kept.has(key))
+    .filter(({ key }) => !external.has(key))
     .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }

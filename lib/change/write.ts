@@ -162,10 +162,10 @@ export function removeFolder(root: string, path: string): void {
 export function removeTree(root: string, path: string): void {
   tryWriting(shownPath(root, path), () =>
     beneathRoot(root, path, ({ folder, file }) => {
-      const going = file.endsWith('~') ? file : `${file}~`
-      if (file !== going) renameSync(file, going)
+      const leaving = file.endsWith('~') ? file : `${file}~`
+      if (file !== leaving) renameSync(file, leaving)
       syncPath(folder)
-      rmSync(going, { recursive: true, force: true })
+      rmSync(leaving, { recursive: true, force: true })
     }),
   )
 }

@@ -124,7 +124,7 @@ function deviceIds({ vendor, device, subsystem }: PciDevice): string {
 
 /** Who has a function now, and is it still that function? */
 function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): DriverFinding {
-  const wanted = [`${one.vendor}:${one.device}`, one.subsystem].join(' ')
+  const required = [`${one.vendor}:${one.device}`, one.subsystem].join(' ')
   const here = devices.find(({ address }) => address === one.address)
   if (!host.running)
     return {
@@ -137,9 +137,10 @@ function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): Driv
         null,
       ),
     }
-  if (here === undefined || deviceIds(here) !== wanted) {
+  if (here === undefined || deviceIds(here) !== required) {
     const there = devices.filter(
-      (device) => deviceIds(device) === wanted && !one.twins.includes(device.address) && device.address !== one.address,
+      (device) =>
+        deviceIds(device) === required && !one.twins.includes(device.address) && device.address !== one.address,
     )
     const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
     if (there.length === 0)

@@ -19,12 +19,12 @@ export function checkGroups({ pci }: CheckFacts, selected: readonly PciDevice[])
   const [first] = mixed
   if (first === undefined) return okFinding(code, 'The card shares its IOMMU group with no other card')
   const mates = first.devices.filter((device) => !device.bridge && !cards.has(cardOf(device)))
-  const taken = new Set(pci.devices.map(({ parent }) => parent))
+  const bound = new Set(pci.devices.map(({ parent }) => parent))
   // A card behind a port that is alone in its group gets a group of its own, or that of the port.
   const slots = pci.groups
     .filter(({ devices }) => devices.length === 1 && devices.every((device) => isRootPort(device)))
     .flatMap(({ devices }) => devices.map(({ address }) => address))
-    .filter((address) => !taken.has(address))
+    .filter((address) => !bound.has(address))
   const better =
     slots.length === 0
       ? 'another slot may help: those of the CPU often have groups of their own'
@@ -116,8 +116,8 @@ export function checkInterruptLines({ pci, host: { machine } }: CheckFacts, sele
   const kinds = new Map(below.map((device) => [device, isExpress(machine, device)]))
   const open = below.filter((device) => kinds.get(device) === null)
   // A kernel that tells it of any device tells it of all.
-  const told = open.length > 0 && pci.devices.some((device) => machine.exists(`${device.path}/current_link_speed`))
-  const behind = below.filter((device) => kinds.get(device) === false || (told && kinds.get(device) === null))
+  const reported = open.length > 0 && pci.devices.some((device) => machine.exists(`${device.path}/current_link_speed`))
+  const behind = below.filter((device) => kinds.get(device) === false || (reported && kinds.get(device) === null))
   if (behind.length > 0)
     return problemFinding(
       code,
@@ -125,7 +125,7 @@ export function checkInterruptLines({ pci, host: { machine } }: CheckFacts, sele
       behind.map(({ address, parent }) => `${address} is below ${parent}`),
       'where the guest hangs or the device is refused: another slot, or a PCI Express card',
     )
-  if (open.length > 0 && !told)
+  if (open.length > 0 && !reported)
     return unknownFinding(
       code,
       'Whether the card shares its interrupt line was not seen',

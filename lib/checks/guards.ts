@@ -60,16 +60,16 @@ function guardBridge(requested: readonly PciDevice[]): Finding {
  * does DMA for the host (drivers/iommu/iommu.c, iommu_group_claim_dma_owner; PCI bridges' portdrv is exempt).
  */
 function guardGroup(selected: readonly PciDevice[], usage: DeviceUsage, groups: readonly IommuGroup[]): Finding {
-  const taken = new Set(selected)
+  const bound = new Set(selected)
   const own = new Set(usage.mdevs.map(({ name }) => name))
   const evidence = groups
-    .filter((group) => group.devices.some((device) => taken.has(device)))
+    .filter((group) => group.devices.some((device) => bound.has(device)))
     .flatMap((group) => [
       ...group.others
         .filter(({ name }) => !own.has(name))
         .map(({ name, bus }) => `group ${group.id}: ${name} (${bus ?? 'no PCI device'}) cannot go along`),
       ...group.devices
-        .filter((device) => !device.bridge && !taken.has(device))
+        .filter((device) => !device.bridge && !bound.has(device))
         .map((device) => `group ${group.id}: ${device.address} is not among the chosen devices`),
       ...group.devices
         .filter((device) => device.bridge && !isPciBridge(device) && blocksGroup(device))
@@ -91,10 +91,10 @@ function blocksGroup({ driver }: PciDevice): boolean {
 
 /** Which display controllers does the host keep? One that is set aside for guests already is none of them. */
 function guardOnlyGpu(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const taken = new Set(selected)
+  const bound = new Set(selected)
   const displays = selected.filter((device) => isDisplay(device) && device.physicalFunction === null)
   const staying = all.filter(
-    (device) => isDisplay(device) && !taken.has(device) && device.physicalFunction === null && !isVfio(device.driver),
+    (device) => isDisplay(device) && !bound.has(device) && device.physicalFunction === null && !isVfio(device.driver),
   )
   return toFinding({
     code: 'only-gpu',
@@ -134,7 +134,7 @@ function guardBootVga(selected: readonly PciDevice[]): Finding {
  * to do with each other, unless they are a GPU's.
  */
 export function guardCards(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const taken = new Set(selected)
+  const bound = new Set(selected)
   const cards = new Map<string, PciDevice[]>()
   for (const device of all) {
     const card = cardOf(device)
@@ -143,7 +143,7 @@ export function guardCards(all: readonly PciDevice[], selected: readonly PciDevi
   const partial = [...new Set(selected.map(cardOf))]
     .map((card) => cards.get(card) ?? [])
     .filter((card) => card.some(isDisplay) || !card.some((device) => onRootBus(device) === true))
-  const missing = partial.flatMap((card) => card.filter((device) => !taken.has(device)))
+  const missing = partial.flatMap((card) => card.filter((device) => !bound.has(device)))
   return toFinding({
     code: 'partial-card',
     forceable: true,
@@ -156,8 +156,8 @@ export function guardCards(all: readonly PciDevice[], selected: readonly PciDevi
 
 /** Source: Documentation/PCI/pci-iov-howto.rst: functions of a driver that goes, go. */
 function guardVirtualFunctions(all: readonly PciDevice[], selected: readonly PciDevice[], usage: DeviceUsage): Finding {
-  const taken = new Set(selected.map((device) => device.address))
-  const virtual = all.filter((device) => device.physicalFunction !== null && taken.has(device.physicalFunction))
+  const bound = new Set(selected.map((device) => device.address))
+  const virtual = all.filter((device) => device.physicalFunction !== null && bound.has(device.physicalFunction))
   return toFinding({
     code: 'virtual-functions',
     forceable: true,
@@ -175,7 +175,7 @@ function guardVirtualFunctions(all: readonly PciDevice[], selected: readonly Pci
 
 /** For bindings by ID only: devices outside the chosen ones that the same ID would catch, bridges included. */
 export function guardIds(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const taken = new Set(selected)
+  const bound = new Set(selected)
   const idOf = (device: PciDevice): string => `${device.vendor.id}:${device.device.id}`
   const ids = new Map(selected.map((device) => [idOf(device), device.address]))
   return toFinding({
@@ -185,7 +185,7 @@ export function guardIds(all: readonly PciDevice[], selected: readonly PciDevice
     ok: 'No other device has these IDs',
     next: 'override-same-id-gpu binds by address',
     evidence: all
-      .filter((device) => !taken.has(device) && ids.has(idOf(device)))
+      .filter((device) => !bound.has(device) && ids.has(idOf(device)))
       .map((device) => `${device.address}${driverSuffix(device)} is ${idOf(device)}, as is ${ids.get(idOf(device))}`),
   })
 }

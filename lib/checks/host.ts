@@ -69,8 +69,8 @@ export function checkUserGroups({ user, host: { machine, files } }: CheckFacts):
   if (user.name === null) return unknownFinding(code, 'Who runs the guests is not known', [])
   const node = machine.access('/dev/kvm')
   const open = node !== undefined && (node.mode & READ_WRITE) === READ_WRITE
-  const wanted = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) => hasAccount(files, 'group', name) === true)
-  const missing = wanted.filter((name) => !user.groups.includes(name))
+  const required = (open ? ['libvirt'] : ['libvirt', 'kvm']).filter((name) => hasAccount(files, 'group', name) === true)
+  const missing = required.filter((name) => !user.groups.includes(name))
   if (missing.length === 0 && node !== undefined && user.login !== null && !mayAccess(node, user.login, READ_WRITE))
     return problemFinding(
       code,
@@ -81,7 +81,7 @@ export function checkUserGroups({ user, host: { machine, files } }: CheckFacts):
       'log out and in again, which takes up a new group; udevadm trigger --sysname-match=kvm gives the device to its group',
     )
   if (missing.length === 0)
-    return okFinding(code, `${user.name} is in ${wanted.join(' and ') || 'no group that matters here'}`)
+    return okFinding(code, `${user.name} is in ${required.join(' and ') || 'no group that matters here'}`)
   return problemFinding(
     code,
     `${user.name} is not in ${missing.join(' and ')}`,
@@ -121,10 +121,10 @@ export function checkHugePages({ memory }: CheckFacts): Finding {
 /** As many as were asked for? The kernel gives what it finds in one piece. */
 export function checkHugePagesGiven({ memory, host: { machine } }: CheckFacts): Finding {
   const code = 'hugepages-given'
-  const asked = requestedHugePages(machine.optionalText('/proc/cmdline') ?? '')
-  if (asked.size === 0) return okFinding(code, 'No huge pages were asked for on the kernel command line')
+  const requested = requestedHugePages(machine.optionalText('/proc/cmdline') ?? '')
+  if (requested.size === 0) return okFinding(code, 'No huge pages were asked for on the kernel command line')
   const given = (size: number): number | undefined => memory.hugePages.find((one) => one.size === size)?.total
-  const short = [...asked].filter(([size, wanted]) => (given(size) ?? wanted) < wanted)
+  const short = [...requested].filter(([size, required]) => (given(size) ?? required) < required)
   if (short.length > 0)
     return problemFinding(
       code,
@@ -132,7 +132,7 @@ export function checkHugePagesGiven({ memory, host: { machine } }: CheckFacts): 
       ['/proc/cmdline'],
       'ask for fewer, or stop what uses memory early in the boot',
     )
-  const seen = [...asked.keys()].every((size) => given(size) !== undefined)
+  const seen = [...requested.keys()].every((size) => given(size) !== undefined)
   return seen
     ? okFinding(code, 'The huge pages that were asked for are there')
     : unknownFinding(code, 'How many huge pages there are was not seen', ['/sys/kernel/mm/hugepages'])
@@ -150,13 +150,13 @@ function requestedHugePages(line: string): Map<number, number> {
   }
   const common = tokens.filter(({ name }) => name === 'default_hugepagesz').at(-1)
   let size = bytes(common?.value) ?? 2 * 1024 ** 2
-  const asked = new Map<number, number>()
+  const requested = new Map<number, number>()
   for (const { name, value } of tokens) {
     if (name === 'hugepagesz') size = bytes(value) ?? size
     // By node (`0:512,1:512`) is another question.
-    if (name === 'hugepages' && /^\d+$/.test(value ?? '')) asked.set(size, Number(value))
+    if (name === 'hugepages' && /^\d+$/.test(value ?? '')) requested.set(size, Number(value))
   }
-  return asked
+  return requested
 }
 
 export function checkGovernor({ host: { machine } }: CheckFacts): Finding {

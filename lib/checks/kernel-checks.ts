@@ -108,8 +108,8 @@ export function checkBootArguments({ configured, host }: CheckFacts): Finding {
 export function checkVfioModules({ host: { kernels } }: CheckFacts): Finding {
   const code = 'vfio-modules'
   if (kernels.length === 0) return unknownFinding(code, 'No installed kernel was seen', ['/lib/modules'])
-  const wanted = ['vfio-pci', 'vfio_iommu_type1']
-  const lacking = kernels.filter((kernel) => wanted.some((name) => kernel.provides(name) === 'absent'))
+  const required = ['vfio-pci', 'vfio_iommu_type1']
+  const lacking = kernels.filter((kernel) => required.some((name) => kernel.provides(name) === 'absent'))
   if (lacking.length === 0) {
     const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
     return okFinding(

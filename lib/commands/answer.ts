@@ -20,13 +20,13 @@ export function findRequestedDevices(pci: PciFacts, texts: readonly string[]): P
   if (texts.length === 0) return []
   const devices = texts.map(parseSelector)
   const filter = { classes: [], ids: [], drivers: [], groups: [], devices, withGroup: false, card: false }
-  const { devices: asked, missing } = selectDevices(pci.devices, filter)
+  const { devices: requested, missing } = selectDevices(pci.devices, filter)
   const [first] = missing
   if (first !== undefined)
     throw new UserError('no-device', `${first}: no such device on this machine; list-iommu shows what there is`)
   // Bridges that come along with a group stay with the host; one that is named itself is a guard's business.
   const named = devices.filter(({ text }) => !text.startsWith('group:'))
-  return asked.filter((device) => !device.bridge || named.some(({ matches }) => matches(device)))
+  return requested.filter((device) => !device.bridge || named.some(({ matches }) => matches(device)))
 }
 
 /** Stops at the first guard that is not overridden by its name: a UserError with the guard's code. */
@@ -112,8 +112,10 @@ export function readBootId({ machine }: Context): string | null {
 export function toBoundFunction(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
   const { address, vendor, device, subsystem, driver } = one
   const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`
-  const twins = all.filter((other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id)
-  const places = twins.map((twin) => twin.address)
+  const equalCards = all.filter(
+    (other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id,
+  )
+  const places = equalCards.map((equalCard) => equalCard.address)
   return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
 }
 

@@ -38,18 +38,18 @@ async function bindNow(context: Context): Promise<Answer> {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   if (pci.iommu.enabled === false) throw new UserError('iommu-off', `the IOMMU is off: ${pci.iommu.reason}`)
-  const asked = requestedDevices(pci, given)
-  const chosen = withGroupMates(pci.devices, asked)
-  const use = readDeviceUsage(machine.reader, machine.files, chosen)
+  const requested = requestedDevices(pci, given)
+  const selected = withGroupMates(pci.devices, requested)
+  const usage = readDeviceUsage(machine.reader, machine.files, selected)
   const findings = [
-    ...guardFindings(pci.devices, chosen, asked, use, pci.groups, guardRunner([machine.reader, machine.files])),
-    guardInterfaces(use),
+    ...guardFindings(pci.devices, selected, requested, usage, pci.groups, guardRunner([machine.reader, machine.files])),
+    guardInterfaces(usage),
   ]
   refuse(findings, given)
-  const changes = changesNow(chosen)
-  const groups = [...new Set(chosen.map(({ group }) => group))].filter((group) => group !== null)
-  const notes = [...nestedNotes(chosen), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
-  const functions = withoutNested(chosen)
+  const changes = changesNow(selected)
+  const groups = [...new Set(selected.map(({ group }) => group))].filter((group) => group !== null)
+  const notes = [...nestedNotes(selected), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
+  const functions = withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map((one) => toBoundFunction(one, pci.devices))
   return applyNow(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
@@ -61,8 +61,8 @@ async function releaseNow(context: Context): Promise<Answer> {
   const entries = liveEntries(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
   const functions = entries.flatMap(({ entry }) => entry.functions)
   const named = requestedAddresses(functions, given, script.name)
-  const going = functions.filter(({ address }) => named.includes(address))
-  const changes = going
+  const leaving = functions.filter(({ address }) => named.includes(address))
+  const changes = leaving
     .map(
       ({ address, driver }): DriverChange => ({
         kind: 'driver',
@@ -74,10 +74,10 @@ async function releaseNow(context: Context): Promise<Answer> {
     )
     .filter(({ before, after }) => before !== after)
   const pci = readPciFacts(machine, context.warn)
-  const chosen = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
-  refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, chosen))], given)
+  const selected = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
+  refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, selected))], given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
-  return applyNow(context, plan, going, { undoes: entries.map(({ number }) => number), undone: named })
+  return applyNow(context, plan, leaving, { undoes: entries.map(({ number }) => number), undone: named })
 }
 
 /** What was bound live in this boot and not released: with the functions that are still out. */
@@ -103,7 +103,7 @@ async function applyNow(
   const json = answerJson(context.script, 'plan', plan, functions, [])
   const view = { script, json, releasing: undo.undoes.length > 0, applied: false }
   if (!given.flag('apply') || plan.changes.length === 0)
-    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (look) => liveText(look, view) }
+    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (style) => liveText(style, view) }
   const entry = { ...journalEntryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }
   await applyPlan(targetFor(context, LIVE_JOURNAL), entry, async () => [])
   return {

@@ -121,7 +121,7 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   const locked = (work: () => Promise<Answer>, apply: boolean): Promise<Answer> =>
     apply ? withLock(targetFor(context), own, work) : work()
   if (given.flag('choose'))
-    return chooseCard(context, (chosen, apply) => locked(() => bind(chosen, adapters, apply, by), apply))
+    return chooseCard(context, (selected, apply) => locked(() => bind(selected, adapters, apply, by), apply))
   if (confirms) return locked(() => answerConfirm(context, adapters), true)
   const apply = given.flag('apply')
   return locked(() => (given.flag('undo') ? answerUndo(context, adapters) : bind(context, adapters, apply, by)), apply)
@@ -156,19 +156,19 @@ function checkBindUsage(given: Arguments): void {
 async function bind(context: Context, adapters: Adapters, apply: boolean, identifiedBy: IdentifiedBy): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const pci = readPciFacts(machine, warn)
-  const asked = requestedDevices(pci, given)
-  const chosen = withGroupMates(pci.devices, asked)
-  const taken = withoutNested(chosen)
+  const requested = requestedDevices(pci, given)
+  const selected = withGroupMates(pci.devices, requested)
+  const taken = withoutNested(selected)
   const facts = readBindFacts(machine, pci, taken, adapters, {
     bootloader: given.value('bootloader'),
     initramfs: given.value('initramfs'),
   })
-  const use = readDeviceUsage(machine.reader, facts.host.files, chosen)
+  const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   const findings = guardFindings(
     pci.devices,
-    chosen,
-    asked,
-    use,
+    selected,
+    requested,
+    usage,
     pci.groups,
     guardRunner([machine.reader, facts.host.files]),
   )
@@ -209,14 +209,14 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
       parseTime('--confirm-within', within),
     )
   const short = cutShortRuns(facts.host.files, facts.journal)
-  binding.plan.notes.push(...nestedNotes(chosen), ...kernel.notes, ...short.notes, ...unreadWarnings(machine))
+  binding.plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...short.notes, ...unreadWarnings(machine))
   const bound = binding.bound.map(({ device }) => device)
   const { plan } = binding
-  const json = answerJson(context.script, 'plan', plan, chosen, [...findings, ...kernel.findings], short.changes)
+  const json = answerJson(context.script, 'plan', plan, selected, [...findings, ...kernel.findings], short.changes)
   const view = {
     script,
     json,
-    selected: chosen,
+    selected,
     all: pci.devices,
     groups: pci.groups,
     durations: durationsIn(facts.journal),
@@ -229,7 +229,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     return {
       code: plan.changes.length + kernel.findings.length + short.notes.length > 0 ? 1 : 0,
       json,
-      text: (look) => planText(look, view),
+      text: (style) => planText(style, view),
     }
   expectAllRead(machine)
   const target = targetFor(context)
@@ -253,11 +253,11 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
 }
 
 /** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */
-function expectSameIdDevice({ host, candidateModules }: BindFacts, chosen: readonly PciDevice[]): void {
+function expectSameIdDevice({ host, candidateModules }: BindFacts, selected: readonly PciDevice[]): void {
   const builtin = host.kernels.some((kernel) =>
     candidateModules(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
   )
-  const ids = [...new Set(chosen.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
+  const ids = [...new Set(selected.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
   if (!builtin)
     throw new UserError(
       'not-needed',

@@ -106,7 +106,7 @@ const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
   checkBootSpace,
 ]
 
-const DEVICE_CHECKS: readonly ((facts: CheckFacts, chosen: readonly PciDevice[]) => Finding)[] = [
+const DEVICE_CHECKS: readonly ((facts: CheckFacts, selected: readonly PciDevice[]) => Finding)[] = [
   checkGroups,
   checkCardResets,
   checkDeviceLog,
@@ -148,10 +148,10 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
       readHypervisor(files, reader)
       return []
     })
-  const chosen = findRequestedDevices(facts.pci, given.list('device'))
+  const selected = findRequestedDevices(facts.pci, given.list('device'))
   const kernels = (): Finding[] =>
     kernelFindings(
-      readKernelReports(host, chosen, readCandidateModules(machine, host, chosen), true),
+      readKernelReports(host, selected, readCandidateModules(machine, host, selected), true),
       facts.distro.adapter?.kernel,
     ).findings
   // One after the other: who asks while another waits would hear of its denials too.
@@ -161,17 +161,17 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
     ...CHECKS.flatMap((check) => runCheck(readers, () => check(facts))),
     ...runCheck(readers, kernels),
     ...present,
-    ...(chosen.length === 0 ? [] : await deviceFindings(context, adapters, facts, chosen)),
+    ...(selected.length === 0 ? [] : await deviceFindings(context, adapters, facts, selected)),
   ]
   if (file !== undefined) {
     const data = openReader('/').bytes(file, ROM_SIZE)
     if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
-    findings.push(checkRomFile(file, data, chosen))
+    findings.push(checkRomFile(file, data, selected))
   }
   const healthy = findings.every(({ state }) => state !== 'problem')
-  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: chosen, findings }
-  const all = given.flag('all') || chosen.length > 0
-  return { code: healthy ? 0 : 1, json, text: (look) => checkText(look, script.name, findings, all) }
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: selected, findings }
+  const all = given.flag('all') || selected.length > 0
+  return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
 }
 
 const ROM_SIZE = 16 * 1024 * 1024
@@ -186,7 +186,7 @@ async function deviceFindings(
   const { machine } = context
   const { devices, groups: all } = facts.pci
   const readers = [facts.host.files, machine.reader]
-  const chosen = withGroupMates(devices, requested)
+  const selected = withGroupMates(devices, requested)
   const checks = DEVICE_CHECKS.flatMap((check) => runCheck(readers, () => check(facts, requested)))
   const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
   if (requested.every(({ address }) => bound.includes(address)))
@@ -196,7 +196,7 @@ async function deviceFindings(
     checks.push(
       unknownFinding('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
     )
-  const use = readDeviceUsage(machine.reader, facts.host.files, chosen)
+  const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   // Each of them looks at what other devices there are.
   const judge = (check: () => Finding | Finding[]): Finding[] => {
     return runCheck(readers, () => {
@@ -204,20 +204,20 @@ async function deviceFindings(
       return check()
     })
   }
-  return [...checks, ...guardFindings(devices, chosen, requested, use, all, judge)]
+  return [...checks, ...guardFindings(devices, selected, requested, usage, all, judge)]
 }
 
 /** Problems first, then what could not be seen; what is well as one line, or all of it. */
-function checkText(look: TerminalStyle, script: string, findings: readonly Finding[], all: boolean): string {
+function checkText(style: TerminalStyle, script: string, findings: readonly Finding[], all: boolean): string {
   const by = (state: Finding['state']): Finding[] => findings.filter((one) => one.state === state)
   const [problems, open, well] = [by('problem'), by('unknown'), by('ok')]
   const verdict =
     problems.length === 0
-      ? paint(look, 'green', 'no problem')
-      : paint(look, 'red', `${problems.length} problem${problems.length === 1 ? '' : 's'}`)
+      ? paint(style, 'green', 'no problem')
+      : paint(style, 'red', `${problems.length} problem${problems.length === 1 ? '' : 's'}`)
   const counts = [`${open.length} not known`, `${well.length} well`].join(', ')
   const rest = all
-    ? findingsText(look, well)
+    ? findingsText(style, well)
     : `  ${printable(`${well.length} checks found nothing wrong; --all shows them.`)}\n`
-  return `${paint(look, 'bold', script)}: ${verdict} (${counts})\n${findingsText(look, [...problems, ...open])}${rest}`
+  return `${paint(style, 'bold', script)}: ${verdict} (${counts})\n${findingsText(style, [...problems, ...open])}${rest}`
 }

@@ -29,13 +29,13 @@ export async function chooseCard(
     const card = /^\d+$/.test(answer) ? cards[Number(answer) - 1]?.[0] : undefined
     if (card === undefined)
       throw new UserError('not-confirmed', `${answer || 'nothing'}: no card of that number; nothing was written`)
-    const chosen = { ...context, arguments: { ...context.arguments, operands: [cardOf(card)] } }
-    const plan = await bind(chosen, false)
+    const selected = { ...context, arguments: { ...context.arguments, operands: [cardOf(card)] } }
+    const plan = await bind(selected, false)
     write(1, `\n${plan.text(style)}`)
     if (plan.code === 0) return { ...plan, text: () => '' }
     if (!/^y(es)?$/i.test(await prompt.ask('Write this? [y/N] ')))
       throw new UserError('not-confirmed', 'nothing was written')
-    return await bind(chosen, true)
+    return await bind(selected, true)
   } finally {
     prompt.close()
   }

@@ -59,18 +59,18 @@ export function filterDevices(
   filter: Filter,
   warn: (message: string) => void,
 ): PciDevice[] {
-  const { devices: picked, missing } = selectDevices(devices, filter)
+  const { devices: selected, missing } = selectDevices(devices, filter)
   for (const selector of missing) warn(`${selector}: no such device on this machine`)
-  if (picked.length === 0) warn('nothing matches')
-  return picked
+  if (selected.length === 0) warn('nothing matches')
+  return selected
 }
 
 /**
  * The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole; a
  * group of nothing else matches no filter, and shows where everything was picked.
  */
-export function selectedGroups(groups: readonly IommuGroup[], picked: readonly PciDevice[]): IommuGroup[] {
-  const chosen = new Set(picked)
+export function selectedGroups(groups: readonly IommuGroup[], selected: readonly PciDevice[]): IommuGroup[] {
+  const chosen = new Set(selected)
   const everything = groups.every((group) => group.devices.every((device) => chosen.has(device)))
   return groups
     .map((group) => {

@@ -41,13 +41,13 @@ export async function answerDomain(context: Context): Promise<Answer> {
   checkDomainUsage(given)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
-  const { pci, chosen } = findRequestedCards(context)
-  const facts = await readGuestFacts(context, request, chosen, pci?.iommuBits ?? null)
+  const { pci, chosen: selected } = findRequestedCards(context)
+  const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
     before === null
-      ? newGuest(request, chosen, facts)
-      : { guest: null, ...patchDomain(context, before, request, chosen, facts) }
-  const { findings, warnings } = await checkGuest(context, request, facts, pci, chosen)
+      ? newGuest(request, selected, facts)
+      : { guest: null, ...patchDomain(context, before, request, selected, facts) }
+  const { findings, warnings } = await checkGuest(context, request, facts, pci, selected)
   refuse(findings, given)
   printWarnings(context, decision, findings, warnings)
   if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
@@ -64,7 +64,7 @@ export async function answerDomain(context: Context): Promise<Answer> {
     findings,
   }
   if (given.flag('diff') && before !== null)
-    return { code: changed ? 1 : 0, json, text: (look) => diffText(look, before, text) }
+    return { code: changed ? 1 : 0, json, text: (style) => diffText(style, before, text) }
   return { code: 0, json, text: () => text }
 }
 
@@ -78,10 +78,10 @@ function newGuest(
   return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
 }
 
-function diffText(look: TerminalStyle, before: string, after: string): string {
+function diffText(style: TerminalStyle, before: string, after: string): string {
   const bytes = (text: string): string => Buffer.from(text).toString('latin1')
   return diffLines(bytes(before), bytes(after))
-    .map((line) => `${paint(look, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
+    .map((line) => `${paint(style, diffColor(line), line.split('\t').map(printable).join('\t'))}\n`)
     .join('')
 }
 

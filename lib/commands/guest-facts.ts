@@ -47,10 +47,10 @@ export function findRequestedCards({ machine, arguments: given, warn }: Context)
   for (const text of [...gpus, ...others]) parseSelector(text)
   if (gpus.length + others.length === 0) return { pci: null, chosen: { gpus: [], others: [] } }
   const pci = readPciFacts(machine, warn)
-  const chosen = { gpus: findRequestedDevices(pci, gpus), others: findRequestedDevices(pci, others) }
-  const both = chosen.others.find((device) => chosen.gpus.includes(device))
+  const selected = { gpus: findRequestedDevices(pci, gpus), others: findRequestedDevices(pci, others) }
+  const both = selected.others.find((device) => selected.gpus.includes(device))
   if (both !== undefined) throw new UserError('usage', `${both.address}: named by --gpu and by --pci`)
-  return { pci, chosen }
+  return { pci, chosen: selected }
 }
 
 /** All that a guest is decided from. Throws a UserError for what cannot be. */
@@ -208,10 +208,10 @@ export async function checkGuest(
   const asked = [...requested.gpus, ...requested.others]
   if (pci !== null) {
     const kernel = await askKernelLog(machine)
-    const taken = withFreeGroupMates(pci.devices, asked)
-    const use = readDeviceUsage(machine.reader, machine.files, taken)
+    const bound = withFreeGroupMates(pci.devices, asked)
+    const usage = readDeviceUsage(machine.reader, machine.files, bound)
     findings.push(
-      ...checkDevices(pci.devices, taken, asked, use, pci.groups, guardRunner([machine.reader, machine.files])),
+      ...checkDevices(pci.devices, bound, asked, usage, pci.groups, guardRunner([machine.reader, machine.files])),
     )
     const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)
     const resets = checkResets(judgeResets(pci.devices, asked, known, true))

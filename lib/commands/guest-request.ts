@@ -118,8 +118,8 @@ function pinFrom(given: Arguments): Omit<PinRequest, 'node'> | undefined {
   const [vcpus, cores] = [number('vcpus'), number('cores')]
   const all = given.value('pin') === 'all-cores'
   const sizes = [vcpus !== undefined && '--vcpus', cores !== undefined && '--cores', all && '--pin all-cores']
-  const asked = sizes.filter(Boolean)
-  if (asked.length > 1) throw requestUsageError(`${asked.join(' and ')}: choose one`)
+  const requested = sizes.filter(Boolean)
+  if (requested.length > 1) throw requestUsageError(`${requested.join(' and ')}: choose one`)
   const rest = { oneThread: given.flag('one-thread'), prefer: given.value('prefer') as PinRequest['prefer'] }
   if (vcpus !== undefined) return { size: { vcpus }, ...rest }
   if (cores !== undefined) return { size: { cores }, ...rest }

@@ -24,13 +24,13 @@ import type { Answer, Context } from './run-script.ts'
 export function answerKernelConfig(context: Context, adapters: Adapters): Answer {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
-  const chosen: PciDevice[] =
+  const selected: PciDevice[] =
     given.operands.length === 0 ? [] : withGroupMates(pci.devices, requestedDevices(pci, given))
   const host = readHost(machine)
   const distro = readDistro(host, adapters).adapter
   const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
   const byAddress = distro?.declarative !== undefined || generator?.bootScriptLocation(host) !== undefined
-  const kernels = readKernelReports(host, chosen, readCandidateModules(machine, host, chosen), byAddress)
+  const kernels = readKernelReports(host, selected, readCandidateModules(machine, host, selected), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',
@@ -38,19 +38,22 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
     )
   const how = distro?.kernel ?? BUILD_KERNEL
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
-  const json: BindVfio = { ...answerJson(context.script, 'kernel-config', none, chosen, []), kernels: kernels.reports }
+  const json: BindVfio = {
+    ...answerJson(context.script, 'kernel-config', none, selected, []),
+    kernels: kernels.reports,
+  }
   return {
     code: lacksAnything(kernels.reports) ? 1 : 0,
     json,
-    text: (look) => kernelText(look, kernels, how),
+    text: (style) => kernelText(style, kernels, how),
   }
 }
 
 const BUILD_KERNEL =
   'install a kernel package that has it, or build one: make olddefconfig && make && make modules_install install'
 
-function kernelText(look: TerminalStyle, { reports, withoutConfig, cpu }: KernelReports, advice: string): string {
-  const parts = reports.map((report) => kernelReportText(look, report))
+function kernelText(style: TerminalStyle, { reports, withoutConfig, cpu }: KernelReports, advice: string): string {
+  const parts = reports.map((report) => kernelReportText(style, report))
   const rest = [
     ...withoutConfig.map((release) => `Linux ${release}: its configuration was not found.`),
     ...(cpu === null ? ["Whose CPU this is was not seen: its IOMMU's and KVM's symbols were not looked at."] : []),
@@ -61,18 +64,18 @@ function kernelText(look: TerminalStyle, { reports, withoutConfig, cpu }: Kernel
   return `${parts.join('\n')}${rest.map((line) => `\n${printable(line)}\n`).join('')}`
 }
 
-function kernelReportText(look: TerminalStyle, report: KernelReport): string {
+function kernelReportText(style: TerminalStyle, report: KernelReport): string {
   const { hints, path, release } = report
   const required = hints.filter(({ need }) => need === 'required').length
   const where = release === null ? '' : ` (${path})`
   const count = required === 0 ? 'nothing that is required is missing' : `${required} required`
-  const head = `${paint(look, 'bold', printable(`${reportTitle(report)}${where}`))}: ${count}\n`
+  const head = `${paint(style, 'bold', printable(`${reportTitle(report)}${where}`))}: ${count}\n`
   const line = configLine(hints)
-  return `${head}${hints.map((hint) => kernelHintText(look, hint)).join('')}${line === '' ? '' : `  In its source tree: ${line}\n`}`
+  return `${head}${hints.map((hint) => kernelHintText(style, hint)).join('')}${line === '' ? '' : `  In its source tree: ${line}\n`}`
 }
 
-function kernelHintText(look: TerminalStyle, hint: KernelHint): string {
-  const mark = hint.need === 'required' ? paint(look, 'red', 'required') : paint(look, 'yellow', 'useful  ')
+function kernelHintText(style: TerminalStyle, hint: KernelHint): string {
+  const mark = hint.need === 'required' ? paint(style, 'red', 'required') : paint(style, 'yellow', 'useful  ')
   const lines = [hintText(hint), hint.why, hint.menu].filter((line, index, all) => all.indexOf(line) === index)
   return lines.map((line, index) => `  ${index === 0 ? mark : '        '}  ${printable(line)}\n`).join('')
 }

@@ -20,23 +20,27 @@ export function listEqualCards({ machine, script, warn }: Context): Answer {
     if (!device.bridge) byId.set(id, [...(byId.get(id) ?? []), device])
   }
   const display = ([one]: PciDevice[]): number => (one !== undefined && isDisplay(one) ? 0 : 1)
-  const twins = [...byId]
+  const equalCards = [...byId]
     .filter(([, equal]) => equal.length > 1)
     .map(([id, equal]) => ({ id, devices: equal }))
     .sort((one, other) => display(one.devices) - display(other.devices))
-  const json: EqualCards = { schema: `vfio-scripts/${script.name}/1`, action: 'list', twins }
+  const json: EqualCards = { schema: `vfio-scripts/${script.name}/1`, action: 'list', twins: equalCards }
   const address = addressFormatter(devices, false)
-  return { code: twins.length > 0 ? 0 : 1, json, text: (look) => equalCardsText(look, json, address, script.name) }
+  return {
+    code: equalCards.length > 0 ? 0 : 1,
+    json,
+    text: (style) => equalCardsText(style, json, address, script.name),
+  }
 }
 
 function equalCardsText(
-  look: TerminalStyle,
-  { twins }: EqualCards,
+  style: TerminalStyle,
+  { twins: equalCards }: EqualCards,
   address: (text: string) => string,
   script: string,
 ): string {
-  if (twins.length === 0) return 'No two devices have the same ID: bind-vfio can tell them all apart.\n'
-  const blocks = twins.map(({ id, devices }) => {
+  if (equalCards.length === 0) return 'No two devices have the same ID: bind-vfio can tell them all apart.\n'
+  const blocks = equalCards.map(({ id, devices }) => {
     const [first] = devices
     const lines = devices.map(({ address: at, driver, bootVga, group }) => {
       const marks = [
@@ -44,7 +48,7 @@ function equalCardsText(
         group === null ? 'no group' : `group ${group}`,
         ...(bootVga ? ['shows the console (boot VGA)'] : []),
       ]
-      return `  ${paint(look, 'bold', address(at))}  ${printable(marks.join(', '))}\n`
+      return `  ${paint(style, 'bold', address(at))}  ${printable(marks.join(', '))}\n`
     })
     return `${id}  ${printable(first === undefined ? '' : deviceName(first))}\n${lines.join('')}`
   })

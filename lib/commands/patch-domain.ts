@@ -51,9 +51,9 @@ const FOR_NEW = ['name', 'guest', 'format', 'iso', 'virtio-iso', 'chipset', 'fir
 export function checkPatchUsage(given: Arguments): void {
   const wrong = FOR_NEW.find((name) => given.value(name) !== undefined) ?? (given.flag('x-vga') ? 'x-vga' : undefined)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
-  for (const [name, needs] of Object.entries(COMPANIONS))
-    if (given.value(name) !== undefined && given.list(needs).length === 0)
-      throw new UserError('usage', `--${name} goes with --${needs}: a patch changes what it names`)
+  for (const [name, requirements] of Object.entries(COMPANIONS))
+    if (given.value(name) !== undefined && given.list(requirements).length === 0)
+      throw new UserError('usage', `--${name} goes with --${requirements}: a patch changes what it names`)
 }
 
 /** Reads the document of `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `no-domain` … */
@@ -86,7 +86,7 @@ export function patchDomain(
   requested: RequestedDevices,
   facts: GuestFacts,
 ): Remarks & { text: string } {
-  const talk: Remarks = { reasons: [], notes: [] }
+  const remarks: Remarks = { reasons: [], notes: [] }
   const { versions } = facts
   const root = parseDomain(text)
   const bios =
@@ -94,36 +94,36 @@ export function patchDomain(
   const firmware: Guest['firmware'] = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
   const devices = decideDevices(request, requested, facts, {
     firmware,
-    ...talk,
+    ...remarks,
   })
-  let result = context.arguments.list('remove').reduce((each, wanted) => takeOut(context, each, wanted), text)
+  let result = context.arguments.list('remove').reduce((each, required) => takeOut(context, each, required), text)
   if (request.hideKvm || request.vendorId !== undefined || request.nvidiaDriver !== undefined)
-    result = patchHiding(result, decideHiding(request, versions, talk), request.vendorId !== undefined)
+    result = patchHiding(result, decideHiding(request, versions, remarks), request.vendorId !== undefined)
   if (request.memoryKib !== undefined) result = patchMemory(result, request.memoryKib)
   if (request.memoryKib !== undefined || request.hugepageKib !== undefined)
-    decideMemory({ ...request, memoryKib: memoryKibOf(result) }, facts.hypervisor, talk)
+    decideMemory({ ...request, memoryKib: memoryKibOf(result) }, facts.hypervisor, remarks)
   if (request.hugepageKib !== undefined) result = patchHugepages(result, request.hugepageKib)
   if (facts.pinning !== null) {
     result = patchPinning(result, facts.pinning, supports(versions, 'cpuCache'))
-    talk.reasons.push(...facts.pinning.reasons)
+    remarks.reasons.push(...facts.pinning.reasons)
   } else if (request.pin !== undefined) {
     const { sockets, cores, threads } = facts.unpinned.topology
     result = ensureElement(result, [], xmlElement('vcpu', {}, String(sockets * cores * threads)))
     result = patchTopology(result, { ...facts.unpinned, caches: null })
   }
-  talk.notes.push(...windowNotes(result, facts, firmware))
+  remarks.notes.push(...windowNotes(result, facts, firmware))
   if (request.headless) result = patchHeadless(result)
-  if (request.tpm && supportsElseNote(versions, 'tpm', 'the TPM', talk))
+  if (request.tpm && supportsElseNote(versions, 'tpm', 'the TPM', remarks))
     result = addIfMissing(result, tpmElement(), xmlElement('tpm'))
-  const added = showRoms(addAll(result, request, devices, supports(versions, 'aliases')), devices.cards, talk)
-  talk.notes.push(...cardNotes(added, devices.cards))
-  return { ...talk, text: added }
+  const added = showRoms(addAll(result, request, devices, supports(versions, 'aliases')), devices.cards, remarks)
+  remarks.notes.push(...cardNotes(added, devices.cards))
+  return { ...remarks, text: added }
 }
 
 function addAll(text: string, request: GuestRequest, devices: DecidedDevices, alias: boolean): string {
   const nics = request.networks.length > 0 ? devices.nics : []
   const usb = devices.usb.map(usbHostdev)
-  const wanted: [wanted: XmlElement, identity: XmlElement][] = [
+  const required: [wanted: XmlElement, identity: XmlElement][] = [
     ...nics.map((nic) => [nicElement(nic), nicElement({ ...nic, model: '' })] as [XmlElement, XmlElement]),
     ...usb.map((each): [XmlElement, XmlElement] => [
       each,
@@ -143,13 +143,13 @@ function addAll(text: string, request: GuestRequest, devices: DecidedDevices, al
     ]),
   ]
   if (devices.frames?.device === 'shm')
-    wanted.push([shmemElement(devices.frames), xmlElement('shmem', { name: 'looking-glass' })])
+    required.push([shmemElement(devices.frames), xmlElement('shmem', { name: 'looking-glass' })])
   if (devices.scsi.length > 0 || devices.disks.some(({ bus }) => bus === 'scsi'))
-    wanted.unshift([scsiController(false), xmlElement('controller', { type: 'scsi' })])
+    required.unshift([scsiController(false), xmlElement('controller', { type: 'scsi' })])
   const shared = devices.shares.length > 0 ? patchSharing(text) : text
   const disked = devices.disks.reduce(addDisk, shared)
   const carded = devices.cards.reduce((each, card) => addCard(each, card, alias), disked)
-  const added = wanted.reduce((each, [element, identity]) => addIfMissing(each, element, identity), carded)
+  const added = required.reduce((each, [element, identity]) => addIfMissing(each, element, identity), carded)
   const sound = request.audio === undefined ? [] : soundElements(devices.audio, 'ich9')
   const heard = sound.reduce(addSound, added)
   return patchArguments(heard, frameArguments(devices))

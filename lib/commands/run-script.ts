@@ -13,7 +13,7 @@ export interface Answer {
   /** 0: done, nothing to do, healthy. 1: the answer is no. */
   code: 0 | 1
   json: { schema: string }
-  text: (look: TerminalStyle) => string
+  text: (style: TerminalStyle) => string
 }
 
 export interface Context {

@@ -62,7 +62,7 @@ export async function answerBindStatus(context: Context, adapters: Adapters): Pr
     ...answerJson(script, 'status', plan, found.functions, found.findings),
     state: found.state,
   }
-  return { code: found.state === 'bound' ? 0 : 1, json, text: (look) => statusText(look, script.name, found) }
+  return { code: found.state === 'bound' ? 0 : 1, json, text: (style) => statusText(style, script.name, found) }
 }
 
 /** Is what tune-host set up in force? */
@@ -78,7 +78,7 @@ export async function answerTuneStatus(context: Context, adapters: Adapters): Pr
   return {
     code: state === 'in-force' ? 0 : 1,
     json,
-    text: (look) =>
-      `${context.script.name}: ${paint(look, state === 'in-force' ? 'green' : 'yellow', state)}${features && ` (${features})`}\n${findingsText(look, findings)}`,
+    text: (style) =>
+      `${context.script.name}: ${paint(style, state === 'in-force' ? 'green' : 'yellow', state)}${features && ` (${features})`}\n${findingsText(style, findings)}`,
   }
 }

@@ -18,7 +18,7 @@ import { planTuneHost } from '../tune/plan-tuning.ts'
 import { reachedOver } from '../tune/reached.ts'
 import { cutShortText, moduleFileText } from '../views/answers.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from '../views/changes.ts'
-import { answerJson, appliedJson, durations, journalEntryFacts, refuse } from './answer.ts'
+import { answerJson, appliedJson, durationsIn, journalEntryFacts, refuse } from './answer.ts'
 import { adapterOptions, confirmOptions, outputOption } from './bind-vfio.ts'
 import { expectModuleOutput, isNewFile, moduleOutput } from './declared.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -79,35 +79,40 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     ...readSystemFacts(host, adapters, named),
     devices: readPciFacts(machine, warn).devices,
   }
-  const wishes = requirementsFrom(facts, given)
-  const findings = wishes.flatMap((wish) => wish.findings)
+  const requirements = requirementsFrom(facts, given)
+  const findings = requirements.flatMap((requirement) => requirement.findings)
   refuse(findings, given)
   const { adapter } = facts.distro
-  const { plan: wanted, tokens, made, replaced } = planTuneHost(facts, wishes, moduleOutput(given, machine.files.root))
-  await rehearseNetplan(openReader('/'), machine.files, wanted.changes)
-  const declares = wanted.settings.some(({ kind }) => kind === 'item')
+  const {
+    plan: required,
+    tokens,
+    made,
+    replaced,
+  } = planTuneHost(facts, requirements, moduleOutput(given, machine.files.root))
+  await rehearseNetplan(openReader('/'), machine.files, required.changes)
+  const declares = required.settings.some(({ kind }) => kind === 'item')
   if (declares || adapter?.declarative === undefined)
     expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
-  const module = declares && given.value('output') === undefined && isNewFile(wanted)
+  const module = declares && given.value('output') === undefined && isNewFile(required)
   const within = given.value('confirm-within')
   const port = given.value('port')
-  if (port !== undefined && within === undefined && !declares && wanted.changes.length > 0) {
+  if (port !== undefined && within === undefined && !declares && required.changes.length > 0) {
     findings.push(reachedOver(facts, port))
     if (given.flag('apply')) refuse(findings, given)
   }
   const plan =
-    within === undefined || wanted.changes.length === 0
-      ? wanted
-      : withConfirmTimer(host, facts.journal, wanted, script.name, parseTime('--confirm-within', within))
+    within === undefined || required.changes.length === 0
+      ? required
+      : withConfirmTimer(host, facts.journal, required, script.name, parseTime('--confirm-within', within))
   const short = cutShortRuns(host.files, facts.journal)
   plan.notes.push(...short.notes, ...unreadWarnings(machine))
   const json = answerJson(script, 'plan', plan, [], findings, short.changes)
-  const took = durations(facts.journal)
-  const head = (look: Parameters<Answer['text']>[0]): string =>
-    `${paint(look, 'bold', script.name)}: ${wishes.map(({ feature }) => feature).join(', ')}\n${findingsText(
-      look,
+  const took = durationsIn(facts.journal)
+  const head = (style: Parameters<Answer['text']>[0]): string =>
+    `${paint(style, 'bold', script.name)}: ${requirements.map(({ feature }) => feature).join(', ')}\n${findingsText(
+      style,
       findings.filter(({ state }) => state !== 'ok'),
-    )}${cutShortText(look, json)}\n${module ? moduleFileText(json) : changesText(look, json.changes, took)}${notesText(json.notes)}\n`
+    )}${cutShortText(style, json)}\n${module ? moduleFileText(json) : changesText(style, json.changes, took)}${notesText(json.notes)}\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
   const back = `To take it back:        ${own} --undo --apply\n`

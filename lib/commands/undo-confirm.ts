@@ -31,15 +31,15 @@ export function answerUndo(context: Context, adapters: Adapters): Promise<Answer
 export async function answerConfirm(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, script } = context
   const journal = readJournal(readHost(machine).files)
-  const going = claimsOf(journal).filter(
+  const leaving = claimsOf(journal).filter(
     ({ device, entry }) => device === CONFIRM && entry.entry.script === script.name,
   )
-  if (going.length === 0)
+  if (leaving.length === 0)
     throw new UserError(
       'nothing-to-confirm',
       `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
     )
-  const answer = await undoClaims(context, adapters, journal, going, true)
+  const answer = await undoClaims(context, adapters, journal, leaving, true)
   return { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` }
 }
 
@@ -78,7 +78,7 @@ async function undoClaims(
     return {
       code: going.length + short.notes.length > 0 ? 1 : 0,
       json,
-      text: (look) => undoneText(look, view, undefined),
+      text: (style) => undoneText(style, view, undefined),
     }
   const target = targetFor(context)
   const entry: EntryFacts = {
@@ -101,9 +101,9 @@ async function undoClaims(
 }
 
 /** What a person has to do where a file of ours is one that they import. */
-function undoModuleNotes(host: Host, going: readonly Claim[], adapters: Adapters): string[] {
+function undoModuleNotes(host: Host, leaving: readonly Claim[], adapters: Adapters): string[] {
   const { declarative } = readDistro(host, adapters).adapter ?? {}
-  const paths = new Set(going.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
+  const paths = new Set(leaving.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
   return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
 }
 
@@ -120,10 +120,10 @@ function requestedClaims(journal: readonly JournalRecord[], script: string, give
   const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
   if (given.operands.length === 0) return claims
   const named = requestedNames(claims, given, script)
-  const going = claims.filter(({ device }) => named.includes(device))
+  const leaving = claims.filter(({ device }) => named.includes(device))
   // A switch would take the same back once more.
-  const entries = new Set(going.map(({ entry }) => entry))
-  return claims.filter((claim) => going.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
+  const entries = new Set(leaving.map(({ entry }) => entry))
+  return claims.filter((claim) => leaving.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
 }
 
 /** The devices, or the features of tune-host, that the arguments name. */

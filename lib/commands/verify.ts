@@ -53,21 +53,21 @@ export async function verifyBinding(
 /** After the commands of an undo: what the present boot entries and images still have. */
 export async function verifyUndo(
   host: Host,
-  going: readonly Claim[],
+  leaving: readonly Claim[],
   adapters: Adapters,
   target: ApplyTarget,
 ): Promise<string[]> {
   const wrong: string[] = []
-  const used = going[0]?.entry.entry.adapters
-  const generator = claimedGenerator(going)
-  const tokens = claimedArguments(going)
+  const used = leaving[0]?.entry.entry.adapters
+  const generator = claimedGenerator(leaving)
+  const tokens = claimedArguments(leaving)
   const loader = adapters.bootloaders.find(({ name }) => name === used?.bootloader)
   if (loader !== undefined && tokens.length > 0) {
     const seen = loader.observe(host, tokens, true)
     wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
   }
-  const needs = claimedRequirements(going)
-  const gone = (needs === null ? [] : requiredFiles(needs)).filter((path) => !host.files.exists(path))
+  const requirements = claimedRequirements(leaving)
+  const gone = (requirements === null ? [] : requiredFiles(requirements)).filter((path) => !host.files.exists(path))
   const initramfs = adapters.initramfs.find(({ name }) => name === generator)
   if (initramfs === undefined || gone.length === 0) return wrong
   for (const { path } of initramfs.images(host)) {

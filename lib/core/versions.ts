@@ -40,9 +40,10 @@ export function supports(versions: Versions, feature: VersionedFeature): boolean
 
 /** `libvirt 1.2.9 is older than 1.3.3`; `undefined` when the gate is open. */
 export function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature): string | undefined {
-  const needs = MINIMUM_VERSIONS[feature]
-  if (libvirt !== null && lt(libvirt, needs.libvirt)) return `libvirt ${libvirt} is older than ${needs.libvirt}`
-  if (qemu !== null && lt(qemu, needs.qemu)) return `QEMU ${qemu} is older than ${needs.qemu}`
+  const requirements = MINIMUM_VERSIONS[feature]
+  if (libvirt !== null && lt(libvirt, requirements.libvirt))
+    return `libvirt ${libvirt} is older than ${requirements.libvirt}`
+  if (qemu !== null && lt(qemu, requirements.qemu)) return `QEMU ${qemu} is older than ${requirements.qemu}`
   return undefined
 }
 

@@ -66,17 +66,17 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
     ranks: clusterRanks(cores, request.prefer),
     distance: distanceFrom(machine.nodes),
   }
-  const chosen =
+  const selected =
     need <= sum(fast)
       ? placeCores(fast, need, node, rules)
       : [...fast, ...placeCores(slow, need - sum(fast), node, rules)]
-  chosen.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
+  selected.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
 
-  const threads = chosen.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
+  const threads = selected.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
   const used = size !== 'all-cores' && 'vcpus' in size ? threads.slice(0, size.vcpus) : threads
-  const given = chosen.flatMap(({ cpus }) => cpus)
-  const host = cores.filter((core) => !chosen.includes(core))
-  const nodes = [...new Set(chosen.map((core) => core.node))].filter((each) => each !== undefined)
+  const given = selected.flatMap(({ cpus }) => cpus)
+  const host = cores.filter((core) => !selected.includes(core))
+  const nodes = [...new Set(selected.map((core) => core.node))].filter((each) => each !== undefined)
   const near = host.filter((core) => core.node !== undefined && nodes.includes(core.node))
   const emulator = numeric((near.length > 0 ? near : host).flatMap(({ cpus }) => cpus))
   const pinned = {
@@ -86,9 +86,9 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
     nodes: numeric(nodes),
     host: numeric(host.flatMap(({ cpus }) => cpus)),
     idle: numeric(given.filter((cpu) => !used.includes(cpu))),
-    ...guestTopology(machine, cores, chosen, used),
+    ...guestTopology(machine, cores, selected, used),
   }
-  return { ...pinned, reasons: pinningReasons(machine, request, cores, chosen, pinned) }
+  return { ...pinned, reasons: pinningReasons(machine, request, cores, selected, pinned) }
 }
 
 type PinningWithoutReasons = Omit<Pinning, 'reasons'>
@@ -203,15 +203,15 @@ function cardText(node: number, nodes: readonly number[]): string {
 }
 
 function kindText(slow: readonly Core[], guestCores: readonly Core[]): string {
-  const taken = guestCores.filter((core) => core.efficient).length
+  const bound = guestCores.filter((core) => core.efficient).length
   const all = `Efficient cores are ${cpusText(slow.flatMap(({ cpus }) => cpus))}`
-  return taken === 0 ? `${all}: left to the host.` : `${all}: ${taken} of them are needed, and slower than the others.`
+  return bound === 0 ? `${all}: left to the host.` : `${all}: ${bound} of them are needed, and slower than the others.`
 }
 
 function preferText(cores: readonly Core[], prefer: 'cache' | 'frequency'): string {
   const what = prefer === 'cache' ? 'larger cache' : 'higher clock'
-  const told = new Set(clusterRanks(cores, prefer).values()).size > 1
-  return told
+  const reported = new Set(clusterRanks(cores, prefer).values()).size > 1
+  return reported
     ? `The L3 cluster with the ${what} comes first.`
     : `No L3 cluster has a ${what} than the others, as far as the machine says.`
 }

@@ -76,9 +76,9 @@ function placeInCluster(cores: readonly Core[], required: number, { weight, pref
     prefer === 'frequency' ? -(core.frequency ?? 0) : 0,
     lowest([core]),
   ])
-  const taken: Core[] = []
-  for (const core of sorted) if (totalWeight(taken, weight) < required) taken.push(core)
-  return taken
+  const bound: Core[] = []
+  for (const core of sorted) if (totalWeight(bound, weight) < required) bound.push(core)
+  return bound
 }
 
 /** How far the farthest of these cores is from home; without a home, how many nodes they are of. */
@@ -117,8 +117,8 @@ function lowest(cores: readonly Core[]): number {
 /** A node's distance from another, as the firmware tells it: 10 is the node itself (ACPI SLIT). */
 export function distanceFrom(nodes: readonly NumaNode[] | undefined): PlacementRules['distance'] {
   return (home, node) => {
-    const told = nodes?.find(({ number }) => number === home)?.distances?.get(node ?? home)
-    return told ?? (node === undefined || node === home ? 10 : 20)
+    const reported = nodes?.find(({ number }) => number === home)?.distances?.get(node ?? home)
+    return reported ?? (node === undefined || node === home ? 10 : 20)
   }
 }
 

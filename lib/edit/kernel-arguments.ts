@@ -15,12 +15,12 @@ export function isListMember(token: string): boolean {
  * of others the value, or one of those between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.
  */
 export function hasArgument(line: string, token: string): boolean {
-  const [wanted] = parseCommandLine(token)
-  const same = placedArguments(line).filter(({ name }) => name === wanted?.name)
-  if (wanted === undefined || same.length === 0) return false
-  const { value } = wanted
+  const [required] = parseCommandLine(token)
+  const same = placedArguments(line).filter(({ name }) => name === required?.name)
+  if (required === undefined || same.length === 0) return false
+  const { value } = required
   if (value === undefined) return true
-  if (LISTS.test(wanted.name)) return findListMember(same.at(-1), value) !== undefined
+  if (LISTS.test(required.name)) return findListMember(same.at(-1), value) !== undefined
   return same.some((one) => one.value === value || one.value?.split(',').includes(value))
 }
 
@@ -28,12 +28,12 @@ export function hasArgument(line: string, token: string): boolean {
 export function findInsertion(line: string, token: string): { at: number; text: string } | undefined {
   if (hasArgument(line, token)) return undefined
   const all = placedArguments(line)
-  const [wanted] = parseCommandLine(token)
-  const list = LISTS.test(wanted?.name ?? '') ? all.filter(({ name }) => name === wanted?.name).at(-1) : undefined
+  const [required] = parseCommandLine(token)
+  const list = LISTS.test(required?.name ?? '') ? all.filter(({ name }) => name === required?.name).at(-1) : undefined
   // A quote that closes the list stays its end. An empty list is left alone: the last one wins.
   if (list?.value) {
     const at = list.at + list.token.replace(/"+$/, '').length
-    return { at, text: `,${wanted?.value}` }
+    return { at, text: `,${required?.value}` }
   }
   const end = endOfArguments(line)
   if (end < line.length) return { at: end, text: `${token} ` }
@@ -42,14 +42,14 @@ export function findInsertion(line: string, token: string): { at: number; text: 
 
 /** Where the last such argument, or member of a list, stands, with one blank or comma; an empty list goes altogether. */
 export function findArgumentRange(line: string, token: string): { from: number; to: number } | undefined {
-  const [wanted] = parseCommandLine(token)
-  const same = placedArguments(line).filter(({ name }) => name === wanted?.name)
-  const isList = wanted?.value !== undefined && LISTS.test(wanted.name)
+  const [required] = parseCommandLine(token)
+  const same = placedArguments(line).filter(({ name }) => name === required?.name)
+  const isList = required?.value !== undefined && LISTS.test(required.name)
   const found = same
-    .filter((one) => (isList ? findListMember(one, `${wanted.value}`) !== undefined : one.value === wanted?.value))
+    .filter((one) => (isList ? findListMember(one, `${required.value}`) !== undefined : one.value === required?.value))
     .at(-1)
   if (found === undefined) return undefined
-  const member = isList ? findListMember(found, `${wanted.value}`) : undefined
+  const member = isList ? findListMember(found, `${required.value}`) : undefined
   if (member !== undefined && !member.only) return member
   const to = found.at + found.token.length
   if (/\s/.test(line[found.at - 1] ?? '')) return { from: found.at - 1, to }

@@ -37,20 +37,20 @@ const NVIDIA_LIFTED = '465.0.0'
 
 /** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
 export function decideGuest(request: GuestRequest, requested: RequestedDevices, facts: GuestFacts): GuestDecision {
-  const talk = { reasons: [] as string[], notes: [] as string[] }
+  const remarks = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
-  const memory = decideMemory(request, facts.hypervisor, talk)
-  const { firmware, edk2 } = decideFirmware(request, facts, talk)
-  const hiding = decideHiding(request, facts.versions, talk)
-  const devices: DecidedDevices = decideDevices(request, requested, facts, { firmware, ...talk })
+  const memory = decideMemory(request, facts.hypervisor, remarks)
+  const { firmware, edk2 } = decideFirmware(request, facts, remarks)
+  const hiding = decideHiding(request, facts.versions, remarks)
+  const devices: DecidedDevices = decideDevices(request, requested, facts, { firmware, ...remarks })
   const pinning = facts.pinning
-  talk.reasons.push(...(pinning?.reasons ?? []))
+  remarks.reasons.push(...(pinning?.reasons ?? []))
   const cpuModel = request.cpuModel ?? 'host-passthrough'
   const hostCpu = cpuModel === 'host-passthrough'
   const { topology, topoext } = pinning ?? facts.unpinned
   const { sockets, dies, cores, threads } = topology
   const taints = request.format === 'libvirt' && !supports(facts.versions, 'addressBits')
-  const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, talk)
+  const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, remarks)
   const guest: Guest = {
     name: request.name,
     preset: request.preset,
@@ -64,14 +64,14 @@ export function decideGuest(request: GuestRequest, requested: RequestedDevices, 
     cpuModel,
     pinning,
     ...hiding,
-    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, talk) : null,
+    hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, remarks) : null,
     localtime: windows,
     hypervclock: !windows ? null : hiding.hypervAllowed && supports(facts.versions, 'hypervclock'),
-    tpm: (request.tpm || request.preset === 'windows11') && supportsElseNote(facts.versions, 'tpm', 'the TPM', talk),
+    tpm: (request.tpm || request.preset === 'windows11') && supportsElseNote(facts.versions, 'tpm', 'the TPM', remarks),
     ...devices,
     mmio64Mib: window.mmio64Mib,
   }
-  return { guest, ...talk }
+  return { guest, ...remarks }
 }
 
 /** Memory and its pages: as asked, and as the host has them. */
@@ -126,12 +126,12 @@ export function decideHiding(
   const old = driver !== null && lt(driver, NVIDIA_LIFTED)
   if (driver !== null && !old)
     remarks.notes.push(`NVIDIA's driver ${request.nvidiaDriver} starts in guests by itself: nothing is hidden from it`)
-  const wanted = old || request.hideKvm || request.vendorId !== undefined
+  const required = old || request.hideKvm || request.vendorId !== undefined
   if (old)
     remarks.reasons.push(
       `KVM is hidden and Hyper-V renamed: NVIDIA's driver ${request.nvidiaDriver} refuses guests (error 43) until 465`,
     )
-  else if (wanted) remarks.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
+  else if (required) remarks.reasons.push("hiding KVM, as asked; NVIDIA's drivers from 465 on do not need it")
   const hideKvm = old || request.hideKvm
   const rename = hideKvm || request.vendorId !== undefined
   const named =

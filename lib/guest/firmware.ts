@@ -27,10 +27,10 @@ type FirmwareRequest = Pick<GuestRequest, 'name' | 'preset' | 'chipset' | 'forma
 export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, remarks: Remarks): FirmwareDecision {
   const { uefiImages: images } = facts.hypervisor
   const { versions } = facts
-  const told = facts.capabilities.firmware
+  const reported = facts.capabilities.firmware
   const { preset, chipset, loader, format } = request
-  const wanted = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
-  if (wanted === 'bios') {
+  const required = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
+  if (required === 'bios') {
     if (preset === 'windows11') throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
     remarks.reasons.push(
       preset === 'windows7' && request.firmware === undefined
@@ -45,9 +45,9 @@ export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, r
   if (secure) remarks.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
   const fitting = images?.filter(({ boards }) => boards.includes(chipset)) ?? []
   const auto = format === 'libvirt' && loader === undefined && supports(versions, 'firmwareAuto')
-  if (auto && images === null) return decideWithoutImages(request, versions, told, remarks)
+  if (auto && images === null) return decideWithoutImages(request, versions, reported, remarks)
   if (auto) {
-    const found = findAutoImage(secure, fitting, versions, told)
+    const found = findAutoImage(secure, fitting, versions, reported)
     if (found !== undefined) {
       remarks.reasons.push('libvirt chooses the UEFI image by itself (5.2 and later)')
       noteEnrolledKeys(request, found.image, remarks)
@@ -68,8 +68,8 @@ export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, r
 }
 
 /** Is there an image that this feature, wanted or unwanted, leaves? `null`: libvirt does not say. */
-function hasImageWith(reported: ReportedImages, [name, wanted]: ImageFeature): boolean | null {
-  return reported[name]?.includes(wanted ? 'yes' : 'no') ?? null
+function hasImageWith(reported: ReportedImages, [name, required]: ImageFeature): boolean | null {
+  return reported[name]?.includes(required ? 'yes' : 'no') ?? null
 }
 
 /** The host's images are not seen: what libvirt says of them, and else no more than every host has. */
@@ -111,7 +111,7 @@ function findAutoImage(
   reported: ReportedImages,
 ): { features: ImageFeature[]; image: Image } | undefined {
   const described = fitting.filter((image) => image.described)
-  const wishes: [feature: ImageFeature, holds: (image: Image) => boolean][] = secure
+  const requirements: [feature: ImageFeature, holds: (image: Image) => boolean][] = secure
     ? [
         [['secure-boot', true], (image) => image.secure],
         [['enrolled-keys', true], (image) => image.enrolled],
@@ -122,7 +122,7 @@ function findAutoImage(
       ]
   const features: ImageFeature[] = []
   let left = described
-  for (const [feature, holds] of wishes) {
+  for (const [feature, holds] of requirements) {
     const good = hasImageWith(reported, feature) === false ? [] : left.filter(holds)
     // The loader asks for SMM by itself where libvirt knows no features.
     const asks = supports(versions, 'firmwareFeatures')

@@ -72,7 +72,7 @@ export function checkDisks(disks: readonly Storage[]): Finding {
         ),
       ),
     ],
-    unreadable: disks.flatMap(({ unseen }) => unseen),
+    unreadable: disks.flatMap(({ unseen: unreadable }) => unreadable),
   })
 }
 

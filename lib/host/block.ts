@@ -66,9 +66,9 @@ export function readDiskUsage(reader: Reader, files: Reader, path: string): Stor
 function readVolumes(reader: Reader, files: Reader, own: readonly { address: string; name: string }[]): Storage {
   const mounts = readMounts(reader)
   const swaps = readSwaps(reader)
-  const unseen: Unreadable[] = []
-  if (mounts === undefined) unseen.push({ what: 'what is mounted (/proc/self/mountinfo)', root: false })
-  if (swaps === undefined) unseen.push({ what: 'what is swapped to (/proc/swaps)', root: false })
+  const unreadable: Unreadable[] = []
+  if (mounts === undefined) unreadable.push({ what: 'what is mounted (/proc/self/mountinfo)', root: false })
+  if (swaps === undefined) unreadable.push({ what: 'what is swapped to (/proc/swaps)', root: false })
   const used: UsageTables = {
     mounts: mounts ?? [],
     swaps: swaps ?? [],
@@ -80,10 +80,10 @@ function readVolumes(reader: Reader, files: Reader, own: readonly { address: str
     loader: loaderPartition(reader),
   }
   const disks = own.flatMap(({ address, name }) => {
-    const volume = readVolume(reader, name, used, unseen, 0)
+    const volume = readVolume(reader, name, used, unreadable, 0)
     return volume === undefined ? [] : [{ address, volume }]
   })
-  return { disks, unseen }
+  return { disks, unseen: unreadable }
 }
 
 interface UsageTables {
@@ -116,7 +116,7 @@ function readVolume(
   reader: Reader,
   name: string,
   used: UsageTables,
-  unseen: Unreadable[],
+  unreadable: Unreadable[],
   depth: number,
 ): Volume | undefined {
   const path = `${BLOCK}/${name}`
@@ -127,7 +127,7 @@ function readVolume(
   const mapper = name.startsWith('dm-') ? reader.text(`${path}/dm/name`) : undefined
   const node = mapper === undefined ? device : `/dev/mapper/${mapper}`
   const udev = readUdev(reader, `b${number}`)
-  if (udev === undefined) unseen.push({ what: `what is on ${node} (udev's database)`, root: false })
+  if (udev === undefined) unreadable.push({ what: `what is on ${node} (udev's database)`, root: false })
   const label = udev?.get('ID_FS_LABEL') ?? null
   const partition = udev?.get('ID_PART_ENTRY_UUID') ?? /^PARTUUID=(.*)$/m.exec(reader.text(`${path}/uevent`) ?? '')?.[1]
   const called = new Set([device, node, ...deviceSpecs(udev, partition)].map((spec) => spec.toLowerCase()))
@@ -149,7 +149,7 @@ function readVolume(
     tables: used.tables.filter((entry) => called.has(entry.device.toLowerCase())),
     booted: used.loader !== undefined && used.loader === partition?.toLowerCase(),
     volumesOnTop: (reader.list(`${path}/holders`) ?? [])
-      .map((holder) => readVolume(reader, holder, used, unseen, depth + 1))
+      .map((holder) => readVolume(reader, holder, used, unreadable, depth + 1))
       .filter((holder) => holder !== undefined),
   }
 }

@@ -43,8 +43,8 @@ function readVirtualApic(reader: Reader): boolean | null {
   const texts = ['kvm_intel/parameters/enable_apicv', 'kvm_amd/parameters/avic'].map((name) =>
     reader.text(`/sys/module/${name}`)?.trim(),
   )
-  const [told] = texts.filter((text) => text !== undefined)
-  return told === undefined ? null : /^[Y1]/.test(told)
+  const [reported] = texts.filter((text) => text !== undefined)
+  return reported === undefined ? null : /^[Y1]/.test(reported)
 }
 
 /** The library is called by its version: `libvirt.so.0.9000.0` is 9.0.0 (1000 times the major number, plus the minor). */

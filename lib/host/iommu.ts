@@ -108,11 +108,11 @@ export function readIommuState(reader: Reader, groups: IommuGroups): IommuState 
   if (reader.exists('/sys/kernel')) {
     const { length } = reader.denials
     const why = explain(reader)
-    const unseen = {
+    const unreadable = {
       code: 'unknown',
       reason: 'The IOMMU is off; not all that says why can be read: run as root.',
     } as const
-    return { enabled: false, kind, ...(reader.denials.length > length ? unseen : why) }
+    return { enabled: false, kind, ...(reader.denials.length > length ? unreadable : why) }
   }
   return { enabled: null, kind, code: 'unknown', reason: `This tree has no ${GROUPS}: it does not say.` }
 }

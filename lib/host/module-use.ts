@@ -39,28 +39,32 @@ export function readModuleUsage(
   machine: Reader,
   files: Reader,
   module: string,
-  going: readonly string[],
-  needs: (module: string) => readonly string[],
+  leaving: readonly string[],
+  requirements: (module: string) => readonly string[],
 ): ModuleUsage {
   const name = underscoreName(module)
-  const unseen: Unreadable[] = []
+  const unreadable: Unreadable[] = []
   const loaded = readLines(machine, '/proc/modules')
-  if (loaded === undefined) unseen.push({ what: 'what is loaded (/proc/modules)', root: false })
+  if (loaded === undefined) unreadable.push({ what: 'what is loaded (/proc/modules)', root: false })
   const [, , users = '0', list = '-'] = loaded?.map((line) => line.split(' ')).find(([own]) => own === name) ?? []
   const all = list.split(',').filter((one) => /^\w+$/.test(one))
-  const holders = all.filter((one) => !going.includes(one))
+  const holders = all.filter((one) => !leaving.includes(one))
   const more = Number(users) - all.length
-  const wanted = new Map<string, string>()
+  const required = new Map<string, string>()
   for (const { point, type } of readMounts(machine) ?? []) add(type, `${point} is mounted as ${type}`)
   for (const { target, type, table } of readFstab(files)) add(type, `${target} in ${table} is ${type}`)
-  for (const { target, table } of readCrypttab(files)) wanted.set('dm_crypt', `${target} in ${table} is encrypted`)
+  for (const { target, table } of readCrypttab(files)) required.set('dm_crypt', `${target} in ${table} is encrypted`)
   function add(type: string, why: string): void {
     const kind = type.replace(/\..*/, '')
     const one = underscoreName(FILE_SYSTEMS[kind] ?? kind)
-    if (!wanted.has(one)) wanted.set(one, why)
+    if (!required.has(one)) required.set(one, why)
   }
-  const indirect = [...wanted].flatMap(([one, why]) =>
-    one === name ? [why] : needs(one).map(underscoreName).includes(name) ? [`${why}, and ${one} depends on it`] : [],
+  const indirect = [...required].flatMap(([one, why]) =>
+    one === name
+      ? [why]
+      : requirements(one).map(underscoreName).includes(name)
+        ? [`${why}, and ${one} depends on it`]
+        : [],
   )
   return {
     evidence: [
@@ -70,7 +74,7 @@ export function readModuleUsage(
       ...new Set(indirect),
       ...(GUESTS.test(name) ? ['guests that own devices run on it'] : []),
     ],
-    unseen,
+    unseen: unreadable,
   }
 }
 

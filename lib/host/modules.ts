@@ -84,11 +84,11 @@ function findModules(tables: readonly AliasTable[], keys: readonly ModuleKey[]):
   })
   const known = new Map<string, string[]>()
   return keys.map((key) => {
-    const wanted = modaliasFields(key)
-    const name = Object.values(wanted).join()
+    const required = modaliasFields(key)
+    const name = Object.values(required).join()
     let modules = known.get(name)
     if (modules === undefined) {
-      const matching = aliases.filter(({ pattern }) => matchesAlias(pattern, wanted))
+      const matching = aliases.filter(({ pattern }) => matchesAlias(pattern, required))
       for (const { table, record } of matching) table.used.set(record.index ?? 0, record[0])
       modules = [...new Set(matching.map(({ pattern }) => pattern.module ?? ''))]
       known.set(name, modules)

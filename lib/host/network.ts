@@ -65,8 +65,8 @@ function withRoutes(reader: Reader, interfaces: Interface[]): Network {
   const four = readLines(reader, '/proc/net/route')
   const six = readLines(reader, '/proc/net/ipv6_route')
   // Without IPv6 there is no ipv6_route; without /proc/net/route nothing is known.
-  const unseen = four === undefined ? [{ what: 'the routes (/proc/net/route)', root: false }] : []
-  return { interfaces, routes: [...parseIpv4Routes(four ?? []), ...parseIpv6Routes(six ?? [])], unseen }
+  const unreadable = four === undefined ? [{ what: 'the routes (/proc/net/route)', root: false }] : []
+  return { interfaces, routes: [...parseIpv4Routes(four ?? []), ...parseIpv6Routes(six ?? [])], unseen: unreadable }
 }
 
 /**

@@ -26,7 +26,7 @@ export interface DeviceNode {
  * The character devices below the chosen devices, the VFIO nodes of their groups, and NVIDIA's own nodes, which are
  * not in sysfs. Source: Documentation/ABI/testing/sysfs-dev; nodes carry the name that uevent has (devtmpfs).
  */
-export function readDeviceNodes(reader: Reader, chosen: readonly PciDevice[]): DeviceNode[] {
+export function readDeviceNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode[] {
   const nodes: DeviceNode[] = []
   for (const number of reader.list('/sys/dev/char') ?? []) {
     // The text of the link is the path in /sys/devices: no need to ask for each folder on the way.
@@ -34,15 +34,15 @@ export function readDeviceNodes(reader: Reader, chosen: readonly PciDevice[]): D
     if (target === undefined) continue
     const [, noiommu = '', group] = /^\/sys\/devices\/virtual\/vfio\/(noiommu-)?(\d+)$/.exec(target) ?? []
     if (group !== undefined) {
-      const members = chosen.filter((device) => device.group === Number(group))
+      const members = selected.filter((device) => device.group === Number(group))
       nodes.push(...members.map(({ address }) => ({ node: `/dev/vfio/${noiommu}${group}`, address })))
       continue
     }
-    const owner = deviceAbove(target, chosen)
+    const owner = deviceAbove(target, selected)
     const name = owner && /^DEVNAME=(.*)$/m.exec(reader.text(`${target}/uevent`) ?? '')?.[1]
     if (owner !== undefined && name !== undefined) nodes.push({ node: `/dev/${name}`, address: owner.address })
   }
-  return [...nodes, ...nvidiaNodes(reader, chosen)]
+  return [...nodes, ...nvidiaNodes(reader, selected)]
 }
 
 /** `Device Minor:` of /proc/driver/nvidia/gpus/ADDRESS/information names /dev/nvidiaN; the others serve every card. */
@@ -63,8 +63,8 @@ function nvidiaNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode
  * Which processes hold any of these open. One pass over /proc: the dearest question of all, asked only when there is
  * something to look for. Source: proc_pid_fd(5).
  */
-export function readOpenFiles(reader: Reader, wanted: ReadonlySet<string>): OpenFiles {
-  if (wanted.size === 0) return { found: [], unseen: [] }
+export function readOpenFiles(reader: Reader, required: ReadonlySet<string>): OpenFiles {
+  if (required.size === 0) return { found: [], unseen: [] }
   const pids = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name))
   const found: OpenFile[] = []
   let denied = 0
@@ -78,7 +78,7 @@ export function readOpenFiles(reader: Reader, wanted: ReadonlySet<string>): Open
           const target = reader.link(`${folder}/${fd}`)
           if (target === undefined) continue
           const name = target.endsWith(' (deleted)') ? target.slice(0, -' (deleted)'.length) : target
-          if (wanted.has(name)) targets.add(name)
+          if (required.has(name)) targets.add(name)
         }
         return true
       },
@@ -89,10 +89,11 @@ export function readOpenFiles(reader: Reader, wanted: ReadonlySet<string>): Open
     const process = reader.optionalText(`/proc/${pid}/comm`) ?? '?'
     for (const target of targets) found.push({ target, pid: Number(pid), process })
   }
-  const unseen: Unreadable[] = []
-  if (denied > 0) unseen.push({ what: `the open files of ${denied} process${denied === 1 ? '' : 'es'}`, root: true })
+  const unreadable: Unreadable[] = []
+  if (denied > 0)
+    unreadable.push({ what: `the open files of ${denied} process${denied === 1 ? '' : 'es'}`, root: true })
   // Process 1 is always there; hidepid= hides other people's processes altogether (proc(5)).
-  else if (pids.length === 0) unseen.push({ what: 'the processes (/proc has none)', root: false })
-  else if (!pids.includes('1')) unseen.push({ what: "other users' processes", root: true })
-  return { found: found.sort((one, other) => one.pid - other.pid), unseen }
+  else if (pids.length === 0) unreadable.push({ what: 'the processes (/proc has none)', root: false })
+  else if (!pids.includes('1')) unreadable.push({ what: "other users' processes", root: true })
+  return { found: found.sort((one, other) => one.pid - other.pid), unseen: unreadable }
 }

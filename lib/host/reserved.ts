@@ -25,8 +25,8 @@ export interface ReservedRegions {
 }
 
 /** Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; the file is there since Linux 4.11. */
-export function readReservedRegions(reader: Reader, chosen: readonly PciDevice[]): ReservedRegions {
-  const groups = [...new Set(chosen.map(({ group }) => group))]
+export function readReservedRegions(reader: Reader, selected: readonly PciDevice[]): ReservedRegions {
+  const groups = [...new Set(selected.map(({ group }) => group))]
   const texts = groups.map((group) => ({
     group,
     text: group === null ? undefined : reader.optionalText(`/sys/kernel/iommu_groups/${group}/reserved_regions`),

@@ -41,11 +41,11 @@ export function readRootUnlock(reader: Reader, files: Reader): RootUnlock {
     unseenTpm: [],
   }
   const hasTpm = (reader.list('/sys/class/tpm') ?? []).length > 0
-  const notSeen = (unseen: Unreadable): RootUnlock => ({
+  const notSeen = (unreadable: Unreadable): RootUnlock => ({
     ...unlock,
     encrypted: null,
-    unseen: [unseen],
-    unseenTpm: hasTpm ? [unseen] : [],
+    unseen: [unreadable],
+    unseenTpm: hasTpm ? [unreadable] : [],
   })
   const mounts = readMounts(reader)
   const root = mounts?.filter((mount) => mount.point === '/').at(-1)

@@ -46,14 +46,14 @@ const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
  * Reads all that may speak against taking these devices from the host. `reader` is the machine (/proc, /sys, /run),
  * `files` the system (/etc, /usr). Only what the chosen devices can have is asked for.
  */
-export function readDeviceUsage(reader: Reader, files: Reader, chosen: readonly PciDevice[]): DeviceUsage {
+export function readDeviceUsage(reader: Reader, files: Reader, selected: readonly PciDevice[]): DeviceUsage {
   const inner: { sessions: TcpConnection[] | undefined; nodes: DeviceNode[]; holders: OpenFiles } = onDemand(
     [reader, files],
     {
-      sessions: () => (use.network.interfaces.length === 0 ? [] : readTcpConnections(reader)),
+      sessions: () => (usage.network.interfaces.length === 0 ? [] : readTcpConnections(reader)),
       nodes: () => {
-        const disks = use.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
-        return [...disks, ...readDeviceNodes(reader, chosen)]
+        const disks = usage.storage.disks.map(({ address, volume }) => ({ node: volume.node, address }))
+        return [...disks, ...readDeviceNodes(reader, selected)]
       },
       holders: () => {
         const sockets = (inner.sessions ?? []).map(socketOf)
@@ -61,25 +61,25 @@ export function readDeviceUsage(reader: Reader, files: Reader, chosen: readonly 
       },
     },
   )
-  const use: DeviceUsage = onDemand([reader, files], {
-    storage: () => readStorage(reader, files, chosen),
-    network: () => readNetwork(reader, chosen),
+  const usage: DeviceUsage = onDemand([reader, files], {
+    storage: () => readStorage(reader, files, selected),
+    network: () => readNetwork(reader, selected),
     screens: () => {
-      const screens = readScreens(reader, chosen)
+      const screens = readScreens(reader, selected)
       screens.found.push(...serialConsoles(reader, inner.nodes))
       return screens
     },
-    keyboards: () => readKeyboards(reader, chosen),
+    keyboards: () => readKeyboards(reader, selected),
     unlock: () => readRootUnlock(reader, files),
-    mdevs: () => readMdevs(reader, chosen),
+    mdevs: () => readMdevs(reader, selected),
     answers: () => {
-      const answering = chosen.map((device) => ({ address: device.address, answer: isResponsive(reader, device) }))
+      const answering = selected.map((device) => ({ address: device.address, answer: isResponsive(reader, device) }))
       const addresses = (answer: boolean | null): string[] =>
         answering.filter((each) => each.answer === answer).map(({ address }) => address)
       return { silent: addresses(false), unread: addresses(null) }
     },
-    reserved: () => readReservedRegions(reader, chosen),
-    ssh: () => sshOf(reader, use.network, inner.sessions, inner.holders),
+    reserved: () => readReservedRegions(reader, selected),
+    ssh: () => sshOf(reader, usage.network, inner.sessions, inner.holders),
     open: () => {
       const { nodes, holders } = inner
       const open = nodes.map((node) => ({
@@ -94,7 +94,7 @@ export function readDeviceUsage(reader: Reader, files: Reader, chosen: readonly 
       }
     },
   })
-  return use
+  return usage
 }
 
 /** SSH sessions, where nothing else is asked of the processes' open files. */

@@ -29,7 +29,7 @@ const DEVICES = '/sys/bus/usb/devices'
  * all devices are picked. Source: Documentation/ABI/stable/sysfs-bus-usb.
  */
 export function readUsbBuses(reader: Reader, selected: readonly PciDevice[], all: readonly PciDevice[]): UsbBus[] {
-  const wanted = new Set(selected.map((device) => device.address))
+  const required = new Set(selected.map((device) => device.address))
   const names = reader.list(DEVICES) ?? []
   const buses: UsbBus[] = []
   for (const name of names) {
@@ -37,7 +37,7 @@ export function readUsbBuses(reader: Reader, selected: readonly PciDevice[], all
     const path = number === undefined ? undefined : reader.resolve(`${DEVICES}/${name}`)
     if (number === undefined || path === undefined) continue
     const controller = path.split('/').reverse().find(isAddress) ?? null
-    if (controller === null ? selected.length < all.length : !wanted.has(controller)) continue
+    if (controller === null ? selected.length < all.length : !required.has(controller)) continue
     const devices = names.filter((device) => device.startsWith(`${number}-`) && !device.includes(':'))
     buses.push({
       bus: Number(number),

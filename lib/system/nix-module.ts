@@ -15,13 +15,13 @@ import type { Reader } from '../host/reader.ts'
 export function locateNixModule(
   files: Reader,
   journal: readonly JournalRecord[],
-  { asked, usual, head }: { asked: string | null; usual: string; head: string },
+  { asked: requested, usual, head }: { asked: string | null; usual: string; head: string },
 ): { path: string; head: string } {
   const mark = head.slice(0, head.indexOf('\n'))
   const known = claimsOf(journal).flatMap(({ setting }) =>
     setting.kind === 'item' && setting.head?.startsWith(mark) ? [setting] : [],
   )
-  const place = asked ?? known.at(-1)?.path ?? usual
+  const place = requested ?? known.at(-1)?.path ?? usual
   const path = files.resolve(place) ?? place
   const text = contentReader(files)(path)
   if (text !== null && !text.startsWith(mark))

@@ -66,9 +66,9 @@ export function planSettings(
     some: readonly Setting[],
     gone: readonly Setting[] = [],
   ): CommandChange[] => {
-    const kept = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])) }
+    const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])) }
     const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return touched || kept.add.length + kept.remove.length > 0 ? (adapter?.commands(host, kept) ?? []) : []
+    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(host, external) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []

@@ -48,7 +48,7 @@ export interface Bootloader {
    */
   derived?(host: Host, tokens: readonly string[]): Setting[]
   /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
-  commands(host: Host, kept?: ExternalTokens): CommandChange[]
+  commands(host: Host, external?: ExternalTokens): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
   /** How to reach the boot menu and change the line for one boot, on this host. */
@@ -88,7 +88,7 @@ export interface Initramfs {
    * `undefined`: nowhere.
    */
   bootScriptLocation(host: Host): BootScriptLocation | undefined
-  settings(host: Host, needs: InitramfsRequirements): Setting[]
+  settings(host: Host, requirements: InitramfsRequirements): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
   externalTokens?(host: Host): string[]
   commands(host: Host, kept?: ExternalTokens): CommandChange[]
@@ -161,7 +161,7 @@ export interface DeclarativeHost {
   line(path: string, line: string): NixItem | undefined
   governor(name: string): NixItem
   /** `mac`: of the card, for the bridge; `undefined`: not known. With `vlan`, guests are in it, the host stays as it is. */
-  bridge(asked: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
+  bridge(requested: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
   tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
   /** `version`: VERSION_ID of os-release. */
   packages(needs: readonly GuestSoftware[], version: string): NixItem[]

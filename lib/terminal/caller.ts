@@ -25,7 +25,7 @@ export function thisProcess(url: string): Caller {
   return {
     argv: scriptArguments(fileURLToPath(url)),
     write,
-    terminalStyle: terminalStyle,
+    terminalStyle,
     interrupted,
     end: (code) => {
       process.exitCode = code

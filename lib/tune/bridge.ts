@@ -37,15 +37,15 @@ const TAP_CONFIGS: readonly NetworkConfig[] = [netplan, networkd, networkManager
  */
 export function requireBridge(
   facts: TuneFacts,
-  asked: { name: string; port: string; vlan: string | undefined },
+  requested: { name: string; port: string; vlan: string | undefined },
 ): TuneRequirements {
   const { machine, files } = facts.host
-  const { name, port } = asked
+  const { name, port } = requested
   expectInterfaceName('--bridge', name)
   expectInterfaceName('--port', port)
-  const vlan = asked.vlan === undefined ? undefined : Number(asked.vlan)
+  const vlan = requested.vlan === undefined ? undefined : Number(requested.vlan)
   if (vlan !== undefined && !(Number.isInteger(vlan) && vlan >= 1 && vlan <= 4094))
-    throw new UserError('usage', `--vlan ${asked.vlan}: not the number of a VLAN (1 to 4094)`)
+    throw new UserError('usage', `--vlan ${requested.vlan}: not the number of a VLAN (1 to 4094)`)
   const seen = machine.list(NET)
   if (seen !== undefined && !seen.includes(port))
     throw new UserError(
@@ -98,13 +98,15 @@ export function requireBridge(
       : `${port} itself stays as it is.`
   const settings = found.config.settings(files, request)
   const edited = vlan === undefined ? (settings.find(({ kind }) => kind === 'replace')?.path ?? found.why) : undefined
-  const kept = edited === undefined ? undefined : withoutCloudInit(files, edited, bridgeReason(request))
+  const external = edited === undefined ? undefined : withoutCloudInit(files, edited, bridgeReason(request))
   return tuneRequirements('bridge', `${name}, with ${port}, by ${found.config.name}`, {
-    files: kept === undefined ? settings : [...settings, kept],
+    files: external === undefined ? settings : [...settings, external],
     findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
-      ...(kept === undefined ? [] : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
+      ...(external === undefined
+        ? []
+        : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
       // It reads the address when it makes the bridge.
       ...(found.config === ifupdown ? [] : unnamed),
       ...(found.config.notes?.(files, request) ?? []),

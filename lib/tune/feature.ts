@@ -68,10 +68,10 @@ export function describedHost({ distro }: TuneFacts): DeclarativeHost | undefine
  * the kernel would take the last, or both. What is ours, of this feature, goes for the new value.
  */
 export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
-  const wanted = tokens.flatMap((token) => parseCommandLine(token))
+  const required = tokens.flatMap((token) => parseCommandLine(token))
   const own = ownFeatureArguments(journal, feature)
   for (const { name, value, token, file, line } of configured) {
-    if (!wanted.some((one) => one.name === name) || wanted.some((one) => one.name === name && one.value === value))
+    if (!required.some((one) => one.name === name) || required.some((one) => one.name === name && one.value === value))
       continue
     if (own.has(token)) continue
     throw new UserError(

@@ -217,9 +217,9 @@ export function hasFeatureOption(given: Arguments): boolean {
 
 /** All that was asked for. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.flatMap(({ options, wish }) => {
+  return TUNE_FEATURES.flatMap(({ options, wish: requirement }) => {
     const [first] = options
-    const asked = first !== undefined && (given.flag(first.name) || given.list(first.name).length > 0)
-    return asked ? [wish(facts, given)] : []
+    const requested = first !== undefined && (given.flag(first.name) || given.list(first.name).length > 0)
+    return requested ? [requirement(facts, given)] : []
   })
 }

@@ -57,9 +57,9 @@ export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[]
   )
   return [
     ...texts.flatMap((text) =>
-      IN_FORCE_CHECKS.flatMap(([pattern, look]) => {
+      IN_FORCE_CHECKS.flatMap(([pattern, style]) => {
         const found = pattern.exec(text)
-        return found === null ? [] : look(host, found, texts)
+        return found === null ? [] : style(host, found, texts)
       }),
     ),
     ...slices,
@@ -104,15 +104,15 @@ function governorFindings(machine: Reader, name: string): Finding[] {
   )
 }
 
-function pageCountFindings(now: number | undefined, wanted: number, what: string): Finding[] {
-  const found = `${now ?? 'nobody knows how many'} of ${wanted} huge pages ${what}are set aside`
-  return stateFinding('hugepages', now === undefined ? null : now >= wanted, found, [])
+function pageCountFindings(now: number | undefined, required: number, what: string): Finding[] {
+  const found = `${now ?? 'nobody knows how many'} of ${required} huge pages ${what}are set aside`
+  return stateFinding('hugepages', now === undefined ? null : now >= required, found, [])
 }
 
 /** The kernel may find less memory in one piece than was asked for. */
-function sysctlPageFindings(machine: Reader, wanted: number): Finding[] {
+function sysctlPageFindings(machine: Reader, required: number): Finding[] {
   const now = machine.optionalText('/proc/sys/vm/nr_hugepages')
-  return pageCountFindings(now === undefined ? undefined : Number(now), wanted, '')
+  return pageCountFindings(now === undefined ? undefined : Number(now), required, '')
 }
 
 /** Of the size that the argument before it says, on all nodes or each on its own. */
@@ -132,8 +132,8 @@ function argumentPageFindings(machine: Reader, value: string, all: readonly stri
 function isolatedCpuFindings(machine: Reader, name: string, list: string): Finding[] {
   const path = `${CPU}/${name}`
   const now = parseCpuList(machine.optionalText(path)?.replace('(null)', ''))
-  const wanted = parseCpuList(list) ?? []
-  const ok = now === undefined ? null : wanted.every((cpu) => now.includes(cpu))
+  const required = parseCpuList(list) ?? []
+  const ok = now === undefined ? null : required.every((cpu) => now.includes(cpu))
   return stateFinding(
     'isolated',
     ok,

@@ -35,8 +35,8 @@ export function expectFreeTap(
     ({ device, setting }) => device === 'tap' && setting.reason.endsWith(tapReason(name, '')),
   )
   const known = claimsOf(journal).map(({ key, setting }) => (setting.kind === 'item' ? setting.item : key))
-  const wanted = [...requirements.files.map(settingKey), ...requirements.items.map(({ item }) => item)]
-  if (own.length > 0 && !wanted.every((one) => known.includes(one)))
+  const required = [...requirements.files.map(settingKey), ...requirements.items.map(({ item }) => item)]
+  if (own.length > 0 && !required.every((one) => known.includes(one)))
     throw new UserError(
       'contradiction',
       `--tap ${name}: it is set up already, otherwise (${own[0]?.setting.reason}): take that back first (--undo tap --apply)`,

@@ -26,15 +26,15 @@ const CGROUPS = '/sys/fs/cgroup'
  */
 export function requireIsolation(
   facts: TuneFacts,
-  asked: { vcpus: number; near: string | undefined; prefer: 'cache' | 'frequency' | undefined; slices: boolean },
+  requested: { vcpus: number; near: string | undefined; prefer: 'cache' | 'frequency' | undefined; slices: boolean },
 ): TuneRequirements {
   const { machine, kernels } = facts.host
-  const node = facts.devices.find(({ address }) => address === asked.near)?.numaNode ?? undefined
-  const pinning = pinVcpus(readCpus(machine), { size: { vcpus: asked.vcpus }, prefer: asked.prefer, node })
+  const node = facts.devices.find(({ address }) => address === requested.near)?.numaNode ?? undefined
+  const pinning = pinVcpus(readCpus(machine), { size: { vcpus: requested.vcpus }, prefer: requested.prefer, node })
   const guest = cpuList([...pinning.vcpus.map(({ cpu }) => cpu), ...pinning.idle].sort((one, other) => one - other))
   const host = cpuList(pinning.host)
   const reason = `CPUs ${guest} are for guests, ${host} for the host`
-  if (asked.slices) {
+  if (requested.slices) {
     expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
     expectCpuset(facts)
     return tuneRequirements('isolate', reason, {
@@ -68,10 +68,10 @@ export function requireIsolation(
 function expectCpuset({ configured, host: { machine } }: TuneFacts): void {
   const names = machine.list(CGROUPS)
   const controllers = machine.optionalText(`${CGROUPS}/cgroup.controllers`)
-  const asked = configured.filter(({ name }) => name === 'systemd.unified_cgroup_hierarchy').at(-1)
-  const old = asked !== undefined && /^(0|no|false|off)$/i.test(asked.value ?? '')
+  const requested = configured.filter(({ name }) => name === 'systemd.unified_cgroup_hierarchy').at(-1)
+  const old = requested !== undefined && /^(0|no|false|off)$/i.test(requested.value ?? '')
   const why = old
-    ? `${asked.file}:${asked.line}: ${asked.token}`
+    ? `${requested.file}:${requested.line}: ${requested.token}`
     : names !== undefined && names.length > 0 && controllers === undefined
       ? `${CGROUPS} is of version 1`
       : controllers !== undefined && !controllers.split(/\s+/).includes('cpuset')

@@ -57,12 +57,12 @@ export function requireIgnoreMsrs({ host: { kernels } }: TuneFacts): TuneRequire
 export function requireBlacklist({ devices, host }: TuneFacts, given: readonly string[]): TuneRequirements {
   const { kernels, machine, files } = host
   const modules = given.map(moduleName)
-  const needs = (module: string): string[] => kernels.flatMap((kernel) => kernel.dependencies(module))
+  const requirements = (module: string): string[] => kernels.flatMap((kernel) => kernel.dependencies(module))
   const findings = modules.map((module): Finding => {
     if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${module}: not the name of a module`)
     const builtin = kernels.find((kernel) => kernel.provides(module) === 'builtin')
     const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
-    const { evidence, unseen } = readModuleUsage(machine, files, module, modules, needs)
+    const { evidence, unseen: unreadable } = readModuleUsage(machine, files, module, modules, requirements)
     const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
     return toFinding({
       code: 'driver-needed',
@@ -74,7 +74,7 @@ export function requireBlacklist({ devices, host }: TuneFacts, given: readonly s
         ...(builtin === undefined ? [] : [`modules.builtin of Linux ${builtin.release}`]),
         ...new Set([...own, ...evidence]),
       ],
-      unreadable: unseen,
+      unreadable,
     })
   })
   const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))

@@ -15,9 +15,9 @@ import { PACKAGES, SERVICES } from './services.ts'
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export function requirePackages(facts: TuneFacts): TuneRequirements {
   const { adapter, why } = facts.distro
-  const needs = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
+  const requirements = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
   const described = describedHost(facts)
-  const missing = needs.filter((need) => findInstalled(facts.host.files, need) === undefined)
+  const missing = requirements.filter((need) => findInstalled(facts.host.files, need) === undefined)
   const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
   if (described !== undefined)
     return tuneRequirements('packages', reason, {

@@ -53,13 +53,13 @@ function overrulingSysctls(files: Reader, { path, line }: LineSetting): string[]
 /** Source: limits.conf(5): a line for a user goes before one for a group; of two for one group the last counts. */
 function overrulingMemlock(files: Reader, { path, line }: LineSetting): string[] {
   const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
-  const wanted = value === 'unlimited' ? Infinity : Number(value) * 1024
+  const required = value === 'unlimited' ? Infinity : Number(value) * 1024
   const { members, gid } = readGroupMembers(files, group)
   const anybody: Account = { name: '', uid: Number.NaN, groups: [{ name: group, gid }] }
   return [anybody, ...members].flatMap((who) => {
     const found = readLoginMemlock(files, who)
     const bytes = found?.bytes ?? Infinity
-    return found === null || found.place.startsWith(`${path}:`) || bytes >= wanted
+    return found === null || found.place.startsWith(`${path}:`) || bytes >= required
       ? []
       : [`${found.place}: ${bytes / 1024} KiB${who.name === '' ? '' : ` for ${who.name}`}`]
   })
@@ -91,7 +91,7 @@ function isOtherValue(word: string, names: readonly string[], words: readonly st
 /** Source: udev(7): the last assignment counts, unless an earlier one is final (`:=`). */
 function overrulingRules(files: Reader, { path, line }: LineSetting): string[] {
   const own = parseUdevRule(line)
-  const wanted = own.filter(({ key }) => key === 'GROUP' || key === 'MODE')
+  const required = own.filter(({ key }) => key === 'GROUP' || key === 'MODE')
   const match = own.filter(({ operator }) => operator === '==')
   const subsystem = match.find(({ key }) => key === 'SUBSYSTEM')?.value ?? ''
   const name = match.find(({ key }) => key !== 'SUBSYSTEM')?.value.split('|')[0]
@@ -114,7 +114,7 @@ function overrulingRules(files: Reader, { path, line }: LineSetting): string[] {
             one.text.includes(name.replace(/^.*\//, ''))
           const wins = said.some(
             ({ key, operator, value }) =>
-              wanted.some((each) => each.key === key && each.value !== value) &&
+              required.some((each) => each.key === key && each.value !== value) &&
               (operator === ':=' || (operator === '=' && index > at)),
           )
           return about && near && wins ? [configLineText(one)] : []

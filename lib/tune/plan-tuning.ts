@@ -27,29 +27,33 @@ export interface TunePlan {
  * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
  * not known; `contradiction` where a line of another file would win.
  */
-export function planTuneHost(facts: TuneFacts, wishes: readonly TuneRequirements[], output: string | null): TunePlan {
+export function planTuneHost(
+  facts: TuneFacts,
+  requirements: readonly TuneRequirements[],
+  output: string | null,
+): TunePlan {
   const { declarative } = facts.distro.adapter ?? {}
-  if (declarative !== undefined) return planTuneModule(facts, declarative, wishes, output)
-  const files = wishes.flatMap(({ feature, files }) =>
+  if (declarative !== undefined) return planTuneModule(facts, declarative, requirements, output)
+  const files = requirements.flatMap(({ feature, files }) =>
     files.map((setting): PlannedSetting => ({ ...atRealPath(facts.host.files, setting), devices: [feature] })),
   )
-  const tokens = wishes.flatMap((one) => one.arguments)
+  const tokens = requirements.flatMap((one) => one.arguments)
   expectKnownSystem(facts, files, null, tokens)
-  const loader = wishes.flatMap(({ feature, arguments: wanted, reason }) =>
+  const loader = requirements.flatMap(({ feature, arguments: required, reason }) =>
     (
       facts.bootloader.adapter?.settings(
         facts.host,
-        wanted.map((token) => ({ token, reason })),
+        required.map((token) => ({ token, reason })),
       ) ?? []
     ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
   )
-  const replaced = findReplaced(facts, wishes, [...files, ...loader])
+  const replaced = findReplaced(facts, requirements, [...files, ...loader])
   const { leaving } = replaced
   const settled = planSettings(facts, { files, image: [], loader, leaving })
   expectInForce(facts.host.files, settled.changes, files)
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
   const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
-  const fresh = wishes.filter(({ feature }) =>
+  const fresh = requirements.filter(({ feature }) =>
     touched.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
   )
   const fromPrograms = externalCommands(facts.host, facts.distro.adapter, (by) => {
@@ -62,7 +66,7 @@ export function planTuneHost(facts: TuneFacts, wishes: readonly TuneRequirements
     plan: {
       changes,
       settings: [...settled.settings, ...replaced.remaining],
-      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes)],
+      notes: [...replaced.notes, ...requirements.flatMap(({ notes }) => notes)],
       rebootNeeded: late,
     },
     tokens,
@@ -78,7 +82,7 @@ export function planTuneHost(facts: TuneFacts, wishes: readonly TuneRequirements
 function planTuneModule(
   facts: TuneFacts,
   declarative: DeclarativeSystem,
-  wishes: readonly TuneRequirements[],
+  requirements: readonly TuneRequirements[],
   output: string | null,
 ): TunePlan {
   const { host, journal } = facts
@@ -86,7 +90,7 @@ function planTuneModule(
   const place = locateNixModule(host.files, journal, { asked: output, usual: described.path, head: described.head })
   const items: PlannedSetting[] = []
   const files: PlannedSetting[] = []
-  for (const { feature, reason, arguments: tokens, files: lines, items: more } of wishes) {
+  for (const { feature, reason, arguments: tokens, files: lines, items: more } of requirements) {
     const devices = [feature]
     const add = (item: NixItem, why = reason): void => {
       items.push({ kind: 'item', ...place, ...item, reason: why, devices })
@@ -99,7 +103,7 @@ function planTuneModule(
       else (setting.kind === 'item' ? items : files).push({ ...atRealPath(host.files, setting), devices })
     }
   }
-  const replaced = findReplaced(facts, wishes, [...files, ...items])
+  const replaced = findReplaced(facts, requirements, [...files, ...items])
   const { leaving } = replaced
   const { changes, settings } = planSettings(facts, {
     files,
@@ -114,7 +118,7 @@ function planTuneModule(
     plan: {
       changes: [...module, ...changes, ...reloadCommands(host, paths, true)],
       settings: [...items, ...settings, ...replaced.remaining],
-      notes: [...replaced.notes, ...wishes.flatMap(({ notes }) => notes), ...steps],
+      notes: [...replaced.notes, ...requirements.flatMap(({ notes }) => notes), ...steps],
       rebootNeeded: module.length > 0,
     },
     tokens: [],

@@ -25,7 +25,7 @@ export interface Replaced {
  */
 export function findReplaced(
   facts: TuneFacts,
-  wishes: readonly TuneRequirements[],
+  requirements: readonly TuneRequirements[],
   settings: readonly Setting[],
 ): Replaced {
   const { journal, host, bootloader } = facts
@@ -33,7 +33,7 @@ export function findReplaced(
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
     ({ device, key, setting }) =>
-      !keys.has(key) && wishes.some(({ feature, replaces }) => feature === device && replaces(setting)),
+      !keys.has(key) && requirements.some(({ feature, replaces }) => feature === device && replaces(setting)),
   )
   for (const { device, entry } of going) {
     if (all.some((one) => one.device === CONFIRM && one.entry === entry))

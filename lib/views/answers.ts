@@ -27,9 +27,9 @@ export interface PlanView {
 }
 
 /** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
-export function planText(look: TerminalStyle, view: PlanView): string {
+export function planText(style: TerminalStyle, view: PlanView): string {
   const { json, script, given } = view
-  const head = deviceText(look, view) + openFindingsText(look, json.findings) + cutShortText(look, json)
+  const head = deviceText(style, view) + openFindingsText(style, json.findings) + cutShortText(style, json)
   if (json.changes.length === 0 && view.cutShort) return `${head}${notesText(json.notes)}\nAdd --apply.\n`
   if (json.changes.length === 0)
     return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
@@ -37,7 +37,7 @@ export function planText(look: TerminalStyle, view: PlanView): string {
     return `${head}\n${moduleFileText(json)}${notesText(json.notes)}\nNothing was written. Save this, or add --output FILE --apply.\n`
   const root = given.value('root')
   const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
-  return `${head}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}
+  return `${head}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}
 After the reboot:       ${own} --status
 To take it back:        ${own} --undo --apply
 If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
@@ -46,8 +46,8 @@ Nothing was written. Add --apply.
 }
 
 /** What a run that was cut short left, and is put back first. */
-export function cutShortText(look: TerminalStyle, { cutShort = [] }: BindVfio): string {
-  return cutShort.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(look, cutShort)}`
+export function cutShortText(style: TerminalStyle, { cutShort = [] }: BindVfio): string {
+  return cutShort.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(style, cutShort)}`
 }
 
 /** A file as it stands, for copying. */
@@ -59,9 +59,9 @@ export function moduleFileText({ changes: [change] }: BindVfio): string {
 const BOOT_ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
 
 /** What was done, and what is left to do. */
-export function appliedText(look: TerminalStyle, view: PlanView, printed: readonly (readonly string[])[]): string {
+export function appliedText(style: TerminalStyle, view: PlanView, printed: readonly (readonly string[])[]): string {
   const { script, json } = view
-  return `${deviceText(look, view)}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}
+  return `${deviceText(style, view)}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}
 ${printed.length > 0 ? leftText(printed, view.given) : 'Done. '}Reboot, then:           ${script.name} --status
 To take it back:        ${script.name} --undo --apply
 If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
@@ -69,9 +69,9 @@ If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
 }
 
 /** Guards that could not look, and what the kernel lacks; a person decides whether to go on. */
-function openFindingsText(look: TerminalStyle, findings: readonly Finding[]): string {
-  const unseen = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
-  return unseen.length === 0 ? '' : `\n${findingsText(look, unseen)}`
+function openFindingsText(style: TerminalStyle, findings: readonly Finding[]): string {
+  const unreadable = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
+  return unreadable.length === 0 ? '' : `\n${findingsText(style, unreadable)}`
 }
 
 /** Nothing that is written helps against a kernel that lacks something. */
@@ -79,12 +79,12 @@ export function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
 
-function deviceText(look: TerminalStyle, { script, selected, all, groups }: PlanView): string {
+function deviceText(style: TerminalStyle, { script, selected, all, groups }: PlanView): string {
   const address = addressFormatter(all, false)
   const numbers = [...new Set(selected.map(({ group }) => group))]
   const lines = selected.map((device) => {
     const id = `[${device.vendor.id}:${device.device.id}]`
-    return `  ${paint(look, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
+    return `  ${paint(style, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
   })
   const place = numbers.map((number) => {
     if (number === null) return 'no IOMMU group'
@@ -92,7 +92,7 @@ function deviceText(look: TerminalStyle, { script, selected, all, groups }: Plan
     return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
   })
   const count = `${selected.length} function${selected.length === 1 ? '' : 's'}`
-  return `${paint(look, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
+  return `${paint(style, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
 }
 
 export interface UndoView {
@@ -108,19 +108,19 @@ export interface UndoView {
 
 /** The plan of an undo; with `printed`, what was done. */
 export function undoneText(
-  look: TerminalStyle,
+  style: TerminalStyle,
   view: UndoView,
   printed: readonly (readonly string[])[] | undefined,
 ): string {
   const { script, json, functions, claims, given } = view
   if (claims.length === 0 && json.notes.length > 0)
-    return `${script.name} --undo:\n${cutShortText(look, json)}${notesText(json.notes)}\nAdd --apply.\n`
+    return `${script.name} --undo:\n${cutShortText(style, json)}${notesText(json.notes)}\nAdd --apply.\n`
   if (claims.length === 0)
     return `${script.name}: nothing to take back.${view.others.map((name) => ` What ${name} set up goes with ${name} --undo --apply.`).join('')}\n`
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
-  const title = `${paint(look, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
-  const head = title + cutShortText(look, json)
-  const body = `${head}\n${changesText(look, json.changes, view.durations)}${notesText(json.notes)}\n`
+  const title = `${paint(style, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
+  const head = title + cutShortText(style, json)
+  const body = `${head}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}\n`
   if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
   return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${rebootText(json, functions)}\n`
 }
@@ -139,7 +139,7 @@ function featureNames(claims: readonly Claim[]): string {
 }
 
 /** The state, then each point with its evidence. */
-export function statusText(look: TerminalStyle, script: string, { state, functions, findings }: BindStatus): string {
+export function statusText(style: TerminalStyle, script: string, { state, functions, findings }: BindStatus): string {
   const colors = { bound: 'green', none: 'dim', 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' } as const
   const what = {
     bound: 'all is as planned',
@@ -149,7 +149,7 @@ export function statusText(look: TerminalStyle, script: string, { state, functio
     moved: 'a card is at another address than it was',
   }
   const names = functions.map(({ address }) => address).join(', ')
-  return `${script}: ${paint(look, colors[state], state)}: ${what[state]}${names === '' ? '' : ` (${names})`}\n${findingsText(look, findings)}`
+  return `${script}: ${paint(style, colors[state], state)}: ${what[state]}${names === '' ? '' : ` (${names})`}\n${findingsText(style, findings)}`
 }
 
 export interface LiveView {
@@ -160,10 +160,10 @@ export interface LiveView {
 }
 
 /** Drivers that change at once: the plan, or what was done. */
-export function liveText(look: TerminalStyle, { script, json, releasing, applied }: LiveView): string {
+export function liveText(style: TerminalStyle, { script, json, releasing, applied }: LiveView): string {
   const name = `${script.name} --now${releasing ? ' --undo' : ''}`
   if (json.changes.length === 0) return `${name}: nothing to do.\n`
-  const body = `${paint(look, 'bold', name)}:\n\n${changesText(look, json.changes)}${notesText(json.notes)}\n`
+  const body = `${paint(style, 'bold', name)}:\n\n${changesText(style, json.changes)}${notesText(json.notes)}\n`
   if (!applied) return `${body}Nothing was changed. Add --apply.\n`
   return `${body}Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`
 }

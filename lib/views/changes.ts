@@ -60,7 +60,7 @@ const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yel
 
 /** A plan's changes, each with its reason and the lines that differ; `took`: seconds of a command the last time. */
 export function changesText(
-  look: TerminalStyle,
+  style: TerminalStyle,
   changes: readonly ChangeJson[],
   durations: Readonly<Record<string, number>> = {},
 ): string {
@@ -76,8 +76,8 @@ export function changesText(
     .map(({ sign, command, reason, diff }, index) => {
       const seconds = durations[command?.join(' ') ?? '']
       const why = printable(reason) + (seconds === undefined ? '' : ` (${Math.ceil(seconds)} s the last time)`)
-      const head = `  ${paint(look, COLORS[sign], sign)} ${(heads[index] ?? '').padEnd(width)}  ${why}`
-      const lines = (diff ?? []).map((line) => `      ${paint(look, diffColor(line), printable(line))}`)
+      const head = `  ${paint(style, COLORS[sign], sign)} ${(heads[index] ?? '').padEnd(width)}  ${why}`
+      const lines = (diff ?? []).map((line) => `      ${paint(style, diffColor(line), printable(line))}`)
       return `${[head, ...lines].join('\n')}\n`
     })
     .join('')
@@ -94,11 +94,11 @@ export function shellWord(word: string): string {
 }
 
 /** Findings, a line each with its evidence and what to do next; those that are well only when all are asked for. */
-export function findingsText(look: TerminalStyle, findings: readonly Finding[]): string {
+export function findingsText(style: TerminalStyle, findings: readonly Finding[]): string {
   const marks = {
-    ok: paint(look, 'green', 'ok     '),
-    problem: paint(look, 'red', 'problem'),
-    unknown: paint(look, 'yellow', 'unknown'),
+    ok: paint(style, 'green', 'ok     '),
+    problem: paint(style, 'red', 'problem'),
+    unknown: paint(style, 'yellow', 'unknown'),
   }
   return findings
     .map(({ state, summary, evidence, next }) => {

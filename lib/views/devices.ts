@@ -48,7 +48,7 @@ const COLUMNS = [
 
 /** The table of list-iommu: groups in order, then devices without one. */
 export function deviceTable(
-  look: TerminalStyle,
+  style: TerminalStyle,
   groups: readonly IommuGroup[],
   ungrouped: readonly PciDevice[],
   address: (address: string) => string,
@@ -67,7 +67,7 @@ export function deviceTable(
     }
   }
   for (const device of ungrouped) rows.push([{ text: '-' }, ...deviceCells(device, address(device.address), false)])
-  return table(look, COLUMNS, rows)
+  return table(style, COLUMNS, rows)
 }
 
 function deviceCells(device: PciDevice, address: string, isolated: boolean | null): Cell[] {
@@ -94,7 +94,7 @@ function driverColor(driver: string | null): Color | undefined {
 }
 
 /** `IOMMU: Intel VT-d, on`, or why it is off. */
-export function iommuLine(look: TerminalStyle, iommu: IommuState, groups: number, devices: number): string {
+export function iommuLine(style: TerminalStyle, iommu: IommuState, groups: number, devices: number): string {
   const kinds = {
     intel: 'Intel VT-d',
     amd: 'AMD-Vi',
@@ -104,15 +104,15 @@ export function iommuLine(look: TerminalStyle, iommu: IommuState, groups: number
   }
   if (iommu.enabled) {
     const kind = iommu.kind === null ? 'on' : `${kinds[iommu.kind]}, on`
-    return `${paint(look, 'bold', `IOMMU: ${kind}`)} (${groups} groups, ${devices} devices)\n`
+    return `${paint(style, 'bold', `IOMMU: ${kind}`)} (${groups} groups, ${devices} devices)\n`
   }
   const head = iommu.enabled === null ? 'IOMMU groups: unknown.' : 'No IOMMU groups.'
-  return `${paint(look, 'yellow', head)} ${printable(iommu.reason ?? '')}\n`
+  return `${paint(style, 'yellow', head)} ${printable(iommu.reason ?? '')}\n`
 }
 
 /** USB buses with what is plugged into them: plug something in and see where it turns up. */
 export function usbText(
-  look: TerminalStyle,
+  style: TerminalStyle,
   buses: readonly UsbBus[],
   groupOf: (address: string) => number | null,
   address: (address: string) => string,
@@ -125,7 +125,7 @@ export function usbText(
       controller === null
         ? 'no PCI controller'
         : `${address(controller)}, ${group === null ? 'no IOMMU group' : `IOMMU group ${group}`}`
-    text += `${paint(look, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${printable(speed)} Mbit/s)`}\n`
+    text += `${paint(style, 'bold', `Bus ${bus}`)} → ${place}${speed === null ? '' : ` (${printable(speed)} Mbit/s)`}\n`
     for (const { port, id, manufacturer, product, hub } of devices) {
       const name = [manufacturer, product].filter(Boolean).join(' ') || (hub ? 'hub' : '')
       const line = `  port ${port.slice(port.indexOf('-') + 1)}  ${id.vendor}:${id.product}  ${name}`

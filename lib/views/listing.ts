@@ -17,11 +17,11 @@ export interface Listing {
 }
 
 /** The formats of list-iommu, each a view of the same listing. */
-export const FORMATS: Record<string, (listing: Listing, look: TerminalStyle) => string> = {
-  table({ facts, selected, groups, address }, look) {
+export const FORMATS: Record<string, (listing: Listing, style: TerminalStyle) => string> = {
+  table({ facts, selected, groups, address }, style) {
     const ungrouped = selected.filter((device) => device.group === null)
-    const table = selected.length === 0 ? '' : `${deviceTable(look, groups, ungrouped, address)}\n`
-    return table + iommuLine(look, facts.iommu, facts.groups.length, facts.devices.length)
+    const table = selected.length === 0 ? '' : `${deviceTable(style, groups, ungrouped, address)}\n`
+    return table + iommuLine(style, facts.iommu, facts.groups.length, facts.devices.length)
   },
   /** As the guides' loop: `IOMMU Group N ` and what `lspci -nns ADDRESS` prints. */
   lspci({ groups, address }) {
@@ -37,7 +37,7 @@ export const FORMATS: Record<string, (listing: Listing, look: TerminalStyle) => 
 }
 
 /** The view of --usb-ports. */
-export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], look: TerminalStyle): string {
+export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], style: TerminalStyle): string {
   const groups = new Map(facts.devices.map((device) => [device.address, device.group]))
-  return usbText(look, buses, (controller) => groups.get(controller) ?? null, address)
+  return usbText(style, buses, (controller) => groups.get(controller) ?? null, address)
 }

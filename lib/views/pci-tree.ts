@@ -16,16 +16,16 @@ export interface TreeRoot {
 /** The PCI tree of the picked devices and of the bridges above them. */
 export function pciTree(all: readonly PciDevice[], selected: readonly PciDevice[]): TreeRoot[] {
   const byAddress = new Map(all.map((device) => [device.address, device]))
-  const wanted = new Set<PciDevice>()
+  const required = new Set<PciDevice>()
   for (const device of selected) {
     let at: PciDevice | undefined = device
-    while (at !== undefined && !wanted.has(at)) {
-      wanted.add(at)
+    while (at !== undefined && !required.has(at)) {
+      required.add(at)
       at = at.parent === null ? undefined : byAddress.get(at.parent)
     }
   }
   const nodes = new Map<string, TreeNode>()
-  for (const device of all) if (wanted.has(device)) nodes.set(device.address, { device, children: [] })
+  for (const device of all) if (required.has(device)) nodes.set(device.address, { device, children: [] })
   const roots = new Map<string, TreeRoot>()
   for (const node of nodes.values()) {
     const parent = node.device.parent === null ? undefined : nodes.get(node.device.parent)
@@ -43,7 +43,7 @@ export function pciTree(all: readonly PciDevice[], selected: readonly PciDevice[
 
 /** The tree as text: one device a line, with its group and driver. */
 export function treeText(
-  look: TerminalStyle,
+  style: TerminalStyle,
   roots: readonly TreeRoot[],
   address: (address: string) => string,
 ): string {
@@ -55,17 +55,17 @@ export function treeText(
       const head = `${indent}${last ? '└─ ' : '├─ '}${address(device.address)}  `
       const tail = `  ${device.vendor.id}:${device.device.id}  ${group}${device.driver === null ? '' : `  ${device.driver}`}`
       const name = printable(`${device.class.name ?? `Class ${device.class.id}`}: ${deviceName(device)}`)
-      const room = look.columns === undefined ? name.length : Math.max(12, look.columns - head.length - tail.length)
+      const room = style.columns === undefined ? name.length : Math.max(12, style.columns - head.length - tail.length)
       lines.push(
         head +
-          paint(look, device.bridge ? 'dim' : undefined, shorten(name, room)) +
-          paint(look, 'cyan', printable(tail)),
+          paint(style, device.bridge ? 'dim' : undefined, shorten(name, room)) +
+          paint(style, 'cyan', printable(tail)),
       )
       add(children, indent + (last ? '   ' : '│  '))
     })
   }
   for (const { bus, children } of roots) {
-    lines.push(paint(look, 'bold', bus))
+    lines.push(paint(style, 'bold', bus))
     add(children, '')
   }
   return lines.map((line) => `${line}\n`).join('')

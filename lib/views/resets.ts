@@ -31,7 +31,7 @@ const COLUMNS = [
 
 /** The table of check-reset: a row a function, then why each card got its verdict. */
 export function resetText(
-  look: TerminalStyle,
+  style: TerminalStyle,
   cards: readonly (Omit<CardReset, 'functions'> & { functions: readonly FunctionReset[] })[],
   address: (address: string) => string,
 ): string {
@@ -56,7 +56,7 @@ export function resetText(
     .filter(({ verdict }) => verdict !== 'ok')
     .map(
       ({ card, verdict, reason }) =>
-        `${address(card)}: ${paint(look, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
+        `${address(card)}: ${paint(style, VERDICT_COLORS[verdict], verdict)}: ${printable(reason)}\n`,
     )
   for (const { card, quirk, evidence } of cards) {
     if (quirk !== null) reasons.push(`${address(card)}: ${printable(sourceText(quirk))}\n`)
@@ -65,7 +65,7 @@ export function resetText(
   if (cards.some(({ verdict }) => verdict === 'none')) {
     reasons.push('\nnone: the guest hangs when it shuts down, or the device stays unusable until the host reboots.\n')
   }
-  return `${table(look, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
+  return `${table(style, COLUMNS, rows)}${reasons.length > 0 ? '\n' : ''}${reasons.join('')}`
 }
 
 function sourceText({ source, since, sure }: CardQuirk): string {

@@ -73,8 +73,8 @@ function osElement({ firmware, chipset }: Guest): XmlElement {
   const type = xmlElement('type', { arch: 'x86_64', machine: chipset === 'q35' ? 'q35' : 'pc' }, 'hvm')
   if (firmware.kind === 'bios') return xmlElement('os', {}, type)
   if (firmware.kind === 'auto') {
-    const features = firmware.features.map(([name, wanted]) =>
-      xmlElement('feature', { enabled: wanted ? 'yes' : 'no', name }),
+    const features = firmware.features.map(([name, required]) =>
+      xmlElement('feature', { enabled: required ? 'yes' : 'no', name }),
     )
     return xmlElement(
       'os',

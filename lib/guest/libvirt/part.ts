@@ -16,11 +16,11 @@ export function xmlElement(
   attributes: Readonly<Record<string, string | number | null | undefined>> = {},
   ...children: XmlChild[]
 ): XmlElement {
-  const kept = Object.entries(attributes).filter((pair): pair is [string, string | number] => pair[1] != null)
+  const external = Object.entries(attributes).filter((pair): pair is [string, string | number] => pair[1] != null)
   const text = children.find((child) => typeof child === 'string')
   return {
     name,
-    attributes: Object.fromEntries(kept),
+    attributes: Object.fromEntries(external),
     children: children.flatMap((child) => (!child || typeof child === 'string' ? [] : child)),
     text: text ?? null,
   }

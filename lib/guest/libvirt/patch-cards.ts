@@ -27,8 +27,8 @@ export function windowNotes(
   const image = images.find((each) => each.code === code) ?? (code === undefined ? images[0] : undefined)
   const hostCpu = attribute(child(root, 'cpu'), 'mode') === 'host-passthrough'
   const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryKibOf(text) ?? null, taints: false }
-  const talk: Remarks = { reasons: [], notes: [] }
-  const decided = decideWindow(facts, guest, talk)
+  const remarks: Remarks = { reasons: [], notes: [] }
+  const decided = decideWindow(facts, guest, remarks)
   const mmio64Mib = text.includes('X-PciMmio64Mb') ? null : decided.mmio64Mib
   const addressBits = /<maxphysaddr|phys-bits/.test(text) ? null : decided.addressBits
   const args = addressingArguments({ mmio64Mib, addressBits, cpuModel: 'host-passthrough' }, versions)
@@ -36,7 +36,7 @@ export function windowNotes(
     addressBits !== null && supports(versions, 'addressBits') ? renderElements([addressBitsElement(addressBits)]) : null
   const lines = args.map((value) => renderElements([xmlElement('qemu:arg', { value })])).join('')
   return [
-    ...(decided.mmio64Mib === null ? talk.notes : []),
+    ...(decided.mmio64Mib === null ? remarks.notes : []),
     ...(addressBits === null ? [] : [`the IOMMU reaches ${addressBits} address bits, fewer than the CPU`]),
     ...(mmio64Mib === null ? [] : ["OVMF's 64-bit window does not hold the cards"]),
     ...(element === null ? [] : [`so add by hand in <cpu>: ${element}`]),

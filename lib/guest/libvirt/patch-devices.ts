@@ -47,8 +47,8 @@ function freeSlot(text: string): GuestSlot {
   const express =
     /q35|virt/.test(machine) || devices.some((each) => (attribute(each, 'model') ?? '').startsWith('pcie-'))
   if (!express) {
-    const taken = elementsOnBus(text, 0).map((each) => parseNumber(attribute(child(each, 'address'), 'slot')))
-    const slot = Array.from({ length: 15 }, (_, index) => 0x10 + index).find((each) => !taken.includes(each))
+    const bound = elementsOnBus(text, 0).map((each) => parseNumber(attribute(child(each, 'address'), 'slot')))
+    const slot = Array.from({ length: 15 }, (_, index) => 0x10 + index).find((each) => !bound.includes(each))
     return { slot: slot ?? 0x1e }
   }
   const used = devices.flatMap((each) => [
@@ -69,9 +69,9 @@ export function addCard(text: string, card: GuestCard, alias: boolean): string {
     .find((each) => each !== undefined)
   if (beside === undefined) {
     const place = freeSlot(text)
-    const wanted = { ...card, functions: lacking }
-    const ported = 'port' in place ? addDevices(text, [rootPort(wanted, place.port, alias)]) : text
-    return addDevices(ported, cardHostdevs(wanted, place, null, alias))
+    const required = { ...card, functions: lacking }
+    const ported = 'port' in place ? addDevices(text, [rootPort(required, place.port, alias)]) : text
+    return addDevices(ported, cardHostdevs(required, place, null, alias))
   }
   return addToSameSlot(text, { ...card, functions: lacking }, beside)
 }
@@ -83,8 +83,8 @@ function addToSameSlot(text: string, card: GuestCard, beside: ParsedElement): st
   const same = elementsOnBus(text, bus).filter(
     (each) => parseNumber(attribute(child(each, 'address'), 'slot')) === slot,
   )
-  const taken = same.map((each) => parseNumber(attribute(child(each, 'address'), 'function')))
-  const free = [0, 1, 2, 3, 4, 5, 6, 7].filter((each) => !taken.includes(each))
+  const bound = same.map((each) => parseNumber(attribute(child(each, 'address'), 'function')))
+  const free = [0, 1, 2, 3, 4, 5, 6, 7].filter((each) => !bound.includes(each))
   const parts = cardHostdevs(card, { port: bus }, null, false).map((hostdev, index) => ({
     ...hostdev,
     children: hostdev.children.map((each) =>
@@ -206,8 +206,8 @@ export function addDisk(text: string, disk: Disk): string {
   const source = (each: ParsedElement): string | undefined =>
     attribute(child(each, 'source'), 'file') ?? attribute(child(each, 'source'), 'dev')
   if (disks.some((each) => source(each) === disk.path)) return text
-  const taken = disks.map((each) => attribute(child(each, 'target'), 'dev'))
+  const bound = disks.map((each) => attribute(child(each, 'target'), 'dev'))
   const prefix = disk.bus === 'virtio' ? 'vd' : 'sd'
-  const name = [...'abcdefghijklmnopqrstuvwxyz'].map((letter) => prefix + letter).find((each) => !taken.includes(each))
+  const name = [...'abcdefghijklmnopqrstuvwxyz'].map((letter) => prefix + letter).find((each) => !bound.includes(each))
   return addDevices(text, [diskElement(disk, name ?? `${prefix}z`, false)])
 }

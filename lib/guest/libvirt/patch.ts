@@ -107,14 +107,14 @@ export function patchMemory(text: string, kib: number): string {
 
 /** Pages of this size for all of the memory; pages of other sizes go. */
 export function patchHugepages(text: string, kib: number): string {
-  const wanted = hugepagesElement(kib)
+  const required = hugepagesElement(kib)
   const pages = childrenOf(child(parseDomain(text), 'memoryBacking', 'hugepages'), 'page')
   const [page] = pages
   if (page === undefined) {
     const empty = child(parseDomain(text), 'memoryBacking', 'hugepages')
     return empty === undefined
-      ? ensureElement(text, ['memoryBacking'], wanted)
-      : insertElements(text, empty, wanted.children)
+      ? ensureElement(text, ['memoryBacking'], required)
+      : insertElements(text, empty, required.children)
   }
   const size = Math.round(Number(attribute(page, 'size')) * (UNITS[attribute(page, 'unit') ?? 'KiB'] ?? 1))
   if (pages.length === 1 && size === kib) return text
@@ -156,7 +156,7 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
   const threads = child(root, 'iothreads')
   const count = threads === undefined ? 0 : Number(elementText(result, threads))
   const [, cputune, numatune] = tuneElements({ pinning })
-  const wanted = (cputune?.children ?? []).flatMap((each) =>
+  const required = (cputune?.children ?? []).flatMap((each) =>
     each.name !== 'iothreadpin'
       ? [each]
       : Array.from({ length: count }, (_, index) => xmlElement(each.name, { ...each.attributes, iothread: index + 1 })),
@@ -165,7 +165,7 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
   const said = present.map(({ name, attributes }) =>
     [name, ...[...attributes].map(([key, { value }]) => `${key}=${value}`).sort()].join(),
   )
-  const asked = wanted.map(({ name, attributes }) =>
+  const requested = required.map(({ name, attributes }) =>
     [
       name,
       ...Object.entries(attributes)
@@ -173,13 +173,13 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
         .sort(),
     ].join(),
   )
-  if (said.join('\n') !== asked.join('\n')) {
+  if (said.join('\n') !== requested.join('\n')) {
     for (const element of [...present].reverse()) result = removeElement(result, element)
     const tune = child(parseDomain(result), 'cputune')
     result =
       tune === undefined
-        ? ensureElement(result, [], xmlElement('cputune', {}, wanted))
-        : insertElements(result, tune, wanted)
+        ? ensureElement(result, [], xmlElement('cputune', {}, required))
+        : insertElements(result, tune, required)
   }
   if (numatune !== undefined) for (const each of numatune.children) result = ensureElement(result, ['numatune'], each)
   return patchTopology(result, { ...pinning, caches: cache ? pinning.caches : null })
@@ -202,8 +202,8 @@ export function patchTopology(
     xmlElement('topology', { sockets, dies: dieCount, clusters, cores, threads }),
   )
   if (attribute(cpu, 'mode') !== 'host-passthrough') return result
-  const told = child(cpu, 'cache')
-  if (caches !== null && attribute(told, 'mode') !== caches) {
+  const reported = child(cpu, 'cache')
+  if (caches !== null && attribute(reported, 'mode') !== caches) {
     const other = child(parseDomain(result), 'cpu', 'cache')
     result = ensureElement(
       other === undefined ? result : removeElement(result, other),

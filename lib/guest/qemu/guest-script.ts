@@ -121,12 +121,12 @@ function cpuValue({ cpuModel, hideKvm, hyperv, vendorId, hypervclock, pinning, t
   ].join(',')
 }
 
-function firmwareArguments({ firmware: chosen }: Guest): string[][] {
-  if (chosen.kind !== 'files') return []
+function firmwareArguments({ firmware: selected }: Guest): string[][] {
+  if (selected.kind !== 'files') return []
   return [
-    ['-drive', `if=pflash,format=${chosen.format},readonly=on,file=${escapeCommas(chosen.code)}`],
-    ['-drive', `if=pflash,format=${chosen.format},file=${STATE_DIR}/${varsName(chosen.format)}`],
-    ...(chosen.smm ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
+    ['-drive', `if=pflash,format=${selected.format},readonly=on,file=${escapeCommas(selected.code)}`],
+    ['-drive', `if=pflash,format=${selected.format},file=${STATE_DIR}/${varsName(selected.format)}`],
+    ...(selected.smm ? [['-global', 'driver=cfi.pflash01,property=secure,value=on']] : []),
   ]
 }
 
@@ -155,9 +155,9 @@ until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
 }
 
 /** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
-function startHelpers({ firmware: chosen, tpm, shares }: Guest): string {
+function startHelpers({ firmware: selected, tpm, shares }: Guest): string {
   return [
-    ...(chosen.kind === 'files' ? [copyVariables(chosen)] : []),
+    ...(selected.kind === 'files' ? [copyVariables(selected)] : []),
     ...(tpm
       ? [
           'mkdir -p "$dir/tpm"\n',

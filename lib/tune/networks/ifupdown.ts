@@ -67,9 +67,9 @@ export const ifupdown: NetworkConfig = {
     const { name, port, vlan } = request
     const reason = bridgeReason(request)
     const stanzas = readInterfaces(files)
-    const taken = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
-    if (taken !== undefined)
-      throw unmovable(`${taken.head.path}: has an interface ${name} already; choose another name`)
+    const bound = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
+    if (bound !== undefined)
+      throw unmovable(`${bound.head.path}: has an interface ${name} already; choose another name`)
     for (const stanza of stanzas) {
       const why = conflictIn(stanza, port)
       if (why !== undefined) throw unmovable(`${stanza.head.path}: ${why}; a bridge with ${port} is made by hand here`)

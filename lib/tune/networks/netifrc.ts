@@ -64,11 +64,11 @@ export const netifrc: NetworkConfig = {
 
 /** Each interface is a service of its own: a link, and its place in a runlevel, where they are not there already. */
 function runlevelSettings(files: Reader, name: string): Setting[] {
-  const kept = (by: string, place: string): Setting[] =>
+  const external = (by: string, place: string): Setting[] =>
     files.exists(`${place}/net.${name}`)
       ? []
       : [{ kind: 'kept', by, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
-  return [...kept(NET_LINKS, INIT_FOLDER), ...kept(RUNLEVEL, DEFAULT_RUNLEVEL)]
+  return [...external(NET_LINKS, INIT_FOLDER), ...external(RUNLEVEL, DEFAULT_RUNLEVEL)]
 }
 
 function hasConfigVariable(text: string, port: string): boolean {

@@ -120,8 +120,8 @@ function findMovableBlock(files: Reader, { name, port, mac }: BridgeRequest): Ne
   if (more.length > 0) throw unmovable(`${port}: ${block.path} and ${more[0]?.path} both set it up; join them first`)
   const [owner] = ownersOf(files, block.id)
   if (owner !== undefined) throw unmovable(`${owner}: ${port} is a part of a bond or of a bridge already`)
-  const taken = fileWith(files, name)
-  if (taken !== undefined) throw unmovable(`${taken}: has ${name} already; choose another name`)
+  const bound = fileWith(files, name)
+  if (bound !== undefined) throw unmovable(`${bound}: has ${name} already; choose another name`)
   const odd = keysOf(block).find(({ key }) => key === 'openvswitch' || key === 'activation-mode' || key === '')
   if (odd !== undefined) throw unmovable(`${block.path}: "${odd.lines.at(-1)?.trim()}" of ${port} goes with no bridge`)
   return block

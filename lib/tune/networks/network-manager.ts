@@ -63,8 +63,8 @@ export const networkManager: NetworkConfig = {
     const { name, port, mac, vlan } = request
     const reason = bridgeReason(request)
     const own = (id: string, text: string): Setting => profileSetting(files, id, text, reason)
-    const taken = profileNamed(files, name)
-    if (taken !== undefined) throw unmovable(`${taken}: is for an interface ${name} already; choose another name`)
+    const bound = profileNamed(files, name)
+    if (bound !== undefined) throw unmovable(`${bound}: is for an interface ${name} already; choose another name`)
     const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
     if (vlan !== undefined) {
       const lower = `${port}.${vlan}`
@@ -149,8 +149,8 @@ function addressSections(sections: IniSections, port: string): string {
       const lines = sectionLines(sections, name)
       const whole = lines.some((line) => /^method\s*=/.test(line)) ? lines : ['method=auto', ...lines]
       const asks = whole.some((line) => /^method\s*=\s*(auto|dhcp)$/.test(line))
-      const told = whole.some((line) => /^dhcp-iaid\s*=/.test(line))
-      return sectionText(name, asks && !told ? [...whole, `dhcp-iaid=${iaidOfName(port)}`] : whole)
+      const reported = whole.some((line) => /^dhcp-iaid\s*=/.test(line))
+      return sectionText(name, asks && !reported ? [...whole, `dhcp-iaid=${iaidOfName(port)}`] : whole)
     })
     .join('')
 }

@@ -65,8 +65,8 @@ export const networkd: NetworkConfig = {
     const { name, port, mac, vlan } = request
     const found = findNetworkFile(files, { name: port, mac })
     if (found === undefined) return []
-    const taken = deviceFile(files, name)
-    if (taken !== undefined) throw unmovable(`${taken}: makes an interface ${name} already; choose another name`)
+    const bound = deviceFile(files, name)
+    if (bound !== undefined) throw unmovable(`${bound}: makes an interface ${name} already; choose another name`)
     const head = headComment('tune-host')
     const lower = vlan === undefined ? port : `${port}.${vlan}`
     const first = [
@@ -150,9 +150,9 @@ function splitSections({ path, sections }: NetworkFile): { stay: string; move: s
 function dhcpIdSections(sections: IniSections, { iaid }: BridgeRequest): string {
   if (iaid === undefined) return ''
   // That of DHCPv4 is DHCPv6's too, unless that has one of its own.
-  const told = (...names: string[]): boolean => names.some((one) => sectionValues(sections, one, 'IAID').length > 0)
-  if (told('DHCPv4', 'DHCP')) return ''
-  return ['DHCPv4', 'DHCPv6'].map((one) => (told(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
+  const reported = (...names: string[]): boolean => names.some((one) => sectionValues(sections, one, 'IAID').length > 0)
+  if (reported('DHCPv4', 'DHCP')) return ''
+  return ['DHCPv4', 'DHCPv6'].map((one) => (reported(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
 }
 
 /** Which addresses hang on what a bridge has not. */

@@ -122,12 +122,12 @@ function profileFits({ sections }: Profile, { name, mac }: ProfileCard): boolean
     ['ethernet', '802-3-ethernet']
       .flatMap((one) => sectionValues(sections, one, key))
       .flatMap((one) => one.toLowerCase().split(/[;,\s]+/))
-  const [wanted = ''] = address('mac-address')
-  if (wanted !== '' && mac !== undefined && wanted !== mac) return false
+  const [required = ''] = address('mac-address')
+  if (required !== '' && mac !== undefined && required !== mac) return false
   if (mac !== undefined && [...address('mac-address-blacklist'), ...address('mac-address-denylist')].includes(mac))
     return false
   const match = sections.filter((one) => one.name === 'match').flatMap(({ lines }) => lines)
-  return match.length > 0 || (wanted !== '' && mac === undefined && own !== name) ? undefined : true
+  return match.length > 0 || (required !== '' && mac === undefined && own !== name) ? undefined : true
 }
 
 /** The file of initscripts that has the card, which NetworkManager of Fedora and its kin reads too. */
