@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { answerBindVfio, bindOptions, requestsAction } from '../lib/commands/bind-vfio.ts'
+import { requestsAction } from '../lib/commands/bind-usage.ts'
+import { answerBindVfio, bindOptions } from '../lib/commands/bind-vfio.ts'
 import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'

@@ -11,8 +11,8 @@ import {
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
+import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { listSteps } from './difference.ts'
-import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'

@@ -4,10 +4,10 @@ import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, ExternalTokens, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { readBootedLine, readLoaderInfo } from '../boot/loader-variables.ts'
 import { changedLine, differenceOf, isUnchanged } from './difference.ts'
 import { grub } from './grub.ts'
 import { CMDLINE_FILE } from './kernel-cmdline.ts'
-import { readBootedLine, readLoaderInfo } from './loader-evidence.ts'
 
 const ENVIRONMENT = '/boot/grub2/grubenv'
 

@@ -1,7 +1,7 @@
 import { UserError } from '../../lib/core/error.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Host } from '../../lib/system/system.ts'
-import { readBootedLine } from './loader-evidence.ts'
+import { readBootedLine } from '../boot/loader-variables.ts'
 
 export const CMDLINE_FILE = '/etc/kernel/cmdline'
 export const VENDOR_CMDLINE_FILE = '/usr/lib/kernel/cmdline'

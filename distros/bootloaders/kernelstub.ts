@@ -2,8 +2,8 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { changedLine, differenceOf, isUnchanged } from './difference.ts'
-import { readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 

@@ -3,7 +3,7 @@ import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
 import { ESP_MOUNTS } from '../boot/loader-entries.ts'
-import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
+import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
 const LINES = '/boot/refind_linux.conf'
 

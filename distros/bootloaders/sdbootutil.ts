@@ -2,8 +2,8 @@ import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { readLoaderInfo } from '../boot/loader-variables.ts'
 import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
-import { readLoaderInfo } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
 
 /**

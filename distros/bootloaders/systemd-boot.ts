@@ -3,8 +3,8 @@ import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
-import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 
 /**
  * systemd-boot with entries in files: these are changed, and what kernel-install makes the entries of kernels to come

@@ -4,6 +4,7 @@ import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { readSecureBoot } from '../../lib/host/secure-boot.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
 import { ESP_MOUNTS, readEntries } from '../boot/loader-entries.ts'
+import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { isSigned, readEmbeddedLine } from '../boot/uki-image.ts'
 import {
   dracutUnifiedImages,
@@ -17,7 +18,6 @@ import { dracut } from '../initramfs/dracut.ts'
 import { mkinitcpio } from '../initramfs/mkinitcpio.ts'
 import { presetImages } from '../initramfs/presets.ts'
 import { limineMakesUki } from './limine.ts'
-import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from './loader-evidence.ts'
 import { systemdBoot } from './systemd-boot.ts'
 import { type CmdlineSource, dracutSource, fileSource } from './uki-line.ts'
 

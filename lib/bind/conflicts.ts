@@ -1,6 +1,6 @@
 import type { Directive } from '../edit/modprobe.ts'
+import { findIds, findModprobeConflicts, isVfioId } from '../edit/modprobe-conflicts.ts'
 import type { ConfiguredArgument } from '../edit/shell-variables.ts'
-import { findIds, findModprobeConflicts, isVfioId } from '../edit/vfio-ids.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 

@@ -103,7 +103,7 @@ export function decideMechanism(
       )
     return {
       module,
-      functions: functions.map((one) => ({ ...one, how: 'address' })),
+      functions: functions.map((one) => ({ ...one, boundBy: 'address' })),
       byArgument: false,
       byModule: false,
       notes: [`By address, not by ID: ${byAddress}.`, ...(address.place === 'root' ? [ROOT_SCRIPT_NOTE] : [])],

@@ -1,6 +1,6 @@
 import { headComment, type PlannedSetting, type Setting } from '../change/settings.ts'
 import type { Directive } from '../edit/modprobe.ts'
-import { findIds, softdepFor } from '../edit/vfio-ids.ts'
+import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
 import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD, bootScriptFunction } from '../system/boot-script.ts'

@@ -1,4 +1,4 @@
-import { boundFunctions, claimedArguments, claimedRequirements, missingInImage } from '../bind/promise.ts'
+import { boundFunctions, claimedArguments, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
@@ -6,7 +6,7 @@ import type { Finding } from '../core/finding.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
 import { runCheck, runCheckAsync } from './judged.ts'
-import { confirmFindings, loaderFindings, settingFindings, statusFinding } from './promised.ts'
+import { confirmFindings, loaderFindings, settingFindings, statusFinding } from './requirement-findings.ts'
 
 /** The script whose settings are for the host, not for a device. */
 export const TUNING_SCRIPT = 'tune-host'

@@ -4,7 +4,7 @@ import type { PciFacts } from '../host/machine.ts'
 import { type Memory, readMemory } from '../host/memory.ts'
 import { readUser, type User } from '../host/user.ts'
 import type { Packages } from '../system/packages.ts'
-import type { SystemFacts } from '../system/settle.ts'
+import type { SystemFacts } from '../system/plan-settings.ts'
 
 /** What check-host looks at. */
 export interface CheckFacts extends SystemFacts {

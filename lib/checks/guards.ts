@@ -3,8 +3,8 @@ import type { IommuGroup } from '../host/iommu.ts'
 import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } from '../host/pci.ts'
 import type { DeviceUsage } from '../host/usage.ts'
 import { toFinding } from './conclude.ts'
+import { guardConsole, guardKeyboard, guardNetwork, guardOpen, guardSsh, guardStorage } from './in-use.ts'
 import { guardAnswer, guardReserved } from './obstacles.ts'
-import { guardConsole, guardKeyboard, guardNetwork, guardOpen, guardSsh, guardStorage } from './occupied.ts'
 import { guardUnlocking } from './unlocking.ts'
 
 /**

@@ -1,6 +1,6 @@
 import type { Finding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
-import { findIds } from '../edit/vfio-ids.ts'
+import { findIds } from '../edit/modprobe-conflicts.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { type CheckFacts, isSameSystem } from './check-facts.ts'
 import { okFinding, problemFinding, unknownFinding } from './say.ts'

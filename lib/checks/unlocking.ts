@@ -2,7 +2,7 @@ import type { Finding } from '../core/finding.ts'
 import type { Unreadable } from '../host/readings.ts'
 import type { DeviceUsage } from '../host/usage.ts'
 import { toFinding } from './conclude.ts'
-import { guardConsole, guardKeyboard, guardNetwork } from './occupied.ts'
+import { guardConsole, guardKeyboard, guardNetwork } from './in-use.ts'
 
 /** Guards of an encrypted root file system: what it needs to be unlocked, and what a change of the boot chain does. */
 export function guardUnlocking(usage: DeviceUsage): Finding[] {

@@ -1,8 +1,8 @@
 import { resolve } from 'node:path'
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
-import { planDescribedBinding } from '../bind/declare.ts'
 import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
+import { planDescribedBinding } from '../bind/plan-described.ts'
 import { applyPlan } from '../change/apply.ts'
 import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
@@ -18,7 +18,7 @@ import { readDeviceUsage } from '../host/usage.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
-import type { Arguments, Option } from '../terminal/options.ts'
+import type { Option } from '../terminal/options.ts'
 import { appliedText, planText } from '../views/answers.ts'
 import {
   answerJson,
@@ -30,15 +30,16 @@ import {
   toBoundFunction,
 } from './answer.ts'
 import { answerLive } from './bind-now.ts'
+import { checkBindUsage, requestsAction } from './bind-usage.ts'
 import { chooseCard } from './choose.ts'
-import { expectModuleOutput, isNewFile, moduleRequest } from './declared.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
+import { expectModuleOutput, isNewFile, moduleRequest } from './module-output.ts'
 import { listEqualCards } from './override-same-id-gpu.ts'
 import type { Answer, Context } from './run-script.ts'
 import { answerBindStatus } from './status.ts'
 import { targetFor } from './target.ts'
 import { answerConfirm, answerUndo } from './undo-confirm.ts'
-import { verifyBinding } from './verify.ts'
+import { verifyBinding } from './verify-boot-files.ts'
 
 /** The options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
@@ -125,32 +126,6 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   if (confirms) return locked(() => answerConfirm(context, adapters), true)
   const apply = given.flag('apply')
   return locked(() => (given.flag('undo') ? answerUndo(context, adapters) : bind(context, adapters, apply, by)), apply)
-}
-
-/** Is anything asked of devices, rather than which are alike? */
-export function requestsAction(given: Arguments): boolean {
-  const flags = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all']
-  return given.operands.length > 0 || flags.some((name) => given.flag(name))
-}
-
-function checkBindUsage(given: Arguments): void {
-  const usage = (message: string): UserError => new UserError('usage', message)
-  const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config'].filter((name) => given.flag(name))
-  if (modes.length > 1) throw usage(`--${modes.join(' and --')}: choose one`)
-  for (const name of ['status', 'kernel-config'])
-    if (given.flag(name) && given.flag('apply')) throw usage(`--${name} changes nothing: leave --apply out`)
-  if (given.flag('status') && given.operands.length > 0)
-    throw usage('--status looks at all that is bound: leave the devices out')
-  if (given.flag('now') && (given.flag('all') || modes.some((name) => name !== 'undo')))
-    throw usage('--now goes with --undo and --apply only')
-  if (given.flag('all') && !given.flag('undo')) throw usage('--all goes with --undo')
-  if (given.flag('all') && given.operands.length > 0) throw usage('--all is everything: leave the devices out')
-  if (given.flag('apply') && given.value('machine') !== undefined && given.value('root') === undefined)
-    throw usage('--machine is a captured machine: --apply needs the --root that it belongs to')
-  if (given.flag('now') && given.value('confirm-within') !== undefined)
-    throw usage('--now ends with the next boot by itself: leave --confirm-within out')
-  if (modes.length === 0 && given.operands.length === 0)
-    throw usage('no device given; list-iommu shows them, --choose offers them on a terminal')
 }
 
 async function bind(context: Context, adapters: Adapters, apply: boolean, identifiedBy: IdentifiedBy): Promise<Answer> {

@@ -1,7 +1,7 @@
 import { readCandidateModules } from '../bind/bind-facts.ts'
+import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { withGroupMates } from '../bind/plan-binding.ts'
-import { boundFunctions } from '../bind/promise.ts'
 import { claimsOf } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
 import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'

@@ -18,7 +18,6 @@ import {
 } from '../guest/libvirt/device-xml.ts'
 import { attribute, child } from '../guest/libvirt/edit-document.ts'
 import { frameArguments } from '../guest/libvirt/guest-xml.ts'
-import { type XmlElement, xmlElement } from '../guest/libvirt/part.ts'
 import {
   ensureElement,
   memoryKibOf,
@@ -33,6 +32,7 @@ import {
 } from '../guest/libvirt/patch.ts'
 import { cardNotes, showRoms, windowNotes } from '../guest/libvirt/patch-cards.ts'
 import { addCard, addDisk, addIfMissing, patchHeadless, removeDevice } from '../guest/libvirt/patch-devices.ts'
+import { type XmlElement, xmlElement } from '../guest/libvirt/xml-element.ts'
 import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader, readStandardInput } from '../host/sysroot.ts'

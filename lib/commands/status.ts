@@ -1,4 +1,4 @@
-import { claimedGenerator } from '../bind/promise.ts'
+import { claimedGenerator } from '../bind/claimed-requirements.ts'
 import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
 import { type BindStatus, checkBindStatus, TUNING_SCRIPT } from '../checks/binding-status.ts'

@@ -1,4 +1,4 @@
-import { boundFunctions } from '../bind/promise.ts'
+import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { applyPlan } from '../change/apply.ts'
 import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
 import { type Claim, claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
@@ -18,7 +18,7 @@ import { undoneText } from '../views/answers.ts'
 import { answerJson, appliedJson, durationsIn, journalEntryFacts, requestedAddresses } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
-import { verifyUndo } from './verify.ts'
+import { verifyUndo } from './verify-boot-files.ts'
 
 /** Takes back what a script did: the plan, or with --apply the doing. */
 export function answerUndo(context: Context, adapters: Adapters): Promise<Answer> {

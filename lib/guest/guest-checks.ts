@@ -1,7 +1,7 @@
 import { type CardReset, hasResetProblem } from '../bind/reset.ts'
 import { toFinding } from '../checks/conclude.ts'
 import { guardCards, guardFindings } from '../checks/guards.ts'
-import { volumeUsage } from '../checks/occupied.ts'
+import { volumeUsage } from '../checks/in-use.ts'
 import type { Finding } from '../core/finding.ts'
 import type { Storage } from '../host/block.ts'
 import type { DiskImage } from '../host/disk-images.ts'

@@ -6,7 +6,7 @@ import { type Kernel, readKernels } from '../host/installed-kernels.ts'
 import type { Machine } from '../host/machine.ts'
 import { readOsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
-import type { SystemFacts } from './settle.ts'
+import type { SystemFacts } from './plan-settings.ts'
 import type { Adapters, Host } from './system.ts'
 
 /** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */

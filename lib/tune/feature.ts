@@ -6,7 +6,7 @@ import type { NixItem } from '../edit/nix.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { SystemFacts } from '../system/settle.ts'
+import type { SystemFacts } from '../system/plan-settings.ts'
 import type { DeclarativeHost } from '../system/system.ts'
 
 /** What tuning is decided on. */

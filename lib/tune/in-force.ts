@@ -1,5 +1,5 @@
 import type { Claim } from '../change/journal.ts'
-import { statusFinding } from '../checks/promised.ts'
+import { statusFinding } from '../checks/requirement-findings.ts'
 import type { Finding } from '../core/finding.ts'
 import { moduleName } from '../edit/modprobe.ts'
 import { cpuList, parseCpuList } from '../host/cpu.ts'

@@ -61,7 +61,7 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
 
   it('that have it; recovery entries and other systems do not count', () => {
     expect(observe(ours)).toEqual([
-      { ok: true, evidence: '/boot/grub/grub.cfg: 3 of 3 normal entries have intel_iommu=on vfio-pci.ids=10de:1cb6' },
+      { ok: true, proof: '/boot/grub/grub.cfg: 3 of 3 normal entries have intel_iommu=on vfio-pci.ids=10de:1cb6' },
     ])
   })
 
@@ -89,15 +89,15 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
     const files = openReader(host.root)
     const seen = grub.observe({ ...host, files, kernels: readKernels(files) }, tokens, false)
     expect(seen.filter(({ ok }) => ok === false)).toEqual([
-      { ok: false, evidence: '/boot/grub/grub.cfg: Linux 6.13.0 has no entry' },
+      { ok: false, proof: '/boot/grub/grub.cfg: Linux 6.13.0 has no entry' },
     ])
   })
 
   it('after an undo', () => {
-    expect(observe('quiet', '', true)).toEqual([{ ok: true, evidence: expect.stringContaining(': 0 entries have') }])
+    expect(observe('quiet', '', true)).toEqual([{ ok: true, proof: expect.stringContaining(': 0 entries have') }])
     expect(observe(ours, '', true)[0]).toMatchObject({
       ok: false,
-      evidence: expect.stringContaining(': 3 entries have'),
+      proof: expect.stringContaining(': 3 entries have'),
     })
     expect(observe('quiet', 'intel_iommu=on', true)[0]?.ok).toBe(false)
   })
@@ -113,7 +113,7 @@ describe('a grub.cfg', () => {
     const host = hostWith({ ...debian, ...kernels, '/boot/grub/grub.cfg': 'insmod blscfg\nblscfg\n' })
     expect(grub.observe(host, tokens, false)[0]).toMatchObject({
       ok: null,
-      evidence: expect.stringContaining('/boot/loader/entries'),
+      proof: expect.stringContaining('/boot/loader/entries'),
     })
   })
 
@@ -132,6 +132,6 @@ describe('a grub.cfg', () => {
       '/boot/vmlinuz-linux': '',
       '/boot/grub/grub.cfg': entry,
     })
-    expect(grub.observe(host, tokens, false)).toEqual([{ ok: true, evidence: expect.stringContaining('1 of 1') }])
+    expect(grub.observe(host, tokens, false)).toEqual([{ ok: true, proof: expect.stringContaining('1 of 1') }])
   })
 })

@@ -13,7 +13,7 @@ import {
   removeId,
   removeLine,
 } from '../../lib/edit/modprobe.ts'
-import { softdeps } from '../../lib/edit/vfio-ids.ts'
+import { softdeps } from '../../lib/edit/modprobe-conflicts.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { answered, askOfAll } from '../support/ask.ts'
 import { scratchDir } from '../support/machine.ts'

@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildSync } from 'esbuild'
 import { describe, expect, it } from 'vitest'
-import { guardOpen } from '../../lib/checks/occupied.ts'
+import { guardOpen } from '../../lib/checks/in-use.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { type DeviceUsage, readDeviceUsage } from '../../lib/host/usage.ts'
 import { newFolder } from '../support/expect.ts'
@@ -11,16 +11,16 @@ import { idle, NIC } from '../support/judge.ts'
 import { loadMachine, type Machine, writeMachine } from '../support/machine.ts'
 import { PROJECT, runProgram } from '../support/run.ts'
 
-/** readUse in a process of its own, which may be another user's. */
+/** readDeviceUsage in a process of its own, which may be another user's. */
 function bundle(folder: string): string {
   const outfile = join(folder, 'use.mjs')
   const contents = `
     import { openMachine, readPciFacts } from './lib/host/machine.ts'
-    import { readUse } from './lib/host/usage.ts'
+    import { readDeviceUsage } from './lib/host/usage.ts'
     const [dir, ...addresses] = process.argv.slice(2)
     const machine = openMachine({ root: dir })
     const chosen = readPciFacts(machine, () => {}).devices.filter((one) => addresses.includes(one.address))
-    console.log(JSON.stringify({ use: readUse(machine.reader, machine.reader, chosen), remarks: machine.remarks() }))`
+    console.log(JSON.stringify({ use: readDeviceUsage(machine.reader, machine.reader, chosen), remarks: machine.remarks() }))`
   buildSync({
     stdin: { contents, resolveDir: PROJECT },
     bundle: true,
@@ -78,7 +78,7 @@ describe('without root', () => {
     addProcess(machine, 700, 'sshd', ['socket:[1]'])
     const { use } = useOf(machine, [NIC], ['/proc/700/fd'])
     expect(use.ssh).toEqual({
-      sessions: [{ peer: '10.1.2.3', interfaces: ['eth0'], by: 'port 22' }],
+      sessions: [{ peer: '10.1.2.3', interfaces: ['eth0'], shownBy: 'port 22' }],
       unseen: [{ what: 'the open files of 1 process', root: true }],
     })
   })

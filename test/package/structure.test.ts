@@ -124,7 +124,7 @@ describe('imports', () => {
       const bodies = source(file).split(/^export /m)
       for (const [, name] of rooted)
         expect(bodies.find((body) => body.includes(`function ${name}(`))).toMatch(
-          /\bbelow\(|throughBeside\(|\bfd: number, text\b/,
+          /\bbeneathRoot\(|throughBeside\(|\bfd: number, text\b/,
         )
     }
   })

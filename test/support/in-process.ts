@@ -33,7 +33,7 @@ export async function buildForThread(project: string, names: readonly string[], 
       {
         name: 'caller-from-outside',
         setup: ({ onLoad }) =>
-          onLoad({ filter: /lib\/cli\/caller\.ts$/ }, () => ({
+          onLoad({ filter: /lib\/terminal\/caller\.ts$/ }, () => ({
             contents: 'export const thisProcess = () => caller',
           })),
       },

@@ -2,7 +2,7 @@
 
 import { parseSelector } from '../../lib/bind/select.ts'
 import { guardFindings, guardIds } from '../../lib/checks/guards.ts'
-import { guardInterfaces } from '../../lib/checks/occupied.ts'
+import { guardInterfaces } from '../../lib/checks/in-use.ts'
 import type { Finding } from '../../lib/core/finding.ts'
 import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { readDeviceUsage } from '../../lib/host/usage.ts'

@@ -2,7 +2,7 @@ import { supports, type Versions } from '../../core/versions.ts'
 import type { Pinning } from '../../cpu/pinning.ts'
 import { cpuList } from '../../host/cpu.ts'
 import type { Guest } from '../guest.ts'
-import { type XmlElement, xmlElement } from './part.ts'
+import { type XmlElement, xmlElement } from './xml-element.ts'
 
 /** I/O threads and pinned CPUs, and the memory of their NUMA nodes. */
 export function tuneElements({ pinning }: Pick<Guest, 'pinning'>): XmlElement[] {

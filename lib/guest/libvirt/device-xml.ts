@@ -1,5 +1,5 @@
 import type { Disk, Guest, GuestCard, Nic, ScsiDevice, UsbChoice } from '../guest.ts'
-import { type XmlElement, xmlElement } from './part.ts'
+import { type XmlElement, xmlElement } from './xml-element.ts'
 
 // The elements of devices, for new guests and for patches. Source: https://libvirt.org/formatdomain.html
 

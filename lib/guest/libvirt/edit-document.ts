@@ -1,5 +1,5 @@
 import { type ParsedElement, unescapeXml } from './document.ts'
-import { renderElements, type XmlElement } from './part.ts'
+import { renderElements, type XmlElement } from './xml-element.ts'
 
 // Changes of a document's text that leave every other character as it is. Each gives a new text: read it anew.
 

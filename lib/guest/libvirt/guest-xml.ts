@@ -17,7 +17,7 @@ import {
   tpmElement,
   usbHostdev,
 } from './device-xml.ts'
-import { renderElements, type XmlElement, xmlElement } from './part.ts'
+import { renderElements, type XmlElement, xmlElement } from './xml-element.ts'
 
 export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 

@@ -5,9 +5,9 @@ import { decideWindow } from '../window.ts'
 import { addressBitsElement } from './cpu-xml.ts'
 import { attribute, child, childrenOf, elementText, setAttribute } from './edit-document.ts'
 import { addressingArguments, QEMU_NAMESPACE } from './guest-xml.ts'
-import { renderElements, xmlElement } from './part.ts'
 import { memoryKibOf, parseDomain } from './patch.ts'
 import { hostAddressOf } from './patch-devices.ts'
+import { renderElements, xmlElement } from './xml-element.ts'
 
 // What a domain that somebody has already says of cards, and what goes against it.
 

@@ -4,8 +4,8 @@ import type { Disk, GuestCard } from '../guest.ts'
 import { cardHostdevs, diskElement, type GuestSlot, PORT_ALIAS, rootPort } from './device-xml.ts'
 import type { ParsedElement } from './document.ts'
 import { attribute, child, childrenOf, insertElements, removeElement, setAttribute } from './edit-document.ts'
-import { type XmlElement, xmlElement } from './part.ts'
 import { ensureElement, parseDomain } from './patch.ts'
+import { type XmlElement, xmlElement } from './xml-element.ts'
 
 const devicesOf = (text: string): ParsedElement | undefined => child(parseDomain(text), 'devices')
 

@@ -14,7 +14,7 @@ import {
   setText,
 } from './edit-document.ts'
 import { hugepagesElement, QEMU_NAMESPACE } from './guest-xml.ts'
-import { type XmlElement, xmlElement } from './part.ts'
+import { type XmlElement, xmlElement } from './xml-element.ts'
 
 // Changes of a domain that somebody has already. Each takes a text and gives a text; what is there already stays as it
 // is, so that a second patch changes nothing.

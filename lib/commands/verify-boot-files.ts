@@ -1,12 +1,12 @@
 import type { BindFacts } from '../bind/bind-facts.ts'
-import type { Binding } from '../bind/plan-binding.ts'
 import {
   claimedArguments,
   claimedGenerator,
   claimedRequirements,
   missingInImage,
   requiredFiles,
-} from '../bind/promise.ts'
+} from '../bind/claimed-requirements.ts'
+import type { Binding } from '../bind/plan-binding.ts'
 import type { Claim } from '../change/journal.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'

@@ -1,5 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
-import type { DescribedRequest } from '../bind/declare.ts'
+import type { DescribedRequest } from '../bind/plan-described.ts'
 import type { Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import { readOsRelease } from '../host/os-release.ts'

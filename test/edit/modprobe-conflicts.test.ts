@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { parseModprobe } from '../../lib/edit/modprobe.ts'
-import { findIds, findModprobeConflicts, softdepFor } from '../../lib/edit/vfio-ids.ts'
+import { findIds, findModprobeConflicts, softdepFor } from '../../lib/edit/modprobe-conflicts.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { runProgram } from '../support/run.ts'
