@@ -4,6 +4,7 @@ import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
 import { rehearseNetplan } from '../change/rehearse.ts'
 import { cutShortRuns } from '../change/undo.ts'
+import { TUNING_GUARDS } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
 import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
@@ -20,6 +21,7 @@ import { cutShortText, moduleFileText } from '../views/answers.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from '../views/changes.ts'
 import { answerJson, appliedJson, durationsIn, journalEntryFacts, refuse } from './answer.ts'
 import { adapterOptions, confirmOptions, outputOption } from './bind-vfio.ts'
+import { forceOption } from './force.ts'
 import { expectModuleOutput, isNewFile, moduleOutput } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { answerTuneStatus } from './status.ts'
@@ -33,7 +35,7 @@ export function tuneOptions(adapters: Adapters): Option[] {
     { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
     { name: 'status', kind: 'flag', help: 'is all as planned, and in force? each point with its evidence' },
     { name: 'undo', kind: 'flag', help: 'take back what this script did, for FEATURE or altogether' },
-    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    forceOption(TUNING_GUARDS),
     ...confirmOptions,
     ...adapterOptions(adapters),
     outputOption,

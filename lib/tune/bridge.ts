@@ -1,6 +1,7 @@
 import { claimsOf } from '../change/journal.ts'
+import { bridgePortGuard } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, okResult, problemResult, toFinding } from '../core/finding.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { readBridgePort } from '../host/network-card.ts'
 import {
@@ -165,34 +166,25 @@ function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): str
 
 /** Some interfaces cannot be ports of a bridge, or are already. */
 function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
-  const base = { code: 'bridge-port', evidence: [] as string[], forceable: false }
+  const refused = (summary: string, next: string): Finding =>
+    toFinding(bridgePortGuard, problemResult(summary, [], next))
   const master = machine.linkName(`${NET}/${port}/master`)
   const wireless = machine.exists(`${NET}/${port}/wireless`) || machine.exists(`${NET}/${port}/phy80211`)
   // What is no card says what it is; ARPHRD_ETHER of if_arp.h.
   const kind = /^DEVTYPE=(.+)$/m.exec(machine.optionalText(`${NET}/${port}/uevent`) ?? '')?.[1]
   const type = machine.optionalText(`${NET}/${port}/type`)?.trim() ?? (port === 'lo' ? '772' : '1')
   if (wireless)
-    return {
-      ...base,
-      state: 'problem',
-      summary: `${port} is a wireless card: an access point takes frames of its own address only`,
-      next: 'give guests a libvirt network with NAT instead',
-    }
-  if (master !== undefined)
-    return {
-      ...base,
-      state: 'problem',
-      summary: `${port} is a port of ${master} already`,
-      next: `use ${master} for guests`,
-    }
+    return refused(
+      `${port} is a wireless card: an access point takes frames of its own address only`,
+      'give guests a libvirt network with NAT instead',
+    )
+  if (master !== undefined) return refused(`${port} is a port of ${master} already`, `use ${master} for guests`)
   if (type !== '1' || (kind !== undefined && kind !== 'dsa'))
-    return {
-      ...base,
-      state: 'problem',
-      summary: `${port} is no network card${kind === undefined ? '' : ` (${kind})`}`,
-      next: 'name the card with --port; for a VLAN of it, --vlan N',
-    }
-  return { ...base, state: 'ok', summary: `${port} can be a port of a bridge`, next: null }
+    return refused(
+      `${port} is no network card${kind === undefined ? '' : ` (${kind})`}`,
+      'name the card with --port; for a VLAN of it, --vlan N',
+    )
+  return toFinding(bridgePortGuard, okResult(`${port} can be a port of a bridge`))
 }
 
 function manualBridgeError({ name, port }: BridgeRequest, why: string, lines: string[]): UserError {

@@ -1,5 +1,6 @@
+import { hostMemoryGuard } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { parseSize, sizeText } from '../core/sizes.ts'
 import { readMeminfo, readMemory } from '../host/memory.ts'
 import type { Reader } from '../host/reader.ts'
@@ -121,25 +122,19 @@ function hostMemoryFinding(
   others: readonly OtherPages[],
 ): Finding {
   const total = readMeminfo(machine, path).get('MemTotal')
-  const base = { code: 'host-memory', evidence: [], forceable: true }
   if (total === undefined)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: 'How much memory the host has is not known',
-      evidence: [path],
-      next: null,
-    }
+    return toFinding(hostMemoryGuard, unknownResult('How much memory the host has is not known', [path]))
   const least = Math.max(HOST_MEMORY, total / 10)
   const left = total - bytes - other
   if (left >= least)
-    return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}`, next: null }
+    return toFinding(hostMemoryGuard, okResult(`The host keeps ${sizeText(left)} of ${sizeText(total)}`))
   const most = Math.max(0, total - least - other)
-  return {
-    ...base,
-    state: 'problem',
-    summary: `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
-    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
-    next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
-  }
+  return toFinding(
+    hostMemoryGuard,
+    problemResult(
+      `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
+      [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
+      `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
+    ),
+  )
 }

@@ -1,6 +1,5 @@
 import type { Claim } from '../change/journal.ts'
-import { statusFinding } from '../checks/requirement-findings.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, toFinding } from '../core/finding.ts'
 import { moduleName } from '../edit/modprobe.ts'
 import { cpuList, parseCpuList } from '../host/cpu.ts'
 import { readMemory } from '../host/memory.ts'
@@ -84,7 +83,8 @@ function stateFinding(
   evidence: string[],
   next = 'reboot',
 ): Finding[] {
-  return [statusFinding(code, ok === null ? 'unknown' : ok ? 'ok' : 'problem', summary, evidence, ok ? null : next)]
+  const state = ok === null ? 'unknown' : ok ? 'ok' : 'problem'
+  return [toFinding({ code }, { state, summary, evidence, next: ok ? null : next })]
 }
 
 function governorFindings(machine: Reader, name: string): Finding[] {

@@ -1,7 +1,8 @@
 import { claimsOf } from '../change/journal.ts'
 import { settingKey } from '../change/settings.ts'
+import { noBridgeGuard } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { hasAccount } from '../host/accounts.ts'
 import type { Reader } from '../host/reader.ts'
 import { describedHost, type TuneFacts, type TuneRequirements } from './feature.ts'
@@ -58,31 +59,30 @@ function setsUpInterface(config: NetworkConfig, files: Reader, name: string): bo
 /** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
 export function bridgeFinding(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
-  const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
     ({ device, setting }) => device === 'bridge' && setting.reason.startsWith(`${name} is a bridge with `),
   )
   const seen = machine.list(NET)
   const planned = name === made || ours || CONFIGS.some((one) => setsUpInterface(one, files, name))
   if (planned || machine.exists(`${NET}/${name}/bridge`))
-    return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
+    return toFinding(noBridgeGuard, okResult(`${name} is a bridge`))
   const described = describedHost(facts) !== undefined
   if (seen === undefined || described)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: `Not known whether ${name} is a bridge`,
-      evidence: [`not seen: ${described ? 'what your configuration makes' : NET}`],
-      next: null,
-    }
+    return toFinding(
+      noBridgeGuard,
+      unknownResult(`Not known whether ${name} is a bridge`, [
+        `not seen: ${described ? 'what your configuration makes' : NET}`,
+      ]),
+    )
   const there = seen.includes(name)
-  return {
-    ...base,
-    state: 'problem',
-    summary: there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
-    evidence: there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
-    next: `make it first (--bridge ${name} --port CARD)`,
-  }
+  return toFinding(
+    noBridgeGuard,
+    problemResult(
+      there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
+      there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
+      `make it first (--bridge ${name} --port CARD)`,
+    ),
+  )
 }
 
 /** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own. */

@@ -1,6 +1,6 @@
-import { toFinding } from '../checks/conclude.ts'
+import { acsOverrideGuard, driverNeededGuard, unsafeInterruptsGuard } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import { evidenceResult, type Finding, problemResult, toFinding } from '../core/finding.ts'
 import { moduleName } from '../edit/modprobe.ts'
 import { readModuleUsage } from '../host/module-use.ts'
 import {
@@ -64,9 +64,7 @@ export function requireBlacklist({ devices, host }: TuneFacts, given: readonly s
     const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
     const { evidence, unseen: unreadable } = readModuleUsage(machine, files, module, modules, requirements)
     const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
-    return toFinding({
-      code: 'driver-needed',
-      forceable: false,
+    const result = evidenceResult({
       problem: builtin === undefined ? `The host needs ${module}` : `${module} is built into Linux ${builtin.release}`,
       ok: `Nothing of the host needs ${module}`,
       next: builtin === undefined ? 'bind its devices with bind-vfio first, or leave it' : 'it cannot be left out',
@@ -76,6 +74,7 @@ export function requireBlacklist({ devices, host }: TuneFacts, given: readonly s
       ],
       unreadable,
     })
+    return toFinding(driverNeededGuard, result)
   })
   const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
   return tuneRequirements('blacklist', `${modules.join(' and ')} is never loaded`, {
@@ -96,23 +95,17 @@ export function requireTextMode(facts: TuneFacts): TuneRequirements {
 /** What weakens the host, and is done for those who know why only: each needs `--force` with its own name. */
 export function requireUnsafeSetting(facts: TuneFacts, which: 'unsafe-interrupts' | 'acs-override'): TuneRequirements {
   const { kernels } = facts.host
-  const finding = (summary: string, evidence: string[], next: string | null, forceable: boolean): Finding => ({
-    code: which,
-    state: 'problem',
-    summary,
-    evidence,
-    next,
-    forceable,
-  })
   if (which === 'unsafe-interrupts')
     return tuneRequirements(which, 'guests may have devices although interrupts are not remapped', {
       arguments: ['vfio_iommu_type1.allow_unsafe_interrupts=1'],
       findings: [
-        finding(
-          'A guest that owns a device could then raise any interrupt of the host',
-          ['Documentation/admin-guide/kernel-parameters.txt: allow_unsafe_interrupts'],
-          'switch interrupt remapping on in the firmware instead; check-host shows whether it is',
-          true,
+        toFinding(
+          unsafeInterruptsGuard,
+          problemResult(
+            'A guest that owns a device could then raise any interrupt of the host',
+            ['Documentation/admin-guide/kernel-parameters.txt: allow_unsafe_interrupts'],
+            'switch interrupt remapping on in the firmware instead; check-host shows whether it is',
+          ),
         ),
       ],
     })
@@ -123,17 +116,21 @@ export function requireUnsafeSetting(facts: TuneFacts, which: 'unsafe-interrupts
     arguments: tokens,
     findings: [
       without.length > 0
-        ? finding(
-            `Linux ${without.map(({ release }) => release).join(', ')} does not have it: no kernel of a large distribution does`,
-            ['it comes with a patch (linux-zen, CachyOS, Proxmox)'],
-            'install such a kernel, or put the card into another slot: list-iommu shows the groups',
-            false,
+        ? toFinding(
+            { ...acsOverrideGuard, forceable: false },
+            problemResult(
+              `Linux ${without.map(({ release }) => release).join(', ')} does not have it: no kernel of a large distribution does`,
+              ['it comes with a patch (linux-zen, CachyOS, Proxmox)'],
+              'install such a kernel, or put the card into another slot: list-iommu shows the groups',
+            ),
           )
-        : finding(
-            'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
-            ['the kernel is told of isolation that the hardware does not promise'],
-            'put the card into another slot: list-iommu shows the groups',
-            true,
+        : toFinding(
+            acsOverrideGuard,
+            problemResult(
+              'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
+              ['the kernel is told of isolation that the hardware does not promise'],
+              'put the card into another slot: list-iommu shows the groups',
+            ),
           ),
     ],
   })

@@ -17,7 +17,7 @@ export function requirePackages(facts: TuneFacts): TuneRequirements {
   const { adapter, why } = facts.distro
   const requirements = ['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const
   const described = describedHost(facts)
-  const missing = requirements.filter((need) => findInstalled(facts.host.files, need) === undefined)
+  const missing = requirements.filter((need) => typeof findInstalled(facts.host.files, need) !== 'string')
   const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
   if (described !== undefined)
     return tuneRequirements('packages', reason, {
