@@ -132,10 +132,13 @@ export const memlockCheck: HostCheck<'user' | 'memory' | 'host'> = {
   },
 }
 
-export const hugePagesCheck: HostCheck<'memory'> = {
+const HUGE_PAGES = '/sys/kernel/mm/hugepages'
+
+export const hugePagesCheck: HostCheck<'memory' | 'host'> = {
   code: 'hugepages',
   askedBy: ['host'],
-  run({ memory }) {
+  run({ memory, host: { machine } }) {
+    if (!machine.exists(HUGE_PAGES)) return unknownResult('How many huge pages there are was not seen', [HUGE_PAGES])
     const set = memory.hugePages.filter(({ total }) => (total ?? 0) > 0)
     if (set.length === 0) return okResult('No huge pages are set aside; guests run without (tune-host --hugepages)')
     const texts = set.map(
@@ -165,7 +168,7 @@ export const hugePagesGivenCheck: HostCheck<'memory' | 'host'> = {
     const seen = [...requested.keys()].every((size) => given(size) !== undefined)
     return seen
       ? okResult('The huge pages that were asked for are there')
-      : unknownResult('How many huge pages there are was not seen', ['/sys/kernel/mm/hugepages'])
+      : unknownResult('How many huge pages there are was not seen', [HUGE_PAGES])
   },
 }
 

@@ -97,13 +97,15 @@ const GUEST_ARGUMENTS =
   /^(iommu|intel_iommu|amd_iommu|vfio|kvm|huge|default_hugepagesz|isolcpus|nohz_full|rcu_nocbs|module_blacklist|pci|video|initcall_blacklist|threadirqs|systemd\.unit)/
 
 /** What the boot loader's files say, and this boot does not have. */
-export const bootArgumentsCheck: HostCheck<'configured' | 'host'> = {
+export const bootArgumentsCheck: HostCheck<'configured' | 'host' | 'bootloader' | 'distro'> = {
   code: 'kernel-arguments',
   askedBy: ['host'],
-  run({ configured, host }) {
+  run({ configured, host, bootloader, distro }) {
     const line = host.machine.optionalText('/proc/cmdline')
     if (line === undefined || !isSameSystem(host))
       return unknownResult('Only the running system shows what it was booted with', [])
+    if (bootloader.adapter === undefined && distro.adapter?.declarative === undefined)
+      return unknownResult('Which kernel arguments are set for the next boot is not known', [bootloader.why])
     const late = configured.filter(
       ({ name, token, sure }) => sure && GUEST_ARGUMENTS.test(name) && !hasArgument(line, token),
     )
@@ -153,6 +155,8 @@ export const unsafeSettingsCheck: HostCheck<'host'> = {
     const line = machine.optionalText('/proc/cmdline') ?? ''
     const acs = parseCommandLine(line).find(({ name }) => name === 'pcie_acs_override')
     if (acs !== undefined) set.push(`/proc/cmdline: ${acs.token}: groups are smaller than the hardware says`)
+    if (set.length === 0 && !machine.exists('/sys/module'))
+      return unknownResult('Whether a setting weakens the host was not seen', ['/sys/module'])
     if (set.length === 0) return okResult('No setting weakens the host')
     return problemResult(
       'The host is weaker than it has to be',
