@@ -17,7 +17,10 @@ export interface IommuState {
 /** One IOMMU group: the smallest set of devices that can go to a guest. */
 export interface IommuGroup {
   id: number
-  /** The default domain's type: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux 5.11). */
+  /**
+   * The type of the default domain: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux
+   * 5.11).
+   */
   type: string | null
   /**
    * Bridges aside, does the group hold the functions of one card only? `null`: a device that may be in it was not seen.

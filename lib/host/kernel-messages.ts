@@ -9,8 +9,8 @@ interface MessageKind {
 /** The step that brings back a device that does not answer. */
 export const POWER_OFF = 'power the host off, a reboot may not do'
 
-// Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer kernels
-// write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
+// Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer
+// kernels write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
 const MESSAGE_KINDS: readonly MessageKind[] = [
   { says: /not ready \d+ms after .*; giving up/, lost: true, next: POWER_OFF },
   {

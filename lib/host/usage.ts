@@ -116,7 +116,7 @@ function sshOf(
     const session = SSH.test(process) ? sockets.get(target) : undefined
     return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
   })
-  // Where sshd's sockets may not be seen, the port tells.
+  // Port 22 tells the sessions of sshd whose sockets may not be seen.
   const known = new Set(held.map(({ session }) => session))
   const guessed = (holders.unseen.length > 0 ? (sessions ?? []) : [])
     .filter((session) => session.localPort === 22 && !known.has(session))
