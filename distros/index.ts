@@ -1,5 +1,5 @@
 import type { OsRelease } from '../lib/host/os-release.ts'
-import type { Adapters, Bootloader, Detected, Distro, Host, Initramfs } from '../lib/system/system.ts'
+import type { Adapters, BootloaderAdapter, Detected, Distro, Host, InitramfsAdapter } from '../lib/system/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
 import { bootc } from './bootloaders/bootc.ts'
@@ -51,7 +51,7 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
-const BOOTLOADERS: readonly Bootloader[] = [
+const BOOTLOADERS: readonly BootloaderAdapter[] = [
   grub,
   grubby,
   systemdBoot,
@@ -65,7 +65,7 @@ const BOOTLOADERS: readonly Bootloader[] = [
   limine,
   refind,
 ]
-const INITRAMFS: readonly Initramfs[] = [
+const INITRAMFS: readonly InitramfsAdapter[] = [
   initramfsTools,
   dracut,
   mkinitcpio,
@@ -95,7 +95,7 @@ function findDistro({ id, like, name, variant }: OsRelease): Detected<Distro> {
 }
 
 /** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */
-function findBootloader(host: Host, name: string | undefined): Detected<Bootloader> {
+function decideBootloader(host: Host, name: string | undefined): Detected<BootloaderAdapter> {
   const evidence = BOOTLOADERS.flatMap((adapter) => {
     const found = adapter.detect(host)
     return found === undefined ? [] : [{ adapter, ...found }]
@@ -108,7 +108,7 @@ function findBootloader(host: Host, name: string | undefined): Detected<Bootload
 }
 
 /** The initramfs generator: the one named, else by evidence. */
-function findInitramfs(host: Host, name: string | undefined): Detected<Initramfs> {
+function decideInitramfs(host: Host, name: string | undefined): Detected<InitramfsAdapter> {
   const evidence = INITRAMFS.flatMap((adapter) => {
     const why = adapter.detect(host)
     return why === undefined ? [] : [{ adapter, why }]
@@ -135,11 +135,31 @@ function decideAdapter<T extends { name: string }>(
   return { adapter: undefined, why: `${problem}; name it: --${option} ${names}` }
 }
 
+type Openable<T> = { name: string; open(host: Host): T }
+
+function openNamed<T>(adapter: Openable<T> | undefined, host: Host): (T & { name: string }) | undefined {
+  return adapter && { ...adapter.open(host), name: adapter.name }
+}
+
+function openDetected<T>({ adapter, why }: Detected<Openable<T>>, host: Host): Detected<T & { name: string }> {
+  return { adapter: openNamed(adapter, host), why }
+}
+
 /** All that the scripts need to know of distributions. */
 export const adapters: Adapters = {
   bootloaders: BOOTLOADERS,
   initramfs: INITRAMFS,
   findDistro,
-  findBootloader,
-  findInitramfs,
+  findBootloader: (host, name) => openDetected(decideBootloader(host, name), host),
+  findInitramfs: (host, name) => openDetected(decideInitramfs(host, name), host),
+  openBootloader: (host, name) =>
+    openNamed(
+      BOOTLOADERS.find((one) => one.name === name),
+      host,
+    ),
+  openInitramfs: (host, name) =>
+    openNamed(
+      INITRAMFS.find((one) => one.name === name),
+      host,
+    ),
 }

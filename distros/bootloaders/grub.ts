@@ -10,7 +10,7 @@ import {
 } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host, Observation } from '../../lib/system/system.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { listSteps } from './difference.ts'
 
@@ -22,7 +22,7 @@ const NORMAL_VARIABLE = 'GRUB_CMDLINE_LINUX_DEFAULT'
 const ALL_VARIABLE = 'GRUB_CMDLINE_LINUX'
 
 /** GRUB 2 with its menu made by grub-mkconfig. Entries of the Boot Loader Specification are another's business. */
-export const grub: Bootloader = {
+export const grub: BootloaderAdapter = {
   name: 'grub',
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
 
@@ -41,60 +41,66 @@ export const grub: Bootloader = {
     return { kind: 'configured', why: `${DEFAULTS} and ${config}` }
   },
 
-  configured: ({ files }) => grubArguments(sourced(files)).filter(({ token }) => !token.includes(ANY_TEXT)),
+  open(host) {
+    const { files, machine } = host
+    return {
+      configured: () => grubArguments(sourced(files)).filter(({ token }) => !token.includes(ANY_TEXT)),
 
-  settings({ files }, tokens) {
-    const sources = sourced(files)
-    return tokens.map(({ token, reason }): ArgumentSetting => {
-      const places = candidateFiles(files, sources, token).map((place) => ({
-        kind: 'argument' as const,
-        token,
-        reason,
-        ...place,
-      }))
-      const found = places.find((setting) => isEffective(files, sources, setting))
-      if (found !== undefined) return found
-      const list = places.find(({ head }) => head === undefined)
-      const last = list?.path ?? sources.filter(({ text }) => text.includes(NORMAL_VARIABLE)).at(-1)?.path ?? DEFAULTS
-      const what = `sets ${list?.variable ?? NORMAL_VARIABLE} in a way that ${token} cannot be added to for certain`
-      throw new UserError('contradiction', `${last}: ${what}; add it there by hand; nothing was written`)
-    })
-  },
+      settings(tokens) {
+        const sources = sourced(files)
+        return tokens.map(({ token, reason }): ArgumentSetting => {
+          const places = candidateFiles(files, sources, token).map((place) => ({
+            kind: 'argument' as const,
+            token,
+            reason,
+            ...place,
+          }))
+          const found = places.find((setting) => isEffective(files, sources, setting))
+          if (found !== undefined) return found
+          const list = places.find(({ head }) => head === undefined)
+          const last =
+            list?.path ?? sources.filter(({ text }) => text.includes(NORMAL_VARIABLE)).at(-1)?.path ?? DEFAULTS
+          const what = `sets ${list?.variable ?? NORMAL_VARIABLE} in a way that ${token} cannot be added to for certain`
+          throw new UserError('contradiction', `${last}: ${what}; add it there by hand; nothing was written`)
+        })
+      },
 
-  commands({ files }) {
-    const config = findGrubConfig(files) ?? '/boot/grub/grub.cfg'
-    const update = findProgram(files, 'update-grub')
-    const maker =
-      ['grub2-mkconfig', 'grub-mkconfig'].find((name) => findProgram(files, name) !== undefined) ?? 'grub-mkconfig'
-    const argv = update === undefined ? [maker, '-o', config] : ['update-grub']
-    return [{ kind: 'command', argv, inverse: argv, touches: [config], reason: 'the boot menu' }]
-  },
+      commands() {
+        const config = findGrubConfig(files) ?? '/boot/grub/grub.cfg'
+        const update = findProgram(files, 'update-grub')
+        const maker =
+          ['grub2-mkconfig', 'grub-mkconfig'].find((name) => findProgram(files, name) !== undefined) ?? 'grub-mkconfig'
+        const argv = update === undefined ? [maker, '-o', config] : ['update-grub']
+        return [{ kind: 'command', argv, inverse: argv, touches: [config], reason: 'the boot menu' }]
+      },
 
-  observe(host, tokens, absent) {
-    const config = findGrubConfig(host.files)
-    const text = config === undefined ? undefined : host.files.optionalBytes(config)?.toString('latin1')
-    if (text === undefined) return [{ ok: null, proof: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
-    return absent ? observeAbsent(host, `${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
-  },
+      observe(tokens, absent) {
+        const config = findGrubConfig(host.files)
+        const text = config === undefined ? undefined : host.files.optionalBytes(config)?.toString('latin1')
+        if (text === undefined) return [{ ok: null, proof: `${config ?? '/boot/grub/grub.cfg'} may not be read` }]
+        return absent ? observeAbsent(host, `${config}`, text, tokens) : observePresent(host, `${config}`, text, tokens)
+      },
 
-  menu({ machine, files }) {
-    const key = machine.exists('/sys/firmware/efi') ? 'press Esc once' : 'hold Shift'
-    const setting = (name: string): string | undefined => argumentsInVariable(sourced(files), name)[0]?.token
-    const hidden =
-      setting('GRUB_TIMEOUT_STYLE') === 'hidden' ||
-      setting('GRUB_TIMEOUT') === '0' ||
-      setting('GRUB_HIDDEN_TIMEOUT') !== undefined
-    const reach = hidden ? `${key} while the machine starts, for GRUB's menu` : `in GRUB's menu`
-    return `${reach}: press e, append ${UNBIND_ARGUMENTS} to the line that starts with linux, press Ctrl-x`
-  },
+      menu() {
+        const key = machine.exists('/sys/firmware/efi') ? 'press Esc once' : 'hold Shift'
+        const setting = (name: string): string | undefined => argumentsInVariable(sourced(files), name)[0]?.token
+        const hidden =
+          setting('GRUB_TIMEOUT_STYLE') === 'hidden' ||
+          setting('GRUB_TIMEOUT') === '0' ||
+          setting('GRUB_HIDDEN_TIMEOUT') !== undefined
+        const reach = hidden ? `${key} while the machine starts, for GRUB's menu` : `in GRUB's menu`
+        return `${reach}: press e, append ${UNBIND_ARGUMENTS} to the line that starts with linux, press Ctrl-x`
+      },
 
-  steps(tokens, { files }) {
-    const { steps, rest } = listSteps(grubArguments(sourced(files)), tokens)
-    return [
-      ...steps,
-      ...(rest.length > 0 ? [`Add to ${NORMAL_VARIABLE} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
-      'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
-    ]
+      steps(tokens) {
+        const { steps, rest } = listSteps(grubArguments(sourced(files)), tokens)
+        return [
+          ...steps,
+          ...(rest.length > 0 ? [`Add to ${NORMAL_VARIABLE} in ${DEFAULTS}: ${rest.join(' ')}`] : []),
+          'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
+        ]
+      },
+    }
   },
 }
 

@@ -2,7 +2,7 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { Setting } from '../../lib/change/settings.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader, ExternalTokens, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, ExternalTokens, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { readBootedLine, readLoaderInfo } from '../boot/loader-variables.ts'
 import { changedLine, differenceOf, isUnchanged } from './difference.ts'
@@ -16,7 +16,7 @@ const ENVIRONMENT = '/boot/grub2/grubenv'
  * entry, which `ALL` takes in, stays as it is; what `ALL` would write to /etc/default/grub and /etc/kernel/cmdline, for
  * grub2-mkconfig and for kernels to come, are settings of ours. grubby replaces whole arguments, never members of a list.
  */
-export const grubby: Bootloader = {
+export const grubby: BootloaderAdapter = {
   name: 'grubby',
   documentation:
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
@@ -33,39 +33,43 @@ export const grubby: Bootloader = {
     return { kind: booted ? 'booted' : 'configured', why }
   },
 
-  configured: (host) => entryArguments(readGrubbyEntries(host)),
+  open(host) {
+    return {
+      configured: () => entryArguments(readGrubbyEntries(host)),
 
-  settings(host, tokens) {
-    const path = host.files.resolve(CMDLINE_FILE)
-    return tokens.flatMap(({ token, reason }): Setting[] => [
-      ...(path === undefined ? [] : [{ kind: 'cmdline' as const, layout: 'file' as const, path, token, reason }]),
-      ...(host.files.exists('/etc/default/grub') ? grub.settings(host, [{ token, reason }]) : []),
-      { kind: 'kept', by: 'grubby', path: '', token, reason },
-    ])
+      settings(tokens) {
+        const path = host.files.resolve(CMDLINE_FILE)
+        return tokens.flatMap(({ token, reason }): Setting[] => [
+          ...(path === undefined ? [] : [{ kind: 'cmdline' as const, layout: 'file' as const, path, token, reason }]),
+          ...(host.files.exists('/etc/default/grub') ? grub.open(host).settings([{ token, reason }]) : []),
+          { kind: 'kept', by: 'grubby', path: '', token, reason },
+        ])
+      },
+
+      commands(external = { add: [], remove: [] }) {
+        const all = readGrubbyEntries(host).filter(({ recovery }) => !recovery)
+        const normal = all.filter(({ shared }) => !shared)
+        const kernels = [...new Set(normal.map(({ linux }) => linux))]
+        const common = all.length > normal.length ? environmentCommands(host, external) : []
+        const own = kernels.flatMap((linux): CommandChange[] => {
+          const entries = normal.filter((entry) => entry.linux === linux)
+          const before = entries[0]?.line ?? ''
+          const after = changedLine(before, external)
+          if (isUnchanged(differenceOf(before, after))) return []
+          const [argv, inverse] = [grubbyCommand(linux, before, after), grubbyCommand(linux, after, before)]
+          const touches = entries.map(({ path }) => path)
+          return [{ kind: 'command', argv, inverse, touches, reason: `the boot entry of ${linux.replace(/.*\//, '')}` }]
+        })
+        return [...common, ...own]
+      },
+
+      observe: (tokens, absent) => observeEntries(readGrubbyEntries(host), tokens, absent),
+
+      menu: () => grub.open(host).menu(),
+
+      steps: (tokens) => [`grubby --update-kernel=ALL --args="${tokens.join(' ')}"`],
+    }
   },
-
-  commands(host, external = { add: [], remove: [] }) {
-    const all = readGrubbyEntries(host).filter(({ recovery }) => !recovery)
-    const normal = all.filter(({ shared }) => !shared)
-    const kernels = [...new Set(normal.map(({ linux }) => linux))]
-    const common = all.length > normal.length ? environmentCommands(host, external) : []
-    const own = kernels.flatMap((linux): CommandChange[] => {
-      const entries = normal.filter((entry) => entry.linux === linux)
-      const before = entries[0]?.line ?? ''
-      const after = changedLine(before, external)
-      if (isUnchanged(differenceOf(before, after))) return []
-      const [argv, inverse] = [grubbyCommand(linux, before, after), grubbyCommand(linux, after, before)]
-      const touches = entries.map(({ path }) => path)
-      return [{ kind: 'command', argv, inverse, touches, reason: `the boot entry of ${linux.replace(/.*\//, '')}` }]
-    })
-    return [...common, ...own]
-  },
-
-  observe: (host, tokens, absent) => observeEntries(readGrubbyEntries(host), tokens, absent),
-
-  menu: (host) => grub.menu(host),
-
-  steps: (tokens) => [`grubby --update-kernel=ALL --args="${tokens.join(' ')}"`],
 }
 
 /** Older entries (RHEL 8) say `$kernelopts`, which stands in GRUB's environment, also for kernels to come. */

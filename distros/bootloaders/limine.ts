@@ -2,7 +2,7 @@ import { addArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { findPath, listFolder } from '../boot/boot-files.ts'
 import { ESP_MOUNTS } from '../boot/loader-entries.ts'
 import { readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
@@ -12,11 +12,9 @@ const DEFAULTS = '/etc/default/limine'
 const DROP_INS = '/etc/limine-entry-tool.d'
 
 /** Limine, with entries written by hand or by limine-entry-tool. */
-export const limine: Bootloader = {
+export const limine: BootloaderAdapter = {
   name: 'limine',
   documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
-  isManual: () => true,
-
   detect(host) {
     const loader = readLoaderInfo(host)
     if (loader !== undefined)
@@ -25,43 +23,49 @@ export const limine: Bootloader = {
     return config === undefined ? undefined : { kind: 'configured', why: config }
   },
 
-  configured: () => [],
-  settings: () => [],
-  commands: () => [],
-  observe: () => [{ ok: null, proof: 'what Limine boots is not read here' }],
-  menu: () => `in Limine's menu: press E on the entry, append ${UNBIND_ARGUMENTS} to its cmdline, press F10`,
+  open(host) {
+    return {
+      isManual: () => true,
 
-  steps(tokens, host) {
-    if (hasTool(host)) {
-      const rows = readToolFiles(host).flatMap(({ path, text }) =>
-        text.split('\n').flatMap((row, index) => {
-          const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
-          return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
-        }),
-      )
-      const present = rows.flatMap(({ value, ...place }) =>
-        parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
-      )
-      const { steps, rest } = listSteps(present, tokens)
-      return [
-        ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
-        ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
-        ...steps,
-        ...(rest.length > 0
-          ? [`Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${rest.join(' ')}"`]
-          : []),
-        'limine-update',
-      ]
+      configured: () => [],
+      settings: () => [],
+      commands: () => [],
+      observe: () => [{ ok: null, proof: 'what Limine boots is not read here' }],
+      menu: () => `in Limine's menu: press E on the entry, append ${UNBIND_ARGUMENTS} to its cmdline, press F10`,
+
+      steps(tokens) {
+        if (hasTool(host)) {
+          const rows = readToolFiles(host).flatMap(({ path, text }) =>
+            text.split('\n').flatMap((row, index) => {
+              const value = /^\s*KERNEL_CMDLINE\[[^\]]*\]\+?=["']?([^"']*)/.exec(row)?.[1]
+              return value === undefined ? [] : [{ file: path, line: index + 1, row: row.trim(), value }]
+            }),
+          )
+          const present = rows.flatMap(({ value, ...place }) =>
+            parseCommandLine(value).map((argument) => ({ ...place, ...argument })),
+          )
+          const { steps, rest } = listSteps(present, tokens)
+          return [
+            ...(rows.length === 0 ? [] : ['The kernel arguments are now set by:']),
+            ...rows.map(({ file, line, row }) => `    ${file}:${line}: ${row}`),
+            ...steps,
+            ...(rest.length > 0
+              ? [`Add to ${DEFAULTS}, below all of that: KERNEL_CMDLINE[default]+=" ${rest.join(' ')}"`]
+              : []),
+            'limine-update',
+          ]
+        }
+        const configs = findLimineConfigs(host)
+        return configs.flatMap((path) => {
+          const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
+          const rows = text.split('\n').flatMap((row, index) => {
+            const found = /^\s*(?:kernel_)?cmdline\s*[:=]\s*(.*?)\s*$/i.exec(row)
+            return found === null ? [] : [`    line ${index + 1}: ${tokens.reduce(addArgument, found[1] ?? '')}`]
+          })
+          return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
+        })
+      },
     }
-    const configs = findLimineConfigs(host)
-    return configs.flatMap((path) => {
-      const text = host.files.optionalBytes(path)?.toString('latin1') ?? ''
-      const rows = text.split('\n').flatMap((row, index) => {
-        const found = /^\s*(?:kernel_)?cmdline\s*[:=]\s*(.*?)\s*$/i.exec(row)
-        return found === null ? [] : [`    line ${index + 1}: ${tokens.reduce(addArgument, found[1] ?? '')}`]
-      })
-      return [`In ${path}, make the cmdline of the entries that you use (not of a fallback) say:`, ...rows]
-    })
   },
 }
 

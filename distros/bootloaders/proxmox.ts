@@ -1,7 +1,7 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader, Host, Observation } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host, Observation } from '../../lib/system/system.ts'
 import { readBootedLine, readLoaderInfo } from '../boot/loader-variables.ts'
 import { grub } from './grub.ts'
 import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
@@ -11,7 +11,7 @@ const UUIDS = '/etc/kernel/proxmox-boot-uuids'
 const DOCUMENTATION = 'https://pve.proxmox.com/wiki/Host_Bootloader'
 
 /** Proxmox with ESPs that proxmox-boot-tool fills, started by systemd-boot: entries are made of /etc/kernel/cmdline. */
-export const proxmox: Bootloader = {
+export const proxmox: BootloaderAdapter = {
   name: 'proxmox-boot-tool',
   documentation: DOCUMENTATION,
 
@@ -25,25 +25,30 @@ export const proxmox: Bootloader = {
     return { kind: 'booted', why: `${loader} booted this, and ${found}` }
   },
 
-  configured({ files }) {
-    const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    // It takes the first line.
-    return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text.replace(/\n.*/s, '\n'), 'file')
-  },
+  open(host) {
+    const { files } = host
+    return {
+      configured() {
+        const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
+        // It takes the first line.
+        return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text.replace(/\n.*/s, '\n'), 'file')
+      },
 
-  settings(host, tokens) {
-    const place = kernelCmdline(host, [])
-    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
-  },
+      settings(tokens) {
+        const place = kernelCmdline(host, [])
+        return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
+      },
 
-  commands: () => refreshCommands(),
-  observe: () => espsNotMounted(),
-  menu: (host) => systemdBoot.menu(host),
-  steps: (tokens) => [`Add to the first line of ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'proxmox-boot-tool refresh'],
+      commands: () => refreshCommands(),
+      observe: () => espsNotMounted(),
+      menu: () => systemdBoot.open(host).menu(),
+      steps: (tokens) => [`Add to the first line of ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'proxmox-boot-tool refresh'],
+    }
+  },
 }
 
 /** The same, started by GRUB: each ESP gets a menu of its own from /etc/default/grub. */
-export const proxmoxGrub: Bootloader = {
+export const proxmoxGrub: BootloaderAdapter = {
   ...grub,
   name: 'proxmox-boot-tool-grub',
   documentation: DOCUMENTATION,
@@ -58,9 +63,14 @@ export const proxmoxGrub: Bootloader = {
     return { kind: booted ? 'booted' : 'configured', why: `${loader ?? 'BOOT_IMAGE= in /proc/cmdline'}, and ${found}` }
   },
 
-  commands: () => refreshCommands(),
-  observe: () => espsNotMounted(),
-  steps: (tokens, host) => [...grub.steps(tokens, host).slice(0, -1), 'proxmox-boot-tool refresh'],
+  open(host) {
+    return {
+      ...grub.open(host),
+      commands: () => refreshCommands(),
+      observe: () => espsNotMounted(),
+      steps: (tokens) => [...grub.open(host).steps(tokens).slice(0, -1), 'proxmox-boot-tool refresh'],
+    }
+  },
 }
 
 function toolOf(host: Host): string | undefined {

@@ -1,7 +1,7 @@
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { changedLine, differenceOf, isUnchanged } from './difference.ts'
 import { grub } from './grub.ts'
@@ -10,7 +10,7 @@ const DEPLOYMENTS = '/ostree/deploy'
 const STAGED = '/run/ostree/staged-deployment'
 
 /** Fedora Atomic desktops, CoreOS, Bazzite: each change is a new deployment; the entry of the former one stays. */
-export const rpmOstreeKargs: Bootloader = {
+export const rpmOstreeKargs: BootloaderAdapter = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
@@ -22,40 +22,44 @@ export const rpmOstreeKargs: Bootloader = {
     return host.files.exists(DEPLOYMENTS) ? { kind: 'configured', why: `${DEPLOYMENTS} and ${program}` } : undefined
   },
 
-  configured(host) {
-    const staged = readStagedLine(host)
-    if (staged === undefined) return entryArguments(readNextEntry(host))
-    return parseCommandLine(staged).map(
-      (one): ConfiguredArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
-    )
+  open(host) {
+    return {
+      configured() {
+        const staged = readStagedLine(host)
+        if (staged === undefined) return entryArguments(readNextEntry(host))
+        return parseCommandLine(staged).map(
+          (one): ConfiguredArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
+        )
+      },
+
+      settings: (tokens) =>
+        tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
+
+      commands(external = { add: [], remove: [] }) {
+        const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''
+        const after = changedLine(before, external)
+        if (isUnchanged(differenceOf(before, after))) return []
+        const [argv, inverse] = [kargsCommand(before, after), kargsCommand(after, before)]
+        return [{ kind: 'command', argv, inverse, touches: [], reason: 'a deployment with these arguments' }]
+      },
+
+      observe(tokens, absent) {
+        const staged = readStagedLine(host)
+        const entry = readNextEntry(host)
+        if (staged === undefined) return observeEntries(entry, tokens, absent)
+        const seen = observeEntries(
+          [{ path: STAGED, text: '', title: '', linux: '', line: staged, recovery: false }],
+          tokens,
+          absent,
+        )
+        return seen.map(({ ok, proof }) => ({ ok, proof: `${proof} (staged, for the next boot)` }))
+      },
+
+      menu: () => `${grub.open(host).menu()}; or choose the former deployment there`,
+
+      steps: (tokens) => [`rpm-ostree kargs ${tokens.map((token) => `--append-if-missing=${token}`).join(' ')}`],
+    }
   },
-
-  settings: (_, tokens) =>
-    tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
-
-  commands(host, external = { add: [], remove: [] }) {
-    const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''
-    const after = changedLine(before, external)
-    if (isUnchanged(differenceOf(before, after))) return []
-    const [argv, inverse] = [kargsCommand(before, after), kargsCommand(after, before)]
-    return [{ kind: 'command', argv, inverse, touches: [], reason: 'a deployment with these arguments' }]
-  },
-
-  observe(host, tokens, absent) {
-    const staged = readStagedLine(host)
-    const entry = readNextEntry(host)
-    if (staged === undefined) return observeEntries(entry, tokens, absent)
-    const seen = observeEntries(
-      [{ path: STAGED, text: '', title: '', linux: '', line: staged, recovery: false }],
-      tokens,
-      absent,
-    )
-    return seen.map(({ ok, proof }) => ({ ok, proof: `${proof} (staged, for the next boot)` }))
-  },
-
-  menu: (host) => `${grub.menu(host)}; or choose the former deployment there`,
-
-  steps: (tokens) => [`rpm-ostree kargs ${tokens.map((token) => `--append-if-missing=${token}`).join(' ')}`],
 }
 
 function kargsCommand(from: string, to: string): string[] {

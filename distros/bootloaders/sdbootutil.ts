@@ -1,6 +1,6 @@
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader } from '../../lib/system/system.ts'
+import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { readLoaderInfo } from '../boot/loader-variables.ts'
 import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
@@ -10,7 +10,7 @@ import { systemdBoot } from './systemd-boot.ts'
  * openSUSE's own way with systemd-boot, or with a GRUB that reads such entries: those of the present snapshot are made
  * from /etc/kernel/cmdline, and what a TPM expects of them is computed anew. Entries of older snapshots stay as they are.
  */
-export const sdbootutil: Bootloader = {
+export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
   documentation: 'https://github.com/openSUSE/sdbootutil',
 
@@ -24,30 +24,35 @@ export const sdbootutil: Bootloader = {
     return { kind: 'booted', why: `${loader} booted this, and ${program} keeps its entries` }
   },
 
-  configured({ files }) {
-    const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
+  open(host) {
+    const { files } = host
+    return {
+      configured() {
+        const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
+        return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
+      },
+
+      settings(tokens) {
+        const lines = readEntries(host.files).map(({ line }) => line)
+        const place = kernelCmdline(host, lines)
+        return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
+      },
+
+      commands() {
+        const argv = ['sdbootutil', 'update-all-entries']
+        const touches = readEntries(files).map(({ path }) => path)
+        return [{ kind: 'command', argv, inverse: argv, touches, reason: 'the boot entries of this snapshot' }]
+      },
+
+      // Which entries are those of the present snapshot is not told apart here.
+      observe(tokens, absent) {
+        const seen = observeEntries(readEntries(files), tokens, absent)
+        return seen.map(({ ok, proof }) => ({ ok: ok === false ? null : ok, proof }))
+      },
+
+      menu: () => systemdBoot.open(host).menu(),
+
+      steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
+    }
   },
-
-  settings(host, tokens) {
-    const lines = readEntries(host.files).map(({ line }) => line)
-    const place = kernelCmdline(host, lines)
-    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
-  },
-
-  commands({ files }) {
-    const argv = ['sdbootutil', 'update-all-entries']
-    const touches = readEntries(files).map(({ path }) => path)
-    return [{ kind: 'command', argv, inverse: argv, touches, reason: 'the boot entries of this snapshot' }]
-  },
-
-  // Which entries are those of the present snapshot is not told apart here.
-  observe({ files }, tokens, absent) {
-    const seen = observeEntries(readEntries(files), tokens, absent)
-    return seen.map(({ ok, proof }) => ({ ok: ok === false ? null : ok, proof }))
-  },
-
-  menu: (host) => systemdBoot.menu(host),
-
-  steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
 }

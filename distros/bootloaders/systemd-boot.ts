@@ -1,7 +1,7 @@
 import type { CommandLineSetting } from '../../lib/change/settings.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { type BootEntry, entryArguments, hasBlscfgMenu, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
@@ -10,7 +10,7 @@ import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
  * systemd-boot with entries in files: these are changed, and what kernel-install makes the entries of kernels to come
  * from. Unified images, and entries that other tools keep (kernelstub, proxmox-boot-tool, sdbootutil) are not its.
  */
-export const systemdBoot: Bootloader = {
+export const systemdBoot: BootloaderAdapter = {
   name: 'systemd-boot',
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd-boot.html',
 
@@ -24,56 +24,60 @@ export const systemdBoot: Bootloader = {
     return { kind: 'configured', why: entry.path }
   },
 
-  configured(host) {
-    const text = host.files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    const next = text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
-    return [...entryArguments(ownEntries(host)), ...next.map((one) => ({ ...one, entry: CMDLINE_FILE }))]
+  open(host) {
+    return {
+      configured() {
+        const text = host.files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
+        const next = text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
+        return [...entryArguments(ownEntries(host)), ...next.map((one) => ({ ...one, entry: CMDLINE_FILE }))]
+      },
+
+      settings(tokens) {
+        const all = ownEntries(host)
+        const normal = all.filter(({ recovery }) => !recovery)
+        const made = normal.filter((entry) => isGenerated(host, entry))
+        const next =
+          host.files.exists(CMDLINE_FILE) || made.length > 0
+            ? [
+                kernelCmdline(
+                  host,
+                  made.map(({ line }) => line),
+                ),
+              ]
+            : []
+        return tokens.flatMap(({ token, reason }): CommandLineSetting[] => [
+          ...next.map((place) => ({ kind: 'cmdline' as const, layout: 'file' as const, ...place, token, reason })),
+          ...normal.map(({ path }) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason })),
+        ])
+      },
+
+      derived: (tokens) =>
+        ownEntries(host)
+          .filter((entry) => isGenerated(host, entry))
+          .flatMap(({ path }) =>
+            tokens.map((token) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason: '' })),
+          ),
+
+      // Entries are read at each boot as they are.
+      commands: () => [],
+
+      observe(tokens, absent) {
+        const seen = observeEntries(ownEntries(host), tokens, absent)
+        // What a person had in an entry stays there.
+        return absent ? seen.map((one) => ({ ...one, ok: one.ok || null })) : seen
+      },
+
+      menu: () =>
+        `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`,
+
+      steps: (tokens) => [
+        ...ownEntries(host)
+          .filter(({ recovery }) => !recovery)
+          .map(({ path }) => `In ${path}, add to the line that starts with options: ${tokens.join(' ')}`),
+        `Add the same to ${CMDLINE_FILE}, if your entries are made by kernel-install.`,
+      ],
+    }
   },
-
-  settings(host, tokens) {
-    const all = ownEntries(host)
-    const normal = all.filter(({ recovery }) => !recovery)
-    const made = normal.filter((entry) => isGenerated(host, entry))
-    const next =
-      host.files.exists(CMDLINE_FILE) || made.length > 0
-        ? [
-            kernelCmdline(
-              host,
-              made.map(({ line }) => line),
-            ),
-          ]
-        : []
-    return tokens.flatMap(({ token, reason }): CommandLineSetting[] => [
-      ...next.map((place) => ({ kind: 'cmdline' as const, layout: 'file' as const, ...place, token, reason })),
-      ...normal.map(({ path }) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason })),
-    ])
-  },
-
-  derived: (host, tokens) =>
-    ownEntries(host)
-      .filter((entry) => isGenerated(host, entry))
-      .flatMap(({ path }) =>
-        tokens.map((token) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason: '' })),
-      ),
-
-  // Entries are read at each boot as they are.
-  commands: () => [],
-
-  observe(host, tokens, absent) {
-    const seen = observeEntries(ownEntries(host), tokens, absent)
-    // What a person had in an entry stays there.
-    return absent ? seen.map((one) => ({ ...one, ok: one.ok || null })) : seen
-  },
-
-  menu: () =>
-    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`,
-
-  steps: (tokens, host) => [
-    ...ownEntries(host)
-      .filter(({ recovery }) => !recovery)
-      .map(({ path }) => `In ${path}, add to the line that starts with options: ${tokens.join(' ')}`),
-    `Add the same to ${CMDLINE_FILE}, if your entries are made by kernel-install.`,
-  ],
 }
 
 function ownEntries({ files }: Host): BootEntry[] {

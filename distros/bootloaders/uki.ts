@@ -2,7 +2,7 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { Setting } from '../../lib/change/settings.ts'
 import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import { readSecureBoot } from '../../lib/host/secure-boot.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { ESP_MOUNTS, readEntries } from '../boot/loader-entries.ts'
 import { readLoaderInfo, readStubInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 import { isSigned, readEmbeddedLine } from '../boot/uki-image.ts'
@@ -22,7 +22,7 @@ import { systemdBoot } from './systemd-boot.ts'
 import { type CmdlineSource, dracutSource, fileSource } from './uki-line.ts'
 
 /** Unified kernel images: the command line is inside, and is made anew with the image, by who makes it. */
-export const uki: Bootloader = {
+export const uki: BootloaderAdapter = {
   name: 'uki',
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
 
@@ -37,69 +37,73 @@ export const uki: Bootloader = {
     return image === undefined ? undefined : { kind: 'configured', why: `${image.path}, made by ${making?.tool}` }
   },
 
-  embedsInitramfs: true,
-  isManual: (host) => findUkiGenerator(host) === undefined,
-  configured: (host) => readCmdlineSources(host).flatMap(({ currentArguments }) => currentArguments),
+  open(host) {
+    return {
+      embedsInitramfs: true,
+      isManual: () => findUkiGenerator(host) === undefined,
+      configured: () => readCmdlineSources(host).flatMap(({ currentArguments }) => currentArguments),
 
-  settings: (host, tokens) =>
-    tokens.flatMap(({ token, reason }): Setting[] =>
-      readCmdlineSources(host).map((line) => line.setting(token, reason)),
-    ),
+      settings: (tokens) =>
+        tokens.flatMap(({ token, reason }): Setting[] =>
+          readCmdlineSources(host).map((line) => line.setting(token, reason)),
+        ),
 
-  commands: (host) => findUkiGenerator(host)?.commands ?? [],
+      commands: () => findUkiGenerator(host)?.commands ?? [],
 
-  observe(host, tokens, absent) {
-    const images = findUkiGenerator(host)?.images ?? []
-    if (images.length === 0) return [{ ok: null, proof: 'no unified image that is made here could be seen' }]
-    return images.map(({ path }) => {
-      const line = readEmbeddedLine(host.files, path)
-      if (line === undefined) return { ok: null, proof: `${path} could not be looked into` }
-      const has = tokens.filter((token) => hasArgument(line, token))
-      const ok = absent ? has.length === 0 : has.length === tokens.length
-      return { ok, proof: `${path} has ${has.length} of ${tokens.join(' ')}` }
-    })
-  },
+      observe(tokens, absent) {
+        const images = findUkiGenerator(host)?.images ?? []
+        if (images.length === 0) return [{ ok: null, proof: 'no unified image that is made here could be seen' }]
+        return images.map(({ path }) => {
+          const line = readEmbeddedLine(host.files, path)
+          if (line === undefined) return { ok: null, proof: `${path} could not be looked into` }
+          const has = tokens.filter((token) => hasArgument(line, token))
+          const ok = absent ? has.length === 0 : has.length === tokens.length
+          return { ok, proof: `${path} has ${has.length} of ${tokens.join(' ')}` }
+        })
+      },
 
-  unsigned(host) {
-    const making = findUkiGenerator(host)
-    if (making === undefined || isSigned(host, making.tool)) return []
-    const made = making.images.map(({ path }) => path)
-    const others = [...unifiedImages(host.files), ...readEntries(host.files).map(({ path }) => path)]
-    if (others.some((path) => !made.includes(path))) return []
-    return made.map((path) => `${path} would be made again without a signature`)
-  },
+      unsigned() {
+        const making = findUkiGenerator(host)
+        if (making === undefined || isSigned(host, making.tool)) return []
+        const made = making.images.map(({ path }) => path)
+        const others = [...unifiedImages(host.files), ...readEntries(host.files).map(({ path }) => path)]
+        if (others.some((path) => !made.includes(path))) return []
+        return made.map((path) => `${path} would be made again without a signature`)
+      },
 
-  menu(host) {
-    const secure = readSecureBoot(host.machine)
-    const ignored = 'under Secure Boot the stub of a unified image ignores an edited line'
-    if (secure === true)
-      return `${ignored}: choose another image or kernel, or switch Secure Boot off in the firmware setup`
-    const menu = ESP_MOUNTS.some((place) => host.files.exists(`${place}/loader/loader.conf`))
-    const reach = menu
-      ? systemdBoot.menu(host)
-      : `in the UEFI shell, start the image with all of its command line and ${UNBIND_ARGUMENTS} behind it`
-    return secure === null ? `${reach} (${ignored})` : reach
-  },
+      menu() {
+        const secure = readSecureBoot(host.machine)
+        const ignored = 'under Secure Boot the stub of a unified image ignores an edited line'
+        if (secure === true)
+          return `${ignored}: choose another image or kernel, or switch Secure Boot off in the firmware setup`
+        const menu = ESP_MOUNTS.some((place) => host.files.exists(`${place}/loader/loader.conf`))
+        const reach = menu
+          ? systemdBoot.open(host).menu()
+          : `in the UEFI shell, start the image with all of its command line and ${UNBIND_ARGUMENTS} behind it`
+        return secure === null ? `${reach} (${ignored})` : reach
+      },
 
-  steps(tokens, host) {
-    const making = findUkiGenerator(host)
-    const args = tokens.join(' ')
-    const make = making?.commands.map(({ argv }) => argv.join(' ')) ?? [
-      'Make the images again with the tool that made them: mkinitcpio -P, dracut --force --regenerate-all, or kernel-install add-all.',
-    ]
-    if (tokens.length === 0) return make
-    if (making !== undefined)
-      return [
-        ...readCmdlineSources(host).map((line) => `In ${line.path}, add to the kernel arguments: ${args}`),
-        ...make,
-      ]
-    return [
-      `Add to the line that your unified images are made with: ${args}`,
-      '    mkinitcpio: /etc/cmdline.d/*.conf, else /etc/kernel/cmdline; kernel-install: /etc/kernel/cmdline; dracut: kernel_cmdline+=" … " in /etc/dracut.conf.d',
-      '    (a file that is not there yet has to hold all of /proc/cmdline, root= included)',
-      ...make,
-      'Under Secure Boot, have them signed.',
-    ]
+      steps(tokens) {
+        const making = findUkiGenerator(host)
+        const args = tokens.join(' ')
+        const make = making?.commands.map(({ argv }) => argv.join(' ')) ?? [
+          'Make the images again with the tool that made them: mkinitcpio -P, dracut --force --regenerate-all, or kernel-install add-all.',
+        ]
+        if (tokens.length === 0) return make
+        if (making !== undefined)
+          return [
+            ...readCmdlineSources(host).map((line) => `In ${line.path}, add to the kernel arguments: ${args}`),
+            ...make,
+          ]
+        return [
+          `Add to the line that your unified images are made with: ${args}`,
+          '    mkinitcpio: /etc/cmdline.d/*.conf, else /etc/kernel/cmdline; kernel-install: /etc/kernel/cmdline; dracut: kernel_cmdline+=" … " in /etc/dracut.conf.d',
+          '    (a file that is not there yet has to hold all of /proc/cmdline, root= included)',
+          ...make,
+          'Under Secure Boot, have them signed.',
+        ]
+      },
+    }
   },
 }
 
@@ -136,13 +140,13 @@ function findUkiGenerator(host: Host): UkiGenerator | undefined {
     {
       tool: 'mkinitcpio',
       images: presets,
-      commands: of(mkinitcpio.commands(host), presets),
+      commands: of(mkinitcpio.open(host).commands(), presets),
       cmdlineSources: presetLines,
     },
     {
       tool: 'dracut',
       images: made,
-      commands: of(dracut.commands(host), made),
+      commands: of(dracut.open(host).commands(), made),
       cmdlineSources: () => [dracutSource(host, lines(made))],
     },
     {

@@ -3,7 +3,7 @@ import { UserError } from '../../lib/core/error.ts'
 import { hasYamlMember } from '../../lib/edit/yaml.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Initramfs } from '../../lib/system/system.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { findPath, packageBaseOf } from '../boot/boot-files.ts'
 import { rootPlace, rootSettings } from '../boot/root-script.ts'
 
@@ -15,66 +15,74 @@ const CONFIG = '/etc/booster.yaml'
  * effect in its image, where modules are loaded side by side. GPU drivers are in there only when they are named.
  * Source: readModprobeOptions() in generator/kmod.go, boot() in init/main.go.
  */
-export const booster: Initramfs = {
+export const booster: InitramfsAdapter = {
   name: 'booster',
   documentation: 'https://github.com/anatol/booster/blob/master/docs/manpage.md',
-  optionsOnly: true,
-
   detect(host) {
-    const [image] = booster.images(host)
+    const [image] = booster.open(host).images()
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
-  /** Its init runs no scripts: init/main.go. */
-  bootScriptLocation: rootPlace,
+  open(host) {
+    const { files, kernels } = host
+    return {
+      optionsOnly: true,
 
-  settings({ files, kernels }, { module, bootScript, drivers }): Setting[] {
-    if (bootScript !== null) {
-      const early = drivers.find((name) => isInBoosterImage(files, kernels, name))
-      if (early === undefined) return rootSettings(files, bootScript)
-      throw new UserError(
-        'contradiction',
-        `${CONFIG}: has ${early} in the image, which takes the display before the script can run; take it out of modules and modules_force_load first`,
-      )
+      /** Its init runs no scripts: init/main.go. */
+      bootScriptLocation: () => rootPlace(host),
+
+      settings({ module, bootScript, drivers }): Setting[] {
+        if (bootScript !== null) {
+          const early = drivers.find((name) => isInBoosterImage(files, kernels, name))
+          if (early === undefined) return rootSettings(files, bootScript)
+          throw new UserError(
+            'contradiction',
+            `${CONFIG}: has ${early} in the image, which takes the display before the script can run; take it out of modules and modules_force_load first`,
+          )
+        }
+        const path = files.resolve(CONFIG) ?? CONFIG
+        const text = files.optionalBytes(path)?.toString('latin1')
+        const own = text === undefined || text.startsWith(headComment()) ? { head: headComment() } : {}
+        const reason = `${module} is in every initramfs and loaded there; it heeds no softdeps: keep drivers of the card out of it`
+        const setting: YamlMemberSetting = {
+          kind: 'member',
+          path,
+          ...own,
+          variable: 'modules_force_load',
+          word: module.replaceAll('-', '_'),
+          reason,
+        }
+        return [setting]
+      },
+
+      /** An image each: its own regenerate_images makes those of Arch's kernel packages alone. */
+      commands: () =>
+        booster
+          .open(host)
+          .images()
+          .map(({ release, path }) => {
+            const argv = ['booster', 'build', '--force', '--kernel-version', release, path]
+            return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
+          }),
+
+      images: () =>
+        kernels.flatMap(({ release }) => {
+          const names = [packageBaseOf(files, release), release].map((name) => `/boot/booster-${name}.img`)
+          const path = names.map((name) => findPath(files, name)).find((found) => found !== undefined)
+          return path === undefined ? [] : [{ release, path }]
+        }),
+
+      listCommand: (image) => ['booster', 'ls', image],
+
+      steps({ module }) {
+        const [image] = booster.open(host).images()
+        return [
+          `In ${CONFIG}: ${module.replaceAll('-', '_')} first in modules_force_load (with commas), and no driver of the card in it or in modules.`,
+          '/usr/lib/booster/regenerate_images',
+          `booster ls ${image?.path ?? '/boot/booster-linux.img'} | grep -E '${module.replaceAll('-', '.')}'`,
+        ]
+      },
     }
-    const path = files.resolve(CONFIG) ?? CONFIG
-    const text = files.optionalBytes(path)?.toString('latin1')
-    const own = text === undefined || text.startsWith(headComment()) ? { head: headComment() } : {}
-    const reason = `${module} is in every initramfs and loaded there; it heeds no softdeps: keep drivers of the card out of it`
-    const setting: YamlMemberSetting = {
-      kind: 'member',
-      path,
-      ...own,
-      variable: 'modules_force_load',
-      word: module.replaceAll('-', '_'),
-      reason,
-    }
-    return [setting]
-  },
-
-  /** An image each: its own regenerate_images makes those of Arch's kernel packages alone. */
-  commands: (host) =>
-    booster.images(host).map(({ release, path }) => {
-      const argv = ['booster', 'build', '--force', '--kernel-version', release, path]
-      return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
-    }),
-
-  images: ({ files, kernels }) =>
-    kernels.flatMap(({ release }) => {
-      const names = [packageBaseOf(files, release), release].map((name) => `/boot/booster-${name}.img`)
-      const path = names.map((name) => findPath(files, name)).find((found) => found !== undefined)
-      return path === undefined ? [] : [{ release, path }]
-    }),
-
-  listCommand: (image) => ['booster', 'ls', image],
-
-  steps({ module }, host) {
-    const [image] = booster.images(host)
-    return [
-      `In ${CONFIG}: ${module.replaceAll('-', '_')} first in modules_force_load (with commas), and no driver of the card in it or in modules.`,
-      '/usr/lib/booster/regenerate_images',
-      `booster ls ${image?.path ?? '/boot/booster-linux.img'} | grep -E '${module.replaceAll('-', '.')}'`,
-    ]
   },
 }
 

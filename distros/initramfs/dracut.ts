@@ -2,7 +2,7 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { LineSetting } from '../../lib/change/settings.ts'
 import { headComment } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/system/system.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { entryFolders, findPath } from '../boot/boot-files.ts'
 import { dracutUnifiedImages, kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
 import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
@@ -18,7 +18,7 @@ depends() { :; }
 `
 
 /** Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
-export const dracut: Initramfs = {
+export const dracut: InitramfsAdapter = {
   name: 'dracut',
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
 
@@ -35,68 +35,80 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  bootScriptLocation: () => 'image',
+  open(host) {
+    const { files } = host
+    return {
+      bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, modprobe, bootScript }) {
-    // Only what ends in .conf is read, by name: behind one that assigns where it should append.
-    const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
-    const line = (text: string, reason: string): LineSetting => ({
-      kind: 'line',
-      path,
-      head: headComment(),
-      line: text,
-      reason,
-    })
-    return [
-      // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
-      line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
-      // /etc/modprobe.d goes into host-only images alone.
-      ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
-      ...(bootScript === null ? [] : dracutOverride(files, bootScript, line)),
-    ]
+      settings({ module, modprobe, bootScript }) {
+        // Only what ends in .conf is read, by name: behind one that assigns where it should append.
+        const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
+        const line = (text: string, reason: string): LineSetting => ({
+          kind: 'line',
+          path,
+          head: headComment(),
+          line: text,
+          reason,
+        })
+        return [
+          // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
+          line(
+            `force_drivers+=" ${module.replaceAll('-', '_')} "`,
+            `${module} is in every initramfs, loaded before udev`,
+          ),
+          // /etc/modprobe.d goes into host-only images alone.
+          ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
+          ...(bootScript === null ? [] : dracutOverride(files, bootScript, line)),
+        ]
+      },
+
+      /**
+       * An image each, by its path: `--regenerate-all` writes to where dracut itself would, also for kernels that have no
+       * image. Both work in a chroot, where `uname -r` is another's. As the inverse it is right: other kernels may be
+       * installed by then. Source: dracut(8).
+       */
+      commands() {
+        const installed = kernelInstallImagesOf(host, 'dracut')
+        if (installed.length > 0) return kernelInstallCommands(host, installed)
+        const wrapped = updateInitramfs(host.files) === 'dracut'
+        return dracut
+          .open(host)
+          .images()
+          .flatMap((image): CommandChange[] => {
+            const { release, path } = image
+            // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
+            if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
+            const argv = ['dracut', '--force', path, release]
+            const own =
+              imagePaths(host.files, release).slice(0, -1).includes(path) ||
+              path.includes(`/EFI/Linux/linux-${release}`)
+            const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
+            return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
+          })
+      },
+
+      images() {
+        const { files, kernels } = host
+        const unified = [...kernelInstallImagesOf(host, 'dracut'), ...dracutUnifiedImages(host)]
+        if (unified.length > 0) return unified
+        return kernels.flatMap(({ release }) => {
+          const path = imagePaths(files, release)
+            .map((place) => findPath(files, place))
+            .find((found) => found !== undefined)
+          return path === undefined ? [] : [{ release, path }]
+        })
+      },
+
+      listCommand: (image) => ['lsinitrd', image],
+
+      steps: ({ module, modprobe }) => [
+        `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
+        ...modprobe.map((file) => `echo 'install_items+=" ${file} "' >> ${FOLDER}/vfio.conf`),
+        'dracut --force --regenerate-all',
+        `lsinitrd | grep -E '${module}|modprobe.d'`,
+      ],
+    }
   },
-
-  /**
-   * An image each, by its path: `--regenerate-all` writes to where dracut itself would, also for kernels that have no
-   * image. Both work in a chroot, where `uname -r` is another's. As the inverse it is right: other kernels may be
-   * installed by then. Source: dracut(8).
-   */
-  commands(host) {
-    const installed = kernelInstallImagesOf(host, 'dracut')
-    if (installed.length > 0) return kernelInstallCommands(host, installed)
-    const wrapped = updateInitramfs(host.files) === 'dracut'
-    return dracut.images(host).flatMap((image): CommandChange[] => {
-      const { release, path } = image
-      // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
-      if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
-      const argv = ['dracut', '--force', path, release]
-      const own =
-        imagePaths(host.files, release).slice(0, -1).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
-      const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
-      return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
-    })
-  },
-
-  images(host: Host) {
-    const { files, kernels } = host
-    const unified = [...kernelInstallImagesOf(host, 'dracut'), ...dracutUnifiedImages(host)]
-    if (unified.length > 0) return unified
-    return kernels.flatMap(({ release }) => {
-      const path = imagePaths(files, release)
-        .map((place) => findPath(files, place))
-        .find((found) => found !== undefined)
-      return path === undefined ? [] : [{ release, path }]
-    })
-  },
-
-  listCommand: (image) => ['lsinitrd', image],
-
-  steps: ({ module, modprobe }) => [
-    `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
-    ...modprobe.map((file) => `echo 'install_items+=" ${file} "' >> ${FOLDER}/vfio.conf`),
-    'dracut --force --regenerate-all',
-    `lsinitrd | grep -E '${module}|modprobe.d'`,
-  ],
 }
 
 /** A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own. */

@@ -1,4 +1,4 @@
-import type { Initramfs } from '../../lib/system/system.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { findPath } from '../boot/boot-files.ts'
 import { keepOutStep, rootPlace, rootSettings } from '../boot/root-script.ts'
 import { otherImages } from './presets.ts'
@@ -9,39 +9,44 @@ const PROGRAM = '/usr/bin/genkernel'
  * Gentoo, by choice. It takes all of /etc/modprobe.d along, but builds from kernel sources with options that only the
  * person knows, so the steps are for the person. Source: append_modprobed() and append_modules() in gen_initramfs.sh.
  */
-export const genkernel: Initramfs = {
+export const genkernel: InitramfsAdapter = {
   name: 'genkernel',
   documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
-  isManual: () => true,
-
   detect(host) {
-    const [image] = genkernel.images(host)
+    const [image] = genkernel.open(host).images()
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
-  /** Its init runs no scripts of ours: defaults/linuxrc. */
-  bootScriptLocation: rootPlace,
+  open(host) {
+    const { files, kernels } = host
+    return {
+      isManual: () => true,
 
-  settings: ({ files }, { bootScript }) => (bootScript === null ? [] : rootSettings(files, bootScript)),
-  commands: () => [],
-  images: ({ files, kernels }) => {
-    const old = kernels.flatMap(({ release }) => {
-      const path = findPath(files, `/boot/initramfs-genkernel-x86_64-${release}`)
-      return path === undefined ? [] : [{ release, path }]
-    })
-    return [...otherImages(files, kernels), ...old]
-  },
-  // Of its package.
-  listCommand: (image) => ['lsinitrd', image],
+      /** Its init runs no scripts of ours: defaults/linuxrc. */
+      bootScriptLocation: () => rootPlace(host),
 
-  steps({ module, bootScript, drivers }, host) {
-    if (bootScript !== null)
-      return [keepOutStep(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
-    return [
-      `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
-      'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',
-      `Add doload=${module} to the kernel command line: it is loaded before udev finds the drivers.`,
-      `For ${host.kernels.map(({ release }) => release).join(', ') || 'each kernel'}; see that the image is newer than the change.`,
-    ]
+      settings: ({ bootScript }) => (bootScript === null ? [] : rootSettings(files, bootScript)),
+      commands: () => [],
+      images: () => {
+        const old = kernels.flatMap(({ release }) => {
+          const path = findPath(files, `/boot/initramfs-genkernel-x86_64-${release}`)
+          return path === undefined ? [] : [{ release, path }]
+        })
+        return [...otherImages(files, kernels), ...old]
+      },
+      // Of its package.
+      listCommand: (image) => ['lsinitrd', image],
+
+      steps({ module, bootScript, drivers }) {
+        if (bootScript !== null)
+          return [keepOutStep(drivers, 'AMODULES_* in /etc/genkernel.conf, doload= on the kernel command line')]
+        return [
+          `In /etc/genkernel.conf: AMODULES_MISC="${module}" (with what is in it already).`,
+          'genkernel --kernel-config=/proc/config.gz initramfs (with the options that you use otherwise).',
+          `Add doload=${module} to the kernel command line: it is loaded before udev finds the drivers.`,
+          `For ${host.kernels.map(({ release }) => release).join(', ') || 'each kernel'}; see that the image is newer than the change.`,
+        ]
+      },
+    }
   },
 }

@@ -1,7 +1,7 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import { headComment, type LineSetting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/system/system.ts'
+import type { Host, InitramfsAdapter } from '../../lib/system/system.ts'
 
 // The person's and the kernel packages' door to it. Ubuntu from 25.10 and Debian's dracut from 112 bring one that runs dracut.
 const PROGRAM = '/usr/sbin/update-initramfs'
@@ -26,7 +26,7 @@ fi
 `
 
 /** Debian, Ubuntu before 25.10, Proxmox VE. It takes /etc/modprobe.d/*.conf into every image by itself. */
-export const initramfsTools: Initramfs = {
+export const initramfsTools: InitramfsAdapter = {
   name: 'initramfs-tools',
   documentation: 'https://manpages.debian.org/initramfs-tools.7',
 
@@ -39,39 +39,49 @@ export const initramfsTools: Initramfs = {
     return `${PROGRAM} runs mkinitramfs, and there is ${left}`
   },
 
-  bootScriptLocation: () => 'image',
+  open(host) {
+    const { files, kernels } = host
+    return {
+      bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, bootScript }) {
-    const place = (path: string): string => `${files.resolve(`${FOLDER}/${path}`) ?? `${FOLDER}/${path}`}`
-    const hook = { kind: 'line', path: `${place('hooks')}/vfio-scripts`, head: HOOK, mode: 0o755 } as const
-    // force_load takes the module in and has it loaded; a softdep decides what comes before it.
-    const reason = `${module} is in every initramfs and loaded there`
-    const settings: LineSetting[] = [{ ...hook, line: `force_load ${module}`, reason }]
-    if (bootScript === null) return settings
-    const early = { kind: 'line', path: `${place('scripts/init-top')}/${EARLY}`, head: INIT_TOP, mode: 0o755 } as const
-    return [
-      ...settings,
-      { ...hook, line: `copy_file script ${bootScript}`, reason },
-      { ...early, line: bootScript, reason: 'runs the script first thing in the initramfs, before udev' },
-    ]
+      settings({ module, bootScript }) {
+        const place = (path: string): string => `${files.resolve(`${FOLDER}/${path}`) ?? `${FOLDER}/${path}`}`
+        const hook = { kind: 'line', path: `${place('hooks')}/vfio-scripts`, head: HOOK, mode: 0o755 } as const
+        // force_load takes the module in and has it loaded; a softdep decides what comes before it.
+        const reason = `${module} is in every initramfs and loaded there`
+        const settings: LineSetting[] = [{ ...hook, line: `force_load ${module}`, reason }]
+        if (bootScript === null) return settings
+        const early = {
+          kind: 'line',
+          path: `${place('scripts/init-top')}/${EARLY}`,
+          head: INIT_TOP,
+          mode: 0o755,
+        } as const
+        return [
+          ...settings,
+          { ...hook, line: `copy_file script ${bootScript}`, reason },
+          { ...early, line: bootScript, reason: 'runs the script first thing in the initramfs, before udev' },
+        ]
+      },
+
+      commands: () => updateCommands(host, initramfsTools.open(host).images()),
+
+      images() {
+        return kernels.flatMap(({ release }) => {
+          const path = files.resolve(`/boot/initrd.img-${release}`)
+          return path === undefined ? [] : [{ release, path }]
+        })
+      },
+
+      listCommand: (image) => ['lsinitramfs', image],
+
+      steps: ({ module }) => [
+        `echo ${module} >> ${FOLDER}/modules`,
+        'update-initramfs -u -k all',
+        `lsinitramfs /boot/initrd.img-$(uname -r) | grep -E '${module}|modprobe.d'`,
+      ],
+    }
   },
-
-  commands: (host) => updateCommands(host, initramfsTools.images(host)),
-
-  images({ files, kernels }) {
-    return kernels.flatMap(({ release }) => {
-      const path = files.resolve(`/boot/initrd.img-${release}`)
-      return path === undefined ? [] : [{ release, path }]
-    })
-  },
-
-  listCommand: (image) => ['lsinitramfs', image],
-
-  steps: ({ module }) => [
-    `echo ${module} >> ${FOLDER}/modules`,
-    'update-initramfs -u -k all',
-    `lsinitramfs /boot/initrd.img-$(uname -r) | grep -E '${module}|modprobe.d'`,
-  ],
 }
 
 /** Which generator update-initramfs runs; `undefined` where there is no such program. */

@@ -2,7 +2,7 @@ import { headComment, type LineSetting, type Setting } from '../../lib/change/se
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
-import type { Initramfs } from '../../lib/system/system.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
 import { otherImages, type PresetImage, presetImages } from './presets.ts'
 
@@ -39,85 +39,92 @@ help() {
 `
 
 /** Arch Linux, Manjaro, CachyOS and others of their kin. */
-export const mkinitcpio: Initramfs = {
+export const mkinitcpio: InitramfsAdapter = {
   name: 'mkinitcpio',
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
 
   detect(host) {
     const program = PROGRAMS.find((path) => host.files.exists(path))
-    const [image] = mkinitcpio.images(host)
+    const [image] = mkinitcpio.open(host).images()
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
-  bootScriptLocation: () => 'image',
-
-  settings({ files, kernels }, { module, bootScript }) {
-    const word = underscored(module)
-    const script = bootScript === null ? [] : mkinitcpioOverride(files, bootScript)
-    const configs = mkinitcpioConfigs(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
-      // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
-      // `kms` brings, and for udev, the softdeps say it once more.
-      const reason = `${module} is in every initramfs, loaded before other modules`
-      const modules: Setting = { kind: 'word', ...place, variable: 'MODULES', word, reason }
-      // Its place among the hooks does not matter: it copies files. The documentation has it there.
-      const why = 'this hook has /etc/modprobe.d in every initramfs'
-      const hook: Setting = {
-        kind: 'word',
-        ...place,
-        variable: 'HOOKS',
-        word: 'modconf',
-        after: 'autodetect',
-        reason: why,
-      }
-      // In front of all, so that no hook can load drivers earlier.
-      const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
-      return [modules, hook, ...(bootScript === null ? [] : [early])].filter(
-        (one) =>
-          one.kind === 'word' &&
-          !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
-      )
-    })
-    return [...script, ...configs]
-  },
-
-  commands(host) {
+  open(host) {
     const { files, kernels } = host
-    const made = presetImages(files, kernels)
-    const presets = [...new Set(made.map(({ preset }) => preset))]
-    if (presets.length > 0)
-      return presets.map((name) => ({
-        kind: 'command',
-        argv: ['mkinitcpio', '-p', name],
-        // By then other kernels may be installed.
-        inverse: ['mkinitcpio', '-P'],
-        touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
-        reason: `the initramfs of ${name}`,
-      }))
-    const installed = kernelInstallImagesOf(host, 'mkinitcpio')
-    if (installed.length > 0) return kernelInstallCommands(host, installed)
-    return otherImages(files, kernels).map(({ release, path }) => {
-      const argv = ['mkinitcpio', '-k', release, '-g', path]
-      return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
-    })
-  },
+    return {
+      bootScriptLocation: () => 'image',
 
-  images(host) {
-    const { files, kernels } = host
-    const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
-    const installed = made.length > 0 ? [] : kernelInstallImagesOf(host, 'mkinitcpio')
-    return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
-  },
+      settings({ module, bootScript }) {
+        const word = underscored(module)
+        const script = bootScript === null ? [] : mkinitcpioOverride(files, bootScript)
+        const configs = mkinitcpioConfigs(files, presetImages(files, kernels)).flatMap(
+          ({ place, others }): Setting[] => {
+            // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
+            // `kms` brings, and for udev, the softdeps say it once more.
+            const reason = `${module} is in every initramfs, loaded before other modules`
+            const modules: Setting = { kind: 'word', ...place, variable: 'MODULES', word, reason }
+            // Its place among the hooks does not matter: it copies files. The documentation has it there.
+            const why = 'this hook has /etc/modprobe.d in every initramfs'
+            const hook: Setting = {
+              kind: 'word',
+              ...place,
+              variable: 'HOOKS',
+              word: 'modconf',
+              after: 'autodetect',
+              reason: why,
+            }
+            // In front of all, so that no hook can load drivers earlier.
+            const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
+            return [modules, hook, ...(bootScript === null ? [] : [early])].filter(
+              (one) =>
+                one.kind === 'word' &&
+                !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
+            )
+          },
+        )
+        return [...script, ...configs]
+      },
 
-  listCommand: (image) => ['lsinitcpio', image],
+      commands() {
+        const { files, kernels } = host
+        const made = presetImages(files, kernels)
+        const presets = [...new Set(made.map(({ preset }) => preset))]
+        if (presets.length > 0)
+          return presets.map((name) => ({
+            kind: 'command',
+            argv: ['mkinitcpio', '-p', name],
+            // By then other kernels may be installed.
+            inverse: ['mkinitcpio', '-P'],
+            touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
+            reason: `the initramfs of ${name}`,
+          }))
+        const installed = kernelInstallImagesOf(host, 'mkinitcpio')
+        if (installed.length > 0) return kernelInstallCommands(host, installed)
+        return otherImages(files, kernels).map(({ release, path }) => {
+          const argv = ['mkinitcpio', '-k', release, '-g', path]
+          return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
+        })
+      },
 
-  steps({ module }, host) {
-    const [image] = mkinitcpio.images(host)
-    const word = underscored(module)
-    return [
-      `In ${MAIN} (or what your presets name): ${word} first in MODULES=(...), and modconf in HOOKS=(...).`,
-      'mkinitcpio -P',
-      `lsinitcpio ${image?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
-    ]
+      images() {
+        const { files, kernels } = host
+        const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
+        const installed = made.length > 0 ? [] : kernelInstallImagesOf(host, 'mkinitcpio')
+        return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
+      },
+
+      listCommand: (image) => ['lsinitcpio', image],
+
+      steps({ module }) {
+        const [image] = mkinitcpio.open(host).images()
+        const word = underscored(module)
+        return [
+          `In ${MAIN} (or what your presets name): ${word} first in MODULES=(...), and modconf in HOOKS=(...).`,
+          'mkinitcpio -P',
+          `lsinitcpio ${image?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
+        ]
+      },
+    }
   },
 }
 

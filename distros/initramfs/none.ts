@@ -1,6 +1,6 @@
 import { headComment, type Setting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Initramfs } from '../../lib/system/system.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { entryFolders, listFolder } from '../boot/boot-files.ts'
 import { rootPlace, rootSettings } from '../boot/root-script.ts'
 
@@ -12,7 +12,7 @@ const BOOT = ['/boot', '/efi', '/boot/efi']
  * No initramfs, common on Gentoo: the kernel mounts the root file system itself, and modprobe there goes by modprobe.d.
  * Nothing is built. Softdeps decide the order; the list of modules is for devices that no host driver would claim.
  */
-export const noInitramfs: Initramfs = {
+export const noInitramfs: InitramfsAdapter = {
   name: 'none',
   documentation: 'https://man7.org/linux/man-pages/man5/modules-load.d.5.html',
 
@@ -32,36 +32,41 @@ export const noInitramfs: Initramfs = {
     return `${kernel}, and no image beside it`
   },
 
-  bootScriptLocation: rootPlace,
+  open(host) {
+    const { files } = host
+    return {
+      bootScriptLocation: () => rootPlace(host),
 
-  settings({ files }, { module, bootScript }): Setting[] {
-    // The script loads the module itself.
-    if (bootScript !== null) return rootSettings(files, bootScript)
-    const reason = `${module} is loaded while the system starts`
-    // OpenRC of today reads modules-load.d too; its own text says.
-    const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')
-    if (script !== undefined && !script.includes('modules-load.d') && files.exists(OPENRC)) {
-      const path = files.resolve(OPENRC) ?? OPENRC
-      return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
+      settings({ module, bootScript }): Setting[] {
+        // The script loads the module itself.
+        if (bootScript !== null) return rootSettings(files, bootScript)
+        const reason = `${module} is loaded while the system starts`
+        // OpenRC of today reads modules-load.d too; its own text says.
+        const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')
+        if (script !== undefined && !script.includes('modules-load.d') && files.exists(OPENRC)) {
+          const path = files.resolve(OPENRC) ?? OPENRC
+          return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
+        }
+        const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
+        const word = module.replaceAll('-', '_')
+        const isThere = listFolder(files, FOLDER)
+          .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')
+          .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
+          .some((row) => row.trim().replaceAll('-', '_') === word)
+        if (isThere) return []
+        return [{ kind: 'line', path, head: headComment(), line: module, reason }]
+      },
+
+      commands: () => [],
+      images: () => [],
+      listCommand: (image) => ['ls', image],
+
+      steps: ({ module }) => [
+        `echo ${module} > ${FOLDER}/vfio.conf`,
+        `(With an OpenRC that does not read that folder: add ${module} to modules="..." in ${OPENRC}.)`,
+      ],
     }
-    const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
-    const word = module.replaceAll('-', '_')
-    const isThere = listFolder(files, FOLDER)
-      .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')
-      .flatMap((name) => (files.optionalText(`${FOLDER}/${name}`) ?? '').split('\n'))
-      .some((row) => row.trim().replaceAll('-', '_') === word)
-    if (isThere) return []
-    return [{ kind: 'line', path, head: headComment(), line: module, reason }]
   },
-
-  commands: () => [],
-  images: () => [],
-  listCommand: (image) => ['ls', image],
-
-  steps: ({ module }) => [
-    `echo ${module} > ${FOLDER}/vfio.conf`,
-    `(With an OpenRC that does not read that folder: add ${module} to modules="..." in ${OPENRC}.)`,
-  ],
 }
 
 /** What boot loaders load: GRUB's menu, and entries of the Boot Loader Specification. */

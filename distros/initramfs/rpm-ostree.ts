@@ -1,5 +1,5 @@
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/system/system.ts'
+import type { Host, InitramfsAdapter } from '../../lib/system/system.ts'
 import { listFolder } from '../boot/boot-files.ts'
 import { rootSettings } from '../boot/root-script.ts'
 
@@ -13,7 +13,7 @@ const ENABLE = '--enable'
  * arguments given then are all that there are, so former ones are given again. Given any, it always runs dracut.
  * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in src/daemon/rpmostreed-transaction-types.cxx.
  */
-export const rpmOstree: Initramfs = {
+export const rpmOstree: InitramfsAdapter = {
   name: 'rpm-ostree-initramfs',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
@@ -22,53 +22,63 @@ export const rpmOstree: Initramfs = {
     return `${PROGRAM}, and ${DEPLOYMENTS}`
   },
 
-  bootScriptLocation: () => 'image',
+  open(host) {
+    const { files } = host
+    return {
+      bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, modprobe, bootScript }) {
-    // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
-    const unit =
-      bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
-    const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
-    const external = (token: string, reason: string) =>
-      ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
-    return [
-      external(ENABLE, 'the initramfs is made on this machine'),
-      external(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
-      ...[...modprobe, ...script].map((file) => external(`--install=${file}`, `${file} is in it`)),
-      ...unit,
-    ]
-  },
+      settings({ module, modprobe, bootScript }) {
+        // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
+        const unit =
+          bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
+        const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
+        const external = (token: string, reason: string) =>
+          ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
+        return [
+          external(ENABLE, 'the initramfs is made on this machine'),
+          external(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
+          ...[...modprobe, ...script].map((file) => external(`--install=${file}`, `${file} is in it`)),
+          ...unit,
+        ]
+      },
 
-  externalTokens(host) {
-    const { enabled, args } = readInitramfsState(host)
-    return enabled ? [ENABLE, ...args] : []
-  },
+      externalTokens() {
+        const { enabled, args } = readInitramfsState(host)
+        return enabled ? [ENABLE, ...args] : []
+      },
 
-  commands(host, external = { add: [], remove: [] }) {
-    const now = readInitramfsState(host)
-    const rest = now.args.filter((arg) => !external.remove.includes(arg))
-    const args = [...rest, ...external.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
-    const off = external.remove.includes(ENABLE) && args.length === 0
-    const argv = initramfsCommand(!off, args)
-    const inverse = initramfsCommand(now.enabled, now.args)
-    return [{ kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' }]
-  },
+      commands(external = { add: [], remove: [] }) {
+        const now = readInitramfsState(host)
+        const rest = now.args.filter((arg) => !external.remove.includes(arg))
+        const args = [...rest, ...external.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
+        const off = external.remove.includes(ENABLE) && args.length === 0
+        const argv = initramfsCommand(!off, args)
+        const inverse = initramfsCommand(now.enabled, now.args)
+        return [
+          { kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' },
+        ]
+      },
 
-  images(host) {
-    const deployment = findNextDeployment(host)
-    const modules = `${deployment}/usr/lib/modules`
-    return (deployment === undefined ? [] : listFolder(host.files, modules)).flatMap((release) => {
-      const path = `${modules}/${release}/initramfs.img`
-      return host.files.exists(path) ? [{ release, path }] : []
-    })
-  },
+      images() {
+        const deployment = findNextDeployment(host)
+        const modules = `${deployment}/usr/lib/modules`
+        return (deployment === undefined ? [] : listFolder(host.files, modules)).flatMap((release) => {
+          const path = `${modules}/${release}/initramfs.img`
+          return host.files.exists(path) ? [{ release, path }] : []
+        })
+      },
 
-  listCommand: (image) => ['lsinitrd', image],
+      listCommand: (image) => ['lsinitrd', image],
 
-  steps(requirements, host) {
-    const ours = rpmOstree.settings(host, requirements).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
-    const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
-    return [initramfsCommand(true, [...new Set(args)]).join(' ')]
+      steps(requirements) {
+        const ours = rpmOstree
+          .open(host)
+          .settings(requirements)
+          .flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
+        const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
+        return [initramfsCommand(true, [...new Set(args)]).join(' ')]
+      },
+    }
   },
 }
 

@@ -37,7 +37,7 @@ describe('rpm-ostree: the deployment that boots next', () => {
     ['made in this boot, which has no entry yet', hostWith(['aa.0'], true), 'bb.0', ['--enable', '--x']],
     ['left over without an entry does not count', hostWith(['aa.0'], false), 'aa.0', []],
   ])('%s', (_, host, name, kept) => {
-    expect(rpmOstree.images(host)).toEqual([{ release: '6.9.1', path: image(name) }])
-    expect(rpmOstree.externalTokens?.(host)).toEqual(kept)
+    expect(rpmOstree.open(host).images()).toEqual([{ release: '6.9.1', path: image(name) }])
+    expect(rpmOstree.open(host).externalTokens?.()).toEqual(kept)
   })
 })
