@@ -1,8 +1,10 @@
-import { addArgument, hasArgument } from '../../lib/edit/kernel-arguments.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import { addArgument } from '../../lib/edit/kernel-arguments.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
-import { findPath } from '../boot/boot-files.ts'
-import { ESP_MOUNTS } from '../boot/loader-entries.ts'
+import { findPath, readOnce } from '../boot/boot-files.ts'
+import { BY_HAND } from '../boot/by-hand.ts'
+import { ESP_MOUNTS, observeLine } from '../boot/loader-entries.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
 const LINES = '/boot/refind_linux.conf'
@@ -11,6 +13,7 @@ const LINES = '/boot/refind_linux.conf'
 export const refind: BootloaderAdapter = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
+
   // It says nothing of itself; a line of its file that runs does.
   detect(host) {
     const config = findRefindConfig(host)
@@ -26,37 +29,33 @@ export const refind: BootloaderAdapter = {
   },
 
   open(host) {
+    const lines = readOnce(host, () => readRefindLines(host))
     return {
-      isManual: () => true,
+      ...BY_HAND,
 
       configured: () =>
-        readRefindLines(host)
+        lines()
           .slice(0, 1)
           .flatMap(({ number, options }) =>
-            parseCommandLine(options).map((one) => ({ ...one, file: LINES, line: number, variable: '', sure: true })),
+            argumentsInFile(LINES, options, 'file').map((one) => ({ ...one, line: number })),
           ),
-      settings: () => [],
-      commands: () => [],
 
       observe(tokens, absent) {
-        const [first] = readRefindLines(host)
+        const [first] = lines()
         if (first === undefined) return [{ ok: null, proof: `${LINES} could not be seen` }]
-        const has = tokens.filter((token) => hasArgument(first.options, token))
-        const ok = absent ? has.length === 0 : has.length === tokens.length
-        return [{ ok, proof: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
+        return [observeLine(`${LINES}:${first.number}`, first.options, tokens, absent)]
       },
 
       menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,
 
       steps(tokens) {
-        const [first] = readRefindLines(host)
+        const [first] = lines()
         const config = findRefindConfig(host)
         const own = `In ${config ?? 'refind.conf'}, if its menu entries start your kernels, add to their options: ${tokens.join(' ')}`
         if (first === undefined) return [own]
-        const line = tokens.reduce(addArgument, first.options)
         return [
           `Make line ${first.number} of ${LINES} say (and leave the others, for a boot without it):`,
-          `    "${first.title}"  "${line}"`,
+          `    "${first.title}"  "${tokens.reduce(addArgument, first.options)}"`,
           ...(config === undefined ? [] : [own]),
         ]
       },

@@ -5,7 +5,7 @@ import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
-import type { GuestSoftware, Packages } from './packages.ts'
+import type { GuestSoftware, PackageManager } from './packages.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -41,9 +41,14 @@ interface Adapter<Opened> {
   open(host: Host): Omit<Opened, 'name'>
 }
 
+/** The evidence for a boot loader. `booted`: this boot came from it; `configured`: its files are here. */
+export interface BootEvidence {
+  kind: 'booted' | 'configured'
+  why: string
+}
+
 export interface BootloaderAdapter extends Adapter<Bootloader> {
-  /** The evidence for it, and how sure it is. `booted`: this boot came from it; `configured`: its files are here. */
-  detect(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
+  detect(host: Host): BootEvidence | undefined
 }
 
 /** A boot loader on one host. */
@@ -86,6 +91,12 @@ export interface InitramfsRequirements {
   drivers: readonly string[]
 }
 
+/** An image that a generator makes for a kernel, and that is there; `path`: without links. */
+export interface KernelImage {
+  release: string
+  path: string
+}
+
 /** Where the script that binds by address runs. */
 export type BootScriptLocation = 'image' | 'root'
 
@@ -107,7 +118,7 @@ export interface Initramfs {
   externalTokens?(): string[]
   commands(external?: ExternalTokens): CommandChange[]
   /** The image of each kernel that has one. */
-  images(): { release: string; path: string }[]
+  images(): KernelImage[]
   /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** The command that lists an image's files, one path somewhere in each line. */
@@ -129,7 +140,7 @@ export interface Distro {
   documentation: string
   /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
   ids: readonly string[]
-  packages: Packages
+  packages: PackageManager
   /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
   kernel?: string
   /** Its system is described in files of a language of its own: one such file of ours binds devices. */

@@ -20,7 +20,7 @@ function hostWith(entries: readonly string[], staged: boolean): Host {
   entries.forEach((name, index) => {
     mkdirSync(join(root, `ostree/boot.1/fedora/${name}`), { recursive: true })
     symlinkSync(`../../../deploy/fedora/deploy/${name}`, join(root, `ostree/boot.1/fedora/${name}/0`))
-    const text = `title Fedora\nversion ${9 - index}\noptions root=UUID=1 ostree=/ostree/boot.1/fedora/${name}/0 rw\n`
+    const text = `title Fedora\nlinux /vmlinuz\nversion ${9 - index}\noptions root=UUID=1 ostree=/ostree/boot.1/fedora/${name}/0 rw\n`
     writeIn(root, `boot/loader/entries/ostree-${index}.conf`, text)
   })
   if (staged) writeIn(root, 'run/ostree/staged-deployment', '')
