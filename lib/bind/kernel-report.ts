@@ -25,12 +25,8 @@ export interface KernelReports {
 }
 
 /** Can the boot take a device by its address, before a driver that is built in? */
-export function canBindByAddress({
-  host,
-  distro,
-  initramfs,
-}: Pick<SystemFacts, 'host' | 'distro' | 'initramfs'>): boolean {
-  return distro.adapter?.declarative !== undefined || initramfs.adapter?.bootScriptLocation(host) !== undefined
+export function canBindByAddress({ distro, initramfs }: Pick<SystemFacts, 'distro' | 'initramfs'>): boolean {
+  return distro.adapter?.declarative !== undefined || initramfs.adapter?.bootScriptLocation() !== undefined
 }
 
 /**

@@ -40,9 +40,9 @@ const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> 
     const requirements = claimedRequirements(claims)
     if (requirements === null) return []
     if (initramfs === undefined) return unknownResult('which program makes the initramfs is not known', [])
-    const commands = initramfs.commands(host).map(({ argv }) => argv.join(' '))
+    const commands = initramfs.commands().map(({ argv }) => argv.join(' '))
     const results: CheckResult[] = []
-    for (const { release, path } of initramfs.images(host)) {
+    for (const { release, path } of initramfs.images()) {
       const listing = await imageFiles(initramfs.listCommand(path))
       const builtin = host.kernels.find((one) => one.release === release)?.provides(requirements.module) === 'builtin'
       const lost = listing === null ? [] : missingInImage(listing, requirements, builtin, initramfs)

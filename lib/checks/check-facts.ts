@@ -9,7 +9,7 @@ import { type Memory, readMemory } from '../host/memory.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
 import { readUser, type User } from '../host/user.ts'
-import type { Packages } from '../system/packages.ts'
+import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { Check } from './check.ts'
 
@@ -36,7 +36,7 @@ export interface CheckFacts extends SystemFacts, GuardFacts {
   log: string | null
   /** Why not. */
   logMissing: string
-  packages: Packages | undefined
+  packages: PackageManager | undefined
   kernelReports: KernelReports
   /** A ROM file that somebody wants to give to a guest; `null`: none. */
   romFile: { path: string; data: Buffer } | null

@@ -69,17 +69,17 @@ function settingText(setting: Claim['setting']): string {
 }
 
 /** Do the boot entries carry the arguments? */
-export const bootEntriesCheck: ClaimCheck<'host' | 'claims' | 'bootloader'> = {
+export const bootEntriesCheck: ClaimCheck<'claims' | 'bootloader'> = {
   code: 'boot-entries',
   askedBy: ['binding-status', 'tuning-status'],
-  run({ host, claims, bootloader }) {
+  run({ claims, bootloader }) {
     const tokens = claimedArguments(claims)
     if (tokens.length === 0) return []
     if (bootloader === undefined) return unknownResult('which boot loader has the arguments is not known', [])
-    const commands = bootloader.commands(host).map(({ argv }) => argv.join(' '))
+    const commands = bootloader.commands().map(({ argv }) => argv.join(' '))
     const next = commands.join(' && ') || 'bind the devices again, or undo'
     return bootloader
-      .observe(host, tokens, false)
+      .observe(tokens, false)
       .map(({ ok, proof }) =>
         ok === null ? unknownResult(proof, []) : ok ? okResult(proof) : problemResult(proof, [], next),
       )

@@ -167,7 +167,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
           kernel,
         )
   if (binding.regenerated.images || binding.regenerated.entries) {
-    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
     const secureBoot = readSecureBoot(facts.host.machine)
     findings.push(toFinding(secureBootGuard, secureBootGuard.run({ secureBoot, unsigned })))
     refuse(findings, given)
@@ -193,7 +193,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     all: pci.devices,
     groups: pci.groups,
     durations: durationsIn(facts.journal),
-    bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host),
+    bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(),
     given,
     cutShort: short.notes.length > 0,
     printsModule: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
@@ -217,7 +217,9 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     bound.map((one) => toBoundFunction(one, pci.devices)),
     names,
   )
-  const { printed } = await applyPlan(target, entry, () => verifyBinding(readHost(machine), facts, binding, target))
+  const { printed } = await applyPlan(target, entry, () =>
+    verifyBinding(readHost(machine), names, adapters, binding, target),
+  )
   return {
     code: 0,
     json: appliedJson(json, printed),

@@ -14,8 +14,8 @@ export function readFirmwareKind(machine: Reader): 'efi' | 'bios' | null {
 export const SECURE_BOOT_VARIABLE = `${VARIABLES}/SecureBoot-${VENDOR}`
 
 /**
- * Does the firmware start only what is signed? `null`: not to be seen. Four bytes of attributes come before a variable's
- * value. Source: UEFI specification, 3.3; Documentation/filesystems/efivarfs.rst.
+ * Does the firmware start only what is signed? `null`: it cannot be seen. Four bytes of attributes come before a
+ * variable's value. Source: UEFI specification, 3.3; Documentation/filesystems/efivarfs.rst.
  */
 export function readSecureBoot(machine: Reader): boolean | null {
   const kind = readFirmwareKind(machine)
