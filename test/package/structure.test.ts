@@ -71,6 +71,10 @@ describe('imports', () => {
   it.each([
     ['scripts', /^(lib|distros)\//],
     ['distros', /^(distros|lib\/(core|host|edit|change|system))\//],
+    ['distros/boot', /^(distros\/boot|lib)\//],
+    ['distros/bootloaders', /^(distros\/(boot|bootloaders)|lib)\//],
+    ['distros/initramfs', /^(distros\/(boot|initramfs)|lib)\//],
+    ['distros/packages', /^lib\//],
     ['lib', /^lib\//],
   ])('%s imports what it may', (folder, allowed) => {
     const own = imports.filter((each) => each.from.startsWith(`${folder}/`) && isLocal(each))
