@@ -54,9 +54,13 @@ export function requireBridge(
     )
   const { mac, iaid, active } = readBridgePort(machine, port)
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
-  const present = claimsOf(facts.journal).filter(({ device }) => device === 'bridge')
-  if (present.some(({ setting }) => setting.reason === bridgeReason(request)))
-    return tuneRequirements('bridge', bridgeReason(request), { files: present.map(({ setting }) => setting) })
+  const present = claimsOf(facts.journal).filter(({ owner }) => owner === 'bridge')
+  const asked = { bridge: name, port, ...(vlan === undefined ? {} : { vlan: `${vlan}` }) }
+  if (present.some(({ setting }) => JSON.stringify(setting.request) === JSON.stringify(asked)))
+    return tuneRequirements('bridge', bridgeReason(request), {
+      files: present.map(({ setting }) => setting),
+      request: asked,
+    })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.setting.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -75,6 +79,7 @@ export function requireBridge(
   if (described !== undefined)
     return tuneRequirements('bridge', bridgeReason(request), {
       items: described,
+      request: asked,
       findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
@@ -97,10 +102,12 @@ export function requireBridge(
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
       : `${port} itself stays as it is.`
   const settings = found.config.settings(files, request)
-  const edited = vlan === undefined ? (settings.find(({ kind }) => kind === 'replace')?.path ?? found.why) : undefined
+  const edited =
+    vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? found.why) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, bridgeReason(request))
   return tuneRequirements('bridge', `${name}, with ${port}, by ${found.config.name}`, {
     files: external === undefined ? settings : [...settings, external],
+    request: asked,
     findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${found.config.name} (${found.why}). ${moved}`,
@@ -127,8 +134,9 @@ export function requireTap(facts: TuneFacts, request: TapRequest): TuneRequireme
   if (master !== undefined) expectInterfaceName('--tap-bridge', master)
   if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
   const reason = tapReason(name, user)
+  const asked = { tap: name, user, ...(master === undefined ? {} : { bridge: master }) }
   const described = describedHost(facts)?.tap(request)
-  if (described !== undefined) return tuneRequirements('tap', reason, { items: described })
+  if (described !== undefined) return tuneRequirements('tap', reason, { items: described, request: asked })
   const config =
     [ifupdown, netifrc].find((one) => master !== undefined && one.cardProof(files, master, undefined) !== undefined) ??
     TAP_CONFIGS.find((one) => one.activeProof(files) !== undefined)
@@ -141,6 +149,7 @@ export function requireTap(facts: TuneFacts, request: TapRequest): TuneRequireme
   const settings = config.tap(files, request)
   return tuneRequirements('tap', `${reason}, by ${config.name}`, {
     files: settings,
+    request: asked,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })

@@ -24,8 +24,10 @@ export interface TuneRequirements {
   files: readonly Setting[]
   /** Options of a system that is described, where they are another thing than a line of a file. */
   items: readonly NixItem[]
-  /** Why, for the plan. */
+  /** Why, for the plan. Nothing is decided by it. */
   reason: string
+  /** What was asked for, where the settings do not tell it: later runs and `--status` find it in the journal. */
+  request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
   findings: readonly Finding[]
@@ -83,7 +85,7 @@ export function expectUnset({ configured, journal }: TuneFacts, feature: string,
 
 /** The kernel arguments that earlier runs set for a feature. */
 export function ownFeatureArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
-  const own = claimsOf(journal).filter(({ device }) => device === feature)
+  const own = claimsOf(journal).filter(({ owner }) => owner === feature)
   return new Set(
     own.flatMap(({ setting }) => ('token' in setting ? [setting.token] : 'item' in setting ? [setting.item] : [])),
   )

@@ -52,9 +52,13 @@ export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[]
     const list = setting.kind === 'line' ? /^AllowedCPUs=(.*)$/.exec(setting.line)?.[1] : undefined
     return unit === undefined || list === undefined ? [] : sliceCpuFindings(host.machine, unit, list)
   })
-  const links = [...new Set(claims.map(({ setting }) => setting.reason))].flatMap((reason) =>
-    interfaceFindings(host.machine, reason),
-  )
+  const named = (owner: 'bridge' | 'tap'): string[] => [
+    ...new Set(claims.flatMap((one) => (one.owner === owner ? (one.setting.request?.[owner] ?? []) : []))),
+  ]
+  const links = [
+    ...named('bridge').flatMap((name) => interfaceFindings(host.machine, name, 'bridge')),
+    ...named('tap').flatMap((name) => interfaceFindings(host.machine, name, 'tap')),
+  ]
   return [
     ...texts.flatMap((text) =>
       IN_FORCE_CHECKS.flatMap(([pattern, style]) => {
@@ -197,18 +201,15 @@ function sliceCpuFindings(machine: Reader, unit: string, list: string): Finding[
   )
 }
 
-/** A bridge or a TAP device, by why a setting is there. */
-function interfaceFindings(machine: Reader, reason: string): Finding[] {
-  const [, bridge] = /^(\S+) is a bridge with /.exec(reason) ?? []
-  const [, tap] = /^\S+ may attach guests to ([^\s,]+)$/.exec(reason) ?? []
-  const path = bridge === undefined ? `/sys/class/net/${tap}/tun_flags` : `/sys/class/net/${bridge}/bridge`
-  const name = bridge ?? tap
-  if (name === undefined || machine.list('/sys/class/net') === undefined) return []
+/** Is there a bridge, or a TAP device, of this name now? */
+function interfaceFindings(machine: Reader, name: string, type: 'bridge' | 'tap'): Finding[] {
+  const path = `/sys/class/net/${name}/${type === 'tap' ? 'tun_flags' : 'bridge'}`
+  if (machine.list('/sys/class/net') === undefined) return []
   const there = machine.exists(path)
   return stateFinding(
     'interface',
     there,
-    `${name} is ${there ? 'there' : `no ${bridge === undefined ? 'TAP device' : 'bridge'} now`}`,
+    `${name} is ${there ? 'there' : `no ${type === 'tap' ? 'TAP device' : 'bridge'} now`}`,
     there ? [] : [path],
   )
 }

@@ -8,7 +8,7 @@ import { describedHost, type TuneFacts, type TuneRequirements } from './feature.
 import { ifupdown } from './networks/ifupdown.ts'
 import { netifrc } from './networks/netifrc.ts'
 import { netplan } from './networks/netplan.ts'
-import { type NetworkConfig, type TapRequest, tapReason } from './networks/network-config.ts'
+import type { NetworkConfig, TapRequest } from './networks/network-config.ts'
 import { networkManager } from './networks/network-manager.ts'
 import { networkd } from './networks/networkd.ts'
 
@@ -31,10 +31,8 @@ export function expectFreeTap(
   { name }: TapRequest,
   requirements: TuneRequirements,
 ): void {
-  const own = claimsOf(journal).filter(
-    ({ device, setting }) => device === 'tap' && setting.reason.endsWith(tapReason(name, '')),
-  )
-  const known = claimsOf(journal).map(({ key, setting }) => (setting.kind === 'item' ? setting.item : key))
+  const own = claimsOf(journal).filter(({ owner, setting }) => owner === 'tap' && setting.request?.tap === name)
+  const known = claimsOf(journal).map(({ key, setting }) => (setting.kind === 'nix-item' ? setting.item : key))
   const required = [...requirements.files.map(settingKey), ...requirements.items.map(({ item }) => item)]
   if (own.length > 0 && !required.every((one) => known.includes(one)))
     throw new UserError(
@@ -60,7 +58,7 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
   const { machine, files } = facts.host
   const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
-    ({ device, setting }) => device === 'bridge' && setting.reason.startsWith(`${name} is a bridge with `),
+    ({ owner, setting }) => owner === 'bridge' && setting.request?.bridge === name,
   )
   const seen = machine.list(NET)
   const planned = name === made || ours || CONFIGS.some((one) => setsUpInterface(one, files, name))

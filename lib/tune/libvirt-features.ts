@@ -2,6 +2,7 @@ import type { Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import { findProgram } from '../host/find-program.ts'
 import { readOsRelease } from '../host/os-release.ts'
+import type { ExternalToolName } from '../system/external-tools.ts'
 import { findInstalled, packageNameFor } from '../system/packages.ts'
 import {
   describedHost,
@@ -10,7 +11,6 @@ import {
   type TuneRequirements,
   tuneRequirements,
 } from './feature.ts'
-import { PACKAGES, SERVICES } from './services.ts'
 
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export function requirePackages(facts: TuneFacts): TuneRequirements {
@@ -30,7 +30,7 @@ export function requirePackages(facts: TuneFacts): TuneRequirements {
       `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
       [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
     )
-  return tuneRequirements('packages', reason, { files: externalSettings(PACKAGES, names, reason) })
+  return tuneRequirements('packages', reason, { files: externalSettings('packages', names, reason) })
 }
 
 /** libvirt listens from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
@@ -47,7 +47,7 @@ export function requireLibvirt(facts: TuneFacts): TuneRequirements {
   const units = modular ? ['virtqemud.socket', 'virtnetworkd.socket', 'virtstoraged.socket'] : ['libvirtd.service']
   const openrc = files.exists('/etc/init.d/libvirtd')
   return tuneRequirements('libvirt', reason, {
-    files: externalSettings(SERVICES, openrc ? ['libvirtd'] : units, reason),
+    files: externalSettings('services', openrc ? ['libvirtd'] : units, reason),
   })
 }
 
@@ -57,12 +57,12 @@ export function requireLibvirtNetwork(bridge: string): TuneRequirements {
   const reason = `libvirt knows ${bridge} as a network`
   const path = `/etc/vfio-scripts/network-${bridge}.xml`
   // No two hyphens in a comment.
-  const head = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n`
+  const content = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n</network>\n`
   return tuneRequirements('libvirt-network', reason, {
-    files: [{ kind: 'line', path, head, line: '</network>', reason }],
+    files: [{ kind: 'file', path, content, reason }],
   })
 }
 
-function externalSettings(by: string, tokens: readonly string[], reason: string): Setting[] {
-  return tokens.map((token) => ({ kind: 'kept', by, path: '', token, reason }))
+function externalSettings(tool: ExternalToolName, tokens: readonly string[], reason: string): Setting[] {
+  return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }

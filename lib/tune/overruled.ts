@@ -1,4 +1,4 @@
-import type { LineSetting, Setting } from '../change/settings.ts'
+import type { Setting, SettingOf } from '../change/settings.ts'
 import { modprobeFiles, parseModprobe } from '../edit/modprobe.ts'
 import {
   type ConfigLine,
@@ -41,7 +41,7 @@ export function overruledBy(files: Reader, setting: Setting): string[] {
 const configLineText = ({ path, line, text }: ConfigLine): string => `${path}:${line}: ${text}`
 
 /** Source: sysctl.d(5): of several lines for one variable the last is in force. */
-function overrulingSysctls(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingSysctls(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const name = /^[^=\s]+/.exec(line)?.[0] ?? ''
   const target = `/proc/sys/${name.replaceAll('.', '/')}`
   const last = readBootWrites(files, hasSystemd(files))
@@ -51,7 +51,7 @@ function overrulingSysctls(files: Reader, { path, line }: LineSetting): string[]
 }
 
 /** Source: limits.conf(5): a line for a user goes before one for a group; of two for one group the last counts. */
-function overrulingMemlock(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
   const required = value === 'unlimited' ? Infinity : Number(value) * 1024
   const { members, gid } = readGroupMembers(files, group)
@@ -66,7 +66,7 @@ function overrulingMemlock(files: Reader, { path, line }: LineSetting): string[]
 }
 
 /** Source: modprobe.d(5): options of several lines follow each other, and of equal ones the kernel takes the last. */
-function overrulingOptions(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingOptions(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, module = '', ...words] = line.split(/\s+/)
   const all = parseModprobe(modprobeFiles(files)).filter((one) => one.command === 'options' && one.module === module)
   const ours = all.findIndex(({ file }) => file === path)
@@ -89,7 +89,7 @@ function isOtherValue(word: string, names: readonly string[], words: readonly st
 }
 
 /** Source: udev(7): the last assignment counts, unless an earlier one is final (`:=`). */
-function overrulingRules(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingRules(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const own = parseUdevRule(line)
   const required = own.filter(({ key }) => key === 'GROUP' || key === 'MODE')
   const match = own.filter(({ operator }) => operator === '==')
@@ -128,7 +128,7 @@ function parseUdevRule(rule: string): { key: string; operator: string; value: st
 }
 
 /** Source: systemd.resource-control(5): CPUs of several lines are added up, and an empty line forgets those before it. */
-function overrulingSlices(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingSlices(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, unit = '', type = ''] = /\/systemd\/system\/([\w-]+\.(slice|scope))\.d\/[^/]+$/.exec(path) ?? []
   const key = /^AllowedCPUs=/.exec(line)?.[0]
   if (unit === '' || key === undefined) return []
