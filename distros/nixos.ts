@@ -1,24 +1,15 @@
 import { headComment } from '../lib/change/settings.ts'
-import { type NixItem, nixLines } from '../lib/edit/nix.ts'
+import { type NixForm, type NixItem, nixLines } from '../lib/edit/nix.ts'
 import { parseCommandLine } from '../lib/host/kernel.ts'
 import { bootScriptProgram } from '../lib/system/boot-script.ts'
-import type { DeclarativeRequirement, DeclarativeSystem, Distro } from '../lib/system/system.ts'
+import type { RequiredState } from '../lib/system/requirement.ts'
+import type { DeclarativeSystem, Distro } from '../lib/system/system.ts'
 import { nixosFirmware, nixosHost, nixosPackages } from './packages/nixos-host.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
 
 const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
-
-const OPTIONS: Readonly<Record<DeclarativeRequirement['kind'], Omit<NixItem, 'item'>>> = {
-  override: { option: 'imports', form: 'whole' },
-  function: { option: FUNCTIONS, form: 'lines' },
-  argument: { option: 'boot.kernelParams', form: 'arguments' },
-  early: { option: 'boot.initrd.kernelModules', form: 'strings' },
-  modprobe: { option: 'boot.extraModprobeConfig', form: 'lines' },
-  blacklist: { option: 'boot.blacklistedKernelModules', form: 'strings' },
-  package: { option: 'virtualisation.libvirtd.qemu.vhostUserPackages', form: 'expressions' },
-}
 
 /** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
 const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
@@ -54,6 +45,30 @@ ${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
   ];
 `
 
+/** Members of an option's list. */
+function members(option: string, form: NixForm, ...items: readonly string[]): NixItem[] {
+  return items.map((item) => ({ option, form, item }))
+}
+
+function nixItems(one: RequiredState): NixItem[] {
+  switch (one.kind) {
+    case 'argument':
+      return members('boot.kernelParams', 'arguments', one.token)
+    case 'id':
+      return members('boot.kernelParams', 'arguments', `${one.module}.ids=${one.id}`)
+    case 'early':
+      return members('boot.initrd.kernelModules', 'strings', ...one.parts)
+    case 'address':
+      return [...members(FUNCTIONS, 'lines', one.function), ...members('imports', 'whole', OVERRIDE)]
+    case 'order':
+      return members('boot.extraModprobeConfig', 'lines', `softdep ${one.driver} pre: ${one.module}`)
+    case 'unneeded':
+      return members('boot.blacklistedKernelModules', 'strings', one.driver)
+    case 'package':
+      return members('virtualisation.libvirtd.qemu.vhostUserPackages', 'expressions', `pkgs.${one.name}`)
+  }
+}
+
 const declarative: DeclarativeSystem = {
   path: '/etc/nixos/vfio.nix',
 
@@ -65,10 +80,7 @@ ${nixosFirmware(version)}  virtualisation.libvirtd.qemu.swtpm.enable = true;
 }
 `,
 
-  item: ({ kind, text }) => ({
-    ...OPTIONS[kind],
-    item: kind === 'package' ? `pkgs.${text}` : kind === 'override' ? OVERRIDE : text,
-  }),
+  render: nixItems,
 
   arguments(files) {
     const path = SYSTEMS.map((system) => `${system}/kernel-params`).find((one) => files.exists(one))

@@ -6,6 +6,7 @@ import type { Kernel } from '../host/installed-kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { GuestSoftware, Packages } from './packages.ts'
+import type { RequiredState } from './requirement.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -124,22 +125,13 @@ export interface Distro {
   declarative?: DeclarativeSystem
 }
 
-/** What a binding needs of a system that is described and not edited. */
-export interface DeclarativeRequirement {
-  /**
-   * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
-   * boot script that binds by address (`text` is empty), and its lines.
-   */
-  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package' | 'override' | 'function'
-  text: string
-}
-
 export interface DeclarativeSystem {
   /** Where a person would put the file. */
   path: string
   /** The file without any device; `version`: os-release's. */
   head(version: string): string
-  item(need: DeclarativeRequirement): NixItem
+  /** What the module says for a requirement. */
+  render(requirement: RequiredState): NixItem[]
   /** The kernel arguments of the system that boots next. */
   arguments(files: Reader): ConfiguredArgument[]
   /** What the boot script cannot come before, for the person. */

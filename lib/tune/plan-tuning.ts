@@ -5,8 +5,8 @@ import { UserError } from '../core/error.ts'
 import type { NixItem } from '../edit/nix.ts'
 import type { Reader } from '../host/reader.ts'
 import { externalCommands } from '../system/external-tools.ts'
-import { locateNixModule, nixModuleChanges } from '../system/nix-module.ts'
 import { expectKnownSystem, planSettings } from '../system/plan-settings.ts'
+import { locateNixModule, nixModuleChanges } from '../system/render-nix.ts'
 import type { DeclarativeSystem } from '../system/system.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 import { overruledBy } from './overruled.ts'
@@ -84,7 +84,7 @@ function planTuneModule(
 ): TunePlan {
   const { host, journal } = facts
   const described = declarative.host
-  const place = locateNixModule(host.files, journal, { asked: output, usual: described.path, head: described.head })
+  const place = locateNixModule(host.files, journal, { requested: output, usual: described.path, head: described.head })
   const items: PlannedSetting[] = []
   const files: PlannedSetting[] = []
   for (const one of requirements) {
@@ -92,7 +92,7 @@ function planTuneModule(
     const add = (item: NixItem, why = reason): void => {
       items.push({ kind: 'nix-item', ...place, ...item, reason: why, ...ownerOf(one) })
     }
-    for (const text of tokens) add(declarative.item({ kind: 'argument', text }))
+    for (const token of tokens) for (const item of declarative.render({ kind: 'argument', token })) add(item)
     for (const item of more) add(item)
     for (const setting of lines) {
       const item = setting.kind === 'line' ? described.line(setting.path, setting.line) : undefined

@@ -3,9 +3,39 @@ import { changesReplacing, type FileChange } from '../change/plan.ts'
 import { type Content, hasSetting, type PlannedSetting, type Setting } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
+import { readOsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
+import type { SystemFacts } from './plan-settings.ts'
+import type { RenderedRequirements } from './render-files.ts'
+import type { Requirement } from './requirement.ts'
+import type { DeclarativeSystem } from './system.ts'
 
-// A file of our own that a described system (NixOS) imports.
+/**
+ * The backend `nix`: requirements as one module of our own, which a person imports. `output`: its file, where the person
+ * named one. Throws a UserError: `not-ours` for a file that somebody else wrote, `changed` where the module has no place
+ * for a setting any more.
+ */
+export function renderNix(
+  { host, journal }: SystemFacts,
+  declarative: DeclarativeSystem,
+  requirements: readonly Requirement[],
+  output: string | null,
+): RenderedRequirements & { path: string } {
+  const place = locateNixModule(host.files, journal, {
+    requested: output,
+    usual: declarative.path,
+    head: declarative.head(readOsRelease(host.files).version),
+  })
+  const settings = requirements.flatMap((one) =>
+    declarative.render(one).map((item): PlannedSetting => {
+      const { reason, owners } = one
+      return { kind: 'nix-item', ...place, ...item, reason, owners }
+    }),
+  )
+  const changes = nixModuleChanges(host.files, settings)
+  const regenerated = { images: false, entries: false }
+  return { changes, settings, regenerated, tokens: [], imageRequirements: null, path: place.path }
+}
 
 /**
  * Where it is and what it holds without any setting: as it was when it was first written. `asked` by the person, else
@@ -15,7 +45,7 @@ import type { Reader } from '../host/reader.ts'
 export function locateNixModule(
   files: Reader,
   journal: readonly JournalRecord[],
-  { asked: requested, usual, head }: { asked: string | null; usual: string; head: string },
+  { requested, usual, head }: { requested: string | null; usual: string; head: string },
 ): { path: string; head: string } {
   const mark = head.slice(0, head.indexOf('\n'))
   const known = claimsOf(journal).flatMap(({ setting }) =>
