@@ -3,6 +3,7 @@ import type { Kernel } from '../host/installed-kernels.ts'
 import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import { bootScriptFunction } from '../system/boot-script.ts'
+import type { GuestSoftware } from '../system/packages.ts'
 import type { Requirement } from '../system/requirement.ts'
 import type { Host } from '../system/system.ts'
 import { type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
@@ -12,8 +13,8 @@ export interface BindRequest {
   passThrough: boolean
   /** Why functions go by address; `null`: they go by ID where that is enough. */
   address: string | null
-  /** Of a described system, packages for the guests' file sharing: virtiofsd. */
-  packages: readonly string[]
+  /** On a described system, what else guests need: virtiofsd. */
+  software: readonly GuestSoftware[]
   /** Of a described system, the file to write; `null`: only shown, as the one that is there or a usual place. */
   output: string | null
 }
@@ -28,7 +29,7 @@ export function bindRequirements(
   mechanism: Mechanism | null,
   all: readonly PciDevice[],
   selected: readonly PciDevice[],
-  { passThrough, packages }: BindRequest,
+  { passThrough, software }: BindRequest,
 ): Requirement[] {
   const bound = boundByBoot(mechanism)
   if (mechanism !== null && bound.length === 0) return []
@@ -72,7 +73,7 @@ export function bindRequirements(
         const reason = `no other device needs ${driver}`
         return { kind: 'unneeded', driver, reason, owners: addressesOf(usersOf(driver)) }
       }),
-    ...packages.map((name): Requirement => ({ kind: 'package', name, reason: 'shares folders with guests', owners })),
+    ...software.map((need): Requirement => ({ kind: 'software', need, reason: 'shares folders with guests', owners })),
   ]
 }
 

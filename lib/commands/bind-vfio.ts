@@ -165,7 +165,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
       planBinding(facts, pci.devices, taken, {
         passThrough: given.flag('iommu-pt'),
         address,
-        packages: given.flag('virtiofsd') ? ['virtiofsd'] : [],
+        software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
         output: moduleOutput(given, machine.files.root),
       }),
     kernel,

@@ -18,7 +18,7 @@ export function expectModuleOutput(
   given: Arguments,
   distro: Distro | undefined,
   apply: boolean,
-  usual = distro?.declarative?.path,
+  usual = distro?.declarative?.binding.path,
 ): void {
   if (distro?.declarative !== undefined) {
     if (apply && given.value('output') === undefined)

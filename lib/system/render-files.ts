@@ -1,13 +1,17 @@
-import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { headComment, type PlannedSetting, type Setting } from '../change/settings.ts'
 import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
+import type { Reader } from '../host/reader.ts'
 import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD } from './boot-script.ts'
-import { expectKnownSystem, planSettings, type SettingsPlan, type SystemFacts } from './plan-settings.ts'
-import { type Requirement, requirementsOf } from './requirement.ts'
+import { expectKnownSystem, planSettings, type SettingGroups, type SettingsPlan, type SystemFacts } from './plan-settings.ts'
+import { type RequiredState, type Requirement, requirementsOf } from './requirement.ts'
 import type { InitramfsRequirements } from './system.ts'
 
 /** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
 export const OWN_MODPROBE_FILE = '00-vfio-scripts.conf'
 const OWN_MODPROBE_PATH = `/etc/modprobe.d/${OWN_MODPROBE_FILE}`
+
+/** Where our value of a sysctl stands: after all that other files say of it. */
+export const OWN_SYSCTL_PATH = '/etc/sysctl.d/zz-vfio-scripts.conf'
 
 /** What a backend made of requirements. */
 export interface RenderedRequirements extends SettingsPlan {
@@ -17,43 +21,95 @@ export interface RenderedRequirements extends SettingsPlan {
   imageRequirements: InitramfsRequirements | null
 }
 
+/** Settings by what has to be made again for them, and what boot entries and images must hold then. */
+type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<RenderedRequirements, keyof SettingsPlan>
+
+/** The backend `files`, whole: the settings, and what makes images and boot entries of them. */
+export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
+  const { tokens, imageRequirements, ...groups } = fileSettings(facts, requirements)
+  return { ...planSettings(facts, groups), tokens, imageRequirements }
+}
+
 /**
- * The backend `files`: requirements as edits of the system's own files, and what makes images and boot entries of them.
+ * The backend `files`: requirements as edits of the system's own files, and as what its tools keep.
  * Throws the UserErrors of `expectKnownSystem`, and of the adapters' settings.
  */
-export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
+export function fileSettings(facts: SystemFacts, requirements: readonly Requirement[]): RenderedSettings {
   const { host, bootloader, initramfs } = facts
+  const files = requirements.flatMap((one) => fileSetting(host.files, one) ?? [])
   const modprobe = modprobeSettings(facts, requirements)
   const bootScript = bootScriptSettings(facts, requirements)
-  const image = imageRequirements(requirements, modprobe, bootScript)
+  const imageRequirements = planImageRequirements(requirements, modprobe, bootScript)
   const early = requirementsOf(requirements, 'early').flatMap(({ owners }) => owners)
-  const held = (image === null ? [] : (initramfs.adapter?.settings(host, image) ?? [])).map(
+  const held = (imageRequirements === null ? [] : (initramfs.adapter?.settings(host, imageRequirements) ?? [])).map(
     (setting): PlannedSetting => ({ ...setting, owners: early }),
   )
   const required = requiredArguments(requirements)
   const tokens = required.map(({ token }) => token)
   // The adapters' steps do not have the files that run the boot script.
   const runners = bootScript.length > 0 ? held : []
-  expectKnownSystem(facts, [...modprobe, ...bootScript, ...runners], image, tokens)
-  const loader = required.flatMap(({ token, reason, owners }) =>
-    (bootloader.adapter?.settings(host, [{ token, reason }]) ?? []).map(
-      (setting): PlannedSetting => ({ ...setting, owners }),
-    ),
-  )
+  expectKnownSystem(facts, [...files, ...modprobe, ...bootScript, ...runners], imageRequirements, tokens)
+  const loader = required.flatMap((one) => {
+    const { token, reason } = one
+    return (bootloader.adapter?.settings(host, [{ token, reason }]) ?? []).map((setting) => ownedBy(one, setting))
+  })
+  const image = [...modprobe, ...bootScript, ...held]
   // What runs on the root file system is in no image.
-  const onRoot = bootScript.length > 0 && initramfs.adapter?.bootScriptLocation(host) === 'root'
-  const settings = [...modprobe, ...bootScript, ...held]
-  const plan = planSettings(facts, onRoot ? { files: settings, image: [], loader } : { image: settings, loader })
-  return { ...plan, tokens, imageRequirements: onRoot ? null : image }
+  return bootScript.length > 0 && initramfs.adapter?.bootScriptLocation(host) === 'root'
+    ? { files: [...files, ...image], image: [], loader, tokens, imageRequirements: null }
+    : { files, image, loader, tokens, imageRequirements }
+}
+
+function ownedBy({ owners, request }: Requirement, setting: Setting): PlannedSetting {
+  return { ...setting, owners, ...(request === undefined ? {} : { request }) }
+}
+
+/** What is effective as it stands: a setting as it is, or a line of a file of our own. */
+function fileSetting(files: Reader, one: Requirement): PlannedSetting | undefined {
+  if (one.kind === 'setting') return ownedBy(one, atRealPath(files, one.setting))
+  const [path, line, section = ''] = ownLine(one) ?? []
+  if (path === undefined || line === undefined) return undefined
+  const head = headComment('tune-host') + section
+  return ownedBy(one, atRealPath(files, { kind: 'line', path, head, line, reason: one.reason }))
+}
+
+function ownLine(one: RequiredState): [path: string, line: string, section?: string] | undefined {
+  switch (one.kind) {
+    case 'sysctl':
+      return [OWN_SYSCTL_PATH, `${one.name} = ${one.value}`]
+    case 'module-options':
+      return [`/etc/modprobe.d/vfio-scripts-${one.module}.conf`, `options ${one.module} ${one.options.join(' ')}`]
+    case 'udev-rule':
+      return ['/etc/udev/rules.d/99-vfio-scripts.rules', one.rule]
+    case 'memlock':
+      return ['/etc/security/limits.d/vfio-scripts.conf', `@${one.group} - memlock ${one.limit}`]
+    case 'unit-property': {
+      const section = one.unit.endsWith('.scope') ? '[Scope]\n' : '[Slice]\n'
+      return [`/etc/systemd/system/${one.unit}.d/vfio-scripts.conf`, `${one.name}=${one.value}`, section]
+    }
+  }
+  return undefined
+}
+
+/** A setting where its folder really is. */
+function atRealPath(files: Reader, setting: Setting): Setting {
+  if (setting.path === '') return setting
+  const folder = setting.path.replace(/\/[^/]*$/, '')
+  return { ...setting, path: `${files.resolve(folder) ?? folder}${setting.path.slice(folder.length)}` }
 }
 
 type RequiredArgument = Extract<Requirement, { kind: 'argument' }>
+
+const GOVERNOR = 'cpufreq.default_governor'
 
 /** The arguments, and the IDs of a module that a kernel has built in. */
 function requiredArguments(requirements: readonly Requirement[]): RequiredArgument[] {
   const builtin = requirementsOf(requirements, 'id').filter((one) => one.builtin)
   return [
-    ...requirementsOf(requirements, 'argument'),
+    ...requirements.flatMap((one): RequiredArgument[] => {
+      if (one.kind === 'argument') return [one]
+      return one.kind === 'governor' ? [{ ...one, kind: 'argument', token: `${GOVERNOR}=${one.name}` }] : []
+    }),
     ...builtin.map(({ module, id, owners }): RequiredArgument => {
       const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
       return { kind: 'argument', token: `${module}.ids=${id}`, reason, owners }
@@ -93,7 +149,7 @@ function bootScriptSettings({ host }: SystemFacts, requirements: readonly Requir
   })
 }
 
-function imageRequirements(
+function planImageRequirements(
   requirements: readonly Requirement[],
   modprobe: readonly PlannedSetting[],
   bootScript: readonly PlannedSetting[],

@@ -8,33 +8,54 @@ import type { Reader } from '../host/reader.ts'
 import type { SystemFacts } from './plan-settings.ts'
 import type { RenderedRequirements } from './render-files.ts'
 import type { Requirement } from './requirement.ts'
-import type { DeclarativeSystem } from './system.ts'
+import type { DeclarativeSystem, NixModule } from './system.ts'
 
 /**
- * The backend `nix`: requirements as one module of our own, which a person imports. `output`: its file, where the person
- * named one. Throws a UserError: `not-ours` for a file that somebody else wrote, `changed` where the module has no place
- * for a setting any more.
+ * The backend `nix`, whole: requirements as one module of our own, which a person imports. `output`: its file, where the
+ * person named one. Throws the UserErrors of `moduleSettings` and `nixModuleChanges`.
  */
 export function renderNix(
-  { host, journal }: SystemFacts,
+  facts: SystemFacts,
   declarative: DeclarativeSystem,
   requirements: readonly Requirement[],
   output: string | null,
 ): RenderedRequirements & { path: string } {
+  const { items: settings, path } = moduleSettings(facts, declarative, declarative.binding, requirements, output)
+  const changes = nixModuleChanges(facts.host.files, settings)
+  const regenerated = { images: false, entries: false }
+  return { changes, settings, regenerated, tokens: [], imageRequirements: null, path }
+}
+
+/**
+ * The backend `nix`: what a module of our own says for requirements, its file, and the requirements that it has no word
+ * for: their files are as on other systems. Throws a UserError: `not-ours` for a file that somebody else wrote.
+ */
+export function moduleSettings(
+  { host, journal }: SystemFacts,
+  declarative: DeclarativeSystem,
+  module: NixModule,
+  requirements: readonly Requirement[],
+  output: string | null,
+): { items: PlannedSetting[]; others: Requirement[]; path: string } {
+  const { version } = readOsRelease(host.files)
   const place = locateNixModule(host.files, journal, {
     requested: output,
-    usual: declarative.path,
-    head: declarative.head(readOsRelease(host.files).version),
+    usual: module.path,
+    head: module.head(version),
   })
-  const settings = requirements.flatMap((one) =>
-    declarative.render(one).map((item): PlannedSetting => {
-      const { reason, owners } = one
-      return { kind: 'nix-item', ...place, ...item, reason, owners }
-    }),
-  )
-  const changes = nixModuleChanges(host.files, settings)
-  const regenerated = { images: false, entries: false }
-  return { changes, settings, regenerated, tokens: [], imageRequirements: null, path: place.path }
+  const others: Requirement[] = []
+  const items = requirements.flatMap((one): PlannedSetting[] => {
+    const { reason, owners, request } = one
+    const owned = { owners, ...(request === undefined ? {} : { request }) }
+    // As an earlier run wrote it.
+    if (one.kind === 'setting' && one.setting.kind === 'nix-item') return [{ ...one.setting, ...owned }]
+    if (one.kind === 'setting') {
+      others.push(one)
+      return []
+    }
+    return declarative.render(one, version).map((item) => ({ kind: 'nix-item', ...place, ...item, reason, ...owned }))
+  })
+  return { items, others, path: place.path }
 }
 
 /**
