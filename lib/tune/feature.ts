@@ -1,17 +1,34 @@
 import { claimsOf } from '../change/journal.ts'
-import { headComment, type Setting } from '../change/settings.ts'
+import { headComment, type LineSetting, type Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import type { NixItem } from '../edit/nix.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
+import type { Reader } from '../host/reader.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
-import type { DeclarativeHost } from '../system/system.ts'
+import type { DeclarativeHost, Host } from '../system/system.ts'
+import type { Arguments, Option } from '../terminal/options.ts'
 
 /** What tuning is decided on. */
 export interface TuneFacts extends SystemFacts {
   devices: readonly PciDevice[]
+}
+
+/** One thing that a host can be set up with: a file of lib/tune/features, and a line in the list of features.ts. */
+export interface TuneFeature {
+  /** The option that asks for it, and what `--undo` takes: `hugepages`. */
+  name: string
+  option: Omit<Option, 'name'>
+  /** Options that go with that one; their help says so. */
+  with?: readonly Option[]
+  /** What the host must have for it. Throws a UserError for what it cannot have. */
+  requirements(facts: TuneFacts, given: Arguments): TuneRequirements
+  /** Whether the machine that runs has what earlier runs set up, as the kernel shows it: a file or an argument is no proof. */
+  inForce?(host: Host, settings: readonly Setting[]): Finding[]
+  /** Lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from what it says. */
+  overruled?(files: Reader, setting: LineSetting): string[]
 }
 
 /** What one thing that was asked for needs of the host. */
@@ -35,7 +52,7 @@ export interface TuneRequirements {
   replaces(setting: Setting): boolean
 }
 
-/** A wish that says only what differs from nothing. */
+/** Requirements of which only what differs from nothing is given. */
 export function tuneRequirements(feature: string, reason: string, some: Partial<TuneRequirements>): TuneRequirements {
   const rebootNeeded = (some.arguments ?? []).length > 0
   const replaces = (): boolean => false
@@ -56,6 +73,11 @@ export function tuneRequirements(feature: string, reason: string, some: Partial<
 /** A line of a file of our own. */
 export function ownLine(path: string, line: string, reason: string, section = ''): Setting {
   return { kind: 'line', path, head: headComment('tune-host') + section, line, reason }
+}
+
+/** What a program keeps in a way of its own; `by` names who makes the commands, in services.ts. */
+export function externalSettings(by: string, tokens: readonly string[], reason: string): Setting[] {
+  return tokens.map((token) => ({ kind: 'kept', by, path: '', token, reason }))
 }
 
 /** What a described system calls things; `undefined`: this one is not described. */

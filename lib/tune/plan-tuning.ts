@@ -8,7 +8,7 @@ import { locateNixModule, nixModuleChanges } from '../system/nix-module.ts'
 import { expectKnownSystem, planSettings } from '../system/plan-settings.ts'
 import type { DeclarativeSystem } from '../system/system.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
-import { overruledBy } from './overruled.ts'
+import { overruledBy } from './features.ts'
 import { reloadCommands } from './reload.ts'
 import { findReplaced, type Replaced } from './replace.ts'
 import { externalCommands } from './services.ts'
@@ -128,10 +128,10 @@ function planTuneModule(
 }
 
 /** Throws a UserError, code `contradiction`, for a line that another file's would keep from being in force. */
-function expectInForce(files: Reader, changes: readonly Change[], settings: readonly Setting[]): void {
+function expectInForce(files: Reader, changes: readonly Change[], settings: readonly PlannedSetting[]): void {
   const after = filesAfter(files, changes)
   for (const setting of settings) {
-    const [first, ...more] = overruledBy(after, setting)
+    const [first, ...more] = overruledBy(after, setting.devices[0], setting)
     if (first !== undefined)
       throw new UserError(
         'contradiction',

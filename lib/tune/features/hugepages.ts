@@ -1,14 +1,62 @@
-import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
-import { parseSize, sizeText } from '../core/sizes.ts'
-import { readMeminfo, readMemory } from '../host/memory.ts'
-import type { Reader } from '../host/reader.ts'
-import { expectUnset, ownLine, type TuneFacts, type TuneRequirements, tuneRequirements } from './feature.ts'
-import { defaultPage, type OtherPages, otherPages } from './pages.ts'
+import { UserError } from '../../core/error.ts'
+import type { Finding } from '../../core/finding.ts'
+import { parseSize, sizeText } from '../../core/sizes.ts'
+import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { hasSystemd } from '../../host/find-program.ts'
+import { readMeminfo, readMemory } from '../../host/memory.ts'
+import type { Reader } from '../../host/reader.ts'
+import {
+  expectUnset,
+  ownLine,
+  type TuneFacts,
+  type TuneFeature,
+  type TuneRequirements,
+  tuneRequirements,
+} from '../feature.ts'
+import { inForceFinding, matchSettings, settingTexts } from '../in-force.ts'
+import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
 const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
 /** What the host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
+
+export const hugepages: TuneFeature = {
+  name: 'hugepages',
+  option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
+  with: [
+    { name: 'page-size', kind: 'value', value: 'SIZE', help: 'of one page, 2M (default) or 1G' },
+    { name: 'node', kind: 'value', value: 'N', help: 'on this NUMA node' },
+  ],
+
+  requirements: (facts, given) =>
+    requireHugepages(facts, {
+      memory: given.value('hugepages') ?? '',
+      pageSize: given.value('page-size'),
+      node: given.value('node'),
+    }),
+
+  inForce({ machine }, settings) {
+    const nr = machine.optionalText('/proc/sys/vm/nr_hugepages')
+    const now = nr === undefined ? undefined : Number(nr)
+    return [
+      ...matchSettings(settings, /\bvm\.nr_hugepages"? = (\d+);?$/).map(([, count]) =>
+        pageCountFinding(now, Number(count), ''),
+      ),
+      ...matchSettings(settings, /^hugepages=(.+)$/).flatMap(([, value = '']) =>
+        argumentPageFindings(machine, value, settingTexts(settings)),
+      ),
+    ]
+  },
+
+  // Of several lines for one variable the last is in force. Source: sysctl.d(5).
+  overruled(files, { path, line }) {
+    const target = `/proc/sys/${(/^[^=\s]+/.exec(line)?.[0] ?? '').replaceAll('.', '/')}`
+    const last = readBootWrites(files, hasSystemd(files))
+      .filter((one) => matchesGlob(one.target, target))
+      .at(-1)
+    return last === undefined || last.path === path ? [] : [configLineText(last)]
+  },
+}
 
 /**
  * Static huge pages for a guest. Pages of 2 MiB on no node in particular are a sysctl, where that means pages of this
@@ -16,7 +64,7 @@ const HOST_MEMORY = 1024 ** 3
  * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
-export function requireHugepages(
+function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
 ): TuneRequirements {
@@ -142,4 +190,24 @@ function hostMemoryFinding(
     evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
     next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
   }
+}
+
+/** The kernel may find less memory in one piece than was asked for. */
+function pageCountFinding(now: number | undefined, required: number, what: string): Finding {
+  const found = `${now ?? 'nobody knows how many'} of ${required} huge pages ${what}are set aside`
+  return inForceFinding('hugepages', now === undefined ? null : now >= required, found)
+}
+
+/** Of the size that the argument before it says, on all nodes or each on its own. */
+function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
+  const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
+  const known = readMemory(machine).hugePages.find((one) => one.size === size)
+  const text =
+    size === undefined ? '' : `of ${size >= 1024 ** 3 ? `${size / 1024 ** 3} GiB` : `${size / 1024 ** 2} MiB`} `
+  return value.split(',').map((part) => {
+    const [, node, count = ''] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
+    if (node === undefined) return pageCountFinding(known?.total, Number(count), text)
+    const now = known?.nodes.find((one) => one.node === Number(node))?.total
+    return pageCountFinding(now, Number(count), `${text}on node ${node} `)
+  })
 }

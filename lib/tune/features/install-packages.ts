@@ -1,0 +1,30 @@
+import { UserError } from '../../core/error.ts'
+import { readOsRelease } from '../../host/os-release.ts'
+import { findInstalled, packageNameFor } from '../../system/packages.ts'
+import { describedHost, externalSettings, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { PACKAGES } from '../services.ts'
+
+/** The packages that a host needs and has not. An undo removes these, and none that was there. */
+export const installPackages: TuneFeature = {
+  name: 'packages',
+  option: { kind: 'flag', help: 'install what guests need and is not there: QEMU, firmware, libvirt …' },
+
+  requirements(facts) {
+    const { files } = facts.host
+    const { adapter, why } = facts.distro
+    const missing = (['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const).filter(
+      (software) => findInstalled(files, software) === undefined,
+    )
+    const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
+    const described = describedHost(facts)?.packages(missing, readOsRelease(files).version)
+    if (described !== undefined) return tuneRequirements('packages', reason, { items: described })
+    const names = missing.flatMap((software) => packageNameFor(adapter?.packages, software, files).split(' '))
+    if (missing.length > 0 && adapter?.packages.unattended === undefined)
+      throw new UserError(
+        'unknown-system',
+        `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
+        [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
+      )
+    return tuneRequirements('packages', reason, { files: externalSettings(PACKAGES, names, reason) })
+  },
+}
