@@ -55,6 +55,11 @@ export function configLines(files: readonly DropIn[]): ConfigLine[] {
   )
 }
 
+/** A line with where it stands, as evidence: `PATH:LINE: TEXT`. */
+export function configLineText({ path, line, text }: ConfigLine): string {
+  return `${path}:${line}: ${text}`
+}
+
 /** What is written to kernel settings at boot. */
 export interface BootWrite extends ConfigLine {
   /** The file in /proc or /sys; may be a pattern of tmpfiles.d. */

@@ -2,7 +2,13 @@ import { headComment, type PlannedSetting, type Setting } from '../change/settin
 import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
 import type { Reader } from '../host/reader.ts'
 import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD } from './boot-script.ts'
-import { expectKnownSystem, planSettings, type SettingGroups, type SettingsPlan, type SystemFacts } from './plan-settings.ts'
+import {
+  expectKnownSystem,
+  planSettings,
+  type SettingGroups,
+  type SettingsPlan,
+  type SystemFacts,
+} from './plan-settings.ts'
 import { type RequiredState, type Requirement, requirementsOf } from './requirement.ts'
 import type { InitramfsRequirements } from './system.ts'
 

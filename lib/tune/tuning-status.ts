@@ -5,8 +5,7 @@ import { confirmFindings, loaderFindings, settingFindings, statusFinding } from 
 import type { Finding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
-import { inForceFindings } from './in-force.ts'
-import { overruledBy } from './overruled.ts'
+import { inForceFindings, overruledBy } from './features.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
@@ -55,8 +54,8 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
 
 /** Lines of other files that win over ours. */
 function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[] {
-  return claims.flatMap(({ setting }) => {
-    const others = overruledBy(files, setting)
+  return claims.flatMap(({ owner, setting }) => {
+    const others = overruledBy(files, owner, setting)
     if (others.length === 0) return []
     return [
       statusFinding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there'),
