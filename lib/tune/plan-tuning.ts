@@ -17,6 +17,7 @@ import { findReplaced, type Replaced } from './replace.ts'
 export interface TunePlan {
   plan: Plan
   tokens: string[]
+  /** Do boot entries change, by an edit or by a command? */
   made: { entries: boolean }
   /** What goes for a new value of the same feature. */
   replaced: Replaced
@@ -48,6 +49,8 @@ export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements
   const fresh = tuning.filter(({ feature }) =>
     touched.some(({ path, owners }) => owners.includes(feature) && changed.has(path)),
   )
+  // Some loaders' entries are edited, and no command makes them.
+  const entries = settled.regenerated.entries || [...loader, ...leaving.loader].some(({ path }) => changed.has(path))
   const module = nix === undefined ? [] : nixModuleChanges(host.files, items, leaving.items)
   const fromPrograms = externalCommands(host, distro.adapter, settled.settings, [])
   const steps = nix !== undefined && module.length > 0 ? (declarative?.steps(nix.path) ?? []) : []
@@ -56,10 +59,10 @@ export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements
       changes: [...module, ...settled.changes, ...fromPrograms, ...reloadCommands(host, [...changed], true)],
       settings: [...items, ...settled.settings, ...replaced.remaining],
       notes: [...replaced.notes, ...tuning.flatMap(({ notes }) => notes), ...steps],
-      rebootNeeded: module.length > 0 || settled.regenerated.entries || fresh.some(({ rebootNeeded }) => rebootNeeded),
+      rebootNeeded: module.length > 0 || entries || fresh.some(({ rebootNeeded }) => rebootNeeded),
     },
     tokens,
-    made: { entries: settled.regenerated.entries },
+    made: { entries },
     replaced,
   }
 }
