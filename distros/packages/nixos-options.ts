@@ -1,12 +1,12 @@
 import { type NixForm, type NixItem, nixLines, nixString } from '../../lib/edit/nix.ts'
 import { bootScriptProgram } from '../../lib/system/boot-script.ts'
-import type { GuestSoftware, Packages } from '../../lib/system/packages.ts'
+import type { GuestSoftware, PackageManager } from '../../lib/system/packages.ts'
 import type { RequiredState } from '../../lib/system/requirement.ts'
 
 // What bind-vfio and tune-host require, as options of NixOS. Source: https://search.nixos.org/options
 
 /** Names with a dot are options to be enabled. */
-export const nixosPackages: Packages['packageNames'] = {
+export const nixosPackages: PackageManager['packageNames'] = {
   qemu: 'qemu_kvm',
   libvirt: 'virtualisation.libvirtd.enable',
   ovmf: 'OVMFFull',

@@ -76,7 +76,7 @@ export function planBinding(
   const off = expectIommu(iommu)
   const address: AddressBinding = {
     reason: request.address,
-    place: declarative === undefined ? facts.initramfs.adapter?.bootScriptLocation(host) : 'image',
+    place: declarative === undefined ? facts.initramfs.adapter?.bootScriptLocation() : 'image',
     why: declarative === undefined ? facts.initramfs.why : '',
   }
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)

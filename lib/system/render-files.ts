@@ -47,7 +47,7 @@ export function fileSettings(facts: SystemFacts, requirements: readonly Requirem
   const bootScript = bootScriptSettings(facts, requirements)
   const imageRequirements = planImageRequirements(requirements, modprobe, bootScript)
   const early = requirementsOf(requirements, 'early').flatMap(({ owners }) => owners)
-  const held = (imageRequirements === null ? [] : (initramfs.adapter?.settings(host, imageRequirements) ?? [])).map(
+  const held = (imageRequirements === null ? [] : (initramfs.adapter?.settings(imageRequirements) ?? [])).map(
     (setting): PlannedSetting => ({ ...setting, owners: early }),
   )
   const required = requiredArguments(requirements)
@@ -57,11 +57,11 @@ export function fileSettings(facts: SystemFacts, requirements: readonly Requirem
   expectKnownSystem(facts, [...files, ...modprobe, ...bootScript, ...runners], imageRequirements, tokens)
   const loader = required.flatMap((one) => {
     const { token, reason } = one
-    return (bootloader.adapter?.settings(host, [{ token, reason }]) ?? []).map((setting) => ownedBy(one, setting))
+    return (bootloader.adapter?.settings([{ token, reason }]) ?? []).map((setting) => ownedBy(one, setting))
   })
   const image = [...modprobe, ...bootScript, ...held]
   // What runs on the root file system is in no image.
-  return bootScript.length > 0 && initramfs.adapter?.bootScriptLocation(host) === 'root'
+  return bootScript.length > 0 && initramfs.adapter?.bootScriptLocation() === 'root'
     ? { files: [...files, ...image], image: [], loader, tokens, imageRequirements: null }
     : { files, image, loader, tokens, imageRequirements }
 }

@@ -28,7 +28,7 @@ export function findReplaced(
   requirements: readonly TuneRequirements[],
   settings: readonly Setting[],
 ): Replaced {
-  const { journal, host, bootloader } = facts
+  const { journal, bootloader } = facts
   const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
@@ -55,7 +55,7 @@ export function findReplaced(
   const leaving = leavingSettings(journal, going)
   const loader = leaving.filter((one) => kernelArgumentIn(one, [bootloader.adapter?.name ?? null]) !== undefined)
   const tokens = loader.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
-  const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(host, tokens) ?? []) : []).filter(
+  const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(tokens) ?? []) : []).filter(
     ({ path }) => !loader.some((one) => one.path === path),
   )
   const items = leaving.filter(({ kind }) => kind === 'nix-item')
