@@ -123,7 +123,7 @@ function decideAdapter<T extends { name: string }>(
   name: string | undefined,
 ): Detected<T> {
   const named = known.find((adapter) => adapter.name === name)
-  if (named !== undefined) return { adapter: named, why: `--${option} ${name}` }
+  if (named !== undefined) return { adapter: named, named: true, why: `--${option} ${name}` }
   const [first, ...more] = candidates
   if (first !== undefined && more.length === 0) return first
   const names = (candidates.length > 0 ? candidates.map(({ adapter }) => adapter) : known)

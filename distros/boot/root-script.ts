@@ -1,4 +1,4 @@
-import { headComment, type LineSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import { hasSystemd } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
@@ -35,12 +35,12 @@ export function rootSettings(
   files: Reader,
   override: string,
   reason = 'runs the script on the root file system, before udev',
-): LineSetting[] {
-  const own = (path: string, head: string, line: string, mode = 0o644): LineSetting => {
+): SettingOf<'line'>[] {
+  const own = (path: string, head: string, line: string, mode = 0o644): SettingOf<'line'> => {
     const [folder = '', name = ''] = path.split(/\/(?=[^/]*$)/)
     return { kind: 'line', path: `${files.resolve(folder) ?? folder}/${name}`, head, mode, line, reason }
   }
-  const settings: LineSetting[] = []
+  const settings: SettingOf<'line'>[] = []
   if (hasSystemd(files))
     settings.push(
       own(`${UNITS}/vfio-scripts.service`, BOOT_SCRIPT_UNIT, `ExecStart=/bin/sh ${override}`),

@@ -1,4 +1,4 @@
-import { type ArgumentSetting, addSetting, SHARED_HEAD } from '../../lib/change/settings.ts'
+import { addSetting, type SettingOf, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { hasArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
 import { ANY_TEXT } from '../../lib/edit/shell.ts'
@@ -45,9 +45,9 @@ export const grub: Bootloader = {
 
   settings({ files }, tokens) {
     const sources = sourced(files)
-    return tokens.map(({ token, reason }): ArgumentSetting => {
+    return tokens.map(({ token, reason }): SettingOf<'shell-argument'> => {
       const places = candidateFiles(files, sources, token).map((place) => ({
-        kind: 'argument' as const,
+        kind: 'shell-argument' as const,
         token,
         reason,
         ...place,
@@ -137,7 +137,7 @@ function candidateFiles(
   files: Reader,
   sources: readonly ShellFile[],
   token: string,
-): Pick<ArgumentSetting, 'path' | 'variable' | 'head'>[] {
+): Pick<SettingOf<'shell-argument'>, 'path' | 'variable' | 'head'>[] {
   // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
   const name = (token.split('=')[0] ?? '').replaceAll('-', '_')
   const list = grubArguments(sources)
@@ -156,7 +156,7 @@ function candidateFiles(
 }
 
 /** Would the kernel get the argument, with all that the other files do? */
-function isEffective(files: Reader, sources: readonly ShellFile[], setting: ArgumentSetting): boolean {
+function isEffective(files: Reader, sources: readonly ShellFile[], setting: SettingOf<'shell-argument'>): boolean {
   const path = sources.find((one) => files.resolve(one.path) === setting.path)?.path
   const own = { path: path ?? setting.path, text: sources.find((one) => one.path === path)?.text ?? null }
   const nameOf = (file: { path: string }): string => (file.path === DEFAULTS ? '' : file.path.replace(/.*\//s, ''))

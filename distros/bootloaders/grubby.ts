@@ -38,9 +38,9 @@ export const grubby: Bootloader = {
   settings(host, tokens) {
     const path = host.files.resolve(CMDLINE_FILE)
     return tokens.flatMap(({ token, reason }): Setting[] => [
-      ...(path === undefined ? [] : [{ kind: 'cmdline' as const, layout: 'file' as const, path, token, reason }]),
+      ...(path === undefined ? [] : [{ kind: 'command-line' as const, layout: 'file' as const, path, token, reason }]),
       ...(host.files.exists('/etc/default/grub') ? grub.settings(host, [{ token, reason }]) : []),
-      { kind: 'kept', by: 'grubby', path: '', token, reason },
+      { kind: 'external', tool: 'grubby', path: '', token, reason },
     ])
   },
 

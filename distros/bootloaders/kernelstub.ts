@@ -37,7 +37,7 @@ export const kernelstub: Bootloader = {
   },
 
   settings: (_, tokens) =>
-    tokens.map(({ token, reason }) => ({ kind: 'kept', by: kernelstub.name, path: '', token, reason })),
+    tokens.map(({ token, reason }) => ({ kind: 'external', tool: kernelstub.name, path: '', token, reason })),
 
   commands(host, external = { add: [], remove: [] }) {
     const before = readKernelstubLine(host)

@@ -33,7 +33,7 @@ export const proxmox: Bootloader = {
 
   settings(host, tokens) {
     const place = kernelCmdline(host, [])
-    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
+    return tokens.map(({ token, reason }) => ({ kind: 'command-line', layout: 'file', ...place, token, reason }))
   },
 
   commands: () => refreshCommands(),

@@ -31,7 +31,7 @@ export const rpmOstreeKargs: Bootloader = {
   },
 
   settings: (_, tokens) =>
-    tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
+    tokens.map(({ token, reason }) => ({ kind: 'external', tool: rpmOstreeKargs.name, path: '', token, reason })),
 
   commands(host, external = { add: [], remove: [] }) {
     const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''

@@ -32,7 +32,7 @@ export const sdbootutil: Bootloader = {
   settings(host, tokens) {
     const lines = readEntries(host.files).map(({ line }) => line)
     const place = kernelCmdline(host, lines)
-    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
+    return tokens.map(({ token, reason }) => ({ kind: 'command-line', layout: 'file', ...place, token, reason }))
   },
 
   commands({ files }) {

@@ -1,4 +1,4 @@
-import type { CommandLineSetting } from '../../lib/change/settings.ts'
+import type { SettingOf } from '../../lib/change/settings.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Bootloader, Host } from '../../lib/system/system.ts'
@@ -43,9 +43,9 @@ export const systemdBoot: Bootloader = {
             ),
           ]
         : []
-    return tokens.flatMap(({ token, reason }): CommandLineSetting[] => [
-      ...next.map((place) => ({ kind: 'cmdline' as const, layout: 'file' as const, ...place, token, reason })),
-      ...normal.map(({ path }) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason })),
+    return tokens.flatMap(({ token, reason }): SettingOf<'command-line'>[] => [
+      ...next.map((place) => ({ kind: 'command-line' as const, layout: 'file' as const, ...place, token, reason })),
+      ...normal.map(({ path }) => ({ kind: 'command-line' as const, layout: 'options' as const, path, token, reason })),
     ])
   },
 
@@ -53,7 +53,7 @@ export const systemdBoot: Bootloader = {
     ownEntries(host)
       .filter((entry) => isGenerated(host, entry))
       .flatMap(({ path }) =>
-        tokens.map((token) => ({ kind: 'cmdline' as const, layout: 'options' as const, path, token, reason: '' })),
+        tokens.map((token) => ({ kind: 'command-line' as const, layout: 'options' as const, path, token, reason: '' })),
       ),
 
   // Entries are read at each boot as they are.

@@ -1,4 +1,4 @@
-import { type ArgumentSetting, addSetting, type Setting, SHARED_HEAD } from '../../lib/change/settings.ts'
+import { addSetting, type Setting, type SettingOf, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { hasArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
@@ -62,7 +62,7 @@ export function fileSource(
       const list = findListArgument(present, token)
       const path = list === undefined ? undefined : (files.resolve(list.file) ?? list.file)
       const changeable = path !== undefined && path !== place.path && !path.startsWith('/usr/')
-      return { kind: 'cmdline', layout: 'file', ...(changeable ? { path } : place), token, reason }
+      return { kind: 'command-line', layout: 'file', ...(changeable ? { path } : place), token, reason }
     },
   }
 }
@@ -89,7 +89,13 @@ export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSo
       const list = findListArgument(present, token)
       const theirs = list !== undefined && list.file !== path && !list.file.startsWith('/usr/')
       const place = theirs ? { path: files.resolve(list.file) ?? list.file } : own()
-      const setting: ArgumentSetting = { kind: 'argument', variable: VARIABLE, ...place, token, reason }
+      const setting: SettingOf<'shell-argument'> = {
+        kind: 'shell-argument',
+        variable: VARIABLE,
+        ...place,
+        token,
+        reason,
+      }
       expectEffective(config, setting)
       return setting
     },
@@ -97,7 +103,7 @@ export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSo
 }
 
 /** Would dracut get the argument, with all that the other files do? */
-function expectEffective(config: readonly ShellFile[], setting: ArgumentSetting): void {
+function expectEffective(config: readonly ShellFile[], setting: SettingOf<'shell-argument'>): void {
   const now = config.find(({ path }) => path === setting.path)?.text ?? null
   const after = { path: setting.path, text: addSetting(now, setting) }
   const nameOf = ({ path }: ShellFile): string => (path === '/etc/dracut.conf' ? '' : path.replace(/.*\//, ''))

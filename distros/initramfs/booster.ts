@@ -1,4 +1,4 @@
-import { headComment, type Setting, type YamlMemberSetting } from '../../lib/change/settings.ts'
+import { headComment, type Setting, type SettingOf } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { hasYamlMember } from '../../lib/edit/yaml.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
@@ -41,8 +41,8 @@ export const booster: Initramfs = {
     const text = files.optionalBytes(path)?.toString('latin1')
     const own = text === undefined || text.startsWith(headComment()) ? { head: headComment() } : {}
     const reason = `${module} is in every initramfs and loaded there; it heeds no softdeps: keep drivers of the card out of it`
-    const setting: YamlMemberSetting = {
-      kind: 'member',
+    const setting: SettingOf<'yaml-member'> = {
+      kind: 'yaml-member',
       path,
       ...own,
       variable: 'modules_force_load',

@@ -1,5 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
-import type { LineSetting } from '../../lib/change/settings.ts'
+import type { SettingOf } from '../../lib/change/settings.ts'
 import { headComment } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
@@ -40,7 +40,7 @@ export const dracut: Initramfs = {
   settings({ files }, { module, modprobe, bootScript }) {
     // Only what ends in .conf is read, by name: behind one that assigns where it should append.
     const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
-    const line = (text: string, reason: string): LineSetting => ({
+    const line = (text: string, reason: string): SettingOf<'line'> => ({
       kind: 'line',
       path,
       head: headComment(),
@@ -103,10 +103,10 @@ export const dracut: Initramfs = {
 function dracutOverride(
   files: Reader,
   override: string,
-  line: (text: string, reason: string) => LineSetting,
-): LineSetting[] {
+  line: (text: string, reason: string) => SettingOf<'line'>,
+): SettingOf<'line'>[] {
   const folder = `${files.resolve(MODULES) ?? MODULES}/90vfio-scripts`
-  const own = (name: string, head: string, text: string, reason: string): LineSetting => ({
+  const own = (name: string, head: string, text: string, reason: string): SettingOf<'line'> => ({
     kind: 'line',
     path: `${folder}/${name}`,
     head,

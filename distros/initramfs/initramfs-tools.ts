@@ -1,5 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
-import { headComment, type LineSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
 
@@ -46,7 +46,7 @@ export const initramfsTools: Initramfs = {
     const hook = { kind: 'line', path: `${place('hooks')}/vfio-scripts`, head: HOOK, mode: 0o755 } as const
     // force_load takes the module in and has it loaded; a softdep decides what comes before it.
     const reason = `${module} is in every initramfs and loaded there`
-    const settings: LineSetting[] = [{ ...hook, line: `force_load ${module}`, reason }]
+    const settings: SettingOf<'line'>[] = [{ ...hook, line: `force_load ${module}`, reason }]
     if (bootScript === null) return settings
     const early = { kind: 'line', path: `${place('scripts/init-top')}/${EARLY}`, head: INIT_TOP, mode: 0o755 } as const
     return [

@@ -1,4 +1,4 @@
-import { headComment, type LineSetting, type Setting } from '../../lib/change/settings.ts'
+import { headComment, type Setting, type SettingOf } from '../../lib/change/settings.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
@@ -58,11 +58,11 @@ export const mkinitcpio: Initramfs = {
       // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
       // `kms` brings, and for udev, the softdeps say it once more.
       const reason = `${module} is in every initramfs, loaded before other modules`
-      const modules: Setting = { kind: 'word', ...place, variable: 'MODULES', word, reason }
+      const modules: Setting = { kind: 'shell-word', ...place, variable: 'MODULES', word, reason }
       // Its place among the hooks does not matter: it copies files. The documentation has it there.
       const why = 'this hook has /etc/modprobe.d in every initramfs'
       const hook: Setting = {
-        kind: 'word',
+        kind: 'shell-word',
         ...place,
         variable: 'HOOKS',
         word: 'modconf',
@@ -70,10 +70,10 @@ export const mkinitcpio: Initramfs = {
         reason: why,
       }
       // In front of all, so that no hook can load drivers earlier.
-      const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
+      const early: Setting = { kind: 'shell-word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
       return [modules, hook, ...(bootScript === null ? [] : [early])].filter(
         (one) =>
-          one.kind === 'word' &&
+          one.kind === 'shell-word' &&
           !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
       )
     })
@@ -128,8 +128,8 @@ const underscored = (name: string): string => name.replaceAll('-', '_')
  * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
-function mkinitcpioOverride(files: Reader, override: string): LineSetting[] {
-  const own = (path: string, head: string, line: string): LineSetting => {
+function mkinitcpioOverride(files: Reader, override: string): SettingOf<'line'>[] {
+  const own = (path: string, head: string, line: string): SettingOf<'line'> => {
     const folder = path.slice(0, path.lastIndexOf('/'))
     const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
     return { kind: 'line', path: place, head, line, reason: EARLY }

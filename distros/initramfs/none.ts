@@ -42,7 +42,7 @@ export const noInitramfs: Initramfs = {
     const script = files.optionalBytes('/etc/init.d/modules')?.toString('latin1')
     if (script !== undefined && !script.includes('modules-load.d') && files.exists(OPENRC)) {
       const path = files.resolve(OPENRC) ?? OPENRC
-      return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
+      return [{ kind: 'shell-word', path, variable: 'modules', word: module, posix: true, reason }]
     }
     const path = `${files.resolve(FOLDER) ?? FOLDER}/vfio-scripts.conf`
     const word = module.replaceAll('-', '_')

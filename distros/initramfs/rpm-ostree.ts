@@ -30,7 +30,7 @@ export const rpmOstree: Initramfs = {
       bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
     const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
     const external = (token: string, reason: string) =>
-      ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
+      ({ kind: 'external', tool: rpmOstree.name, path: '', token, reason }) as const
     return [
       external(ENABLE, 'the initramfs is made on this machine'),
       external(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
@@ -66,7 +66,7 @@ export const rpmOstree: Initramfs = {
   listCommand: (image) => ['lsinitrd', image],
 
   steps(requirements, host) {
-    const ours = rpmOstree.settings(host, requirements).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
+    const ours = rpmOstree.settings(host, requirements).flatMap((one) => (one.kind === 'external' ? [one.token] : []))
     const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
     return [initramfsCommand(true, [...new Set(args)]).join(' ')]
   },

@@ -55,7 +55,7 @@ export function planDescribedBinding(
     ...(bound.length === 0 ? [] : packageRequirements(request.packages, bound)),
   ]
   const settings = requirements.map(({ kind, text, reason, devices }): PlannedSetting => {
-    return { kind: 'item', path, head, ...declarative.item({ kind, text }), reason, devices }
+    return { kind: 'nix-item', path, head, ...declarative.item({ kind, text }), reason, owners: devices }
   })
   const changes = nixModuleChanges(host.files, settings)
   const tokens = requirements.filter(({ kind }) => kind === 'argument').map(({ text }) => text)
@@ -86,7 +86,7 @@ function argumentRequirements(
   const switches = iommuArguments(host, known, selected, passThrough)
   return [
     ...switches.map(({ token, reason }): BindRequirement => ({ kind: 'argument', text: token, reason, devices })),
-    ...devicesById(bound.filter(({ boundBy }) => boundBy === 'id')).map(({ id, devices: own }): BindRequirement => {
+    ...devicesById(bound.filter(({ boundBy }) => boundBy === 'id')).map(({ id, owners: own }): BindRequirement => {
       const module = mechanism?.module ?? 'vfio-pci'
       return { kind: 'argument', text: `${module}.ids=${id}`, reason: `${module} takes ${id}`, devices: own }
     }),
@@ -172,7 +172,7 @@ function packageRequirements(packages: readonly string[], bound: readonly Functi
 function foreignIds({ host, journal }: BindFacts, declarative: DeclarativeSystem, tokens: readonly string[]): string[] {
   const ours = new Set([
     ...tokens,
-    ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'item' ? [setting.item] : [])),
+    ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.item] : [])),
   ])
   return declarative
     .arguments(host.files)

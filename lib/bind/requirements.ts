@@ -19,11 +19,11 @@ interface RequirementFacts {
   initramfs: Detected<Initramfs>
 }
 
-/** A kernel argument, why, and for which devices. */
+/** A kernel argument, why, and for which owners. */
 export interface ArgumentRequirement {
   token: string
   reason: string
-  devices: string[]
+  owners: string[]
 }
 
 export function requiredArguments(
@@ -35,20 +35,17 @@ export function requiredArguments(
 ): ArgumentRequirement[] {
   if (mechanism !== null && bound.length === 0) return []
   const all = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
-  const tokens = iommuArguments(host, iommu, selected, passThrough).map((one) => ({ ...one, devices: all }))
+  const tokens = iommuArguments(host, iommu, selected, passThrough).map((one) => ({ ...one, owners: all }))
   if (!mechanism?.byArgument) return tokens
   const { module } = mechanism
   const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
-  return [
-    ...tokens,
-    ...devicesById(bound).map(({ id, devices }) => ({ token: `${module}.ids=${id}`, reason, devices })),
-  ]
+  return [...tokens, ...devicesById(bound).map(({ id, owners }) => ({ token: `${module}.ids=${id}`, reason, owners }))]
 }
 
 /** Each ID once, with the addresses that have it. */
-export function devicesById(bound: readonly FunctionBinding[]): { id: string; devices: string[] }[] {
+export function devicesById(bound: readonly FunctionBinding[]): { id: string; owners: string[] }[] {
   const ids = [...new Set(bound.map(({ id }) => id))]
-  return ids.map((id) => ({ id, devices: bound.filter((one) => one.id === id).map(({ device }) => device.address) }))
+  return ids.map((id) => ({ id, owners: bound.filter((one) => one.id === id).map(({ device }) => device.address) }))
 }
 
 /** `options` with the IDs, and a softdep for every module that could come first. */
@@ -69,10 +66,10 @@ export function modprobeSettings(
   const before = names.length > 0 ? ` before ${names.join(', ')}` : ''
   const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
   return [
-    ...ids.map(({ id, devices }): PlannedSetting => ({ kind: 'id', ...place, module, id, devices, reason })),
+    ...ids.map(({ id, owners }): PlannedSetting => ({ kind: 'modprobe-id', ...place, module, id, owners, reason })),
     ...names.map((name): PlannedSetting => {
-      const devices = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
-      return { kind: 'line', ...own, line: softdepFor(others, name, module), devices, reason }
+      const owners = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
+      return { kind: 'line', ...own, line: softdepFor(others, name, module), owners, reason }
     }),
   ]
 }
@@ -85,7 +82,7 @@ export function bootScriptSettings({ host }: RequirementFacts, bound: readonly F
       const line = `#= ${bootScriptFunction(device)}`
       const reason = 'gives these addresses to vfio-pci, if they are what they were'
       const place = { path: host.files.resolve(BOOT_SCRIPT) ?? BOOT_SCRIPT, head: BOOT_SCRIPT_HEAD, mode: 0o755 }
-      return { kind: 'line', ...place, line, devices: [device.address], reason }
+      return { kind: 'line', ...place, line, owners: [device.address], reason }
     })
 }
 
@@ -109,16 +106,16 @@ export function imageSettings(
   requirements: InitramfsRequirements | null,
   bound: readonly FunctionBinding[],
 ): PlannedSetting[] {
-  const devices = bound.map(({ device }) => device.address)
+  const owners = bound.map(({ device }) => device.address)
   const settings = requirements === null ? [] : (initramfs.adapter?.settings(host, requirements) ?? [])
-  return settings.map((setting) => ({ ...setting, devices }))
+  return settings.map((setting) => ({ ...setting, owners }))
 }
 
 export function loaderSettings(
   { host, bootloader }: RequirementFacts,
   requirements: readonly ArgumentRequirement[],
 ): PlannedSetting[] {
-  return requirements.flatMap(({ devices, ...one }) =>
-    (bootloader.adapter?.settings(host, [one]) ?? []).map((setting) => ({ ...setting, devices })),
+  return requirements.flatMap(({ owners, ...one }) =>
+    (bootloader.adapter?.settings(host, [one]) ?? []).map((setting) => ({ ...setting, owners })),
   )
 }

@@ -19,7 +19,7 @@ export function locateNixModule(
 ): { path: string; head: string } {
   const mark = head.slice(0, head.indexOf('\n'))
   const known = claimsOf(journal).flatMap(({ setting }) =>
-    setting.kind === 'item' && setting.head?.startsWith(mark) ? [setting] : [],
+    setting.kind === 'nix-item' && setting.head?.startsWith(mark) ? [setting] : [],
   )
   const place = requested ?? known.at(-1)?.path ?? usual
   const path = files.resolve(place) ?? place
@@ -41,7 +41,7 @@ export function nixModuleChanges(
     return change === undefined ? contentReader(files)(path) : change.after
   }
   const lost = settings.find((setting) => !hasSetting(said(setting.path), setting))
-  if (lost?.kind === 'item')
+  if (lost?.kind === 'nix-item')
     throw new UserError(
       'changed',
       `${lost.path}: ${lost.option} is set otherwise in it; take that back first (--undo), or move the file away`,

@@ -106,6 +106,8 @@ export interface Initramfs {
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
 export interface Detected<T> {
   adapter: T | undefined
+  /** Did the person name it? */
+  named?: true
   why: string
 }
 

@@ -1,5 +1,5 @@
 import { claimsOf } from '../change/journal.ts'
-import { headComment, type LineSetting, type Setting } from '../change/settings.ts'
+import { headComment, type PlannedSetting, type Setting, type SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import type { NixItem } from '../edit/nix.ts'
@@ -7,6 +7,7 @@ import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
+import type { ExternalToolName } from '../system/external-tools.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { DeclarativeHost, Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
@@ -26,9 +27,9 @@ export interface TuneFeature {
   /** What the host must have for it. Throws a UserError for what it cannot have. */
   requirements(facts: TuneFacts, given: Arguments): TuneRequirements
   /** Whether the machine that runs has what earlier runs set up, as the kernel shows it: a file or an argument is no proof. */
-  inForce?(host: Host, settings: readonly Setting[]): Finding[]
+  inForce?(host: Host, settings: readonly PlannedSetting[]): Finding[]
   /** Lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from what it says. */
-  overruled?(files: Reader, setting: LineSetting): string[]
+  overruled?(files: Reader, setting: SettingOf<'line'>): string[]
 }
 
 /** What one thing that was asked for needs of the host. */
@@ -41,8 +42,10 @@ export interface TuneRequirements {
   files: readonly Setting[]
   /** Options of a system that is described, where they are another thing than a line of a file. */
   items: readonly NixItem[]
-  /** Why, for the plan. */
+  /** Why, for the plan. Nothing is decided by it. */
   reason: string
+  /** What was asked for, where the settings do not tell it: later runs and `--status` find it in the journal. */
+  request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
   findings: readonly Finding[]
@@ -75,9 +78,9 @@ export function ownLine(path: string, line: string, reason: string, section = ''
   return { kind: 'line', path, head: headComment('tune-host') + section, line, reason }
 }
 
-/** What a program keeps in a way of its own; `by` names who makes the commands, in services.ts. */
-export function externalSettings(by: string, tokens: readonly string[], reason: string): Setting[] {
-  return tokens.map((token) => ({ kind: 'kept', by, path: '', token, reason }))
+/** What a program keeps in a way of its own. */
+export function externalSettings(tool: ExternalToolName, tokens: readonly string[], reason: string): Setting[] {
+  return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }
 
 /** What a described system calls things; `undefined`: this one is not described. */
@@ -105,7 +108,7 @@ export function expectUnset({ configured, journal }: TuneFacts, feature: string,
 
 /** The kernel arguments that earlier runs set for a feature. */
 export function ownFeatureArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
-  const own = claimsOf(journal).filter(({ device }) => device === feature)
+  const own = claimsOf(journal).filter(({ owner }) => owner === feature)
   return new Set(
     own.flatMap(({ setting }) => ('token' in setting ? [setting.token] : 'item' in setting ? [setting.item] : [])),
   )

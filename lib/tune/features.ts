@@ -73,7 +73,7 @@ function isGiven(given: Arguments, name: string): boolean {
 /** Whether the machine that runs has what was set up, feature by feature. */
 export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[] {
   return TUNE_FEATURES.flatMap(({ name, inForce }) => {
-    const settings = claims.flatMap(({ device, setting }) => (device === name ? [setting] : []))
+    const settings = claims.flatMap(({ owner, setting }) => (owner === name ? [setting] : []))
     return settings.length > 0 && inForce !== undefined ? inForce(host, settings) : []
   })
 }

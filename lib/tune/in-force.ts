@@ -1,4 +1,4 @@
-import type { Setting } from '../change/settings.ts'
+import type { PlannedSetting, Setting } from '../change/settings.ts'
 import { statusFinding } from '../checks/requirement-findings.ts'
 import type { Finding } from '../core/finding.ts'
 import type { Host } from '../system/system.ts'
@@ -48,14 +48,14 @@ export function parameterFindings({ machine }: Host, settings: readonly Setting[
   })
 }
 
-/** Interfaces that are named in why settings are there. `attribute`: the file that those of this kind have in /sys. */
+/** Interfaces that earlier runs were asked for. `attribute`: the file that those of this kind have in /sys. */
 export function interfaceFindings(
   { machine }: Host,
-  settings: readonly Setting[],
-  { pattern, attribute, kind }: { pattern: RegExp; attribute: string; kind: string },
+  settings: readonly PlannedSetting[],
+  { option, attribute, kind }: { option: string; attribute: string; kind: string },
 ): Finding[] {
   if (machine.list('/sys/class/net') === undefined) return []
-  const names = settings.flatMap(({ reason }) => pattern.exec(reason)?.[1] ?? [])
+  const names = settings.flatMap(({ request }) => request?.[option] ?? [])
   return [...new Set(names)].map((name) => {
     const path = `/sys/class/net/${name}/${attribute}`
     const there = machine.exists(path)

@@ -19,6 +19,8 @@ export interface OtherPages {
   node: number | null
   /** `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
   configLine: string
+  /** Are they set by tmpfiles.d, which is read after sysctl.d? */
+  byTmpfiles: boolean
 }
 
 /**
@@ -50,7 +52,13 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
       const configLine = `${file}:${line}: ${token}`
       if (count !== undefined)
-        set({ size, count: Number(count), node: node === undefined ? null : Number(node), configLine })
+        set({
+          size,
+          count: Number(count),
+          node: node === undefined ? null : Number(node),
+          configLine,
+          byTmpfiles: false,
+        })
     }
   }
   for (const write of readBootWrites(host.files, hasSystemd(host.files))) {
@@ -62,6 +70,7 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
       count: Number(value),
       node: node === undefined ? null : Number(node),
       configLine: configLineText(write),
+      byTmpfiles: write.path.includes('/tmpfiles.d/'),
     })
   }
   return found.filter(({ count }) => count > 0)

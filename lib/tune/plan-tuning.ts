@@ -4,6 +4,7 @@ import type { PlannedSetting, Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { NixItem } from '../edit/nix.ts'
 import type { Reader } from '../host/reader.ts'
+import { externalCommands } from '../system/external-tools.ts'
 import { locateNixModule, nixModuleChanges } from '../system/nix-module.ts'
 import { expectKnownSystem, planSettings } from '../system/plan-settings.ts'
 import type { DeclarativeSystem } from '../system/system.ts'
@@ -11,7 +12,6 @@ import type { TuneFacts, TuneRequirements } from './feature.ts'
 import { overruledBy } from './features.ts'
 import { reloadCommands } from './reload.ts'
 import { findReplaced, type Replaced } from './replace.ts'
-import { externalCommands } from './services.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
 export interface TunePlan {
@@ -34,32 +34,29 @@ export function planTuneHost(
 ): TunePlan {
   const { declarative } = facts.distro.adapter ?? {}
   if (declarative !== undefined) return planTuneModule(facts, declarative, requirements, output)
-  const files = requirements.flatMap(({ feature, files }) =>
-    files.map((setting): PlannedSetting => ({ ...atRealPath(facts.host.files, setting), devices: [feature] })),
+  const files = requirements.flatMap((one) =>
+    one.files.map((setting): PlannedSetting => ({ ...atRealPath(facts.host.files, setting), ...ownerOf(one) })),
   )
   const tokens = requirements.flatMap((one) => one.arguments)
   expectKnownSystem(facts, files, null, tokens)
-  const loader = requirements.flatMap(({ feature, arguments: required, reason }) =>
+  const loader = requirements.flatMap((one) =>
     (
       facts.bootloader.adapter?.settings(
         facts.host,
-        required.map((token) => ({ token, reason })),
+        one.arguments.map((token) => ({ token, reason: one.reason })),
       ) ?? []
-    ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
+    ).map((setting): PlannedSetting => ({ ...setting, ...ownerOf(one) })),
   )
   const replaced = findReplaced(facts, requirements, [...files, ...loader])
   const { leaving } = replaced
   const settled = planSettings(facts, { files, image: [], loader, leaving })
   expectInForce(facts.host.files, settled.changes, files)
   const changed = new Set(settled.changes.flatMap((change) => (change.kind === 'file' ? [change.path] : [])))
-  const touched = [...files, ...leaving.files.map((one) => ({ ...one, devices: replaced.undone }))]
+  const touched = [...files, ...leaving.files.map((one) => ({ ...one, owners: replaced.undone }))]
   const fresh = requirements.filter(({ feature }) =>
-    touched.some(({ path, devices }) => devices.includes(feature) && changed.has(path)),
+    touched.some(({ path, owners }) => owners.includes(feature) && changed.has(path)),
   )
-  const fromPrograms = externalCommands(facts.host, facts.distro.adapter, (by) => {
-    const settings = settled.settings.filter((one) => one.kind === 'kept' && one.by === by)
-    return { add: settings.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])), remove: [] }
-  })
+  const fromPrograms = externalCommands(facts.host, facts.distro.adapter, settled.settings, [])
   const changes = [...settled.changes, ...fromPrograms, ...reloadCommands(facts.host, [...changed], true)]
   const late = settled.regenerated.entries || fresh.some(({ rebootNeeded }) => rebootNeeded)
   return {
@@ -90,17 +87,17 @@ function planTuneModule(
   const place = locateNixModule(host.files, journal, { asked: output, usual: described.path, head: described.head })
   const items: PlannedSetting[] = []
   const files: PlannedSetting[] = []
-  for (const { feature, reason, arguments: tokens, files: lines, items: more } of requirements) {
-    const devices = [feature]
+  for (const one of requirements) {
+    const { reason, arguments: tokens, files: lines, items: more } = one
     const add = (item: NixItem, why = reason): void => {
-      items.push({ kind: 'item', ...place, ...item, reason: why, devices })
+      items.push({ kind: 'nix-item', ...place, ...item, reason: why, ...ownerOf(one) })
     }
     for (const text of tokens) add(declarative.item({ kind: 'argument', text }))
     for (const item of more) add(item)
     for (const setting of lines) {
       const item = setting.kind === 'line' ? described.line(setting.path, setting.line) : undefined
       if (item !== undefined) add(item, setting.reason)
-      else (setting.kind === 'item' ? items : files).push({ ...atRealPath(host.files, setting), devices })
+      else (setting.kind === 'nix-item' ? items : files).push({ ...atRealPath(host.files, setting), ...ownerOf(one) })
     }
   }
   const replaced = findReplaced(facts, requirements, [...files, ...items])
@@ -127,11 +124,15 @@ function planTuneModule(
   }
 }
 
+function ownerOf({ feature, request }: TuneRequirements): Pick<PlannedSetting, 'owners' | 'request'> {
+  return { owners: [feature], ...(request === undefined ? {} : { request }) }
+}
+
 /** Throws a UserError, code `contradiction`, for a line that another file's would keep from being in force. */
 function expectInForce(files: Reader, changes: readonly Change[], settings: readonly PlannedSetting[]): void {
   const after = filesAfter(files, changes)
   for (const setting of settings) {
-    const [first, ...more] = overruledBy(after, setting.devices[0], setting)
+    const [first, ...more] = overruledBy(after, setting.owners[0], setting)
     if (first !== undefined)
       throw new UserError(
         'contradiction',

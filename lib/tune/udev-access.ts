@@ -1,4 +1,4 @@
-import type { LineSetting } from '../change/settings.ts'
+import type { SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { hasAccount } from '../host/accounts.ts'
@@ -36,7 +36,7 @@ export function accessFindings({ machine, files }: Host, path: string, group: st
 }
 
 /** Rules that win over one of ours: the last assignment counts, unless an earlier one is final (`:=`). Source: udev(7). */
-export function overrulingRules(files: Reader, { path, line }: LineSetting): string[] {
+export function overrulingRules(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const own = parseUdevRule(line)
   const required = own.filter(({ key }) => key === 'GROUP' || key === 'MODE')
   const match = own.filter(({ operator }) => operator === '==')

@@ -29,7 +29,7 @@ export const bridge: TuneFeature = {
   ],
   requirements: requireBridge,
   inForce: (host, settings) =>
-    interfaceFindings(host, settings, { pattern: /^(\S+) is a bridge with /, attribute: 'bridge', kind: 'bridge' }),
+    interfaceFindings(host, settings, { option: 'bridge', attribute: 'bridge', kind: 'bridge' }),
 }
 
 /**
@@ -55,9 +55,10 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
   const { mac, iaid, active } = readBridgePort(machine, port)
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
   const reason = bridgeReason(request)
-  const present = claimsOf(facts.journal).flatMap(({ device, setting }) => (device === 'bridge' ? [setting] : []))
-  if (present.some((setting) => setting.reason === reason))
-    return tuneRequirements('bridge', reason, { files: present })
+  const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
+  const asked = { bridge: name, port, ...(vlan === undefined ? {} : { vlan: `${vlan}` }) }
+  if (present.some((setting) => JSON.stringify(setting.request) === JSON.stringify(asked)))
+    return tuneRequirements('bridge', reason, { files: present, request: asked })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -76,6 +77,7 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
   if (described !== undefined)
     return tuneRequirements('bridge', reason, {
       items: described,
+      request: asked,
       findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
@@ -101,10 +103,12 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
       : `${port} itself stays as it is.`
   const settings = config.settings(files, request)
-  const edited = vlan === undefined ? (settings.find(({ kind }) => kind === 'replace')?.path ?? proof) : undefined
+  const edited =
+    vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, reason)
   return tuneRequirements('bridge', `${name}, with ${port}, by ${config.name}`, {
     files: external === undefined ? settings : [...settings, external],
+    request: asked,
     findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${config.name} (${proof}). ${moved}`,
@@ -125,7 +129,7 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
   const { machine, files } = facts.host
   const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
-    ({ device, setting }) => device === 'bridge' && setting.reason.startsWith(`${name} is a bridge with `),
+    ({ owner, setting }) => owner === 'bridge' && setting.request?.bridge === name,
   )
   const seen = machine.list(NET)
   if (name === made || ours || isSetUp(files, name) || machine.exists(`${NET}/${name}/bridge`))

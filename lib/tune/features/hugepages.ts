@@ -81,7 +81,7 @@ function requireHugepages(
   const others = otherPages(facts, SYSCTL)
   const same = others.find(({ size }) => size === page)
   // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
-  if (same !== undefined && (!bySysctl || same.configLine.includes('/tmpfiles.d/')))
+  if (same !== undefined && (!bySysctl || same.byTmpfiles))
     throw new UserError(
       'contradiction',
       `${same.configLine}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,

@@ -2,7 +2,6 @@ import { UserError } from '../../core/error.ts'
 import { readOsRelease } from '../../host/os-release.ts'
 import { findInstalled, packageNameFor } from '../../system/packages.ts'
 import { describedHost, externalSettings, type TuneFeature, tuneRequirements } from '../feature.ts'
-import { PACKAGES } from '../services.ts'
 
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export const installPackages: TuneFeature = {
@@ -25,6 +24,6 @@ export const installPackages: TuneFeature = {
         `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
         [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
       )
-    return tuneRequirements('packages', reason, { files: externalSettings(PACKAGES, names, reason) })
+    return tuneRequirements('packages', reason, { files: externalSettings('packages', names, reason) })
   },
 }

@@ -15,9 +15,9 @@ export const libvirtNetwork: TuneFeature = {
     const reason = `libvirt knows ${bridge} as a network`
     const path = `/etc/vfio-scripts/network-${bridge}.xml`
     // No two hyphens in a comment.
-    const head = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n`
+    const content = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n</network>\n`
     return tuneRequirements('libvirt-network', reason, {
-      files: [{ kind: 'line', path, head, line: '</network>', reason }],
+      files: [{ kind: 'file', path, content, reason }],
       findings: [bridgeFinding(facts, bridge, given.value('bridge'))],
     })
   },

@@ -1,7 +1,6 @@
 import { UserError } from '../../core/error.ts'
 import { findProgram } from '../../host/find-program.ts'
 import { describedHost, externalSettings, type TuneFeature, tuneRequirements } from '../feature.ts'
-import { SERVICES } from '../services.ts'
 
 /** libvirt listens from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
 export const libvirtService: TuneFeature = {
@@ -20,6 +19,6 @@ export const libvirtService: TuneFeature = {
       throw new UserError('no-libvirt', '--libvirt: libvirt is not installed; --packages does that first')
     const units = modular ? ['virtqemud.socket', 'virtnetworkd.socket', 'virtstoraged.socket'] : ['libvirtd.service']
     const names = files.exists('/etc/init.d/libvirtd') ? ['libvirtd'] : units
-    return tuneRequirements('libvirt', reason, { files: externalSettings(SERVICES, names, reason) })
+    return tuneRequirements('libvirt', reason, { files: externalSettings('services', names, reason) })
   },
 }

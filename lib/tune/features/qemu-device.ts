@@ -32,8 +32,11 @@ export const qemuDevice: TuneFeature = {
     if (described !== undefined) {
       const line = libvirtListLine(LIST, [...builtIn('', LIST), ...paths])
       const other = claimsOf(facts.journal).find(
-        ({ device, setting }) =>
-          device === 'qemu-device' && setting.kind === 'item' && setting.item.includes(LIST) && setting.item !== line,
+        ({ owner, setting }) =>
+          owner === 'qemu-device' &&
+          setting.kind === 'nix-item' &&
+          setting.item.includes(LIST) &&
+          setting.item !== line,
       )
       if (other !== undefined)
         throw new UserError(
@@ -45,7 +48,7 @@ export const qemuDevice: TuneFeature = {
     const path = files.resolve(CONF)
     if (path === undefined)
       throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
-    const listed = paths.map((word): Setting => ({ kind: 'entry', path, variable: LIST, word, reason }))
+    const listed = paths.map((word): Setting => ({ kind: 'libvirt-member', path, variable: LIST, word, reason }))
     const { rules, left } = appArmorRules(facts, paths)
     return tuneRequirements('qemu-device', reason, { files: [...listed, ...rules], notes: [...left, ...notes] })
   },

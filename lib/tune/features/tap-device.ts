@@ -38,7 +38,7 @@ export const tapDevice: TuneFeature = {
 
   inForce: (host, settings) =>
     interfaceFindings(host, settings, {
-      pattern: /^\S+ may attach guests to ([^\s,]+)$/,
+      option: 'tap',
       attribute: 'tun_flags',
       kind: 'TAP device',
     }),
@@ -61,8 +61,9 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   expectInterfaceName('--tap', name)
   if (bridge !== undefined) expectInterfaceName('--tap-bridge', bridge)
   const reason = tapReason(name, user)
+  const asked = { tap: name, user, ...(bridge === undefined ? {} : { bridge }) }
   const described = describedHost(facts)?.tap(request)
-  if (described !== undefined) return tuneRequirements('tap', reason, { items: described })
+  if (described !== undefined) return tuneRequirements('tap', reason, { items: described, request: asked })
   const config = findTapConfig(files, bridge)
   if (config === undefined)
     throw new UserError(
@@ -73,6 +74,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   const settings = config.tap(files, request)
   return tuneRequirements('tap', `${reason}, by ${config.name}`, {
     files: settings,
+    request: asked,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })
@@ -84,8 +86,8 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
  */
 function expectFreeTap({ journal, host: { machine } }: TuneFacts, name: string, required: TuneRequirements): void {
   const claims = claimsOf(journal)
-  const own = claims.find(({ device, setting }) => device === 'tap' && setting.reason.endsWith(tapReason(name, '')))
-  const known = claims.map(({ key, setting }) => (setting.kind === 'item' ? setting.item : key))
+  const own = claims.find(({ owner, setting }) => owner === 'tap' && setting.request?.tap === name)
+  const known = claims.map(({ key, setting }) => (setting.kind === 'nix-item' ? setting.item : key))
   const keys = [...required.files.map(settingKey), ...required.items.map(({ item }) => item)]
   if (own !== undefined && !keys.every((one) => known.includes(one)))
     throw new UserError(

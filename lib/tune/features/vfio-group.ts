@@ -1,4 +1,4 @@
-import type { LineSetting } from '../../change/settings.ts'
+import type { SettingOf } from '../../change/settings.ts'
 import { parseSize, sizeText } from '../../core/sizes.ts'
 import { isAltGroup } from '../../host/accounts.ts'
 import { type Account, readLoginMemlock } from '../../host/memlock.ts'
@@ -53,7 +53,7 @@ export const vfioGroup: TuneFeature = {
 }
 
 /** A line for a user goes before one for a group; of two for one group the last counts. Source: limits.conf(5). */
-function overrulingMemlock(files: Reader, { path, line }: LineSetting): string[] {
+function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
   const required = value === 'unlimited' ? Infinity : Number(value) * 1024
   const { members, gid } = readGroupMembers(files, group)
