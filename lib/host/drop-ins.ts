@@ -18,23 +18,27 @@ export interface ConfigLine {
 const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
 
 /**
- * The files of folders such as sysctl.d in the order in which they are read: by name, whatever their folder; of two
- * with one name that of the first folder. A link to /dev/null masks a name. `more`: other files with a place in the
- * alphabet, by name.
- * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5): the same rule in each.
+ * The paths of folders such as sysctl.d in the order in which they are read: by name, whatever their folder; of two with
+ * one name that of the first folder. `more`: other files with a place in the alphabet, by name.
+ * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5), systemd.network(5): the same rule in each.
  */
-export function readDropIns(
+export function dropInPaths(
   files: Reader,
   places: readonly string[],
   pattern = /^[^.].*\.conf$/s,
   more: readonly (readonly [name: string, path: string])[] = [],
-): DropIn[] {
+): string[] {
   const paths = new Map<string, string>(more)
   for (const folder of places)
     for (const name of files.list(folder) ?? [])
       if (pattern.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
-  const sorted = [...paths].sort(([one], [other]) => (one < other ? -1 : 1))
-  return sorted.flatMap(([, path]) => {
+  return [...paths].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, path]) => path)
+}
+
+/** The files at the paths of `dropInPaths`, without what may not be read. A link to /dev/null masks a name. */
+export function readDropIns(...where: Parameters<typeof dropInPaths>): DropIn[] {
+  const [files] = where
+  return dropInPaths(...where).flatMap((path) => {
     const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
   })
@@ -90,17 +94,4 @@ export function readBootWrites(files: Reader, systemd: boolean): BootWrite[] {
     return /^w/.test(type) ? [{ ...line, target, value: rest.join(' ') }] : []
   })
   return [...sysctls, ...(systemd ? others : [])]
-}
-
-/** Does a pattern of glob(7) as tmpfiles.d and udev have them fit? Sets of characters are taken as they stand. */
-export function matchesGlob(pattern: string, text: string): boolean {
-  const expression = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '[^/]*')
-    .replaceAll('?', '[^/]')
-  try {
-    return new RegExp(`^${expression}$`).test(text)
-  } catch {
-    return false
-  }
 }

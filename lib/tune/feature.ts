@@ -12,7 +12,7 @@ import type { SystemFacts } from '../system/plan-settings.ts'
 import type { DeclarativeHost, Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 
-/** What tuning is decided on. */
+/** The facts that tuning is decided on. */
 export interface TuneFacts extends SystemFacts {
   devices: readonly PciDevice[]
 }
@@ -24,38 +24,43 @@ export interface TuneFeature {
   option: Omit<Option, 'name'>
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
-  /** What the host must have for it. Throws a UserError for what it cannot have. */
+  /** Decides what the host must have for it. Throws a UserError for what it cannot have. */
   requirements(facts: TuneFacts, given: Arguments): TuneRequirements
-  /** Whether the machine that runs has what earlier runs set up, as the kernel shows it: a file or an argument is no proof. */
+  /**
+   * Checks whether the running machine has what earlier runs set up, as the kernel shows it: a file or an argument is
+   * no proof.
+   */
   inForce?(host: Host, settings: readonly PlannedSetting[]): Finding[]
-  /** Lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from what it says. */
+  /** Returns the lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from being in force. */
   overruled?(files: Reader, setting: SettingOf<'line'>): string[]
 }
 
-/** What one thing that was asked for needs of the host. */
+/** What the host must have for one requested feature. */
 export interface TuneRequirements {
-  /** As `--undo` takes it: `hugepages`. */
+  /** The feature's name: `hugepages`. */
   feature: string
   /** Kernel arguments, in the order in which the kernel has to see them. */
   arguments: readonly string[]
   /** Files that are effective as they stand. */
   files: readonly Setting[]
-  /** Options of a system that is described, where they are another thing than a line of a file. */
+  /** Options of a declarative system, where they are something else than a line of a file. */
   items: readonly NixItem[]
-  /** Why, for the plan. Nothing is decided by it. */
+  /** The reason that the plan shows. Nothing is decided by it. */
   reason: string
-  /** What was asked for, where the settings do not tell it: later runs and `--status` find it in the journal. */
+  /** The request, where the settings do not tell it: later runs and `--status` find it in the journal. */
   request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
   findings: readonly Finding[]
   /** Is it in force with the next boot only? */
   rebootNeeded: boolean
-  /** Of what an earlier run set up for this feature: is it another value of the same thing, which goes for this one? */
+  /**
+   * Is this setting, which an earlier run made for the feature, another value of the same thing? Then it is removed.
+   */
   replaces(setting: Setting): boolean
 }
 
-/** Requirements of which only what differs from nothing is given. */
+/** Returns the requirements of a feature; what is not given is empty. */
 export function tuneRequirements(feature: string, reason: string, some: Partial<TuneRequirements>): TuneRequirements {
   const rebootNeeded = (some.arguments ?? []).length > 0
   const replaces = (): boolean => false
@@ -73,17 +78,17 @@ export function tuneRequirements(feature: string, reason: string, some: Partial<
   }
 }
 
-/** A line of a file of our own. */
+/** Returns the setting of a line in a file of our own. */
 export function ownLine(path: string, line: string, reason: string, section = ''): Setting {
   return { kind: 'line', path, head: headComment('tune-host') + section, line, reason }
 }
 
-/** What a program keeps in a way of its own. */
+/** Returns settings that a tool keeps in a way of its own. */
 export function externalSettings(tool: ExternalToolName, tokens: readonly string[], reason: string): Setting[] {
   return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }
 
-/** What a described system calls things; `undefined`: this one is not described. */
+/** Returns how a declarative system writes things; `undefined` where this system is not declarative. */
 export function describedHost({ distro }: TuneFacts): DeclarativeHost | undefined {
   return distro.adapter?.declarative?.host
 }
@@ -106,7 +111,7 @@ export function expectUnset({ configured, journal }: TuneFacts, feature: string,
   }
 }
 
-/** The kernel arguments that earlier runs set for a feature. */
+/** Returns the kernel arguments that earlier runs set for a feature. */
 export function ownFeatureArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
   const own = claimsOf(journal).filter(({ owner }) => owner === feature)
   return new Set(
@@ -120,7 +125,9 @@ export function expectSystemd(facts: TuneFacts, option: string, instead: string)
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
 
-/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
+/**
+ * Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()).
+ */
 export function expectInterfaceName(option: string, name: string): void {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
     throw new UserError(

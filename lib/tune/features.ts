@@ -24,7 +24,10 @@ import { threadIrqs } from './features/threadirqs.ts'
 import { unsafeInterrupts } from './features/unsafe-interrupts.ts'
 import { vfioGroup } from './features/vfio-group.ts'
 
-/** Everything that tune-host can set up, in the order of `--help` and of a plan. A new feature is a file, and a line here. */
+/**
+ * Everything that tune-host can set up, in the order of `--help` and of a plan. A new feature is a file, and a line
+ * here.
+ */
 const TUNE_FEATURES: readonly TuneFeature[] = [
   hugepages,
   isolate,
@@ -61,7 +64,7 @@ export function hasFeatureOption(given: Arguments): boolean {
   return TUNE_FEATURES.some(({ name }) => isGiven(given, name))
 }
 
-/** What all that was asked for needs of the host. */
+/** Returns the requirements of all requested features. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
   return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => feature.requirements(facts, given))
 }
@@ -70,7 +73,7 @@ function isGiven(given: Arguments, name: string): boolean {
   return given.flag(name) || given.list(name).length > 0
 }
 
-/** Whether the machine that runs has what was set up, feature by feature. */
+/** Checks whether the running machine has what was set up, feature by feature. */
 export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[] {
   return TUNE_FEATURES.flatMap(({ name, inForce }) => {
     const settings = claims.flatMap(({ owner, setting }) => (owner === name ? [setting] : []))
@@ -78,7 +81,9 @@ export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[]
   })
 }
 
-/** Lines of other files that win over a setting of this feature, or are added to it: then ours is in its file, and not in force. */
+/**
+ * Returns the lines of other files that win over a setting of this feature: it is in its file then, and not in force.
+ */
 export function overruledBy(files: Reader, feature: string | undefined, setting: Setting): string[] {
   const found = TUNE_FEATURES.find(({ name }) => name === feature)
   return setting.kind === 'line' ? [...new Set(found?.overruled?.(files, setting))] : []

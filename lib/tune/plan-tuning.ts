@@ -23,7 +23,8 @@ export interface TunePlan {
 }
 
 /**
- * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back alone.
+ * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back
+ * alone.
  * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
  * not known; `contradiction` where a line of another file would win.
  */
@@ -142,7 +143,7 @@ function expectInForce(files: Reader, changes: readonly Change[], settings: read
   }
 }
 
-/** A setting where its folder really is. */
+/** Returns the setting with its folder's real path, without symbolic links. */
 function atRealPath(files: Reader, setting: Setting): Setting {
   if (setting.path === '') return setting
   const folder = setting.path.replace(/\/[^/]*$/, '')

@@ -5,8 +5,9 @@ import { readSsh } from '../host/usage.ts'
 import type { TuneFacts } from './feature.ts'
 
 /**
- * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on it
- * or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's switch.
+ * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on
+ * it or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's
+ * switch.
  */
 export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
   const network = readInterface(machine, port)

@@ -9,7 +9,10 @@ import { inForceFindings, overruledBy } from './features.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
-/** Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it in force? */
+/**
+ * Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it
+ * in force?
+ */
 export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
@@ -52,7 +55,7 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
   return [statusFinding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
 }
 
-/** Lines of other files that win over ours. */
+/** Finds lines of other files that win over ours. */
 function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[] {
   return claims.flatMap(({ owner, setting }) => {
     const others = overruledBy(files, owner, setting)

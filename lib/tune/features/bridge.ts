@@ -33,8 +33,9 @@ export const bridge: TuneFeature = {
 }
 
 /**
- * A bridge for guests, by what sets up this host's network. It comes with the next boot, as a whole: a network that is
- * changed under way may leave nobody to finish. Throws a UserError: `no-interface`, `unknown-system`.
+ * Decides how to make a bridge for guests with what sets up this host's network. It comes with the next boot, as a
+ * whole: a network that is changed while it is used may leave nobody to finish. Throws a UserError: `no-interface`,
+ * `unknown-system`.
  */
 function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
   const { machine, files } = facts.host
@@ -53,12 +54,13 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
   const { mac, iaid, active } = readBridgePort(machine, port)
-  const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
+  const lower = vlan === undefined ? port : `${port}.${vlan}`
+  const request: BridgeRequest = { name, port, mac, iaid, active, vlan, lower }
   const reason = bridgeReason(request)
   const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
-  const asked = { bridge: name, port, ...(vlan === undefined ? {} : { vlan: `${vlan}` }) }
-  if (present.some((setting) => JSON.stringify(setting.request) === JSON.stringify(asked)))
-    return tuneRequirements('bridge', reason, { files: present, request: asked })
+  const record = { bridge: name, port, ...(vlan === undefined ? {} : { vlan: `${vlan}` }) }
+  if (present.some((setting) => JSON.stringify(setting.request) === JSON.stringify(record)))
+    return tuneRequirements('bridge', reason, { files: present, request: record })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -77,7 +79,7 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
   if (described !== undefined)
     return tuneRequirements('bridge', reason, {
       items: described,
-      request: asked,
+      request: record,
       findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
@@ -102,13 +104,13 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
     vlan === undefined
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
       : `${port} itself stays as it is.`
-  const settings = config.settings(files, request)
+  const { settings, notes = [] } = config.bridge(files, request)
   const edited =
     vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, reason)
   return tuneRequirements('bridge', `${name}, with ${port}, by ${config.name}`, {
     files: external === undefined ? settings : [...settings, external],
-    request: asked,
+    request: record,
     findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${config.name} (${proof}). ${moved}`,
@@ -117,7 +119,7 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
         : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
       // It reads the address when it makes the bridge.
       ...(config.name === 'ifupdown' ? [] : unnamed),
-      ...(config.notes?.(files, request) ?? []),
+      ...notes,
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
     ],
     rebootNeeded: true,
@@ -154,7 +156,8 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
 }
 
 /**
- * What shows that the initramfs sets the network up: a root file system over it, or an address on the command line.
+ * Returns what shows that the initramfs sets the network up: a root file system over it, or an address on the command
+ * line.
  * Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
  */
 function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): string | undefined {
@@ -170,7 +173,7 @@ function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): str
   return kind === undefined ? undefined : `the root file system is ${kind}`
 }
 
-/** Some interfaces cannot be ports of a bridge, or are already. */
+/** Checks that the interface can be the port of a bridge, and is none already. */
 function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
   const folder = `${NET}/${port}`
   const problem = (summary: string, next: string): Finding => problemFinding('bridge-port', summary, [], next)

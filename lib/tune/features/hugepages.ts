@@ -1,7 +1,8 @@
 import { UserError } from '../../core/error.ts'
 import type { Finding } from '../../core/finding.ts'
+import { globPattern } from '../../core/glob.ts'
 import { parseSize, sizeText } from '../../core/sizes.ts'
-import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
 import { readMeminfo, readMemory } from '../../host/memory.ts'
 import type { Reader } from '../../host/reader.ts'
@@ -17,7 +18,7 @@ import { inForceFinding, matchSettings, settingTexts } from '../in-force.ts'
 import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
 const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
-/** What the host needs for itself, whatever its size. */
+/** The memory in bytes that a host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
 export const hugepages: TuneFeature = {
@@ -52,15 +53,16 @@ export const hugepages: TuneFeature = {
   overruled(files, { path, line }) {
     const target = `/proc/sys/${(/^[^=\s]+/.exec(line)?.[0] ?? '').replaceAll('.', '/')}`
     const last = readBootWrites(files, hasSystemd(files))
-      .filter((one) => matchesGlob(one.target, target))
+      .filter((one) => globPattern(one.target).test(target))
       .at(-1)
     return last === undefined || last.path === path ? [] : [configLineText(last)]
   },
 }
 
 /**
- * Static huge pages for a guest. Pages of 2 MiB on no node in particular are a sysctl, where that means pages of this
- * size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M unless told.
+ * Decides how to set static huge pages aside for a guest. Pages of 2 MiB on no node in particular are a sysctl, where
+ * that means pages of this size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M
+ * unless told.
  * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
@@ -151,7 +153,7 @@ function leftMemoryFinding(
   return hostMemoryFinding(machine, path, bytes, otherPagesBytes(others, Number(node), nodes), others)
 }
 
-/** In bytes; of one node, what is on no node in particular counts with its share. */
+/** Returns the bytes of other pages; on one node, pages of no node in particular count with their share. */
 function otherPagesBytes(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
   const shares = others.map((one) => {
     const bytes = one.size * one.count
@@ -198,7 +200,9 @@ function pageCountFinding(now: number | undefined, required: number, what: strin
   return inForceFinding('hugepages', now === undefined ? null : now >= required, found)
 }
 
-/** Of the size that the argument before it says, on all nodes or each on its own. */
+/**
+ * Compares the pages of `hugepages=`, of the size that the argument before it gives, on all nodes or each on its own.
+ */
 function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
   const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
   const known = readMemory(machine).hugePages.find((one) => one.size === size)

@@ -1,12 +1,16 @@
+import { globPattern } from '../../core/glob.ts'
 import { modprobeFiles, parseModprobe } from '../../edit/modprobe.ts'
-import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
 import { ownLine, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { parameterFindings } from '../in-force.ts'
 
 const MODPROBE = '/etc/modprobe.d/vfio-scripts-kvm.conf'
 
-/** Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's parameters. */
+/**
+ * Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's
+ * parameters.
+ */
 export const ignoreMsrs: TuneFeature = {
   name: 'ignore-msrs',
   option: { kind: 'flag', help: 'let guests read registers that KVM does not know (Windows does)' },
@@ -37,7 +41,7 @@ export const ignoreMsrs: TuneFeature = {
     const writes = readBootWrites(files, hasSystemd(files)).filter(({ target, value }) =>
       words.some((word) => {
         const [name = '', own] = word.split('=')
-        return matchesGlob(target, `/sys/module/${module}/parameters/${name}`) && value !== own
+        return globPattern(target).test(`/sys/module/${module}/parameters/${name}`) && value !== own
       }),
     )
     return [...later, ...writes.map(configLineText)]

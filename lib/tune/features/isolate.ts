@@ -25,7 +25,8 @@ const CGROUPS = '/sys/fs/cgroup'
 /**
  * Keeps the host's work off the CPUs that gen-domain pins a guest of this size to: by kernel arguments from boot on, or
  * (`--slices`) by systemd while it runs. Throws the UserErrors of `pinVcpus`, `no-device`, and `old-cgroups`.
- * Source: Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full, rcu_nocbs); systemd.resource-control(5).
+ * Source: Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full, rcu_nocbs);
+ * systemd.resource-control(5).
  */
 export const isolate: TuneFeature = {
   name: 'isolate',
@@ -104,7 +105,7 @@ export const isolate: TuneFeature = {
     const unit = unitOf(path)
     const key = /^AllowedCPUs=/.exec(line)?.[0]
     if (unit === undefined || key === undefined) return []
-    // The first place has the last word of two that are equal in name; a folder for the unit goes before one for its type.
+    // Of two files of one name the first folder's counts; a folder for the unit goes before one for its type.
     const names = [unit, unit.replace(/^.*\./, '')]
     const places = names.flatMap((name) => UNIT_FOLDERS.map((folder) => `${folder}/${name}.d`))
     const all = configLines(readDropIns(files, places)).filter(({ text }) => text.startsWith(key))
@@ -115,7 +116,7 @@ export const isolate: TuneFeature = {
   },
 }
 
-/** The unit that a drop-in of ours is for. */
+/** Returns the unit that a drop-in of ours is for. */
 function unitOf(path: string): string | undefined {
   return /\/systemd\/system\/([\w-]+\.(?:slice|scope))\.d\/[^/]+$/.exec(path)?.[1]
 }

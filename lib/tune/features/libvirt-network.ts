@@ -23,7 +23,9 @@ export const libvirtNetwork: TuneFeature = {
   },
 }
 
-/** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own. */
+/**
+ * Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own.
+ */
 function expectFreeNetwork({ journal, host: { files } }: TuneFacts, name: string): void {
   const path = `/etc/libvirt/qemu/networks/${name}.xml`
   const ours = claimsOf(journal).some(({ setting }) => setting.path.endsWith(`/network-${name}.xml`))

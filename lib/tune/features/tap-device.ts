@@ -44,7 +44,10 @@ export const tapDevice: TuneFeature = {
     }),
 }
 
-/** Throws a UserError, code `no-user`, for a user that this system does not know. Where users come from elsewhere, nobody knows. */
+/**
+ * Throws a UserError, code `no-user`, for a user that this system does not know. Where users come from elsewhere,
+ * nobody knows.
+ */
 function expectUser({ host: { files } }: TuneFacts, user: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
   if (hasAccount(files, 'passwd', user) === false)
@@ -52,8 +55,8 @@ function expectUser({ host: { files } }: TuneFacts, user: string): void {
 }
 
 /**
- * A TAP device that a user may open, made at boot by whoever makes the bridge that it is a port of, or sets up the
- * network. Throws a UserError: `usage`, `unknown-system`.
+ * Decides how a TAP device that a user may open is made at boot: by what makes the bridge that it is a port of, or by
+ * what sets up the network. Throws a UserError: `usage`, `unknown-system`.
  */
 function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   const { name, user, bridge } = request
@@ -61,9 +64,9 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   expectInterfaceName('--tap', name)
   if (bridge !== undefined) expectInterfaceName('--tap-bridge', bridge)
   const reason = tapReason(name, user)
-  const asked = { tap: name, user, ...(bridge === undefined ? {} : { bridge }) }
+  const record = { tap: name, user, ...(bridge === undefined ? {} : { bridge }) }
   const described = describedHost(facts)?.tap(request)
-  if (described !== undefined) return tuneRequirements('tap', reason, { items: described, request: asked })
+  if (described !== undefined) return tuneRequirements('tap', reason, { items: described, request: record })
   const config = findTapConfig(files, bridge)
   if (config === undefined)
     throw new UserError(
@@ -74,7 +77,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   const settings = config.tap(files, request)
   return tuneRequirements('tap', `${reason}, by ${config.name}`, {
     files: settings,
-    request: asked,
+    request: record,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })

@@ -9,7 +9,7 @@ import { matchSettings } from '../in-force.ts'
 import { accessFindings, expectGroup, overrulingRules, RULES } from '../udev-access.ts'
 
 const MEMLOCK_CONF = '/etc/security/limits.d/vfio-scripts.conf'
-/** What QEMU locks beside the memory of the guest. */
+/** The bytes that QEMU locks beside the memory of the guest. */
 const QEMU_MEMORY = 1024 ** 3
 
 /** /dev/vfio for a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
@@ -52,7 +52,10 @@ export const vfioGroup: TuneFeature = {
     setting.path.endsWith('.rules') ? overrulingRules(files, setting) : overrulingMemlock(files, setting),
 }
 
-/** A line for a user goes before one for a group; of two for one group the last counts. Source: limits.conf(5). */
+/**
+ * Returns the limits that win: a line for a user goes before one for a group; of two for one group the last counts.
+ * Source: limits.conf(5).
+ */
 function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
   const required = value === 'unlimited' ? Infinity : Number(value) * 1024

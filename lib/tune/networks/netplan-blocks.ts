@@ -1,34 +1,34 @@
+import { globPattern } from '../../core/glob.ts'
 import type { Reader } from '../../host/reader.ts'
-import { pathGlob } from './ifupdown-files.ts'
-import { unmovable } from './network-config.ts'
+import { configText, unmovable } from './network-config.ts'
 
 // netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
 
 export const NETPLAN_FOLDER = '/etc/netplan'
 export const NETPLAN_OWN_FILE = `${NETPLAN_FOLDER}/99-vfio-scripts.yaml`
 
-/** How a file sets the card up. */
+/** The lines of a file that set the card up. */
 export interface NetplanBlock {
   path: string
-  /** What the configuration calls it: the interface's name, unless it is matched by something else. */
+  /** The name in the configuration: the interface's, unless the card is matched by something else. */
   id: string
   /** The line with the name, and what belongs to it. */
   lines: string[]
-  /** Of what belongs to it. */
+  /** The indentation of what belongs to it. */
   indent: number
-  /** What all of the file's cards are set up by; `undefined`: not said there. */
+  /** The renderer of all of the file's cards; `undefined` where the file does not say. */
   renderer: string | undefined
 }
 
-/** The YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
+/** Reads the YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
 export function yamlFiles(files: Reader): { path: string; lines: string[] }[] {
   return (files.list(NETPLAN_FOLDER) ?? [])
     .filter((name) => name.endsWith('.yaml') && !NETPLAN_OWN_FILE.endsWith(name) && !/^90-NM-/.test(name))
     .map((name) => `${NETPLAN_FOLDER}/${name}`)
-    .map((path) => ({ path, lines: (files.bytes(path)?.toString('latin1') ?? '').split('\n') }))
+    .map((path) => ({ path, lines: configText(files, path).split('\n') }))
 }
 
-/** Where files of the folder set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
+/** Finds the blocks that set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
 export function findNetplanBlocks(files: Reader, port: string, mac: string | undefined): NetplanBlock[] {
   return yamlFiles(files).flatMap(({ path, lines }): NetplanBlock[] => {
     const strange = (): Error =>
@@ -55,7 +55,7 @@ export function findNetplanBlocks(files: Reader, port: string, mac: string | und
   })
 }
 
-/** What belongs to the card and what to the host's addresses: lines as they stand, by the first of their keys. */
+/** Splits a block into its keys, each with its lines as they stand. */
 export function keysOf({ lines, indent }: Pick<NetplanBlock, 'lines' | 'indent'>): { key: string; lines: string[] }[] {
   const parts: { key: string; lines: string[] }[] = []
   let comments: string[] = []
@@ -73,13 +73,13 @@ export function keysOf({ lines, indent }: Pick<NetplanBlock, 'lines' | 'indent'>
   return parts
 }
 
-/** The value in the line of a key, without quotes. */
+/** Returns the value in the line of a key, without quotes. */
 export function valueIn(lines: readonly string[], key: string): string | undefined {
   const line = lines.find((one) => new RegExp(`^\\s*["']?${key}["']?\\s*:`).test(one))
   return line?.replace(/^[^:]*:\s*|\s+#.*$/g, '').replace(/^(["'])(.*)\1$/, '$2')
 }
 
-/** Interfaces, bonds and bridges that have this one as a part. */
+/** Returns the files with a bond or a bridge that has this interface as a part. */
 export function ownersOf(files: Reader, id: string): string[] {
   return yamlFiles(files)
     .filter(({ lines }) =>
@@ -99,7 +99,7 @@ export function ownersOf(files: Reader, id: string): string[] {
     .map(({ path }) => path)
 }
 
-/** A file that has a device of this name, of whatever kind. */
+/** Returns the file that has a device of this name, of whatever kind. */
 export function fileWith(files: Reader, name: string): string | undefined {
   const key = new RegExp(`^\\s+["']?${name.replaceAll('.', '\\.')}["']?:`)
   return yamlFiles(files).find(({ lines }) => lines.some((line) => key.test(line)))?.path
@@ -116,7 +116,7 @@ function cardsOf(within: readonly string[]): { id: string; rest: string; block: 
   })
 }
 
-/** `more`: other cards too. */
+/** Does the block set the card up? `more`: other cards too; `undefined`: it cannot be told. */
 function matchBlock(
   id: string,
   block: readonly string[],
@@ -140,7 +140,7 @@ function matchBlock(
   if (name === undefined) return lines.length > 0 ? undefined : id === port
   if (name === port) return true
   if (/^[[{]/.test(name) || name === '') return undefined
-  return pathGlob(name).test(port) ? 'more' : false
+  return globPattern(name).test(port) ? 'more' : false
 }
 
 function isBlank(line: string): boolean {
