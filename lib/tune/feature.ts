@@ -1,15 +1,15 @@
 import { claimsOf } from '../change/journal.ts'
-import { headComment, type PlannedSetting, type Setting, type SettingOf } from '../change/settings.ts'
+import type { PlannedSetting, Setting, SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
-import type { NixItem } from '../edit/nix.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import type { ExternalToolName } from '../system/external-tools.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
-import type { DeclarativeHost, Host } from '../system/system.ts'
+import type { RequiredState } from '../system/requirement.ts'
+import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 
 /** The facts that tuning is decided on. */
@@ -39,15 +39,11 @@ export interface TuneFeature {
 export interface TuneRequirements {
   /** The feature's name: `hugepages`. */
   feature: string
-  /** Kernel arguments, in the order in which the kernel has to see them. */
-  arguments: readonly string[]
-  /** Files that are effective as they stand. */
-  files: readonly Setting[]
-  /** Options of a declarative system, where they are something else than a line of a file. */
-  items: readonly NixItem[]
+  /** What must be so, each with a reason of its own where that is not the feature's. */
+  required: readonly (RequiredState & { reason?: string })[]
   /** The reason that the plan shows. Nothing is decided by it. */
   reason: string
-  /** The request, where the settings do not tell it: later runs and `--status` find it in the journal. */
+  /** What was asked for, by option: later runs and `--status` find it in the journal. */
   request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
@@ -57,30 +53,37 @@ export interface TuneRequirements {
   /**
    * Is this setting, which an earlier run made for the feature, another value of the same thing? Then it is removed.
    */
-  replaces(setting: Setting): boolean
+  replaces(setting: PlannedSetting): boolean
 }
 
-/** Returns the requirements of a feature; what is not given is empty. */
-export function tuneRequirements(feature: string, reason: string, some: Partial<TuneRequirements>): TuneRequirements {
-  const rebootNeeded = (some.arguments ?? []).length > 0
-  const replaces = (): boolean => false
+/**
+ * Returns the requirements of a feature; what is not given is empty. `arguments`: kernel arguments, in the order in
+ * which the kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
+ */
+export function tuneRequirements(
+  feature: string,
+  reason: string,
+  {
+    arguments: tokens = [],
+    settings = [],
+    required = [],
+    ...some
+  }: Partial<TuneRequirements> & { arguments?: readonly string[]; settings?: readonly Setting[] },
+): TuneRequirements {
   return {
     feature,
     reason,
-    arguments: [],
-    files: [],
-    items: [],
+    required: [
+      ...tokens.map((token) => ({ kind: 'argument' as const, token })),
+      ...settings.map((setting) => ({ kind: 'setting' as const, setting, reason: setting.reason })),
+      ...required,
+    ],
     notes: [],
     findings: [],
-    rebootNeeded,
-    replaces,
+    rebootNeeded: tokens.length > 0,
+    replaces: () => false,
     ...some,
   }
-}
-
-/** Returns the setting of a line in a file of our own. */
-export function ownLine(path: string, line: string, reason: string, section = ''): Setting {
-  return { kind: 'line', path, head: headComment('tune-host') + section, line, reason }
 }
 
 /** Returns settings that a tool keeps in a way of its own. */
@@ -88,9 +91,25 @@ export function externalSettings(tool: ExternalToolName, tokens: readonly string
   return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }
 
-/** Returns how a declarative system writes things; `undefined` where this system is not declarative. */
-export function describedHost({ distro }: TuneFacts): DeclarativeHost | undefined {
-  return distro.adapter?.declarative?.host
+/** Is this a system that is described in files? Then it has words of its own for network and packages. */
+export function isDescribed({ distro }: TuneFacts): boolean {
+  return distro.adapter?.declarative !== undefined
+}
+
+/** What was asked for of a feature: the options that were given for it, and their values. */
+export function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): Record<string, string> {
+  const names = [name, ...more.map((one) => one.name)]
+  return Object.fromEntries(
+    names.flatMap((one) => {
+      const values = given.list(one)
+      return values.length > 0 || given.flag(one) ? [[one, values.join(' ')]] : []
+    }),
+  )
+}
+
+/** Is this what an earlier run was asked for too? */
+export function isSameRequest({ request }: PlannedSetting, asked: Readonly<Record<string, string>>): boolean {
+  return JSON.stringify(request) === JSON.stringify(asked)
 }
 
 /**
@@ -121,7 +140,7 @@ export function ownFeatureArguments(journal: TuneFacts['journal'], feature: stri
 
 /** Throws a UserError, code `unknown-system`, where systemd does not start this system. */
 export function expectSystemd(facts: TuneFacts, option: string, instead: string): void {
-  if (describedHost(facts) === undefined && !hasSystemd(facts.host.files))
+  if (!isDescribed(facts) && !hasSystemd(facts.host.files))
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
 

@@ -5,7 +5,7 @@ import type { Finding } from '../core/finding.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
-import type { TuneFacts, TuneFeature, TuneRequirements } from './feature.ts'
+import { requestOf, type TuneFacts, type TuneFeature, type TuneRequirements } from './feature.ts'
 import { acsOverride } from './features/acs-override.ts'
 import { blacklist } from './features/blacklist.ts'
 import { bridge } from './features/bridge.ts'
@@ -66,7 +66,10 @@ export function hasFeatureOption(given: Arguments): boolean {
 
 /** Returns the requirements of all requested features. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => feature.requirements(facts, given))
+  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => ({
+    ...feature.requirements(facts, given),
+    request: requestOf(feature, given),
+  }))
 }
 
 function isGiven(given: Arguments, name: string): boolean {

@@ -21,6 +21,11 @@ export function matchSettings(settings: readonly Setting[], pattern: RegExp): Re
     .filter((found) => found !== null)
 }
 
+/** What was asked for by an option when these settings were made, once each. */
+export function requestedValues(settings: readonly PlannedSetting[], option: string): string[] {
+  return [...new Set(settings.flatMap(({ request }) => request?.[option] ?? []))]
+}
+
 /**
  * Returns a finding of `--status`. `ok` is `null` where it could not be seen; `next` says what to do about a problem.
  */
@@ -63,8 +68,7 @@ export function interfaceFindings(
   { option, attribute, kind }: { option: string; attribute: string; kind: string },
 ): Finding[] {
   if (machine.list('/sys/class/net') === undefined) return []
-  const names = settings.flatMap(({ request }) => request?.[option] ?? [])
-  return [...new Set(names)].map((name) => {
+  return requestedValues(settings, option).map((name) => {
     const path = `/sys/class/net/${name}/${attribute}`
     const there = machine.exists(path)
     return inForceFinding('interface', there, `${name} is ${there ? 'there' : `no ${kind} now`}`, there ? [] : [path])

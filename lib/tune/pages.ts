@@ -17,7 +17,7 @@ export interface OtherPages {
   count: number
   /** The NUMA node; `null` for all nodes alike. */
   node: number | null
-  /** The line that says so: `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
+  /** The line that says so: The line that says so: `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
   configLine: string
   /** Are they set by tmpfiles.d, which is read after sysctl.d? */
   byTmpfiles: boolean

@@ -6,8 +6,10 @@ import { parseCommandLine } from '../../host/kernel.ts'
 import { readBridgePort } from '../../host/network-card.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
-  describedHost,
   expectInterfaceName,
+  isDescribed,
+  isSameRequest,
+  requestOf,
   type TuneFacts,
   type TuneFeature,
   type TuneRequirements,
@@ -27,7 +29,7 @@ export const bridge: TuneFeature = {
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },
     { name: 'vlan', kind: 'value', value: 'N', help: 'for guests of this VLAN; the host stays as it is' },
   ],
-  requirements: requireBridge,
+  requirements: (facts, given) => requireBridge(facts, given, requestOf(bridge, given)),
   inForce: (host, settings) =>
     interfaceFindings(host, settings, { option: 'bridge', attribute: 'bridge', kind: 'bridge' }),
 }
@@ -37,7 +39,7 @@ export const bridge: TuneFeature = {
  * whole: a network that is changed while it is used may leave nobody to finish. Throws a UserError: `no-interface`,
  * `unknown-system`.
  */
-function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
+function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string, string>): TuneRequirements {
   const { machine, files } = facts.host
   const name = given.value('bridge') ?? ''
   const port = given.value('port')
@@ -58,9 +60,8 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan, lower }
   const reason = bridgeReason(request)
   const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
-  const record = { bridge: name, port, ...(vlan === undefined ? {} : { vlan: `${vlan}` }) }
-  if (present.some((setting) => JSON.stringify(setting.request) === JSON.stringify(record)))
-    return tuneRequirements('bridge', reason, { files: present, request: record })
+  if (present.some((setting) => isSameRequest(setting, asked)))
+    return tuneRequirements('bridge', reason, { settings: present })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -75,11 +76,9 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
     mac === undefined && vlan === undefined
       ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
       : []
-  const described = describedHost(facts)?.bridge(request)
-  if (described !== undefined)
+  if (isDescribed(facts))
     return tuneRequirements('bridge', reason, {
-      items: described,
-      request: record,
+      required: [{ kind: 'bridge', name, port, mac, vlan }],
       findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
@@ -109,8 +108,7 @@ function requireBridge(facts: TuneFacts, given: Arguments): TuneRequirements {
     vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, reason)
   return tuneRequirements('bridge', `${name}, with ${port}, by ${config.name}`, {
-    files: external === undefined ? settings : [...settings, external],
-    request: record,
+    settings: external === undefined ? settings : [...settings, external],
     findings: [bridgePortFinding(facts, port)],
     notes: [
       `The network is set up by ${config.name} (${proof}). ${moved}`,
@@ -136,7 +134,7 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
   const seen = machine.list(NET)
   if (name === made || ours || isSetUp(files, name) || machine.exists(`${NET}/${name}/bridge`))
     return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
-  const described = describedHost(facts) !== undefined
+  const described = isDescribed(facts)
   if (seen === undefined || described)
     return {
       ...base,

@@ -1,7 +1,7 @@
 import { UserError } from '../../core/error.ts'
-import { ownLine, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { matchSettings } from '../in-force.ts'
-import { accessFindings, expectGroup, overrulingRules, RULES } from '../udev-access.ts'
+import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 
 /** A disk or optical drive for members of a group, by a name below /dev/disk/by-id, which stays the same. */
 export const diskAccess: TuneFeature = {
@@ -21,10 +21,9 @@ export const diskAccess: TuneFeature = {
     const reason = `members of ${group} may use ${path}`
     const disk = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *"`
     return tuneRequirements('disk', reason, {
-      files: [ownLine(RULES, `${disk}, GROUP="${group}", MODE="0660"`, reason)],
+      required: [{ kind: 'udev-rule', rule: `${disk}, GROUP="${group}", MODE="0660"` }],
       // Another group for the same disk.
-      replaces: (setting) =>
-        'line' in setting ? setting.line.startsWith(disk) : 'item' in setting && setting.item.startsWith(disk),
+      replaces: (setting) => setting.request?.disk === path,
     })
   },
 

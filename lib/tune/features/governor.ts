@@ -1,6 +1,6 @@
 import { UserError } from '../../core/error.ts'
-import { describedHost, expectUnset, type TuneFeature, tuneRequirements } from '../feature.ts'
-import { inForceFinding, matchSettings } from '../in-force.ts'
+import { expectUnset, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { inForceFinding, requestedValues } from '../in-force.ts'
 
 const CPUFREQ = '/sys/devices/system/cpu/cpufreq'
 
@@ -17,16 +17,16 @@ export const governor: TuneFeature = {
     if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
       throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
     const reason = `all CPUs start with the governor ${name}`
-    const replaces = (): boolean => true
-    const described = describedHost(facts)?.governor(name)
-    if (described !== undefined) return tuneRequirements('governor', reason, { items: [described], replaces })
-    const tokens = [`cpufreq.default_governor=${name}`]
-    expectUnset(facts, 'governor', tokens)
-    return tuneRequirements('governor', reason, { arguments: tokens, replaces })
+    if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
+    return tuneRequirements('governor', reason, {
+      required: [{ kind: 'governor', name }],
+      rebootNeeded: true,
+      replaces: () => true,
+    })
   },
 
   inForce: ({ machine }, settings) =>
-    matchSettings(settings, /^(?:cpufreq\.default_governor=|.*cpuFreqGovernor = ")(\w+)/).map(([, name]) => {
+    requestedValues(settings, 'governor').map((name) => {
       const policies = (machine.list(CPUFREQ) ?? []).filter((one) => /^policy\d+$/.test(one))
       const now = policies.map((one) => machine.optionalText(`${CPUFREQ}/${one}/scaling_governor`)?.trim())
       const others = now.filter((one) => one !== name)

@@ -6,18 +6,13 @@ import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
 import { readMeminfo, readMemory } from '../../host/memory.ts'
 import type { Reader } from '../../host/reader.ts'
-import {
-  expectUnset,
-  ownLine,
-  type TuneFacts,
-  type TuneFeature,
-  type TuneRequirements,
-  tuneRequirements,
-} from '../feature.ts'
-import { inForceFinding, matchSettings, settingTexts } from '../in-force.ts'
+import { OWN_SYSCTL_PATH } from '../../system/render-files.ts'
+import { expectUnset, type TuneFacts, type TuneFeature, type TuneRequirements, tuneRequirements } from '../feature.ts'
+import { inForceFinding, matchSettings, requestedValues, settingTexts } from '../in-force.ts'
 import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
-const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
+/** The pages that vm.nr_hugepages counts here, in bytes. */
+const SYSCTL_PAGE = 2 * 1024 ** 2
 /** The memory in bytes that a host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
@@ -39,13 +34,12 @@ export const hugepages: TuneFeature = {
   inForce({ machine }, settings) {
     const nr = machine.optionalText('/proc/sys/vm/nr_hugepages')
     const now = nr === undefined ? undefined : Number(nr)
+    const byArguments = matchSettings(settings, /^hugepages=(.+)$/)
     return [
-      ...matchSettings(settings, /\bvm\.nr_hugepages"? = (\d+);?$/).map(([, count]) =>
-        pageCountFinding(now, Number(count), ''),
+      ...(byArguments.length > 0 ? [] : requestedValues(settings, 'hugepages')).map((size) =>
+        pageCountFinding(now, pageCount(size, SYSCTL_PAGE), ''),
       ),
-      ...matchSettings(settings, /^hugepages=(.+)$/).flatMap(([, value = '']) =>
-        argumentPageFindings(machine, value, settingTexts(settings)),
-      ),
+      ...byArguments.flatMap(([, value = '']) => argumentPageFindings(machine, value, settingTexts(settings))),
     ]
   },
 
@@ -59,6 +53,11 @@ export const hugepages: TuneFeature = {
   },
 }
 
+/** The pages of a size in bytes that hold what was asked for: `16G`. */
+function pageCount(memory: string, page: number): number {
+  return Math.ceil(parseSize('hugepages', memory) / page)
+}
+
 /**
  * Decides how to set static huge pages aside for a guest. Pages of 2 MiB on no node in particular are a sysctl, where
  * that means pages of this size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M
@@ -70,17 +69,16 @@ function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
 ): TuneRequirements {
-  const bytes = parseSize('hugepages', given.memory)
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
-  const count = Math.ceil(bytes / page)
+  const count = pageCount(given.memory, page)
   const pages = `${count} pages of ${sizeText(page)}`
   const reason = `${pages} for guests${given.node === undefined ? '' : `, on node ${given.node}`}`
   const replaces = (): boolean => true
   if (given.node !== undefined) expectNode(facts, given.node)
   const usual = defaultPage(facts)
-  const bySysctl = page === 2 * 1024 ** 2 && page === usual && given.node === undefined
-  const others = otherPages(facts, SYSCTL)
+  const bySysctl = page === SYSCTL_PAGE && page === usual && given.node === undefined
+  const others = otherPages(facts, OWN_SYSCTL_PATH)
   const same = others.find(({ size }) => size === page)
   // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
   if (same !== undefined && (!bySysctl || same.byTmpfiles))
@@ -103,7 +101,7 @@ function requireHugepages(
     return tuneRequirements('hugepages', reason, {
       replaces,
       notes: same === undefined ? [] : [note],
-      files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
+      required: [{ kind: 'sysctl', name: 'vm.nr_hugepages', value: `${count}` }],
       findings,
       rebootNeeded: true,
     })

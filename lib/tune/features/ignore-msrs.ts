@@ -2,10 +2,8 @@ import { globPattern } from '../../core/glob.ts'
 import { modprobeFiles, parseModprobe } from '../../edit/modprobe.ts'
 import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
-import { ownLine, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { parameterFindings } from '../in-force.ts'
-
-const MODPROBE = '/etc/modprobe.d/vfio-scripts-kvm.conf'
 
 /**
  * Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's
@@ -21,7 +19,7 @@ export const ignoreMsrs: TuneFeature = {
     if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
       return tuneRequirements('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
     return tuneRequirements('ignore-msrs', reason, {
-      files: [ownLine(MODPROBE, `options kvm ${options.join(' ')}`, reason)],
+      required: [{ kind: 'module-options', module: 'kvm', options }],
       rebootNeeded: true,
     })
   },

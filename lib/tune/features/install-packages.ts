@@ -1,7 +1,6 @@
 import { UserError } from '../../core/error.ts'
-import { readOsRelease } from '../../host/os-release.ts'
 import { findInstalled, packageNameFor } from '../../system/packages.ts'
-import { describedHost, externalSettings, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { externalSettings, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 
 /** The packages that a host needs and has not. An undo removes these, and none that was there. */
 export const installPackages: TuneFeature = {
@@ -15,8 +14,8 @@ export const installPackages: TuneFeature = {
       (software) => findInstalled(files, software) === undefined,
     )
     const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
-    const described = describedHost(facts)?.packages(missing, readOsRelease(files).version)
-    if (described !== undefined) return tuneRequirements('packages', reason, { items: described })
+    if (isDescribed(facts))
+      return tuneRequirements('packages', reason, { required: missing.map((need) => ({ kind: 'software', need })) })
     const names = missing.flatMap((software) => packageNameFor(adapter?.packages, software, files).split(' '))
     if (missing.length > 0 && adapter?.packages.unattended === undefined)
       throw new UserError(
@@ -24,6 +23,6 @@ export const installPackages: TuneFeature = {
         `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
         [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
       )
-    return tuneRequirements('packages', reason, { files: externalSettings('packages', names, reason) })
+    return tuneRequirements('packages', reason, { settings: externalSettings('packages', names, reason) })
   },
 }

@@ -3,15 +3,11 @@ import { UserError } from '../../core/error.ts'
 import { pinVcpus } from '../../cpu/pinning.ts'
 import { cpuList, parseCpuList, readCpus } from '../../host/cpu.ts'
 import { configLines, configLineText, dropInFolders, readDropIns } from '../../host/drop-ins.ts'
-import { expectSystemd, expectUnset, ownLine, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { expectSystemd, expectUnset, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { inForceFinding, matchSettings } from '../in-force.ts'
 
 /** All that systemd starts; guests are in machine.slice. Source: systemd.special(7). */
-const UNITS = [
-  ['system.slice', '[Slice]\n'],
-  ['user.slice', '[Slice]\n'],
-  ['init.scope', '[Scope]\n'],
-] as const
+const UNITS = ['system.slice', 'user.slice', 'init.scope'] as const
 
 const UNIT_FOLDERS = [
   '/etc/systemd/system.control',
@@ -60,10 +56,8 @@ export const isolate: TuneFeature = {
     if (given.flag('slices')) {
       expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
       expectCpuset(facts)
-      const files = UNITS.map(([unit, section]) =>
-        ownLine(`/etc/systemd/system/${unit}.d/vfio-scripts.conf`, `AllowedCPUs=${host}`, reason, section),
-      )
-      return tuneRequirements('isolate', reason, { replaces, files, notes: pinning.reasons })
+      const required = UNITS.map((unit) => ({ kind: 'unit-property' as const, unit, name: 'AllowedCPUs', value: host }))
+      return tuneRequirements('isolate', reason, { replaces, required, notes: pinning.reasons })
     }
     // Without the option in the kernel, it would say so in its log and go on.
     const ticks = kernels.every(({ config }) => config('CONFIG_NO_HZ_FULL') !== 'n')

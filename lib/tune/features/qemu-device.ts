@@ -1,10 +1,10 @@
 import { claimsOf } from '../../change/journal.ts'
-import type { Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { supports } from '../../core/versions.ts'
 import { builtIn, libvirtListLine } from '../../edit/libvirt-conf.ts'
 import { readHypervisor } from '../../host/hypervisor.ts'
-import { describedHost, ownLine, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { isDescribed, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
 
 const CONF = '/etc/libvirt/qemu.conf'
 const LIST = 'cgroup_device_acl'
@@ -28,29 +28,24 @@ export const qemuDevice: TuneFeature = {
     const notes = [
       `Who may open ${paths.join(' and ')} is another matter: the user or a group of QEMU must be among them.`,
     ]
-    const described = describedHost(facts)
-    if (described !== undefined) {
+    if (isDescribed(facts)) {
       const line = libvirtListLine(LIST, [...builtIn('', LIST), ...paths])
       const other = claimsOf(facts.journal).find(
-        ({ owner, setting }) =>
-          owner === 'qemu-device' &&
-          setting.kind === 'nix-item' &&
-          setting.item.includes(LIST) &&
-          setting.item !== line,
+        ({ owner, setting }) => owner === 'qemu-device' && setting.request?.['qemu-device'] !== paths.join(' '),
       )
       if (other !== undefined)
         throw new UserError(
           'contradiction',
           `other devices are set up: take them back first (--undo qemu-device --apply)`,
         )
-      return tuneRequirements('qemu-device', reason, { items: described.qemu(line), notes })
+      return tuneRequirements('qemu-device', reason, { required: [{ kind: 'qemu-conf', line }], notes })
     }
     const path = files.resolve(CONF)
     if (path === undefined)
       throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
     const listed = paths.map((word): Setting => ({ kind: 'libvirt-member', path, variable: LIST, word, reason }))
     const { rules, left } = appArmorRules(facts, paths)
-    return tuneRequirements('qemu-device', reason, { files: [...listed, ...rules], notes: [...left, ...notes] })
+    return tuneRequirements('qemu-device', reason, { settings: [...listed, ...rules], notes: [...left, ...notes] })
   },
 }
 
@@ -61,7 +56,16 @@ function appArmorRules({ host: { files } }: TuneFacts, paths: readonly string[])
   const rules = paths.map((path) => `${path} rw,`)
   const reason = 'AppArmor lets QEMU open it'
   if (text.includes('abstractions/libvirt-qemu.d>'))
-    return { rules: rules.map((rule) => ownLine(`${APPARMOR}.d/vfio-scripts`, rule, reason)), left: [] }
+    return {
+      rules: rules.map((line) => ({
+        kind: 'line',
+        path: `${APPARMOR}.d/vfio-scripts`,
+        head: headComment('tune-host'),
+        line,
+        reason,
+      })),
+      left: [],
+    }
   return { rules: [], left: [`AppArmor: add to /etc/apparmor.d/local/abstractions/libvirt-qemu: ${rules.join(' ')}`] }
 }
 

@@ -1,10 +1,11 @@
 import { claimsOf } from '../../change/journal.ts'
-import { settingKey } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { hasAccount } from '../../host/accounts.ts'
 import {
-  describedHost,
   expectInterfaceName,
+  isDescribed,
+  isSameRequest,
+  requestOf,
   type TuneFacts,
   type TuneFeature,
   type TuneRequirements,
@@ -31,7 +32,7 @@ export const tapDevice: TuneFeature = {
     expectUser(facts, user)
     const request = { name: given.value('tap') ?? '', user, bridge }
     const required = requireTap(facts, request)
-    expectFreeTap(facts, request.name, required)
+    expectFreeTap(facts, request.name, requestOf(tapDevice, given))
     const findings = bridge === undefined ? [] : [bridgeFinding(facts, bridge, given.value('bridge'))]
     return { ...required, findings }
   },
@@ -64,9 +65,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
   expectInterfaceName('--tap', name)
   if (bridge !== undefined) expectInterfaceName('--tap-bridge', bridge)
   const reason = tapReason(name, user)
-  const record = { tap: name, user, ...(bridge === undefined ? {} : { bridge }) }
-  const described = describedHost(facts)?.tap(request)
-  if (described !== undefined) return tuneRequirements('tap', reason, { items: described, request: record })
+  if (isDescribed(facts)) return tuneRequirements('tap', reason, { required: [{ kind: 'tap', ...request }] })
   const config = findTapConfig(files, bridge)
   if (config === undefined)
     throw new UserError(
@@ -76,8 +75,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
     )
   const settings = config.tap(files, request)
   return tuneRequirements('tap', `${reason}, by ${config.name}`, {
-    files: settings,
-    request: record,
+    settings,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })
@@ -87,12 +85,13 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
  * Throws a UserError for a TAP device whose name is taken: `exists` where it is an interface of somebody else,
  * `contradiction` where it is ours and was made otherwise.
  */
-function expectFreeTap({ journal, host: { machine } }: TuneFacts, name: string, required: TuneRequirements): void {
-  const claims = claimsOf(journal)
-  const own = claims.find(({ owner, setting }) => owner === 'tap' && setting.request?.tap === name)
-  const known = claims.map(({ key, setting }) => (setting.kind === 'nix-item' ? setting.item : key))
-  const keys = [...required.files.map(settingKey), ...required.items.map(({ item }) => item)]
-  if (own !== undefined && !keys.every((one) => known.includes(one)))
+function expectFreeTap(
+  { journal, host: { machine } }: TuneFacts,
+  name: string,
+  asked: Readonly<Record<string, string>>,
+): void {
+  const own = claimsOf(journal).find(({ owner, setting }) => owner === 'tap' && setting.request?.tap === name)
+  if (own !== undefined && !isSameRequest(own.setting, asked))
     throw new UserError(
       'contradiction',
       `--tap ${name}: it is set up already, otherwise (${own.setting.reason}): take that back first (--undo tap --apply)`,

@@ -4,11 +4,10 @@ import { isAltGroup } from '../../host/accounts.ts'
 import { type Account, readLoginMemlock } from '../../host/memlock.ts'
 import type { Reader } from '../../host/reader.ts'
 import { readGroupMembers } from '../../host/user.ts'
-import { ownLine, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { matchSettings } from '../in-force.ts'
-import { accessFindings, expectGroup, overrulingRules, RULES } from '../udev-access.ts'
+import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 
-const MEMLOCK_CONF = '/etc/security/limits.d/vfio-scripts.conf'
 /** The bytes that QEMU locks beside the memory of the guest. */
 const QEMU_MEMORY = 1024 ** 3
 
@@ -28,9 +27,9 @@ export const vfioGroup: TuneFeature = {
     const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
     return tuneRequirements('vfio-group', reason, {
       replaces: () => true,
-      files: [
-        ownLine(RULES, `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"`, reason),
-        ownLine(MEMLOCK_CONF, `@${group} - memlock ${lock}`, why),
+      required: [
+        { kind: 'udev-rule', rule: `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"` },
+        { kind: 'memlock', group, limit: lock, reason: why },
       ],
       notes: [
         `Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`,
