@@ -25,7 +25,7 @@ export interface TuneFeature {
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
   /** Decides what the host must have for it. Throws a UserError for what it cannot have. */
-  requirements(facts: TuneFacts, given: Arguments): TuneRequirements
+  requirements(facts: TuneFacts, given: Arguments, request: FeatureRequest): FeatureRequirements
   /**
    * Checks whether the running machine has what earlier runs set up, as the kernel shows it: a file or an argument is
    * no proof.
@@ -36,15 +36,11 @@ export interface TuneFeature {
 }
 
 /** What the host must have for one requested feature. */
-export interface TuneRequirements {
-  /** The feature's name: `hugepages`. */
-  feature: string
+export interface FeatureRequirements {
   /** What must be so, each with a reason of its own where that is not the feature's. */
   required: readonly (RequiredState & { reason?: string })[]
   /** The reason that the plan shows. Nothing is decided by it. */
   reason: string
-  /** What was asked for, by option: later runs and `--status` find it in the journal. */
-  request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
   findings: readonly Finding[]
@@ -56,22 +52,29 @@ export interface TuneRequirements {
   replaces(setting: PlannedSetting): boolean
 }
 
+export interface TuneRequirements extends FeatureRequirements {
+  /** The feature's name: `hugepages`. */
+  feature: string
+  request: FeatureRequest
+}
+
+/** The options that were given for a feature, and their values: later runs and `--status` find them in the journal. */
+export type FeatureRequest = Readonly<Record<string, string>>
+
 /**
- * Returns the requirements of a feature; what is not given is empty. `arguments`: kernel arguments, in the order in
- * which the kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
+ * Returns the requirements of a feature; what is not given is empty. `arguments`: kernel arguments, in the order in which
+ * the kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
  */
 export function tuneRequirements(
-  feature: string,
   reason: string,
   {
     arguments: tokens = [],
     settings = [],
     required = [],
     ...some
-  }: Partial<TuneRequirements> & { arguments?: readonly string[]; settings?: readonly Setting[] },
-): TuneRequirements {
+  }: Partial<FeatureRequirements> & { arguments?: readonly string[]; settings?: readonly Setting[] },
+): FeatureRequirements {
   return {
-    feature,
     reason,
     required: [
       ...tokens.map((token) => ({ kind: 'argument' as const, token })),
@@ -96,20 +99,9 @@ export function isDescribed({ distro }: TuneFacts): boolean {
   return distro.adapter?.declarative !== undefined
 }
 
-/** What was asked for of a feature: the options that were given for it, and their values. */
-export function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): Record<string, string> {
-  const names = [name, ...more.map((one) => one.name)]
-  return Object.fromEntries(
-    names.flatMap((one) => {
-      const values = given.list(one)
-      return values.length > 0 || given.flag(one) ? [[one, values.join(' ')]] : []
-    }),
-  )
-}
-
-/** Is this what an earlier run was asked for too? */
-export function isSameRequest({ request }: PlannedSetting, asked: Readonly<Record<string, string>>): boolean {
-  return JSON.stringify(request) === JSON.stringify(asked)
+/** Was the earlier run that made this setting given the same options? */
+export function isSameRequest(setting: PlannedSetting, request: FeatureRequest): boolean {
+  return JSON.stringify(setting.request) === JSON.stringify(request)
 }
 
 /**

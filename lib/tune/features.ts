@@ -5,7 +5,7 @@ import type { Finding } from '../core/finding.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
-import { requestOf, type TuneFacts, type TuneFeature, type TuneRequirements } from './feature.ts'
+import type { FeatureRequest, TuneFacts, TuneFeature, TuneRequirements } from './feature.ts'
 import { acsOverride } from './features/acs-override.ts'
 import { blacklist } from './features/blacklist.ts'
 import { bridge } from './features/bridge.ts'
@@ -66,10 +66,15 @@ export function hasFeatureOption(given: Arguments): boolean {
 
 /** Returns the requirements of all requested features. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => ({
-    ...feature.requirements(facts, given),
-    request: requestOf(feature, given),
-  }))
+  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => {
+    const request = requestOf(feature, given)
+    return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
+  })
+}
+
+function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): FeatureRequest {
+  const names = [name, ...more.map((one) => one.name)].filter((one) => isGiven(given, one))
+  return Object.fromEntries(names.map((one) => [one, given.list(one).join(' ')]))
 }
 
 function isGiven(given: Arguments, name: string): boolean {

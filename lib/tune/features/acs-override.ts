@@ -10,7 +10,7 @@ export const acsOverride: TuneFeature = {
     const tokens = ['pcie_acs_override=downstream,multifunction']
     expectUnset(facts, 'acs-override', tokens)
     const code = 'acs-override'
-    return tuneRequirements(code, 'devices are put into groups of their own, whether they are isolated or not', {
+    return tuneRequirements('devices are put into groups of their own, whether they are isolated or not', {
       arguments: tokens,
       findings: [
         without.length > 0

@@ -38,7 +38,7 @@ export const blacklist: TuneFeature = {
       })
     })
     const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
-    return tuneRequirements('blacklist', `${modules.join(' and ')} is never loaded`, {
+    return tuneRequirements(`${modules.join(' and ')} is never loaded`, {
       arguments: modules.map((module) => `module_blacklist=${module}`),
       notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
       findings,

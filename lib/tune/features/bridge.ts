@@ -7,12 +7,12 @@ import { readBridgePort } from '../../host/network-card.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
   expectInterfaceName,
+  type FeatureRequest,
+  type FeatureRequirements,
   isDescribed,
   isSameRequest,
-  requestOf,
   type TuneFacts,
   type TuneFeature,
-  type TuneRequirements,
   tuneRequirements,
 } from '../feature.ts'
 import { interfaceFindings } from '../in-force.ts'
@@ -29,7 +29,7 @@ export const bridge: TuneFeature = {
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },
     { name: 'vlan', kind: 'value', value: 'N', help: 'for guests of this VLAN; the host stays as it is' },
   ],
-  requirements: (facts, given) => requireBridge(facts, given, requestOf(bridge, given)),
+  requirements: requireBridge,
   inForce: (host, settings) =>
     interfaceFindings(host, settings, { option: 'bridge', attribute: 'bridge', kind: 'bridge' }),
 }
@@ -39,7 +39,7 @@ export const bridge: TuneFeature = {
  * whole: a network that is changed while it is used may leave nobody to finish. Throws a UserError: `no-interface`,
  * `unknown-system`.
  */
-function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string, string>): TuneRequirements {
+function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureRequest): FeatureRequirements {
   const { machine, files } = facts.host
   const name = given.value('bridge') ?? ''
   const port = given.value('port')
@@ -60,8 +60,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan, lower }
   const reason = bridgeReason(request)
   const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
-  if (present.some((setting) => isSameRequest(setting, asked)))
-    return tuneRequirements('bridge', reason, { settings: present })
+  if (present.some((setting) => isSameRequest(setting, options))) return tuneRequirements(reason, { settings: present })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -77,7 +76,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
       ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
       : []
   if (isDescribed(facts))
-    return tuneRequirements('bridge', reason, {
+    return tuneRequirements(reason, {
       required: [{ kind: 'bridge', name, port, mac, vlan }],
       findings: [bridgePortFinding(facts, port)],
       notes:
@@ -107,7 +106,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
   const edited =
     vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, reason)
-  return tuneRequirements('bridge', `${name}, with ${port}, by ${config.name}`, {
+  return tuneRequirements(`${name}, with ${port}, by ${config.name}`, {
     settings: external === undefined ? settings : [...settings, external],
     findings: [bridgePortFinding(facts, port)],
     notes: [

@@ -7,7 +7,13 @@ import { hasSystemd } from '../../host/find-program.ts'
 import { readMeminfo, readMemory } from '../../host/memory.ts'
 import type { Reader } from '../../host/reader.ts'
 import { OWN_SYSCTL_PATH } from '../../system/render-files.ts'
-import { expectUnset, type TuneFacts, type TuneFeature, type TuneRequirements, tuneRequirements } from '../feature.ts'
+import {
+  expectUnset,
+  type FeatureRequirements,
+  type TuneFacts,
+  type TuneFeature,
+  tuneRequirements,
+} from '../feature.ts'
 import { inForceFinding, matchSettings, requestedValues, settingTexts } from '../in-force.ts'
 import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
@@ -68,7 +74,7 @@ function pageCount(memory: string, page: number): number {
 function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
-): TuneRequirements {
+): FeatureRequirements {
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
   const count = pageCount(given.memory, page)
@@ -98,7 +104,7 @@ function requireHugepages(
     const other = facts.configured.find(({ name }) => name === 'hugepages')
     if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
     const note = `${same?.configLine}: ours is read later and takes its place; ask for the sum if something else needs those pages.`
-    return tuneRequirements('hugepages', reason, {
+    return tuneRequirements(reason, {
       replaces,
       notes: same === undefined ? [] : [note],
       required: [{ kind: 'sysctl', name: 'vm.nr_hugepages', value: `${count}` }],
@@ -109,7 +115,7 @@ function requireHugepages(
   const size = page >= 1024 ** 3 ? `${page / 1024 ** 3}G` : `${page / 1024 ** 2}M`
   const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
   expectUnset(facts, 'hugepages', tokens)
-  return tuneRequirements('hugepages', reason, { arguments: tokens, findings, replaces })
+  return tuneRequirements(reason, { arguments: tokens, findings, replaces })
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */

@@ -17,8 +17,8 @@ export const ignoreMsrs: TuneFeature = {
     const reason = 'guests may read registers that KVM does not know, without a fault'
     const options = ['ignore_msrs=1', 'report_ignored_msrs=0']
     if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
-      return tuneRequirements('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
-    return tuneRequirements('ignore-msrs', reason, {
+      return tuneRequirements(reason, { arguments: options.map((option) => `kvm.${option}`) })
+    return tuneRequirements(reason, {
       required: [{ kind: 'module-options', module: 'kvm', options }],
       rebootNeeded: true,
     })

@@ -57,7 +57,7 @@ export const isolate: TuneFeature = {
       expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
       expectCpuset(facts)
       const required = UNITS.map((unit) => ({ kind: 'unit-property' as const, unit, name: 'AllowedCPUs', value: host }))
-      return tuneRequirements('isolate', reason, { replaces, required, notes: pinning.reasons })
+      return tuneRequirements(reason, { replaces, required, notes: pinning.reasons })
     }
     // Without the option in the kernel, it would say so in its log and go on.
     const ticks = kernels.every(({ config }) => config('CONFIG_NO_HZ_FULL') !== 'n')
@@ -68,7 +68,7 @@ export const isolate: TuneFeature = {
     ]
     expectUnset(facts, 'isolate', tokens)
     const left = ticks ? [] : ['nohz_full is left out: the kernel was built without CONFIG_NO_HZ_FULL.']
-    return tuneRequirements('isolate', reason, { replaces, arguments: tokens, notes: [...pinning.reasons, ...left] })
+    return tuneRequirements(reason, { replaces, arguments: tokens, notes: [...pinning.reasons, ...left] })
   },
 
   inForce({ machine }, settings) {

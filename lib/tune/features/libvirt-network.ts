@@ -16,7 +16,7 @@ export const libvirtNetwork: TuneFeature = {
     const path = `/etc/vfio-scripts/network-${bridge}.xml`
     // No two hyphens in a comment.
     const content = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n</network>\n`
-    return tuneRequirements('libvirt-network', reason, {
+    return tuneRequirements(reason, {
       settings: [{ kind: 'file', path, content, reason }],
       findings: [bridgeFinding(facts, bridge, given.value('bridge'))],
     })

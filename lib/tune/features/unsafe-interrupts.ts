@@ -7,7 +7,7 @@ export const unsafeInterrupts: TuneFeature = {
   option: { kind: 'flag', help: 'do without interrupt remapping; wants --force unsafe-interrupts' },
 
   requirements: () =>
-    tuneRequirements('unsafe-interrupts', 'guests may have devices although interrupts are not remapped', {
+    tuneRequirements('guests may have devices although interrupts are not remapped', {
       arguments: ['vfio_iommu_type1.allow_unsafe_interrupts=1'],
       findings: [
         {

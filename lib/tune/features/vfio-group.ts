@@ -25,7 +25,7 @@ export const vfioGroup: TuneFeature = {
     const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
     const reason = `members of ${group} may use devices on vfio-pci`
     const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
-    return tuneRequirements('vfio-group', reason, {
+    return tuneRequirements(reason, {
       replaces: () => true,
       required: [
         { kind: 'udev-rule', rule: `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"` },
