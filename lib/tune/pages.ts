@@ -51,15 +51,9 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
     if (name !== 'hugepages') continue
     for (const part of value.split(',')) {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
-      const configLine = `${file}:${line}: ${token}`
+      const from = { configLine: `${file}:${line}: ${token}`, byTmpfiles: false }
       if (count !== undefined)
-        set({
-          size,
-          count: Number(count),
-          node: node === undefined ? null : Number(node),
-          configLine,
-          byTmpfiles: false,
-        })
+        set({ size, count: Number(count), node: node === undefined ? null : Number(node), ...from })
     }
   }
   for (const write of readBootWrites(host.files, hasSystemd(host.files))) {

@@ -143,51 +143,38 @@ function isOlderThan(version: string, major: number, minor: number): boolean {
   return one < major || (one === major && two < minor)
 }
 
-/** Would the host be left with too little, with all that is set aside, ours and `others`? */
+/** Would the host, or the node, be left with too little, with all that is set aside, ours and `others`? */
 function leftMemoryFinding(
   { host: { machine } }: TuneFacts,
   bytes: number,
   node: string | undefined,
   others: readonly OtherPages[],
 ): Finding {
-  const nodes = (machine.list('/sys/devices/system/node') ?? []).filter((name) => /^node\d+$/.test(name)).length
-  const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, otherPagesBytes(others, undefined, nodes), others)
+  const folder = '/sys/devices/system/node'
+  const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, others, () => 1)
   if (node === undefined || all.state === 'problem') return all
-  const path = `/sys/devices/system/node/node${node}/meminfo`
-  return hostMemoryFinding(machine, path, bytes, otherPagesBytes(others, Number(node), nodes), others)
-}
-
-/** Returns the bytes of other pages; on one node, pages of no node in particular count with their share. */
-function otherPagesBytes(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
-  const shares = others.map((one) => {
-    const bytes = one.size * one.count
-    if (node === undefined || one.node === node) return bytes
-    return one.node === null ? bytes / Math.max(1, nodes) : 0
-  })
-  return shares.reduce((total, share) => total + share, 0)
+  const nodes = (machine.list(folder) ?? []).filter((name) => /^node\d+$/.test(name)).length
+  // Pages of no node in particular count with their share.
+  const shareOf = (one: OtherPages): number =>
+    one.node === null ? 1 / Math.max(1, nodes) : Number(one.node === Number(node))
+  return hostMemoryFinding(machine, `${folder}/node${node}/meminfo`, bytes, others, shareOf)
 }
 
 function hostMemoryFinding(
   machine: Reader,
   path: string,
   bytes: number,
-  other: number,
   others: readonly OtherPages[],
+  shareOf: (pages: OtherPages) => number,
 ): Finding {
   const total = readMeminfo(machine, path).get('MemTotal')
-  const base = { code: 'host-memory', evidence: [], forceable: true }
+  const base = { code: 'host-memory', evidence: [], next: null, forceable: true }
   if (total === undefined)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: 'How much memory the host has is not known',
-      evidence: [path],
-      next: null,
-    }
+    return { ...base, state: 'unknown', summary: 'How much memory the host has is not known', evidence: [path] }
+  const other = others.reduce((sum, one) => sum + one.size * one.count * shareOf(one), 0)
   const least = Math.max(HOST_MEMORY, total / 10)
   const left = total - bytes - other
-  if (left >= least)
-    return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}`, next: null }
+  if (left >= least) return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}` }
   const most = Math.max(0, total - least - other)
   return {
     ...base,
@@ -210,8 +197,7 @@ function pageCountFinding(now: number | undefined, required: number, what: strin
 function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
   const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
   const known = readMemory(machine).hugePages.find((one) => one.size === size)
-  const text =
-    size === undefined ? '' : `of ${size >= 1024 ** 3 ? `${size / 1024 ** 3} GiB` : `${size / 1024 ** 2} MiB`} `
+  const text = size === undefined ? '' : `of ${sizeText(size)} `
   return value.split(',').map((part) => {
     const [, node, count = ''] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
     if (node === undefined) return pageCountFinding(known?.total, Number(count), text)

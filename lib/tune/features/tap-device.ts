@@ -38,11 +38,7 @@ export const tapDevice: TuneFeature = {
   },
 
   inForce: (host, settings) =>
-    interfaceFindings(host, settings, {
-      option: 'tap',
-      attribute: 'tun_flags',
-      kind: 'TAP device',
-    }),
+    interfaceFindings(host, settings, { option: 'tap', attribute: 'tun_flags', kind: 'TAP device' }),
 }
 
 /**

@@ -38,9 +38,7 @@ export function findNetplanBlocks(files: Reader, port: string, mac: string | und
       if (lines.some((line) => line.includes('ethernets') && line.includes(port))) throw strange()
       return []
     }
-    const outer = depth(lines[top])
-    const end = lines.findIndex((line, at) => at > top && !isBlank(line) && depth(line) <= outer)
-    const within = lines.slice(top + 1, end < 0 ? undefined : end)
+    const within = linesBelow(lines, top)
     const renderer = within.find((line) => /^ *renderer:/.test(line) && depth(line) === depth(within.find(hasText)))
     return cardsOf(within).flatMap(({ id, rest, block }): NetplanBlock[] => {
       const fit = matchBlock(id, block, port, mac)
@@ -85,14 +83,7 @@ export function ownersOf(files: Reader, id: string): string[] {
     .filter(({ lines }) =>
       lines.some((line, at) => {
         if (!/^\s*["']?interfaces["']?\s*:/.test(line)) return false
-        const own = depth(line)
-        const rest = lines.slice(at + 1)
-        const end = rest.findIndex(
-          (one) => !isBlank(one) && (depth(one) < own || (depth(one) === own && !/^\s*-/.test(one))),
-        )
-        const text = [line, ...rest.slice(0, end < 0 ? undefined : end)]
-          .map((one) => one.replace(/\s#.*/, ''))
-          .join(' ')
+        const text = [line, ...linesBelow(lines, at)].map((one) => one.replace(/\s#.*/, '')).join(' ')
         return text.split(/[\s[\],"']+/).includes(id)
       }),
     )
@@ -141,6 +132,16 @@ function matchBlock(
   if (name === port) return true
   if (/^[[{]/.test(name) || name === '') return undefined
   return globPattern(name).test(port) ? 'more' : false
+}
+
+/** Returns what belongs to the key in a line: what is deeper, and members of a list that are as deep. */
+function linesBelow(lines: readonly string[], at: number): string[] {
+  const own = depth(lines[at])
+  const rest = lines.slice(at + 1)
+  const end = rest.findIndex(
+    (line) => hasText(line) && (depth(line) < own || (depth(line) === own && !/^\s*-/.test(line))),
+  )
+  return rest.slice(0, end < 0 ? undefined : end)
 }
 
 function isBlank(line: string): boolean {
