@@ -1,7 +1,7 @@
 import { claimsOf } from '../change/journal.ts'
 import type { PlannedSetting, Setting, SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import type { CheckName, Finding } from '../core/finding.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
@@ -24,6 +24,8 @@ export interface TuneFeature {
   option: Omit<Option, 'name'>
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
+  /** The names of the checks that may refuse it. */
+  guards?: readonly CheckName[]
   /** Decides what the host must have for it. Throws a UserError for what it cannot have. */
   requirements(facts: TuneFacts, given: Arguments, request: FeatureRequest): FeatureRequirements
   /**

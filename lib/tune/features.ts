@@ -1,7 +1,7 @@
 import type { Claim } from '../change/journal.ts'
 import type { Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import type { CheckName, Finding } from '../core/finding.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
@@ -53,6 +53,9 @@ export const FEATURE_OPTIONS: readonly Option[] = TUNE_FEATURES.flatMap(({ name,
   { name, ...option },
   ...more.map((one) => ({ ...one, help: `with --${name}: ${one.help}` })),
 ])
+
+/** The checks by which tune-host refuses. */
+export const TUNING_GUARDS: readonly CheckName[] = TUNE_FEATURES.flatMap(({ guards = [] }) => guards)
 
 /** Was anything asked for? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
 export function hasFeatureOption(given: Arguments): boolean {

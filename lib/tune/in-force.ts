@@ -1,6 +1,5 @@
 import type { PlannedSetting, Setting } from '../change/settings.ts'
-import { statusFinding } from '../checks/requirement-findings.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, toFinding } from '../core/finding.ts'
 import type { Host } from '../system/system.ts'
 
 // What the features share of the question whether the machine that runs has what was set up.
@@ -36,7 +35,8 @@ export function inForceFinding(
   evidence: string[] = [],
   next = 'reboot',
 ): Finding {
-  return statusFinding(code, ok === null ? 'unknown' : ok ? 'ok' : 'problem', summary, evidence, ok ? null : next)
+  const state = ok === null ? 'unknown' : ok ? 'ok' : 'problem'
+  return toFinding({ code }, { state, summary, evidence, next: ok ? null : next })
 }
 
 /**

@@ -1,7 +1,6 @@
 import { claimsOf } from '../../change/journal.ts'
-import { okFinding, problemFinding } from '../../checks/say.ts'
 import { UserError } from '../../core/error.ts'
-import type { Finding } from '../../core/finding.ts'
+import { type CheckName, type Finding, okResult, problemResult, toFinding, unknownResult } from '../../core/finding.ts'
 import { parseCommandLine } from '../../host/kernel.ts'
 import { readBridgePort } from '../../host/network-card.ts'
 import type { Arguments } from '../../terminal/options.ts'
@@ -19,8 +18,12 @@ import { interfaceFindings } from '../in-force.ts'
 import { withoutCloudInit } from '../networks/cloud-init.ts'
 import { findCardConfig, isSetUp } from '../networks/known-networks.ts'
 import { type BridgeRequest, bridgeReason } from '../networks/network-config.ts'
+import { noConfirmGuard } from '../reached.ts'
 
 const NET = '/sys/class/net'
+
+const noBridgeGuard: CheckName = { code: 'no-bridge', forceable: true }
+const bridgePortGuard: CheckName = { code: 'bridge-port' }
 
 export const bridge: TuneFeature = {
   name: 'bridge',
@@ -29,6 +32,7 @@ export const bridge: TuneFeature = {
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },
     { name: 'vlan', kind: 'value', value: 'N', help: 'for guests of this VLAN; the host stays as it is' },
   ],
+  guards: [noConfirmGuard, noBridgeGuard, bridgePortGuard],
   requirements: requireBridge,
   inForce: (host, settings) =>
     interfaceFindings(host, settings, { option: 'bridge', attribute: 'bridge', kind: 'bridge' }),
@@ -126,30 +130,29 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
 /** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
 export function bridgeFinding(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
-  const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
     ({ owner, setting }) => owner === 'bridge' && setting.request?.bridge === name,
   )
   const seen = machine.list(NET)
   if (name === made || ours || isSetUp(files, name) || machine.exists(`${NET}/${name}/bridge`))
-    return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
+    return toFinding(noBridgeGuard, okResult(`${name} is a bridge`))
   const described = isDescribed(facts)
   if (seen === undefined || described)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: `Not known whether ${name} is a bridge`,
-      evidence: [`not seen: ${described ? 'what your configuration makes' : NET}`],
-      next: null,
-    }
+    return toFinding(
+      noBridgeGuard,
+      unknownResult(`Not known whether ${name} is a bridge`, [
+        `not seen: ${described ? 'what your configuration makes' : NET}`,
+      ]),
+    )
   const there = seen.includes(name)
-  return {
-    ...base,
-    state: 'problem',
-    summary: there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
-    evidence: there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
-    next: `make it first (--bridge ${name} --port CARD)`,
-  }
+  return toFinding(
+    noBridgeGuard,
+    problemResult(
+      there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
+      there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
+      `make it first (--bridge ${name} --port CARD)`,
+    ),
+  )
 }
 
 /**
@@ -173,21 +176,22 @@ function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): str
 /** Checks that the interface can be the port of a bridge, and is none already. */
 function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
   const folder = `${NET}/${port}`
-  const problem = (summary: string, next: string): Finding => problemFinding('bridge-port', summary, [], next)
+  const refused = (summary: string, next: string): Finding =>
+    toFinding(bridgePortGuard, problemResult(summary, [], next))
   const master = machine.linkName(`${folder}/master`)
   if (machine.exists(`${folder}/wireless`) || machine.exists(`${folder}/phy80211`))
-    return problem(
+    return refused(
       `${port} is a wireless card: an access point takes frames of its own address only`,
       'give guests a libvirt network with NAT instead',
     )
-  if (master !== undefined) return problem(`${port} is a port of ${master} already`, `use ${master} for guests`)
+  if (master !== undefined) return refused(`${port} is a port of ${master} already`, `use ${master} for guests`)
   // What is no card says what it is; ARPHRD_ETHER of if_arp.h.
   const kind = /^DEVTYPE=(.+)$/m.exec(machine.optionalText(`${folder}/uevent`) ?? '')?.[1]
   const type = machine.optionalText(`${folder}/type`)?.trim() ?? (port === 'lo' ? '772' : '1')
   if (type !== '1' || (kind !== undefined && kind !== 'dsa'))
-    return problem(
+    return refused(
       `${port} is no network card${kind === undefined ? '' : ` (${kind})`}`,
       'name the card with --port; for a VLAN of it, --vlan N',
     )
-  return okFinding('bridge-port', `${port} can be a port of a bridge`)
+  return toFinding(bridgePortGuard, okResult(`${port} can be a port of a bridge`))
 }

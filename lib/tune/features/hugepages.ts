@@ -1,5 +1,5 @@
 import { UserError } from '../../core/error.ts'
-import type { Finding } from '../../core/finding.ts'
+import { type CheckName, type Finding, okResult, problemResult, toFinding, unknownResult } from '../../core/finding.ts'
 import { globPattern } from '../../core/glob.ts'
 import { parseSize, sizeText } from '../../core/sizes.ts'
 import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
@@ -22,6 +22,8 @@ const SYSCTL_PAGE = 2 * 1024 ** 2
 /** The memory in bytes that a host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
+const hostMemoryGuard: CheckName = { code: 'host-memory', forceable: true }
+
 export const hugepages: TuneFeature = {
   name: 'hugepages',
   option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
@@ -29,6 +31,7 @@ export const hugepages: TuneFeature = {
     { name: 'page-size', kind: 'value', value: 'SIZE', help: 'of one page, 2M (default) or 1G' },
     { name: 'node', kind: 'value', value: 'N', help: 'on this NUMA node' },
   ],
+  guards: [hostMemoryGuard],
 
   requirements: (facts, given) =>
     requireHugepages(facts, {
@@ -168,21 +171,22 @@ function hostMemoryFinding(
   shareOf: (pages: OtherPages) => number,
 ): Finding {
   const total = readMeminfo(machine, path).get('MemTotal')
-  const base = { code: 'host-memory', evidence: [], next: null, forceable: true }
   if (total === undefined)
-    return { ...base, state: 'unknown', summary: 'How much memory the host has is not known', evidence: [path] }
+    return toFinding(hostMemoryGuard, unknownResult('How much memory the host has is not known', [path]))
   const other = others.reduce((sum, one) => sum + one.size * one.count * shareOf(one), 0)
   const least = Math.max(HOST_MEMORY, total / 10)
   const left = total - bytes - other
-  if (left >= least) return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}` }
+  if (left >= least)
+    return toFinding(hostMemoryGuard, okResult(`The host keeps ${sizeText(left)} of ${sizeText(total)}`))
   const most = Math.max(0, total - least - other)
-  return {
-    ...base,
-    state: 'problem',
-    summary: `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
-    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
-    next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
-  }
+  return toFinding(
+    hostMemoryGuard,
+    problemResult(
+      `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
+      [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
+      `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
+    ),
+  )
 }
 
 /** The kernel may find less memory in one piece than was asked for. */

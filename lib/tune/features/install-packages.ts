@@ -11,7 +11,7 @@ export const installPackages: TuneFeature = {
     const { files } = facts.host
     const { adapter, why } = facts.distro
     const missing = (['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const).filter(
-      (software) => findInstalled(files, software) === undefined,
+      (software) => typeof findInstalled(files, software) !== 'string',
     )
     const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
     if (isDescribed(facts))
