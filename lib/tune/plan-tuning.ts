@@ -14,7 +14,7 @@ import { reloadCommands } from './reload.ts'
 import { findReplaced, type Replaced } from './replace.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
-export interface TunePlan {
+interface TunePlan {
   plan: Plan
   tokens: string[]
   made: { entries: boolean }

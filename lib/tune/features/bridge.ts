@@ -25,6 +25,7 @@ const NET = '/sys/class/net'
 const noBridgeGuard: CheckName = { code: 'no-bridge', forceable: true }
 const bridgePortGuard: CheckName = { code: 'bridge-port' }
 
+/** A bridge that guests are attached to, with a network card as its port. */
 export const bridge: TuneFeature = {
   name: 'bridge',
   option: { kind: 'value', value: 'NAME', help: 'make a bridge for guests (br0), from the next boot on' },

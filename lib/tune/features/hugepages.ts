@@ -24,6 +24,7 @@ const HOST_MEMORY = 1024 ** 3
 
 const hostMemoryGuard: CheckName = { code: 'host-memory', forceable: true }
 
+/** Memory for guests, set aside at boot in pages of 2 MiB or 1 GiB. */
 export const hugepages: TuneFeature = {
   name: 'hugepages',
   option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },

@@ -16,7 +16,7 @@ export interface NetworkFile {
 }
 
 /** The properties that files match a card, or a bridge that is to come, by. */
-export interface LinkMatch {
+interface LinkMatch {
   name: string
   mac: string | undefined
   /** Is it a bridge, as `Type=` and `Kind=` have it? */
