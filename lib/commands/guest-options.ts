@@ -1,5 +1,8 @@
+import { checksFor } from '../checks/check.ts'
+import { GUARDS, GUEST_CHECKS } from '../checks/registry.ts'
 import { PRESETS } from '../guest/guest.ts'
 import type { Option } from '../terminal/options.ts'
+import { forceOption } from './force.ts'
 
 const listOption = (name: string, value: string, help: string): Option => ({ name, kind: 'list', value, help })
 const valueOption = (name: string, placeholder: string, help: string): Option => ({
@@ -74,5 +77,5 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
 
   flagOption('explain', 'say on standard error why each choice was made'),
   flagOption('msi-steps', 'print how a card is switched to MSI inside Windows, on standard error'),
-  listOption('force', 'GUARD', 'override a guard that refused, by its name'),
+  forceOption([checksFor(GUARDS, 'taking'), GUEST_CHECKS].flat()),
 ]

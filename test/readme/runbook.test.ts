@@ -27,6 +27,7 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['--name', 'vm'], /^setup: which device\?/],
   [['--gpu', '02:00', '--name', 'vm', '--step', 'bind'], /^setup: --step: must be one of check-host, /],
   [['--gpu', '02:00', '--name', 'vm', '--hugepages', '1G'], /^setup: --hugepages: give --memory, too/],
+  [['--gpu', '02:00', '--name', 'vm', '--force', 'bridge'], /^setup: --force bridge: no script has such a guard/],
 ]
 
 const CARDS: [card: string, memory: string, ends: number, says: RegExp][] = [
@@ -47,6 +48,14 @@ describe('the runbook', () => {
     expect(ran.stdout).toMatch(/isolcpus=/)
     expect(ran.stdout).toMatch(/options vfio-pci ids=10de:1cb6,10de:0fb9/)
     expect(etcOf(dir)).toBe(before)
+  })
+
+  it('overrides a guard where a script has it', () => {
+    const force = ['boot-vga', 'host-memory', 'no-such-file'].flatMap((name) => ['--force', name])
+    const ran = setup('--gpu', '01:00', ...guest.slice(2), ...force, '--root', readyHost())
+    expect(ran.stderr).not.toMatch(/no such guard/)
+    expect(ran.stdout).toMatch(/^\$ tune-host .*--force=host-memory$/m)
+    expect(ran.stdout).toMatch(/^\$ bind-vfio 01:00 .*--force=boot-vga$/m)
   })
 
   it('does what the scripts alone do, stops for the reboot, changes nothing when called again, and takes it back', () => {
