@@ -1,7 +1,7 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
 import { CONFIRM } from '../change/confirm.ts'
 import type { Claim } from '../change/journal.ts'
-import { hasSetting } from '../change/settings.ts'
+import { hasSetting, showSetting } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import type { Bootloader, Host } from '../system/system.ts'
@@ -25,7 +25,7 @@ export const unconfirmedCheck: ClaimCheck<'claims'> = {
   code: 'unconfirmed',
   askedBy: ['binding-status', 'tuning-status'],
   run({ claims }) {
-    const scripts = claims.filter(({ device }) => device === CONFIRM).map(({ entry }) => entry.entry.script)
+    const scripts = claims.filter(({ owner }) => owner === CONFIRM).map(({ entry }) => entry.entry.script)
     return [...new Set(scripts)].map((script) =>
       unknownResult('is going to be taken back unless it is confirmed', [], `${script} --confirm`),
     )
@@ -38,16 +38,16 @@ export const filesCheck: ClaimCheck<'host' | 'claims'> = {
   askedBy: ['binding-status', 'tuning-status'],
   run({ host, claims }) {
     const read = contentReader(host.files)
-    const files = claims.filter(({ setting }) => setting.kind !== 'kept')
+    const files = claims.filter(({ setting }) => setting.kind !== 'external')
     // A boot entry goes with its kernel.
     const ended = ({ setting }: Claim): boolean =>
-      setting.kind === 'cmdline' && setting.layout === 'options' && read(setting.path) === null
+      setting.kind === 'command-line' && setting.layout === 'options' && read(setting.path) === null
     const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
     return paths.map((path) => {
       const text = read(path)
       const own = claims.filter(({ setting }) => setting.path === path)
       const lost = new Set(
-        own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => settingText(setting)),
+        own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => showSetting(setting)),
       )
       if (lost.size === 0) return okResult(`${path} says what it should`)
       return problemResult(
@@ -57,15 +57,6 @@ export const filesCheck: ClaimCheck<'host' | 'claims'> = {
       )
     })
   },
-}
-
-function settingText(setting: Claim['setting']): string {
-  if (setting.kind === 'line') return setting.line
-  if (setting.kind === 'word' || setting.kind === 'member' || setting.kind === 'entry')
-    return `${setting.word} in ${setting.variable}`
-  if (setting.kind === 'replace') return setting.to
-  if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
-  return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
 /** Do the boot entries carry the arguments? */

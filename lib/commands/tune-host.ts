@@ -4,7 +4,6 @@ import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
 import { rehearseNetplan } from '../change/rehearse.ts'
 import { cutShortRuns } from '../change/undo.ts'
-import { TUNING_GUARDS } from '../checks/tuning-guards.ts'
 import { UserError } from '../core/error.ts'
 import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
@@ -14,7 +13,7 @@ import type { Adapters } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 import { paint } from '../terminal/text.ts'
 import type { TuneFacts } from '../tune/feature.ts'
-import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom } from '../tune/features.ts'
+import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom, TUNING_GUARDS } from '../tune/features.ts'
 import { planTuneHost } from '../tune/plan-tuning.ts'
 import { reachedOver } from '../tune/reached.ts'
 import { cutShortText, moduleFileText } from '../views/answers.ts'
@@ -92,9 +91,9 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     replaced,
   } = planTuneHost(facts, requirements, moduleOutput(given, machine.files.root))
   await rehearseNetplan(openReader('/'), machine.files, required.changes)
-  const declares = required.settings.some(({ kind }) => kind === 'item')
+  const declares = required.settings.some(({ kind }) => kind === 'nix-item')
   if (declares || adapter?.declarative === undefined)
-    expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
+    expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.tuning.path)
   const module = declares && given.value('output') === undefined && isNewFile(required)
   const within = given.value('confirm-within')
   const port = given.value('port')

@@ -1,12 +1,14 @@
-import { noConfirmGuard } from '../checks/tuning-guards.ts'
-import { evidenceResult, type Finding, toFinding } from '../core/finding.ts'
+import { type CheckName, evidenceResult, type Finding, toFinding } from '../core/finding.ts'
 import { readInterface } from '../host/network.ts'
 import { readSsh } from '../host/usage.ts'
 import type { TuneFacts } from './feature.ts'
 
+export const noConfirmGuard: CheckName = { code: 'no-confirm', forceable: true }
+
 /**
- * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on it
- * or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's switch.
+ * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on
+ * it or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's
+ * switch.
  */
 export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
   const network = readInterface(machine, port)

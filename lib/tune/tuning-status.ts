@@ -5,12 +5,14 @@ import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from 
 import { type Finding, okResult, problemResult, toFinding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
-import { inForceFindings } from './in-force.ts'
-import { overruledBy } from './overruled.ts'
+import { inForceFindings, overruledBy } from './features.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
-/** Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it in force? */
+/**
+ * Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it
+ * in force?
+ */
 export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
@@ -23,7 +25,7 @@ export function tuneHostStatus(
   const checks = [unconfirmedCheck, filesCheck, bootEntriesCheck, overruledCheck]
   const promised = runChecks(checks, { host, bootloader, claims }, readers)
   const declared = claims.flatMap(({ setting }) =>
-    setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
+    setting.kind === 'nix-item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
     ? resultsAsRead(readers, () => [
@@ -35,7 +37,7 @@ export function tuneHostStatus(
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
   const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
   // What a module says is nowhere before the system was made of it, and a boot.
-  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'item' && entry.boot === boot)
+  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'nix-item' && entry.boot === boot)
   if (!now.some(({ state }) => state === 'problem') && !made)
     return { state: host.running ? 'in-force' : 'reboot-needed', findings }
   return { state: fresh ? 'reboot-needed' : 'drifted', findings }
@@ -44,19 +46,19 @@ export function tuneHostStatus(
 function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding[] {
   const line = machine.optionalText('/proc/cmdline')
   if (line === undefined || tokens.length === 0) return []
-  const check = { code: 'booted-with' }
   const lost = tokens.filter((token) => !hasArgument(line, token))
+  const check = { code: 'booted-with' }
   if (lost.length === 0) return [toFinding(check, okResult(`this boot has ${tokens.join(' ')}`))]
   return [toFinding(check, problemResult(`this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot'))]
 }
 
-/** Lines of other files that win over ours. */
+/** Finds lines of other files that win over ours. */
 const overruledCheck: Check<ClaimFacts> = {
   code: 'overruled',
   askedBy: ['tuning-status'],
   run: ({ host: { files }, claims }) =>
-    claims.flatMap(({ setting }) => {
-      const others = overruledBy(files, setting)
+    claims.flatMap(({ owner, setting }) => {
+      const others = overruledBy(files, owner, setting)
       if (others.length === 0) return []
       return problemResult(`${setting.path} is not in force`, others, 'take out what stands there')
     }),

@@ -156,6 +156,11 @@ describe('imports', () => {
     expect(cycles).toEqual([])
   })
 
+  it('leave no file out: a feature or a distribution that no list has would be nowhere', () => {
+    const reached = new Set(filesIn('scripts').flatMap((entry) => [...reachOf(entry)]))
+    expect(sources.filter((file) => !reached.has(file))).toEqual([])
+  })
+
   it('are written with their extension, and exist', () => {
     const local = imports.filter(isLocal)
     expect(local.length).toBeGreaterThan(40)
