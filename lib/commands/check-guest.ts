@@ -3,11 +3,10 @@ import { checkDeviceLog } from '../checks/device.ts'
 import { guardRunner } from '../checks/judged.ts'
 import type { Finding } from '../core/finding.ts'
 import type { GuestFacts } from '../guest/decide.ts'
+import { GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
 import { checkDevices, checkDisks, checkImages, checkResets, withFreeGroupMates } from '../guest/guest-checks.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
-import { hiddenFromQemu } from '../host/apparmor.ts'
 import { readDiskUsage } from '../host/block.ts'
-import { bootsByEfi, closedFolder, type DiskImage, libvirtUser, readDiskImage } from '../host/disk-images.ts'
+import { closedFolder, libvirtUser, readDiskImage } from '../host/disk-images.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { readDeviceUsage } from '../host/usage.ts'
@@ -16,15 +15,13 @@ import type { Context } from './run-script.ts'
 
 /** What speaks against the guest, and what the person should know. */
 export async function checkGuest(
-  { machine }: Context,
-  request: GuestRequest,
+  { machine, arguments: given }: Context,
   facts: GuestFacts,
   pci: PciFacts | null,
-  requested: RequestedDevices,
 ): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
-  const asked = [...requested.gpus, ...requested.others]
+  const asked = [...facts.requested.gpus, ...facts.requested.others]
   if (pci !== null) {
     const kernel = await askKernelLog(machine)
     const bound = withFreeGroupMates(pci.devices, asked)
@@ -42,29 +39,20 @@ export async function checkGuest(
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
   const { files, reader } = machine
-  const { iso, virtioIso, rom, headless } = request
-  const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
-  const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
-  const absent = named
-    .filter((path) => !files.exists(path))
-    .map((path): DiskImage => ({ path, kind: 'absent', format: 'raw' }))
-  const images = [...facts.images.values(), ...more.map((path) => readDiskImage(files, reader, path)), ...absent]
-  findings.push(checkImages(images, machine.running))
+  const named = GUEST_DEVICES.map((device) => device.files?.(given) ?? {})
+  const opened = named.flatMap(({ images = [] }) => images)
+  const paths = [...opened, ...named.flatMap(({ others = [] }) => others)]
+  findings.push(
+    checkImages(
+      paths.map((path) => readDiskImage(files, reader, path)),
+      machine.running,
+    ),
+  )
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
   findings.push(checkDisks(blocks.map(({ path }) => readDiskUsage(reader, files, path))))
-  if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
-    warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
-  const { swtpm, virtiofsd } = facts.hypervisor
-  if (machine.running && !swtpm && (request.tpm || request.preset === 'windows11'))
-    warnings.push('swtpm is not installed, and the guest has a TPM')
-  if (machine.running && !virtiofsd && request.shares.length > 0)
-    warnings.push('virtiofsd is not installed, and the guest shares folders')
-  if (rom !== undefined && request.format === 'libvirt' && hiddenFromQemu(files, reader, rom))
-    warnings.push(`${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`)
+  warnings.push(...GUEST_DEVICES.flatMap((device) => device.warnings?.(machine, given) ?? []))
   const user = libvirtUser(files)
-  for (const path of user === undefined
-    ? []
-    : [...more, ...request.disks.filter((each) => !each.startsWith('/dev/'))]) {
+  for (const path of user === undefined ? [] : opened.filter((each) => !each.startsWith('/dev/'))) {
     const folder = user && closedFolder(files, path, user)
     if (folder !== undefined)
       warnings.push(
