@@ -134,18 +134,7 @@ async function askPrograms(
   if (format === 'libvirt') {
     const virsh = findProgram(files, 'virsh')
     const board = chipset === 'q35' ? 'q35' : 'pc'
-    const words = [
-      '-r',
-      '-c',
-      'qemu:///system',
-      'domcapabilities',
-      '--virttype',
-      'kvm',
-      '--arch',
-      'x86_64',
-      '--machine',
-      board,
-    ]
+    const words = `-r -c qemu:///system domcapabilities --virttype kvm --arch x86_64 --machine ${board}`.split(' ')
     const ran = virsh === undefined ? undefined : await runCommand([virsh, ...words], options)
     return ran?.code === 0 ? ran.stdout : ''
   }

@@ -127,16 +127,10 @@ function takeOut({ machine, warn }: Context, text: string, selector: string): st
   const { matches } = parseSelector(selector)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.
   const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(selector) || selector.startsWith('group:')
-  const addresses =
-    byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices.filter(matches) : []
+  const devices = byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices : []
+  const addresses = devices.filter(matches).map(({ address }) => address)
   const gone = (devicesOf(text)?.children ?? []).filter((element) =>
-    GUEST_DEVICES.some((device) =>
-      device.removes?.(
-        element,
-        selector,
-        addresses.map(({ address }) => address),
-      ),
-    ),
+    GUEST_DEVICES.some((device) => device.removes?.(element, selector, addresses)),
   )
   if (gone.length === 0) warn(`--remove ${selector}: the domain has no such device`)
   return gone.reduce(removeEmptyPort, [...gone].reverse().reduce(removeElement, text))

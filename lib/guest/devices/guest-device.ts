@@ -30,25 +30,25 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   options: readonly Option[]
   /** Those of its options that a patch refuses. */
   forNew?: readonly string[]
-  /** Reads what is decided from. Throws a UserError with code `usage` for an option of a wrong form. */
+  /** Reads the facts that it is decided from. Throws a UserError with code `usage` for an option of a wrong form. */
   read?(machine: Machine, given: Arguments): Facts
-  /** Throws a UserError for an option of a wrong form, and for a device that is not there or cannot be had. */
+  /** Decides its part of the guest. Throws a UserError for an option of a wrong form, and for a device that is not there or cannot be had. */
   decide(given: Arguments, facts: BoardFacts & Facts, remarks: Remarks): Decided
-  /** Must other processes map the guest's memory? */
+  /** Tells whether other processes must map the guest's memory. */
   sharesMemory?(guest: Decided): boolean
-  /** The host's files that must be there; `images` are opened by QEMU's own user. */
+  /** Names the host's files that must be there; `images` are opened by QEMU's own user. */
   files?(given: Arguments): { images?: readonly string[]; others?: readonly string[] }
-  /** What a person should know of this host before the guest is started. */
+  /** Says what a person should know of this host before the guest is started. */
   warnings?(machine: Machine, given: Arguments): string[]
-  /** Its elements of `<devices>`. Source: https://libvirt.org/formatdomain.html */
+  /** Writes its elements of `<devices>`. Source: https://libvirt.org/formatdomain.html */
   xml(guest: DeviceBoard & Decided & Beside, versions: Versions): XmlElement[]
-  /** Arguments for the QEMU under libvirt, which has no element for it. */
+  /** Writes arguments for the QEMU under libvirt, where libvirt has no element for it. */
   passedOn?(guest: Decided, versions: Versions): string[]
-  /** QEMU's arguments, in groups of a line each. Source: qemu-system(1); QEMU, docs/system/devices. */
+  /** Writes QEMU's arguments, in groups of a line each. Source: qemu-system(1); QEMU, docs/system/devices. */
   qemu(guest: GuestBoard & Decided & Beside): string[][]
-  /** Lines of shell before QEMU is started. */
+  /** Writes lines of shell that run before QEMU is started. */
   start?(guest: Decided): string
-  /** Lines for QEMU's monitor that a person may want, for the script's comment. */
+  /** Writes lines for QEMU's monitor that a person may want; they go into the script's comment. */
   monitor?(guest: Decided): string[]
   /**
    * Its elements that a patch adds, by name, and what tells two of one name apart: `@type` is an attribute,
@@ -57,11 +57,11 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   match?: Readonly<Record<string, readonly string[]>>
   /** Adds to a domain what `match` and `xml` cannot. */
   patch?(text: string, guest: DeviceBoard & Decided & Beside, versions: Versions, remarks: Remarks): string
-  /** Does `--remove DEVICE` name this element? `addresses` are those of the machine's devices that it names. */
+  /** Tells whether `--remove DEVICE` names this element; `addresses` are those of the machine's devices that it names. */
   removes?(element: ParsedElement, named: string, addresses: readonly string[]): boolean
 }
 
-/** Is any of its options given? A device without options goes along with others. */
+/** Tells whether any of its options is given. A device without options goes along with others. */
 export function isGiven({ options }: { options: readonly Option[] }, given: Arguments): boolean {
   return options.length === 0 || options.some(({ name }) => given.list(name).length > 0)
 }

@@ -16,7 +16,7 @@ import { sharedFolders } from './shares.ts'
 import { tpmDevice } from './tpm.ts'
 import { usbDevices } from './usb-devices.ts'
 
-/** What is attached to a guest, in the order of --help. */
+/** The devices that are attached to a guest, in the order of --help. */
 export const ATTACHED_DEVICES = [
   cardDevices,
   usbDevices,
@@ -30,7 +30,7 @@ export const ATTACHED_DEVICES = [
   soundCard,
 ] as const
 
-/** What is on its board; --help names them behind the board's own options. */
+/** The devices on its board; --help names them behind the board's own options. */
 export const BUILT_IN_DEVICES = [tpmDevice, installationDisplay] as const
 
 /** Every kind of device that a guest may have. */
@@ -44,7 +44,7 @@ const SLOT_ORDER: readonly AnyDevice[] = [
 export const QEMU_DEVICES = [...SLOT_ORDER, ...GUEST_DEVICES.filter((device) => !SLOT_ORDER.includes(device))]
 
 type AnyDevice = (typeof GUEST_DEVICES)[number]
-/** What is each of a union at once. */
+/** A type that is each of a union at once. */
 type AllOf<Union> = (Union extends unknown ? (each: Union) => void : never) extends (all: infer All) => void
   ? All
   : never

@@ -124,17 +124,15 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
       : Array.from({ length: count }, (_, index) => xmlElement(each.name, { ...each.attributes, iothread: index + 1 })),
   )
   const present = child(root, 'cputune')?.children.filter(({ name }) => PINS.includes(name)) ?? []
+  const textOf = (name: string, attributes: readonly [string, unknown][]): string =>
+    [name, ...attributes.map((pair) => pair.join('=')).sort()].join()
   const said = present.map(({ name, attributes }) =>
-    [name, ...[...attributes].map(([key, { value }]) => `${key}=${value}`).sort()].join(),
-  )
-  const requested = required.map(({ name, attributes }) =>
-    [
+    textOf(
       name,
-      ...Object.entries(attributes)
-        .map(([key, value]) => `${key}=${value}`)
-        .sort(),
-    ].join(),
+      [...attributes].map(([key, { value }]) => [key, value]),
+    ),
   )
+  const requested = required.map(({ name, attributes }) => textOf(name, Object.entries(attributes)))
   if (said.join('\n') !== requested.join('\n')) {
     for (const element of [...present].reverse()) result = removeElement(result, element)
     const tune = child(parseDomain(result), 'cputune')
