@@ -155,7 +155,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
   if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation(facts.host) !== undefined
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation() !== undefined
   if (identifiedBy === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
     readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
@@ -170,7 +170,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
           kernel,
         )
   if (binding.regenerated.images || binding.regenerated.entries) {
-    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
     findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
     refuse(findings, given)
   }
@@ -195,7 +195,7 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     all: pci.devices,
     groups: pci.groups,
     durations: durationsIn(facts.journal),
-    bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host),
+    bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(),
     given,
     cutShort: short.notes.length > 0,
     printsModule: declarative !== undefined && given.value('output') === undefined && isNewFile(plan),
@@ -219,7 +219,9 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     bound.map((one) => toBoundFunction(one, pci.devices)),
     names,
   )
-  const { printed } = await applyPlan(target, entry, () => verifyBinding(readHost(machine), facts, binding, target))
+  const { printed } = await applyPlan(target, entry, () =>
+    verifyBinding(readHost(machine), names, adapters, binding, target),
+  )
   return {
     code: 0,
     json: appliedJson(json, printed),

@@ -38,8 +38,8 @@ export async function readBindingStatus(
     devices,
     journal,
     boot: readBootId(context),
-    bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
-    initramfs: adapters.initramfs.find(({ name }) => name === generator),
+    bootloader: adapters.openBootloader(host, last?.bootloader),
+    initramfs: adapters.openInitramfs(host, generator),
     imageFiles: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
@@ -70,7 +70,7 @@ export async function answerTuneStatus(context: Context, adapters: Adapters): Pr
   const host = readHost(context.machine)
   const claims = claimsOf(wholeJournal(host)).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
-  const loader = adapters.bootloaders.find(({ name }) => name === used)
+  const loader = adapters.openBootloader(host, used)
   const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
   const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
   const json = { ...answerJson(context.script, 'status', plan, [], findings), state }

@@ -136,7 +136,9 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     target,
     { ...journalEntryFacts(context, plan, [], used), undoes, undone },
     async () => {
-      const seen = made.entries ? (facts.bootloader.adapter?.observe(readHost(machine), tokens, false) ?? []) : []
+      const seen = made.entries
+        ? (adapters.openBootloader(readHost(machine), used.bootloader)?.observe(tokens, false) ?? [])
+        : []
       return seen.filter(({ ok }) => ok === false).map(({ proof }) => proof)
     },
   )

@@ -108,10 +108,10 @@ function undoModuleNotes(host: Host, leaving: readonly Claim[], adapters: Adapte
 }
 
 /** An undo is never refused; but images that are made again may have to be signed before the boot. */
-function unsignedNotes(host: Host, plan: Plan, claims: readonly Claim[], { bootloaders }: Adapters): string[] {
+function unsignedNotes(host: Host, plan: Plan, claims: readonly Claim[], adapters: Adapters): string[] {
   if (!plan.changes.some(({ kind }) => kind === 'command') || readSecureBoot(host.machine) === false) return []
   const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
-  const unsigned = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.unsigned?.(host) ?? [])
+  const unsigned = [...names].flatMap((name) => adapters.openBootloader(host, name)?.unsigned?.() ?? [])
   return unsigned.map((one) => `${one}: under Secure Boot, sign it before the reboot.`)
 }
 
@@ -143,18 +143,19 @@ function undoCommands(
   leaving: readonly Setting[],
   adapters: Adapters,
 ): CommandChange[] {
-  const used = (pick: (entry: JournalRecord['entry']['adapters']) => string | null): Set<string | null> =>
-    new Set(claims.map(({ entry }) => pick(entry.entry.adapters)))
-  const generators = adapters.initramfs.filter(({ name }) => used((one) => one.initramfs).has(name))
-  const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
+  const used = claims.map(({ entry }) => entry.entry.adapters)
+  const generators = [...new Set(used.map((one) => one.initramfs))].flatMap(
+    (name) => adapters.openInitramfs(host, name) ?? [],
+  )
+  const loaders = [...new Set(used.map((one) => one.bootloader))].flatMap(
+    (name) => adapters.openBootloader(host, name) ?? [],
+  )
   const forLoader = leaving.filter((setting) => isAnyLoaderSetting(setting, adapters))
   const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isConfirmFile(setting.path))
   return onceEach([
-    ...(forImage.length > 0
-      ? generators.flatMap((one) => one.commands(host, externalRemoval(forImage, one.name)))
-      : []),
+    ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(externalRemoval(forImage, one.name))) : []),
     ...loaders.flatMap((one) =>
-      forLoader.length > 0 || one.embedsInitramfs ? one.commands(host, externalRemoval(forLoader, one.name)) : [],
+      forLoader.length > 0 || one.embedsInitramfs ? one.commands(externalRemoval(forLoader, one.name)) : [],
     ),
     ...stopTimerCommands(
       host,
@@ -174,11 +175,11 @@ function derivedSettings(
   host: Host,
   claims: readonly Claim[],
   leaving: readonly Setting[],
-  { bootloaders }: Adapters,
+  adapters: Adapters,
 ): Setting[] {
   const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
   const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
-  const all = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.derived?.(host, tokens) ?? [])
+  const all = [...names].flatMap((name) => adapters.openBootloader(host, name)?.derived?.(tokens) ?? [])
   return all.filter(({ path }) => !leaving.some((one) => one.path === path))
 }
 

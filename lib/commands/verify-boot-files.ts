@@ -1,4 +1,3 @@
-import type { BindFacts } from '../bind/bind-facts.ts'
 import {
   claimedArguments,
   claimedGenerator,
@@ -7,7 +6,7 @@ import {
   requiredFiles,
 } from '../bind/claimed-requirements.ts'
 import type { Binding } from '../bind/plan-binding.ts'
-import type { Claim } from '../change/journal.ts'
+import type { Claim, JournalRecord } from '../change/journal.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
 import type { Adapters, Host } from '../system/system.ts'
@@ -20,20 +19,22 @@ async function listImage(argv: readonly string[], { root, commandMode }: ApplyTa
 /** After the commands of a binding: what the present boot entries and images lack. */
 export async function verifyBinding(
   host: Host,
-  { bootloader, initramfs }: BindFacts,
+  names: JournalRecord['entry']['adapters'],
+  adapters: Adapters,
   { tokens, imageRequirements, regenerated }: Binding,
   target: ApplyTarget,
 ): Promise<string[]> {
   const wrong: string[] = []
   if (regenerated.entries) {
-    const seen = bootloader.adapter?.observe(host, tokens, false) ?? []
+    const seen = adapters.openBootloader(host, names.bootloader)?.observe(tokens, false) ?? []
     wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
   }
-  if (imageRequirements === null || !regenerated.images || initramfs.adapter === undefined) return wrong
-  for (const { release, path } of initramfs.adapter.images(host)) {
+  const initramfs = adapters.openInitramfs(host, names.initramfs)
+  if (imageRequirements === null || !regenerated.images || initramfs === undefined) return wrong
+  for (const { release, path } of initramfs.images()) {
     const kernel = host.kernels.find((one) => one.release === release)
     if (kernel?.provides(imageRequirements.module) === 'absent') continue
-    const listing = await listImage(initramfs.adapter.listCommand(path), target)
+    const listing = await listImage(initramfs.listCommand(path), target)
     const lost =
       listing === undefined
         ? []
@@ -41,7 +42,7 @@ export async function verifyBinding(
             listing,
             imageRequirements,
             kernel?.provides(imageRequirements.module) === 'builtin',
-            initramfs.adapter,
+            initramfs,
           )
     if (lost.length > 0) wrong.push(`${path} lacks ${lost.join(' and ')}`)
     if (listing === undefined)
@@ -61,16 +62,16 @@ export async function verifyUndo(
   const used = leaving[0]?.entry.entry.adapters
   const generator = claimedGenerator(leaving)
   const tokens = claimedArguments(leaving)
-  const loader = adapters.bootloaders.find(({ name }) => name === used?.bootloader)
+  const loader = adapters.openBootloader(host, used?.bootloader)
   if (loader !== undefined && tokens.length > 0) {
-    const seen = loader.observe(host, tokens, true)
+    const seen = loader.observe(tokens, true)
     wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
   }
   const requirements = claimedRequirements(leaving)
   const gone = (requirements === null ? [] : requiredFiles(requirements)).filter((path) => !host.files.exists(path))
-  const initramfs = adapters.initramfs.find(({ name }) => name === generator)
+  const initramfs = adapters.openInitramfs(host, generator)
   if (initramfs === undefined || gone.length === 0) return wrong
-  for (const { path } of initramfs.images(host)) {
+  for (const { path } of initramfs.images()) {
     const listing = await listImage(initramfs.listCommand(path), target)
     const still = gone.filter((file) => listing?.includes(file.slice(1)))
     if (still.length > 0) wrong.push(`${path} still holds ${still.join(' and ')}`)

@@ -25,7 +25,7 @@ export function tuneElements({ pinning }: Pick<GuestBoard, 'pinning'>): XmlEleme
   ]
 }
 
-export function topologyElement({ topology }: Pick<GuestBoard, 'topology'>, versions: Versions): XmlElement {
+function topologyElement({ topology }: Pick<GuestBoard, 'topology'>, versions: Versions): XmlElement {
   const { sockets, dies, cores, threads } = topology
   return xmlElement('topology', {
     sockets: supports(versions, 'dies') ? sockets : sockets * dies,
