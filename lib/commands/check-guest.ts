@@ -13,7 +13,7 @@ import { readDeviceUsage } from '../host/usage.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Context } from './run-script.ts'
 
-/** What speaks against the guest, and what the person should know. */
+/** Finds what speaks against the guest, and what the person should know. */
 export async function checkGuest(
   { machine, arguments: given }: Context,
   facts: GuestFacts,

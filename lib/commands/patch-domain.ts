@@ -31,7 +31,7 @@ import type { Context } from './run-script.ts'
 /** No domain comes near it: the longest of people's own have 15 kB. */
 const LARGEST = 4 * 1024 * 1024
 
-/** What only a new guest is asked, beside what its devices say; a patch leaves all that as it is. */
+/** Options of a new guest alone, beside those that its devices name; a patch leaves all that as it is. */
 const FOR_NEW = ['name', 'guest', 'format', 'chipset', 'firmware', 'loader', 'cpu']
 
 /** Throws a UserError with code `usage` where options do not go with `--patch`. */
@@ -122,7 +122,7 @@ export function patchDomain(
   return { ...remarks, text: result }
 }
 
-/** What the domain does not have is said, and changes nothing. */
+/** Takes a device out; one that the domain does not have is said, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, selector: string): string {
   const { matches } = parseSelector(selector)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.

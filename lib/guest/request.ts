@@ -6,11 +6,11 @@ import type { Arguments } from '../terminal/options.ts'
 import type { GuestBoard, Preset } from './guest.ts'
 import { pathValue, readValue, requestUsageError, shapedValue } from './guest-arguments.ts'
 
-/** What somebody asked for of the guest's board; what is left out is decided from the host and the preset. */
+/** The options of the guest's board, checked for form; what is left out is decided from the host and the preset. */
 export interface BoardRequest {
   name: string
   preset: Preset
-  /** What is printed: XML for libvirt, or a shell program that starts QEMU. */
+  /** The output: XML for libvirt, or a shell program that starts QEMU. */
   format: 'libvirt' | 'qemu'
   chipset: GuestBoard['chipset']
   firmware: 'efi' | 'bios' | undefined

@@ -16,7 +16,7 @@ import type { BoardFacts, GuestDevice } from './guest-device.ts'
 // PCI devices of the host. Each is behind a root port of its own (q35), or on a slot of the one bus (i440fx).
 
 /** The functions of a host's card, on one slot of the guest. */
-export interface GuestCard {
+interface GuestCard {
   functions: { address: string; rom: string | null }[]
   /** Legacy VGA through this card (BIOS guests). */
   xVga: boolean

@@ -73,7 +73,7 @@ export function noVideo(): XmlElement {
   return xmlElement('video', {}, xmlElement('model', { type: 'none' }))
 }
 
-/** What `--headless` takes away: what shows and feeds the screen of an installation, and its media. */
+/** Tells what `--headless` takes away: all that shows and feeds the screen of an installation, and its media. */
 function isForInstallation(element: ParsedElement): boolean {
   const type = attribute(element, 'type')
   switch (element.name) {

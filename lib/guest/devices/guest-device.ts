@@ -18,7 +18,7 @@ export interface BoardFacts extends Pick<BoardRequest, 'preset' | 'format'> {
 }
 
 /** The part of a guest's board that its devices are written from; of a domain that is patched there is no more. */
-export type DeviceBoard = Pick<GuestBoard, 'chipset' | 'preset' | 'pinning'>
+type DeviceBoard = Pick<GuestBoard, 'chipset' | 'preset' | 'pinning'>
 
 /**
  * One kind of device of a guest, whole: its options, what is decided of it, how libvirt and QEMU are told, and by what

@@ -13,7 +13,7 @@ export function parseDomain(text: string): ParsedElement {
   return root
 }
 
-/** What stands at the top of a domain, in libvirt's own order: what is new goes behind what comes before it. */
+/** The elements at the top of a domain, in libvirt's own order: a new one goes behind those that come before it. */
 const ORDER = [
   'name uuid genid title description metadata maxMemory memory currentMemory blkiotune memtune memoryBacking vcpu vcpus',
   'iothreads iothreadids cputune numatune resource sysinfo bootloader os features cpu clock on_poweroff on_reboot',

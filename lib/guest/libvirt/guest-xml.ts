@@ -135,7 +135,7 @@ export function addressingArguments(
   ]
 }
 
-/** What libvirt has no element for, or has none yet. */
+/** Writes what libvirt has no element for, or has none yet. */
 function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
   const args = [
     ...GUEST_DEVICES.flatMap((device) => device.passedOn?.(guest, versions) ?? []),

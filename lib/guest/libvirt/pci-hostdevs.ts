@@ -5,7 +5,7 @@ import { devicesOf, parseDomain } from './edit-domain.ts'
 
 // The PCI devices of a domain that somebody has already.
 
-/** Where a card stands in the guest; `free` are the functions of that slot that are left, when some are not. */
+/** A card's place in the guest; `free` are the functions of that slot that are left, when some are not. */
 export interface GuestSlot {
   bus: number
   slot: number
@@ -71,7 +71,7 @@ export function showRoms(text: string, addresses: readonly string[], { notes }: 
   )
 }
 
-/** What the domain does with the functions of a card that a person may not know of. */
+/** Says of a card's functions what the domain does with them and a person may not know. */
 export function cardNotes(text: string, addresses: readonly string[]): string[] {
   const own = childrenOf(devicesOf(text), 'hostdev').filter((each) => addresses.includes(hostAddressOf(each) ?? ''))
   const unmanaged = own.filter((each) => attribute(each, 'managed') !== 'yes').map(hostAddressOf)

@@ -118,7 +118,7 @@ function copyVariables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string
   return `[ -e ${own} ] || cp ${shellQuote(vars)} ${own}\n`
 }
 
-/** What has to be there before QEMU: the guest's own copy of the variables, and what its devices need. */
+/** Prepares what has to be there before QEMU: the guest's own copy of the variables, and what its devices need. */
 function startHelpers(guest: Guest): string {
   const { firmware } = guest
   return [
