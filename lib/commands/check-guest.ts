@@ -1,31 +1,29 @@
 import { type CardReset, judgeResets, readResetFacts } from '../bind/reset.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { deviceLogCheck } from '../checks/device.ts'
-import { resetWarnings } from '../checks/guest-checks.ts'
+import { resetWarnings, withFreeGroupMates } from '../checks/guest-checks.ts'
 import { GUARDS, GUEST_CHECKS } from '../checks/registry.ts'
 import type { Finding } from '../core/finding.ts'
 import type { GuestFacts } from '../guest/decide.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
-import { hiddenFromQemu } from '../host/apparmor.ts'
+import { GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
+
 import { readDiskUsage } from '../host/block.ts'
-import { bootsByEfi, closedFolder, type DiskImage, libvirtUser, readDiskImage } from '../host/disk-images.ts'
+import { closedFolder, libvirtUser, readDiskImage } from '../host/disk-images.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { readDeviceUsage } from '../host/usage.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Context } from './run-script.ts'
 
-/** What speaks against the guest, and what the person should know. */
+/** Finds what speaks against the guest, and what the person should know. */
 export async function checkGuest(
-  { machine }: Context,
-  request: GuestRequest,
+  { machine, arguments: given }: Context,
   facts: GuestFacts,
   pci: PciFacts | null,
-  requested: RequestedDevices,
 ): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
-  const asked = [...requested.gpus, ...requested.others]
+  const asked = [...facts.requested.gpus, ...facts.requested.others]
   const readers = [machine.reader, machine.files]
   let cards: CardReset[] | null = null
   if (pci !== null) {
@@ -44,29 +42,17 @@ export async function checkGuest(
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
   const { files, reader } = machine
-  const { iso, virtioIso, rom, headless } = request
-  const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
-  const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
-  const absent = named
-    .filter((path) => !files.exists(path))
-    .map((path): DiskImage => ({ path, kind: 'absent', format: 'raw' }))
-  const images = [...facts.images.values(), ...more.map((path) => readDiskImage(files, reader, path)), ...absent]
+  const named = GUEST_DEVICES.map((device) => device.files?.(given) ?? {})
+  const opened = named.flatMap(({ images = [] }) => images)
+  const images = [...opened, ...named.flatMap(({ others = [] }) => others)].map((path) =>
+    readDiskImage(files, reader, path),
+  )
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
   const disks = blocks.map(({ path }) => readDiskUsage(reader, files, path))
   findings.push(...runChecks(GUEST_CHECKS, { cards, images, disks, running: machine.running }, readers, true))
-  if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
-    warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
-  const { swtpm, virtiofsd } = facts.hypervisor
-  if (machine.running && !swtpm && (request.tpm || request.preset === 'windows11'))
-    warnings.push('swtpm is not installed, and the guest has a TPM')
-  if (machine.running && !virtiofsd && request.shares.length > 0)
-    warnings.push('virtiofsd is not installed, and the guest shares folders')
-  if (rom !== undefined && request.format === 'libvirt' && hiddenFromQemu(files, reader, rom))
-    warnings.push(`${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`)
+  warnings.push(...GUEST_DEVICES.flatMap((device) => device.warnings?.(machine, given) ?? []))
   const user = libvirtUser(files)
-  for (const path of user === undefined
-    ? []
-    : [...more, ...request.disks.filter((each) => !each.startsWith('/dev/'))]) {
+  for (const path of user === undefined ? [] : opened.filter((each) => !each.startsWith('/dev/'))) {
     const folder = user && closedFolder(files, path, user)
     if (folder !== undefined)
       warnings.push(
