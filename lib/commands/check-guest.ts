@@ -1,7 +1,7 @@
 import { type CardReset, judgeResets, readResetFacts } from '../bind/reset.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { deviceLogCheck } from '../checks/device.ts'
-import { resetWarnings, withFreeGroupMates } from '../checks/guest-checks.ts'
+import { resetWarnings } from '../checks/guest-checks.ts'
 import { GUARDS, GUEST_CHECKS } from '../checks/registry.ts'
 import type { Finding } from '../core/finding.ts'
 import type { GuestFacts } from '../guest/decide.ts'
