@@ -60,27 +60,27 @@ export const TUNING_GUARDS: readonly CheckName[] = TUNE_FEATURES.flatMap(({ guar
 /** Was anything asked for? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
 export function hasFeatureOption(given: Arguments): boolean {
   for (const { name, with: more = [] } of TUNE_FEATURES) {
-    const stray = more.find((one) => isGiven(given, one.name))
-    if (stray !== undefined && !isGiven(given, name))
+    const stray = more.find((one) => hasOption(given, one.name))
+    if (stray !== undefined && !hasOption(given, name))
       throw new UserError('usage', `--${stray.name} goes with --${name}`)
   }
-  return TUNE_FEATURES.some(({ name }) => isGiven(given, name))
+  return TUNE_FEATURES.some(({ name }) => hasOption(given, name))
 }
 
 /** Returns the requirements of all requested features. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => {
+  return TUNE_FEATURES.filter(({ name }) => hasOption(given, name)).map((feature) => {
     const request = requestOf(feature, given)
     return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
   })
 }
 
 function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): FeatureRequest {
-  const names = [name, ...more.map((one) => one.name)].filter((one) => isGiven(given, one))
+  const names = [name, ...more.map((one) => one.name)].filter((one) => hasOption(given, one))
   return Object.fromEntries(names.map((one) => [one, given.list(one).join(' ')]))
 }
 
-function isGiven(given: Arguments, name: string): boolean {
+function hasOption(given: Arguments, name: string): boolean {
   return given.flag(name) || given.list(name).length > 0
 }
 

@@ -27,7 +27,7 @@ export async function setup(): Promise<() => void> {
 }
 
 function newFolder(parent: string): string {
-  const folder = mkdtempSync(join(parent, 'vfio-scripts-tests-'))
+  const folder = mkdtempSync(join(parent, 'vfio-run-'))
   chmodSync(folder, 0o755)
   return folder
 }
