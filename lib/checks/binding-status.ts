@@ -8,9 +8,6 @@ import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../syst
 import { runCheck, runCheckAsync } from './judged.ts'
 import { confirmFindings, loaderFindings, settingFindings, statusFinding } from './requirement-findings.ts'
 
-/** The script whose settings are for the host, not for a device. */
-export const TUNING_SCRIPT = 'tune-host'
-
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 
@@ -36,7 +33,7 @@ export interface BindStatus {
 
 /** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
 export async function checkBindStatus(facts: StatusFacts): Promise<BindStatus> {
-  const claims = claimsOf(facts.journal).filter(({ entry }) => entry.entry.script !== TUNING_SCRIPT)
+  const claims = claimsOf(facts.journal, 'binding')
   const functions = boundFunctions(claims)
   const short = cutShortRuns(facts.host.files, facts.journal).notes
   if (short.length > 0)
@@ -46,7 +43,7 @@ export async function checkBindStatus(facts: StatusFacts): Promise<BindStatus> {
       findings: short.map((one) => statusFinding('cut-short', 'problem', one, [], 'run it again')),
     }
   if (claims.length === 0) {
-    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING_SCRIPT).at(-1)
+    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
     const findings = fresh ? [statusFinding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }

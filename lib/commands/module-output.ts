@@ -1,6 +1,5 @@
 import { isAbsolute, resolve } from 'node:path'
 import type { DescribedRequest } from '../bind/plan-described.ts'
-import type { Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import { readOsRelease } from '../host/os-release.ts'
 import type { Distro } from '../system/system.ts'
@@ -44,9 +43,4 @@ export function expectModuleOutput(
   for (const name of ['output', 'virtiofsd'])
     if (given.value(name) !== undefined || given.flag(name))
       throw new UserError('usage', `--${name} is for NixOS, and this is ${distro?.name ?? 'none that is known'}`)
-}
-
-/** Is all that the plan would do one new file? */
-export function isNewFile({ changes: [change, ...more] }: Plan): boolean {
-  return more.length === 0 && change?.kind === 'file' && change.before === null
 }

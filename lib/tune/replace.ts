@@ -2,7 +2,6 @@ import { CONFIRM } from '../change/confirm.ts'
 import { type Claim, claimsOf } from '../change/journal.ts'
 import { type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { leavingSettings } from '../change/undo.ts'
-import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 
@@ -29,7 +28,7 @@ export function findReplaced(
   settings: readonly Setting[],
 ): Replaced {
   const { journal, host, bootloader } = facts
-  const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
+  const all = claimsOf(journal, 'tuning')
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
     ({ device, key, setting }) =>
@@ -39,7 +38,7 @@ export function findReplaced(
     if (all.some((one) => one.device === CONFIRM && one.entry === entry))
       throw new UserError(
         'unconfirmed',
-        `${device}: its value waits for a confirmation: ${TUNING_SCRIPT} --confirm, or ${TUNING_SCRIPT} --undo --apply, first`,
+        `${device}: its value waits for a confirmation: tune-host --confirm, or tune-host --undo --apply, first`,
       )
   }
   const other = going.find(
@@ -49,7 +48,7 @@ export function findReplaced(
   if (other !== undefined)
     throw new UserError(
       'contradiction',
-      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING_SCRIPT} --undo ${other.device} --apply)`,
+      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (tune-host --undo ${other.device} --apply)`,
     )
   const leaving = leavingSettings(journal, going)
   const loader = leaving.filter((setting) => isLoaderSetting(setting, bootloader.adapter?.name ?? null))

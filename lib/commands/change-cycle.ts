@@ -1,0 +1,198 @@
+import { resolve } from 'node:path'
+import { boundFunctions } from '../bind/claimed-requirements.ts'
+import { applyPlan } from '../change/apply.ts'
+import { CONFIRM, parseTime, withConfirmTimer } from '../change/confirm.ts'
+import { type Claim, claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
+import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
+import { withLock } from '../change/lock.ts'
+import type { Plan } from '../change/plan.ts'
+import type { ApplyTarget } from '../change/rollback.ts'
+import { cutShortRuns } from '../change/undo.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import { expectAllRead, unreadWarnings } from '../host/machine.ts'
+import { openReader } from '../host/sysroot.ts'
+import { expectMounted } from '../system/mounted.ts'
+import { readHost } from '../system/read-system.ts'
+import type { Adapters, Host } from '../system/system.ts'
+import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
+import { answerJson, type BindVfio } from '../views/changes.ts'
+import { readBootId } from './answer.ts'
+import { chooseCard } from './choose.ts'
+import type { Answer, Context } from './run-script.ts'
+import { targetFor } from './target.ts'
+import { planUndoClaims, requestedClaims } from './undo-claims.ts'
+import { verifyUndo } from './verify-boot-files.ts'
+
+/** A kind of change that scripts plan, apply, look at and take back; what any of them set up belongs to all of a kind. */
+export interface ChangeCycle {
+  kind: ClaimKind
+  /** Plans what the arguments ask for; `apply`: it is going to be written. */
+  propose(context: Context, apply: boolean): Promise<Proposal> | Proposal
+  /** Looks whether all that was set up is as planned. */
+  status(context: Context): Promise<ChangeStatus>
+}
+
+/** A plan, with all that it takes to show it, to apply it, and to know it again. */
+export interface Proposal {
+  plan: Plan
+  host: Pick<Host, 'files' | 'running'>
+  /** What was done before, by which runs that were cut short and the seconds of commands are known. */
+  journal: readonly JournalRecord[]
+  /** Those that the answer is about. */
+  devices: BindVfio['devices']
+  findings: Finding[]
+  /** Is there anything to apply, if only in the journal? */
+  pending: boolean
+  /** Is the answer no all the same, because something is missing that no plan brings? */
+  lacking?: boolean
+  /** For the journal, beside the plan. */
+  entry?: Partial<EntryFacts>
+  /** Looks at what the commands made; each line says what is not as planned. */
+  verify?: (target: ApplyTarget) => Promise<string[]>
+  view: ChangeView
+}
+
+export interface ChangeStatus {
+  state: NonNullable<BindVfio['state']>
+  /** The state in words, for people. */
+  meaning: string
+  /** Names of what is set up: addresses, features. */
+  names: readonly string[]
+  functions: BoundFunction[]
+  findings: Finding[]
+}
+
+/** Answers a script of a cycle: the plan, or with --apply the doing; --status, --undo, --confirm, --choose. */
+export async function answerCycle(context: Context, adapters: Adapters, cycle: ChangeCycle): Promise<Answer> {
+  const { arguments: given, machine, script } = context
+  const { kind } = cycle
+  if (given.flag('status')) return answerStatus(context, await cycle.status(context))
+  if (['apply', 'undo', 'confirm', 'choose'].some((name) => given.flag(name)))
+    expectMounted(machine.files, openReader('/'), resolve(machine.files.root))
+  if (given.flag('confirm')) {
+    const answer = await changeSystem(context, kind, () => proposeConfirm(context, adapters, kind), true)
+    return { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` }
+  }
+  const change = (asked: Context, apply: boolean): Promise<Answer> =>
+    changeSystem(asked, kind, async () => completed(asked, await cycle.propose(asked, apply), apply), apply)
+  if (given.flag('choose')) return chooseCard(context, change)
+  const apply = given.flag('apply')
+  return given.flag('undo')
+    ? changeSystem(context, kind, () => proposeUndo(context, adapters, kind), apply)
+    : change(context, apply)
+}
+
+/** Shows a proposal, or with `apply` does it, under the lock and by the journal. */
+export async function changeSystem(
+  context: Context,
+  kind: ClaimKind,
+  propose: () => Promise<Proposal> | Proposal,
+  apply: boolean,
+  journal = JOURNAL,
+): Promise<Answer> {
+  const target = apply ? targetFor(context, journal) : undefined
+  const work = async (): Promise<Answer> => {
+    const proposal = await propose()
+    const { plan, pending, view } = proposal
+    const short = cutShortRuns(proposal.host.files, proposal.journal)
+    plan.notes.push(...short.notes)
+    const json = answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes)
+    const told = {
+      ...{ json, pending, cutShort: short.notes.length > 0, given: context.arguments },
+      durations: Object.assign({}, ...proposal.journal.map(({ seconds }) => seconds)) as Record<string, number>,
+    }
+    if (target === undefined || !pending)
+      return {
+        code: pending || proposal.lacking || told.cutShort ? 1 : 0,
+        json,
+        text: (style) => changeText(style, view, told),
+      }
+    const facts = entryFacts(context, kind, proposal)
+    const { printed } = await applyPlan(target, facts, async () => (await proposal.verify?.(target)) ?? [])
+    const done: BindVfio = { ...json, action: 'apply', changed: true, commands: printed }
+    return {
+      code: 0,
+      json: done,
+      text: (style) => changeText(style, view, told, printed),
+    }
+  }
+  return target === undefined ? work() : withLock(target, openReader('/'), work)
+}
+
+function entryFacts(context: Context, kind: ClaimKind, { plan, entry }: Proposal): EntryFacts {
+  return {
+    ...{ script: context.script.name, kind, time: new Date().toISOString(), boot: readBootId(context), plan },
+    ...{ functions: [], adapters: { bootloader: null, initramfs: null }, undoes: [], undone: [], emptied: [] },
+    ...entry,
+  }
+}
+
+/** A plan of something new, with the confirm timer that was asked for, and with a word of what could not be read. */
+function completed({ machine, arguments: given, script }: Context, proposal: Proposal, apply: boolean): Proposal {
+  const { host, journal } = proposal
+  const within = given.value('confirm-within')
+  const plan =
+    within === undefined || proposal.plan.changes.length === 0
+      ? proposal.plan
+      : withConfirmTimer(host, journal, proposal.plan, script.name, parseTime('--confirm-within', within))
+  if (apply && plan.changes.length > 0) expectAllRead(machine)
+  plan.notes.push(...unreadWarnings(machine))
+  return { ...proposal, plan }
+}
+
+function answerStatus({ script }: Context, status: ChangeStatus): Answer {
+  const { state, functions, findings } = status
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
+  const json: BindVfio = { ...answerJson(script, 'status', plan, functions, findings), state }
+  return {
+    code: state === 'bound' || state === 'in-force' ? 0 : 1,
+    json,
+    text: (style) => statusText(style, script.name, status),
+  }
+}
+
+/** Takes back what was set up, all of it or what the arguments name. */
+function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
+  const journal = readJournal(readHost(context.machine).files)
+  return proposeClaimsUndo(context, adapters, journal, requestedClaims(journal, kind, context))
+}
+
+/** Keeps what was applied with --confirm-within: the confirm timer goes, and nothing else. */
+function proposeConfirm(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
+  const journal = readJournal(readHost(context.machine).files)
+  const leaving = claimsOf(journal, kind).filter(({ device }) => device === CONFIRM)
+  if (leaving.length === 0)
+    throw new UserError(
+      'nothing-to-confirm',
+      `${context.script.name}: nothing waits for a confirmation; --status shows what is set up`,
+    )
+  const proposal = proposeClaimsUndo(context, adapters, journal, leaving)
+  proposal.plan.rebootNeeded = false
+  return proposal
+}
+
+function proposeClaimsUndo(
+  { machine, script }: Context,
+  adapters: Adapters,
+  journal: readonly JournalRecord[],
+  leaving: readonly Claim[],
+): Proposal {
+  const host = readHost(machine)
+  const plan = planUndoClaims(host, journal, leaving, adapters)
+  const entries = [...new Set(leaving.map(({ entry }) => entry))]
+  const functions = boundFunctions(leaving)
+  const last = entries.at(-1)?.entry.adapters
+  return {
+    ...{ plan, host, journal, devices: functions, findings: [], pending: leaving.length > 0 },
+    entry: {
+      functions,
+      ...(last === undefined ? {} : { adapters: last }),
+      undoes: entries.map(({ number }) => number),
+      undone: [...new Set(leaving.map(({ device }) => device))],
+      emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
+    },
+    verify: (target) => verifyUndo(readHost(machine), leaving, adapters, target),
+    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
+  }
+}
