@@ -77,7 +77,7 @@ function driverProposal(
 ): Proposal {
   return {
     ...{ plan: { changes, settings: [], notes, rebootNeeded: false }, host: machine, journal: [] },
-    ...{ devices: entry.functions, findings: [], pending: changes.length > 0, entry },
+    ...{ devices: entry.functions, findings: [], entry },
     view: liveView(script, (entry.undoes ?? []).length > 0),
   }
 }

@@ -9,7 +9,6 @@ import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { readDeviceUsage } from '../host/usage.ts'
-import { readHost } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { bindingView } from '../views/answers.ts'
@@ -21,7 +20,6 @@ import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.t
 import { expectModuleOutput, moduleRequest } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
-import { verifyBinding } from './verify-boot-files.ts'
 
 /** The options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
@@ -124,21 +122,25 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   findings.push(...kernel.findings)
   const { plan } = binding
   plan.notes.push(...nestedNotes(selected), ...kernel.notes)
-  const used = declarative === undefined ? facts : null
+  const used = declarative === undefined ? facts : undefined
+  const { regenerated, tokens, imageRequirements: requirements } = binding
   return {
     ...{ plan, host: facts.host, journal: facts.journal, devices: selected, findings },
-    pending: plan.changes.length > 0,
     lacking: kernel.findings.length > 0,
     entry: {
       functions: binding.bound.map(({ device }) => toBoundFunction(device, pci.devices)),
       adapters: {
         bootloader: used?.bootloader.adapter?.name ?? null,
-        initramfs: binding.imageRequirements === null ? null : (used?.initramfs.adapter?.name ?? null),
+        initramfs: requirements === null ? null : (used?.initramfs.adapter?.name ?? null),
       },
     },
-    verify: (target) => verifyBinding(readHost(machine), facts, binding, target),
+    promise: {
+      bootloader: regenerated.entries ? facts.bootloader.adapter : undefined,
+      initramfs: regenerated.images ? facts.initramfs.adapter : undefined,
+      ...{ tokens, requirements },
+    },
     view: bindingView(script, given, {
-      ...{ selected, all: pci.devices, groups: pci.groups, findings },
+      ...{ selected, pci, findings },
       bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host),
       printsModule: declarative !== undefined && given.value('output') === undefined,
     }),

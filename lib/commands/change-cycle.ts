@@ -1,12 +1,16 @@
 import { resolve } from 'node:path'
-import { boundFunctions } from '../bind/claimed-requirements.ts'
+import {
+  boundFunctions,
+  claimedArguments,
+  claimedGenerator,
+  claimedRequirements,
+} from '../bind/claimed-requirements.ts'
 import { applyPlan } from '../change/apply.ts'
 import { CONFIRM, parseTime, withConfirmTimer } from '../change/confirm.ts'
-import { type Claim, claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
+import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { Plan } from '../change/plan.ts'
-import type { ApplyTarget } from '../change/rollback.ts'
 import { cutShortRuns } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
@@ -22,7 +26,7 @@ import { chooseCard } from './choose.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
 import { planUndoClaims, requestedClaims } from './undo-claims.ts'
-import { verifyUndo } from './verify-boot-files.ts'
+import { type BootFilePromise, verifyBootFiles } from './verify-boot-files.ts'
 
 /** A kind of change that scripts plan, apply, look at and take back; what any of them set up belongs to all of a kind. */
 export interface ChangeCycle {
@@ -42,14 +46,14 @@ export interface Proposal {
   /** Those that the answer is about. */
   devices: BindVfio['devices']
   findings: Finding[]
-  /** Is there anything to apply, if only in the journal? */
-  pending: boolean
+  /** Is there anything to apply [are there changes]? An undo may end claims, and change no file. */
+  pending?: boolean
   /** Is the answer no all the same, because something is missing that no plan brings? */
   lacking?: boolean
   /** For the journal, beside the plan. */
   entry?: Partial<EntryFacts>
-  /** Looks at what the commands made; each line says what is not as planned. */
-  verify?: (target: ApplyTarget) => Promise<string[]>
+  /** What the commands have to make. */
+  promise?: BootFilePromise
   view: ChangeView
 }
 
@@ -66,21 +70,19 @@ export interface ChangeStatus {
 /** Answers a script of a cycle: the plan, or with --apply the doing; --status, --undo, --confirm, --choose. */
 export async function answerCycle(context: Context, adapters: Adapters, cycle: ChangeCycle): Promise<Answer> {
   const { arguments: given, machine, script } = context
-  const { kind } = cycle
   if (given.flag('status')) return answerStatus(context, await cycle.status(context))
   if (['apply', 'undo', 'confirm', 'choose'].some((name) => given.flag(name)))
     expectMounted(machine.files, openReader('/'), resolve(machine.files.root))
-  if (given.flag('confirm')) {
-    const answer = await changeSystem(context, kind, () => proposeConfirm(context, adapters, kind), true)
-    return { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` }
-  }
+  const confirms = given.flag('confirm')
+  const propose = async (asked: Context, apply: boolean): Promise<Proposal> =>
+    confirms || given.flag('undo')
+      ? proposeUndo(asked, adapters, cycle.kind)
+      : completed(asked, await cycle.propose(asked, apply), apply)
   const change = (asked: Context, apply: boolean): Promise<Answer> =>
-    changeSystem(asked, kind, async () => completed(asked, await cycle.propose(asked, apply), apply), apply)
+    changeSystem(asked, cycle.kind, () => propose(asked, apply), apply)
   if (given.flag('choose')) return chooseCard(context, change)
-  const apply = given.flag('apply')
-  return given.flag('undo')
-    ? changeSystem(context, kind, () => proposeUndo(context, adapters, kind), apply)
-    : change(context, apply)
+  const answer = await change(context, confirms || given.flag('apply'))
+  return confirms ? { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` } : answer
 }
 
 /** Shows a proposal, or with `apply` does it, under the lock and by the journal. */
@@ -94,7 +96,7 @@ export async function changeSystem(
   const target = apply ? targetFor(context, journal) : undefined
   const work = async (): Promise<Answer> => {
     const proposal = await propose()
-    const { plan, pending, view } = proposal
+    const { plan, promise, view, pending = plan.changes.length > 0 } = proposal
     const short = cutShortRuns(proposal.host.files, proposal.journal)
     plan.notes.push(...short.notes)
     const json = answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes)
@@ -109,7 +111,9 @@ export async function changeSystem(
         text: (style) => changeText(style, view, told),
       }
     const facts = entryFacts(context, kind, proposal)
-    const { printed } = await applyPlan(target, facts, async () => (await proposal.verify?.(target)) ?? [])
+    const { printed } = await applyPlan(target, facts, async () =>
+      promise === undefined ? [] : verifyBootFiles(readHost(context.machine), promise, target),
+    )
     const done: BindVfio = { ...json, action: 'apply', changed: true, commands: printed }
     return {
       code: 0,
@@ -152,47 +156,43 @@ function answerStatus({ script }: Context, status: ChangeStatus): Answer {
   }
 }
 
-/** Takes back what was set up, all of it or what the arguments name. */
+/** Takes back what was set up, all of it or what the arguments name; with --confirm, the confirm timer alone. */
 function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
-  const journal = readJournal(readHost(context.machine).files)
-  return proposeClaimsUndo(context, adapters, journal, requestedClaims(journal, kind, context))
-}
-
-/** Keeps what was applied with --confirm-within: the confirm timer goes, and nothing else. */
-function proposeConfirm(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
-  const journal = readJournal(readHost(context.machine).files)
-  const leaving = claimsOf(journal, kind).filter(({ device }) => device === CONFIRM)
-  if (leaving.length === 0)
+  const { machine, script, arguments: given } = context
+  const host = readHost(machine)
+  const journal = readJournal(host.files)
+  const confirms = given.flag('confirm')
+  const leaving = confirms
+    ? claimsOf(journal, kind).filter(({ device }) => device === CONFIRM)
+    : requestedClaims(journal, kind, context)
+  if (confirms && leaving.length === 0)
     throw new UserError(
       'nothing-to-confirm',
-      `${context.script.name}: nothing waits for a confirmation; --status shows what is set up`,
+      `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
     )
-  const proposal = proposeClaimsUndo(context, adapters, journal, leaving)
-  proposal.plan.rebootNeeded = false
-  return proposal
-}
-
-function proposeClaimsUndo(
-  { machine, script }: Context,
-  adapters: Adapters,
-  journal: readonly JournalRecord[],
-  leaving: readonly Claim[],
-): Proposal {
-  const host = readHost(machine)
   const plan = planUndoClaims(host, journal, leaving, adapters)
+  if (confirms) plan.rebootNeeded = false
   const entries = [...new Set(leaving.map(({ entry }) => entry))]
   const functions = boundFunctions(leaving)
-  const last = entries.at(-1)?.entry.adapters
+  const used = entries.at(-1)?.entry.adapters
+  const tokens = claimedArguments(leaving)
   return {
     ...{ plan, host, journal, devices: functions, findings: [], pending: leaving.length > 0 },
     entry: {
       functions,
-      ...(last === undefined ? {} : { adapters: last }),
+      ...(used === undefined ? {} : { adapters: used }),
       undoes: entries.map(({ number }) => number),
       undone: [...new Set(leaving.map(({ device }) => device))],
       emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
     },
-    verify: (target) => verifyUndo(readHost(machine), leaving, adapters, target),
+    promise: {
+      ...{ gone: true, tokens, requirements: claimedRequirements(leaving) },
+      bootloader:
+        tokens.length === 0
+          ? undefined
+          : adapters.bootloaders.find(({ name }) => name === entries[0]?.entry.adapters.bootloader),
+      initramfs: adapters.initramfs.find(({ name }) => name === claimedGenerator(leaving)),
+    },
     view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
   }
 }

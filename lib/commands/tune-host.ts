@@ -67,12 +67,9 @@ async function proposeTuning(context: Context, adapters: Adapters, apply: boolea
   const { undoes, undone } = replaced
   const loader = made.entries ? facts.bootloader.adapter : undefined
   return {
-    ...{ plan, host, journal: facts.journal, devices: [], findings, pending: plan.changes.length > 0 },
+    ...{ plan, host, journal: facts.journal, devices: [], findings },
     entry: { adapters: { bootloader: loader?.name ?? null, initramfs: null }, undoes, undone },
-    verify: async () =>
-      (loader?.observe(readHost(machine), tokens, false) ?? [])
-        .filter(({ ok }) => ok === false)
-        .map(({ proof }) => proof),
+    promise: { bootloader: loader, tokens },
     view: tuningView(script, given, {
       features: requirements.map(({ feature }) => feature),
       findings,

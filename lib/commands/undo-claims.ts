@@ -2,7 +2,7 @@ import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { ClaimKind } from '../change/journal-entry.ts'
-import { type CommandChange, onceEach, type Plan } from '../change/plan.ts'
+import { commandsOf, onceEach, type Plan } from '../change/plan.ts'
 import type { Setting } from '../change/settings.ts'
 import { leavingSettings, planUndo } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
@@ -39,89 +39,52 @@ export function requestedClaims(
   return claims.filter((claim) => leaving.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
 }
 
-/** The plan that takes claims back: files, and what has to be made of them again by whom. */
+/**
+ * The plan that takes claims back: files, and what has to be made of them again, by the adapters that did it, for the
+ * kernels of today. An undo is never refused; what a person has to do for it is in the notes.
+ */
 export function planUndoClaims(
   host: Host,
   journal: readonly JournalRecord[],
   claims: readonly Claim[],
   adapters: Adapters,
 ): Plan {
+  const used = claims.map(({ entry }) => entry.entry.adapters)
+  const loaders = adapters.bootloaders.filter(({ name }) => used.some(({ bootloader }) => bootloader === name))
+  const generators = adapters.initramfs.filter(({ name }) => used.some(({ initramfs }) => initramfs === name))
+  const distro = readDistro(host, adapters).adapter
   const leaving = leavingSettings(journal, claims)
-  const plan = planUndo(
-    host.files,
-    journal,
-    claims,
-    undoCommands(host, claims, leaving, adapters),
-    derivedSettings(host, claims, leaving, adapters),
+  const paths = leaving.map(({ path }) => path)
+  const forLoader = leaving.filter(
+    (one) =>
+      one.kind === 'argument' ||
+      one.kind === 'cmdline' ||
+      (one.kind === 'kept' && adapters.bootloaders.some(({ name }) => name === one.by)),
   )
-  plan.notes.push(...undoModuleNotes(host, claims, adapters), ...unsignedNotes(host, plan, claims, adapters))
-  return plan
-}
-
-/** What a person has to do where a file of ours is one that they import. */
-function undoModuleNotes(host: Host, leaving: readonly Claim[], adapters: Adapters): string[] {
-  const { declarative } = readDistro(host, adapters).adapter ?? {}
-  const paths = new Set(leaving.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
-  return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
-}
-
-/** An undo is never refused; but images that are made again may have to be signed before the boot. */
-function unsignedNotes(host: Host, plan: Plan, claims: readonly Claim[], { bootloaders }: Adapters): string[] {
-  if (!plan.changes.some(({ kind }) => kind === 'command') || readSecureBoot(host.machine) === false) return []
-  const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
-  const unsigned = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.unsigned?.(host) ?? [])
-  return unsigned.map((one) => `${one}: under Secure Boot, sign it before the reboot.`)
-}
-
-/** What makes files into boot entries and images again: by the adapters that did it, for the kernels of today. */
-function undoCommands(
-  host: Host,
-  claims: readonly Claim[],
-  leaving: readonly Setting[],
-  adapters: Adapters,
-): CommandChange[] {
-  const used = (pick: (entry: JournalRecord['entry']['adapters']) => string | null): Set<string | null> =>
-    new Set(claims.map(({ entry }) => pick(entry.entry.adapters)))
-  const generators = adapters.initramfs.filter(({ name }) => used((one) => one.initramfs).has(name))
-  const loaders = adapters.bootloaders.filter(({ name }) => used((one) => one.bootloader).has(name))
-  const forLoader = leaving.filter((setting) => isAnyLoaderSetting(setting, adapters))
-  const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isConfirmFile(setting.path))
-  return onceEach([
+  const forImage = leaving.filter((one) => !forLoader.includes(one) && !isConfirmFile(one.path))
+  const commands = onceEach([
     ...(forImage.length > 0
       ? generators.flatMap((one) => one.commands(host, externalRemoval(forImage, one.name)))
       : []),
-    ...loaders.flatMap((one) =>
-      forLoader.length > 0 || one.embedsInitramfs ? one.commands(host, externalRemoval(forLoader, one.name)) : [],
-    ),
-    ...stopTimerCommands(
-      host,
-      leaving.map(({ path }) => path),
-    ),
-    ...externalCommands(host, readDistro(host, adapters).adapter, (by) => externalRemoval(leaving, by)),
-    ...reloadCommands(
-      host,
-      leaving.map(({ path }) => path),
-      false,
-    ),
+    ...loaders
+      .filter(({ embedsInitramfs }) => forLoader.length > 0 || embedsInitramfs)
+      .flatMap((one) => one.commands(host, externalRemoval(forLoader, one.name))),
+    ...stopTimerCommands(host, paths),
+    ...externalCommands(host, distro, (by) => externalRemoval(leaving, by)),
+    ...reloadCommands(host, paths, false),
   ])
-}
-
-/** Our arguments where the boot loaders' tools have copied them since. */
-function derivedSettings(
-  host: Host,
-  claims: readonly Claim[],
-  leaving: readonly Setting[],
-  { bootloaders }: Adapters,
-): Setting[] {
-  const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
+  // Our arguments where the boot loaders' tools have copied them since.
   const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
-  const all = bootloaders.filter(({ name }) => names.has(name)).flatMap((one) => one.derived?.(host, tokens) ?? [])
-  return all.filter(({ path }) => !leaving.some((one) => one.path === path))
-}
-
-function isAnyLoaderSetting(setting: Setting, { bootloaders }: Adapters): boolean {
-  if (setting.kind === 'argument' || setting.kind === 'cmdline') return true
-  return setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by)
+  const derived = loaders
+    .flatMap((one) => one.derived?.(host, tokens) ?? [])
+    .filter(({ path }) => !paths.includes(path))
+  const plan = planUndo(host.files, journal, claims, commands, derived)
+  const modules = new Set(claims.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
+  plan.notes.push(...[...modules].flatMap((path) => distro?.declarative?.undoSteps(path) ?? []))
+  if (commandsOf(plan).length > 0 && readSecureBoot(host.machine) !== false)
+    for (const one of loaders.flatMap((loader) => loader.unsigned?.(host) ?? []))
+      plan.notes.push(`${one}: under Secure Boot, sign it before the reboot.`)
+  return plan
 }
 
 function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {

@@ -1,79 +1,45 @@
-import type { BindFacts } from '../bind/bind-facts.ts'
-import {
-  claimedArguments,
-  claimedGenerator,
-  claimedRequirements,
-  missingInImage,
-  requiredFiles,
-} from '../bind/claimed-requirements.ts'
-import type { Binding } from '../bind/plan-binding.ts'
-import type { Claim } from '../change/journal.ts'
+import { missingInImage, requiredFiles } from '../bind/claimed-requirements.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
-import type { Adapters, Host } from '../system/system.ts'
+import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
+
+/** What boot entries and images must hold after the commands of a plan; or, once it is taken back, must not. */
+export interface BootFilePromise {
+  gone?: boolean
+  /** Kernel arguments, and the loader whose entries carry them; `undefined`: none was made again. */
+  bootloader: Bootloader | undefined
+  tokens: readonly string[]
+  /** The generator of the images; `undefined`: none was made again. */
+  initramfs?: Initramfs | undefined
+  requirements?: InitramfsRequirements | null
+}
+
+/** Looks at the boot entries and images of the system as it is now; each line says what is not as promised. */
+export async function verifyBootFiles(host: Host, promise: BootFilePromise, target: ApplyTarget): Promise<string[]> {
+  const { bootloader, tokens, initramfs, requirements = null, gone = false } = promise
+  const seen = bootloader?.observe(host, [...tokens], gone) ?? []
+  const wrong = seen.filter(({ ok }) => ok === false).map(({ proof }) => proof)
+  if (requirements === null || initramfs === undefined) return wrong
+  const { module } = requirements
+  const removed = gone ? requiredFiles(requirements).filter((path) => !host.files.exists(path)) : []
+  if (gone && removed.length === 0) return wrong
+  for (const { release, path } of initramfs.images(host)) {
+    const provided = host.kernels.find((one) => one.release === release)?.provides(module)
+    if (provided === 'absent' && !gone) continue
+    const listing = await listImage(initramfs.listCommand(path), target)
+    if (listing === undefined) {
+      if (!gone) target.notify(`${path}: could not be looked into; see that it holds ${module}`)
+      continue
+    }
+    const names = gone
+      ? removed.filter((file) => listing.includes(file.slice(1)))
+      : missingInImage(listing, requirements, provided === 'builtin', initramfs)
+    if (names.length > 0) wrong.push(`${path} ${gone ? 'still holds' : 'lacks'} ${names.join(' and ')}`)
+  }
+  return wrong
+}
 
 async function listImage(argv: readonly string[], { root, commandMode }: ApplyTarget): Promise<string | undefined> {
   const { code, stdout } = await runCommand(argv, { root: commandMode === 'chroot' ? root : '/' })
   return code === 0 ? stdout : undefined
-}
-
-/** After the commands of a binding: what the present boot entries and images lack. */
-export async function verifyBinding(
-  host: Host,
-  { bootloader, initramfs }: BindFacts,
-  { tokens, imageRequirements, regenerated }: Binding,
-  target: ApplyTarget,
-): Promise<string[]> {
-  const wrong: string[] = []
-  if (regenerated.entries) {
-    const seen = bootloader.adapter?.observe(host, tokens, false) ?? []
-    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
-  }
-  if (imageRequirements === null || !regenerated.images || initramfs.adapter === undefined) return wrong
-  for (const { release, path } of initramfs.adapter.images(host)) {
-    const kernel = host.kernels.find((one) => one.release === release)
-    if (kernel?.provides(imageRequirements.module) === 'absent') continue
-    const listing = await listImage(initramfs.adapter.listCommand(path), target)
-    const lost =
-      listing === undefined
-        ? []
-        : missingInImage(
-            listing,
-            imageRequirements,
-            kernel?.provides(imageRequirements.module) === 'builtin',
-            initramfs.adapter,
-          )
-    if (lost.length > 0) wrong.push(`${path} lacks ${lost.join(' and ')}`)
-    if (listing === undefined)
-      target.notify(`${path}: could not be looked into; see that it holds ${imageRequirements.module}`)
-  }
-  return wrong
-}
-
-/** After the commands of an undo: what the present boot entries and images still have. */
-export async function verifyUndo(
-  host: Host,
-  leaving: readonly Claim[],
-  adapters: Adapters,
-  target: ApplyTarget,
-): Promise<string[]> {
-  const wrong: string[] = []
-  const used = leaving[0]?.entry.entry.adapters
-  const generator = claimedGenerator(leaving)
-  const tokens = claimedArguments(leaving)
-  const loader = adapters.bootloaders.find(({ name }) => name === used?.bootloader)
-  if (loader !== undefined && tokens.length > 0) {
-    const seen = loader.observe(host, tokens, true)
-    wrong.push(...seen.filter(({ ok }) => ok === false).map(({ proof }) => proof))
-  }
-  const requirements = claimedRequirements(leaving)
-  const gone = (requirements === null ? [] : requiredFiles(requirements)).filter((path) => !host.files.exists(path))
-  const initramfs = adapters.initramfs.find(({ name }) => name === generator)
-  if (initramfs === undefined || gone.length === 0) return wrong
-  for (const { path } of initramfs.images(host)) {
-    const listing = await listImage(initramfs.listCommand(path), target)
-    const still = gone.filter((file) => listing?.includes(file.slice(1)))
-    if (still.length > 0) wrong.push(`${path} still holds ${still.join(' and ')}`)
-  }
-  return wrong
 }

@@ -1,7 +1,7 @@
 import type { Claim } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import type { Finding } from '../core/finding.ts'
-import type { IommuGroup } from '../host/iommu.ts'
+import type { PciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
 import { type Color, paint, printable, type TerminalStyle } from '../terminal/text.ts'
@@ -71,8 +71,7 @@ const NOT_WRITTEN = 'Nothing was written. Add --apply.\n'
 /** A binding from the next boot on. */
 export interface BindingFacts {
   selected: readonly PciDevice[]
-  all: readonly PciDevice[]
-  groups: readonly IommuGroup[]
+  pci: PciFacts
   findings: readonly Finding[]
   /** How to reach the boot menu. */
   bootMenu: string | undefined
@@ -105,8 +104,8 @@ function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
 
-function deviceText(style: TerminalStyle, script: Script, { selected, all, groups }: BindingFacts): string {
-  const address = addressFormatter(all, false)
+function deviceText(style: TerminalStyle, script: Script, { selected, pci }: BindingFacts): string {
+  const address = addressFormatter(pci.devices, false)
   const numbers = [...new Set(selected.map(({ group }) => group))]
   const lines = selected.map((device) => {
     const id = `[${device.vendor.id}:${device.device.id}]`
@@ -114,7 +113,7 @@ function deviceText(style: TerminalStyle, script: Script, { selected, all, group
   })
   const place = numbers.map((number) => {
     if (number === null) return 'no IOMMU group'
-    const bridges = groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
+    const bridges = pci.groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
     return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
   })
   const count = `${selected.length} function${selected.length === 1 ? '' : 's'}`
