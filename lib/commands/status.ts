@@ -24,10 +24,6 @@ export async function readBindingStatus(
   const claims = claimsOf(journal, 'binding')
   const last = claims.at(-1)?.entry.entry.adapters
   const generator = claimedGenerator(claims)
-  const list = async (argv: readonly string[]): Promise<string | null> => {
-    const { code, stdout } = await runCommand(argv, { root: '/' })
-    return code === 0 ? stdout : null
-  }
   const { devices, unread } = readPciFacts(machine, warn)
   if (claims.length > 0 && unread.length > 0) throw new UserError('denied', machine.reader.denials.at(-1) ?? '')
   return checkBindStatus({
@@ -37,7 +33,10 @@ export async function readBindingStatus(
     boot: readBootId(context),
     bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
     initramfs: adapters.initramfs.find(({ name }) => name === generator),
-    imageFiles: (argv) => (machine.running ? list(argv) : Promise.resolve(null)),
+    imageFiles: async (argv) => {
+      const ran = machine.running ? await runCommand(argv, { root: '/' }) : undefined
+      return ran?.code === 0 ? ran.stdout : null
+    },
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
 }
