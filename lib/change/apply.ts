@@ -79,6 +79,8 @@ async function rollBackAfter(
   const known = target.signal.aborted ? new UserError('interrupted', 'interrupted') : error
   const journal = shownPath(target.root, folder)
   try {
+    // It may be there when only what makes it durable failed. Without it, the next run takes back what is left now.
+    await replaceFile(target.root, `${folder}/done`, null, 0).catch(() => undefined)
     await rollBack(target, folder, entry)
   } catch (second) {
     const messages = [known, second].map((one) => (one instanceof Error ? one.message : String(one)))

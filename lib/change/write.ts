@@ -58,7 +58,8 @@ const besideOf = ({ folder, name }: HeldPath): string => `${folder}/.${name}.vfi
 /**
  * Gives a file its content, whole or not at all, whatever happens meanwhile; `null` removes it. A file that exists
  * keeps its mode, owner, ACL and extended attributes (cp(1) knows how; Node has no calls for them), a new one gets
- * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was.
+ * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was, or has its new content and
+ * only what makes that durable failed.
  */
 export async function replaceFile(root: string, path: string, content: Content, mode: number): Promise<void> {
   await replaceByRename(root, path, content !== null, async (beside, { file }) => {

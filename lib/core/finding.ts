@@ -1,14 +1,14 @@
-/** What a check found. Guards, `--status` and the checks of other scripts are selections of these. */
+/** The result of one check. Guards, `--status` and the checks of other scripts are selections of these findings. */
 export interface Finding {
-  /** Names the check: `boot-vga`, `only-gpu`; `--force CODE` takes an overridable one. */
+  /** The name of the check, such as `boot-vga` or `only-gpu`; `--force CODE` takes the name of an overridable one. */
   code: string
   state: 'ok' | 'problem' | 'unknown'
-  /** One line: what is so. */
+  /** The fact that was found, in one line. */
   summary: string
-  /** What shows it: which mount, which route, which process, which file and line. */
+  /** The evidence for it: the mount, the route, the process, or the file and line. */
   evidence: string[]
-  /** What to do about a problem. */
+  /** The action to take when there is a problem. */
   next: string | null
-  /** Of a guard's problem: may `--force CODE` override it? */
+  /** May `--force CODE` override it? Only the problem of a guard can be overridden. */
   forceable: boolean
 }

@@ -1,12 +1,12 @@
 import lt from 'semver/functions/lt.js'
 
-/** What the guest will run under; `null`: not known, which is taken as new enough. */
+/** The versions that the guest will run under; `null` is an unknown one, which is taken as new enough. */
 export interface Versions {
   libvirt: string | null
   qemu: string | null
 }
 
-/** Since when: https://libvirt.org/formatdomain.html, and QEMU's changelogs. */
+/** The first versions that have each feature. Source: https://libvirt.org/formatdomain.html, and QEMU's changelogs. */
 const MINIMUM_VERSIONS = {
   hideKvm: { libvirt: '1.2.8', qemu: '2.1.0' },
   hypervclock: { libvirt: '1.2.2', qemu: '2.0.0' },
@@ -33,12 +33,12 @@ const MINIMUM_VERSIONS = {
 } as const
 export type VersionedFeature = keyof typeof MINIMUM_VERSIONS
 
-/** May this be used? */
+/** May this feature be used with these versions? */
 export function supports(versions: Versions, feature: VersionedFeature): boolean {
   return tooOldText(versions, feature) === undefined
 }
 
-/** `libvirt 1.2.9 is older than 1.3.3`; `undefined` when the gate is open. */
+/** Returns why a feature may not be used, such as `libvirt 1.2.9 is older than 1.3.3`; `undefined` when it may. */
 export function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature): string | undefined {
   const requirements = MINIMUM_VERSIONS[feature]
   if (libvirt !== null && lt(libvirt, requirements.libvirt))
@@ -47,13 +47,13 @@ export function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeatur
   return undefined
 }
 
-/** What is said of the decisions: why (`--explain`), and what was left out or needs to be done. */
+/** The remarks on the decisions: their reasons (`--explain`), and notes of what was left out or needs to be done. */
 export interface Remarks {
   reasons: string[]
   notes: string[]
 }
 
-/** Is the gate open? Says so when it is not. */
+/** May this feature be used? Adds a note when it may not. */
 export function supportsElseNote(
   versions: Versions,
   feature: VersionedFeature,

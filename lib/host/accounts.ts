@@ -1,16 +1,16 @@
 import type { Reader } from './reader.ts'
 
-/** Users or groups. */
+/** The database of users or that of groups. */
 export type AccountDatabase = 'passwd' | 'group'
 
 const SWITCH = '/etc/nsswitch.conf'
-/** What a service of nsswitch.conf reads, beside that which no file of this machine has. */
+/** The folder in which each service of nsswitch.conf reads passwd and group; other services have no such files. */
 const FILES: Readonly<Record<string, string>> = { files: '/etc', compat: '/etc', altfiles: '/usr/lib' }
 const FOLDERS = ['/etc/userdb', '/run/userdb', '/usr/local/lib/userdb', '/usr/lib/userdb']
 
 /**
- * All lines of passwd(5) or group(5), in the order of nsswitch.conf: images of Fedora keep those of their packages in
- * /usr/lib. `undefined`: neither file is there.
+ * Returns all lines of passwd(5) or group(5), in the order of nsswitch.conf; `undefined` when no such file is there.
+ * Images of Fedora keep the lines of their packages in /usr/lib.
  * Source: nsswitch.conf(5); nss-altfiles.
  */
 export function accountText(files: Reader, database: AccountDatabase): string | undefined {
@@ -19,7 +19,7 @@ export function accountText(files: Reader, database: AccountDatabase): string | 
   return texts.length === 0 ? undefined : texts.join('\n')
 }
 
-/** Is there such a user or group? `null`: no file has it, and what else is asked (a directory service) may. */
+/** Does this user or group exist? `null`: no file has it, but another service (a directory service) may. */
 export function hasAccount(files: Reader, database: AccountDatabase, name: string): boolean | null {
   const text = accountText(files, database)
   if (text?.split('\n').some((line) => line.startsWith(`${name}:`))) return true
@@ -29,7 +29,7 @@ export function hasAccount(files: Reader, database: AccountDatabase, name: strin
   return text === undefined || others ? null : false
 }
 
-/** Is a group only where usermod(8) does not look? */
+/** Is the group only in a file where usermod(8) does not look? */
 export function isAltGroup(files: Reader, name: string): boolean {
   const own = files.optionalText('/etc/group') ?? ''
   return !own.split('\n').some((line) => line.startsWith(`${name}:`)) && hasAccount(files, 'group', name) === true

@@ -1,8 +1,9 @@
 import { flipWords } from './sockets.ts'
 
 /**
- * Replaces public addresses in the tables of /proc/net by such as documentation uses, network for network: what is in one
- * network stays so, and routes lead where they led. Private and link-local ones say nothing of who somebody is, and stay.
+ * Returns a function that replaces public addresses in the tables of /proc/net by such as documentation uses, network
+ * by network: addresses of one network stay together, and routes lead where they led. Private and link-local addresses
+ * identify nobody and stay.
  */
 export function openAddresses(): (text: string) => string {
   const fours = new Map<string, number>()
@@ -13,7 +14,7 @@ export function openAddresses(): (text: string) => string {
     return known.get(key) ?? 0
   }
   const hex = (value: number, digits: number): string => (value % 16 ** digits).toString(16).padStart(digits, '0')
-  // RFC 2544's networks for four bytes, RFC 3849's for sixteen.
+  // IPv4 addresses become addresses of RFC 2544, IPv6 addresses those of RFC 3849.
   const four = (plain: string): string => {
     const bytes = (plain.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16))
     const [one = 0, two = 0] = bytes
@@ -39,13 +40,13 @@ export function openAddresses(): (text: string) => string {
     flipWords(change(flipWords(text))).toUpperCase()
   return (text) =>
     text
-      // `0100007F:0016` of a connection, and four words of IPv6; as the machine keeps them in memory.
+      // The address of a connection (`0100007F:0016`, or four words of IPv6), as the machine keeps it in memory.
       .replace(/\b([0-9A-F]{32})(?=:[0-9A-F]{4}\b)/g, inMemory(six))
       .replace(/(?<![0-9A-F])([0-9A-F]{8})(?=:[0-9A-F]{4}\b)/g, inMemory(four))
-      // A route's target and gateway.
+      // The target and the gateway of a route.
       .replace(/^(\S+\t)([0-9A-F]{8})\t([0-9A-F]{8})(?=\t)/gm, (_, name: string, target: string, gateway: string) =>
         [name + inMemory(four)(target), inMemory(four)(gateway)].join('\t'),
       )
-      // ipv6_route and if_inet6 have them in network order.
+      // The addresses of ipv6_route and if_inet6, which are in network order.
       .replace(/(?<=^|\s)[0-9a-f]{32}(?=\s)/gm, six)
 }

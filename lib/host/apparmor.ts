@@ -3,8 +3,9 @@ import type { Reader } from './reader.ts'
 const RULES = '/etc/apparmor.d/abstractions/libvirt-qemu'
 
 /**
- * Does AppArmor keep this file from a QEMU of libvirt's? libvirt has it allow a guest's disks, but not the ROMs of its
- * cards. Source: libvirt, src/security/virt-aa-helper.c; apparmor.d(5). `files` is the system, `reader` the machine.
+ * Does AppArmor keep this file from a QEMU that libvirt starts? libvirt has AppArmor allow a guest's disks, but not the
+ * ROMs of its cards. `files` is the system, `reader` the machine.
+ * Source: libvirt, src/security/virt-aa-helper.c; apparmor.d(5).
  */
 export function hiddenFromQemu(files: Reader, reader: Reader, path: string): boolean {
   const text = files.optionalText(RULES)

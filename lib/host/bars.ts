@@ -6,8 +6,8 @@ const IORESOURCE_PREFETCH = 0x2000n
 const IORESOURCE_MEM_64 = 0x100000n
 
 /**
- * The sizes in bytes of a function's 64-bit memory windows (BARs), those that a firmware places above 4 GiB.
- * Source: /sys/…/resource, one line a window: start, end, flags (include/linux/ioport.h).
+ * Returns the sizes in bytes of a function's 64-bit memory windows (BARs), which a firmware places above 4 GiB.
+ * Source: /sys/…/resource, where each line is a window: start, end, flags (include/linux/ioport.h).
  */
 export function readBars(reader: Reader, device: PciDevice): number[] {
   const lines = (reader.text(`${device.path}/resource`) ?? '').split('\n').slice(0, 6)

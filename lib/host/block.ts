@@ -3,42 +3,43 @@ import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 import { deviceAbove, type Unreadable } from './readings.ts'
 
-/** A block device, what uses it, and what was built on top of it. */
+/** A block device, its uses, and the volumes that were built on top of it. */
 export interface Volume {
-  /** `nvme0n1p2`, `dm-0`. */
+  /** The name in sysfs: `nvme0n1p2`, `dm-0`. */
   name: string
-  /** `/dev/nvme0n1p2`, `/dev/mapper/vg-root`. */
+  /** The device node: `/dev/nvme0n1p2`, `/dev/mapper/vg-root`. */
   node: string
-  /** What made it; `null` for disks and partitions. */
+  /** The layer that made it; `null` for disks and partitions. */
   kind: 'LVM' | 'LUKS' | 'dm-crypt' | 'multipath' | 'RAID' | 'bcache' | 'DRBD' | 'device mapper' | null
-  /** What udev found on it (blkid's TYPE): `ext4`, `LVM2_member`; `null` without an answer. */
+  /** The signature that udev found on it (blkid's TYPE): `ext4`, `LVM2_member`; `null` without an answer. */
   signature: string | null
   label: string | null
-  /** Mount points. */
+  /** The mount points, the shortest first. */
   mounts: string[]
   swap: boolean
-  /** Lines of fstab and crypttab that name it. */
+  /** The lines of fstab and crypttab that name it. */
   tables: TableEntry[]
-  /** Did the firmware load this boot's loader from here? */
+  /** Did the firmware load the boot loader of this boot from here? */
   booted: boolean
-  /** What is on top: device mapper, RAID, bcache. */
+  /** The volumes on top of it: device mapper, RAID, bcache. */
   volumesOnTop: Volume[]
 }
 
 export interface Storage {
-  /** The block devices that chosen devices carry, partitions one by one. */
+  /** The block devices that the selected devices carry; each partition is an entry of its own. */
   disks: { address: string; volume: Volume }[]
   unseen: Unreadable[]
 }
 
 const BLOCK = '/sys/class/block'
-// Mass storage, SD host controllers, serial buses (USB): what may carry a disk when the tree does not say.
+// Mass storage, SD host controllers, serial buses (USB): the classes that may carry a disk when the tree does not say.
 const CARRIERS = /^(01|0805|0c)/
-/** https://systemd.io/BOOT_LOADER_INTERFACE/ */
+/** The EFI variable that names the boot loader's partition. Source: https://systemd.io/BOOT_LOADER_INTERFACE/ */
 const LOADER_PARTITION = '/sys/firmware/efi/efivars/LoaderDevicePartUUID-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
 
 /**
- * What the block devices below the chosen devices are used for. Nothing but /sys/class/block is read when there are none.
+ * Reads the block devices below the selected devices and their uses. When there are none, only /sys/class/block is
+ * read.
  * Source: Documentation/ABI/stable/sysfs-block, udev's database (systemd, src/libsystemd/sd-device).
  */
 export function readStorage(reader: Reader, files: Reader, selected: readonly PciDevice[]): Storage {
@@ -51,7 +52,7 @@ export function readStorage(reader: Reader, files: Reader, selected: readonly Pc
   return own.length === 0 ? { disks: [], unseen: [] } : readVolumes(reader, files, own)
 }
 
-/** What a block device that is named by its path, and its partitions, are used for; `address` is then that path. */
+/** Reads a block device that is named by its path, its partitions, and their uses; `address` is then that path. */
 export function readDiskUsage(reader: Reader, files: Reader, path: string): Storage {
   const at = reader.resolve(`${BLOCK}/${(files.resolve(path) ?? path).replace(/^.*\//, '')}`)
   if (at === undefined) return { disks: [], unseen: [{ what: `${path} in ${BLOCK}`, root: false }] }
@@ -90,14 +91,14 @@ interface UsageTables {
   mounts: readonly Mount[]
   swaps: readonly string[]
   tables: readonly TableEntry[]
-  /** Name of a btrfs member → where its file system is mounted. */
+  /** The mount points of a btrfs, by the name of each member. */
   btrfs: ReadonlyMap<string, string[]>
   loader: string | undefined
 }
 
 /**
- * The chosen devices that a block device is below. With native NVMe multipath the disk is below a virtual subsystem,
- * whose controllers are links (drivers/nvme/host/multipath.c).
+ * Returns the selected devices that a block device is below. With native NVMe multipath the disk is below a virtual
+ * subsystem, whose controllers are links (drivers/nvme/host/multipath.c).
  */
 function carriersOf(reader: Reader, name: string, selected: readonly PciDevice[]): PciDevice[] {
   const path = reader.resolve(`${BLOCK}/${name}`)
@@ -154,7 +155,7 @@ function readVolume(
   }
 }
 
-/** `/` before `/boot` before `/var/lib/containers/…`. */
+/** Orders `/` before `/boot` before `/var/lib/containers/…`. */
 function byLength(one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : 1)
 }
@@ -165,7 +166,9 @@ function deviceSpecs(udev: ReadonlyMap<string, string> | undefined, partition: s
   return partition === undefined ? found : [...found, `PARTUUID=${partition}`]
 }
 
-/** By the prefix that its maker gave the device mapper's UUID (libdevmapper, DM_UUID). */
+/**
+ * Returns the layer that made a volume. For the device mapper the prefix of the UUID tells it (libdevmapper, DM_UUID).
+ */
 function kindOf(name: string, uuid: string | undefined): Volume['kind'] {
   if (/^md\d|^md_/.test(name)) return 'RAID'
   if (name.startsWith('bcache')) return 'bcache'
@@ -178,14 +181,14 @@ function kindOf(name: string, uuid: string | undefined): Volume['kind'] {
   return /^(part\d+-)?DMRAID-/.test(uuid ?? '') ? 'RAID' : 'device mapper'
 }
 
-/** The properties (`E:KEY=value`) that udev keeps of a device: `b259:2`, `c13:64`. */
+/** Reads the properties (`E:KEY=value`) that udev keeps of a device, which is given as `b259:2` or `c13:64`. */
 function readUdev(reader: Reader, id: string): Map<string, string> | undefined {
   const text = reader.optionalText(`/run/udev/data/${id}`)
   if (text === undefined) return undefined
   return new Map([...text.matchAll(/^E:([^=\n]+)=(.*)$/gm)].map(([, key = '', value = '']) => [key, value]))
 }
 
-/** Every device of a mounted btrfs, though the mount table names one (Documentation/filesystems/btrfs, sysfs). */
+/** Finds every device of a mounted btrfs; the mount table names one (Documentation/filesystems/btrfs, sysfs). */
 function readBtrfs(reader: Reader, mounts: readonly Mount[]): Map<string, string[]> {
   const found = new Map<string, string[]>()
   const mounted = mounts.filter((mount) => mount.type === 'btrfs')
@@ -195,7 +198,7 @@ function readBtrfs(reader: Reader, mounts: readonly Mount[]): Map<string, string
       const mapper = name.startsWith('dm-') ? reader.text(`${BLOCK}/${name}/dm/name`) : undefined
       return mapper === undefined ? [`/dev/${name}`] : [`/dev/${name}`, `/dev/mapper/${mapper}`]
     })
-    // Without an initramfs the root's source is /dev/root, whatever it is.
+    // Without an initramfs the root's source is /dev/root, whatever device it is.
     const own = mounted.filter(({ source }) => nodes.includes(source) || source === '/dev/root')
     for (const name of members)
       found.set(
@@ -206,7 +209,7 @@ function readBtrfs(reader: Reader, mounts: readonly Mount[]): Map<string, string
   return found
 }
 
-/** The partition that the boot loader came from: four bytes of attributes, then UTF-16. */
+/** Reads the partition that the boot loader came from. The variable holds four bytes of attributes, then UTF-16. */
 function loaderPartition(reader: Reader): string | undefined {
   const value = reader.optionalBytes(LOADER_PARTITION)?.subarray(4).toString('utf16le')
   return value?.replace(/\0+$/, '').toLowerCase()

@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer'
 import { maskArguments, maskCommandLine, maskKeys, maskMounts, maskSecretNames, withoutComments } from './masks.ts'
 import type { Pseudonyms } from './pseudonyms.ts'
 
-/** What a capture carries of a file's content. */
+/** The replacements that a capture makes in the content of files. */
 export interface CaptureMasks {
   names: Pseudonyms
   /** Replaces the host's name. */
@@ -33,8 +33,8 @@ const maskHostname: TextMask = (text, { hostname }) => hostname(text)
 const keepWhole: TextMask = (text) => text
 
 /**
- * What of the files outside of /sys is carried, and how; the first that fits. What nobody thought of is there in name
- * alone: an empty file.
+ * The rules for files outside of /sys: which part is carried, and how. The first rule that fits counts. A file that no
+ * rule fits is carried in name alone, as an empty file.
  */
 const FILE_RULES: readonly [RegExp, TextMask][] = [
   [/^\/proc\/cmdline$|\/(kernel-params|cmdline)$|\/cmdline\.d\//, maskCmdlineFile],
@@ -66,7 +66,7 @@ const FILE_RULES: readonly [RegExp, TextMask][] = [
   [/^\/var\/lib\/dbus\/machine-id$/, keepWhole],
 ]
 
-/** What a capture carries of a file: all of it but secrets and names, part of it, or nothing. */
+/** Returns what a capture carries of a file: all of it but secrets and names, part of it, or nothing. */
 export function maskFile(path: string, content: Buffer, carrier: CaptureMasks): Buffer {
   const { names, hostname } = carrier
   if (path.startsWith('/sys/')) return maskSysfs(path, content, carrier)
@@ -79,11 +79,11 @@ export function maskFile(path: string, content: Buffer, carrier: CaptureMasks): 
     change === keepWhole
       ? names.rename(text)
       : names.replaceSecrets(names.rename(change(text, { ...carrier, hostname })))
-  // Bytes that are no UTF-8 must stay as they were.
+  // Bytes that are not UTF-8 must stay as they were.
   return plain === text ? content : Buffer.from(plain)
 }
 
-/** Attributes, and the variables of EFI that a boot loader left: four bytes, then UTF-16. */
+/** Masks attributes, and the EFI variables that a boot loader left: four bytes, then UTF-16. */
 function maskSysfs(path: string, content: Buffer, { names, hostname }: CaptureMasks): Buffer {
   const name = path.slice(path.lastIndexOf('/') + 1)
   if (/^(Loader|Stub)/.test(name)) {
@@ -97,7 +97,10 @@ function maskSysfs(path: string, content: Buffer, { names, hostname }: CaptureMa
   return plain === text ? content : Buffer.from(plain)
 }
 
-/** Of a unified image its headers and command line, of whatever else is no text the first bytes. */
+/**
+ * Keeps the headers and the masked command line of a unified image, the first 64 KiB of another EFI program, and of any
+ * other file all, masked as a command line.
+ */
 function maskImage(content: Buffer, names: Pseudonyms): Buffer {
   const text = content.toString('latin1')
   if (!text.startsWith('MZ')) return Buffer.from(maskCommandLine(text, names, true), 'latin1')
@@ -112,7 +115,7 @@ function maskImage(content: Buffer, names: Pseudonyms): Buffer {
   return Buffer.from(head + maskCommandLine(text.slice(from, to), names, true), 'latin1')
 }
 
-/** Of udev's answers those that say what is on a disk. */
+/** Keeps the lines of udev's database that say what is on a disk. */
 function filterUdev(text: string): string {
   return text.replace(/^(?!E:(?:ID_FS_(?:UUID|TYPE|LABEL)|ID_PART_ENTRY_(?:UUID|NAME))=).*\n?/gm, '')
 }
@@ -120,7 +123,7 @@ function filterUdev(text: string): string {
 const LOG_LINES =
   /Linux version |ommand line:|kvm|\bSVM\b|VMX|iommu|DMAR|AMD-Vi|VT-d|vfio|[Rr]emapping|x2apic|BAR \d|secure ?boot|simpledrm|efifb|\bfb\d|nouveau|nvidia|amdgpu|i915|snd_hda|vgaarb/i
 
-/** Of the kernel log what a device and its binding are about; no names of programs, people and peers. */
+/** Keeps the lines of the kernel log about devices and their binding; no names of programs, people and peers. */
 function maskKernelLog(text: string, carrier: CaptureMasks): string {
   const { names } = carrier
   const lines = text.split('\n').filter((each) => LOG_LINES.test(each) && !/audit|\bcomm=|\bSRC=|systemd\[/.test(each))
@@ -131,7 +134,7 @@ function maskKernelLog(text: string, carrier: CaptureMasks): string {
   return maskSettings(`${masked.join('\n')}\n`, carrier)
 }
 
-/** Of a journal's entry what was decided and which lines changed, not whole files of /etc. */
+/** Keeps the decisions and the changed lines of a journal's entry, but no whole files of /etc. */
 function maskJournal(text: string, carrier: CaptureMasks): string {
   const json = tryParseJson(text)
   if (json === undefined) return ''
@@ -153,7 +156,7 @@ function maskJournal(text: string, carrier: CaptureMasks): string {
   return JSON.stringify(masked, null, 1)
 }
 
-/** Of all that is installed what runs guests. */
+/** Keeps the installed packages that run guests. */
 function filterPackages(text: string): string {
   return text
     .split('\n\n')
@@ -171,7 +174,7 @@ function tryParseJson(text: string): unknown {
 
 type JsonObject = Record<string, unknown>
 
-/** The same value with other strings in it, and other objects. */
+/** Returns the value with each string changed by `change` and each object by `fields`. */
 function mapJson(
   value: unknown,
   change: (text: string) => string,

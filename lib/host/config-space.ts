@@ -2,13 +2,13 @@ import type { Buffer } from 'node:buffer'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
-/** Message-signalled interrupts of a function. `null`: its capability list is not readable (without root). */
+/** The message-signalled interrupts of a function; `null` when its capability list is not readable (without root). */
 export interface MessageInterrupts {
   msi: { supported: boolean; enabled: boolean } | null
   msix: { supported: boolean; enabled: boolean } | null
 }
 
-/** `D0`, `D3hot`, `D3cold`, `unknown` …; `null` where the kernel does not say (before Linux 5.10). */
+/** The power state (`D0`, `D3hot`, `D3cold`, `unknown` …); `null` where the kernel does not say (before Linux 5.10). */
 export interface PowerFacts {
   powerState: string | null
   d3coldAllowed: boolean | null
@@ -20,11 +20,14 @@ const EXPRESS = 0x10
 const HEADER = 64
 const HEADER_TYPE = 0x0e
 
-/** MSI and MSI-X of a function from its configuration space. Source: PCI Local Bus Specification 3.0, 6.7 and 6.8. */
+/**
+ * Reads MSI and MSI-X from a function's configuration space.
+ * Source: PCI Local Bus Specification 3.0, 6.7 and 6.8.
+ */
 export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
   const config = reader.optionalBytes(`${device.path}/config`, 256)
   const capabilities = config === undefined ? undefined : listCapabilities(config)
-  // One remark for all functions: it is the same for each.
+  // One remark for all functions, since it is the same for each.
   if (config?.length === 64)
     reader.denied.set('config', 'configuration space: cut after 64 bytes, MSI and MSI-X unknown')
   if (config === undefined || capabilities === undefined) return { msi: null, msix: null }
@@ -36,8 +39,9 @@ export function readMessageInterrupts(reader: Reader, device: PciDevice): Messag
 }
 
 /**
- * Is this a PCI Express function? `null`: neither its capability list nor the kernel says. Linux has shown the speed of
- * a link since 4.13, and of PCI Express alone. Source: drivers/pci/pci-sysfs.c, pcie_dev_attrs_are_visible().
+ * Is this a PCI Express function? `null`: neither its capability list nor the kernel says. Linux shows the speed of a
+ * link since 4.13, and only for PCI Express.
+ * Source: drivers/pci/pci-sysfs.c, pcie_dev_attrs_are_visible().
  */
 export function isExpress(reader: Reader, device: PciDevice): boolean | null {
   if (reader.exists(`${device.path}/current_link_speed`)) return true
@@ -46,8 +50,8 @@ export function isExpress(reader: Reader, device: PciDevice): boolean | null {
 }
 
 /**
- * Where each capability stands, by its ID; `undefined` when the list leads out of what could be read (users other
- * than root get the first 64 bytes) or does not end.
+ * Returns the offset of each capability by its ID; `undefined` when the list leads out of the bytes that could be read
+ * (users other than root get the first 64) or does not end.
  */
 function listCapabilities(config: Buffer): Map<number, number> | undefined {
   if (config.length < 64) return undefined
@@ -68,17 +72,17 @@ function listCapabilities(config: Buffer): Map<number, number> | undefined {
 }
 
 /**
- * Does the function answer? One that is lost reads ff all over, which makes its header type 7f. `null`: its
- * configuration space was not read. Every user may read what this looks at.
+ * Does the function answer? A lost function reads ff everywhere, which makes its header type 7f. `null`: its
+ * configuration space was not read. Every user may read the bytes that this needs.
  */
 export function isResponsive(reader: Reader, device: PciDevice): boolean | null {
-  // As much as the others read: a capture has what was read last.
+  // As many bytes as the other functions read, because a capture keeps the last read.
   const header = reader.optionalBytes(`${device.path}/config`, 256)
   if (header === undefined || header.length < HEADER) return null
   return ((header[HEADER_TYPE] ?? 0) & 0x7f) !== 0x7f
 }
 
-/** Power state of a function; read it before its configuration space, since that wakes a sleeping device. */
+/** Reads the power state of a function. Read it before the configuration space, which wakes a sleeping device. */
 export function readPower(reader: Reader, device: PciDevice): PowerFacts {
   const allowed = reader.optionalText(`${device.path}/d3cold_allowed`)?.trim()
   return {

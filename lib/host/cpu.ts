@@ -5,16 +5,16 @@ import type { Reader } from './reader.ts'
 /** One cache, as one CPU has it. */
 export interface CpuCache {
   level: number
-  /** `Data`, `Instruction` or `Unified`. */
+  /** The type: `Data`, `Instruction` or `Unified`. */
   type: string | undefined
-  /** In bytes. */
+  /** The size in bytes. */
   size: number | undefined
   /** The online CPUs that share it. */
   cpus: number[] | undefined
   id: number | undefined
 }
 
-/** One logical CPU. Unknown is `undefined`, and so is what the kernel does not say of an offline one. */
+/** One logical CPU. Unknown is `undefined`, and so is what the kernel does not say of an offline CPU. */
 export interface Cpu {
   number: number
   online: boolean
@@ -22,46 +22,46 @@ export interface Cpu {
   package: number | undefined
   die: number | undefined
   cluster: number | undefined
-  /** The online CPUs of its core, itself among them. */
+  /** The online CPUs of its core, including itself. */
   siblings: number[] | undefined
-  /** By level. */
+  /** The caches, sorted by level. */
   caches: CpuCache[] | undefined
   node: number | undefined
-  /** Of 1024: compared with the fastest CPU of the machine. */
+  /** The capacity compared with the fastest CPU of the machine, which has 1024. */
   capacity: number | undefined
-  /** ACPI CPPC, on a scale of the machine's own. */
+  /** The highest performance by ACPI CPPC, on a scale of the machine's own. */
   highestPerf: number | undefined
-  /** In kHz. */
+  /** The maximum frequency in kHz. */
   maxFrequency: number | undefined
-  /** In kHz. */
+  /** The base frequency in kHz. */
   baseFrequency: number | undefined
 }
 
 export interface NumaNode {
   number: number
-  /** None in a node of memory alone. */
+  /** The CPUs of the node; empty in a node of memory alone. */
   cpus: number[]
-  /** In bytes; 0 in a node without memory. */
+  /** The memory in bytes; 0 in a node without memory. */
   memory: number | undefined
   free: number | undefined
-  /** Node → distance: 10 is the node itself (ACPI SLIT). */
+  /** The distance to each node by its number; 10 is the node itself (ACPI SLIT). */
   distances: Map<number, number> | undefined
 }
 
-/** The machine's CPUs. */
+/** The machine's CPUs and its NUMA nodes. */
 export interface Cpus {
-  /** Those present, offline ones too, in numeric order; empty when the tree does not say. */
+  /** The CPUs present, including offline ones, in numeric order; empty when the tree does not say. */
   cpus: Cpu[]
-  /** In numeric order; `undefined`: a kernel without NUMA, or the tree does not say. */
+  /** The nodes in numeric order; `undefined` for a kernel without NUMA, or when the tree does not say. */
   nodes: NumaNode[] | undefined
   vendor: 'intel' | 'amd' | undefined
   model: string | undefined
   flags: string[] | undefined
   /** Is it x86? `undefined`: /proc/cpuinfo does not say. */
   x86: boolean | undefined
-  /** Bits of a physical address. */
+  /** The number of bits of a physical address. */
   addressBits: number | undefined
-  /** Hybrid Intel, where the kernel names them. */
+  /** The performance cores of a hybrid Intel CPU, where the kernel names them; `efficient` has the others. */
   performance: number[] | undefined
   efficient: number[] | undefined
 }
@@ -69,7 +69,7 @@ export interface Cpus {
 const SYSTEM = '/sys/devices/system'
 
 /**
- * The machine's CPUs, their caches and NUMA nodes.
+ * Reads the machine's CPUs, their caches and NUMA nodes.
  * Source: Documentation/ABI/stable/sysfs-devices-system-cpu, sysfs-devices-node and testing/sysfs-devices-system-cpu.
  */
 export function readCpus(reader: Reader): Cpus {
@@ -92,7 +92,7 @@ export function readCpus(reader: Reader): Cpus {
   }
 }
 
-/** `0-2,8` → 0, 1, 2, 8: the kernel's list format; `undefined` when it is something else. */
+/** Parses the kernel's list format: `0-2,8` → 0, 1, 2, 8; `undefined` when the text is something else. */
 export function parseCpuList(text: string | undefined): number[] | undefined {
   const numbers: number[] = []
   for (const range of attributeText(text).split(',').filter(Boolean)) {
@@ -103,7 +103,7 @@ export function parseCpuList(text: string | undefined): number[] | undefined {
   return text === undefined ? undefined : numbers
 }
 
-/** 0, 1, 2, 8 → `0-2,8`: as the kernel, libvirt and taskset(1) read it. */
+/** Returns numbers in the list format that the kernel, libvirt and taskset(1) read: 0, 1, 2, 8 → `0-2,8`. */
 export function cpuList(numbers: readonly number[]): string {
   const sorted = [...new Set(numbers)].sort((one, other) => one - other)
   const starts = sorted.filter((number, index) => sorted[index - 1] !== number - 1)
@@ -111,7 +111,7 @@ export function cpuList(numbers: readonly number[]): string {
   return starts.map((start, index) => (start === ends[index] ? `${start}` : `${start}-${ends[index]}`)).join(',')
 }
 
-/** `00000000,00000107` → 0, 1, 2, 8: all that some captured machines have. */
+/** Parses a mask, which is all that some captured machines have: `00000000,00000107` → 0, 1, 2, 8. */
 function parseCpuMask(text: string | undefined): number[] | undefined {
   const digits = attributeText(text).replace(/,/g, '')
   if (!/^[0-9a-f]+$/.test(digits)) return undefined
@@ -119,12 +119,12 @@ function parseCpuMask(text: string | undefined): number[] | undefined {
   return bits.flatMap((bit, number) => (bit === '1' ? [number] : []))
 }
 
-/** Linux 5.15 ended the lists of nodes with a NUL. */
+/** Returns an attribute without the NUL with which Linux 5.15 ended the lists of nodes. */
 function attributeText(attribute = ''): string {
   return (attribute.split('\0')[0] ?? '').trim()
 }
 
-/** The N of all `cpuN` in a folder, in numeric order. */
+/** Returns the N of each `cpuN` (or other `kind`) in a folder, in numeric order. */
 function numbersOf(reader: Reader, folder: string, kind: string): number[] {
   return (reader.list(folder) ?? [])
     .filter((name) => name.startsWith(kind) && /^\d+$/.test(name.slice(kind.length)))
@@ -138,7 +138,7 @@ function readCpu(reader: Reader, number: number, online: number[] | undefined, n
   const core = read('topology/core_id')
   return {
     number,
-    // A captured machine may lack the list. The kernel has no topology for a CPU that is offline.
+    // A captured machine may lack the list. The kernel has no topology for an offline CPU.
     online: online?.includes(number) ?? ((read('online') ?? 1) !== 0 && core !== undefined),
     core,
     package: read('topology/physical_package_id'),
@@ -178,7 +178,7 @@ function readNumaNode(reader: Reader, number: number, nodes: readonly number[]):
     cpus: parseCpuList(reader.text(`${folder}/cpulist`)) ?? parseCpuMask(reader.text(`${folder}/cpumap`)) ?? [],
     memory: meminfo.get('MemTotal'),
     free: meminfo.get('MemFree'),
-    // One for each node that is online, in their order.
+    // The file has one distance for each online node, in the order of the nodes.
     distances:
       distances?.length === nodes.length
         ? new Map(nodes.map((node, index) => [node, distances[index] ?? 0]))
@@ -186,14 +186,14 @@ function readNumaNode(reader: Reader, number: number, nodes: readonly number[]):
   }
 }
 
-/** The first CPU's part of /proc/cpuinfo. */
+/** Reads the first CPU's part of /proc/cpuinfo. */
 function readCpuinfo(reader: Reader): Map<string, string> {
   const text = reader.optionalBytes('/proc/cpuinfo', 32_768)?.toString('latin1') ?? ''
   const lines = (text.split('\n\n')[0] ?? '').split('\n')
   return new Map(lines.map((line) => [line.replace(/\s*:.*/s, ''), line.replace(/^[^:]*:\s*/, '').trim()]))
 }
 
-/** Each architecture's /proc/cpuinfo has words of its own (arch/ARCH/kernel in Linux). */
+/** Is it x86? Each architecture's /proc/cpuinfo has words of its own (arch/ARCH/kernel in Linux). */
 function isX86(cpuinfo: ReadonlyMap<string, string>): boolean | undefined {
   if (cpuinfo.has('flags') || cpuinfo.has('address sizes')) return true
   const others = [
@@ -209,13 +209,15 @@ function isX86(cpuinfo: ReadonlyMap<string, string>): boolean | undefined {
   return others.some((name) => cpuinfo.has(name)) ? false : undefined
 }
 
-/** `39 bits physical, 48 bits virtual` → 39. */
+/** Returns the bits of a physical address: `39 bits physical, 48 bits virtual` → 39. */
 function addressBitsOf(text: string | undefined): number | undefined {
   const [, bits] = /^(\d+) bits physical/.exec(text ?? '') ?? []
   return bits === undefined ? undefined : Number(bits)
 }
 
-/** An attribute that holds a whole number; `undefined` for anything else, and for -1, by which drivers say "none". */
+/**
+ * Reads an attribute that holds a whole number; `undefined` for anything else, and for -1, drivers' word for "none".
+ */
 function readNumber(reader: Reader, path: string): number | undefined {
   const text = reader.text(path)?.trim() ?? ''
   return /^\d{1,15}$/.test(text) ? Number(text) : undefined

@@ -1,16 +1,16 @@
 import type { Reader } from './reader.ts'
 
-/** Who reads: denials of each are counted. */
+/** The readers whose denials are counted. */
 export type Readers = readonly Reader[]
 
-/** What `work` gave, and what of its questions was not ours to read. */
+/** Returns the value that `work` gave, and the denials that it met. */
 export function withDenials<T>(readers: Readers, work: () => T): { value: T; denied: string[] } {
   const since = denialsSince(readers)
   const value = work()
   return { value, denied: since() }
 }
 
-/** As `noticeNow`, of work that takes its time. */
+/** Does the same as `withDenials` for work that takes its time. */
 export async function withDenialsAsync<T>(
   readers: Readers,
   work: () => T | Promise<T>,
@@ -26,7 +26,7 @@ function denialsSince(readers: Readers): () => string[] {
 }
 
 /**
- * Facts that are read when somebody asks for them, once; what was not ours to read counts for each who asks. Do not
+ * Returns facts that are each read once, when first asked for; the denials of that read count for each who asks. Do not
  * spread the result: that asks for all.
  */
 export function onDemand<T extends object>(readers: Readers, parts: { [K in keyof T]: () => T[K] }): T {

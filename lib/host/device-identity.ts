@@ -2,18 +2,21 @@ import { UserError } from '../core/error.ts'
 import type { ModuleKey } from './modules.ts'
 import type { Reader } from './reader.ts'
 
-/** What tells what a PCI function is, and who drives it. */
+/** The IDs of a PCI function and the driver that has it. */
 export interface Identity extends ModuleKey {
   driver: string | null
 }
 
-/** Of the function in this folder of sysfs; `undefined` when it is not there, or says nothing. */
+/**
+ * Reads the identity of the function in this folder of sysfs; `undefined` when it is not there or says nothing. Throws
+ * a UserError with code `unreadable` for an ID that is not a hex number.
+ */
 export function readIdentity(reader: Reader, path: string): Identity | undefined {
   const uevent = reader.text(`${path}/uevent`)
   return (uevent && fromUevent(path, uevent)) || fromAttributes(reader, path)
 }
 
-/** One file holds class, IDs and driver (drivers/pci/pci-driver.c, pci_uevent). */
+/** Reads class, IDs and driver from one file (drivers/pci/pci-driver.c, pci_uevent). */
 function fromUevent(path: string, uevent: string): Identity | undefined {
   const pciClass = /^PCI_CLASS=(.*)$/m.exec(uevent)?.[1]
   const id = /^PCI_ID=(.*)$/m.exec(uevent)?.[1]
@@ -34,7 +37,7 @@ function fromUevent(path: string, uevent: string): Identity | undefined {
   }
 }
 
-/** Trees without uevent (older captures): one file a fact. */
+/** Reads one file for each fact, in trees without uevent (older captures). */
 function fromAttributes(reader: Reader, path: string): Identity | undefined {
   const read = (name: string, digits: number): string | undefined => {
     const text = reader.text(`${path}/${name}`)
@@ -52,7 +55,10 @@ function fromAttributes(reader: Reader, path: string): Identity | undefined {
   }
 }
 
-/** `0x10DE` or `10DE` → `10de`, padded to `digits`. Throws a UserError that names the file for anything else. */
+/**
+ * Returns an ID in lower case, padded to `digits`: `0x10DE` or `10DE` → `10de`. Throws a UserError with code
+ * `unreadable` that names the file for anything else.
+ */
 export function parseHexId(file: string, text: string, digits: number): string {
   const value = /^(?:0x)?([0-9a-f]+)$/i.exec(text.trim())?.[1]?.toLowerCase().padStart(digits, '0')
   if (value === undefined || value.length !== digits) {

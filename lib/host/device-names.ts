@@ -3,17 +3,18 @@ import { UserError } from '../core/error.ts'
 import { gunzip } from './gzip.ts'
 import type { Reader } from './reader.ts'
 
-/** Names for numeric IDs (lower-case hex); `null` when nobody knows one. */
+/** The names of numeric IDs (lower-case hex); `null` when no database knows one. */
 export interface DeviceNames {
   vendor(vendor: string): string | null
   device(vendor: string, device: string): string | null
-  /** Four digits: the subclass's name, else the base class's. */
+  /** Returns the name of a class of four digits: the subclass's name, else the base class's. */
   class(id: string): string | null
-  /** Per file read: its path and the lines that gave a name so far. */
+  /** Returns the path of each file that was read and the lines that gave a name so far. */
   excerpts(): Map<string, string>
 }
 
-// Where distributions keep pci.ids: Debian, Fedora and Arch, Alpine and older Slackware, Gentoo's and others' .gz, NixOS.
+// The paths at which distributions keep pci.ids: Debian, Fedora and Arch, Alpine and older Slackware, Gentoo and others
+// (.gz), NixOS.
 const PCI_IDS = [
   '/usr/share/misc/pci.ids',
   '/usr/share/hwdata/pci.ids',
@@ -29,6 +30,7 @@ const HWDB_CLASSES = '20-pci-classes.hwdb'
 /**
  * Opens the first name database that one of `readers` has: pci.ids, else udev's hwdb sources, else a small table of
  * class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5), hwdb(7).
+ * Throws a UserError with code `unreadable` for a .gz file that is not gzip.
  */
 export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
   const read = (path: string): Buffer | undefined => {
@@ -52,7 +54,10 @@ export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
   return cachedNames({ find: () => null, excerpts: () => new Map() })
 }
 
-/** `find(kind, …ids)`: `find('vendor', '10de')`, `find('device', '10de', '1cb6')`, `find('class', '03')`, `find('class', '03', '00')`. */
+/**
+ * A name database: `find('vendor', '10de')`, `find('device', '10de', '1cb6')`, `find('class', '03')`,
+ * `find('class', '03', '00')`.
+ */
 interface NameDatabase {
   find(kind: 'vendor' | 'device' | 'class', ...ids: string[]): string | null
   excerpts(): Map<string, string>
@@ -83,7 +88,10 @@ function lineAtOffset(data: Buffer, at: number): string {
   return data.toString('utf8', at, end < 0 ? data.length : end)
 }
 
-/** pci.ids: `VVVV  name`, below it `\tDDDD  name`; classes, at its end, as `C CC  name`, `\tSS  name`. IDs are sorted. */
+/**
+ * Opens pci.ids: `VVVV  name`, below it `\tDDDD  name`; classes stand at its end as `C CC  name`, `\tSS  name`. IDs are
+ * sorted.
+ */
 function openPciIds(path: string, data: Buffer): NameDatabase {
   const classes = Math.max(0, data.lastIndexOf('\nC 00  ', undefined, 'latin1'))
   const used = new Map<number, string>()
@@ -122,8 +130,8 @@ function openPciIds(path: string, data: Buffer): NameDatabase {
 }
 
 /**
- * Where the next vendor or class begins. Its first digit is this one's or a later one, so that a few searches for a
- * newline and a digit find it; looking at every line takes ten times as long (Intel's block has 6,000).
+ * Returns the offset of the next vendor or class. Its first digit is this one's or a later one, so that a few searches
+ * for a newline and a digit find it; looking at every line takes ten times as long (Intel's block has 6,000).
  */
 function blockEnd(data: Buffer, at: number): number {
   const digits = '0123456789abcdefC'
@@ -134,7 +142,7 @@ function blockEnd(data: Buffer, at: number): number {
   return data.length
 }
 
-/** Where the line `\tID  name` begins in a block, by halving; -1 when it is not there. */
+/** Finds the line `\tID  name` in a block by halving and returns its offset; -1 when it is not there. */
 function findLine(data: Buffer, start: number, end: number, id: string): number {
   let low = start
   let high = end
@@ -156,7 +164,7 @@ function findLine(data: Buffer, start: number, end: number, id: string): number 
   return -1
 }
 
-/** hwdb sources: a match line `pci:v000010DEd00001CB6*`, then ` ID_MODEL_FROM_DATABASE=name`. */
+/** Opens hwdb sources: a match line `pci:v000010DEd00001CB6*`, then ` ID_MODEL_FROM_DATABASE=name`. */
 function openHwdb(folder: string, devices: Buffer, classes: Buffer | undefined): NameDatabase {
   const used = new Map<string, string>([
     [`${folder}/${HWDB_DEVICES}`, ''],
@@ -184,7 +192,7 @@ function openHwdb(folder: string, devices: Buffer, classes: Buffer | undefined):
   }
 }
 
-// For hosts without any database. PCI Code and ID Assignment Specification.
+// The names for hosts without any database. Source: PCI Code and ID Assignment Specification.
 const CLASSES: Record<string, string> = {
   '00': 'Unclassified device',
   '01': 'Mass storage controller',

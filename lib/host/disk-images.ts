@@ -2,23 +2,25 @@ import { accountText } from './accounts.ts'
 import type { Reader } from './reader.ts'
 import { mayAccess } from './user.ts'
 
-/** What there is to know of a file or block device that a guest gets. */
+/** The facts about a file or block device that a guest gets. */
 export interface DiskImage {
-  /** As it was named. */
+  /** The path as it was given. */
   path: string
   kind: 'file' | 'block' | 'absent'
-  /** By its first bytes: qcow2, or anything else. */
+  /** The format by the first bytes: qcow2, or raw for anything else. */
   format: 'raw' | 'qcow2'
 }
 
-/** `reader` is the machine: a capture of it knows its disks by name, without their nodes. */
+/**
+ * Reads the facts about a disk image. `reader` is the machine: a capture knows its disks by name, without their nodes.
+ */
 export function readDiskImage(files: Reader, reader: Reader, path: string): DiskImage {
   const node = files.resolve(path)
   const access = node === undefined ? undefined : files.access(node)
   if (access?.block || reader.exists(`/sys/class/block/${(node ?? path).replace(/^.*\//, '')}`))
     return { path, kind: 'block', format: 'raw' }
   if (access === undefined) return { path, kind: 'absent', format: /\.qcow2$/.test(path) ? 'qcow2' : 'raw' }
-  // qcow2's magic: docs/interop/qcow2.txt in QEMU.
+  // The magic of qcow2. Source: docs/interop/qcow2.txt in QEMU.
   const magic = files.optionalBytes(path, 4)?.toString('latin1')
   return { path, kind: 'file', format: magic === 'QFI\u00fb' ? 'qcow2' : 'raw' }
 }
@@ -26,8 +28,8 @@ export function readDiskImage(files: Reader, reader: Reader, path: string): Disk
 const SECTOR = 2048
 
 /**
- * Does an ISO boot by UEFI: has its El Torito catalog an entry of platform 0xEF? `null`: no ISO 9660 file system, or
- * not readable. Source: El Torito 1.0, UEFI specification 13.3.2.1.
+ * Does an ISO image boot by UEFI: has its El Torito catalog an entry of platform 0xEF? `null`: it is no ISO 9660 file
+ * system, or is not readable. Source: El Torito 1.0, UEFI specification 13.3.2.1.
  */
 export function bootsByEfi(files: Reader, path: string): boolean | null {
   const head = files.optionalBytes(path, 18 * SECTOR)
@@ -35,7 +37,7 @@ export function bootsByEfi(files: Reader, path: string): boolean | null {
   const record = head.subarray(17 * SECTOR)
   if (record.toString('latin1', 7, 30) !== 'EL TORITO SPECIFICATION') return false
   const at = record.readUInt32LE(0x47) * SECTOR
-  // Catalogs stand near the front; what is beyond is not worth reading so far for.
+  // Catalogs stand near the front; a later one is not worth the reading.
   if (at > 64 * 1024 * 1024) return null
   const catalog = files.optionalBytes(path, at + SECTOR)?.subarray(at)
   if (catalog === undefined || catalog.length < 64) return null
@@ -47,7 +49,7 @@ export function bootsByEfi(files: Reader, path: string): boolean | null {
   return false
 }
 
-/** The SCSI address of `/dev/sr0` or `/dev/sg1`: `2:0:0:0`; `undefined` when it is no SCSI device. */
+/** Returns the SCSI address of `/dev/sr0` or `/dev/sg1` (`2:0:0:0`); `undefined` when it is no SCSI device. */
 export function scsiAddress(reader: Reader, path: string): number[] | undefined {
   const name = (reader.resolve(path) ?? path).replace(/^.*\//, '')
   for (const folder of ['block', 'scsi_generic']) {
@@ -58,7 +60,10 @@ export function scsiAddress(reader: Reader, path: string): number[] | undefined 
   return undefined
 }
 
-/** The users that QEMU runs as under libvirt's system daemon: what qemu.conf says, else the distributions' own. */
+/**
+ * Returns the user that QEMU runs as under libvirt's system daemon: the one that qemu.conf sets, else the
+ * distributions' own.
+ */
 export function libvirtUser(files: Reader): { name: string; uid: number; gids: number[] } | undefined {
   const conf = files.optionalText('/etc/libvirt/qemu.conf') ?? ''
   const set = /^\s*user\s*=\s*"\+?([^"]+)"/m.exec(conf)?.[1]
@@ -75,7 +80,7 @@ export function libvirtUser(files: Reader): { name: string; uid: number; gids: n
 }
 
 /**
- * The first folder above a file that a user may not pass; `undefined` when all are open. libvirt gives the file
+ * Returns the first folder above a file that a user may not pass; `undefined` when all are open. libvirt gives the file
  * itself to its user when a guest starts, but no folder.
  */
 export function closedFolder(files: Reader, path: string, user: { uid: number; gids: number[] }): string | undefined {

@@ -1,26 +1,26 @@
 import type { Reader } from './reader.ts'
 
-/** A file of a folder of drop-ins. Texts are one character a byte. */
+/** A file in a folder of drop-ins. Its text has one character for each byte. */
 export interface DropIn {
   path: string
   text: string
 }
 
-/** One line of a configuration file that says something. */
+/** One line of a configuration file that is neither empty nor a comment. */
 export interface ConfigLine {
   path: string
-  /** From 1. */
+  /** The line number, from 1. */
   line: number
-  /** Without blanks around it. */
+  /** The line without blanks around it. */
   text: string
 }
 
 const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
 
 /**
- * The files of folders such as sysctl.d in the order in which they are read: by name, whatever their folder; of two
- * with one name that of the first folder. A link to /dev/null masks a name. `more`: other files with a place in the
- * alphabet, by name.
+ * Returns the files of folders such as sysctl.d in the order in which they are read: by name, whatever their folder. Of
+ * two with one name the one in the first folder counts. A link to /dev/null masks a name. `more` are other files, which
+ * are sorted in by name.
  * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5): the same rule in each.
  */
 export function readDropIns(
@@ -40,12 +40,12 @@ export function readDropIns(
   })
 }
 
-/** Where a folder of drop-ins may be, the first first. */
+/** Returns the places of a folder of drop-ins; the first one has precedence. */
 export function dropInFolders(name: string): string[] {
   return FOLDERS.map((folder) => `${folder}/${name}`)
 }
 
-/** The lines that say something: no comments, none that are empty. */
+/** Returns the lines that are neither empty nor comments. */
 export function configLines(files: readonly DropIn[]): ConfigLine[] {
   return files.flatMap(({ path, text }) =>
     text
@@ -55,9 +55,9 @@ export function configLines(files: readonly DropIn[]): ConfigLine[] {
   )
 }
 
-/** What is written to kernel settings at boot. */
+/** A value that is written to a kernel setting at boot. */
 export interface BootWrite extends ConfigLine {
-  /** The file in /proc or /sys; may be a pattern of tmpfiles.d. */
+  /** The path in /proc or /sys; it may be a pattern of tmpfiles.d. */
   target: string
   value: string
 }
@@ -65,7 +65,7 @@ export interface BootWrite extends ConfigLine {
 const SYSCTL = '/etc/sysctl.conf'
 
 /**
- * What is written at boot, in order: the lines of sysctl.d, then those of tmpfiles.d. systemd reads /etc/sysctl.conf
+ * Returns the writes at boot in order: the lines of sysctl.d, then those of tmpfiles.d. systemd reads /etc/sysctl.conf
  * only where a link in sysctl.d leads there; sysctl of procps and BusyBox reads it last.
  * Source: sysctl.d(5), sysctl(8), tmpfiles.d(5).
  */
@@ -75,7 +75,7 @@ export function readBootWrites(files: Reader, systemd: boolean): BootWrite[] {
   const sysctls = configLines([...readDropIns(files, dropInFolders('sysctl.d')), ...last]).flatMap(
     (line): BootWrite[] => {
       const [, name = '', value] = /^-?\s*([^=\s]+)\s*=\s*(.*)$/.exec(line.text) ?? []
-      // The first separator of the two is the one that the name is written with.
+      // Whichever of the two separators comes first is the one that the name is written with.
       const path = /^[^/]*\./.test(name) ? name.replaceAll('.', '\0').replaceAll('/', '.').replaceAll('\0', '/') : name
       return value === undefined ? [] : [{ ...line, target: `/proc/sys/${path}`, value }]
     },
@@ -87,7 +87,9 @@ export function readBootWrites(files: Reader, systemd: boolean): BootWrite[] {
   return [...sysctls, ...(systemd ? others : [])]
 }
 
-/** Does a pattern of glob(7) as tmpfiles.d and udev have them fit? Sets of characters are taken as they stand. */
+/**
+ * Does the text match a pattern of glob(7), as tmpfiles.d and udev use it? Sets of characters are taken as they stand.
+ */
 export function matchesGlob(pattern: string, text: string): boolean {
   const expression = pattern
     .replace(/[.+^${}()|\\]/g, '\\$&')

@@ -14,12 +14,12 @@ const FOLDERS = [
   '/run/current-system/sw/bin',
 ]
 
-/** Where a program is; `undefined` when it is nowhere that programs are kept. */
+/** Returns the path of the first of these programs that is there; `undefined` when none is in the usual folders. */
 export function findProgram(files: Reader, ...names: string[]): string | undefined {
   return names.flatMap((name) => FOLDERS.map((folder) => `${folder}/${name}`)).find((path) => files.exists(path))
 }
 
-/** Is systemd what starts this system? Source: sd_booted(3); of another root, whether it is there. */
+/** Does systemd start this system? Decided by whether it is there, as for another root. Source: sd_booted(3). */
 export function hasSystemd(files: Reader): boolean {
   return ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'].some((path) => files.exists(path))
 }

@@ -5,29 +5,34 @@ export interface UefiImage {
   code: string
   vars: string
   format: 'raw' | 'qcow2'
-  /** Does it hold SMM, which Secure Boot needs? It starts in no machine without. */
+  /** Does it hold SMM, which Secure Boot needs? Such an image starts in no machine without SMM. */
   secure: boolean
   /** Are Microsoft's keys enrolled? */
   enrolled: boolean
-  /** Is it for this board? */
+  /** The boards that it is for. */
   boards: readonly ('q35' | 'i440fx')[]
-  /** Does a description name it? libvirt chooses among these alone. */
+  /** Does a description name it? libvirt chooses among described images alone. */
   described: boolean
-  /** Its names are of a store whose garbage collection removes them: nothing may be pinned to them. */
+  /** Are its paths in a store whose garbage collection removes them? Nothing may be pinned to such paths. */
   fleeting: boolean
-  /** The release of edk2 that it was built from, as 202211; `null`: not known. */
+  /** The release of edk2 that it was built from, as 202211; `null` when it is not known. */
   edk2: number | null
 }
 
-/** Where descriptions are, the last first. NixOS has libvirt look in the first. Source: QEMU, docs/interop/firmware.json. */
+/**
+ * The folders of descriptions; the last one has precedence. NixOS has libvirt look in the first.
+ * Source: QEMU, docs/interop/firmware.json.
+ */
 const FOLDERS = ['/var/lib/qemu/firmware', '/usr/share/qemu/firmware', '/etc/qemu/firmware']
 
-/** Names of this generation's images that outlive it (NixOS, nixos/modules/virtualisation/libvirtd.nix). */
+/**
+ * The folder of links to this generation's images that outlive it (NixOS, nixos/modules/virtualisation/libvirtd.nix).
+ */
 const LINKED = '/run/libvirt/nix-ovmf'
 
 type KnownImage = readonly [code: string, vars: string, secure: boolean, enrolled: boolean]
 
-/** Where distributions put OVMF when nothing describes it. */
+/** The OVMF images of distributions, for systems where nothing describes them. */
 const KNOWN_IMAGES: readonly KnownImage[] = [
   ['/usr/share/OVMF/OVMF_CODE_4M.fd', '/usr/share/OVMF/OVMF_VARS_4M.fd', false, false],
   ['/usr/share/OVMF/OVMF_CODE_4M.ms.fd', '/usr/share/OVMF/OVMF_VARS_4M.ms.fd', true, true],
@@ -45,8 +50,9 @@ const KNOWN_IMAGES: readonly KnownImage[] = [
 ]
 
 /**
- * The UEFI images of a system, those with a description first, in the order in which libvirt looks at them; `null`
- * when the system's files are not at hand, as with a captured machine. `qemu` is QEMU's version, which brings some.
+ * Returns the UEFI images of a system, those with a description first, in the order in which libvirt looks at them;
+ * `null` when the system's files are not at hand, as with a captured machine. `qemu` is QEMU's version: QEMU brings
+ * some of them.
  */
 export function readUefiImages(files: Reader, qemu: string | null = null): UefiImage[] | null {
   const names = new Set(FOLDERS.flatMap((folder) => files.list(folder) ?? []))
@@ -65,14 +71,14 @@ export function readUefiImages(files: Reader, qemu: string | null = null): UefiI
     code,
     vars,
     format: 'raw' as const,
-    // NixOS links the image that has Secure Boot by both names.
+    // NixOS links the image with Secure Boot by both names.
     secure: secure || (code === `${LINKED}/OVMF_CODE.fd` && files.exists(`${LINKED}/OVMF_CODE.ms.fd`)),
     enrolled,
     boards: secure ? (['q35'] as const) : (['q35', 'i440fx'] as const),
     described: false,
     fleeting: false,
   }))
-  // A capture that was not asked for images has none; nor has it what every system has.
+  // A capture that was not asked for images has none, and lacks the file that every system has.
   if (described.length + known.length === 0 && !files.exists('/usr/bin/env')) return null
   return [...described, ...known].map((each) => ({ ...each, edk2: edk2Of(files, each.code, edk2, qemu) }))
 }
@@ -111,13 +117,13 @@ function parseDescription(text: string): Omit<UefiImage, 'described' | 'fleeting
   return { code, vars, format, secure, enrolled, boards }
 }
 
-/** `2022.11-6`, `202411`, `0.0.202308`, `20241117` → 202211 … */
+/** Returns the release of edk2 in a version (`2022.11-6`, `202411`, `0.0.202308`, `20241117` → 202211 …), or `null`. */
 export function parseEdk2(version: string | undefined): number | null {
   const [, year, month] = /(20[12]\d)\.?(0[1-9]|1[0-2])/.exec(version ?? '') ?? []
   return year === undefined || month === undefined ? null : Number(year + month)
 }
 
-/** The package's version, where a database of packages is text or folders. */
+/** Reads the edk2 release of the installed package, where the package database is text or folders. */
 function readEdk2(files: Reader): number | null {
   const dpkg = files.optionalBytes('/var/lib/dpkg/status')?.toString('utf8') ?? ''
   const apk = files.optionalBytes('/lib/apk/db/installed')?.toString('utf8') ?? ''
@@ -131,7 +137,10 @@ function readEdk2(files: Reader): number | null {
   )
 }
 
-/** QEMU 8.2.2 brings edk2-stable202402; what older ones bring was a matter of who packaged them. */
+/**
+ * Returns the edk2 release of an image. QEMU 8.2.2 brings edk2-stable202402; older ones bring what their packager
+ * chose.
+ */
 function edk2Of(files: Reader, code: string, packaged: number | null, qemu: string | null): number | null {
   const stored = /\/nix\/store\/[^/]*-(?:OVMF-(\d+)|qemu-[a-z-]*([\d.]+))/.exec(files.resolve(code) ?? '')
   if (stored?.[1] !== undefined) return parseEdk2(stored[1])

@@ -4,25 +4,25 @@ import { readUefiImages, type UefiImage } from './guest-firmware.ts'
 import { readMemory } from './memory.ts'
 import type { Reader } from './reader.ts'
 
-/** What a host has for guests. Unknown is `null`. */
+/** The host's equipment for guests; `null` is unknown. */
 export interface Hypervisor {
-  /** Versions, as `9.0.0`. */
+  /** The version, as `9.0.0`. */
   libvirt: string | null
   qemu: string | null
-  /** UEFI images, in libvirt's order; `null`: the system's files are not at hand. */
+  /** The UEFI images in libvirt's order; `null` when the system's files are not at hand. */
   uefiImages: UefiImage[] | null
   memoryKib: number | null
   hugepages: { kib: number; total: number; free: number }[]
-  /** Is Looking Glass's kernel module's device there? */
+  /** Is the device of Looking Glass's kernel module there? */
   kvmfr: boolean
-  /** What emulates TPMs, and what shares folders: are they installed? */
+  /** Is swtpm installed, which emulates TPMs? `virtiofsd`, which shares folders, is the same question. */
   swtpm: boolean
   virtiofsd: boolean
   /** Does KVM use the CPU's own virtual interrupt controller (APICv, AVIC)? */
   virtualApic: boolean | null
 }
 
-/** `files` is the system (/usr, /etc), `reader` the machine (/proc, /sys). */
+/** Reads the host's equipment for guests. `files` is the system (/usr, /etc), `reader` the machine (/proc, /sys). */
 export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
   const { total, hugePages } = readMemory(reader)
   const qemu = readQemuVersion(files)
@@ -47,7 +47,10 @@ function readVirtualApic(reader: Reader): boolean | null {
   return reported === undefined ? null : /^[Y1]/.test(reported)
 }
 
-/** The library is called by its version: `libvirt.so.0.9000.0` is 9.0.0 (1000 times the major number, plus the minor). */
+/**
+ * Reads libvirt's version from the library's name: `libvirt.so.0.9000.0` is 9.0.0 (1000 times the major number, plus
+ * the minor).
+ */
 function readLibvirtVersion(files: Reader): string | null {
   const folders = ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib', '/run/current-system/sw/lib']
   for (const folder of folders) {
@@ -61,7 +64,7 @@ function readLibvirtVersion(files: Reader): string | null {
   return null
 }
 
-/** QEMU's version stands in no file of its own: the package manager's database tells, where it is text or folders. */
+/** Reads QEMU's version from the package manager's database, where that is text or folders: no file of QEMU has it. */
 function readQemuVersion(files: Reader): string | null {
   const dpkg = files.optionalBytes('/var/lib/dpkg/status')?.toString('utf8') ?? ''
   const apk = files.optionalBytes('/lib/apk/db/installed')?.toString('utf8') ?? ''

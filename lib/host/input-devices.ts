@@ -5,7 +5,7 @@ import { deviceAbove, type Unreadable } from './readings.ts'
 
 export interface Keyboard {
   name: string
-  /** The chosen device that it hangs on; `null` when it stays with the host. */
+  /** The selected device that it hangs on; `null` when it stays with the host. */
   address: string | null
 }
 
@@ -14,12 +14,13 @@ export interface Keyboards {
   unseen: Unreadable[]
 }
 
-// Serial buses (USB, I2C), input devices, signal processors (I2C of laptops): what may carry a keyboard.
+// Serial buses (USB, I2C), input devices, signal processors (I2C of laptops): the classes that may carry a keyboard.
 const CARRIERS = /^(0c|09|11)/
 
 /**
- * The keyboards of the machine: devices with a key map that has letters, which power buttons and mice lack. What a
- * program made (uinput) is no keyboard of its own. Source: Documentation/input/input.rst, drivers/input/input.c.
+ * Reads the keyboards of the machine: devices whose key map has letters, which power buttons and mice lack. A device
+ * that a program made (uinput) does not count.
+ * Source: Documentation/input/input.rst, drivers/input/input.c.
  */
 export function readKeyboards(reader: Reader, selected: readonly PciDevice[]): Keyboards {
   if (!selected.some((device) => CARRIERS.test(device.class.id))) return { found: [], unseen: [] }
@@ -36,22 +37,23 @@ export function readKeyboards(reader: Reader, selected: readonly PciDevice[]): K
   return { found, unseen: [] }
 }
 
-/** KEY_Q (16) to KEY_P (25): bits of the last word, whichever size words have. */
+/** Does a key map have KEY_Q (16) to KEY_P (25)? They are bits of the last word, whichever size words have. */
 function hasLetters(bitmap: string): boolean {
   const last = bitmap.slice(bitmap.lastIndexOf(' ') + 1).slice(-8)
   const letters = 0x03ff0000
   return (Number.parseInt(last, 16) & letters) === letters
 }
 
-/** What shows the text console, of the chosen devices. */
+/** The selected devices that show the text console. */
 export interface Screens {
   found: { address: string; how: string }[]
   unseen: Unreadable[]
 }
 
 /**
- * Which chosen device carries the text console: that of the frame buffer that fbcon draws on, or the boot VGA when it
- * is the firmware's frame buffer or VGA text. Source: Documentation/fb/fbcon.rst, Documentation/driver-api/console.rst.
+ * Finds the selected device that carries the text console: that of the frame buffer that fbcon draws on, or the boot
+ * VGA when the console is on the firmware's frame buffer or VGA text.
+ * Source: Documentation/fb/fbcon.rst, Documentation/driver-api/console.rst.
  */
 export function readScreens(reader: Reader, selected: readonly PciDevice[]): Screens {
   if (!selected.some(isDisplay)) return { found: [], unseen: [] }
@@ -82,7 +84,7 @@ export function readScreens(reader: Reader, selected: readonly PciDevice[]): Scr
   return { found, unseen: [] }
 }
 
-/** `fbcon=map:01` spreads the consoles; else all are on the first. */
+/** Returns the frame buffers with consoles: those that `fbcon=map:01` spreads the consoles over, else the first. */
 function consoleFrameBuffers(reader: Reader): string[] {
   const names = (reader.list('/sys/class/graphics') ?? []).filter((name) => /^fb\d+$/.test(name))
   const map = parseCommandLine(reader.optionalText('/proc/cmdline') ?? '')

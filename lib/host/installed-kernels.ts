@@ -4,21 +4,24 @@ import type { Reader } from './reader.ts'
 
 /** An installed kernel: one folder of /lib/modules with modules or built-in drivers in it. */
 export interface Kernel {
-  /** `6.1.0-37-amd64`. */
+  /** The release: `6.1.0-37-amd64`. */
   release: string
-  /** `6.1.0`: what can be compared, whatever a distro appends; `null` when there is no number in it. */
+  /** The version that can be compared, whatever a distro appends: `6.1.0`; `null` when the release has no number. */
   version: string | null
-  /** How it has a module (`vfio-pci` or `vfio_pci`): `null` when its tables are not readable. */
+  /** Returns how the kernel has a module (`vfio-pci` or `vfio_pci`); `null` when its tables are not readable. */
   provides(module: string): 'builtin' | 'module' | 'absent' | null
-  /** All modules that a module depends on, by their names as files; none where its table does not say. */
+  /** Returns all modules that a module depends on, by their file names; none where its table does not say. */
   dependencies(module: string): string[]
-  /** A symbol of its configuration (`CONFIG_VFIO_PCI`); `null` when that is not readable, `n` when it is not set. */
+  /**
+   * Returns a symbol of its configuration (`CONFIG_VFIO_PCI`): `n` when it is not set, `null` when that is not
+   * readable.
+   */
   config(symbol: string): string | null
 }
 
 /**
- * Every kernel under /lib/modules (on NixOS: of the system that runs, and of the one that boots next), oldest name first. Folders that a removed kernel left behind (no modules.dep, no
- * modules.builtin) do not count.
+ * Returns every kernel under /lib/modules (on NixOS: of the system that runs, and of the one that boots next), sorted
+ * by name. Folders that a removed kernel left behind (no modules.dep, no modules.builtin) do not count.
  * Source: depmod(8), modules.dep(5), Documentation/kbuild/kbuild.rst (modules.builtin).
  */
 export function readKernels(files: Reader): Kernel[] {
@@ -26,7 +29,7 @@ export function readKernels(files: Reader): Kernel[] {
   const found = MODULE_FOLDERS.flatMap((folder) =>
     (files.list(folder) ?? []).map((release) => [release, folder] as const),
   )
-  // The folder that comes first is the one that counts.
+  // A release in two folders counts as of the first.
   for (const [release, parent] of new Map([...found].reverse())) {
     const folder = `${parent}/${release}`
     const names = files.list(folder) ?? []

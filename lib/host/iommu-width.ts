@@ -1,8 +1,8 @@
 import type { Reader } from './reader.ts'
 
 /**
- * How many address bits every Intel IOMMU of the machine has (MGAW, which is kept less 1 in bits 21 to 16 of its
- * capability register); `null`: there is none, or it does not say. AMD's are as wide as their CPUs.
+ * Returns the address bits that every Intel IOMMU of the machine has (MGAW, which is kept less 1 in bits 21 to 16 of
+ * its capability register); `null`: there is none, or it does not say. AMD's IOMMUs are as wide as their CPUs.
  * Source: Intel VT-d specification, 11.4.2; /sys/class/iommu/dmarN/intel-iommu/cap.
  */
 export function readIommuBits(reader: Reader): number | null {

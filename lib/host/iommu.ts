@@ -3,26 +3,31 @@ import { parseCommandLine, readRunningConfig } from './kernel.ts'
 import { cardOf, compareAddresses, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
-/** What the host's IOMMU is and does. */
+/** The state of the host's IOMMU. */
 export interface IommuState {
-  /** Are PCI devices in groups? `null`: the tree does not say. */
+  /** Are PCI devices in IOMMU groups? `null`: the tree does not say. */
   enabled: boolean | null
   kind: 'intel' | 'amd' | 'arm' | 'virtio' | 'other' | null
-  /** Why it is off, for programs; `null` when it is on. */
+  /** The reason why it is off, for programs; `null` when it is on. */
   code: 'firmware-off' | 'kernel-parameter' | 'kernel-config' | 'virtual-machine' | 'no-hardware' | 'unknown' | null
-  /** Why it is off and what to do, for people; `null` when it is on. */
+  /** The reason why it is off and the steps to take, for people; `null` when it is on. */
   reason: string | null
 }
 
 /** One IOMMU group: the smallest set of devices that can go to a guest. */
 export interface IommuGroup {
   id: number
-  /** The default domain's type: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux 5.11). */
+  /**
+   * The type of the default domain: `DMA`, `DMA-FQ`, `identity`, `blocked`; `null` when not readable (before Linux
+   * 5.11).
+   */
   type: string | null
-  /** Bridges aside, does the group hold the functions of one card only? `null`: not all that may be in it was seen. */
+  /**
+   * Bridges aside, does the group hold the functions of one card only? `null`: a device that may be in it was not seen.
+   */
   isolated: boolean | null
   devices: PciDevice[]
-  /** Members that are no PCI devices: mediated devices (their UUID), platform devices. */
+  /** The members that are not PCI devices: mediated devices (their UUID), platform devices. */
   others: { name: string; bus: string | null }[]
 }
 
@@ -34,8 +39,9 @@ export interface IommuGroups {
 const GROUPS = '/sys/kernel/iommu_groups'
 
 /**
- * Groups in numeric order. What the groups' folders and the devices' own `iommu_group` links say is put together,
- * so that a group counts when only one of them is there.
+ * Returns the IOMMU groups in numeric order. The groups' folders and the devices' own `iommu_group` links are put
+ * together, so that a group counts when only one of them is there.
+ * Throws a UserError with code `unreadable` for a group's folder that is no number.
  * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups.
  */
 export function readIommuGroups(
@@ -87,8 +93,8 @@ function busOf(reader: Reader, member: string): string | null {
 }
 
 /**
- * Host and PCI bridges aside, one card's functions and nothing else. A group with an ISA bridge is never isolated:
- * the chipset's other functions share its slot, but are no card.
+ * Does the group hold, host and PCI bridges aside, one card's functions and nothing else? A group with an ISA bridge is
+ * never isolated: the chipset's other functions share its slot, but are no card.
  */
 function isIsolated(group: IommuGroup, unread: readonly string[]): boolean | null {
   const endpoints = group.devices.filter((device) => !device.bridge)
@@ -99,7 +105,7 @@ function isIsolated(group: IommuGroup, unread: readonly string[]): boolean | nul
   return isolated && endpoints.length > 0
 }
 
-/** Is the IOMMU on, which one is it, and if it is off: why, and what to do? */
+/** Returns whether the IOMMU is on, which one it is, and if it is off, the reason and the steps to take. */
 export function readIommuState(reader: Reader, groups: IommuGroups): IommuState {
   const kind = iommuKind(reader)
   if (groups.groups.some((group) => group.devices.length > 0)) return { enabled: true, kind, code: null, reason: null }
@@ -117,7 +123,7 @@ export function readIommuState(reader: Reader, groups: IommuGroups): IommuState 
   return { enabled: null, kind, code: 'unknown', reason: `This tree has no ${GROUPS}: it does not say.` }
 }
 
-/** Whose IOMMU is it? By the names of its units. */
+/** Returns the kind of the IOMMU by the names of its units; `null` when there are none. */
 export function iommuKind(reader: Reader): IommuState['kind'] {
   const units = reader.list('/sys/class/iommu') ?? []
   const has = (pattern: RegExp): boolean => units.some((unit) => pattern.test(unit))
@@ -128,11 +134,11 @@ export function iommuKind(reader: Reader): IommuState['kind'] {
   return units.length > 0 ? 'other' : null
 }
 
-/** The first thing on the way from firmware to kernel that is not as it must be. */
+/** Finds the first thing on the way from firmware to kernel that is not as it must be. */
 function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reason: string } {
   const tables = reader.list('/sys/firmware/acpi/tables')
   const cmdline = parseCommandLine(reader.optionalText('/proc/cmdline') ?? '')
-  // The first processor says enough; asking for all of them takes long on a large host.
+  // The first processor is enough; reading all of them takes long on a large host.
   const cpu = reader.optionalBytes('/proc/cpuinfo', 8192)?.toString('latin1')
   const amd = /AuthenticAMD|HygonGenuine/.test(cpu ?? '') || (tables?.includes('IVRS') ?? false)
   const hasTable = tables?.some((name) => /^(DMAR|IVRS|VIOT|IORT)$/.test(name))
@@ -189,7 +195,7 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
   }
 }
 
-/** The firmware describes an IOMMU, yet there are no groups. */
+/** Finds the reason when the firmware describes an IOMMU, yet there are no groups. */
 function explainKernel(
   reader: Reader,
   cmdline: ReturnType<typeof parseCommandLine>,

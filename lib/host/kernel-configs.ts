@@ -3,23 +3,23 @@ import { gunzip } from './gzip.ts'
 import { kernelRelease } from './kernel.ts'
 import type { Reader } from './reader.ts'
 
-/** What a kernel was built with, or a source tree would be. */
+/** The configuration of a kernel, or that of a source tree for the next one. */
 export interface KernelConfig {
-  /** Where it says so: `/boot/config-6.1.0-37-amd64`, `/proc/config.gz`, `/usr/src/linux/.config`. */
+  /** The path of the configuration: `/boot/config-6.1.0-37-amd64`, `/proc/config.gz`, `/usr/src/linux/.config`. */
   path: string
-  /** The installed kernel that it is of; `null`: of a source tree, for the next one. */
+  /** The installed kernel that it is of; `null` for that of a source tree, which is for the next kernel. */
   release: string | null
-  /** `6.1.0`; `null` when nothing says it. */
+  /** The version: `6.1.0`; `null` when nothing says it. */
   version: string | null
-  /** `VFIO_PCI` → `y`, `m`, a number or text; `n` when it is not set. */
+  /** Returns the value of a symbol: `VFIO_PCI` → `y`, `m`, a number or text; `n` when it is not set. */
   value(symbol: string): string
 }
 
 const TREE = '/usr/src/linux/.config'
 
 /**
- * The configuration of each installed kernel (and of the one that runs, in `machine`), where one is found, and that of
- * the source tree; `unknown`: installed kernels without one.
+ * Reads the configuration of each installed kernel (and of the one that runs, in `machine`), where one is found, and
+ * that of the source tree. `unknown` are installed kernels without one.
  */
 export function readKernelConfigs(
   files: Reader,
@@ -45,7 +45,7 @@ export function readKernelConfigs(
   return { known, unknown }
 }
 
-/** The tree that a kernel was built in, unless it is of another version by now. */
+/** Reads the configuration of the tree that a kernel was built in, unless the tree has another version by now. */
 function builtFrom(
   path: string,
   release: string,
@@ -55,7 +55,7 @@ function builtFrom(
   return [path, found !== undefined && release.startsWith(versionIn(found) ?? ' ') ? found : undefined]
 }
 
-/** `# Linux/x86 6.6.30-gentoo Kernel Configuration`, as Kconfig writes it on top. */
+/** Returns the version in Kconfig's first lines: `# Linux/x86 6.6.30-gentoo Kernel Configuration`. */
 function versionIn(text: string): string | undefined {
   return /^# Linux\/\S+ (\d\S*) Kernel Configuration$/m.exec(text)?.[1]
 }

@@ -1,23 +1,26 @@
 import type { Machine } from './machine.ts'
 
-/** Where a capture has the kernel log. */
+/** The path of the kernel log in a capture. */
 export const LOG = '/var/log/dmesg'
 
-/** What the kernel has said since it was booted. */
+/** The messages of the kernel since it was booted. */
 export interface KernelLog {
-  /** Lines as dmesg(1) prints them; `null` when it may not be read, or was not captured. */
+  /** The lines as dmesg(1) prints them; `null` when the log may not be read, or was not captured. */
   log: string | null
-  /** Why not. */
+  /** The reason why there is no log. */
   logMissing: string
 }
 
-/** The log of the kernel that runs, or of a capture. Another root's /var/log is of some boot, this one's perhaps too. */
+/**
+ * Reads the log of the running kernel, or that of a capture. Another root's /var/log is of some boot, and so perhaps is
+ * this one's.
+ */
 export function readKernelLog({ reader, running, programOutput }: Machine): KernelLog {
   if (!running)
     return { log: reader.optionalBytes(LOG)?.toString('utf8') ?? null, logMissing: 'no kernel log was captured' }
   const logMissing = 'the kernel log may not be read: try as root'
   const records = reader.optionalBytes('/dev/kmsg')
-  // The remark that all unread files get would say it again.
+  // The remark that all unread files get would say the same again.
   reader.denied.delete('/dev/kmsg')
   if (records === undefined || records.length === 0) return { log: null, logMissing }
   const log = renderKmsg(records.toString('latin1'))
@@ -26,8 +29,8 @@ export function readKernelLog({ reader, running, programOutput }: Machine): Kern
 }
 
 /**
- * `6,339,5140900,-;NET: Registered PF_NETLINK` → `[    5.140900] NET: Registered PF_NETLINK`. Lines that start with a
- * space are properties; bytes that are not printable, and `\`, are written as `\x1b`.
+ * Renders records as lines: `6,339,5140900,-;NET: Registered PF_NETLINK` → `[    5.140900] NET: Registered PF_NETLINK`.
+ * Lines that start with a space are properties; bytes that are not printable, and `\`, are written as `\x1b`.
  */
 function renderKmsg(records: string): string {
   return [...records.matchAll(/^\d+,\d+,(\d+),[^;]*;(.*)$/gm)]

@@ -1,16 +1,16 @@
-/** What a line of the kernel log says of a device. */
+/** A kind of line in the kernel log that is about a device. */
 interface MessageKind {
   says: RegExp
-  /** Did the device not come back from a reset or from sleep? */
+  /** Did the device fail to come back from a reset or from sleep? */
   lost: boolean
   next: string
 }
 
-/** What brings back a device that does not answer. */
+/** The step that brings back a device that does not answer. */
 export const POWER_OFF = 'power the host off, a reboot may not do'
 
-// Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer kernels
-// write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
+// Source: pci_dev_wait() and pci_power_up() in drivers/pci/pci.c, drivers/pci/rom.c, pci_request_region() (newer
+// kernels write the region before `can't reserve`), drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c.
 const MESSAGE_KINDS: readonly MessageKind[] = [
   { says: /not ready \d+ms after .*; giving up/, lost: true, next: POWER_OFF },
   {
@@ -35,7 +35,7 @@ const MESSAGE_KINDS: readonly MessageKind[] = [
   },
 ]
 
-/** What the kernel said of one device, the last line of each kind. */
+/** The last line of one kind that the kernel wrote about a device. */
 export interface KernelMessage {
   address: string
   line: string
@@ -43,10 +43,13 @@ export interface KernelMessage {
   next: string
 }
 
-/** IOMMU faults of Intel's, and of older kernels on AMD, leave the domain out: it is 0000 wherever there is one alone. */
+/**
+ * The address in a line. IOMMU faults of Intel's, and of older kernels on AMD, leave the domain out: it is 0000
+ * wherever there is only one.
+ */
 const ADDRESS = /(?<![0-9a-f:.])(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])(?![0-9a-f])/
 
-/** The lines of the kernel log that speak against devices, in the log's order. */
+/** Returns the lines of the kernel log that speak against devices, in the log's order. */
 export function findKernelMessages(log: string): KernelMessage[] {
   const last = new Map<string, KernelMessage>()
   for (const text of log.split('\n')) {

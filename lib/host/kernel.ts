@@ -1,12 +1,12 @@
 import { gunzip } from './gzip.ts'
 import type { Reader } from './reader.ts'
 
-/** The running kernel's release (`uname -r`), as the tree has it. */
+/** Returns the running kernel's release (`uname -r`); `undefined` when the tree does not say. */
 export function kernelRelease(reader: Reader): string | undefined {
   return reader.optionalText('/proc/sys/kernel/osrelease')?.trim() || undefined
 }
 
-/** Where kernels have their modules; NixOS has no /lib/modules. */
+/** The folders in which kernels have their modules; NixOS has no /lib/modules. */
 export const MODULE_FOLDERS = [
   '/lib/modules',
   '/run/booted-system/kernel-modules/lib/modules',
@@ -15,9 +15,9 @@ export const MODULE_FOLDERS = [
 ]
 
 export interface KernelArgument {
-  /** As it stands: `vfio-pci.ids=10de:1cb6`. */
+  /** The argument as it stands: `vfio-pci.ids=10de:1cb6`. */
   token: string
-  /** With `-` as `_`, which the kernel takes as the same. */
+  /** The name with `-` as `_`, which the kernel takes as the same. */
   name: string
   value: string | undefined
 }
@@ -35,15 +35,21 @@ export function parseCommandLine(line: string): KernelArgument[] {
   })
 }
 
-/** Whose CPU it is: VT-d and VMX, or AMD-Vi and SVM (which Hygon has too); `null` when the tree does not say. */
+/**
+ * Returns the vendor of the CPU: `intel` has VT-d and VMX, `amd` AMD-Vi and SVM (Hygon too); `null` when the tree does
+ * not say.
+ */
 export function cpuVendor(reader: Reader): 'intel' | 'amd' | null {
-  // The first processor says enough; asking for all of them takes long on a large host.
+  // The first processor is enough; reading all of them takes long on a large host.
   const cpu = reader.optionalBytes('/proc/cpuinfo', 8192)?.toString('latin1') ?? ''
   if (cpu.includes('GenuineIntel')) return 'intel'
   return /AuthenticAMD|HygonGenuine/.test(cpu) ? 'amd' : null
 }
 
-/** The symbols that the kernel's configuration sets (`y`, `m`, or a value); `undefined` when it is not readable. */
+/**
+ * Returns the symbols that the running kernel's configuration sets, each with `y`, `m`, or a value; `undefined` when it
+ * is not readable.
+ */
 export function readRunningConfig(reader: Reader): Map<string, string> | undefined {
   const release = kernelRelease(reader)
   const text = release === undefined ? packedConfig(reader) : kernelConfigText(reader, release)
@@ -53,13 +59,13 @@ export function readRunningConfig(reader: Reader): Map<string, string> | undefin
   return symbols
 }
 
-/** What the running kernel says of itself, where it was built to. */
+/** Reads the configuration that the running kernel holds itself, where it was built to. */
 function packedConfig(reader: Reader): string | undefined {
   const packed = reader.optionalBytes('/proc/config.gz')
   return packed && gunzip(packed)?.toString('latin1')
 }
 
-/** The text of a kernel's configuration, from where distros put it; the running one may have it itself. */
+/** Returns the text of a kernel's configuration, from where distros put it, or from the running kernel itself. */
 export function kernelConfigText(files: Reader, release: string): string | undefined {
   const paths = [`/boot/config-${release}`, `/lib/modules/${release}/config`]
   const text = paths.map((path) => files.optionalBytes(path)?.toString('latin1')).find((found) => found !== undefined)

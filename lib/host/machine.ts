@@ -10,41 +10,41 @@ import { openReader } from './sysroot.ts'
 
 /** A machine to look at: the readers and what is read through them. */
 export interface Machine {
-  /** /proc and /sys: of the capture, if one is used. */
+  /** The reader of /proc and /sys: those of the capture, if one is used. */
   reader: Reader
-  /** The system's own files: /etc, /boot, /lib/modules. */
+  /** The reader of the system's own files: /etc, /boot, /lib/modules. */
   files: Reader
   /** Is this the system that runs here? */
   running: boolean
-  /** What programs told of the running machine, by the file that a capture has it in. */
+  /** The output of programs on the running machine, by the file in which a capture has it. */
   programOutput: Map<string, string>
   deviceNames: DeviceNames
   modules: ModuleTables
-  /** All that is said on standard error about this machine: what vanished, what was not ours to read. */
+  /** Returns all remarks on this machine for standard error: what may not be read. */
   remarks(): string[]
-  /** The databases that names and modules came from. */
+  /** Returns the databases that names and modules came from. */
   tables(): string[]
 }
 
-/** What every script starts from. */
+/** The facts that every script starts from. */
 export interface PciFacts extends IommuGroups {
   devices: PciDevice[]
-  /** Addresses of devices that are there, and were not ours to look at. */
+  /** The addresses of devices that are there, but may not be read. */
   unread: string[]
   iommu: IommuState
-  /** Address bits of the narrowest; `null`: not known. */
+  /** The address bits of the narrowest IOMMU; `null` when they are not known. */
   iommuBits: number | null
 }
 
 /**
  * Opens the machine under `root`, or the captured one in `machine`. Name and module databases are looked for in the
- * capture first, then under `root`. Throws a UserError when a folder cannot be read.
+ * capture first, then under `root`. Throws a UserError with code `unreadable` when a folder cannot be read.
  */
 export function openMachine(options: {
   root?: string | undefined
   machine?: string | undefined
   record?: boolean
-  /** What may not be read is as absent, and a remark. */
+  /** Is a file that may not be read taken as absent, with a remark? */
   lenient?: boolean
 }): Machine {
   const { root = '/', machine, record = false, lenient = false } = options
@@ -70,18 +70,24 @@ const deniedOf = ({ reader, files }: Machine): string[] => [
   ...new Set([...reader.denied.values(), ...files.denied.values()]),
 ]
 
-/** For a plan: what it was made without. */
+/** Returns the warnings of a plan about what it was made without. */
 export function unreadWarnings(machine: Machine): string[] {
   return deniedOf(machine).map((message) => `Not seen, and the plan may be another one: ${message}: run as root.`)
 }
 
-/** Throws a UserError with code `denied` when a plan was made without all that it goes by: it may be shown, not done. */
+/**
+ * Throws a UserError with code `denied` when a plan was made without all that it goes by: such a plan may be shown, but
+ * not done.
+ */
 export function expectAllRead(machine: Machine): void {
   const [first] = deniedOf(machine)
   if (first !== undefined) throw new UserError('denied', `${first}: the plan is made by it`)
 }
 
-/** PCI devices, IOMMU groups, and whether the IOMMU is on. `warn` is told of devices that vanished meanwhile. */
+/**
+ * Reads PCI devices, IOMMU groups, and whether the IOMMU is on. `warn` is told of devices that vanished meanwhile.
+ * Throws the UserErrors of `readPciDevices` and `readIommuGroups`.
+ */
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
   const { devices, unread } = readPciDevices(machine, warn)
   const groups = readIommuGroups(machine.reader, devices, unread)

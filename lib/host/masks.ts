@@ -1,9 +1,12 @@
 import type { Pseudonyms } from './pseudonyms.ts'
 
-// Whatever is not known to be harmless is carried by its name alone: credentials for disks, networks, installers and
-// init systems stand on kernel command lines, and every program may take arguments of its own there.
+// A value that is not known to be harmless is left out, and only its name is carried: kernel command lines hold
+// credentials for disks, networks, installers and init systems, and every program may take arguments of its own there.
 
-/** Arguments whose values a diagnosis wants, `-` as `_`. Source: Documentation/admin-guide/kernel-parameters.rst, dracut.cmdline(7). */
+/**
+ * The arguments whose values a diagnosis needs, with `-` as `_`.
+ * Source: Documentation/admin-guide/kernel-parameters.rst, dracut.cmdline(7).
+ */
 const KNOWN_ARGUMENTS = new RegExp(
   `^(?:${[
     'BOOT_IMAGE|BOOTIF|initrd|init|ro|rw|root|rootfstype|rootflags|rootdelay|rootwait|resume|resume_offset|ostree|systemConfig',
@@ -19,7 +22,10 @@ const KNOWN_ARGUMENTS = new RegExp(
   ].join('|')})$`,
 )
 
-/** Families of arguments with a dot: parameters of modules that drive hardware, and the parts of dracut and systemd that say what is loaded. */
+/**
+ * The families of arguments with a dot: parameters of modules that drive hardware, and the parts of dracut and systemd
+ * that say what is loaded.
+ */
 const FAMILIES = new RegExp(
   `^(?:${[
     'vfio\\w*|pci_stub|kvm\\w*|iommu\\w*|arm_smmu\\w*|pci\\w*|i915|xe|amdgpu|radeon|nouveau|nvidia\\w*|ast|mgag200|drm\\w*|fb\\w*',
@@ -30,28 +36,28 @@ const FAMILIES = new RegExp(
   ].join('|')})(?:\\.|$)`,
 )
 
-/** Device names, numbers and words; nothing that a password, an address or a URL would be written with. */
+/** Device names, numbers and words, but not what a password, an address or a URL would be written with. */
 const HARMLESS = /^[\w.,:;*!@+=()[\]/\\~%|-]*$/
-/** What a root, a swap or an init is named by, rather than a server. */
+/** The names of a local root, swap or init, rather than of a server. */
 const LOCAL =
   /^"?(?:\/[\w./@+-]*|[/\\][\w./\\@+-]*|(?:PART)?(?:UUID|LABEL)=[\w.-]*|ZFS=[\w./@-]*|zfs:[\w./@-]*|live:\S*LABEL=[\w.-]*|[0-9a-f]{3,4}|\d+:\d+)"?$/
 const FLAGS =
   /^(?:(?:subvol(?:id)?|compress(?:-force)?|data|errors|discard|commit)=[^,=]*|[a-z_]+)(?:,(?:(?:subvol(?:id)?|compress(?:-force)?|data|errors|discard|commit)=[^,=]*|[a-z_]+))*$/
 const PATH_ARGUMENTS = /^(?:root|resume|init|initrd|ostree|systemConfig)$/
 
-/** What a value of this argument is shown as. */
+/** Returns the value of an argument as it may be shown. */
 function maskValue(name: string, value: string, secret: (value: string) => string): string {
   const known = name.replaceAll('-', '_')
   const bare = value.replace(/^\\?["'](.*?)\\?["']$/s, '$1')
   if (value === '') return value
   if (known === 'ip') return maskIpArgument(bare, secret)
-  // Of a file system on a server they hold a login.
+  // The options of a file system on a server hold a login.
   if (known === 'rootflags' && !FLAGS.test(bare)) return secret(bare)
   if (PATH_ARGUMENTS.test(known)) return LOCAL.test(value) ? value : secret(bare)
   return (KNOWN_ARGUMENTS.test(known) || FAMILIES.test(known)) && HARMLESS.test(bare) ? value : secret(bare)
 }
 
-/** `ip=`: interfaces and ways of asking stay, addresses and host names go (dracut.cmdline(7), nfsroot.rst). */
+/** Masks `ip=`: interfaces and ways of asking stay, addresses and host names go (dracut.cmdline(7), nfsroot.rst). */
 function maskIpArgument(value: string, secret: (value: string) => string): string {
   const harmless =
     /^(?:(?:en|eth|lan|wan|wl|bond|br|team|vlan|ib)[\w.-]*|(?:dhcp|auto|either|link)6?|on|any|none|off|both|ibft|static|\d{1,2}|255\.[\d.]+)?$/
@@ -61,7 +67,10 @@ function maskIpArgument(value: string, secret: (value: string) => string): strin
     .join('')
 }
 
-/** Masks a text that is a command line and nothing else, cut as the kernel cuts it. `fixed`: nothing changes its place. */
+/**
+ * Masks a text that is a command line and nothing else, cut as the kernel cuts it. With `fixed`, nothing changes its
+ * place.
+ */
 export function maskCommandLine(text: string, { secret }: Pseudonyms, fixed = false): string {
   return text.replace(/(?:[^\s"\0]|"[^"\0]*"?)+/g, (token) => {
     const [all = '', open = '', name = '', value = ''] = /^("?)([^="]+)=(.*)$/s.exec(token) ?? []
@@ -78,7 +87,10 @@ export function maskCommandLine(text: string, { secret }: Pseudonyms, fixed = fa
 /** An argument in the middle of something else: GRUB's menu, a quoted variable, an entry, a list. */
 const ARGUMENT =
   /(?<![\w./$%-])(-{0,2}[A-Za-z][\w./-]*)=((?<=\\"[^"=]*=)(?:[^"\\\n]|\\(?!"))*(?=\\")|\\"(?:[^"\\\n]|\\(?!"))*\\"|"[^"\n]*"|'[^'\n]*'|(?:\\.|[^\s"'\\\0])*)/g
-/** `NAME=`, `set name=`, `name+=`, `Name =`: the file's own language, not an argument, unless a string is still open. */
+/**
+ * An assignment in the file's own language (`NAME=`, `set name=`, `name+=`, `Name =`): no argument, unless a string is
+ * still open.
+ */
 const ASSIGNMENT = /^[ \t]*(?:export[ \t]+|set[ \t]+)?(?:[A-Za-z_][\w[\]-]*[ \t]*\+?=|[\w.]+[ \t]+=)(?!=)[ \t]*/
 
 /** Masks the arguments in a file that has command lines in some of its lines. */
@@ -107,7 +119,10 @@ export function maskArguments(text: string, { secret }: Pseudonyms): string {
 const SECRET_NAME =
   /((?:^|[^\w.-])[\w.-]*(?:passw(?:or)?d|passphrase|psk|secret|private[_-]?key|preshared[_-]?key|credentials?|token|wep[_-]?key\d?|api[_-]?key)[\w.-]*["']?[ \t]*[:=][ \t]*)(\\?"[^"\n]*"|'[^'\n]*'|[^\s,;#"']+)/gi
 
-/** Masks what is named as a secret in any file (`vnc_password = "…"`, `password_pbkdf2 …`), and the user in a URL. */
+/**
+ * Masks values that are named as secrets in any file (`vnc_password = "…"`, `password_pbkdf2 …`), and the user in a
+ * URL.
+ */
 export function maskSecretNames(text: string, { secret }: Pseudonyms): string {
   const unquoted = (value: string): string => {
     const [, open = '', inner = value, end = ''] = /^(\\?["'])(.*?)(\\?["'])$/s.exec(value) ?? []
@@ -119,12 +134,15 @@ export function maskSecretNames(text: string, { secret }: Pseudonyms): string {
     .replace(/(:\/\/)([^\s/@"']+)@/g, (_, head: string, user: string) => `${head}${secret(user)}@`)
 }
 
-/** What people wrote for themselves. Comments of ours, GRUB's marks and a kernel's unset symbols are read. */
+/**
+ * Removes comments that people wrote for themselves; those of vfio-scripts, GRUB's marks and a kernel's unset symbols
+ * are read, and stay.
+ */
 export function withoutComments(text: string): string {
   return text.replace(/^([ \t]*#)(?!!|##|.*vfio-scripts| CONFIG_\w+ is not set).+$/gm, '$1')
 }
 
-/** Where keys lie is nobody's business: the third field of crypttab(5). */
+/** Masks the paths of keys, which are nobody's business: the third field of crypttab(5). */
 export function maskKeys(text: string, { secret }: Pseudonyms): string {
   return text.replace(
     /^([^\s#]+[ \t]+\S+[ \t]+)(?!none\b|-[ \t]|\/dev\/u?random\b)(\S+)/gm,
@@ -132,7 +150,7 @@ export function maskKeys(text: string, { secret }: Pseudonyms): string {
   )
 }
 
-/** Masks the options of mounts and what is mounted from elsewhere: mountinfo, fstab, crypttab. */
+/** Masks the options of mounts and the sources on other machines: mountinfo, fstab, crypttab. */
 export function maskMounts(text: string, { secret }: Pseudonyms): string {
   const option =
     /(?<=[ \t,])(?!(?:subvol|subvolid|size|mode|uid|gid|errors|data|compress|compress-force|pgrp|fd|nr_inodes|tpm2-\w+|fido2-\w+|pkcs11-uri|keyfile-timeout|try-empty-password|header|cipher|UUID|LABEL|PARTUUID|PARTLABEL|ID|x-[\w.-]+)=)([\w.-]+)=([^,\s]+)/g

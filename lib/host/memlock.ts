@@ -1,12 +1,12 @@
 import type { Reader } from './reader.ts'
 
-/** What a login gives: bytes (`undefined`: no limit), and where that is set. */
+/** The limit that a login gives: bytes (`undefined`: no limit), and the place where it is set. */
 export interface MemlockLimit {
   bytes: number | undefined
   place: string
 }
 
-/** Whom a limit is looked up for: a user, and all groups that the next login has. */
+/** The account that a limit is looked up for: a user, and all groups that the next login has. */
 export interface Account {
   name: string
   uid: number
@@ -17,8 +17,9 @@ const MAIN = '/etc/security/limits.conf'
 const FOLDER = '/etc/security/limits.d'
 
 /**
- * How much memory a user may lock from the next login on; `null` when no file says so, and what the system starts with
- * stays. A line for the user goes before one for a group, that before one for everybody; among equals the last counts.
+ * Returns how much memory a user may lock from the next login on; `null` when no file says so and the system's own
+ * limit stays. A line for the user goes before one for a group, that before one for everybody; among equals the last
+ * counts.
  * Source: limits.conf(5), pam_limits(8).
  */
 export function readLoginMemlock(files: Reader, who: Account): MemlockLimit | null {
@@ -35,13 +36,13 @@ export function readLoginMemlock(files: Reader, who: Account): MemlockLimit | nu
         if ((type === '-' || type.toLowerCase() === kind) && rank <= (best[kind]?.rank ?? rank)) best[kind] = found
     }
   const { soft, hard } = best
-  // Without a line for both, the lower one of the system stays.
+  // Without a line for both, the lower limit of the system stays.
   if (soft === undefined || hard === undefined) return null
   const { bytes, place } = (hard.bytes ?? Infinity) < (soft.bytes ?? Infinity) ? hard : soft
   return { bytes, place }
 }
 
-/** How near a line is to the user; `undefined`: it is for others. */
+/** Returns how near a line is to the user, 0 being the nearest; `undefined` when it is for others. */
 function rankOf(domain: string, { name, uid, groups }: Account): number | undefined {
   if (domain === name || isIn(domain, uid)) return 0
   const group = domain.startsWith('@') ? domain.slice(1) : undefined
@@ -49,7 +50,7 @@ function rankOf(domain: string, { name, uid, groups }: Account): number | undefi
   return domain === '*' ? 2 : undefined
 }
 
-/** Is the number in `1000:`, `:1000` (that one alone) or `1000:2000`? */
+/** Is the number in the range `1000:`, `:1000` (that one alone) or `1000:2000`? */
 function isIn(range: string, id: number): boolean {
   const [, from, to] = /^(\d*):(\d*)$/.exec(range) ?? []
   if (from === undefined || to === undefined || from + to === '') return false
@@ -57,7 +58,7 @@ function isIn(range: string, id: number): boolean {
   return id >= Number(from) && (to === '' || id <= Number(to))
 }
 
-/** Of kibibytes; `null`: not a number. */
+/** Returns the bytes of a number of kibibytes; `undefined`: no limit, `null`: not a number. */
 function memlockBytes(value: string): number | undefined | null {
   if (/^(-1|unlimited|infinity)$/i.test(value)) return undefined
   return /^\d+$/.test(value) ? Number(value) * 1024 : null

@@ -1,32 +1,32 @@
 import type { Reader } from './reader.ts'
 import { readLines } from './readings.ts'
 
-/** Huge pages of one size. Counts are pages, sizes bytes; unknown is `undefined`. */
+/** The huge pages of one size. Counts are pages, sizes bytes; unknown is `undefined`. */
 export interface HugePages {
   size: number
   total: number | undefined
   free: number | undefined
-  /** Promised to a process, but not taken yet: of the free ones. */
+  /** The free pages that are promised to a process, but not taken yet. */
   reserved: number | undefined
-  /** May be made when they are needed, beyond `total`. */
+  /** The pages beyond `total` that may be made when they are needed. */
   overcommit: number | undefined
-  /** By NUMA node; empty when the tree does not say. */
+  /** The pages of each NUMA node; empty when the tree does not say. */
   nodes: { node: number; total: number; free: number | undefined }[]
 }
 
 export interface Memory {
-  /** In bytes. */
+  /** The memory in bytes. */
   total: number | undefined
-  /** What a new process could take without swapping; before Linux 3.14 unknown. */
+  /** The bytes that a new process could take without swapping; unknown before Linux 3.14. */
   available: number | undefined
-  /** By size, the smallest first. */
+  /** The huge pages of each size, the smallest first. */
   hugePages: HugePages[]
 }
 
 const HUGE = 'hugepages'
 const NODES = '/sys/devices/system/node'
 
-/** Source: Documentation/admin-guide/mm/hugetlbpage.rst and proc_meminfo(5). */
+/** Reads the memory and its huge pages. Source: Documentation/admin-guide/mm/hugetlbpage.rst and proc_meminfo(5). */
 export function readMemory(reader: Reader): Memory {
   const meminfo = readMeminfo(reader, '/proc/meminfo')
   const nodes = (reader.list(NODES) ?? []).flatMap((name) => /^node(\d+)$/.exec(name)?.[1] ?? []).map(Number)
@@ -58,7 +58,7 @@ export function readMemory(reader: Reader): Memory {
   return { total: meminfo.get('MemTotal'), available: meminfo.get('MemAvailable'), hugePages: pages }
 }
 
-/** Name → bytes, of /proc/meminfo or a node's (whose lines start with `Node 0`). */
+/** Returns the bytes of each name in /proc/meminfo or in a node's (whose lines start with `Node 0`). */
 export function readMeminfo(reader: Reader, path: string): Map<string, number> {
   const lines = (readLines(reader, path) ?? []).map((line) => /^(?:Node \d+ )?(\w+):\s*(\d+) kB$/.exec(line) ?? [])
   return new Map(lines.flatMap(([, name, kibibytes]) => (name ? [[name, Number(kibibytes) * 1024] as const] : [])))

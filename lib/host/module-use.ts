@@ -3,17 +3,17 @@ import type { Reader } from './reader.ts'
 import type { Unreadable } from './readings.ts'
 import { readLines } from './readings.ts'
 
-/** Why this host needs a module, a line each. */
+/** The reasons why this host needs a module, a line each. */
 export interface ModuleUsage {
   evidence: string[]
   unseen: Unreadable[]
 }
 
 const BUSES = '/sys/bus'
-/** What a guest that owns a device runs on; none of it counts its users while no guest runs. */
+/** The modules that a guest with a device of its own runs on; they count no users while no guest runs. */
 const GUESTS =
   /^(kvm|kvm_intel|kvm_amd|irqbypass|vfio|vfio_pci|vfio_pci_core|vfio_iommu_type1|vfio_virqfd|iommufd|tun|vhost|vhost_net|bridge)$/
-/** File systems whose module has another name. */
+/** The modules of file systems whose module has another name. */
 const FILE_SYSTEMS: Readonly<Record<string, string>> = {
   ext2: 'ext4',
   ext3: 'ext4',
@@ -29,10 +29,10 @@ const FILE_SYSTEMS: Readonly<Record<string, string>> = {
 const underscoreName = (name: string): string => name.replaceAll('-', '_')
 
 /**
- * What speaks against leaving a module out: drivers of it that have devices, on whatever bus, by their link to the module
- * (driver and module may differ in name); modules that are loaded and hold it; users that it counts; file systems that
- * are mounted or in fstab, volumes in crypttab; and that guests run on it. `going`: modules that are left out with it.
- * `needs`: what a module depends on, by the kernels' tables.
+ * Finds what speaks against leaving a module out: drivers of it that have devices, on whatever bus, by their link to
+ * the module (driver and module may differ in name); modules that are loaded and hold it; users that it counts; file
+ * systems that are mounted or in fstab; volumes in crypttab; and guests that run on it. `leaving` are the modules that
+ * are left out with it. `requirements` gives the modules that one depends on, by the kernels' tables.
  * Source: Documentation/ABI/testing/sysfs-module, proc_modules(5), modules.dep(5).
  */
 export function readModuleUsage(
@@ -78,7 +78,7 @@ export function readModuleUsage(
   }
 }
 
-/** `usb 1-2:1.0 is on usbhid` for each device that a driver of the module has. */
+/** Returns a line such as `usb 1-2:1.0 is on usbhid` for each device that a driver of the module has. */
 function driversOf(machine: Reader, module: string): string[] {
   return (machine.list(BUSES) ?? []).flatMap((bus) =>
     (machine.list(`${BUSES}/${bus}/drivers`) ?? []).flatMap((driver) => {

@@ -1,7 +1,7 @@
 import { MODULE_FOLDERS } from './kernel.ts'
 import type { Reader } from './reader.ts'
 
-/** What a PCI function is matched by. IDs are lower-case hex: four digits, the class six. */
+/** The IDs by which a PCI function is matched, in lower-case hex: four digits, the class six. */
 export interface ModuleKey {
   vendor: string
   device: string
@@ -10,9 +10,12 @@ export interface ModuleKey {
 }
 
 export interface ModuleTables {
-  /** For each function the modules that could claim it, in the order of the tables; `null` when none is readable. */
+  /**
+   * Returns for each function the modules that could claim it, in the order of the tables; `null` when none is
+   * readable.
+   */
   claiming(keys: readonly ModuleKey[]): (string[] | null)[]
-  /** Per table read: its path and the records that matched so far. */
+  /** Returns the path of each table that was read and the records that matched so far. */
   excerpts(): Map<string, string>
 }
 
@@ -23,32 +26,38 @@ interface AliasTable {
   used: Map<number, string>
 }
 
-/** How a table writes `pattern → module`. Captured: `module`, and the fields of the pattern, each `*` or a number. */
+/**
+ * The form in which a table writes `pattern → module`. It captures `module`, and the fields of the pattern, each `*` or
+ * a number.
+ */
 interface AliasFormat {
   name: string
   expression(ids: string): RegExp
 }
 
-// `alias PATTERN MODULE` a line.
+// Each line is `alias PATTERN MODULE`.
 const MODULES: AliasFormat = {
   name: 'modules.alias',
   expression: (ids) => new RegExp(`^alias ${aliasPattern(ids)} (?<module>\\S+)\\n?`, 'gm'),
 }
-// `MODULE.alias=PATTERN`, each ended by NUL.
+// Each record is `MODULE.alias=PATTERN`, ended by NUL.
 const BUILTIN: AliasFormat = {
   name: 'modules.builtin.modinfo',
   expression: (ids) => new RegExp(`(?<=^|\\0)(?<module>[^.\\0]+)\\.alias=${aliasPattern(ids)}(?:\\0|$)`, 'g'),
 }
 
-/** A whole `pci:` pattern whose vendor and device are among `ids`. The kernel ends most with one more `*`. */
+/**
+ * Returns an expression for a whole `pci:` pattern whose vendor and device are among `ids`. The kernel ends most
+ * patterns with one more `*`.
+ */
 function aliasPattern(ids: string): string {
   const field = (name: string): string => `(?<${name}>\\*|[0-9A-F]+)`
   return `pci:v(?<ids>${ids})sv${field('sv')}sd${field('sd')}bc${field('bc')}sc${field('sc')}i${field('i')}\\*?`
 }
 
 /**
- * depmod's tables for one kernel release: modules, and drivers built into the kernel. The first of `readers` that has
- * a table gives it.
+ * Reads depmod's tables for one kernel release: modules, and drivers built into the kernel. The first of `readers` that
+ * has a table gives it.
  * Source: depmod(8), Documentation/kbuild/kbuild.rst, and file2alias.c for the form of `pci:` patterns.
  */
 export function readModuleTables(readers: readonly Reader[], release: string | undefined): ModuleTables {
@@ -74,7 +83,10 @@ export function readModuleTables(readers: readonly Reader[], release: string | u
   }
 }
 
-/** One pass over each table finds the patterns of all the functions' IDs; then only those are compared. */
+/**
+ * Finds the modules of each function. One pass over each table finds the patterns of all their IDs; then only those are
+ * compared.
+ */
 function findModules(tables: readonly AliasTable[], keys: readonly ModuleKey[]): (string[] | null)[] {
   if (tables.length === 0) return keys.map(() => null)
   const ids = idExpression(keys)
@@ -107,14 +119,17 @@ function matchesAlias(pattern: AliasFields, { vendor, device, ...rest }: AliasFi
   return true
 }
 
-/** What a function's modalias holds, field by field. */
+/** Returns the fields of a function's modalias. */
 function modaliasFields({ vendor, device, subsystem, pciClass }: ModuleKey): AliasFields {
   const [bc = '', sc = '', i = ''] = (pciClass.toUpperCase().match(/../g) ?? []) as string[]
   const [sv, sd] = [paddedHex(subsystem?.vendor), paddedHex(subsystem?.device)]
   return { vendor: paddedHex(vendor), device: paddedHex(device), sv, sd, bc, sc, i }
 }
 
-/** `000010DEd(?:\*|00001CB6|…)|…|\*d\*`: the start of every pattern that could match one of the functions. */
+/**
+ * Returns an expression for the start of every pattern that could match one of the functions:
+ * `000010DEd(?:\*|00001CB6|…)|…|\*d\*`.
+ */
 function idExpression(keys: readonly ModuleKey[]): string {
   const vendors = new Map<string, Set<string>>()
   for (const { vendor, device } of keys) {

@@ -3,15 +3,17 @@ import { readLines, unescapeOctal } from './readings.ts'
 
 /** One line of /proc/self/mountinfo. */
 export interface Mount {
-  /** `259:2`; btrfs, ZFS and other file systems of several devices have an anonymous one, `0:31`. */
+  /** The device number: `259:2`; btrfs, ZFS and other file systems of several devices have an anonymous one, `0:31`. */
   number: string
   point: string
   type: string
-  /** `/dev/nvme0n1p2`, `rpool/ROOT`; without symbolic links where the machine has them. */
+  /** The source: `/dev/nvme0n1p2`, `rpool/ROOT`; without symbolic links where the machine has them. */
   source: string
 }
 
-/** What is mounted, in the order of mounting; `undefined` when the tree does not say. Source: proc_pid_mountinfo(5). */
+/**
+ * Returns the mounts in the order of mounting; `undefined` when the tree does not say. Source: proc_pid_mountinfo(5).
+ */
 export function readMounts(reader: Reader): Mount[] | undefined {
   return readLines(reader, '/proc/self/mountinfo')?.flatMap((line) => {
     const fields = line.split(' ')
@@ -22,14 +24,14 @@ export function readMounts(reader: Reader): Mount[] | undefined {
   })
 }
 
-/** The mount that a path lies on: the last of those with the longest mount point. */
+/** Returns the mount that a path lies on: the last of those with the longest mount point. */
 export function mountOf(mounts: readonly Mount[], path: string): Mount | undefined {
   const above = mounts.filter(({ point }) => point === '/' || `${path}/`.startsWith(`${point}/`))
   const longest = Math.max(...above.map(({ point }) => point.length))
   return above.filter(({ point }) => point.length === longest).at(-1)
 }
 
-/** The device files that are swapped to; `undefined` when the tree does not say. Source: proc_swaps(5). */
+/** Returns the device files that are swapped to; `undefined` when the tree does not say. Source: proc_swaps(5). */
 export function readSwaps(reader: Reader): string[] | undefined {
   const [head, ...lines] = readLines(reader, '/proc/swaps') ?? []
   if (head === undefined) return undefined
@@ -39,7 +41,10 @@ export function readSwaps(reader: Reader): string[] | undefined {
   })
 }
 
-/** `/dev/mapper/vg-root` → `/dev/dm-0`, where the machine's /dev is to be seen. */
+/**
+ * Returns a device node without symbolic links, where the machine's /dev can be seen: `/dev/mapper/vg-root` →
+ * `/dev/dm-0`.
+ */
 export function realNode(reader: Reader, node: string): string {
   return (node.startsWith('/dev/') && reader.resolve(node)) || node
 }
@@ -47,16 +52,16 @@ export function realNode(reader: Reader, node: string): string {
 /** One line of /etc/fstab or /etc/crypttab that names a device. */
 export interface TableEntry {
   table: string
-  /** `UUID=…`, `PARTUUID=…`, `LABEL=…`, `PARTLABEL=…`, or a path. */
+  /** The device: `UUID=…`, `PARTUUID=…`, `LABEL=…`, `PARTLABEL=…`, or a path. */
   device: string
   /** The mount point, or the name of the opened volume. */
   target: string
-  /** fstab: the file system's type. */
+  /** The file system's type in fstab; `crypt` in crypttab. */
   type: string
   options: string[]
 }
 
-/** Source: fstab(5). */
+/** Returns the lines of /etc/fstab. Source: fstab(5). */
 export function readFstab(files: Reader): TableEntry[] {
   return readTable(files, '/etc/fstab').map(([device = '', target = '', type = '', options = '']) => ({
     table: '/etc/fstab',
@@ -67,7 +72,7 @@ export function readFstab(files: Reader): TableEntry[] {
   }))
 }
 
-/** Source: crypttab(5); mkinitcpio's sd-encrypt reads a table of its own. */
+/** Returns the lines of /etc/crypttab and of the table that mkinitcpio's sd-encrypt reads. Source: crypttab(5). */
 export function readCrypttab(files: Reader): TableEntry[] {
   return ['/etc/crypttab', '/etc/crypttab.initramfs'].flatMap((table) =>
     readTable(files, table).map(([target = '', device = '', , options = '']) => ({
@@ -86,7 +91,7 @@ function readTable(files: Reader, path: string): string[][] {
     .filter(([first]) => !/^(#|$)/.test(first ?? ''))
 }
 
-/** `/dev/disk/by-uuid/X` and `UUID="X"` → `UUID=X`. */
+/** Returns the tag that names a device: `/dev/disk/by-uuid/X` and `UUID="X"` → `UUID=X`. */
 function plainSpec(text: string): string {
   const [, kind, value] = /^\/dev\/disk\/by-(uuid|partuuid|label|partlabel)\/(.*)$/.exec(text) ?? []
   const spec = kind === undefined ? text.replace(/"/g, '') : `${kind.toUpperCase()}=${value}`

@@ -3,24 +3,27 @@ import type { Reader } from './reader.ts'
 /** A network interface that is to become a port of a bridge. */
 export interface BridgePort {
   name: string
-  /** `52:54:00:12:34:56`; `undefined` where /sys does not say. */
+  /** The MAC address: `52:54:00:12:34:56`; `undefined` where /sys does not say. */
   mac: string | undefined
   /**
-   * The identity association ID of its DHCP client under systemd-networkd: part of the client ID by which a server knows
-   * the host. A bridge has no persistent name, and so another. `undefined`: neither a lease nor udev's database says.
+   * The identity association ID (IAID) of its DHCP client under systemd-networkd: part of the client ID by which a
+   * server knows the host. A bridge has no persistent name, and so another IAID. `undefined`: neither a lease nor
+   * udev's database says.
    */
   iaid: number | undefined
-  /** The UUID of the profile that NetworkManager has it up with; `undefined`: none, or not known. */
+  /** The UUID of the profile with which NetworkManager has it up; `undefined`: none, or not known. */
   active: string | undefined
 }
 
 const NET = '/sys/class/net'
-/** In the order in which systemd takes them: src/libsystemd-network/network-common.c, net_get_persistent_name(). */
+/** The kinds of names in systemd's order: src/libsystemd-network/network-common.c, net_get_persistent_name(). */
 const PERSISTENT = ['ONBOARD', 'SLOT', 'PATH', 'MAC']
-/** HASH_KEY of systemd's dhcp-duid-internal.h, the same on every host; the sources of NetworkManager have it too. */
+/**
+ * HASH_KEY of systemd's dhcp-duid-internal.h, which is the same on every host; NetworkManager's sources have it too.
+ */
 const KEY = [0xee034afec28c1180n, 0x091439366f0cd63en] as const
 
-/** What the kernel, udev and systemd-networkd say of an interface. */
+/** Reads what the kernel, udev, systemd-networkd and NetworkManager say of an interface. */
 export function readBridgePort(machine: Reader, name: string): BridgePort {
   const mac = machine.optionalText(`${NET}/${name}/address`)?.trim().toLowerCase()
   const index = machine.optionalText(`${NET}/${name}/ifindex`)?.trim()
@@ -30,8 +33,9 @@ export function readBridgePort(machine: Reader, name: string): BridgePort {
 }
 
 /**
- * What the lease that is held was asked for with; else what systemd-networkd makes of the persistent name that udev
- * gave, or of the address where there is none. Source: dhcp_identifier_set_iaid() of systemd.
+ * Returns the IAID that the current lease was asked for with; else the one that systemd-networkd makes of the
+ * persistent name that udev gave, or of the MAC address where there is none.
+ * Source: dhcp_identifier_set_iaid() of systemd.
  */
 function iaidOf(machine: Reader, index: string, mac: string | undefined): number | undefined {
   const lease = machine.optionalText(`/run/systemd/netif/leases/${index}`)
@@ -45,18 +49,18 @@ function iaidOf(machine: Reader, index: string, mac: string | undefined): number
   return mac === undefined ? undefined : hashIaid(mac.split(':').map((byte) => Number.parseInt(byte, 16)))
 }
 
-/** The IAID that systemd and NetworkManager make of a name. */
+/** Returns the IAID that systemd and NetworkManager make of a name. */
 export function iaidOfName(name: string): number {
   return hashIaid([...name].map((letter) => letter.charCodeAt(0)))
 }
 
-/** Both halves of SipHash-2-4, one upon the other. */
+/** Returns the exclusive or of both halves of SipHash-2-4. */
 function hashIaid(bytes: readonly number[]): number {
   const hash = sipHash(bytes)
   return Number((hash & 0xffffffffn) ^ (hash >> 32n))
 }
 
-/** SipHash-2-4 with systemd's key. Source: J.-P. Aumasson, D. J. Bernstein, SipHash, section 2. */
+/** Returns SipHash-2-4 with systemd's key. Source: J.-P. Aumasson, D. J. Bernstein, SipHash, section 2. */
 function sipHash(bytes: readonly number[]): bigint {
   const cut = (value: bigint): bigint => BigInt.asUintN(64, value)
   const turn = (value: bigint, by: bigint): bigint => cut(value << by) | (value >> (64n - by))

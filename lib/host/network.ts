@@ -3,24 +3,27 @@ import type { Reader } from './reader.ts'
 import { deviceAbove, readLines, type Unreadable } from './readings.ts'
 import { flipWords, shortAddress } from './sockets.ts'
 
-/** A network interface that a chosen device carries. */
+/** A network interface that a selected device carries. */
 export interface Interface {
   address: string
   name: string
   /** Is it switched on (IFF_UP)? */
   up: boolean
-  /** The interface alone, then every way up through bonds, VLANs and bridges: `['eth0', 'bond0', 'br0']`. */
+  /** The interface alone, then every chain up through bonds, VLANs and bridges: `['eth0', 'bond0', 'br0']`. */
   chains: string[][]
 }
 
-/** A route of the main table. Source: Documentation/networking/proc_net_tcp, net/ipv4/fib_trie.c, net/ipv6/route.c. */
+/**
+ * A route of the main table.
+ * Source: Documentation/networking/proc_net_tcp, net/ipv4/fib_trie.c, net/ipv6/route.c.
+ */
 export interface Route {
   family: 4 | 6
-  /** `default`, `192.168.1.0/24`. */
+  /** The destination: `default`, `192.168.1.0/24`. */
   destination: string
   device: string
   metric: number
-  /** Hex digits in network order, 8 or 32, and how many of their bits count. */
+  /** The address in hex digits in network order (8 or 32 of them), and the number of its bits that count. */
   prefix: { address: string; length: number }
 }
 
@@ -32,11 +35,13 @@ export interface Network {
 
 const NET = '/sys/class/net'
 const UP = 1
-// RTF_UP, RTF_REJECT of linux/route.h
+// RTF_UP and RTF_REJECT of linux/route.h
 const ROUTE_UP = 1
 const ROUTE_REJECT = 0x200
 
-/** The interfaces below the chosen devices, and the routes. Nothing but /sys/class/net is read when there are none. */
+/**
+ * Reads the interfaces below the selected devices, and the routes. When there are none, only /sys/class/net is read.
+ */
 export function readNetwork(reader: Reader, selected: readonly PciDevice[]): Network {
   const names = reader.list(NET)
   if (names === undefined) {
@@ -53,7 +58,7 @@ export function readNetwork(reader: Reader, selected: readonly PciDevice[]): Net
   return interfaces.length === 0 ? { interfaces, routes: [], unseen: [] } : withRoutes(reader, interfaces)
 }
 
-/** The same of one interface by its name, whatever carries it; `address` is then that name. */
+/** Reads the same of one interface by its name, whatever carries it; `address` is then that name. */
 export function readInterface(reader: Reader, name: string): Network {
   const names = reader.list(NET)
   if (names === undefined) return { interfaces: [], routes: [], unseen: [{ what: `${NET} is not there`, root: false }] }
@@ -70,8 +75,9 @@ function withRoutes(reader: Reader, interfaces: Interface[]): Network {
 }
 
 /**
- * Upper interfaces are links in the folder of the lower one (Documentation/ABI/testing/sysfs-class-net). The switch of
- * Open vSwitch has no link to the interfaces it shows the host: all virtual ones that rest on nothing may be its own.
+ * Returns a chain and every longer one from it. Upper interfaces are links in the folder of the lower one
+ * (Documentation/ABI/testing/sysfs-class-net). The switch of Open vSwitch has no link to the interfaces that it shows
+ * the host: all virtual ones that rest on nothing may be its own.
  */
 function chainsOf(reader: Reader, names: readonly string[], chain: readonly string[]): string[][] {
   const last = chain[chain.length - 1] ?? ''
@@ -90,7 +96,10 @@ function restsOnNothing(reader: Reader, name: string): boolean {
   return !reader.list(path)?.some((entry) => entry.startsWith('lower_'))
 }
 
-/** Iface Destination Gateway Flags RefCnt Use Metric Mask …: addresses as the machine keeps them in memory. */
+/**
+ * Parses lines of Iface Destination Gateway Flags RefCnt Use Metric Mask …; addresses are as the machine keeps them in
+ * memory.
+ */
 function parseIpv4Routes(lines: readonly string[]): Route[] {
   return lines.slice(1).flatMap((line) => {
     const [device = '', target = '', , flags = '', , , metric = '', mask = ''] = line.trim().split(/\s+/)
@@ -101,7 +110,10 @@ function parseIpv4Routes(lines: readonly string[]): Route[] {
   })
 }
 
-/** Destination, its length, source, its length, next hop, metric, reference count, use, flags (all hex), device. */
+/**
+ * Parses lines of destination, its length, source, its length, next hop, metric, reference count, use, flags (all hex),
+ * device.
+ */
 function parseIpv6Routes(lines: readonly string[]): Route[] {
   return lines.flatMap((line) => {
     const [target = '', length = '', , , , metric = '', , , flags = '', device = ''] = line.trim().split(/\s+/)
@@ -117,7 +129,9 @@ function makeRoute(family: 4 | 6, device: string, target: string, length: number
   return { family, destination, device, metric, prefix: { address: target, length } }
 }
 
-/** The most specific routes to an address (hex digits in network order); of these, those with the least metric. */
+/**
+ * Returns the most specific routes to an address (hex digits in network order); of these, those with the least metric.
+ */
 export function routesTo(routes: readonly Route[], peer: string): Route[] {
   const fits = routes.filter(({ prefix }) => {
     const shift = BigInt(4 * peer.length - prefix.length)

@@ -4,10 +4,10 @@ import { deviceAbove, type Unreadable, unlessDenied } from './readings.ts'
 
 /** A process that has a device node or a socket open. */
 export interface OpenFile {
-  /** What the link in /proc/PID/fd says: `/dev/dri/card0`, `socket:[4711]`. */
+  /** The text of the link in /proc/PID/fd: `/dev/dri/card0`, `socket:[4711]`. */
   target: string
   pid: number
-  /** comm: 15 characters at most. */
+  /** The process's comm, 15 characters at most. */
   process: string
 }
 
@@ -23,13 +23,14 @@ export interface DeviceNode {
 }
 
 /**
- * The character devices below the chosen devices, the VFIO nodes of their groups, and NVIDIA's own nodes, which are
- * not in sysfs. Source: Documentation/ABI/testing/sysfs-dev; nodes carry the name that uevent has (devtmpfs).
+ * Returns the character devices below the selected devices, the VFIO nodes of their IOMMU groups, and NVIDIA's own
+ * nodes, which are not in sysfs.
+ * Source: Documentation/ABI/testing/sysfs-dev; nodes carry the name that uevent has (devtmpfs).
  */
 export function readDeviceNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode[] {
   const nodes: DeviceNode[] = []
   for (const number of reader.list('/sys/dev/char') ?? []) {
-    // The text of the link is the path in /sys/devices: no need to ask for each folder on the way.
+    // The text of the link is the path in /sys/devices, so that the folders on the way need not be read.
     const target = reader.link(`/sys/dev/char/${number}`)?.replace(/^(?:\.\.\/)+/, '/sys/')
     if (target === undefined) continue
     const [, noiommu = '', group] = /^\/sys\/devices\/virtual\/vfio\/(noiommu-)?(\d+)$/.exec(target) ?? []
@@ -45,7 +46,10 @@ export function readDeviceNodes(reader: Reader, selected: readonly PciDevice[]):
   return [...nodes, ...nvidiaNodes(reader, selected)]
 }
 
-/** `Device Minor:` of /proc/driver/nvidia/gpus/ADDRESS/information names /dev/nvidiaN; the others serve every card. */
+/**
+ * Returns the nodes of NVIDIA's driver. `Device Minor:` of /proc/driver/nvidia/gpus/ADDRESS/information names
+ * /dev/nvidiaN; the others serve every card.
+ */
 function nvidiaNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode[] {
   return selected
     .filter((device) => device.driver === 'nvidia')
@@ -53,15 +57,15 @@ function nvidiaNodes(reader: Reader, selected: readonly PciDevice[]): DeviceNode
       const information = reader.optionalText(`/proc/driver/nvidia/gpus/${address}/information`)
       const minor = /^Device Minor:\s*(\d+)/m.exec(information ?? '')?.[1]
       const names = ['nvidiactl', 'nvidia-uvm', 'nvidia-modeset']
-      // Which number it has is not known: any of them may be this card.
+      // Its number is not known: any of them may be this card.
       const own = minor === undefined ? Array.from({ length: 32 }, (_, n) => `nvidia${n}`) : [`nvidia${minor}`]
       return [...own, ...names].map((name) => ({ node: `/dev/${name}`, address }))
     })
 }
 
 /**
- * Which processes hold any of these open. One pass over /proc: the dearest question of all, asked only when there is
- * something to look for. Source: proc_pid_fd(5).
+ * Finds the processes that hold any of these open. It takes a pass over /proc, the most expensive reading of all, which
+ * is made only when there is something to look for. Source: proc_pid_fd(5).
  */
 export function readOpenFiles(reader: Reader, required: ReadonlySet<string>): OpenFiles {
   if (required.size === 0) return { found: [], unseen: [] }

@@ -1,16 +1,16 @@
 import type { Reader } from './reader.ts'
 
-/** What os-release(5) says of a system. Empty strings and lists where it says nothing. */
+/** The fields of a system's os-release(5); empty strings and lists where it says nothing. */
 export interface OsRelease {
-  /** Lower case: `ubuntu`. */
+  /** The ID in lower case: `ubuntu`. */
   id: string
-  /** What it derives from, nearest first. */
+  /** The systems that it derives from, nearest first. */
   like: string[]
   variant: string
   version: string
-  /** Of the release it is or derives from, where there is one: `bookworm`, `jammy`. */
+  /** The codename of the release that it is or derives from, where there is one: `bookworm`, `jammy`. */
   codename: string
-  /** For people: `Debian GNU/Linux 12 (bookworm)`. */
+  /** The name for people: `Debian GNU/Linux 12 (bookworm)`. */
   name: string
 }
 

@@ -9,21 +9,26 @@ import type { Reader } from './reader.ts'
  * Source: Documentation/ABI/testing/sysfs-bus-pci and Documentation/PCI/sysfs-pci.rst of the kernel.
  */
 export interface PciDevice {
-  /** `DOMAIN:BUS:DEVICE.FUNCTION`, lower-case hex; the domain has four digits, or five behind Intel VMD. */
+  /**
+   * The address, `DOMAIN:BUS:DEVICE.FUNCTION` in lower-case hex; the domain has four digits, or five behind Intel VMD.
+   */
   address: string
   class: { /** Base class and subclass, four hex digits. */ id: string; progIf: string; name: string | null }
   vendor: { id: string; name: string | null }
   device: { id: string; name: string | null }
   subsystem: { vendor: string; device: string } | null
-  /** Two hex digits. */
+  /** The revision in two hex digits. */
   revision: string | null
   /** The driver that has it now; `null` when none does. */
   driver: string | null
-  /** Modules that could claim it, in the order in which modprobe finds them; `null` when the alias tables are not readable. */
+  /**
+   * The modules that could claim it, in the order in which modprobe finds them; `null` when the alias tables are not
+   * readable.
+   */
   modules: string[] | null
-  /** A bridge, root port or host bridge: never bound, never given to a guest. */
+  /** Is it a bridge, root port or host bridge? Such devices are never bound and never given to a guest. */
   bridge: boolean
-  /** Does the firmware's display come from here? `null`: a VGA controller whose `boot_vga` is not there. */
+  /** Does the firmware's display come from here? `null` for a VGA controller whose `boot_vga` is not there. */
   bootVga: boolean | null
   numaNode: number | null
   /** The address of the bridge (or VMD controller) above; `null` on a root bus, or when the tree does not say. */
@@ -31,12 +36,12 @@ export interface PciDevice {
   reset: {
     /** Can this function be reset by itself? */
     supported: boolean | null
-    /** In the order in which the kernel tries them; `null` before Linux 5.15, which does not say. */
+    /** The methods in the order in which the kernel tries them; `null` before Linux 5.15, which does not say. */
     methods: string[] | null
   }
   /** The physical function that this virtual function belongs to (SR-IOV); `null` for any other. */
   physicalFunction: string | null
-  /** IOMMU group number; `null` without one. */
+  /** The number of its IOMMU group; `null` without one. */
   group: number | null
   /** The device's folder in sysfs, links resolved. */
   path: string
@@ -55,22 +60,22 @@ export function compareAddresses(one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
 }
 
-/** `0000:01:00.1` → `0000:01:00`. */
+/** Returns the slot of an address: `0000:01:00.1` → `0000:01:00`. */
 export function slotOf(address: string): string {
   return address.slice(0, -2)
 }
 
-/** `0000:01:00.1` → `0000`. */
+/** Returns the domain of an address: `0000:01:00.1` → `0000`. */
 export function domainOf(address: string): string {
   return address.slice(0, address.indexOf(':'))
 }
 
-/** VGA, XGA, 3D and other display controllers: by numeric class, since names and 0300 alone miss cards. */
+/** Is it a VGA, XGA, 3D or other display controller? The numeric class decides: names and 0300 alone miss cards. */
 export function isDisplay(device: PciDevice): boolean {
   return device.class.id.startsWith('03')
 }
 
-/** Does this driver hold devices for guests? vfio-pci, a variant driver of its kind (mlx5_vfio_pci), or pci-stub. */
+/** Does this driver hold devices for guests? It is vfio-pci, a variant of that (mlx5_vfio_pci), or pci-stub. */
 export function isVfio(driver: string | null): boolean {
   return /(^|[-_])vfio([-_]|$)|^pci[-_]stub$/.test(driver ?? '')
 }
@@ -79,12 +84,12 @@ export function isVfio(driver: string | null): boolean {
 // semi-transparent bridges. 0680 (other) is not among them: NVSwitches carry it and are passed through.
 const BRIDGES = new Set(['0600', '0601', '0602', '0603', '0604', '0605', '0607', '0609'])
 
-/** A bridge whose other side is a PCI bus. */
+/** Is it a bridge whose other side is a PCI bus? */
 export function isPciBridge(device: PciDevice): boolean {
   return device.class.id === '0604' || device.class.id === '0609'
 }
 
-/** What goes to a guest together: the functions of one slot; a virtual function (SR-IOV) goes alone. */
+/** Returns the name of what goes to a guest together: the slot of a function, or a virtual function (SR-IOV) alone. */
 export function cardOf(device: PciDevice): string {
   return device.physicalFunction === null ? slotOf(device.address) : device.address
 }
@@ -97,7 +102,7 @@ export function onRootBus(device: PciDevice): boolean | null {
 
 const DEVICES = '/sys/bus/pci/devices'
 
-/** What devices are read through: the machine's files, and what is known of IDs. */
+/** The sources of facts about devices: the machine's files, and what is known of IDs. */
 interface Sources {
   reader: Reader
   deviceNames: DeviceNames
@@ -105,9 +110,10 @@ interface Sources {
 }
 
 /**
- * Every PCI function of the machine, in address order, and those that are there and not ours to look at (of a lenient
- * reader only). `warn` is told of a device that vanished while it was read.
- * Throws a UserError when there is no PCI bus in the tree, or when a device cannot be read or understood.
+ * Returns every PCI function of the machine in address order, and the addresses of those that are there but may not be
+ * read (with a lenient reader only). `warn` is told of a device that vanished while it was read.
+ * Throws a UserError with code `no-pci` or `no-sysfs` when there is no PCI bus in the tree, `denied` when nothing of it
+ * may be read, or `unreadable` when a device cannot be read or understood.
  */
 export function readPciDevices(
   machine: Sources,
@@ -117,7 +123,7 @@ export function readPciDevices(
   const unread: string[] = []
   const addresses = reader.list(DEVICES)
   if (addresses === undefined) {
-    // Of no use without: not even a lenient reader goes on.
+    // Nothing is of use without the list: not even a lenient reader goes on.
     const [denial] = reader.denials
     if (denial !== undefined) throw new UserError('denied', denial)
     const sysfs = reader.exists('/sys/bus') || reader.exists('/sys/devices')
@@ -146,7 +152,7 @@ export function readPciDevices(
   return { devices: devices.sort((one, other) => compareAddresses(one.address, other.address)), unread }
 }
 
-/** All of a device but its modules, which are looked up for all devices together. */
+/** Reads all of a device but its modules, which are looked up for all devices together. */
 function readDevice(
   { reader, deviceNames }: Sources,
   address: string,
@@ -186,13 +192,13 @@ function groupNumber(file: string, name: string): number {
   return Number(name)
 }
 
-/** The nearest folder above that is a PCI device: a bridge, or the VMD controller that owns the domain. */
+/** Returns the nearest folder above that is a PCI device: a bridge, or the VMD controller that owns the domain. */
 function parentAddress(path: string): string | null {
   const above = path.split('/').slice(0, -1)
   return above.reverse().find(isAddress) ?? null
 }
 
-/** Virtual functions have a link to theirs (Documentation/PCI/pci-iov-howto.rst). */
+/** Returns the function that a virtual function's link leads to (Documentation/PCI/pci-iov-howto.rst). */
 function physicalFunction(reader: Reader, path: string): string | null {
   const target = reader.resolve(`${path}/physfn`)
   return target === undefined ? null : target.slice(target.lastIndexOf('/') + 1)
@@ -204,8 +210,9 @@ function readBootVga(reader: Reader, path: string): boolean | null {
 }
 
 /**
- * `reset_method` exists since Linux 5.15 and only where a method exists; before that the (write-only) `reset` is all
- * there is. A capture that left out write-only files lacks `remove` as well: then nothing is known.
+ * Reads the ways to reset a function. `reset_method` exists since Linux 5.15 and only where a method exists; before
+ * that there is only the (write-only) `reset`. A capture without write-only files lacks `remove` as well: then nothing
+ * is known.
  */
 function readReset(reader: Reader, path: string): PciDevice['reset'] {
   const reset = reader.exists(`${path}/reset`)

@@ -1,13 +1,17 @@
-/** Stands in for what identifies a machine or is secret: the same original by the same pseudonym wherever it stands. */
+/** The pseudonyms for what identifies a machine or is secret: an original has the same one wherever it stands. */
 export interface Pseudonyms {
   /** Replaces what is known by its form: UUIDs, MAC addresses, machine IDs, serial numbers, names of disks. */
   rename(text: string): string
-  /** Stands for a value that says nothing by itself. With `width`, as long as the original, for files of fixed offsets. */
+  /**
+   * Returns the pseudonym of a value that has no form of its own. With `width` it has that length, for files of fixed
+   * offsets.
+   */
   secret(value: string, width?: number): string
   /** Replaces values that were secret elsewhere, where they stand as a word of their own. */
   replaceSecrets(text: string): string
 }
 
+/** Returns an empty set of pseudonyms. */
 export function openPseudonyms(): Pseudonyms {
   const known = new Map<string, string>()
   const counts = new Map<string, number>()
@@ -55,7 +59,7 @@ export function openPseudonyms(): Pseudonyms {
     rename,
     secret(value, width) {
       const pseudonym = stable('secret', value, (count) => `hidden-${count}`)
-      // A plain word may stand anywhere else by itself, as the name of a module does.
+      // A plain word, such as the name of a module, may stand anywhere else by itself.
       if (value.length > 5 && !/^[a-z_-]+$/.test(value)) secrets.set(value, pseudonym)
       return width === undefined ? pseudonym : pseudonym.slice(0, width).padEnd(width, 'x')
     },

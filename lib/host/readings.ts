@@ -2,15 +2,15 @@ import { isDenied } from './errno.ts'
 import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
-/** Something that could not be seen: what follows from it is unknown, not false. */
+/** A thing that could not be seen: what follows from it is unknown, not false. */
 export interface Unreadable {
-  /** `the open files of 212 processes`. */
+  /** The name of the thing: `the open files of 212 processes`. */
   what: string
   /** Would root see it? */
   root: boolean
 }
 
-/** The device whose folder in sysfs a path is below: the nearest one, for behind Intel VMD there are two. */
+/** Returns the device whose folder in sysfs a path is below: the nearest one, for behind Intel VMD there are two. */
 export function deviceAbove(path: string, devices: readonly PciDevice[]): PciDevice | undefined {
   let nearest: PciDevice | undefined
   for (const device of devices) {
@@ -20,7 +20,7 @@ export function deviceAbove(path: string, devices: readonly PciDevice[]): PciDev
   return nearest
 }
 
-/** The lines of a file of any length that are not empty; `undefined` when it is absent or not ours to read. */
+/** Returns the lines of a file of any length that are not empty; `undefined` when it is absent or may not be read. */
 export function readLines(reader: Reader, path: string): string[] | undefined {
   return reader
     .optionalBytes(path)
@@ -30,8 +30,8 @@ export function readLines(reader: Reader, path: string): string[] | undefined {
 }
 
 /**
- * What `read` gives, or `denied` when any of it may not be read. For the many files of other people's processes: none of
- * them is worth a remark of its own, and who asks says itself what is unknown then.
+ * Returns what `read` gives, or `denied` when any of it may not be read. It serves the many files of other people's
+ * processes: none of them is worth a remark of its own, and the caller itself says what is unknown then.
  */
 export function unlessDenied<T, D>(reader: Reader, read: () => T, denied: D): T | D {
   const { length } = reader.denials
@@ -48,7 +48,7 @@ export function unlessDenied<T, D>(reader: Reader, read: () => T, denied: D): T 
   }
 }
 
-/** `\040` in mount tables and fstab is a space (proc(5), fstab(5)). */
+/** Replaces octal escapes: `\040` in mount tables and fstab is a space (proc(5), fstab(5)). */
 export function unescapeOctal(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)))
 }

@@ -7,24 +7,27 @@ import type { Unreadable } from './readings.ts'
 /** A range of bus addresses that the firmware wants mapped to itself. */
 export interface Region {
   group: number
-  /** As the kernel writes them: `0x00000000bdf6f000`. */
+  /** The bounds as the kernel writes them: `0x00000000bdf6f000`. */
   start: string
   end: string
 }
 
-/** What the firmware insists on for devices. */
+/** The memory that the firmware insists on for devices, and facts about the machine. */
 export interface ReservedRegions {
-  /** Regions of type `direct`; `direct-relaxable`, `msi` and `reserved` keep nobody from anything. */
+  /** The regions of type `direct`; `direct-relaxable`, `msi` and `reserved` keep no device from a guest. */
   direct: Region[]
   unseen: Unreadable[]
   kind: IommuState['kind']
-  /** `uname -r`; `null` when the tree does not say. */
+  /** The kernel's release (`uname -r`); `null` when the tree does not say. */
   kernel: string | null
-  /** Who made the machine, by its firmware. */
+  /** The maker of the machine, by its firmware. */
   maker: string | null
 }
 
-/** Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; the file is there since Linux 4.11. */
+/**
+ * Reads the reserved regions of the selected devices' groups.
+ * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups; the file is there since Linux 4.11.
+ */
 export function readReservedRegions(reader: Reader, selected: readonly PciDevice[]): ReservedRegions {
   const groups = [...new Set(selected.map(({ group }) => group))]
   const texts = groups.map((group) => ({

@@ -1,29 +1,30 @@
 import { UserError } from '../core/error.ts'
 
-/** As the kernel: path_resolution(7), MAXSYMLINKS. */
+/** The limit of links in a path, as in the kernel: path_resolution(7), MAXSYMLINKS. */
 const MAX_LINKS = 40
 
 /**
- * Follows symbolic links as a chroot(2) would, and remembers where they lead. `readLink` gives a link's text, `kindOf`
- * what stands there; both of paths without links in their folders, `undefined` for what is absent.
+ * Returns functions that follow symbolic links as a chroot(2) would, and remember where they lead. `readLink` gives a
+ * link's text, `kindOf` the kind of what stands there; both take paths without links in their folders, and give
+ * `undefined` for what is absent. Too many links throw a UserError with code `unreadable`.
  */
 export function openPaths(
   readLink: (path: string) => string | undefined,
   kindOf: (path: string) => 'link' | 'other' | undefined,
 ): {
-  /** The path without symbolic links; `undefined` when it leads nowhere. */
+  /** Returns the path without symbolic links; `undefined` when it leads nowhere. */
   resolve(path: string): string | undefined
-  /** The path of a file with its folder resolved; its last part may still be a link. */
+  /** Returns the path of a file with its folder resolved; its last part may still be a link. */
   locate(path: string): string | undefined
 } {
-  /** Paths without links in them, as asked for; what is absent too. */
+  /** The target of each path that was asked for, whose folders are without links; absent paths are in it too. */
   const folders = new Map<string, string | undefined>([['/', '/']])
 
-  /** One step of path resolution: `name` in the folder `parent`, which holds no symbolic links any more. */
+  /** Resolves one step of a path: `name` in the folder `parent`, whose own path holds no symbolic links any more. */
   function step(parent: string, name: string, depth: number): string | undefined {
     const path = parent === '/' ? `/${name}` : `${parent}/${name}`
     if (folders.has(path)) return folders.get(path)
-    // Almost all of these are links: asking at once for their text saves a system call a device.
+    // Almost all of these are links: reading the text at once saves a system call for each device.
     let link = /^\/sys\/(?:bus\/\w+\/devices|class\/\w+)$/.test(parent) ? readLink(path) : undefined
     let target: string | undefined
     if (link === undefined) {
@@ -60,7 +61,7 @@ export function openPaths(
       : step(parent, name, 0)
   }
 
-  /** The path of a file with its folder resolved; its last part may still be a link. */
+  /** Returns the path of a file with its folder resolved; its last part may still be a link. */
   function locate(path: string): string | undefined {
     const slash = path.lastIndexOf('/')
     const parent = path.slice(0, slash) || '/'

@@ -4,31 +4,32 @@ import { readCrypttab, readMounts } from './mounts.ts'
 import type { Reader } from './reader.ts'
 import { type Unreadable, unlessDenied } from './readings.ts'
 
-/** How the root file system is unlocked at boot. */
+/** The ways in which the root file system is unlocked at boot. */
 export interface RootUnlock {
   /** Is it encrypted? `null`: the tree does not say (ZFS has encryption of its own). */
   encrypted: boolean | null
-  /** `/dev/nvme0n1p3 (cryptroot)`: what has to be opened for it. */
+  /** The volumes that have to be opened for it: `/dev/nvme0n1p3 (cryptroot)`. */
   volumes: string[]
-  /** What shows that the TPM opens it. */
+  /** The evidence that the TPM opens it. */
   tpm: string[]
-  /** What shows that it can be opened over the network. */
+  /** The evidence that it can be opened over the network. */
   remote: string[]
   /** The network devices that the initramfs is told to use (`ip=…:eth0:…`); empty: none by name. */
   interfaces: string[]
-  /** Why `encrypted` is not known. */
+  /** The reasons why `encrypted` is not known. */
   unseen: Unreadable[]
-  /** Where else it might say that the TPM opens it. */
+  /** The other places that might say that the TPM opens it. */
   unseenTpm: Unreadable[]
 }
 
-/** As much of a LUKS2 header as holds its metadata in any case but the odd (16 KiB is the usual size of it). */
+/** The bytes of a LUKS2 header that hold its metadata in all but odd cases (16 KiB is the usual size of it). */
 const HEADER = 64 * 1024
 
 /**
- * Looks from the root's mount down to the encrypted volumes below it, then at crypttab, the command line, the LUKS2
- * header's tokens (root only) and what the initramfs is made with. Source: crypttab(5), systemd-cryptsetup-generator(8),
- * clevis-luks-unlockers(7), the LUKS2 On-Disk Format Specification.
+ * Reads how the root is unlocked: from its mount down to the encrypted volumes below it, then crypttab, the command
+ * line, the LUKS2 header's tokens (root only) and what the initramfs is made with.
+ * Source: crypttab(5), systemd-cryptsetup-generator(8), clevis-luks-unlockers(7), the LUKS2 On-Disk Format
+ * Specification.
  */
 export function readRootUnlock(reader: Reader, files: Reader): RootUnlock {
   const unlock: RootUnlock = {
@@ -72,7 +73,7 @@ export function readRootUnlock(reader: Reader, files: Reader): RootUnlock {
   return hasTpm ? unlock : { ...unlock, tpm: [], unseenTpm: [] }
 }
 
-/** `/dev/mapper/cryptroot` → `dm-0`, by the names in sysfs where /dev is not to be seen. */
+/** Returns the name of a block device in sysfs, also where /dev cannot be seen: `/dev/mapper/cryptroot` → `dm-0`. */
 function blockDeviceName(reader: Reader, source: string): string | undefined {
   const name = source.slice(source.lastIndexOf('/') + 1)
   if (reader.exists(`/sys/class/block/${name}`)) return name
@@ -81,13 +82,13 @@ function blockDeviceName(reader: Reader, source: string): string | undefined {
 }
 
 interface CryptVolume {
-  /** `cryptroot`. */
+  /** The name of the opened volume: `cryptroot`. */
   name: string
-  /** What it was opened from: `nvme0n1p3`. */
+  /** The devices that it was opened from: `nvme0n1p3`. */
   from: string[]
 }
 
-/** Encrypted volumes at and below a block device, through LVM and RAID. */
+/** Finds the encrypted volumes at and below a block device, through LVM and RAID. */
 function cryptsBelow(reader: Reader, name: string, depth: number): CryptVolume[] {
   const folder = `/sys/class/block/${name}`
   const slaves = depth > 16 ? [] : (reader.list(`${folder}/slaves`) ?? [])
@@ -97,7 +98,7 @@ function cryptsBelow(reader: Reader, name: string, depth: number): CryptVolume[]
   return [...slaves, ...(whole === undefined ? [] : [whole])].flatMap((each) => cryptsBelow(reader, each, depth + 1))
 }
 
-/** A partition of an array has no slaves; its disk has. */
+/** Returns the disk of a partition. A partition of an array has no slaves; its disk has. */
 function wholeDisk(reader: Reader, name: string): string | undefined {
   return reader.resolve(`/sys/class/block/${name}`)?.split('/').at(-2)
 }
@@ -123,7 +124,7 @@ function readCryptVolume(reader: Reader, files: Reader, crypt: CryptVolume, unlo
   }
 }
 
-/** `systemd-tpm2`, `systemd-fido2`, `clevis tang` …: the tokens of a LUKS2 header; LUKS1 has none. */
+/** Returns the tokens of a LUKS2 header: `systemd-tpm2`, `systemd-fido2`, `clevis tang` …; LUKS1 has none. */
 function luksTokens(header: Buffer): string[] {
   if (header.toString('latin1', 0, 6) !== 'LUKS\xba\xbe') return []
   const metadata = header.toString('latin1', 4096)
@@ -132,7 +133,10 @@ function luksTokens(header: Buffer): string[] {
   return [...new Set([...types, ...sealed.map((pin) => `clevis ${pin}`)])]
 }
 
-/** Clevis says in the protected part of a JWE how its secret is bound; `sss` holds others (clevis-encrypt-sss(1)). */
+/**
+ * Returns the pins by which Clevis bound a secret, from the protected part of a JWE; `sss` holds other pins
+ * (clevis-encrypt-sss(1)).
+ */
 function pinsOf(text: string, depth: number): string[] {
   if (depth > 4) return []
   const plain = Buffer.from(text, 'base64url').toString('latin1')
@@ -149,7 +153,10 @@ function tpmArguments(reader: Reader): string[] {
     .map(({ token }) => `/proc/cmdline: ${token}`)
 }
 
-/** The device is the sixth part of `ip=` (Documentation/admin-guide/nfs/nfsroot.rst), or the first of dracut's short form. */
+/**
+ * Returns the devices that `ip=` names: its sixth part (Documentation/admin-guide/nfs/nfsroot.rst), or the first of
+ * dracut's short form.
+ */
 function networkArguments(reader: Reader): string[] {
   return parseCommandLine(reader.optionalText('/proc/cmdline') ?? '')
     .filter(({ name }) => name === 'ip')
@@ -160,7 +167,7 @@ function networkArguments(reader: Reader): string[] {
     })
 }
 
-/** What lets a person or a key server in before the root is open: files that the packages ask for. */
+/** Finds what lets a person or a key server in before the root is open: files that the packages ask for. */
 function remoteAccess(files: Reader): string[] {
   const keys = [
     '/etc/dropbear/initramfs/authorized_keys',

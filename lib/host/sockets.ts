@@ -3,9 +3,9 @@ import { readLines } from './readings.ts'
 
 /** An established TCP connection. */
 export interface TcpConnection {
-  /** Number of its socket: `/proc/PID/fd/N` → `socket:[4711]`. */
+  /** The number of its socket: `/proc/PID/fd/N` → `socket:[4711]`. */
   inode: string
-  /** Hex digits in network order: 8, or 32 of IPv6. An IPv4-mapped address is its IPv4 one. */
+  /** The address in hex digits in network order: 8, or 32 of IPv6. An IPv4-mapped address is given as its IPv4 one. */
   local: string
   localPort: number
   peer: string
@@ -15,7 +15,7 @@ const ESTABLISHED = '01'
 const MAPPED = '00000000000000000000ffff'
 
 /**
- * Connections to other machines, IPv4 and IPv6; `undefined` when the tree does not say.
+ * Returns the connections to other machines, IPv4 and IPv6; `undefined` when the tree does not say.
  * Source: Documentation/networking/proc_net_tcp.rst.
  */
 export function readTcpConnections(reader: Reader): TcpConnection[] | undefined {
@@ -44,12 +44,15 @@ function parseSocketPort(text: string): number {
   return Number.parseInt(text.slice(text.indexOf(':') + 1), 16)
 }
 
-/** Addresses are shown as 32-bit numbers of the machine's byte order, which is little-endian on all that have VFIO. */
+/**
+ * Turns the bytes of each 32-bit word round. Addresses are shown as words of the machine's byte order, which is
+ * little-endian on all that have VFIO.
+ */
 export function flipWords(hex: string): string {
   return hex.toLowerCase().replace(/(..)(..)(..)(..)/g, '$4$3$2$1')
 }
 
-/** Hex digits in network order as people write them: `192.168.1.7`, `fe80::1`. */
+/** Returns an address (hex digits in network order) as people write it: `192.168.1.7`, `fe80::1`. */
 export function shortAddress(hex: string): string {
   if (hex.length === 8) return (hex.match(/../g) ?? []).map((byte) => Number.parseInt(byte, 16)).join('.')
   const groups = (hex.match(/..../g) ?? []).map((group) => group.replace(/^0{1,3}/, ''))
@@ -60,7 +63,7 @@ export function shortAddress(hex: string): string {
   return longest === undefined ? text : text.replace(new RegExp(`(^|:)${longest}(:|$)`), '::')
 }
 
-/** The interface that has a local IPv6 address: link-local peers are behind it, whatever the routes say. */
+/** Returns the interface that has a local IPv6 address: link-local peers are behind it, whatever the routes say. */
 export function interfaceOf(reader: Reader, address: string): string | undefined {
   const line = (readLines(reader, '/proc/net/if_inet6') ?? []).find((each) => each.startsWith(`${address} `))
   return line?.trim().split(/\s+/)[5]

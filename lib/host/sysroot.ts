@@ -17,13 +17,16 @@ import { systemCall as callSystem, errno, isDenied, readChunk } from './errno.ts
 import type { Reader, ReaderOptions, TreeEntry } from './reader.ts'
 import { openPaths } from './resolve.ts'
 
-/** A sysfs attribute is at most one page; /proc/cmdline and friends are larger than that on no kernel we know. */
+/**
+ * The limit of an attribute. sysfs has one page at most; /proc/cmdline and its like exceed the limit on no known
+ * kernel.
+ */
 const ATTRIBUTE = 64 * 1024
 const WHOLE_FILE = 64 * 1024 * 1024
-/** The kernel log: a record a read (Documentation/ABI/testing/dev-kmsg). */
+/** The kernel log, which gives one record for each read (Documentation/ABI/testing/dev-kmsg). */
 const KMSG = '/dev/kmsg'
 
-/** Opens a reader on `root`. Throws a UserError when `root` is no folder. */
+/** Opens a reader on `root`. Throws a UserError with code `unreadable` when `root` is no folder. */
 export function openReader(root: string, options: ReaderOptions = {}): Reader {
   let base: string
   try {
@@ -51,7 +54,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     }
   }
 
-  /** One remark for a folder that lets nobody in, rather than one for each name that was looked for there. */
+  /** Returns one error for a folder that lets nobody in, rather than one for each name that was looked for there. */
   function closedFolder(path: string): UserError | undefined {
     try {
       callSystem(path.slice(0, path.lastIndexOf('/')) || '/', () => lstatSync(base + path))
@@ -87,7 +90,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
   function open(path: string): { at: string; fd: number } | undefined {
     let at = locate(path)
     if (at === undefined) return undefined
-    // O_NOFOLLOW: a link must be followed by us, below the root. O_NONBLOCK: never wait for a FIFO's writer.
+    // O_NOFOLLOW: links are followed here, below the root. O_NONBLOCK: never wait for a FIFO's writer.
     const flags = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
     for (;;) {
       const file = at
@@ -113,11 +116,11 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
       return call(file.at, () => {
         const stat = fstatSync(file.fd)
         const records = file.at === KMSG && stat.isCharacterDevice()
-        // Of a disk, only so much as was asked for, and never into a record.
+        // A disk is read only as far as was asked for, and never recorded.
         if (!stat.isFile() && !(stat.isBlockDevice() && limit) && !records)
           throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
         const most = limit ?? WHOLE_FILE
-        // sysfs and procfs give a size of 0 or one page whatever they hold: read until the end.
+        // sysfs and procfs give a size of 0 or one page, whatever they hold: read until the end.
         let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1, 4096)))
         let length = 0
         for (;;) {
@@ -139,7 +142,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     }
   }
 
-  /** Three system calls for an attribute: sysfs gives it whole in one read. */
+  /** Reads an attribute with three system calls: sysfs gives it whole in one read. */
   function text(path: string): string | undefined {
     const file = open(path)
     if (file === undefined) return undefined
@@ -212,7 +215,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
   }
 }
 
-/** Standard input up to its end; `undefined` when it holds more than `limit` bytes. */
+/** Returns standard input up to its end; `undefined` when it holds more than `limit` bytes. */
 export function readStandardInput(limit: number): Buffer | undefined {
   const chunks: Buffer[] = []
   for (let length = 0; length <= limit; ) {
@@ -225,7 +228,9 @@ export function readStandardInput(limit: number): Buffer | undefined {
   return undefined
 }
 
-/** Are these two paths one file? (How a script finds itself in argv, whatever links and launchers stand before it.) */
+/**
+ * Are these two paths one file? A script finds itself in argv by this, whatever links and launchers stand before it.
+ */
 export function sameFile(one: string, other: string): boolean {
   if (one === other) return true
   try {

@@ -20,11 +20,11 @@ export interface OpenNode extends DeviceNode {
 export interface SshSession {
   peer: string
   interfaces: string[]
-  /** `sshd[812]`, or how it was told when the processes' sockets may not be seen. */
+  /** The evidence for it: `sshd[812]`, or `port 22` when the processes' sockets may not be seen. */
   shownBy: string
 }
 
-/** What uses the chosen devices, or keeps them from guests. What could not be seen is said in `unseen`. */
+/** The uses of the selected devices, and what keeps these from guests. `unseen` has what could not be seen. */
 export interface DeviceUsage {
   storage: Storage
   network: Network
@@ -33,9 +33,9 @@ export interface DeviceUsage {
   screens: Screens
   keyboards: Keyboards
   unlock: RootUnlock
-  /** Mediated devices that are slices of chosen devices. */
+  /** The mediated devices that are slices of selected devices. */
   mdevs: { name: string; address: string }[]
-  /** Addresses of those that do not answer, and of those whose configuration space was not read. */
+  /** The addresses of devices that do not answer, and of those whose configuration space was not read. */
   answers: { silent: string[]; unread: string[] }
   reserved: ReservedRegions
 }
@@ -44,7 +44,7 @@ const SSH = /^(sshd|sshd-session|sshd-auth|dropbear)$/
 
 /**
  * Reads all that may speak against taking these devices from the host. `reader` is the machine (/proc, /sys, /run),
- * `files` the system (/etc, /usr). Only what the chosen devices can have is asked for.
+ * `files` the system (/etc, /usr). Only what the selected devices can have is asked for.
  */
 export function readDeviceUsage(reader: Reader, files: Reader, selected: readonly PciDevice[]): DeviceUsage {
   const inner: { sessions: TcpConnection[] | undefined; nodes: DeviceNode[]; holders: OpenFiles } = onDemand(
@@ -97,7 +97,7 @@ export function readDeviceUsage(reader: Reader, files: Reader, selected: readonl
   return usage
 }
 
-/** SSH sessions, where nothing else is asked of the processes' open files. */
+/** Reads the SSH sessions, where nothing else is asked of the processes' open files. */
 export function readSsh(reader: Reader, network: Network): DeviceUsage['ssh'] {
   const sessions = readTcpConnections(reader)
   return sshOf(reader, network, sessions, readOpenFiles(reader, new Set((sessions ?? []).map(socketOf))))
@@ -116,7 +116,7 @@ function sshOf(
     const session = SSH.test(process) ? sockets.get(target) : undefined
     return session === undefined ? [] : [{ session, by: `${process}[${pid}]` }]
   })
-  // What may not be seen of sshd's sockets, the port tells.
+  // Port 22 tells the sessions of sshd whose sockets may not be seen.
   const known = new Set(held.map(({ session }) => session))
   const guessed = (holders.unseen.length > 0 ? (sessions ?? []) : [])
     .filter((session) => session.localPort === 22 && !known.has(session))
@@ -141,7 +141,7 @@ function interfacesTo(reader: Reader, network: Network, session: TcpConnection):
   return [...new Set(routesTo(network.routes, session.peer).map(({ device }) => device))]
 }
 
-/** Serial ports on PCI that the kernel logs to: /proc/consoles (Documentation/filesystems/proc.rst). */
+/** Returns the serial ports on PCI that the kernel logs to, by /proc/consoles (Documentation/filesystems/proc.rst). */
 function serialConsoles(reader: Reader, nodes: readonly DeviceNode[]): Screens['found'] {
   if (!nodes.some(({ node }) => node.startsWith('/dev/tty'))) return []
   const consoles = new Set((readLines(reader, '/proc/consoles') ?? []).map((line) => `/dev/${line.split(/\s/)[0]}`))
@@ -150,7 +150,7 @@ function serialConsoles(reader: Reader, nodes: readonly DeviceNode[]): Screens['
     .map(({ node, address }) => ({ address, how: `${node} is a console of the kernel` }))
 }
 
-/** Source: Documentation/driver-api/vfio-mediated-device.rst. */
+/** Returns the mediated devices of selected devices. Source: Documentation/driver-api/vfio-mediated-device.rst. */
 function readMdevs(reader: Reader, selected: readonly PciDevice[]): DeviceUsage['mdevs'] {
   return (reader.list('/sys/bus/mdev/devices') ?? []).flatMap((name) => {
     const owner = deviceAbove(reader.resolve(`/sys/bus/mdev/devices/${name}`) ?? '', selected)

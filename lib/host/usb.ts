@@ -3,21 +3,21 @@ import type { Reader } from './reader.ts'
 
 /** A device that is plugged into a USB port. IDs are four hex digits; names come from the device itself. */
 export interface UsbDevice {
-  /** `BUS-PORT[.PORT…]`, as the kernel names the port. */
+  /** The port as the kernel names it: `BUS-PORT[.PORT…]`. */
   port: string
   id: { vendor: string; product: string }
   manufacturer: string | null
   product: string | null
-  /** 9 is a hub. Base class code, decimal. */
+  /** Is it a hub? Its base class code is then 9 (decimal). */
   hub: boolean
 }
 
 /** One USB bus (a root hub) and the PCI function that drives it. */
 export interface UsbBus {
   bus: number
-  /** `480`, `10000` … in Mbit/s. */
+  /** The speed in Mbit/s: `480`, `10000` … */
   speed: string | null
-  /** `null`: a controller that is no PCI device. */
+  /** The address of that function; `null` for a controller that is no PCI device. */
   controller: string | null
   devices: UsbDevice[]
 }
@@ -25,8 +25,8 @@ export interface UsbBus {
 const DEVICES = '/sys/bus/usb/devices'
 
 /**
- * USB buses by controller, then number: those of the picked devices, and of controllers that are no PCI devices when
- * all devices are picked. Source: Documentation/ABI/stable/sysfs-bus-usb.
+ * Returns the USB buses by controller, then number: those of the selected devices, and those of controllers that are no
+ * PCI devices when all devices are selected. Source: Documentation/ABI/stable/sysfs-bus-usb.
  */
 export function readUsbBuses(reader: Reader, selected: readonly PciDevice[], all: readonly PciDevice[]): UsbBus[] {
   const required = new Set(selected.map((device) => device.address))
@@ -68,12 +68,12 @@ function readUsbDevice(reader: Reader, port: string): UsbDevice | undefined {
   }
 }
 
-/** `1-2` before `1-10`. */
+/** Orders `1-2` before `1-10`. */
 function comparePorts(one: string, other: string): number {
   return one.localeCompare(other, 'en', { numeric: true })
 }
 
-/** Everything that is plugged in now, hubs apart, with the numbers by which libvirt finds it. */
+/** Returns everything that is plugged in now, except hubs, with the numbers by which libvirt finds it. */
 export function readPlugged(reader: Reader): (UsbDevice & { bus: number; number: number })[] {
   return (reader.list(DEVICES) ?? []).flatMap((port) => {
     const bus = /^(\d+)-[\d.]+$/.exec(port)?.[1]

@@ -2,23 +2,23 @@ import { accountText } from './accounts.ts'
 import { type Account, type MemlockLimit, readLoginMemlock } from './memlock.ts'
 import type { Reader } from './reader.ts'
 
-/** Who is going to run guests. */
+/** The user who is going to run guests. */
 export interface User {
-  /** `null`: of a captured machine nobody knows. */
+  /** The user's name; `null` when it is not known, as on a captured machine. */
   name: string | null
   root: boolean
-  /** Of /etc/group: what the next login has. */
+  /** The groups of /etc/group, which the next login has. */
   groups: string[]
-  /** What this login has, by number; `null` when it is somebody else's (sudo), or of no running machine. */
+  /** The numbers that this login has; `null` when it is somebody else's (sudo), or of no running machine. */
   login: { uid: number; gids: number[] } | null
-  /** Bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
+  /** The bytes that the user may lock in memory; `undefined`: unlimited, `null`: unknown. */
   memlock: number | undefined | null
-  /** What the next login has of it; `null`: nothing is set. */
+  /** The limit of locked memory that the next login has; `null`: nothing is set. */
   nextMemlock: MemlockLimit | null
 }
 
 /**
- * The person behind this process: under sudo the one who called it, whose groups /etc/group has.
+ * Reads the person behind this process: under sudo the one who called it, whose groups /etc/group has.
  * Source: proc_pid_status(5), proc_pid_limits(5), group(5), sudo(8).
  */
 export function readUser(machine: Reader, files: Reader, running: boolean): User {
@@ -55,7 +55,7 @@ export function mayAccess(
   return ((file.mode >> shift) & bits) === bits
 }
 
-/** Who is in a group, by name and with all groups of the next login, and its number. */
+/** Returns the members of a group, by name and with all groups of the next login, and the group's number. */
 export function readGroupMembers(files: Reader, group: string): { members: Account[]; gid: number } {
   const lines = groupLines(files)
   const passwd = accountText(files, 'passwd') ?? ''
@@ -68,7 +68,9 @@ function groupLines(files: Reader): string[][] {
   return (accountText(files, 'group') ?? '').split('\n').map((line) => line.split(':'))
 }
 
-/** By name, with the groups of the next login: /etc/passwd has the first, /etc/group the others. */
+/**
+ * Returns an account by its name, with the groups of the next login: /etc/passwd has the first, /etc/group the others.
+ */
 function accountOf(name: string, passwd: string, groups: readonly string[][]): Account {
   const [, uid = '', first = ''] = new RegExp(`^${name}:[^:]*:(\\d+):(\\d+):`, 'm').exec(passwd) ?? []
   return {
@@ -80,7 +82,7 @@ function accountOf(name: string, passwd: string, groups: readonly string[][]): A
   }
 }
 
-/** The effective group and the supplementary ones. */
+/** Returns the numbers of the effective group and the supplementary ones. */
 function gidsOf(status: string): number[] {
   const effective = /^Gid:\s+\d+\s+(\d+)/m.exec(status)?.[1]
   const others = /^Groups:[ \t]*([\d \t]*)/m.exec(status)?.[1] ?? ''

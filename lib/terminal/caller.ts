@@ -3,24 +3,24 @@ import { sameFile } from '../host/sysroot.ts'
 import { terminalStyle, write } from './output.ts'
 import type { TerminalStyle } from './text.ts'
 
-/** What a script has of whoever calls it: of its process, or of a test that calls it in its own. */
+/** The caller of a script: its process, or a test that calls it in the test's own. */
 export interface Caller {
-  /** The arguments that are the script's own. */
+  /** The script's own arguments. */
   argv: readonly string[]
   /**
    * Writes to standard output (1) or standard error (2).
    * Throws a UserError with code `no-output` when the answer cannot be written.
    */
   write: (stream: 1 | 2, text: string) => void
-  /** How what goes there may look: `columns` on a terminal only. */
+  /** Returns how text on a stream may look: `columns` on a terminal only. */
   terminalStyle: (noColor: boolean, stream: 1 | 2) => TerminalStyle
-  /** Aborted when what was begun is to be taken back. */
+  /** Returns the signal that is aborted when what was begun is to be taken back. */
   interrupted: () => AbortSignal
-  /** The exit code, once it is known; of an error, what is said of it follows. */
+  /** Takes the exit code, once it is known; the message of an error follows it. */
   end: (code: number) => void
 }
 
-/** The process that runs this file, an entry's `import.meta.url`. */
+/** Returns the caller for the process that runs this file; `url` is an entry's `import.meta.url`. */
 export function thisProcess(url: string): Caller {
   return {
     argv: scriptArguments(fileURLToPath(url)),
@@ -33,7 +33,10 @@ export function thisProcess(url: string): Caller {
   }
 }
 
-/** Under `zx script.mjs …` the script's own path stands somewhere inside argv; what follows it is ours. */
+/**
+ * Returns the script's own arguments: under `zx script.mjs …` its path stands somewhere inside argv, and they follow
+ * it.
+ */
 function scriptArguments(self: string): string[] {
   const at = process.argv.findIndex((argument, index) => index > 0 && sameFile(argument, self))
   return process.argv.slice(at < 0 ? 2 : at + 1)
@@ -41,7 +44,10 @@ function scriptArguments(self: string): string[] {
 
 let stop: AbortSignal | undefined
 
-/** Ctrl-C and SIGTERM take everything back; a lost terminal (SIGHUP) does not stop what was begun. */
+/**
+ * Returns the signal for taking back: Ctrl-C and SIGTERM take everything back; a lost terminal (SIGHUP) does not stop
+ * what was begun.
+ */
 function interrupted(): AbortSignal {
   if (stop === undefined) {
     const controller = new AbortController()

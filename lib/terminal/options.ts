@@ -1,27 +1,30 @@
 import minimist from 'minimist'
 import { UserError } from '../core/error.ts'
 
-/** One row of a script's option table. A `flag` takes no value, a `value` one, a `list` may be repeated. */
+/** One row of a script's option table. A `flag` takes no value, a `value` takes one, a `list` may be repeated. */
 export interface Option {
   name: string
   kind: 'flag' | 'value' | 'list'
-  /** What `--help` calls the value: `DIR`. */
+  /** The name of the value in `--help`: `DIR`. */
   value?: string
-  /** The only values there are. */
+  /** The only values that are allowed. */
   choices?: readonly string[]
   help: string
 }
 
 export interface Script {
   name: string
-  /** One sentence: what it does. */
+  /** The purpose of the script, in one sentence. */
   summary: string
-  /** What the positional arguments are called (`DEVICE`); none are taken without. */
+  /** The name of the positional arguments (`DEVICE`); without it none are taken. */
   operands?: string
   options: readonly Option[]
-  /** Does it only look, when called so? Then what may not be read is unknown, and the rest goes on; a plan stops. */
+  /**
+   * Does the script only look, when called so? Then what may not be read is unknown, and the rest goes on; a plan
+   * stops.
+   */
   isReadOnly?(given: Arguments): boolean
-  /** What the exit codes mean here. */
+  /** The meanings of the exit codes in this script. */
   exits: readonly [zero: string, one: string, two: string]
   examples: readonly [command: string, what: string][]
 }
@@ -33,7 +36,7 @@ export interface Arguments {
   operands: readonly string[]
 }
 
-/** Every script has these. */
+/** The options that every script has. */
 const COMMON_OPTIONS: readonly Option[] = [
   { name: 'json', kind: 'flag', help: 'print one JSON document' },
   { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
@@ -50,7 +53,7 @@ export function usageError(message: string): UserError {
 }
 
 /**
- * Parses arguments from a script's table. minimist does the reading; what it would take in silence is refused first:
+ * Parses arguments by a script's table. minimist does the reading; what it would take in silence is refused first:
  * unknown options, a value for a flag (`--apply=no`), a missing or empty value, an option given twice, `--__proto__`.
  * Throws a UserError with code `usage`.
  */
@@ -76,7 +79,7 @@ export function parseArguments(script: Script, argv: readonly string[]): Argumen
   }
 }
 
-/** Refuses wrong arguments; the names of the options that are given. */
+/** Refuses wrong arguments and returns the names of the options that are given. */
 function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly string[]): Set<string> {
   const given = new Set<string>()
   for (let index = 0; index < argv.length; index++) {
@@ -115,7 +118,10 @@ function suggestion(table: ReadonlyMap<string, Option>, name: string): string {
   return near === undefined ? ' (--help lists them)' : `; did you mean --${near}?`
 }
 
-/** The format that was asked for (default `table`). One way of printing at a time: `others` name flags that are ways too. */
+/**
+ * Returns the format that was asked for (default `table`). `others` name flags that are ways of printing too: one at a
+ * time. Throws a UserError with code `usage`.
+ */
 export function formatFrom(given: Arguments, ...others: string[]): string {
   const format = given.value('format')
   const rivals = ['json', ...others].filter((name) => format !== undefined && given.flag(name))
@@ -123,12 +129,12 @@ export function formatFrom(given: Arguments, ...others: string[]): string {
   return format ?? 'table'
 }
 
-/** What `--help --json` prints: all that `--help` says. Shell completions are made from it. */
+/** Returns what `--help --json` prints: all that `--help` says. Shell completions are made from it. */
 export function helpJson(script: Script): Script & { schema: string } {
   return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
 }
 
-/** The text of `--help`: usage, every option, exit codes, examples. */
+/** Returns the text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {
     const value = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')

@@ -4,9 +4,9 @@ import { UserError } from '../core/error.ts'
 import type { TerminalStyle } from './text.ts'
 
 /**
- * Writes to standard output (1) or standard error (2). A reader that went away (`list-iommu | head -1`) is no error.
- * Not through process.stdout, which costs a tenth of a script's start-up to set up.
- * Throws a UserError with code `no-output` when the answer cannot be written; talk that cannot be written is lost.
+ * Writes to standard output (1) or standard error (2). A reader that went away (`list-iommu | head -1`) is no error. It
+ * does not use process.stdout, whose set-up costs a tenth of a script's start-up.
+ * Throws a UserError with code `no-output` when the answer cannot be written; messages that cannot be written are lost.
  */
 export function write(stream: 1 | 2, text: string): void {
   let rest = Buffer.from(text)
@@ -20,7 +20,7 @@ export function write(stream: 1 | 2, text: string): void {
   }
 }
 
-/** A pipe that somebody made non-blocking is full: Node's stream waits until its reader goes on, or away. */
+/** Writes to a full pipe that somebody made non-blocking: Node's stream waits until its reader goes on, or away. */
 function writeLater(stream: NodeJS.WriteStream, rest: Buffer): void {
   stream.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
@@ -28,7 +28,10 @@ function writeLater(stream: NodeJS.WriteStream, rest: Buffer): void {
   stream.write(rest)
 }
 
-/** Colours only on a terminal, and not with --no-color, NO_COLOR (no-color.org) or a dumb terminal. */
+/**
+ * Returns the style of a stream: colours only on a terminal, and not with --no-color, NO_COLOR (no-color.org) or a dumb
+ * terminal.
+ */
 export function terminalStyle(noColor: boolean, stream: 1 | 2): TerminalStyle {
   const own = (): NodeJS.WriteStream => (stream === 1 ? process.stdout : process.stderr)
   if (!isCharacterDevice(stream) || !own().isTTY) return { color: false, columns: undefined }

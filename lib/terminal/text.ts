@@ -10,12 +10,12 @@ function escapeCharacter(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
-/** A string as it may be printed: unsafe characters become `\u001b` and the like. */
+/** Returns a string as it may be printed: unsafe characters become `\u001b` and the like. */
 export function printable(text: string): string {
   return /^[ -~]*$/.test(text) ? text : text.replace(UNSAFE, escapeCharacter)
 }
 
-/** One JSON document that is safe to print: the same value, with unsafe characters as JSON escapes. */
+/** Returns one JSON document that is safe to print: the same value, with unsafe characters as JSON escapes. */
 export function jsonText(value: unknown): string {
   return `${JSON.stringify(value, null, 2).replace(UNSAFE, (character) => (character === '\n' ? character : escapeCharacter(character)))}\n`
 }
@@ -32,12 +32,13 @@ const CODES: Record<Color, number> = {
   cyan: 36,
 }
 
-/** How output is drawn: with colours or not, and for how many columns (`undefined`: not a terminal, no limit). */
+/** The style of output: with colours or not, and the number of columns (`undefined`: not a terminal, no limit). */
 export interface TerminalStyle {
   color: boolean
   columns: number | undefined
 }
 
+/** Returns the text in a colour, where the style has colours. */
 export function paint(style: TerminalStyle, color: Color | undefined, text: string): string {
   return style.color && color !== undefined && text !== '' ? `\u001b[${CODES[color]}m${text}\u001b[0m` : text
 }
@@ -50,11 +51,11 @@ export function shorten(text: string, width: number): string {
 export interface Column {
   title: string
   align?: 'right'
-  /** Columns that may shrink when the terminal is narrow, and to how little. */
+  /** The width to which the column may shrink when the terminal is narrow. */
   least?: number
-  /** Other columns are left out before it shrinks below this. */
+  /** The width below which it shrinks only after other columns were left out. */
   want?: number
-  /** Columns that go when shrinking is not enough: the highest number first. */
+  /** The order in which columns are left out when shrinking is not enough: the highest number first. */
   drop?: number
 }
 
@@ -64,8 +65,8 @@ export interface Cell {
 }
 
 /**
- * A table with a title line, two spaces between columns, no trailing blanks. On a terminal it fits the width: columns
- * with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
+ * Returns a table with a title line, two spaces between columns, no trailing blanks. On a terminal it fits the width:
+ * columns with `least` are cut, columns with `drop` left out. Elsewhere nothing is cut.
  */
 export function table(style: TerminalStyle, columns: readonly Column[], rows: readonly (readonly Cell[])[]): string {
   const titles = columns.map(({ title }): Cell => ({ text: title, color: 'dim' }))
@@ -91,7 +92,9 @@ export function table(style: TerminalStyle, columns: readonly Column[], rows: re
   return text
 }
 
-/** Which columns to show: leaves out and shrinks (in `widths`) until the line fits, or nothing more can give way. */
+/**
+ * Returns the columns to show: leaves out and shrinks (in `widths`) until the line fits, or nothing more can give way.
+ */
 function fitColumns(limit: number, columns: readonly Column[], widths: number[], all: readonly number[]): number[] {
   let shown = [...all]
   const excess = (): number => shown.reduce((sum, index) => sum + (widths[index] ?? 0) + 2, -2) - limit
