@@ -56,8 +56,8 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   return answerCycle(context, adapters, {
     kind: 'binding',
-    propose: (asked, apply) => proposeBinding(asked, adapters, apply, by),
-    status: (asked) => bindingStatus(asked, adapters),
+    propose: (own, apply) => proposeBinding(own, adapters, apply, by),
+    status: (own) => bindingStatus(own, adapters),
   })
 }
 
@@ -134,7 +134,7 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
         initramfs: requirements === null ? null : (used?.initramfs.adapter?.name ?? null),
       },
     },
-    promise: {
+    bootFiles: {
       bootloader: regenerated.entries ? facts.bootloader.adapter : undefined,
       initramfs: regenerated.images ? facts.initramfs.adapter : undefined,
       ...{ tokens, requirements },

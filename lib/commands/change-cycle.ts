@@ -26,7 +26,7 @@ import { chooseCard } from './choose.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
 import { planUndoClaims, requestedClaims } from './undo-claims.ts'
-import { type BootFilePromise, verifyBootFiles } from './verify-boot-files.ts'
+import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
 
 /** A kind of change that scripts plan, apply, look at and take back; what any of them set up belongs to all of a kind. */
 export interface ChangeCycle {
@@ -53,7 +53,7 @@ export interface Proposal {
   /** For the journal, beside the plan. */
   entry?: Partial<EntryFacts>
   /** What the commands have to make. */
-  promise?: BootFilePromise
+  bootFiles?: BootFileRequirements
   view: ChangeView
 }
 
@@ -74,12 +74,12 @@ export async function answerCycle(context: Context, adapters: Adapters, cycle: C
   if (['apply', 'undo', 'confirm', 'choose'].some((name) => given.flag(name)))
     expectMounted(machine.files, openReader('/'), resolve(machine.files.root))
   const confirms = given.flag('confirm')
-  const propose = async (asked: Context, apply: boolean): Promise<Proposal> =>
+  const propose = async (own: Context, apply: boolean): Promise<Proposal> =>
     confirms || given.flag('undo')
-      ? proposeUndo(asked, adapters, cycle.kind)
-      : completed(asked, await cycle.propose(asked, apply), apply)
-  const change = (asked: Context, apply: boolean): Promise<Answer> =>
-    changeSystem(asked, cycle.kind, () => propose(asked, apply), apply)
+      ? proposeUndo(own, adapters, cycle.kind)
+      : completed(own, await cycle.propose(own, apply), apply)
+  const change = (own: Context, apply: boolean): Promise<Answer> =>
+    changeSystem(own, cycle.kind, () => propose(own, apply), apply)
   if (given.flag('choose')) return chooseCard(context, change)
   const answer = await change(context, confirms || given.flag('apply'))
   return confirms ? { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` } : answer
@@ -96,29 +96,28 @@ export async function changeSystem(
   const target = apply ? targetFor(context, journal) : undefined
   const work = async (): Promise<Answer> => {
     const proposal = await propose()
-    const { plan, promise, view, pending = plan.changes.length > 0 } = proposal
+    const { plan, bootFiles, view, pending = plan.changes.length > 0 } = proposal
     const short = cutShortRuns(proposal.host.files, proposal.journal)
     plan.notes.push(...short.notes)
     const json = answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes)
-    const told = {
+    const facts = {
       ...{ json, pending, cutShort: short.notes.length > 0, given: context.arguments },
       durations: Object.assign({}, ...proposal.journal.map(({ seconds }) => seconds)) as Record<string, number>,
     }
     if (target === undefined || !pending)
       return {
-        code: pending || proposal.lacking || told.cutShort ? 1 : 0,
+        code: pending || proposal.lacking || facts.cutShort ? 1 : 0,
         json,
-        text: (style) => changeText(style, view, told),
+        text: (style) => changeText(style, view, facts),
       }
-    const facts = entryFacts(context, kind, proposal)
-    const { printed } = await applyPlan(target, facts, async () =>
-      promise === undefined ? [] : verifyBootFiles(readHost(context.machine), promise, target),
+    const { printed } = await applyPlan(target, entryFacts(context, kind, proposal), async () =>
+      bootFiles === undefined ? [] : verifyBootFiles(readHost(context.machine), bootFiles, target),
     )
     const done: BindVfio = { ...json, action: 'apply', changed: true, commands: printed }
     return {
       code: 0,
       json: done,
-      text: (style) => changeText(style, view, told, printed),
+      text: (style) => changeText(style, view, facts, printed),
     }
   }
   return target === undefined ? work() : withLock(target, openReader('/'), work)
@@ -185,7 +184,7 @@ function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Pro
       undone: [...new Set(leaving.map(({ device }) => device))],
       emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
     },
-    promise: {
+    bootFiles: {
       ...{ gone: true, tokens, requirements: claimedRequirements(leaving) },
       bootloader:
         tokens.length === 0

@@ -28,8 +28,8 @@ export async function answerTuneHost(context: Context, adapters: Adapters): Prom
   checkTuneUsage(context.arguments)
   return answerCycle(context, adapters, {
     kind: 'tuning',
-    propose: (asked, apply) => proposeTuning(asked, adapters, apply),
-    status: (asked) => tuningStatus(asked, adapters),
+    propose: (own, apply) => proposeTuning(own, adapters, apply),
+    status: (own) => tuningStatus(own, adapters),
   })
 }
 
@@ -69,7 +69,7 @@ async function proposeTuning(context: Context, adapters: Adapters, apply: boolea
   return {
     ...{ plan, host, journal: facts.journal, devices: [], findings },
     entry: { adapters: { bootloader: loader?.name ?? null, initramfs: null }, undoes, undone },
-    promise: { bootloader: loader, tokens },
+    bootFiles: { bootloader: loader, tokens },
     view: tuningView(script, given, {
       features: requirements.map(({ feature }) => feature),
       findings,

@@ -4,7 +4,7 @@ import { runCommand } from '../change/run.ts'
 import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
 
 /** What boot entries and images must hold after the commands of a plan; or, once it is taken back, must not. */
-export interface BootFilePromise {
+export interface BootFileRequirements {
   gone?: boolean
   /** Kernel arguments, and the loader whose entries carry them; `undefined`: none was made again. */
   bootloader: Bootloader | undefined
@@ -14,9 +14,13 @@ export interface BootFilePromise {
   requirements?: InitramfsRequirements | null
 }
 
-/** Looks at the boot entries and images of the system as it is now; each line says what is not as promised. */
-export async function verifyBootFiles(host: Host, promise: BootFilePromise, target: ApplyTarget): Promise<string[]> {
-  const { bootloader, tokens, initramfs, requirements = null, gone = false } = promise
+/** Looks at the boot entries and images of the system as it is now; each line says what is not so. */
+export async function verifyBootFiles(
+  host: Host,
+  required: BootFileRequirements,
+  target: ApplyTarget,
+): Promise<string[]> {
+  const { bootloader, tokens, initramfs, requirements = null, gone = false } = required
   const seen = bootloader?.observe(host, [...tokens], gone) ?? []
   const wrong = seen.filter(({ ok }) => ok === false).map(({ proof }) => proof)
   if (requirements === null || initramfs === undefined) return wrong
