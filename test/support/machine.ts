@@ -7,6 +7,7 @@ import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeMachine } from './fake/write.ts'
+import { BUNDLES } from './run.ts'
 
 export { generateMachine } from './fake/generate.ts'
 export { writeMachine }
@@ -129,10 +130,14 @@ export function machineNames(): string[] {
   return files.map((file) => file.slice(0, -'.json'.length)).sort()
 }
 
-/** A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. */
+/**
+ * A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. In a test
+ * run it is in the run's own folder, which goes in any case.
+ */
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
-    scratch = mkdtempSync(join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
+    const inRun = process.env[BUNDLES] !== undefined
+    scratch = mkdtempSync(join(!inRun && roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
     removeAtEnd(scratch)
   }
   return mkdtempSync(join(scratch, `${name}-`))
@@ -140,9 +145,9 @@ export function scratchDir(name: string): string {
 
 function roomInMemory(): boolean {
   try {
-    const { bavail, bsize } = statfsSync('/dev/shm')
+    const { bavail, bsize, ffree } = statfsSync('/dev/shm')
     accessSync('/dev/shm', constants.W_OK)
-    return bavail * bsize > 2 ** 32
+    return bavail * bsize > 2 ** 32 && ffree > 500_000
   } catch {
     return false
   }
