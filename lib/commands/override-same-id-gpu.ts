@@ -14,7 +14,7 @@ export async function answerOverride(context: Context, adapters: Adapters): Prom
 
 /** Is anything asked of devices, rather than which are alike? */
 export function requestsAction(given: Arguments): boolean {
-  const flags = ['status', 'undo', 'choose', 'confirm', 'now', 'apply', 'all']
+  const flags = ['status', 'undo', 'choose', 'confirm', 'kernel-config', 'now', 'apply', 'all']
   return given.operands.length > 0 || flags.some((name) => given.flag(name))
 }
 
