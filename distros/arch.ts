@@ -1,4 +1,5 @@
 import type { Distro } from '../lib/system/system.ts'
+import { pacman } from './packages/pacman.ts'
 
 export const arch: Distro = {
   name: 'Arch Linux',
@@ -18,16 +19,5 @@ export const arch: Distro = {
     'manjaro-arm',
     'parabola',
   ],
-  packages: {
-    command: 'pacman -S',
-    unattended: { install: ['pacman', '-S', '--needed', '--noconfirm'], remove: ['pacman', '-Rs', '--noconfirm'] },
-    packageNames: {
-      qemu: 'qemu-desktop',
-      libvirt: 'libvirt',
-      ovmf: 'edk2-ovmf',
-      swtpm: 'swtpm',
-      'virt-manager': 'virt-manager',
-      virtiofsd: 'virtiofsd',
-    },
-  },
+  packages: pacman,
 }

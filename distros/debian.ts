@@ -1,4 +1,5 @@
 import type { Distro } from '../lib/system/system.ts'
+import { apt } from './packages/apt.ts'
 
 export const debian: Distro = {
   name: 'Debian and Ubuntu',
@@ -21,24 +22,5 @@ export const debian: Distro = {
     'pureos',
     'parrot',
   ],
-  packages: {
-    command: 'apt install',
-    unattended: {
-      install: ['apt-get', 'install', '-y', '--no-install-recommends'],
-      remove: ['apt-get', 'remove', '-y'],
-    },
-    packageNames: {
-      qemu: 'qemu-system-x86 qemu-utils',
-      // Its network wants dnsmasq, which libvirt only recommends.
-      libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',
-      ovmf: 'ovmf',
-      swtpm: 'swtpm swtpm-tools',
-      'virt-manager': 'virt-manager',
-      virtiofsd: 'virtiofsd',
-    },
-    // A package of its own since Debian 13 and Ubuntu 24.04.
-    releases: Object.fromEntries(
-      ['bullseye', 'bookworm', 'focal', 'jammy'].map((name) => [name, { virtiofsd: 'qemu-system-common' }]),
-    ),
-  },
+  packages: apt,
 }

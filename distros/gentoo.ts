@@ -1,4 +1,5 @@
 import type { Distro } from '../lib/system/system.ts'
+import { portage } from './packages/portage.ts'
 
 export const gentoo: Distro = {
   name: 'Gentoo',
@@ -6,16 +7,5 @@ export const gentoo: Distro = {
   ids: ['gentoo', 'funtoo', 'calculate'],
   kernel:
     'in /usr/src/linux: make olddefconfig && make && make modules_install install; of sys-kernel/gentoo-kernel, put the symbols into a file in /etc/kernel/config.d that ends in .config, and emerge it again',
-  packages: {
-    command: 'emerge --ask',
-    unattended: { install: ['emerge', '--noreplace'], remove: ['emerge', '--depclean'] },
-    packageNames: {
-      qemu: 'app-emulation/qemu',
-      libvirt: 'app-emulation/libvirt',
-      ovmf: 'sys-firmware/edk2-bin',
-      swtpm: 'app-crypt/swtpm',
-      'virt-manager': 'app-emulation/virt-manager',
-      virtiofsd: 'app-emulation/virtiofsd',
-    },
-  },
+  packages: portage,
 }

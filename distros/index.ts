@@ -1,5 +1,14 @@
 import type { OsRelease } from '../lib/host/os-release.ts'
-import type { Adapters, Bootloader, Detected, Distro, Host, Initramfs } from '../lib/system/system.ts'
+import type {
+  Adapters,
+  Bootloader,
+  BootloaderAdapter,
+  Detected,
+  Distro,
+  Host,
+  Initramfs,
+  InitramfsAdapter,
+} from '../lib/system/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
 import { bootc } from './bootloaders/bootc.ts'
@@ -14,7 +23,8 @@ import { sdbootutil } from './bootloaders/sdbootutil.ts'
 import { systemdBoot } from './bootloaders/systemd-boot.ts'
 import { uki } from './bootloaders/uki.ts'
 import { debian } from './debian.ts'
-import { fedora, fedoraAtomic, rhel } from './fedora.ts'
+import { fedora } from './fedora.ts'
+import { fedoraAtomic } from './fedora-atomic.ts'
 import { gentoo } from './gentoo.ts'
 import { booster } from './initramfs/booster.ts'
 import { dracut } from './initramfs/dracut.ts'
@@ -24,8 +34,10 @@ import { mkinitcpio } from './initramfs/mkinitcpio.ts'
 import { mkinitfs } from './initramfs/mkinitfs.ts'
 import { noInitramfs } from './initramfs/none.ts'
 import { rpmOstree } from './initramfs/rpm-ostree.ts'
+import { microos } from './microos.ts'
 import { nixos } from './nixos.ts'
-import { microos, opensuse } from './opensuse.ts'
+import { opensuse } from './opensuse.ts'
+import { rhel } from './rhel.ts'
 import { voidLinux } from './void.ts'
 
 /** Every distribution that is known: a new one is one line here. */
@@ -51,7 +63,7 @@ const UNSUPPORTED: Readonly<Record<string, string>> = {
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
-const BOOTLOADERS: readonly Bootloader[] = [
+const BOOTLOADERS: readonly BootloaderAdapter[] = [
   grub,
   grubby,
   systemdBoot,
@@ -65,7 +77,7 @@ const BOOTLOADERS: readonly Bootloader[] = [
   limine,
   refind,
 ]
-const INITRAMFS: readonly Initramfs[] = [
+const INITRAMFS: readonly InitramfsAdapter[] = [
   initramfsTools,
   dracut,
   mkinitcpio,
@@ -96,41 +108,47 @@ function findDistro({ id, like, name, variant }: OsRelease): Detected<Distro> {
 
 /** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */
 function findBootloader(host: Host, name: string | undefined): Detected<Bootloader> {
-  const evidence = BOOTLOADERS.flatMap((adapter) => {
-    const found = adapter.detect(host)
-    return found === undefined ? [] : [{ adapter, ...found }]
-  })
-  const booted = evidence.filter(({ kind }) => kind === 'booted')
-  // A unified image has its own command line, whatever loader started it.
-  const unified = booted.filter(({ adapter }) => adapter === uki)
-  const best = [unified, booted].find((some) => some.length > 0) ?? evidence
-  return decideAdapter('bootloader', BOOTLOADERS, best, name)
+  const evidence = () => {
+    const all = BOOTLOADERS.map((adapter) => ({ name: adapter.name, ...adapter.detect(host) }))
+    const booted = all.filter(({ kind }) => kind === 'booted')
+    // A unified image has its own command line, whatever loader started it.
+    const unified = booted.filter((one) => one.name === uki.name)
+    return [unified, booted].find((some) => some.length > 0) ?? all
+  }
+  return openDetected(BOOTLOADERS, host, { option: 'bootloader', what: 'boot loader', name }, evidence)
 }
 
 /** The initramfs generator: the one named, else by evidence. */
 function findInitramfs(host: Host, name: string | undefined): Detected<Initramfs> {
-  const evidence = INITRAMFS.flatMap((adapter) => {
-    const why = adapter.detect(host)
-    return why === undefined ? [] : [{ adapter, why }]
-  })
-  return decideAdapter('initramfs', INITRAMFS, evidence, name)
+  const evidence = () => INITRAMFS.map((adapter) => ({ name: adapter.name, why: adapter.detect(host) }))
+  return openDetected(INITRAMFS, host, { option: 'initramfs', what: 'initramfs generator', name }, evidence)
 }
 
-function decideAdapter<T extends { name: string }>(
-  option: string,
-  known: readonly T[],
-  candidates: readonly { adapter: T; why: string }[],
-  name: string | undefined,
-): Detected<T> {
-  const named = known.find((adapter) => adapter.name === name)
+interface Openable<T> {
+  name: string
+  open(host: Host): T
+}
+
+function openNamed<T>(known: readonly Openable<T>[], host: Host, name: unknown): (T & { name: string }) | undefined {
+  const adapter = known.find((one) => one.name === name)
+  return adapter && { ...adapter.open(host), name: adapter.name }
+}
+
+/** The adapter that is named, or that is the only one with evidence, opened; else why there is none. */
+function openDetected<T>(
+  known: readonly Openable<T>[],
+  host: Host,
+  { option, what, name }: { option: string; what: string; name: string | undefined },
+  evidence: () => { name: string; why?: string | undefined }[],
+): Detected<T & { name: string }> {
+  const named = openNamed(known, host, name)
   if (named !== undefined) return { adapter: named, why: `--${option} ${name}` }
-  const [first, ...more] = candidates
-  if (first !== undefined && more.length === 0) return first
-  const names = (candidates.length > 0 ? candidates.map(({ adapter }) => adapter) : known)
-    .map((one) => one.name)
-    .join('|')
-  const seen = candidates.map(({ adapter, why }) => `${adapter.name} (${why})`).join(', ')
-  const what = option === 'bootloader' ? 'boot loader' : 'initramfs generator'
+  const found = evidence().filter(({ why }) => why !== undefined)
+  const [first, ...more] = found
+  if (first !== undefined && more.length === 0)
+    return { adapter: openNamed(known, host, first.name), why: `${first.why}` }
+  const names = (found.length > 0 ? found : known).map((one) => one.name).join('|')
+  const seen = found.map((one) => `${one.name} (${one.why})`).join(', ')
   const problem = seen === '' ? `no ${what} that is known here was found` : `more than one ${what} is here: ${seen}`
   return { adapter: undefined, why: `${problem}; name it: --${option} ${names}` }
 }
@@ -142,4 +160,6 @@ export const adapters: Adapters = {
   findDistro,
   findBootloader,
   findInitramfs,
+  openBootloader: (host, name) => openNamed(BOOTLOADERS, host, name),
+  openInitramfs: (host, name) => openNamed(INITRAMFS, host, name),
 }

@@ -2,8 +2,8 @@ import { argumentsInFile, commandLineIn } from '../../lib/edit/command-line.ts'
 import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Observation } from '../../lib/system/system.ts'
-import { findPath, listFolder } from './boot-files.ts'
+import type { Observation } from '../../lib/system/system.ts'
+import { findPath, listFolder, rawText, realPath } from './boot-files.ts'
 
 /** An entry of the Boot Loader Specification, type 1, that boots a Linux. */
 export interface BootEntry {
@@ -33,7 +33,7 @@ export function readEntries(files: Reader): BootEntry[] {
 }
 
 function readEntry(files: Reader, path: string): BootEntry | undefined {
-  const text = files.optionalBytes(path)?.toString('latin1')
+  const text = rawText(files, path)
   if (text === undefined) return undefined
   const value = (key: string): string | undefined =>
     new RegExp(`^[ \\t]*${key}[ \\t]+(.*?)[ \\t\\r]*$`, 'm').exec(text)?.[1]
@@ -45,7 +45,18 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   const names = [title, path.replace(/.*\//, ''), linux.replace(/.*[/\\]/, '')]
   const single = /(^|\s)(single|(systemd\.unit=)?(rescue|emergency)(\.target)?)(\s|$)/.test(line)
   const recovery = single || names.some((name) => /(^|[^a-z])(fallback|rescue|recovery)([^a-z]|$)/i.test(name))
-  return { path: files.resolve(path) ?? path, text, title, linux, line, recovery }
+  return { path: realPath(files, path), text, title, linux, line, recovery }
+}
+
+/** The entries of OSTree's deployments; the first, which has the highest version, boots unless another is chosen. */
+export function ostreeEntries(files: Reader): BootEntry[] {
+  const versionOf = ({ text }: BootEntry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
+  const entries = readEntries(files).filter(isOfOstree)
+  return entries.sort((one, other) => versionOf(other) - versionOf(one))
+}
+
+export function isOfOstree({ path }: BootEntry): boolean {
+  return /\/ostree-[^/]*\.conf$/.test(path)
 }
 
 /** The arguments of each entry; recovery entries aside. */
@@ -64,21 +75,30 @@ export function observeEntries(
   const normal = entries.filter(({ recovery }) => !recovery)
   const [one] = normal
   if (one === undefined) return [{ ok: null, proof: 'no entry of a boot loader could be seen' }]
-  const folder = one.path.replace(/\/[^/]*$/, '')
-  const required = tokens.join(absent ? ' or ' : ' ')
-  if (absent) {
-    const having = normal.filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
-    return [{ ok: having.length === 0, proof: `${folder}: ${having.length} entries have ${required}` }]
-  }
-  const without = normal.filter(({ line }) => !tokens.every((token) => hasArgument(line, token)))
-  const have = `${folder}: ${normal.length - without.length} of ${normal.length} normal entries have ${required}`
-  const names = without.map(({ path }) => path.replace(/.*\//, ''))
-  return [{ ok: without.length === 0, proof: without.length === 0 ? have : `${have}; not: ${names.join(', ')}` }]
+  const named = normal.map(({ path, line }) => ({ name: path.replace(/.*\//, ''), line }))
+  return [observeLines(one.path.replace(/\/[^/]*$/, ''), named, tokens, absent)]
 }
 
-/** Is GRUB's menu made of such entries (blscfg), which systemd-boot's are not? */
-export function hasBlscfgMenu({ files }: Host): boolean {
-  return ['/boot/grub2/grub.cfg', '/boot/grub/grub.cfg'].some((path) =>
-    /^\s*blscfg\b/m.test(files.optionalBytes(path)?.toString('latin1') ?? ''),
-  )
+/** Have these entries of a menu all of the tokens (or, with `absent`, none of them any)? `place`: where the menu is. */
+export function observeLines(
+  place: string,
+  entries: readonly { name: string; line: string }[],
+  tokens: readonly string[],
+  absent: boolean,
+): Observation {
+  if (absent) {
+    const having = entries.filter(({ line }) => tokens.some((token) => hasArgument(line, token)))
+    return { ok: having.length === 0, proof: `${place}: ${having.length} entries have ${tokens.join(' or ')}` }
+  }
+  const without = entries.filter(({ line }) => !tokens.every((token) => hasArgument(line, token)))
+  const have = `${place}: ${entries.length - without.length} of ${entries.length} normal entries have ${tokens.join(' ')}`
+  const names = [...new Set(without.map(({ name }) => name))].join(', ')
+  return { ok: without.length === 0, proof: without.length === 0 ? have : `${have}; not: ${names}` }
+}
+
+/** The same of one command line. */
+export function observeLine(place: string, line: string, tokens: readonly string[], absent: boolean): Observation {
+  const has = tokens.filter((token) => hasArgument(line, token))
+  const ok = has.length === (absent ? 0 : tokens.length)
+  return { ok, proof: `${place} has ${has.length} of ${tokens.join(' ')}` }
 }

@@ -2,7 +2,8 @@ import { headComment, type LineSetting } from '../../lib/change/settings.ts'
 import { hasSystemd } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
-import type { Host } from '../../lib/system/system.ts'
+import type { Host, Initramfs } from '../../lib/system/system.ts'
+import { ownFileLine } from './boot-files.ts'
 
 // Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
 
@@ -22,9 +23,9 @@ depend() {
 
 `
 
-/** Is there an init system that is known to run the boot script on the root file system? */
-export function rootPlace({ files }: Host): 'root' | undefined {
-  return hasSystemd(files) || OPENRC.some((path) => files.exists(path)) ? 'root' : undefined
+/** Where the boot script runs if no image can run it: the root file system, with an init system that is known here. */
+export function rootLocation({ files }: Host): 'root' | undefined {
+  return hasSystemd(files) || hasOpenrc(files) ? 'root' : undefined
 }
 
 /**
@@ -32,40 +33,36 @@ export function rootPlace({ files }: Host): 'root' | undefined {
  * what `systemctl enable` and `rc-update` do with links.
  */
 export function rootSettings(
-  files: Reader,
-  override: string,
+  { files }: Host,
+  bootScript: string,
   reason = 'runs the script on the root file system, before udev',
 ): LineSetting[] {
-  const own = (path: string, head: string, line: string, mode = 0o644): LineSetting => {
-    const [folder = '', name = ''] = path.split(/\/(?=[^/]*$)/)
-    return { kind: 'line', path: `${files.resolve(folder) ?? folder}/${name}`, head, mode, line, reason }
-  }
-  const settings: LineSetting[] = []
-  if (hasSystemd(files))
-    settings.push(
-      own(`${UNITS}/vfio-scripts.service`, BOOT_SCRIPT_UNIT, `ExecStart=/bin/sh ${override}`),
-      own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, `${headComment()}[Unit]\n`, 'Wants=vfio-scripts.service'),
-    )
-  if (OPENRC.some((path) => files.exists(path))) {
-    const loaders = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`))
-    settings.push(
-      own('/etc/init.d/vfio-scripts', SERVICE, `start() { /bin/sh ${override}; }`, 0o755),
-      // A service that is wanted starts whether it is in a runlevel or not, and holds nobody up when it is gone. Of the
-      // two variables only the first that is set counts: _depend() in OpenRC's rc-functions.sh.
-      ...loaders.map((name) =>
-        own(
-          '/etc/rc.conf.d/vfio-scripts.conf',
-          headComment(),
-          `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
-        ),
-      ),
-    )
-  }
-  return settings
+  const own = (path: string, line: string, head = headComment(), mode = 0o644): LineSetting =>
+    ownFileLine(files, path, { line, reason, head, mode })
+  // A service that is wanted starts whether it is in a runlevel or not, and holds nobody up when it is gone. Of the two
+  // variables only the first that is set counts: _depend() in OpenRC's rc-functions.sh.
+  const wants = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`)).map(
+    (name) => `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
+  )
+  const systemd = (): LineSetting[] => [
+    own(`${UNITS}/vfio-scripts.service`, `ExecStart=/bin/sh ${bootScript}`, BOOT_SCRIPT_UNIT),
+    own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, 'Wants=vfio-scripts.service', `${headComment()}[Unit]\n`),
+  ]
+  const openrc = (): LineSetting[] => [
+    own('/etc/init.d/vfio-scripts', `start() { /bin/sh ${bootScript}; }`, SERVICE, 0o755),
+    ...wants.map((line) => own('/etc/rc.conf.d/vfio-scripts.conf', line)),
+  ]
+  return [...(hasSystemd(files) ? systemd() : []), ...(hasOpenrc(files) ? openrc() : [])]
 }
 
-/** The step for a person whose image may hold drivers; `where`: what brings them into it. */
-export function keepOutStep(drivers: readonly string[], where: string): string {
-  const names = drivers.length > 0 ? drivers.join(', ') : 'the drivers of these devices'
-  return `Leave ${names} out of the image (${where}): what is loaded there comes before the script.`
+/** What a generator has in common that writes nothing, and whose init runs no script of ours. */
+export function onRoot(host: Host): Pick<Initramfs, 'bootScriptLocation' | 'settings'> {
+  return {
+    bootScriptLocation: () => rootLocation(host),
+    settings: ({ bootScript }) => (bootScript === null ? [] : rootSettings(host, bootScript)),
+  }
+}
+
+function hasOpenrc(files: Reader): boolean {
+  return OPENRC.some((path) => files.exists(path))
 }

@@ -1,16 +1,38 @@
-import { wordsIn } from '../../lib/edit/word-lists.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host } from '../../lib/system/system.ts'
-import { findPath } from './boot-files.ts'
-import { dracutConfig } from './unified-images.ts'
+import type { Host, KernelImage } from '../../lib/system/system.ts'
+import { filesEndingIn, findPath, listFolder, rawText } from './boot-files.ts'
+import { ESP_MOUNTS } from './loader-entries.ts'
+
+// Unified kernel images: https://uapi-group.org/specifications/specs/unified_kernel_image/
 
 /** The sections of a unified image come before its kernel and initramfs. */
 const HEAD = 4 << 20
 
+/** Every unified image on the ESP, whoever made it. */
+export function unifiedImages(files: Reader): string[] {
+  const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/EFI/Linux`)))
+  return [...folders].flatMap((folder) =>
+    (folder === undefined ? [] : listFolder(files, folder))
+      .filter((name) => /^[^.].*\.efi$/i.test(name))
+      .map((name) => findPath(files, `${folder}/${name}`) ?? `${folder}/${name}`),
+  )
+}
+
+/** Those of the kernels that are here, by their names. */
+export function unifiedImagesOf(
+  { files, kernels }: Host,
+  isOf: (path: string, release: string) => boolean,
+): KernelImage[] {
+  const paths = unifiedImages(files)
+  return kernels.flatMap(({ release }) =>
+    paths.filter((path) => isOf(path, release)).map((path) => ({ path, release })),
+  )
+}
+
 /**
  * The command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table of sections
- * behind the optional header), https://uapi-group.org/specifications/specs/unified_kernel_image/.
+ * behind the optional header).
  */
 export function readEmbeddedLine(files: Reader, path: string): string | undefined {
   const bytes = files.optionalBytes(path, HEAD)
@@ -29,21 +51,15 @@ export function readEmbeddedLine(files: Reader, path: string): string | undefine
   return ''
 }
 
-/** Does the tool sign what it makes, with keys that are here? */
-export function isSigned({ files }: Host, tool: 'mkinitcpio' | 'dracut' | 'kernel-install'): boolean {
-  const config = dracutConfig(files).map(({ text }) => text)
-  if (tool === 'dracut')
-    return ['uefi_secureboot_key', 'uefi_secureboot_cert'].every((name) => wordsIn(config, name).length > 0)
-  const settings = files.optionalBytes('/etc/kernel/uki.conf')?.toString('latin1') ?? ''
+/** Does mkinitcpio or kernel-install sign what it makes, with keys that are here? Dracut's own configuration says so. */
+export function isSignedBy(files: Reader, tool: 'mkinitcpio' | 'kernel-install'): boolean {
+  const settings = rawText(files, '/etc/kernel/uki.conf') ?? ''
   const ukify = findProgram(files, 'ukify') ?? findPath(files, '/usr/lib/systemd/ukify')
   if (ukify !== undefined && /^[ \t]*SecureBootPrivateKey[ \t]*=[ \t]*\S/m.test(settings)) return true
-  const folders =
-    tool === 'mkinitcpio'
-      ? ['/etc/initcpio/post', '/usr/lib/initcpio/post']
-      : ['/etc/kernel/install.d', '/usr/lib/kernel/install.d']
-  const hooks = folders.flatMap((folder) => (files.list(folder) ?? []).map((name) => `${folder}/${name}`))
+  const folder = tool === 'mkinitcpio' ? 'initcpio/post' : 'kernel/install.d'
+  const hooks = ['/etc', '/usr/lib'].flatMap((from) => filesEndingIn(files, `${from}/${folder}`, ''))
   return hooks.some((path) => {
-    const text = files.optionalBytes(path)?.toString('latin1') ?? ''
+    const text = rawText(files, path) ?? ''
     return /\b(sbsign|pesign|systemd-sbsign)\b/.test(text) || (/\bsbctl\b/.test(text) && hasKeys(files))
   })
 }

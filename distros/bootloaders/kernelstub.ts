@@ -1,9 +1,11 @@
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
+import type { BootloaderAdapter } from '../../lib/system/system.ts'
+import { keptBy } from '../boot/argument-settings.ts'
+import { readOnce } from '../boot/boot-files.ts'
+import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
-import { changedLine, differenceOf, isUnchanged } from './difference.ts'
+import { loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 
@@ -11,71 +13,56 @@ const CONFIGURATION = '/etc/kernelstub/configuration'
  * Pop!_OS: systemd-boot whose entries kernelstub makes; the recovery system has one of its own. `--delete-options` would
  * put all others into any order: what loses arguments is given whole. Source: kernelstub's application.py.
  */
-export const kernelstub: Bootloader = {
+export const kernelstub: BootloaderAdapter = {
   name: 'kernelstub',
   documentation: 'https://github.com/pop-os/kernelstub',
 
   detect(host) {
     const program = findProgram(host.files, 'kernelstub')
     if (program === undefined || !host.files.exists(CONFIGURATION)) return undefined
-    const loader = readLoaderInfo(host)
-    if (loader === undefined) return { kind: 'configured', why: `${program} and ${CONFIGURATION}` }
-    if (!/^systemd-boot/.test(loader)) return undefined
-    return { kind: 'booted', why: `${loader} booted this, and ${CONFIGURATION}` }
+    const why = `${program} and ${CONFIGURATION}`
+    return loaderEvidence(host, /^systemd-boot/, () => why, `, and ${CONFIGURATION}`)
   },
 
-  configured(host) {
-    const text = host.files.optionalBytes(CONFIGURATION)?.toString('latin1') ?? ''
-    const line = text.slice(0, Math.max(0, text.search(/"user"[\s\S]*"kernel_options"/))).split('\n').length
-    return parseCommandLine(readKernelstubLine(host)).map((one) => ({
-      ...one,
-      file: CONFIGURATION,
-      line,
-      variable: '',
-      sure: true,
-    }))
+  open(host) {
+    const { files } = host
+    const text = readOnce(host, () => files.optionalBytes(CONFIGURATION)?.toString('utf8') ?? '')
+    return {
+      configured() {
+        const before = text().slice(0, Math.max(0, text().search(/"user"[\s\S]*"kernel_options"/)))
+        const line = before.split('\n').length
+        return argumentsInFile(CONFIGURATION, userOptions(text()), 'file').map((one) => ({ ...one, line }))
+      },
+
+      settings: (tokens) => tokens.map((one) => keptBy('kernelstub', one)),
+
+      commands(external) {
+        const entries = readEntries(files).filter(({ recovery }) => !recovery)
+        const touches = [CONFIGURATION, ...entries.map(({ path }) => path)]
+        return lineCommands(userOptions(text()), external, kernelstubCommand, { touches, reason: 'the boot entries' })
+      },
+
+      observe(tokens, absent) {
+        const entries = readEntries(files).filter(({ path }) => /\/Pop_OS-[^/]*\.conf$/.test(path))
+        return observeEntries(entries, tokens, absent)
+      },
+
+      menu: () => SYSTEMD_BOOT_MENU,
+      steps: (tokens) => [`kernelstub --add-options "${tokens.join(' ')}"`],
+    }
   },
-
-  settings: (_, tokens) =>
-    tokens.map(({ token, reason }) => ({ kind: 'kept', by: kernelstub.name, path: '', token, reason })),
-
-  commands(host, external = { add: [], remove: [] }) {
-    const before = readKernelstubLine(host)
-    const after = changedLine(before, external)
-    if (isUnchanged(differenceOf(before, after))) return []
-    const touches = [
-      CONFIGURATION,
-      ...readEntries(host.files)
-        .filter(({ recovery }) => !recovery)
-        .map(({ path }) => path),
-    ]
-    const [argv, inverse] = [kernelstubCommand(before, after), kernelstubCommand(after, before)]
-    return [{ kind: 'command', argv, inverse, touches, reason: 'the boot entries' }]
-  },
-
-  observe(host, tokens, absent) {
-    const entries = readEntries(host.files).filter(({ path }) => /\/Pop_OS-[^/]*\.conf$/.test(path))
-    return observeEntries(entries, tokens, absent)
-  },
-
-  menu: () =>
-    `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`,
-
-  steps: (tokens) => [`kernelstub --add-options "${tokens.join(' ')}"`],
 }
 
-function kernelstubCommand(from: string, to: string): string[] {
-  const { added, removed, replaced } = differenceOf(from, to)
+function kernelstubCommand({ from, to, added, removed, replaced }: LineDifference): string[] {
   if (removed.length + replaced.length === 0) return ['kernelstub', '--add-options', added.join(' ')]
   // Without any it would not listen.
   return to === '' ? ['kernelstub', '--delete-options', from] : ['kernelstub', '--options', to]
 }
 
 /** The options that a person may change: a list, or (an older configuration) one string. */
-function readKernelstubLine({ files }: Host): string {
+function userOptions(configuration: string): string {
   try {
-    const { user } = JSON.parse(files.optionalBytes(CONFIGURATION)?.toString('utf8') ?? '{}')
-    const options: unknown = user?.kernel_options
+    const options: unknown = JSON.parse(configuration).user?.kernel_options
     return Array.isArray(options) ? options.filter((one) => one !== '').join(' ') : `${options ?? ''}`
   } catch {
     return ''

@@ -1,17 +1,18 @@
-import { addArgument, hasArgument } from '../../lib/edit/kernel-arguments.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import { addArgument } from '../../lib/edit/kernel-arguments.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { findPath } from '../boot/boot-files.ts'
-import { ESP_MOUNTS } from '../boot/loader-entries.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
+import { findPath, readOnce } from '../boot/boot-files.ts'
+import { BY_HAND } from '../boot/by-hand.ts'
+import { ESP_MOUNTS, observeLine } from '../boot/loader-entries.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
 const LINES = '/boot/refind_linux.conf'
 
 /** rEFInd, which finds kernels by itself and takes their arguments from a file beside them, or from its own entries. */
-export const refind: Bootloader = {
+export const refind: BootloaderAdapter = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
-  isManual: () => true,
 
   // It says nothing of itself; a line of its file that runs does.
   detect(host) {
@@ -27,36 +28,38 @@ export const refind: Bootloader = {
     return { kind: 'configured', why }
   },
 
-  configured: (host) =>
-    readRefindLines(host)
-      .slice(0, 1)
-      .flatMap(({ number, options }) =>
-        parseCommandLine(options).map((one) => ({ ...one, file: LINES, line: number, variable: '', sure: true })),
-      ),
-  settings: () => [],
-  commands: () => [],
+  open(host) {
+    const lines = readOnce(host, () => readRefindLines(host))
+    return {
+      ...BY_HAND,
 
-  observe(host, tokens, absent) {
-    const [first] = readRefindLines(host)
-    if (first === undefined) return [{ ok: null, proof: `${LINES} could not be seen` }]
-    const has = tokens.filter((token) => hasArgument(first.options, token))
-    const ok = absent ? has.length === 0 : has.length === tokens.length
-    return [{ ok, proof: `${LINES}:${first.number} has ${has.length} of ${tokens.join(' ')}` }]
-  },
+      configured: () =>
+        lines()
+          .slice(0, 1)
+          .flatMap(({ number, options }) =>
+            argumentsInFile(LINES, options, 'file').map((one) => ({ ...one, line: number })),
+          ),
 
-  menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,
+      observe(tokens, absent) {
+        const [first] = lines()
+        if (first === undefined) return [{ ok: null, proof: `${LINES} could not be seen` }]
+        return [observeLine(`${LINES}:${first.number}`, first.options, tokens, absent)]
+      },
 
-  steps(tokens, host) {
-    const [first] = readRefindLines(host)
-    const config = findRefindConfig(host)
-    const own = `In ${config ?? 'refind.conf'}, if its menu entries start your kernels, add to their options: ${tokens.join(' ')}`
-    if (first === undefined) return [own]
-    const line = tokens.reduce(addArgument, first.options)
-    return [
-      `Make line ${first.number} of ${LINES} say (and leave the others, for a boot without it):`,
-      `    "${first.title}"  "${line}"`,
-      ...(config === undefined ? [] : [own]),
-    ]
+      menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,
+
+      steps(tokens) {
+        const [first] = lines()
+        const config = findRefindConfig(host)
+        const own = `In ${config ?? 'refind.conf'}, if its menu entries start your kernels, add to their options: ${tokens.join(' ')}`
+        if (first === undefined) return [own]
+        return [
+          `Make line ${first.number} of ${LINES} say (and leave the others, for a boot without it):`,
+          `    "${first.title}"  "${tokens.reduce(addArgument, first.options)}"`,
+          ...(config === undefined ? [] : [own]),
+        ]
+      },
+    }
   },
 }
 

@@ -1,80 +1,59 @@
-import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
-import { findProgram } from '../../lib/host/find-program.ts'
-import { parseCommandLine } from '../../lib/host/kernel.ts'
-import type { Bootloader, Host } from '../../lib/system/system.ts'
-import { type BootEntry, entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { changedLine, differenceOf, isUnchanged } from './difference.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
+import { keptBy } from '../boot/argument-settings.ts'
+import { rawText, readOnce } from '../boot/boot-files.ts'
+import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
+import { entryArguments, observeEntries, observeLines, ostreeEntries } from '../boot/loader-entries.ts'
+import { deploymentEvidence } from '../boot/loader-variables.ts'
 import { grub } from './grub.ts'
 
-const DEPLOYMENTS = '/ostree/deploy'
 const STAGED = '/run/ostree/staged-deployment'
 
 /** Fedora Atomic desktops, CoreOS, Bazzite: each change is a new deployment; the entry of the former one stays. */
-export const rpmOstreeKargs: Bootloader = {
+export const rpmOstreeKargs: BootloaderAdapter = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
-  detect(host) {
-    const program = findProgram(host.files, 'rpm-ostree')
-    if (program === undefined) return undefined
-    if (host.running && host.machine.exists('/run/ostree-booted'))
-      return { kind: 'booted', why: `/run/ostree-booted, and ${program}` }
-    return host.files.exists(DEPLOYMENTS) ? { kind: 'configured', why: `${DEPLOYMENTS} and ${program}` } : undefined
+  detect: (host) => deploymentEvidence(host, 'rpm-ostree'),
+
+  open(host) {
+    const entry = readOnce(host, () => ostreeEntries(host.files).slice(0, 1))
+    const staged = readOnce(host, () => readStagedLine(host))
+    return {
+      configured() {
+        const line = staged()
+        return line === undefined ? entryArguments(entry()) : argumentsInFile(STAGED, line, 'file')
+      },
+
+      settings: (tokens) => tokens.map((one) => keptBy('rpm-ostree', one)),
+
+      commands: (external) =>
+        lineCommands(staged() ?? entry()[0]?.line ?? '', external, kargsCommand, {
+          touches: [],
+          reason: 'a deployment with these arguments',
+        }),
+
+      observe(tokens, absent) {
+        const line = staged()
+        if (line === undefined) return observeEntries(entry(), tokens, absent)
+        const { ok, proof } = observeLines('/run/ostree', [{ name: 'staged-deployment', line }], tokens, absent)
+        return [{ ok, proof: `${proof} (staged, for the next boot)` }]
+      },
+
+      menu: () => `${grub.open(host).menu()}; or choose the former deployment there`,
+      steps: (tokens) => [`rpm-ostree kargs ${tokens.map((token) => `--append-if-missing=${token}`).join(' ')}`],
+    }
   },
-
-  configured(host) {
-    const staged = readStagedLine(host)
-    if (staged === undefined) return entryArguments(readNextEntry(host))
-    return parseCommandLine(staged).map(
-      (one): ConfiguredArgument => ({ ...one, file: STAGED, line: 1, variable: '', sure: true }),
-    )
-  },
-
-  settings: (_, tokens) =>
-    tokens.map(({ token, reason }) => ({ kind: 'kept', by: rpmOstreeKargs.name, path: '', token, reason })),
-
-  commands(host, external = { add: [], remove: [] }) {
-    const before = readStagedLine(host) ?? readNextEntry(host)[0]?.line ?? ''
-    const after = changedLine(before, external)
-    if (isUnchanged(differenceOf(before, after))) return []
-    const [argv, inverse] = [kargsCommand(before, after), kargsCommand(after, before)]
-    return [{ kind: 'command', argv, inverse, touches: [], reason: 'a deployment with these arguments' }]
-  },
-
-  observe(host, tokens, absent) {
-    const staged = readStagedLine(host)
-    const entry = readNextEntry(host)
-    if (staged === undefined) return observeEntries(entry, tokens, absent)
-    const seen = observeEntries(
-      [{ path: STAGED, text: '', title: '', linux: '', line: staged, recovery: false }],
-      tokens,
-      absent,
-    )
-    return seen.map(({ ok, proof }) => ({ ok, proof: `${proof} (staged, for the next boot)` }))
-  },
-
-  menu: (host) => `${grub.menu(host)}; or choose the former deployment there`,
-
-  steps: (tokens) => [`rpm-ostree kargs ${tokens.map((token) => `--append-if-missing=${token}`).join(' ')}`],
 }
 
-function kargsCommand(from: string, to: string): string[] {
-  const { added, removed, replaced } = differenceOf(from, to)
-  const valueIn = (token: string): string => token.replace(/^[^=]*=/, '')
+function kargsCommand({ added, removed, replaced }: LineDifference): string[] {
   return [
     'rpm-ostree',
     'kargs',
     ...removed.map((token) => `--delete-if-present=${token}`),
-    ...replaced.map((one) => `--replace=${one.from}=${valueIn(one.to)}`),
+    ...replaced.map(({ from, to }) => `--replace=${from}=${to.replace(/^[^=]*=/, '')}`),
     ...added.map((token) => `--append-if-missing=${token}`),
   ]
-}
-
-/** The entry that boots unless another is chosen: the one with the highest version. */
-function readNextEntry({ files }: Host): BootEntry[] {
-  const versionOf = ({ text }: BootEntry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
-  const entries = readEntries(files).filter(({ path }) => /\/ostree-[^/]*\.conf$/.test(path))
-  return entries.sort((one, other) => versionOf(other) - versionOf(one)).slice(0, 1)
 }
 
 /**
@@ -82,7 +61,7 @@ function readNextEntry({ files }: Host): BootEntry[] {
  * A GVariant dictionary, whose member `kargs` is an array of strings: ostree-sysroot-deploy.c.
  */
 function readStagedLine({ machine, running }: Host): string | undefined {
-  const bytes = running ? machine.optionalBytes(STAGED)?.toString('latin1') : undefined
-  const strings = bytes === undefined ? undefined : /(?:^|\0)kargs\0+((?:[ -~]+\0)+)/.exec(bytes)?.[1]
+  const bytes = running ? rawText(machine, STAGED) : undefined
+  const strings = /(?:^|\0)kargs\0+((?:[ -~]+\0)+)/.exec(bytes ?? '')?.[1]
   return strings?.split('\0').filter(Boolean).join(' ')
 }

@@ -1,16 +1,17 @@
-import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { Bootloader } from '../../lib/system/system.ts'
+import type { BootloaderAdapter } from '../../lib/system/system.ts'
+import { generatorCommand, readOnce } from '../boot/boot-files.ts'
+import { CMDLINE_FILE, cmdlineArguments, cmdlineSettings } from '../boot/kernel-cmdline.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { readLoaderInfo } from '../boot/loader-variables.ts'
-import { CMDLINE_FILE, kernelCmdline } from './kernel-cmdline.ts'
-import { systemdBoot } from './systemd-boot.ts'
+import { loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+
+const COMMAND = ['sdbootutil', 'update-all-entries']
 
 /**
  * openSUSE's own way with systemd-boot, or with a GRUB that reads such entries: those of the present snapshot are made
  * from /etc/kernel/cmdline, and what a TPM expects of them is computed anew. Entries of older snapshots stay as they are.
  */
-export const sdbootutil: Bootloader = {
+export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
   documentation: 'https://github.com/openSUSE/sdbootutil',
 
@@ -18,36 +19,25 @@ export const sdbootutil: Bootloader = {
     const program = findProgram(host.files, 'sdbootutil')
     const [entry] = readEntries(host.files)
     if (program === undefined || entry === undefined) return undefined
-    const loader = readLoaderInfo(host)
-    if (loader === undefined) return { kind: 'configured', why: `${program} and ${entry.path}` }
-    if (!/^systemd-boot|grub/i.test(loader)) return undefined
-    return { kind: 'booted', why: `${loader} booted this, and ${program} keeps its entries` }
+    const why = `${program} and ${entry.path}`
+    return loaderEvidence(host, /^systemd-boot|grub/i, () => why, `, and ${program} keeps its entries`)
   },
 
-  configured({ files }) {
-    const text = files.optionalBytes(CMDLINE_FILE)?.toString('latin1')
-    return text === undefined ? [] : argumentsInFile(CMDLINE_FILE, text, 'file')
+  open(host) {
+    const entries = readOnce(host, () => readEntries(host.files))
+    const lines = (): string[] => entries().map(({ line }) => line)
+    const paths = (): string[] => entries().map(({ path }) => path)
+    return {
+      configured: () => cmdlineArguments(host),
+      settings: (tokens) => cmdlineSettings(host, lines(), tokens),
+      commands: () => [generatorCommand(COMMAND, paths(), 'the boot entries of this snapshot')],
+
+      // Which entries are those of the present snapshot is not told apart here.
+      observe: (tokens, absent) =>
+        observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
+
+      menu: () => SYSTEMD_BOOT_MENU,
+      steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, COMMAND.join(' ')],
+    }
   },
-
-  settings(host, tokens) {
-    const lines = readEntries(host.files).map(({ line }) => line)
-    const place = kernelCmdline(host, lines)
-    return tokens.map(({ token, reason }) => ({ kind: 'cmdline', layout: 'file', ...place, token, reason }))
-  },
-
-  commands({ files }) {
-    const argv = ['sdbootutil', 'update-all-entries']
-    const touches = readEntries(files).map(({ path }) => path)
-    return [{ kind: 'command', argv, inverse: argv, touches, reason: 'the boot entries of this snapshot' }]
-  },
-
-  // Which entries are those of the present snapshot is not told apart here.
-  observe({ files }, tokens, absent) {
-    const seen = observeEntries(readEntries(files), tokens, absent)
-    return seen.map(({ ok, proof }) => ({ ok: ok === false ? null : ok, proof }))
-  },
-
-  menu: (host) => systemdBoot.menu(host),
-
-  steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, 'sdbootutil update-all-entries'],
 }

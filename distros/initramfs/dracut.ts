@@ -1,11 +1,8 @@
-import type { CommandChange } from '../../lib/change/plan.ts'
-import type { LineSetting } from '../../lib/change/settings.ts'
 import { headComment } from '../../lib/change/settings.ts'
-import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/system/system.ts'
-import { entryFolders, findPath } from '../boot/boot-files.ts'
-import { dracutUnifiedImages, kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
-import { updateCommands, updateInitramfs } from './initramfs-tools.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
+import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
+import { dracutImages } from '../boot/dracut-images.ts'
+import { updateInitramfs } from '../boot/update-initramfs.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
@@ -18,7 +15,7 @@ depends() { :; }
 `
 
 /** Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
-export const dracut: Initramfs = {
+export const dracut: InitramfsAdapter = {
   name: 'dracut',
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
 
@@ -35,107 +32,49 @@ export const dracut: Initramfs = {
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
 
-  bootScriptLocation: () => 'image',
+  open(host) {
+    const { files } = host
+    const made = readOnce(host, () => dracutImages(host))
+    return {
+      bootScriptLocation: () => 'image',
 
-  settings({ files }, { module, modprobe, bootScript }) {
-    // Only what ends in .conf is read, by name: behind one that assigns where it should append.
-    const path = `${files.resolve(FOLDER) ?? FOLDER}/zz-vfio-scripts.conf`
-    const line = (text: string, reason: string): LineSetting => ({
-      kind: 'line',
-      path,
-      head: headComment(),
-      line: text,
-      reason,
-    })
-    return [
-      // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
-      line(`force_drivers+=" ${module.replaceAll('-', '_')} "`, `${module} is in every initramfs, loaded before udev`),
-      // /etc/modprobe.d goes into host-only images alone.
-      ...modprobe.map((file) => line(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
-      ...(bootScript === null ? [] : dracutOverride(files, bootScript, line)),
-    ]
+      settings({ module, modprobe, bootScript }) {
+        // Only what ends in .conf is read, by name: behind one that assigns where it should append.
+        const config = (line: string, reason: string) =>
+          ownFileLine(files, `${FOLDER}/zz-vfio-scripts.conf`, { line, reason })
+        const settings = [
+          // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
+          config(
+            `force_drivers+=" ${module.replaceAll('-', '_')} "`,
+            `${module} is in every initramfs, loaded before udev`,
+          ),
+          // /etc/modprobe.d goes into host-only images alone.
+          ...modprobe.map((file) => config(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
+        ]
+        if (bootScript === null) return settings
+        // A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own.
+        const reason = 'runs the script before udev'
+        const own = (name: string, head: string, line: string) =>
+          ownFileLine(files, `${realPath(files, MODULES)}/90vfio-scripts/${name}`, { line, reason, head, mode: 0o755 })
+        const install = `inst_hook pre-udev 00 "$moddir/override.sh"; inst_simple ${bootScript};`
+        return [
+          ...settings,
+          config('add_dracutmodules+=" vfio-scripts "', reason),
+          own('module-setup.sh', MODULE_SETUP, `install() { ${install} }`),
+          own('override.sh', `#!/bin/sh\n${headComment()}`, `(${bootScript})`),
+        ]
+      },
+
+      commands: () => made().commands,
+      images: () => made().images,
+      listCommand: (image) => ['lsinitrd', image],
+
+      steps: ({ module, modprobe }) => [
+        `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
+        ...modprobe.map((file) => `echo 'install_items+=" ${file} "' >> ${FOLDER}/vfio.conf`),
+        'dracut --force --regenerate-all',
+        `lsinitrd | grep -E '${module}|modprobe.d'`,
+      ],
+    }
   },
-
-  /**
-   * An image each, by its path: `--regenerate-all` writes to where dracut itself would, also for kernels that have no
-   * image. Both work in a chroot, where `uname -r` is another's. As the inverse it is right: other kernels may be
-   * installed by then. Source: dracut(8).
-   */
-  commands(host) {
-    const installed = kernelInstallImagesOf(host, 'dracut')
-    if (installed.length > 0) return kernelInstallCommands(host, installed)
-    const wrapped = updateInitramfs(host.files) === 'dracut'
-    return dracut.images(host).flatMap((image): CommandChange[] => {
-      const { release, path } = image
-      // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
-      if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(host, [image])
-      const argv = ['dracut', '--force', path, release]
-      const own =
-        imagePaths(host.files, release).slice(0, -1).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
-      const inverse = own ? ['dracut', '--force', '--regenerate-all'] : argv
-      return [{ kind: 'command', argv, inverse, touches: [path], reason: `the initramfs of ${release}` }]
-    })
-  },
-
-  images(host: Host) {
-    const { files, kernels } = host
-    const unified = [...kernelInstallImagesOf(host, 'dracut'), ...dracutUnifiedImages(host)]
-    if (unified.length > 0) return unified
-    return kernels.flatMap(({ release }) => {
-      const path = imagePaths(files, release)
-        .map((place) => findPath(files, place))
-        .find((found) => found !== undefined)
-      return path === undefined ? [] : [{ release, path }]
-    })
-  },
-
-  listCommand: (image) => ['lsinitrd', image],
-
-  steps: ({ module, modprobe }) => [
-    `echo 'force_drivers+=" ${module.replaceAll('-', '_')} "' >> ${FOLDER}/vfio.conf`,
-    ...modprobe.map((file) => `echo 'install_items+=" ${file} "' >> ${FOLDER}/vfio.conf`),
-    'dracut --force --regenerate-all',
-    `lsinitrd | grep -E '${module}|modprobe.d'`,
-  ],
-}
-
-/** A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own. */
-function dracutOverride(
-  files: Reader,
-  override: string,
-  line: (text: string, reason: string) => LineSetting,
-): LineSetting[] {
-  const folder = `${files.resolve(MODULES) ?? MODULES}/90vfio-scripts`
-  const own = (name: string, head: string, text: string, reason: string): LineSetting => ({
-    kind: 'line',
-    path: `${folder}/${name}`,
-    head,
-    mode: 0o755,
-    line: text,
-    reason,
-  })
-  const reason = 'runs the script before udev'
-  return [
-    line('add_dracutmodules+=" vfio-scripts "', reason),
-    own(
-      'module-setup.sh',
-      MODULE_SETUP,
-      `install() { inst_hook pre-udev 00 "$moddir/override.sh"; inst_simple ${override}; }`,
-      reason,
-    ),
-    own('override.sh', `#!/bin/sh\n${headComment()}`, `(${override})`, reason),
-  ]
-}
-
-/** Where a kernel's image may be, in dracut's own order, and last as Arch's hooks call it. Source: dracut(8), FILES. */
-function imagePaths(files: Reader, release: string): string[] {
-  const base = files.optionalText(`/usr/lib/modules/${release}/pkgbase`)?.trim()
-  return [
-    ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
-    `/lib/modules/${release}/initrd`,
-    `/boot/initrd.img-${release}`,
-    `/boot/initramfs-${release}.img`,
-    `/boot/initrd-${release}`,
-    `/boot/initramfs-${base ?? release}.img`,
-  ]
 }

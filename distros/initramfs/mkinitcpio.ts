@@ -1,10 +1,10 @@
-import { headComment, type LineSetting, type Setting } from '../../lib/change/settings.ts'
+import { headComment, type LineSetting, type WordSetting } from '../../lib/change/settings.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
-import type { Initramfs } from '../../lib/system/system.ts'
-import { kernelInstallCommands, kernelInstallImagesOf } from '../boot/unified-images.ts'
-import { otherImages, type PresetImage, presetImages } from './presets.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
+import { filesEndingIn, ownFileLine, rawText, readOnce, realPath } from '../boot/boot-files.ts'
+import { mkinitcpioImages, type PresetImage } from '../boot/mkinitcpio-images.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
 const MAIN = '/etc/mkinitcpio.conf'
@@ -15,7 +15,6 @@ const OURS = 'zz-vfio-scripts.conf'
 const HEAD = `\n${headComment()}`
 
 const NAME = 'vfio-scripts'
-const EARLY = 'runs the script first thing in the initramfs, before udev'
 // Not where the system itself would read it.
 const UNIT = '/etc/vfio-scripts/initramfs.service'
 // Shell and programs as the hook `base` has them, which comes later, or not at all beside `systemd`.
@@ -39,85 +38,55 @@ help() {
 `
 
 /** Arch Linux, Manjaro, CachyOS and others of their kin. */
-export const mkinitcpio: Initramfs = {
+export const mkinitcpio: InitramfsAdapter = {
   name: 'mkinitcpio',
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
 
   detect(host) {
     const program = PROGRAMS.find((path) => host.files.exists(path))
-    const [image] = mkinitcpio.images(host)
+    const [image] = mkinitcpioImages(host).images
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
-  bootScriptLocation: () => 'image',
+  open(host) {
+    const { files } = host
+    const made = readOnce(host, () => mkinitcpioImages(host))
+    return {
+      bootScriptLocation: () => 'image',
 
-  settings({ files, kernels }, { module, bootScript }) {
-    const word = underscored(module)
-    const script = bootScript === null ? [] : mkinitcpioOverride(files, bootScript)
-    const configs = mkinitcpioConfigs(files, presetImages(files, kernels)).flatMap(({ place, others }): Setting[] => {
-      // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
-      // `kms` brings, and for udev, the softdeps say it once more.
-      const reason = `${module} is in every initramfs, loaded before other modules`
-      const modules: Setting = { kind: 'word', ...place, variable: 'MODULES', word, reason }
-      // Its place among the hooks does not matter: it copies files. The documentation has it there.
-      const why = 'this hook has /etc/modprobe.d in every initramfs'
-      const hook: Setting = {
-        kind: 'word',
-        ...place,
-        variable: 'HOOKS',
-        word: 'modconf',
-        after: 'autodetect',
-        reason: why,
-      }
-      // In front of all, so that no hook can load drivers earlier.
-      const early: Setting = { kind: 'word', ...place, variable: 'HOOKS', word: NAME, reason: EARLY }
-      return [modules, hook, ...(bootScript === null ? [] : [early])].filter(
-        (one) =>
-          one.kind === 'word' &&
-          !wordsIn(others, one.variable).some((has) => underscored(has) === underscored(one.word)),
-      )
-    })
-    return [...script, ...configs]
-  },
+      settings({ module, bootScript }) {
+        const early = 'runs the script first thing in the initramfs, before udev'
+        const first = `${module} is in every initramfs, loaded before other modules`
+        const conf = 'this hook has /etc/modprobe.d in every initramfs'
+        const words: Pick<WordSetting, 'variable' | 'word' | 'after' | 'reason'>[] = [
+          // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
+          // `kms` brings, and for udev, the softdeps say it once more.
+          { variable: 'MODULES', word: underscored(module), reason: first },
+          // Its place among the hooks does not matter: it copies files. The documentation has it there.
+          { variable: 'HOOKS', word: 'modconf', after: 'autodetect', reason: conf },
+          // In front of all, so that no hook can load drivers earlier.
+          ...(bootScript === null ? [] : [{ variable: 'HOOKS', word: NAME, reason: early }]),
+        ]
+        const isSet = (texts: string[], variable: string, word: string): boolean =>
+          wordsIn(texts, variable).some((one) => underscored(one) === underscored(word))
+        const configs = configsOf(files, made().presets).flatMap(({ place, others }) =>
+          words
+            .filter(({ variable, word }) => !isSet(others, variable, word))
+            .map((one): WordSetting => ({ kind: 'word', ...place, ...one })),
+        )
+        return [...(bootScript === null ? [] : hookLines(files, bootScript, early)), ...configs]
+      },
 
-  commands(host) {
-    const { files, kernels } = host
-    const made = presetImages(files, kernels)
-    const presets = [...new Set(made.map(({ preset }) => preset))]
-    if (presets.length > 0)
-      return presets.map((name) => ({
-        kind: 'command',
-        argv: ['mkinitcpio', '-p', name],
-        // By then other kernels may be installed.
-        inverse: ['mkinitcpio', '-P'],
-        touches: made.filter(({ preset }) => preset === name).map(({ path }) => path),
-        reason: `the initramfs of ${name}`,
-      }))
-    const installed = kernelInstallImagesOf(host, 'mkinitcpio')
-    if (installed.length > 0) return kernelInstallCommands(host, installed)
-    return otherImages(files, kernels).map(({ release, path }) => {
-      const argv = ['mkinitcpio', '-k', release, '-g', path]
-      return { kind: 'command', argv, inverse: argv, touches: [path], reason: `the initramfs of ${release}` }
-    })
-  },
+      commands: () => made().commands,
+      images: () => made().images,
+      listCommand: (image) => ['lsinitcpio', image],
 
-  images(host) {
-    const { files, kernels } = host
-    const made = presetImages(files, kernels).map(({ release, path }) => ({ release, path }))
-    const installed = made.length > 0 ? [] : kernelInstallImagesOf(host, 'mkinitcpio')
-    return [made, installed].find((some) => some.length > 0) ?? otherImages(files, kernels)
-  },
-
-  listCommand: (image) => ['lsinitcpio', image],
-
-  steps({ module }, host) {
-    const [image] = mkinitcpio.images(host)
-    const word = underscored(module)
-    return [
-      `In ${MAIN} (or what your presets name): ${word} first in MODULES=(...), and modconf in HOOKS=(...).`,
-      'mkinitcpio -P',
-      `lsinitcpio ${image?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
-    ]
+      steps: ({ module }) => [
+        `In ${MAIN} (or what your presets name): ${underscored(module)} first in MODULES=(...), and modconf in HOOKS=(...).`,
+        'mkinitcpio -P',
+        `lsinitcpio ${made().images[0]?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
+      ],
+    }
   },
 }
 
@@ -128,16 +97,13 @@ const underscored = (name: string): string => name.replaceAll('-', '_')
  * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
-function mkinitcpioOverride(files: Reader, override: string): LineSetting[] {
-  const own = (path: string, head: string, line: string): LineSetting => {
-    const folder = path.slice(0, path.lastIndexOf('/'))
-    const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
-    return { kind: 'line', path: place, head, line, reason: EARLY }
-  }
+function hookLines(files: Reader, bootScript: string, reason: string): LineSetting[] {
+  const own = (path: string, line: string, head = headComment()): LineSetting =>
+    ownFileLine(files, path, { line, reason, head })
   return [
-    own(`/etc/initcpio/install/${NAME}`, INSTALL, `vfio_script=${override}`),
-    own(`/etc/initcpio/hooks/${NAME}`, headComment(), `run_earlyhook() { ${override}; }`),
-    own(UNIT, BOOT_SCRIPT_UNIT, `ExecStart=/bin/sh ${override}`),
+    own(`/etc/initcpio/install/${NAME}`, `vfio_script=${bootScript}`, INSTALL),
+    own(`/etc/initcpio/hooks/${NAME}`, `run_earlyhook() { ${bootScript}; }`),
+    own(UNIT, `ExecStart=/bin/sh ${bootScript}`, BOOT_SCRIPT_UNIT),
   ]
 }
 
@@ -151,18 +117,17 @@ interface MkinitcpioConfig {
  * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
  * else the main file; and what presets name, which is read alone.
  */
-function mkinitcpioConfigs(files: Reader, images: readonly PresetImage[]): MkinitcpioConfig[] {
-  const text = (path: string): string => files.optionalBytes(path)?.toString('latin1') ?? ''
-  const named = [...new Set(images.flatMap(({ config }) => config ?? []))]
-  const configs = named.map((path): MkinitcpioConfig => ({ place: { path: files.resolve(path) ?? path }, others: [] }))
-  if (images.length > 0 && images.every(({ config }) => config !== undefined)) return configs
+function configsOf(files: Reader, presets: readonly PresetImage[]): MkinitcpioConfig[] {
+  const text = (path: string): string => rawText(files, path) ?? ''
+  const named = [...new Set(presets.flatMap(({ config }) => config ?? []))]
+  const configs = named.map((path): MkinitcpioConfig => ({ place: { path: realPath(files, path) }, others: [] }))
+  if (presets.length > 0 && presets.every(({ config }) => config !== undefined)) return configs
   const program = text(PROGRAMS.find((path) => files.exists(path)) ?? '')
   if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {
-    const path = files.resolve(MAIN) ?? MAIN
+    const path = realPath(files, MAIN)
     return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
   }
-  const names = (files.list(DROP_INS) ?? []).filter((name) => /^[^.].*\.conf$/.test(name) && name !== OURS)
-  const others = [MAIN, ...names.map((name) => `${DROP_INS}/${name}`)].map(text)
-  const path = `${files.resolve(DROP_INS) ?? DROP_INS}/${OURS}`
-  return [...configs, { place: { path, head: HEAD }, others }]
+  const drop = filesEndingIn(files, DROP_INS, '.conf').filter((path) => !path.endsWith(`/${OURS}`))
+  const others = [MAIN, ...drop].map(text)
+  return [...configs, { place: { path: `${realPath(files, DROP_INS)}/${OURS}`, head: HEAD }, others }]
 }

@@ -1,40 +1,37 @@
-import type { Initramfs } from '../../lib/system/system.ts'
-import { findPath } from '../boot/boot-files.ts'
-import { keepOutStep, rootPlace, rootSettings } from '../boot/root-script.ts'
+import type { InitramfsAdapter } from '../../lib/system/system.ts'
+import { findImages } from '../boot/boot-files.ts'
+import { BY_HAND, keepOutStep } from '../boot/by-hand.ts'
+import { onRoot } from '../boot/root-script.ts'
 
-const PROGRAM = '/sbin/mkinitfs'
+const PROGRAMS = ['/sbin/mkinitfs', '/usr/sbin/mkinitfs']
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
 
-/** Alpine Linux. Its image is for finding the root file system; GPU drivers are not in it unless somebody put them there. */
-export const mkinitfs: Initramfs = {
+/**
+ * Alpine Linux. Its image is for finding the root file system; GPU drivers are not in it unless somebody put them there.
+ * Its init runs no scripts of ours: initramfs-init.in.
+ */
+export const mkinitfs: InitramfsAdapter = {
   name: 'mkinitfs',
   documentation: 'https://wiki.alpinelinux.org/wiki/Initramfs_init',
-  isManual: () => true,
 
-  detect: ({ files }) =>
-    files.exists(CONFIG) && (files.exists(PROGRAM) || files.exists('/usr/sbin/mkinitfs')) ? CONFIG : undefined,
+  detect: ({ files }) => (files.exists(CONFIG) && PROGRAMS.some((path) => files.exists(path)) ? CONFIG : undefined),
 
-  /** Its init runs no scripts of ours: initramfs-init.in. */
-  bootScriptLocation: rootPlace,
+  open: (host) => ({
+    ...BY_HAND,
+    ...onRoot(host),
+    // 6.12.1-0-lts has initramfs-lts.
+    images: () => findImages(host, (release) => [`/boot/initramfs-${release.replace(/^.*-/, '')}`]),
+    listCommand: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
 
-  settings: ({ files }, { bootScript }) => (bootScript === null ? [] : rootSettings(files, bootScript)),
-  commands: () => [],
-  images: ({ files, kernels }) =>
-    kernels.flatMap(({ release }) => {
-      // 6.12.1-0-lts has initramfs-lts.
-      const path = findPath(files, `/boot/initramfs-${release.replace(/^.*-/, '')}`)
-      return path === undefined ? [] : [{ release, path }]
-    }),
-  listCommand: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
-
-  steps({ module, modprobe, bootScript, drivers }, host) {
-    if (bootScript !== null) return [keepOutStep(drivers, `kms among features="..." in ${CONFIG}`)]
-    return [
-      `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
-      `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,
-      `In ${CONFIG}: vfio among features="...".`,
-      ...host.kernels.map(({ release }) => `mkinitfs ${release}`),
-      `echo ${module} >> /etc/modules`,
-    ]
-  },
+    steps({ module, modprobe, bootScript, drivers }) {
+      if (bootScript !== null) return [keepOutStep(drivers, `kms among features="..." in ${CONFIG}`)]
+      return [
+        `echo 'kernel/drivers/vfio' > /etc/mkinitfs/features.d/vfio.modules`,
+        `printf '%s\\n' ${modprobe.join(' ')} > /etc/mkinitfs/features.d/vfio.files`,
+        `In ${CONFIG}: vfio among features="...".`,
+        ...host.kernels.map(({ release }) => `mkinitfs ${release}`),
+        `echo ${module} >> /etc/modules`,
+      ]
+    },
+  }),
 }

@@ -1,6 +1,9 @@
+import type { Setting } from '../../lib/change/settings.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import type { Host, Initramfs } from '../../lib/system/system.ts'
-import { listFolder } from '../boot/boot-files.ts'
+import type { Host, InitramfsAdapter, InitramfsRequirements } from '../../lib/system/system.ts'
+import { keptBy } from '../boot/argument-settings.ts'
+import { listFolder, readOnce } from '../boot/boot-files.ts'
+import { ostreeEntries } from '../boot/loader-entries.ts'
 import { rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/usr/bin/rpm-ostree'
@@ -13,63 +16,62 @@ const ENABLE = '--enable'
  * arguments given then are all that there are, so former ones are given again. Given any, it always runs dracut.
  * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in src/daemon/rpmostreed-transaction-types.cxx.
  */
-export const rpmOstree: Initramfs = {
+export const rpmOstree: InitramfsAdapter = {
   name: 'rpm-ostree-initramfs',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
 
-  detect({ files }) {
-    if (!files.exists(PROGRAM) || !files.exists(DEPLOYMENTS)) return undefined
-    return `${PROGRAM}, and ${DEPLOYMENTS}`
+  detect: ({ files }) =>
+    files.exists(PROGRAM) && files.exists(DEPLOYMENTS) ? `${PROGRAM}, and ${DEPLOYMENTS}` : undefined,
+
+  open(host) {
+    const { files } = host
+    const deployment = readOnce(host, () => findNextDeployment(host))
+    const state = readOnce(host, () => readInitramfsState(files, deployment()))
+    return {
+      bootScriptLocation: () => 'image',
+      settings: (requirements) => dracutArguments(host, requirements),
+      externalTokens: () => (state().enabled ? [ENABLE, ...state().args] : []),
+
+      commands({ add, remove } = { add: [], remove: [] }) {
+        const rest = state().args.filter((arg) => !remove.includes(arg))
+        const args = [...rest, ...add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
+        const off = remove.includes(ENABLE) && args.length === 0
+        const [argv, inverse] = [initramfsCommand(!off, args), initramfsCommand(state().enabled, state().args)]
+        const reason = 'a new deployment, with an initramfs of its own'
+        return [{ kind: 'command', argv, inverse, touches: [], reason }]
+      },
+
+      images() {
+        const modules = `${deployment()}/usr/lib/modules`
+        return (deployment() === undefined ? [] : listFolder(files, modules)).flatMap((release) => {
+          const path = `${modules}/${release}/initramfs.img`
+          return files.exists(path) ? [{ release, path }] : []
+        })
+      },
+
+      listCommand: (image) => ['lsinitrd', image],
+
+      steps(requirements) {
+        const settings = dracutArguments(host, requirements)
+        const ours = settings.flatMap((one) => (one.kind === 'kept' && one.token !== ENABLE ? [one.token] : []))
+        return [initramfsCommand(true, [...new Set([...state().args, ...ours])]).join(' ')]
+      },
+    }
   },
+}
 
-  bootScriptLocation: () => 'image',
-
-  settings({ files }, { module, modprobe, bootScript }) {
-    // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
-    const unit =
-      bootScript === null ? [] : rootSettings(files, bootScript, 'runs the script in the initramfs, before udev')
-    const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
-    const external = (token: string, reason: string) =>
-      ({ kind: 'kept', by: rpmOstree.name, path: '', token, reason }) as const
-    return [
-      external(ENABLE, 'the initramfs is made on this machine'),
-      external(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
-      ...[...modprobe, ...script].map((file) => external(`--install=${file}`, `${file} is in it`)),
-      ...unit,
-    ]
-  },
-
-  externalTokens(host) {
-    const { enabled, args } = readInitramfsState(host)
-    return enabled ? [ENABLE, ...args] : []
-  },
-
-  commands(host, external = { add: [], remove: [] }) {
-    const now = readInitramfsState(host)
-    const rest = now.args.filter((arg) => !external.remove.includes(arg))
-    const args = [...rest, ...external.add.filter((arg) => arg !== ENABLE && !rest.includes(arg))]
-    const off = external.remove.includes(ENABLE) && args.length === 0
-    const argv = initramfsCommand(!off, args)
-    const inverse = initramfsCommand(now.enabled, now.args)
-    return [{ kind: 'command', argv, inverse, touches: [], reason: 'a new deployment, with an initramfs of its own' }]
-  },
-
-  images(host) {
-    const deployment = findNextDeployment(host)
-    const modules = `${deployment}/usr/lib/modules`
-    return (deployment === undefined ? [] : listFolder(host.files, modules)).flatMap((release) => {
-      const path = `${modules}/${release}/initramfs.img`
-      return host.files.exists(path) ? [{ release, path }] : []
-    })
-  },
-
-  listCommand: (image) => ['lsinitrd', image],
-
-  steps(requirements, host) {
-    const ours = rpmOstree.settings(host, requirements).flatMap((one) => (one.kind === 'kept' ? [one.token] : []))
-    const args = [...readInitramfsState(host).args, ...ours.filter((token) => token !== ENABLE)]
-    return [initramfsCommand(true, [...new Set(args)]).join(' ')]
-  },
+function dracutArguments(host: Host, { module, modprobe, bootScript }: InitramfsRequirements): Setting[] {
+  // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
+  const reason = 'runs the script in the initramfs, before udev'
+  const unit = bootScript === null ? [] : rootSettings(host, bootScript, reason)
+  const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
+  const kept = (token: string, reason: string): Setting => keptBy(rpmOstree.name, { token, reason })
+  return [
+    kept(ENABLE, 'the initramfs is made on this machine'),
+    kept(`--force-drivers=${module.replaceAll('-', '_')}`, `${module} is in it, loaded before udev`),
+    ...[...modprobe, ...script].map((file) => kept(`--install=${file}`, `${file} is in it`)),
+    ...unit,
+  ]
 }
 
 function initramfsCommand(enabled: boolean, args: readonly string[]): string[] {
@@ -77,10 +79,9 @@ function initramfsCommand(enabled: boolean, args: readonly string[]): string[] {
   return ['rpm-ostree', 'initramfs', ...options]
 }
 
-/** What the deployment that boots next was made with. Source: rust/src/origin.rs in rpm-ostree. */
-function readInitramfsState(host: Host): { enabled: boolean; args: string[] } {
-  const deployment = findNextDeployment(host)
-  const text = deployment === undefined ? '' : (host.files.text(`${deployment}.origin`) ?? '')
+/** What a deployment was made with. Source: rust/src/origin.rs in rpm-ostree. */
+function readInitramfsState(files: Reader, deployment: string | undefined): { enabled: boolean; args: string[] } {
+  const text = deployment === undefined ? '' : (files.text(`${deployment}.origin`) ?? '')
   const value = (key: string): string => new RegExp(`^${key}[ \\t]*=[ \\t]*(.*)$`, 'm').exec(text)?.[1] ?? ''
   const args = value('initramfs-args').match(/(?:\\.|[^;\\])+/g) ?? []
   return {
@@ -96,19 +97,10 @@ function findNextDeployment({ files, machine }: Host): string | undefined {
       .filter((each) => /\.\d+$/.test(each))
       .map((each) => `${DEPLOYMENTS}/${name}/deploy/${each}`),
   )
-  const booting = entryDeployments(files)
+  const booting = ostreeEntries(files).flatMap(
+    ({ line }) => files.resolve(/\bostree=(\S+)/.exec(line)?.[1] ?? '/nowhere') ?? [],
+  )
   const waiting = all.filter((path) => !booting.includes(files.resolve(path) ?? path))
   if (machine.exists('/run/ostree/staged-deployment') && waiting.length === 1) return waiting[0]
   return booting[0] ?? (all.length === 1 ? all[0] : undefined)
-}
-
-/** The deployments of boot entries, the first choice first. */
-function entryDeployments(files: Reader): string[] {
-  const folder = '/boot/loader/entries'
-  const names = listFolder(files, folder).filter((name) => /^ostree-.*\.conf$/.test(name))
-  const entries = names.map((name) => files.optionalText(`${folder}/${name}`) ?? '')
-  const version = (text: string): number => Number(/^version\s+(\d+)/m.exec(text)?.[1] ?? 0)
-  return entries
-    .sort((one, other) => version(other) - version(one))
-    .flatMap((text) => files.resolve(/\bostree=(\S+)/.exec(text)?.[1] ?? '/nowhere') ?? [])
 }

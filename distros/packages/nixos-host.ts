@@ -1,12 +1,12 @@
 import { headComment } from '../../lib/change/settings.ts'
 import { type NixItem, nixString } from '../../lib/edit/nix.ts'
-import type { Packages } from '../../lib/system/packages.ts'
+import type { PackageManager } from '../../lib/system/packages.ts'
 import type { DeclarativeHost } from '../../lib/system/system.ts'
 
 // What tune-host sets up, as options of NixOS. Source: https://search.nixos.org/options
 
 /** Names with a dot are options to be enabled. */
-export const nixosPackages: Packages['packageNames'] = {
+export const nixosPackages: PackageManager['packageNames'] = {
   qemu: 'qemu_kvm',
   libvirt: 'virtualisation.libvirtd.enable',
   ovmf: 'OVMFFull',

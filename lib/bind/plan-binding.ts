@@ -81,7 +81,7 @@ export function planBinding(
   const { host, iommu } = facts
   const off = expectIommu(iommu)
   const { adapter, why } = facts.initramfs
-  const address = { reason: request.address, place: adapter?.bootScriptLocation(host), why }
+  const address = { reason: request.address, place: adapter?.bootScriptLocation(), why }
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
   const bound = mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
   const required = requiredArguments(facts, selected, bound, mechanism, request.passThrough)

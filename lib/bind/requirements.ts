@@ -105,20 +105,20 @@ export function planImageRequirements(
 }
 
 export function imageSettings(
-  { host, initramfs }: RequirementFacts,
+  { initramfs }: RequirementFacts,
   requirements: InitramfsRequirements | null,
   bound: readonly FunctionBinding[],
 ): PlannedSetting[] {
   const devices = bound.map(({ device }) => device.address)
-  const settings = requirements === null ? [] : (initramfs.adapter?.settings(host, requirements) ?? [])
+  const settings = requirements === null ? [] : (initramfs.adapter?.settings(requirements) ?? [])
   return settings.map((setting) => ({ ...setting, devices }))
 }
 
 export function loaderSettings(
-  { host, bootloader }: RequirementFacts,
+  { bootloader }: RequirementFacts,
   requirements: readonly ArgumentRequirement[],
 ): PlannedSetting[] {
   return requirements.flatMap(({ devices, ...one }) =>
-    (bootloader.adapter?.settings(host, [one]) ?? []).map((setting) => ({ ...setting, devices })),
+    (bootloader.adapter?.settings([one]) ?? []).map((setting) => ({ ...setting, devices })),
   )
 }

@@ -52,7 +52,7 @@ export async function checkBindStatus(facts: StatusFacts): Promise<BindStatus> {
   const promised = [
     ...confirmFindings(claims),
     ...runCheck(readers, () => settingFindings(facts.host, claims)),
-    ...runCheck(readers, () => loaderFindings(facts.host, facts.bootloader, claimedArguments(claims))),
+    ...runCheck(readers, () => loaderFindings(facts.bootloader, claimedArguments(claims))),
     ...(await runCheckAsync(readers, () => imageFindings(facts, claimedRequirements(claims)))),
   ]
   const drivers = functions.map((one) => driverFinding(facts, one))
@@ -87,7 +87,7 @@ async function imageFindings(
   if (initramfs === undefined)
     return [statusFinding('images', 'unknown', 'which program makes the initramfs is not known', [], null)]
   const findings: Finding[] = []
-  for (const { release, path } of initramfs.images(host)) {
+  for (const { release, path } of initramfs.images()) {
     const listing = await imageFiles(initramfs.listCommand(path))
     const kernel = host.kernels.find((one) => one.release === release)
     const lost =
@@ -106,7 +106,7 @@ async function imageFindings(
           `${path} lacks ${lost.join(' and ')}`,
           [],
           initramfs
-            .commands(host)
+            .commands()
             .map(({ argv }) => argv.join(' '))
             .join(' && '),
         ),

@@ -3,7 +3,7 @@ import { onDemand } from '../host/denied.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { type Memory, readMemory } from '../host/memory.ts'
 import { readUser, type User } from '../host/user.ts'
-import type { Packages } from '../system/packages.ts'
+import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 
 /** What check-host looks at. */
@@ -16,7 +16,7 @@ export interface CheckFacts extends SystemFacts {
   log: string | null
   /** Why not. */
   logMissing: string
-  packages: Packages | undefined
+  packages: PackageManager | undefined
   /** First line of what a program says of its version; `null` when it could not be asked. */
   version(path: string, option?: string): Promise<string | null>
 }

@@ -67,11 +67,11 @@ function settingText(setting: Claim['setting']): string {
 }
 
 /** Do the boot entries carry the arguments? */
-export function loaderFindings(host: Host, bootloader: Bootloader | undefined, tokens: string[]): Finding[] {
+export function loaderFindings(bootloader: Bootloader | undefined, tokens: string[]): Finding[] {
   if (tokens.length === 0) return []
   if (bootloader === undefined)
     return [statusFinding('boot-entries', 'unknown', 'which boot loader has the arguments is not known', [], null)]
-  return bootloader.observe(host, tokens, false).map(({ ok, proof }) =>
+  return bootloader.observe(tokens, false).map(({ ok, proof }) =>
     statusFinding(
       'boot-entries',
       ok === null ? 'unknown' : ok ? 'ok' : 'problem',
@@ -79,7 +79,7 @@ export function loaderFindings(host: Host, bootloader: Bootloader | undefined, t
       [],
       ok === false
         ? bootloader
-            .commands(host)
+            .commands()
             .map(({ argv }) => argv.join(' '))
             .join(' && ') || 'bind the devices again, or undo'
         : null,

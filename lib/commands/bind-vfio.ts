@@ -100,7 +100,7 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation(facts.host) !== undefined
+  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation() !== undefined
   if (identifiedBy === 'id' && equal !== null && !byAddress) refuse([shared], given)
   const kernel = kernelFindings(
     readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
@@ -115,7 +115,7 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
           kernel,
         )
   if (binding.regenerated.images || binding.regenerated.entries) {
-    const unsigned = facts.bootloader.adapter?.unsigned?.(facts.host) ?? []
+    const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
     findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
     refuse(findings, given)
   }
@@ -124,24 +124,25 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   plan.notes.push(...nestedNotes(selected), ...kernel.notes)
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding
+  const names = {
+    bootloader: used?.bootloader.adapter?.name ?? null,
+    initramfs: requirements === null ? null : (used?.initramfs.adapter?.name ?? null),
+  }
   return {
     ...{ plan, host: facts.host, journal: facts.journal, devices: selected, findings },
     lacking: kernel.findings.length > 0,
     entry: {
       functions: binding.bound.map(({ device }) => toBoundFunction(device, pci.devices)),
-      adapters: {
-        bootloader: used?.bootloader.adapter?.name ?? null,
-        initramfs: requirements === null ? null : (used?.initramfs.adapter?.name ?? null),
-      },
+      adapters: names,
     },
     bootFiles: {
-      bootloader: regenerated.entries ? facts.bootloader.adapter : undefined,
-      initramfs: regenerated.images ? facts.initramfs.adapter : undefined,
-      ...{ tokens, requirements },
+      bootloader: regenerated.entries ? names.bootloader : null,
+      initramfs: regenerated.images ? names.initramfs : null,
+      ...{ adapters, tokens, requirements },
     },
     view: bindingView(script, given, {
       ...{ selected, pci, findings },
-      bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(facts.host),
+      bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(),
       printsModule: declarative !== undefined && given.value('output') === undefined,
     }),
   }

@@ -185,12 +185,9 @@ function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Pro
       emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
     },
     bootFiles: {
-      ...{ gone: true, tokens, requirements: claimedRequirements(leaving) },
-      bootloader:
-        tokens.length === 0
-          ? undefined
-          : adapters.bootloaders.find(({ name }) => name === entries[0]?.entry.adapters.bootloader),
-      initramfs: adapters.initramfs.find(({ name }) => name === claimedGenerator(leaving)),
+      ...{ adapters, gone: true, tokens, requirements: claimedRequirements(leaving) },
+      bootloader: tokens.length === 0 ? null : (entries[0]?.entry.adapters.bootloader ?? null),
+      initramfs: claimedGenerator(leaving),
     },
     view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
   }

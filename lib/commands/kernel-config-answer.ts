@@ -29,7 +29,7 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const host = readHost(machine)
   const distro = readDistro(host, adapters).adapter
   const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
-  const byAddress = distro?.declarative !== undefined || generator?.bootScriptLocation(host) !== undefined
+  const byAddress = distro?.declarative !== undefined || generator?.bootScriptLocation() !== undefined
   const kernels = readKernelReports(host, selected, readCandidateModules(machine, host, selected), byAddress)
   if (kernels.reports.length === 0)
     throw new UserError(

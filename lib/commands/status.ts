@@ -31,8 +31,8 @@ export async function readBindingStatus(
     devices,
     journal,
     boot: readBootId(context),
-    bootloader: adapters.bootloaders.find(({ name }) => name === last?.bootloader),
-    initramfs: adapters.initramfs.find(({ name }) => name === generator),
+    bootloader: adapters.openBootloader(host, last?.bootloader),
+    initramfs: adapters.openInitramfs(host, generator),
     imageFiles: async (argv) => {
       const ran = machine.running ? await runCommand(argv, { root: '/' }) : undefined
       return ran?.code === 0 ? ran.stdout : null
@@ -68,7 +68,7 @@ export async function tuningStatus(context: Context, adapters: Adapters): Promis
   const host = readHost(context.machine)
   const claims = claimsOf(wholeJournal(host), 'tuning')
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
-  const loader = adapters.bootloaders.find(({ name }) => name === used)
+  const loader = adapters.openBootloader(host, used)
   const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
   return { state, meaning: '', names: [...new Set(claims.map(({ device }) => device))], functions: [], findings }
 }

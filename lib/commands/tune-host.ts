@@ -65,11 +65,11 @@ async function proposeTuning(context: Context, adapters: Adapters, apply: boolea
     if (apply) refuse(findings, given)
   }
   const { undoes, undone } = replaced
-  const loader = made.entries ? facts.bootloader.adapter : undefined
+  const bootloader = made.entries ? (facts.bootloader.adapter?.name ?? null) : null
   return {
     ...{ plan, host, journal: facts.journal, devices: [], findings },
-    entry: { adapters: { bootloader: loader?.name ?? null, initramfs: null }, undoes, undone },
-    bootFiles: { bootloader: loader, tokens },
+    entry: { adapters: { bootloader, initramfs: null }, undoes, undone },
+    bootFiles: { adapters, bootloader, tokens },
     view: tuningView(script, given, {
       features: requirements.map(({ feature }) => feature),
       findings,

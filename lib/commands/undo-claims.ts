@@ -50,8 +50,12 @@ export function planUndoClaims(
   adapters: Adapters,
 ): Plan {
   const used = claims.map(({ entry }) => entry.entry.adapters)
-  const loaders = adapters.bootloaders.filter(({ name }) => used.some(({ bootloader }) => bootloader === name))
-  const generators = adapters.initramfs.filter(({ name }) => used.some(({ initramfs }) => initramfs === name))
+  const loaders = [...new Set(used.map(({ bootloader }) => bootloader))].flatMap(
+    (name) => adapters.openBootloader(host, name) ?? [],
+  )
+  const generators = [...new Set(used.map(({ initramfs }) => initramfs))].flatMap(
+    (name) => adapters.openInitramfs(host, name) ?? [],
+  )
   const distro = readDistro(host, adapters).adapter
   const leaving = leavingSettings(journal, claims)
   const paths = leaving.map(({ path }) => path)
@@ -63,26 +67,22 @@ export function planUndoClaims(
   )
   const forImage = leaving.filter((one) => !forLoader.includes(one) && !isConfirmFile(one.path))
   const commands = onceEach([
-    ...(forImage.length > 0
-      ? generators.flatMap((one) => one.commands(host, externalRemoval(forImage, one.name)))
-      : []),
+    ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(externalRemoval(forImage, one.name))) : []),
     ...loaders
       .filter(({ embedsInitramfs }) => forLoader.length > 0 || embedsInitramfs)
-      .flatMap((one) => one.commands(host, externalRemoval(forLoader, one.name))),
+      .flatMap((one) => one.commands(externalRemoval(forLoader, one.name))),
     ...stopTimerCommands(host, paths),
     ...externalCommands(host, distro, (by) => externalRemoval(leaving, by)),
     ...reloadCommands(host, paths, false),
   ])
   // Our arguments where the boot loaders' tools have copied them since.
   const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
-  const derived = loaders
-    .flatMap((one) => one.derived?.(host, tokens) ?? [])
-    .filter(({ path }) => !paths.includes(path))
+  const derived = loaders.flatMap((one) => one.derived?.(tokens) ?? []).filter(({ path }) => !paths.includes(path))
   const plan = planUndo(host.files, journal, claims, commands, derived)
   const modules = new Set(claims.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
   plan.notes.push(...[...modules].flatMap((path) => distro?.declarative?.undoSteps(path) ?? []))
   if (commandsOf(plan).length > 0 && readSecureBoot(host.machine) !== false)
-    for (const one of loaders.flatMap((loader) => loader.unsigned?.(host) ?? []))
+    for (const one of loaders.flatMap((loader) => loader.unsigned?.() ?? []))
       plan.notes.push(`${one}: under Secure Boot, sign it before the reboot.`)
   return plan
 }

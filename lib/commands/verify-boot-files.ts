@@ -1,16 +1,17 @@
 import { missingInImage, requiredFiles } from '../bind/claimed-requirements.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
-import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
+import type { Adapters, Host, InitramfsRequirements } from '../system/system.ts'
 
 /** What boot entries and images must hold after the commands of a plan; or, once it is taken back, must not. */
 export interface BootFileRequirements {
   gone?: boolean
-  /** Kernel arguments, and the loader whose entries carry them; `undefined`: none was made again. */
-  bootloader: Bootloader | undefined
+  adapters: Adapters
+  /** Kernel arguments, and the name of the loader whose entries carry them; `null`: none was made again. */
+  bootloader: string | null
   tokens: readonly string[]
-  /** The generator of the images; `undefined`: none was made again. */
-  initramfs?: Initramfs | undefined
+  /** The name of the images' generator; `null`: none was made again. */
+  initramfs?: string | null
   requirements?: InitramfsRequirements | null
 }
 
@@ -20,14 +21,15 @@ export async function verifyBootFiles(
   required: BootFileRequirements,
   target: ApplyTarget,
 ): Promise<string[]> {
-  const { bootloader, tokens, initramfs, requirements = null, gone = false } = required
-  const seen = bootloader?.observe(host, [...tokens], gone) ?? []
+  const { adapters, tokens, requirements = null, gone = false } = required
+  const seen = adapters.openBootloader(host, required.bootloader)?.observe(tokens, gone) ?? []
   const wrong = seen.filter(({ ok }) => ok === false).map(({ proof }) => proof)
+  const initramfs = adapters.openInitramfs(host, required.initramfs)
   if (requirements === null || initramfs === undefined) return wrong
   const { module } = requirements
   const removed = gone ? requiredFiles(requirements).filter((path) => !host.files.exists(path)) : []
   if (gone && removed.length === 0) return wrong
-  for (const { release, path } of initramfs.images(host)) {
+  for (const { release, path } of initramfs.images()) {
     const provided = host.kernels.find((one) => one.release === release)?.provides(module)
     if (provided === 'absent' && !gone) continue
     const listing = await listImage(initramfs.listCommand(path), target)

@@ -6,8 +6,8 @@ import type { Reader } from '../host/reader.ts'
 /** What a host needs to run guests. */
 export type GuestSoftware = 'qemu' | 'libvirt' | 'ovmf' | 'swtpm' | 'virt-manager' | 'virtiofsd'
 
-/** How a distribution calls what a host needs (several names: all of them), and the command that installs it. */
-export interface Packages {
+/** A package manager: the command that installs what a host needs, and how it calls that (several names: all of them). */
+export interface PackageManager {
   /** `apt install`, followed by names; of a declarative system, what a person does instead. */
   command: string
   /** The same without a question, and what takes packages away again; none where it is not done in place. */
@@ -18,7 +18,7 @@ export interface Packages {
 }
 
 /** What this system calls the packages that bring a need. */
-export function packageNameFor(packages: Packages | undefined, software: GuestSoftware, files: Reader): string {
+export function packageNameFor(packages: PackageManager | undefined, software: GuestSoftware, files: Reader): string {
   return packages?.releases?.[readOsRelease(files).codename]?.[software] ?? packages?.packageNames[software] ?? software
 }
 

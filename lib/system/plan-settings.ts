@@ -68,7 +68,7 @@ export function planSettings(
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])) }
     const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(host, external) ?? []) : []
+    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
@@ -86,10 +86,10 @@ function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
 
 /** Does the system say this already, wherever it does? */
 function isInForce(facts: SystemFacts, setting: Setting): boolean {
-  const { host, modprobe, configured } = facts
+  const { modprobe, configured } = facts
   if (setting.kind === 'id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
-  if (setting.kind === 'kept' && facts.initramfs.adapter?.externalTokens?.(host).includes(setting.token)) return true
+  if (setting.kind === 'kept' && facts.initramfs.adapter?.externalTokens?.().includes(setting.token)) return true
   if (setting.kind === 'argument' || setting.kind === 'kept') return isConfigured(configured, setting.token)
   if (setting.kind === 'cmdline') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)
   if (setting.kind !== 'line') return isInItsFile(facts, setting)
@@ -108,10 +108,7 @@ export function expectKnownSystem(
   tokens: readonly string[],
 ): void {
   const loads = tokens.length > 0 || (requirements !== null && bootloader.adapter?.embedsInitramfs === true)
-  const why = [
-    ...(loads ? whyByHand(host, bootloader) : []),
-    ...(requirements !== null ? whyByHand(host, initramfs) : []),
-  ]
+  const why = [...(loads ? whyByHand(bootloader) : []), ...(requirements !== null ? whyByHand(initramfs) : [])]
   const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
@@ -123,14 +120,14 @@ export function expectKnownSystem(
   const anyLoader = `Add to the kernel command line of your boot loader: ${line.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
     ...changes.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
-    ...(requirements === null ? [] : (initramfs.adapter?.steps(requirements, host) ?? [anyImage])),
-    ...(loads ? (bootloader.adapter?.steps(line, host) ?? [anyLoader]) : []),
+    ...(requirements === null ? [] : (initramfs.adapter?.steps(requirements) ?? [anyImage])),
+    ...(loads ? (bootloader.adapter?.steps(line) ?? [anyLoader]) : []),
   ])
 }
 
-function whyByHand(host: Host, { adapter, why }: Detected<Bootloader | Initramfs>): string[] {
+function whyByHand({ adapter, why }: Detected<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
-  return adapter.isManual?.(host) ? [`${adapter.name} (${why}) is set up by hand`] : []
+  return adapter.isManual?.() ? [`${adapter.name} (${why}) is set up by hand`] : []
 }
 
 function indented(text: string): string[] {

@@ -28,7 +28,7 @@ export function readSystemFacts(
     distro: () => readDistro(host, adapters),
     bootloader: () => adapters.findBootloader(host, requested.bootloader),
     configured: () =>
-      facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured(host) ?? [],
+      facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured() ?? [],
     initramfs: () => adapters.findInitramfs(host, requested.initramfs),
     journal: () => readableJournal(files),
   })

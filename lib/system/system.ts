@@ -5,7 +5,7 @@ import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
-import type { GuestSoftware, Packages } from './packages.ts'
+import type { GuestSoftware, PackageManager } from './packages.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -32,35 +32,51 @@ export interface ExternalTokens {
   remove: readonly string[]
 }
 
+/** A part of a system that is known here; `Opened`: the same on one host. */
+interface Adapter<Opened> {
+  name: string
+  /** The page that a person would read. */
+  documentation: string
+  /** Reads each fact when it is first asked for, and once: what is to see changes of the host is opened anew. */
+  open(host: Host): Omit<Opened, 'name'>
+}
+
+/** The evidence for a boot loader. `booted`: this boot came from it; `configured`: its files are here. */
+export interface BootEvidence {
+  kind: 'booted' | 'configured'
+  why: string
+}
+
+export interface BootloaderAdapter extends Adapter<Bootloader> {
+  detect(host: Host): BootEvidence | undefined
+}
+
+/** A boot loader on one host. */
 export interface Bootloader {
   name: string
-  /** What a person would read. */
-  documentation: string
-  /** What speaks for it: how sure, and why. `booted`: this boot came from it; `configured`: its files are here. */
-  detect(host: Host): { kind: 'booted' | 'configured'; why: string } | undefined
   /** The kernel arguments that its files set for the next boot, in the order in which the kernel sees them. */
-  configured(host: Host): ConfiguredArgument[]
+  configured(): ConfiguredArgument[]
   /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
-  settings(host: Host, tokens: readonly { token: string; reason: string }[]): Setting[]
+  settings(tokens: readonly { token: string; reason: string }[]): Setting[]
   /**
    * Settings with these tokens in files that programs have made since, for kernels to come, out of what settings of ours
    * say: they go with them.
    */
-  derived?(host: Host, tokens: readonly string[]): Setting[]
-  /** What makes the files effective; of a loader that keeps arguments itself, what adds and removes these. */
-  commands(host: Host, external?: ExternalTokens): CommandChange[]
+  derived?(tokens: readonly string[]): Setting[]
+  /** The commands that make the files effective; of a loader that keeps arguments itself, what adds and removes these. */
+  commands(external?: ExternalTokens): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
-  observe(host: Host, tokens: readonly string[], absent: boolean): Observation[]
-  /** How to reach the boot menu and change the line for one boot, on this host. */
-  menu(host: Host): string
-  /** The steps for a person to do it by hand, on this host. */
-  steps(tokens: readonly string[], host: Host): string[]
+  observe(tokens: readonly string[], absent: boolean): Observation[]
+  /** How to reach the boot menu and change the line for one boot. */
+  menu(): string
+  /** The steps for a person to do it by hand. */
+  steps(tokens: readonly string[]): string[]
   /** Its images hold the initramfs too: they are made again with it. */
   embedsInitramfs?: true
   /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
-  unsigned?(host: Host): string[]
+  unsigned?(): string[]
   /** Is nothing written, and the steps are all that there is? */
-  isManual?(host: Host): boolean
+  isManual?(): boolean
 }
 
 /** What an initramfs has to hold and do. */
@@ -75,32 +91,41 @@ export interface InitramfsRequirements {
   drivers: readonly string[]
 }
 
+/** An image that a generator makes for a kernel, and that is there; `path`: without links. */
+export interface KernelImage {
+  release: string
+  path: string
+}
+
 /** Where the script that binds by address runs. */
 export type BootScriptLocation = 'image' | 'root'
 
+export interface InitramfsAdapter extends Adapter<Initramfs> {
+  /** The evidence for it. */
+  detect(host: Host): string | undefined
+}
+
+/** An initramfs generator on one host. */
 export interface Initramfs {
   name: string
-  documentation: string
-  /** What speaks for it on this host. */
-  detect(host: Host): string | undefined
   /**
    * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
    * `undefined`: nowhere.
    */
-  bootScriptLocation(host: Host): BootScriptLocation | undefined
-  settings(host: Host, requirements: InitramfsRequirements): Setting[]
+  bootScriptLocation(): BootScriptLocation | undefined
+  settings(requirements: InitramfsRequirements): Setting[]
   /** Of a generator that keeps its settings itself: what it keeps now. */
-  externalTokens?(host: Host): string[]
-  commands(host: Host, kept?: ExternalTokens): CommandChange[]
+  externalTokens?(): string[]
+  commands(external?: ExternalTokens): CommandChange[]
   /** The image of each kernel that has one. */
-  images(host: Host): { release: string; path: string }[]
+  images(): KernelImage[]
   /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** The command that lists an image's files, one path somewhere in each line. */
   listCommand(image: string): readonly string[]
-  steps(needs: InitramfsRequirements, host: Host): string[]
+  steps(requirements: InitramfsRequirements): string[]
   /** As of `Bootloader`. */
-  isManual?(host: Host): boolean
+  isManual?(): boolean
 }
 
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
@@ -115,7 +140,7 @@ export interface Distro {
   documentation: string
   /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
   ids: readonly string[]
-  packages: Packages
+  packages: PackageManager
   /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
   kernel?: string
   /** Its system is described in files of a language of its own: one such file of ours binds devices. */
@@ -173,10 +198,13 @@ export interface DeclarativeHost {
 
 /** What is known of distributions, handed to those who decide: lib imports none of it. */
 export interface Adapters {
-  bootloaders: readonly Bootloader[]
-  initramfs: readonly Initramfs[]
+  bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
+  initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
   findDistro(release: OsRelease): Detected<Distro>
-  /** The one that is named, or the one that the evidence is for. */
+  /** The one that is named, or the one that the evidence is for, opened. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>
   findInitramfs(host: Host, name: string | undefined): Detected<Initramfs>
+  /** The one of this name, which the journal has or which was found before; `undefined` where there is none. */
+  openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
+  openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
 }

@@ -40,12 +40,9 @@ export function planTuneHost(
   const tokens = requirements.flatMap((one) => one.arguments)
   expectKnownSystem(facts, files, null, tokens)
   const loader = requirements.flatMap(({ feature, arguments: required, reason }) =>
-    (
-      facts.bootloader.adapter?.settings(
-        facts.host,
-        required.map((token) => ({ token, reason })),
-      ) ?? []
-    ).map((setting): PlannedSetting => ({ ...setting, devices: [feature] })),
+    (facts.bootloader.adapter?.settings(required.map((token) => ({ token, reason }))) ?? []).map(
+      (setting): PlannedSetting => ({ ...setting, devices: [feature] }),
+    ),
   )
   const replaced = findReplaced(facts, requirements, [...files, ...loader])
   const { leaving } = replaced

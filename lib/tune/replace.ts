@@ -27,7 +27,7 @@ export function findReplaced(
   requirements: readonly TuneRequirements[],
   settings: readonly Setting[],
 ): Replaced {
-  const { journal, host, bootloader } = facts
+  const { journal, bootloader } = facts
   const all = claimsOf(journal, 'tuning')
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
@@ -53,7 +53,7 @@ export function findReplaced(
   const leaving = leavingSettings(journal, going)
   const loader = leaving.filter((setting) => isLoaderSetting(setting, bootloader.adapter?.name ?? null))
   const tokens = loader.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
-  const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(host, tokens) ?? []) : []).filter(
+  const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(tokens) ?? []) : []).filter(
     ({ path }) => !loader.some((one) => one.path === path),
   )
   const items = leaving.filter(({ kind }) => kind === 'item')

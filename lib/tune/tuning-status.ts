@@ -23,7 +23,7 @@ export function tuneHostStatus(
   const promised = [
     ...confirmFindings(claims),
     ...runCheck(readers, () => settingFindings(host, claims)),
-    ...runCheck(readers, () => loaderFindings(host, bootloader, tokens)),
+    ...runCheck(readers, () => loaderFindings(bootloader, tokens)),
     ...runCheck(readers, () => overruledFindings(host, claims)),
   ]
   const declared = claims.flatMap(({ setting }) =>

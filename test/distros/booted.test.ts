@@ -119,7 +119,7 @@ describe('what booted this machine is found', () => {
 })
 
 describe('a command line that has to be made', () => {
-  const settings = (more: Files) => adapter.settings(hostOf(kernelInstall, more), [{ token: 'a=b', reason: '' }])
+  const settings = (more: Files) => adapter.open(hostOf(kernelInstall, more)).settings([{ token: 'a=b', reason: '' }])
   const headOf = (more: Files): string | undefined =>
     settings(more).find(({ path }) => path === '/etc/kernel/cmdline')?.head
 

@@ -55,7 +55,7 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
   const observe = (normal: string, all = '', absent = false, more: Record<string, string> = {}) => {
     const host = hostWith({ ...debian, ...kernels, ...more })
     generated(host.root, normal, all)
-    return grub.observe({ ...host, files: openReader(host.root) }, tokens, absent)
+    return grub.open({ ...host, files: openReader(host.root) }).observe(tokens, absent)
   }
   const ours = 'quiet intel_iommu=on vfio-pci.ids=1b21:2142,10de:1cb6'
 
@@ -87,7 +87,7 @@ needs('grub-script-check').describe('entries of a real grub-mkconfig', () => {
       writeFileSync(host.root + path, text)
     }
     const files = openReader(host.root)
-    const seen = grub.observe({ ...host, files, kernels: readKernels(files) }, tokens, false)
+    const seen = grub.open({ ...host, files, kernels: readKernels(files) }).observe(tokens, false)
     expect(seen.filter(({ ok }) => ok === false)).toEqual([
       { ok: false, proof: '/boot/grub/grub.cfg: Linux 6.13.0 has no entry' },
     ])
@@ -111,7 +111,7 @@ describe('a grub.cfg', () => {
   const tokens = ['intel_iommu=on']
   it('with entries of the Boot Loader Specification does not say', () => {
     const host = hostWith({ ...debian, ...kernels, '/boot/grub/grub.cfg': 'insmod blscfg\nblscfg\n' })
-    expect(grub.observe(host, tokens, false)[0]).toMatchObject({
+    expect(grub.open(host).observe(tokens, false)[0]).toMatchObject({
       ok: null,
       proof: expect.stringContaining('/boot/loader/entries'),
     })
@@ -120,8 +120,13 @@ describe('a grub.cfg', () => {
   it('with another system alone does not count', () => {
     const entry = `menuentry "Other" $menuentry_id_option 'osprober-x' {\n  linux /boot/vmlinuz-6.1.0-37-amd64 intel_iommu=on\n}\n`
     const host = hostWith({ ...debian, ...kernels, '/boot/grub/grub.cfg': entry })
-    expect(grub.observe(host, tokens, false).map(({ ok }) => ok)).toEqual([false, false, null])
-    expect(grub.observe(host, tokens, true)[0]?.ok).toBe(true)
+    expect(
+      grub
+        .open(host)
+        .observe(tokens, false)
+        .map(({ ok }) => ok),
+    ).toEqual([false, false, null])
+    expect(grub.open(host).observe(tokens, true)[0]?.ok).toBe(true)
   })
 
   it('with images named by the package, as Arch does', () => {
@@ -132,6 +137,6 @@ describe('a grub.cfg', () => {
       '/boot/vmlinuz-linux': '',
       '/boot/grub/grub.cfg': entry,
     })
-    expect(grub.observe(host, tokens, false)).toEqual([{ ok: true, proof: expect.stringContaining('1 of 1') }])
+    expect(grub.open(host).observe(tokens, false)).toEqual([{ ok: true, proof: expect.stringContaining('1 of 1') }])
   })
 })

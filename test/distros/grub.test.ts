@@ -40,7 +40,7 @@ function settle(files: Record<string, string>, ...tokens: string[]): { path: str
   const reader = hostWith(files)
   const texts = new Map<string, Content>()
   for (const token of tokens) {
-    const [setting] = grub.settings(reader, [{ token, reason: '' }])
+    const [setting] = grub.open(reader).settings([{ token, reason: '' }])
     if (setting?.kind !== 'argument') throw new Error('no setting')
     const before = texts.get(setting.path) ?? files[setting.path] ?? null
     const after = addSetting(before, setting)
@@ -150,7 +150,10 @@ describe('settings', () => {
 
 describe('commands', () => {
   const argv = (files: Record<string, string>) =>
-    grub.commands(hostWith(files)).map((one) => [one.argv.join(' '), ...one.touches])
+    grub
+      .open(hostWith(files))
+      .commands()
+      .map((one) => [one.argv.join(' '), ...one.touches])
   it.each<[string, Record<string, string>, string, string]>([
     ['Debian', debian, 'update-grub', '/boot/grub/grub.cfg'],
     [
@@ -172,7 +175,7 @@ describe('commands', () => {
 
 describe('the menu', () => {
   const menu = (text: string, more: Record<string, string> = {}) =>
-    grub.menu(hostWith({ ...debian, '/etc/default/grub': text, ...more }))
+    grub.open(hostWith({ ...debian, '/etc/default/grub': text, ...more })).menu()
   it.each([
     ['GRUB_TIMEOUT=5\n', /^in GRUB's menu: press e/],
     ['GRUB_TIMEOUT=0\n', /^hold Shift while/],

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { dracut } from '../../distros/initramfs/dracut.ts'
 import { initramfsTools } from '../../distros/initramfs/initramfs-tools.ts'
+import type { Setting } from '../../lib/change/settings.ts'
 import { addLine } from '../../lib/edit/modprobe.ts'
 import { readKernels } from '../../lib/host/installed-kernels.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
@@ -83,7 +84,7 @@ describe('evidence', () => {
 })
 
 /** The file that the settings make where there is none. */
-function textOf(settings: ReturnType<typeof dracut.settings>): string {
+function textOf(settings: Setting[]): string {
   let text: string | undefined
   for (const setting of settings) {
     if (setting.kind !== 'line') throw new Error(setting.kind)
@@ -94,7 +95,7 @@ function textOf(settings: ReturnType<typeof dracut.settings>): string {
 
 describe('initramfs-tools', () => {
   it('gets a hook of our own', () => {
-    const settings = initramfsTools.settings(hostWith(tools), needs)
+    const settings = initramfsTools.open(hostWith(tools)).settings(needs)
     expect(settings.map(({ path, mode }) => [path, mode])).toEqual([['/etc/initramfs-tools/hooks/vfio-scripts', 0o755]])
     expect(textOf(settings)).toBe(`#!/bin/sh
 # Written by vfio-scripts; bind-vfio or override-same-id-gpu --undo --apply takes it back.
@@ -113,8 +114,13 @@ force_load vfio-pci
     const boot = { '/boot/initrd.img-6.1.0-1': '', '/boot/initrd.img-6.1.0-2': '', '/boot/initrd.img-5.0.0': '' }
     const host = hostWith({ ...tools, ...boot }, '6.1.0-1', '6.1.0-2', '6.1.0-3')
     const image = (release: string) => `/boot/initrd.img-${release}`
-    expect(initramfsTools.images(host).map(({ path }) => path)).toEqual([image('6.1.0-1'), image('6.1.0-2')])
-    expect(initramfsTools.commands(host)).toEqual(
+    expect(
+      initramfsTools
+        .open(host)
+        .images()
+        .map(({ path }) => path),
+    ).toEqual([image('6.1.0-1'), image('6.1.0-2')])
+    expect(initramfsTools.open(host).commands()).toEqual(
       ['6.1.0-1', '6.1.0-2'].map((release) => ({
         kind: 'command',
         argv: ['update-initramfs', '-u', '-k', release],
@@ -123,7 +129,7 @@ force_load vfio-pci
         reason: `the initramfs of ${release}`,
       })),
     )
-    expect(initramfsTools.listCommand(image('x'))).toEqual(['lsinitramfs', image('x')])
+    expect(initramfsTools.open(host).listCommand(image('x'))).toEqual(['lsinitramfs', image('x')])
   })
 
   it('creates where updates are switched off, which would say that all is well', () => {
@@ -132,13 +138,13 @@ force_load vfio-pci
       '/boot/initrd.img-6.1.0': '',
       '/etc/initramfs-tools/update-initramfs.conf': text,
     })
-    const argv = (text: string) => initramfsTools.commands(hostWith(conf(text), '6.1.0'))[0]?.argv[1]
+    const argv = (text: string) => initramfsTools.open(hostWith(conf(text), '6.1.0')).commands()[0]?.argv[1]
     expect(argv('# x\nupdate_initramfs=yes\nupdate_initramfs="no"\n')).toBe('-c')
     expect(argv('update_initramfs=yes\n#update_initramfs=no\n')).toBe('-u')
   })
 
   it('says what a person would do', () => {
-    expect(initramfsTools.steps(needs, hostWith({}, '6.1.0'))).toEqual([
+    expect(initramfsTools.open(hostWith({}, '6.1.0')).steps(needs)).toEqual([
       'echo vfio-pci >> /etc/initramfs-tools/modules',
       'update-initramfs -u -k all',
       "lsinitramfs /boot/initrd.img-$(uname -r) | grep -E 'vfio-pci|modprobe.d'",
@@ -148,7 +154,7 @@ force_load vfio-pci
 
 describe('dracut', () => {
   it('gets a file of our own, whose name ends in .conf', () => {
-    const settings = dracut.settings(hostWith(core), needs)
+    const settings = dracut.open(hostWith(core)).settings(needs)
     expect(new Set(settings.map(({ path }) => path))).toEqual(new Set(['/etc/dracut.conf.d/zz-vfio-scripts.conf']))
     expect(
       textOf(settings),
@@ -169,8 +175,8 @@ install_items+=" /etc/modprobe.d/vfio-scripts.conf "
     [`/boot/efi/${id}/6.1.0/initrd`, machine],
   ])('rebuilds %s', (path, files) => {
     const host = hostWith({ ...core, ...files, [path]: '' }, '6.1.0', '6.2.0')
-    expect(dracut.images(host)).toEqual([{ release: '6.1.0', path }])
-    expect(dracut.commands(host)).toEqual([
+    expect(dracut.open(host).images()).toEqual([{ release: '6.1.0', path }])
+    expect(dracut.open(host).commands()).toEqual([
       {
         kind: 'command',
         argv: ['dracut', '--force', path, '6.1.0'],
@@ -179,24 +185,24 @@ install_items+=" /etc/modprobe.d/vfio-scripts.conf "
         reason: 'the initramfs of 6.1.0',
       },
     ])
-    expect(dracut.listCommand(path)).toEqual(['lsinitrd', path])
+    expect(dracut.open(host).listCommand(path)).toEqual(['lsinitrd', path])
   })
 
   it('rebuilds an image where Arch has it, again by its path', () => {
     const pkgbase = { '/usr/lib/modules/6.1.0-arch1-1/pkgbase': 'linux\n', '/boot/initramfs-linux.img': '' }
-    const [command] = dracut.commands(hostWith({ ...core, ...pkgbase }, '6.1.0-arch1-1'))
+    const [command] = dracut.open(hostWith({ ...core, ...pkgbase }, '6.1.0-arch1-1')).commands()
     expect(command?.argv).toEqual(['dracut', '--force', '/boot/initramfs-linux.img', '6.1.0-arch1-1'])
     expect(command?.inverse).toEqual(command?.argv)
   })
 
   it('is run by update-initramfs where that is a part of it', () => {
     const files = { ...core, '/usr/sbin/update-initramfs': script.dracut, '/boot/initrd.img-6.17.0-5-generic': '' }
-    const [command] = dracut.commands(hostWith(files, '6.17.0-5-generic'))
+    const [command] = dracut.open(hostWith(files, '6.17.0-5-generic')).commands()
     expect(command?.argv).toEqual(['update-initramfs', '-u', '-k', '6.17.0-5-generic'])
   })
 
   it('says what a person would do', () => {
-    expect(dracut.steps(needs, hostWith({}, '6.1.0'))).toEqual([
+    expect(dracut.open(hostWith({}, '6.1.0')).steps(needs)).toEqual([
       `echo 'force_drivers+=" vfio_pci "' >> /etc/dracut.conf.d/vfio.conf`,
       `echo 'install_items+=" /etc/modprobe.d/vfio-scripts.conf "' >> /etc/dracut.conf.d/vfio.conf`,
       'dracut --force --regenerate-all',

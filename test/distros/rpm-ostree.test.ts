@@ -20,7 +20,7 @@ function hostWith(entries: readonly string[], staged: boolean): Host {
   entries.forEach((name, index) => {
     mkdirSync(join(root, `ostree/boot.1/fedora/${name}`), { recursive: true })
     symlinkSync(`../../../deploy/fedora/deploy/${name}`, join(root, `ostree/boot.1/fedora/${name}/0`))
-    const text = `title Fedora\nversion ${9 - index}\noptions root=UUID=1 ostree=/ostree/boot.1/fedora/${name}/0 rw\n`
+    const text = `title Fedora\nlinux /vmlinuz\nversion ${9 - index}\noptions root=UUID=1 ostree=/ostree/boot.1/fedora/${name}/0 rw\n`
     writeIn(root, `boot/loader/entries/ostree-${index}.conf`, text)
   })
   if (staged) writeIn(root, 'run/ostree/staged-deployment', '')
@@ -37,7 +37,7 @@ describe('rpm-ostree: the deployment that boots next', () => {
     ['made in this boot, which has no entry yet', hostWith(['aa.0'], true), 'bb.0', ['--enable', '--x']],
     ['left over without an entry does not count', hostWith(['aa.0'], false), 'aa.0', []],
   ])('%s', (_, host, name, kept) => {
-    expect(rpmOstree.images(host)).toEqual([{ release: '6.9.1', path: image(name) }])
-    expect(rpmOstree.externalTokens?.(host)).toEqual(kept)
+    expect(rpmOstree.open(host).images()).toEqual([{ release: '6.9.1', path: image(name) }])
+    expect(rpmOstree.open(host).externalTokens?.()).toEqual(kept)
   })
 })

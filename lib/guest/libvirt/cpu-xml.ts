@@ -23,7 +23,7 @@ export function tuneElements({ pinning }: Pick<Guest, 'pinning'>): XmlElement[] 
   ]
 }
 
-export function topologyElement({ topology }: Pick<Guest, 'topology'>, versions: Versions): XmlElement {
+function topologyElement({ topology }: Pick<Guest, 'topology'>, versions: Versions): XmlElement {
   const { sockets, dies, cores, threads } = topology
   return xmlElement('topology', {
     sockets: supports(versions, 'dies') ? sockets : sockets * dies,

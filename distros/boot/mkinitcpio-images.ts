@@ -1,9 +1,18 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Kernel } from '../../lib/host/installed-kernels.ts'
 import type { Reader } from '../../lib/host/reader.ts'
-import { entryFolders, findPath, packageBaseOf } from '../boot/boot-files.ts'
-
-const FOLDER = '/etc/mkinitcpio.d'
+import type { Host, KernelImage } from '../../lib/system/system.ts'
+import {
+  entryFolders,
+  filesEndingIn,
+  findImages,
+  findPath,
+  imageCommand,
+  packageBaseOf,
+  rawText,
+} from './boot-files.ts'
+import { kernelInstallCommands, kernelInstallImagesOf } from './kernel-install.ts'
 
 /** One image, or unified image, that a preset of mkinitcpio makes and that is there. */
 export interface PresetImage {
@@ -21,11 +30,10 @@ export interface PresetImage {
 }
 
 /** Source: mkinitcpio(8), PRESETS; process_preset() in mkinitcpio. */
-export function presetImages(files: Reader, kernels: readonly Kernel[]): PresetImage[] {
-  const names = (files.list(FOLDER) ?? []).filter((name) => /^[^.].*\.preset$/.test(name))
-  return names.flatMap((file) => {
-    const text = files.optionalBytes(`${FOLDER}/${file}`)?.toString('latin1') ?? ''
-    const preset = file.replace(/\.preset$/, '')
+export function presetImages({ files, kernels }: Host): PresetImage[] {
+  return filesEndingIn(files, '/etc/mkinitcpio.d', '.preset').flatMap((file) => {
+    const text = rawText(files, file) ?? ''
+    const preset = file.replace(/.*\/|\.preset$/g, '')
     return wordsIn([text], 'PRESETS').flatMap((one) => {
       const value = (name: string): string | undefined => wordsIn([text], `${one}_${name}`)[0]
       const all = (name: string): string | undefined => value(name) ?? wordsIn([text], `ALL_${name}`)[0]
@@ -45,15 +53,37 @@ export function presetImages(files: Reader, kernels: readonly Kernel[]): PresetI
 }
 
 /** Images that no preset makes: as kernel-install(8) has them, or by hand as the documentation does. */
-export function otherImages(files: Reader, kernels: readonly Kernel[]): { release: string; path: string }[] {
-  return kernels.flatMap(({ release }) => {
-    const places = [
-      ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
-      ...[release, packageBaseOf(files, release)].map((name) => `/boot/initramfs-${name}.img`),
+export function otherImages(host: Host): KernelImage[] {
+  const { files } = host
+  return findImages(host, (release) => [
+    ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
+    ...[release, packageBaseOf(files, release)].map((name) => `/boot/initramfs-${name}.img`),
+  ])
+}
+
+/** The images that mkinitcpio makes, and the commands that make them again. */
+export function mkinitcpioImages(host: Host): {
+  presets: PresetImage[]
+  images: KernelImage[]
+  commands: CommandChange[]
+} {
+  const presets = presetImages(host)
+  const names = [...new Set(presets.map(({ preset }) => preset))]
+  const commands = names.map((name): CommandChange => {
+    const touches = presets.filter(({ preset }) => preset === name).map(({ path }) => path)
+    // As the inverse all: by then other kernels may be installed.
+    const [argv, inverse] = [
+      ['mkinitcpio', '-p', name],
+      ['mkinitcpio', '-P'],
     ]
-    const path = places.map((place) => findPath(files, place)).find((found) => found !== undefined)
-    return path === undefined ? [] : [{ release, path }]
+    return { kind: 'command', argv, inverse, touches, reason: `the initramfs of ${name}` }
   })
+  if (presets.length > 0) return { presets, images: presets.map(({ release, path }) => ({ release, path })), commands }
+  const installed = kernelInstallImagesOf(host, 'mkinitcpio')
+  if (installed.length > 0) return { presets, images: installed, commands: kernelInstallCommands(host, installed) }
+  const images = otherImages(host)
+  const argvFor = ({ release, path }: KernelImage): string[] => ['mkinitcpio', '-k', release, '-g', path]
+  return { presets, images, commands: images.map((image) => imageCommand(image, argvFor(image))) }
 }
 
 /** `kernel` is a release, or the path of a kernel's file: by its package's name, or as the file itself says. */

@@ -1,26 +1,46 @@
+import type { CommandLineSetting } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Host } from '../../lib/system/system.ts'
-import { readBootedLine } from '../boot/loader-variables.ts'
+import { type ArgumentFile, inCommandLine, type RequiredArgument } from './argument-settings.ts'
+import { rawText, realPath } from './boot-files.ts'
+import { readBootedLine } from './loader-variables.ts'
 
 export const CMDLINE_FILE = '/etc/kernel/cmdline'
 export const VENDOR_CMDLINE_FILE = '/usr/lib/kernel/cmdline'
+
+/** What the file says; nothing where there is none. */
+export function cmdlineArguments({ files }: Host): ConfiguredArgument[] {
+  return argumentsInFile(CMDLINE_FILE, rawText(files, CMDLINE_FILE) ?? '', 'file')
+}
 
 /**
  * The file that kernel-install(8) and makers of unified images take the command line from. Where there is none they take
  * that of this boot: one that we make has to hold all of it, or the next kernel does not find its root. `entries`: lines
  * of entries that are there. Throws a UserError, code `unknown-system`, when nobody knows what it has to hold.
  */
-export function kernelCmdline(host: Host, entries: readonly string[]): { path: string; head?: string } {
+export function kernelCmdline(host: Host, entries: readonly string[]): ArgumentFile {
   const { files } = host
-  const path = files.resolve(CMDLINE_FILE) ?? CMDLINE_FILE
+  const path = realPath(files, CMDLINE_FILE)
   if (files.exists(CMDLINE_FILE)) return { path }
-  const vendor = files.optionalBytes(VENDOR_CMDLINE_FILE)?.toString('latin1')
+  const vendor = rawText(files, VENDOR_CMDLINE_FILE)
   const line = vendor === undefined ? wholeLine(host, entries) : withoutLoaderArgs(vendor.replace(/^#.*/gm, ' '))
   if (line !== undefined) return { path, head: `${line}\n` }
   throw new UserError('unknown-system', `${CMDLINE_FILE} is missing, and what it has to hold is not known here`, [
     `Write all kernel arguments of this system (root= first) as one line into ${CMDLINE_FILE}, and run this again.`,
   ])
+}
+
+/** Settings that add tokens to that file. */
+export function cmdlineSettings(
+  host: Host,
+  entries: readonly string[],
+  tokens: readonly RequiredArgument[],
+): CommandLineSetting[] {
+  const place = kernelCmdline(host, entries)
+  return tokens.map((one) => inCommandLine('file', place, one))
 }
 
 /** All that a kernel of this system has to be told, by this boot or by the entries; `undefined`: nobody knows. */

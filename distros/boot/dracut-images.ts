@@ -1,0 +1,69 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import type { ShellFile } from '../../lib/edit/shell-variables.ts'
+import { wordsIn } from '../../lib/edit/word-lists.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import type { Host, KernelImage } from '../../lib/system/system.ts'
+import { entryFolders, findImages, imageCommand, packageBaseOf, readShellFiles } from './boot-files.ts'
+import { kernelInstallCommands, kernelInstallImagesOf, readInstallConfig } from './kernel-install.ts'
+import { unifiedImagesOf } from './uki-image.ts'
+import { updateCommands, updateInitramfs } from './update-initramfs.ts'
+
+/** The configuration of dracut, in the order in which it sources it. Source: dracut.conf(5). */
+export function dracutConfig(files: Reader): ShellFile[] {
+  const folders = ['/usr/lib/dracut/dracut.conf.d', '/etc/dracut.conf.d']
+  // A file in /etc stands for the one of the same name in /usr/lib.
+  const named = folders.flatMap((folder) =>
+    (files.list(folder) ?? []).filter((name) => name.endsWith('.conf')).map((name) => [name, folder] as const),
+  )
+  const drop = [...new Map(named)].sort(([one], [other]) => (one < other ? -1 : 1))
+  return readShellFiles(files, ['/etc/dracut.conf', ...drop.map(([name, folder]) => `${folder}/${name}`)])
+}
+
+/** What a dracut that is told `uefi=yes` makes: `linux-RELEASE-MACHINE.efi`, or what a person calls it. */
+export function dracutUnifiedImages(host: Host): KernelImage[] {
+  const { files } = host
+  const texts = dracutConfig(files).map(({ text }) => text)
+  if (wordsIn(texts, 'uefi').at(-1) !== 'yes' || readInstallConfig(files).layout === 'uki') return []
+  return unifiedImagesOf(host, (path, release) => path.includes(`-${release}-`) || path.endsWith(`-${release}.efi`))
+}
+
+/**
+ * The images that dracut makes, and the commands that make them again. An image each, by its path: `--regenerate-all`
+ * writes to where dracut itself would, also for kernels that have no image. Both work in a chroot, where `uname -r` is
+ * another's. As the inverse it is right: other kernels may be installed by then. Source: dracut(8).
+ */
+export function dracutImages(host: Host): { images: KernelImage[]; commands: CommandChange[] } {
+  const { files } = host
+  const installed = kernelInstallImagesOf(host, 'dracut')
+  if (installed.length > 0) return { images: installed, commands: kernelInstallCommands(host, installed) }
+  const unified = dracutUnifiedImages(host)
+  const images =
+    unified.length > 0
+      ? unified
+      : findImages(host, (release) => [
+          ...ownPaths(files, release),
+          // As Arch's hooks call it.
+          `/boot/initramfs-${packageBaseOf(files, release) ?? release}.img`,
+        ])
+  const wrapped = updateInitramfs(files) === 'dracut'
+  const commands = images.flatMap((image) => {
+    const { release, path } = image
+    // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
+    if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(files, [image])
+    const argv = ['dracut', '--force', path, release]
+    const isOwn = ownPaths(files, release).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
+    return [imageCommand(image, argv, isOwn ? ['dracut', '--force', '--regenerate-all'] : argv)]
+  })
+  return { images, commands }
+}
+
+/** Where dracut itself puts a kernel's image, in its own order. Source: dracut(8), FILES. */
+function ownPaths(files: Reader, release: string): string[] {
+  return [
+    ...entryFolders(files, release).map((folder) => `${folder}/initrd`),
+    `/lib/modules/${release}/initrd`,
+    `/boot/initrd.img-${release}`,
+    `/boot/initramfs-${release}.img`,
+    `/boot/initrd-${release}`,
+  ]
+}

@@ -1,0 +1,74 @@
+import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import type { Host, Observation } from '../../lib/system/system.ts'
+import { rawText } from './boot-files.ts'
+import { observeLines } from './loader-entries.ts'
+
+// GRUB's menu, as grub-mkconfig makes it: /boot/grub/grub.cfg.
+
+const MENUS = ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg']
+
+/** The menu's file, where there is one. */
+export function findGrubMenu(files: Reader): string | undefined {
+  return MENUS.find((path) => files.exists(path))
+}
+
+/** The texts of the menus that there are. */
+export function readGrubMenus(files: Reader): string[] {
+  return MENUS.flatMap((path) => rawText(files, path) ?? [])
+}
+
+/** Is a menu made of entries of the Boot Loader Specification (blscfg), which systemd-boot's are not? */
+export function hasBlscfgMenu(files: Reader): boolean {
+  return readGrubMenus(files).some(isBlscfg)
+}
+
+const isBlscfg = (text: string): boolean => /^\s*blscfg\b/m.test(text)
+
+interface GrubEntry {
+  /** Its title. */
+  name: string
+  /** The kernel's file name. */
+  kernel: string
+  line: string
+  recovery: boolean
+}
+
+/** The entries that boot a Linux of this system; those that os-prober found are another's. */
+function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
+  let [name, foreign] = ['', false]
+  return text.split('\n').flatMap((row) => {
+    const found = /^\s*menuentry\s+(?:'((?:[^']|'\\'')*)'|"([^"]*)")/.exec(row)
+    if (found !== null)
+      [name, foreign] = [(found[1] ?? found[2] ?? '').replaceAll("'\\''", "'"), /\sosprober-|'osprober-/.test(row)]
+    const [, path, line] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(row) ?? []
+    const kernel = path?.replace(/.*\//, '')
+    if (kernel === undefined || line === undefined || foreign || !files.exists(`/boot/${kernel}`)) return []
+    const recovery = /\((recovery mode|.*rescue.*)\)/i.test(name) || /(^|\s)(single|recovery)(\s|$)/.test(line)
+    return [{ name, kernel, line, recovery }]
+  })
+}
+
+/** Has each normal entry of the menu the tokens, and each kernel an entry; with `absent`, has no entry any of them? */
+export function observeGrubMenu(host: Host, tokens: readonly string[], absent: boolean): Observation[] {
+  const menu = findGrubMenu(host.files)
+  const text = rawText(host.files, menu)
+  if (menu === undefined || text === undefined) return [{ ok: null, proof: `${menu ?? MENUS[0]} may not be read` }]
+  const entries = parseGrubEntries(host, text)
+  if (absent) return [observeLines(menu, entries, tokens, absent)]
+  if (entries.length === 0 && isBlscfg(text))
+    return [{ ok: null, proof: `${menu} takes its entries from /boot/loader/entries` }]
+  const forgotten = host.kernels.flatMap(({ release }): Observation[] => {
+    const images = ['vmlinuz', 'vmlinux', 'kernel'].map((name) => `${name}-${release}`)
+    const isThere = images.some((name) => host.files.exists(`/boot/${name}`))
+    if (!isThere || entries.some(({ kernel }) => images.includes(kernel))) return []
+    return [{ ok: false, proof: `${menu}: Linux ${release} has no entry` }]
+  })
+  const normal = entries.filter(({ recovery }) => !recovery)
+  if (normal.length === 0)
+    return [...forgotten, { ok: null, proof: `${menu}: no normal entry of it boots a kernel that is in /boot` }]
+  const { ok, proof } = observeLines(menu, normal, tokens, absent)
+  const recovery = entries.filter((one) => one.recovery && tokens.every((token) => hasArgument(one.line, token)))
+  const also = `; ${recovery.length} recovery entries have it too, and do not boot without it`
+  return [...forgotten, { ok, proof: recovery.length > 0 ? proof + also : proof }]
+}

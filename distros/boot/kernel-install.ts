@@ -1,0 +1,52 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import type { Host, KernelImage } from '../../lib/system/system.ts'
+import { filesEndingIn, findPath, generatorCommand, packageBaseOf, readEntryTokens } from './boot-files.ts'
+import { unifiedImagesOf } from './uki-image.ts'
+
+// Unified images as kernel-install(8) makes them, with the initramfs generator that it is told.
+
+/** What kernel-install is told: `layout=`, `initrd_generator=`, `uki_generator=`. */
+export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | 'uki', string | undefined> {
+  const folders = ['/etc/kernel', '/run/kernel', '/usr/local/lib/kernel', '/usr/lib/kernel']
+  const main = folders.map((folder) => `${folder}/install.conf`).filter((path) => files.exists(path))
+  const drop = folders.flatMap((folder) => filesEndingIn(files, `${folder}/install.conf.d`, ''))
+  const text = [...main.slice(0, 1), ...drop].map((path) => files.optionalText(path) ?? '').join('\n')
+  const value = (key: string): string | undefined =>
+    [...text.matchAll(new RegExp(`^[ \\t]*${key}=[ \\t]*(\\S*)`, 'gm'))].at(-1)?.[1]
+  return { layout: value('layout'), initrd: value('initrd_generator'), uki: value('uki_generator') }
+}
+
+/** What it makes where it is told `layout=uki`: `TOKEN-RELEASE.efi`, with `+TRIES` where boots are counted. */
+export function kernelInstallImages(host: Host): KernelImage[] {
+  const { files } = host
+  if (readInstallConfig(files).layout !== 'uki') return []
+  const tokens = [...readEntryTokens(files), files.optionalText('/var/lib/dbus/machine-id')?.trim()]
+  const bare = (path: string): string => path.replace(/.*\//, '').replace(/(\+\d+(-\d+)?)?\.efi$/i, '')
+  return unifiedImagesOf(host, (path, release) => tokens.some((token) => bare(path) === `${token}-${release}`))
+}
+
+/** The same, for the generator of initramfs that kernel-install has run: the one that is told, or whose plugin is there. */
+export function kernelInstallImagesOf(host: Host, generator: 'dracut' | 'mkinitcpio'): KernelImage[] {
+  const folders = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d']
+  const plugin = folders.some((folder) => host.files.exists(`${folder}/50-${generator}.install`))
+  const { initrd } = readInstallConfig(host.files)
+  return plugin && (initrd ?? generator) === generator ? kernelInstallImages(host) : []
+}
+
+/** One `kernel-install add` a kernel. A kernel that brings a unified image of its own is only copied: none for that. */
+export function kernelInstallCommands({ files, kernels }: Host, images: readonly KernelImage[]): CommandChange[] {
+  return kernels.flatMap(({ release }): CommandChange[] => {
+    const touches = images.filter((one) => one.release === release).map(({ path }) => path)
+    const kernel = findKernelFile(files, release)
+    if (touches.length === 0 || kernel === undefined) return []
+    return [generatorCommand(['kernel-install', 'add', release, kernel], touches, `the unified image of ${release}`)]
+  })
+}
+
+function findKernelFile(files: Reader, release: string): string | undefined {
+  const folder = `/lib/modules/${release}`
+  if (filesEndingIn(files, folder, '.efi').length > 0) return undefined
+  const names = [`/usr${folder}/vmlinuz`, `/boot/vmlinuz-${release}`, `/boot/vmlinuz-${packageBaseOf(files, release)}`]
+  return names.find((path) => findPath(files, path) !== undefined)
+}

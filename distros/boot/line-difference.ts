@@ -1,0 +1,47 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
+import { addArgument, isListMember, removeArgument } from '../../lib/edit/kernel-arguments.ts'
+import { parseCommandLine } from '../../lib/host/kernel.ts'
+import type { ExternalTokens } from '../../lib/system/system.ts'
+
+/** What a program has to be told, so that a line becomes another. */
+export interface LineDifference {
+  from: string
+  to: string
+  /** Whole arguments, in order. */
+  added: string[]
+  removed: string[]
+  /** Lists that lose or gain members: programs know whole arguments only. */
+  replaced: { from: string; to: string }[]
+}
+
+/** The command that has a tool change the kernel command line that it keeps, with its inverse; none where nothing changes. */
+export function lineCommands(
+  before: string,
+  { add, remove }: ExternalTokens = { add: [], remove: [] },
+  argvFor: (difference: LineDifference) => string[],
+  { touches, reason }: Pick<CommandChange, 'touches' | 'reason'>,
+): CommandChange[] {
+  const after = add.reduce(addArgument, remove.reduce(removeArgument, before))
+  const change = differenceOf(before, after)
+  if (change.added.length + change.removed.length + change.replaced.length === 0) return []
+  const inverse = argvFor(differenceOf(after, before))
+  return [{ kind: 'command', argv: argvFor(change), inverse, touches, reason }]
+}
+
+function differenceOf(from: string, to: string): LineDifference {
+  const [old = [], now = []] = [from, to].map((line) => parseCommandLine(line).map(({ token }) => token))
+  const added = now.filter((token) => !old.includes(token))
+  const removed = old.filter((token) => !now.includes(token))
+  const nameOf = (token: string): string | undefined => parseCommandLine(token)[0]?.name
+  const replaced = removed.flatMap((one) => {
+    const other = isListMember(one) ? added.find((token) => nameOf(token) === nameOf(one)) : undefined
+    return other === undefined ? [] : [{ from: one, to: other }]
+  })
+  return {
+    from,
+    to,
+    added: added.filter((token) => !replaced.some((one) => one.to === token)),
+    removed: removed.filter((token) => !replaced.some((one) => one.from === token)),
+    replaced,
+  }
+}

@@ -1,0 +1,106 @@
+import { type ArgumentSetting, type Setting, SHARED_HEAD } from '../../lib/change/settings.ts'
+import { UserError } from '../../lib/core/error.ts'
+import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import { argumentsInVariable, type ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
+import type { Host } from '../../lib/system/system.ts'
+import { type ArgumentFile, findListFor, inCommandLine, isEffective } from './argument-settings.ts'
+import { filesEndingIn, findPath, rawText, readShellFiles, realPath } from './boot-files.ts'
+import { dracutConfig } from './dracut-images.ts'
+import { CMDLINE_FILE, kernelCmdline, VENDOR_CMDLINE_FILE, wholeLine } from './kernel-cmdline.ts'
+
+/** The files that the command line of a unified image comes from. */
+export interface CmdlineSource {
+  /** The file that arguments go into. */
+  path: string
+  /** What it says now. */
+  currentArguments: ConfiguredArgument[]
+  setting(token: string, reason: string): Setting
+}
+
+const DROP_IN = 'zz-vfio-scripts.conf'
+const DROP_INS = '/etc/cmdline.d'
+const VARIABLE = 'kernel_cmdline'
+
+/**
+ * Of mkinitcpio and kernel-install: a file, or the files in a folder. `named`: what a preset names; `embedded`: the lines
+ * of the images now. Source: mkinitcpio(8), --cmdline (before version 40 a folder with files stands for the file, since
+ * then both are read); kernel-install(8).
+ */
+export function fileSource(
+  host: Host,
+  { tool, named }: { tool: 'mkinitcpio' | 'kernel-install'; named: string | undefined },
+  embedded: readonly string[],
+): CmdlineSource {
+  const { files } = host
+  const isFolder = named !== undefined && files.list(named) !== undefined
+  const folder = isFolder ? named : tool === 'mkinitcpio' ? DROP_INS : findCmdlineFolder(host)
+  const read = folder === undefined || (named !== undefined && !isFolder) ? [] : filesEndingIn(files, folder, '.conf')
+  const drop = readShellFiles(files, read)
+  const main = named === undefined ? [CMDLINE_FILE, VENDOR_CMDLINE_FILE] : isFolder ? [] : [named]
+  const first = main.find((path) => files.exists(path))
+  const skipped = first === undefined || (drop.length > 0 && tool === 'mkinitcpio' && !readsFileAndFolder(host))
+  const all = [...(skipped ? [] : readShellFiles(files, [first])), ...drop]
+  const own = (): ArgumentFile => {
+    if (named !== undefined && !isFolder) return { path: realPath(files, named) }
+    if (drop.length === 0 && !isFolder) return kernelCmdline(host, embedded)
+    return { path: `${realPath(files, folder ?? DROP_INS)}/${DROP_IN}`, head: SHARED_HEAD }
+  }
+  const entry = named === undefined ? {} : { entry: named }
+  const present = all.flatMap(({ path, text }) =>
+    argumentsInFile(path, text, 'file').map((one) => ({ ...one, ...entry })),
+  )
+  return {
+    path: first ?? CMDLINE_FILE,
+    currentArguments: present,
+    setting(token, reason) {
+      const place = own()
+      const list = findListFor(present, token)?.file
+      const path = list === undefined ? place.path : realPath(files, list)
+      const isOurs = path === place.path || path.startsWith('/usr/')
+      return inCommandLine('file', isOurs ? place : { path }, { token, reason })
+    },
+  }
+}
+
+/** Of dracut: `kernel_cmdline`; where nothing sets it, what it would have found out has to be said with it. */
+export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSource {
+  const { files } = host
+  const config = dracutConfig(files)
+  const present = argumentsInVariable(config, VARIABLE)
+  const path = `${realPath(files, '/etc/dracut.conf.d')}/zz-vfio-scripts-cmdline.conf`
+  const own = (): ArgumentFile => {
+    if (files.exists(path)) return { path }
+    if (present.length > 0) return { path, head: SHARED_HEAD }
+    const line = wholeLine(host, embedded)?.replace(/["$`\\]/g, '\\$&')
+    if (line !== undefined) return { path, head: `${SHARED_HEAD}${VARIABLE}="${line}"\n` }
+    const next = `Write ${VARIABLE}="…" with all kernel arguments of this system (root= first) into ${path}, and run this again.`
+    throw new UserError('unknown-system', `nothing sets ${VARIABLE}, and what it has to hold is not known here`, [next])
+  }
+  return {
+    path,
+    currentArguments: present,
+    setting(token, reason) {
+      const list = findListFor(present, token)?.file
+      const isTheirs = list !== undefined && list !== path && !list.startsWith('/usr/')
+      const place = isTheirs ? { path: realPath(files, list) } : own()
+      const setting: ArgumentSetting = { kind: 'argument', variable: VARIABLE, ...place, token, reason }
+      if (isEffective(config, '/etc/dracut.conf', [VARIABLE], setting, files.resolve)) return setting
+      const what = `set ${VARIABLE} in a way that ${token} cannot be added to for certain`
+      throw new UserError('contradiction', `dracut's files ${what}; add it there by hand; nothing was written`)
+    },
+  }
+}
+
+function readsFileAndFolder({ files }: Host): boolean {
+  return /\bcmdline_dir=/.test(rawText(files, '/usr/bin/mkinitcpio') ?? '')
+}
+
+/** Some distributions have kernel-install read a folder too: its plugins say so. */
+function findCmdlineFolder({ files }: Host): string | undefined {
+  const folder = '/etc/kernel/cmdline.d'
+  const plugins = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'].flatMap((from) =>
+    filesEndingIn(files, from, ''),
+  )
+  const isRead = plugins.some((path) => rawText(files, path)?.includes('cmdline.d'))
+  return isRead && findPath(files, folder) !== undefined ? folder : undefined
+}
