@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { adapters } from '../distros/index.ts'
-import { requestsAction } from '../lib/commands/bind-usage.ts'
-import { answerBindVfio, bindOptions } from '../lib/commands/bind-vfio.ts'
+import { bindOptions } from '../lib/commands/bind-vfio.ts'
+import { answerOverride, requestsAction } from '../lib/commands/override-same-id-gpu.ts'
 import { runCli } from '../lib/commands/run-script.ts'
 import { thisProcess } from '../lib/terminal/caller.ts'
 import type { Script } from '../lib/terminal/options.ts'
@@ -29,4 +29,4 @@ const script: Script = {
   ],
 }
 
-runCli(script, thisProcess(import.meta.url), (context) => answerBindVfio(context, adapters, 'address'))
+runCli(script, thisProcess(import.meta.url), (context) => answerOverride(context, adapters))

@@ -9,6 +9,9 @@ export const LIVE_JOURNAL = '/run/vfio-scripts'
 
 const SCHEMA = 'vfio-scripts/journal/1'
 
+/** What a setting is for: devices that guests own, or the host. All scripts of a kind own what any of them set up. */
+export type ClaimKind = 'binding' | 'tuning'
+
 /** A function as it was when it was bound: how it is known again after it moved. */
 export interface BoundFunction {
   address: string
@@ -23,8 +26,9 @@ export interface BoundFunction {
 /** What one run of a script did: the plan itself and what undoing it needs. Kept as `entry.json`. */
 export interface JournalEntry {
   schema: typeof SCHEMA
-  /** The script that did it, and for which devices. */
+  /** The script that did it, what for, and for which devices. */
   script: string
+  kind: ClaimKind
   functions: BoundFunction[]
   /** UTC, ISO 8601. */
   time: string
@@ -129,6 +133,7 @@ const isEntry = (live: boolean): ValueCheck =>
   objectOf({
     schema: (value) => value === SCHEMA,
     script: matches(/^[a-z-]+$/),
+    kind: matches(/^(binding|tuning)$/),
     functions: listOf(
       objectOf({
         address: ADDRESS,

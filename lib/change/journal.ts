@@ -1,6 +1,6 @@
 import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
-import { JOURNAL, type JournalEntry, LIVE_JOURNAL, parseDone, parseEntry } from './journal-entry.ts'
+import { type ClaimKind, JOURNAL, type JournalEntry, LIVE_JOURNAL, parseDone, parseEntry } from './journal-entry.ts'
 import type { Content } from './settings.ts'
 import { type PlannedSetting, settingKey } from './settings.ts'
 
@@ -64,8 +64,8 @@ export interface Claim {
   entry: JournalRecord
 }
 
-/** What is in force: the claims of all entries that are done, less those that were taken back. */
-export function claimsOf(journal: readonly JournalRecord[]): Claim[] {
+/** What is in force: the claims of all entries (of a kind) that are done, less those that were taken back. */
+export function claimsOf(journal: readonly JournalRecord[], kind?: ClaimKind): Claim[] {
   let claims: Claim[] = []
   for (const recorded of journal) {
     const { undoes, undone, plan } = recorded.entry
@@ -74,7 +74,7 @@ export function claimsOf(journal: readonly JournalRecord[]): Claim[] {
     for (const setting of plan.settings)
       for (const owner of setting.owners) claims.push({ key: settingKey(setting), setting, owner, entry: recorded })
   }
-  return claims
+  return claims.filter(({ entry }) => kind === undefined || entry.entry.kind === kind)
 }
 
 /**

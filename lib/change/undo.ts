@@ -46,9 +46,9 @@ export function planUndo(
 
 /** Who needs the rest of a file. */
 function remainingReason(staying: readonly Claim[], claims: readonly Claim[], path: string): string {
-  const scripts = new Set(claims.map(({ entry }) => entry.entry.script))
+  const kinds = new Set(claims.map(({ entry }) => entry.entry.kind))
   const rest = staying.filter(({ setting }) => setting.path === path).map(({ entry }) => entry.entry)
-  const others = new Set(rest.map(({ script }) => script).filter((script) => !scripts.has(script)))
+  const others = new Set(rest.filter(({ kind }) => !kinds.has(kind)).map(({ script }) => script))
   if (others.size > 0) return `${[...others].join(' and ')} still needs the rest`
   return rest.some(({ functions }) => functions.length > 0)
     ? 'other devices still need the rest'

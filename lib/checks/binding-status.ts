@@ -8,9 +8,6 @@ import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
 import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
 
-/** The script whose settings are for the host, not for a device. */
-export const TUNING_SCRIPT = 'tune-host'
-
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 
@@ -150,7 +147,7 @@ export async function checkBindStatus({
   ...rest
 }: Omit<StatusFacts, 'claims'> & { journal: readonly JournalRecord[]; boot: string | null }): Promise<BindStatus> {
   const { host } = rest
-  const claims = claimsOf(journal).filter(({ entry }) => entry.entry.script !== TUNING_SCRIPT)
+  const claims = claimsOf(journal, 'binding')
   const functions = boundFunctions(claims)
   const short = cutShortRuns(host.files, journal).notes
   if (short.length > 0) {
@@ -158,7 +155,7 @@ export async function checkBindStatus({
     return { state: 'drifted', functions, findings }
   }
   if (claims.length === 0) {
-    const last = journal.filter(({ state, entry }) => state === 'done' && entry.script !== TUNING_SCRIPT).at(-1)
+    const last = journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === boot
     const undone = problemResult('taken back, and not booted since', [], 'reboot')
     const findings = fresh ? [toFinding({ code: 'undone' }, undone)] : []

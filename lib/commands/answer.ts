@@ -1,13 +1,10 @@
 import { parseSelector, selectDevices } from '../bind/select.ts'
-import type { JournalRecord } from '../change/journal.ts'
-import type { BoundFunction, EntryFacts } from '../change/journal-entry.ts'
-import type { Change, Plan } from '../change/plan.ts'
+import type { BoundFunction } from '../change/journal-entry.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import type { PciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { Arguments, Script } from '../terminal/options.ts'
-import { type BindVfio, changeJson } from '../views/changes.ts'
+import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
 /** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
@@ -61,50 +58,6 @@ export function requestedAddresses(functions: readonly BoundFunction[], given: A
   })
 }
 
-export function answerJson(
-  { name }: Script,
-  action: BindVfio['action'],
-  plan: Plan,
-  devices: BindVfio['devices'],
-  findings: Finding[],
-  cutShort: readonly Change[] = [],
-): BindVfio {
-  const { notes, rebootNeeded } = plan
-  const changes = plan.changes.map(changeJson)
-  return {
-    schema: `vfio-scripts/${name}/1`,
-    action,
-    changed: false,
-    rebootNeeded,
-    devices,
-    changes,
-    commands: [],
-    notes,
-    findings,
-    ...(cutShort.length > 0 ? { cutShort: cutShort.map(changeJson) } : {}),
-  }
-}
-
-export function journalEntryFacts(
-  context: Context,
-  plan: Plan,
-  functions: BoundFunction[],
-  adapters: EntryFacts['adapters'],
-): EntryFacts {
-  const time = new Date().toISOString()
-  return {
-    script: context.script.name,
-    functions,
-    time,
-    boot: readBootId(context),
-    plan,
-    adapters,
-    undoes: [],
-    undone: [],
-    emptied: [],
-  }
-}
-
 export function readBootId({ machine }: Context): string | null {
   return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
 }
@@ -117,13 +70,4 @@ export function toBoundFunction(one: PciDevice, all: readonly PciDevice[]): Boun
   )
   const places = equalCards.map((equalCard) => equalCard.address)
   return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
-}
-
-export function durationsIn(journal: readonly JournalRecord[]): Record<string, number> {
-  return Object.assign({}, ...journal.map(({ seconds }) => seconds))
-}
-
-/** The same answer, once it was done. */
-export function appliedJson(json: BindVfio, printed: (readonly string[])[]): BindVfio {
-  return { ...json, action: 'apply', changed: true, commands: printed }
 }

@@ -1,10 +1,8 @@
 import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { changesNow, nestedNotes, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
-import { applyPlan } from '../change/apply.ts'
 import { driverSetting, readDriver } from '../change/driver.ts'
 import { claimsOf, readJournal } from '../change/journal.ts'
-import { LIVE_JOURNAL } from '../change/journal-entry.ts'
-import { withLock } from '../change/lock.ts'
+import { type EntryFacts, LIVE_JOURNAL } from '../change/journal-entry.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { GUARDS } from '../checks/registry.ts'
@@ -12,29 +10,21 @@ import { UserError } from '../core/error.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
 import { readDeviceUsage } from '../host/usage.ts'
-import { liveText } from '../views/answers.ts'
-import {
-  answerJson,
-  appliedJson,
-  journalEntryFacts,
-  refuse,
-  requestedAddresses,
-  requestedDevices,
-  toBoundFunction,
-} from './answer.ts'
+import { liveView } from '../views/answers.ts'
+import { refuse, requestedAddresses, requestedDevices, toBoundFunction } from './answer.ts'
+import { changeSystem, type Proposal } from './change-cycle.ts'
 import type { Answer, Context } from './run-script.ts'
-import { targetFor } from './target.ts'
 
 /** `--now`: drivers change at once, without a boot, and only until the next one. */
-export function answerLive(context: Context): Promise<Answer> {
+export function answerNow(context: Context): Promise<Answer> {
   const { arguments: given, machine } = context
   if (!machine.running) throw new UserError('usage', '--now changes the running system: leave --root and --machine out')
-  const work = (): Promise<Answer> => (given.flag('undo') ? releaseNow(context) : bindNow(context))
-  return given.flag('apply') ? withLock(targetFor(context, LIVE_JOURNAL), openReader('/'), work) : work()
+  const propose = (): Proposal => (given.flag('undo') ? proposeRelease(context) : proposeNow(context))
+  return changeSystem(context, 'binding', propose, given.flag('apply'), LIVE_JOURNAL)
 }
 
 /** All functions of the groups go to vfio-pci, or none does. */
-async function bindNow(context: Context): Promise<Answer> {
+function proposeNow(context: Context): Proposal {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   if (pci.iommu.enabled === false) throw new UserError('iommu-off', `the IOMMU is off: ${pci.iommu.reason}`)
@@ -50,12 +40,12 @@ async function bindNow(context: Context): Promise<Answer> {
   const functions = withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map((one) => toBoundFunction(one, pci.devices))
-  const settings = changes.map(driverSetting)
-  return applyNow(context, { changes, settings, notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
+  const plan: Plan = { changes, settings: changes.map(driverSetting), notes, rebootNeeded: false }
+  return driverProposal(context, plan, { functions })
 }
 
 /** Gives functions back to the drivers that had them. */
-async function releaseNow(context: Context): Promise<Answer> {
+function proposeRelease(context: Context): Proposal {
   const { arguments: given, machine, script } = context
   const claims = claimsOf(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
   const functions = boundFunctions(claims)
@@ -79,25 +69,16 @@ async function releaseNow(context: Context): Promise<Answer> {
   refuse(runChecks(checksFor(GUARDS, 'releasing'), guarded, [machine.reader, machine.files], true), given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
   const undoes = [...new Set(claims.map(({ entry }) => entry.number))]
-  return applyNow(context, plan, leaving, { undoes, undone: named })
+  return driverProposal(context, plan, { functions: leaving, undoes, undone: named })
 }
 
-async function applyNow(
-  context: Context,
+function driverProposal(
+  { machine, script }: Context,
   plan: Plan,
-  functions: ReturnType<typeof toBoundFunction>[],
-  undo: { undoes: number[]; undone: string[] },
-): Promise<Answer> {
-  const { script, arguments: given } = context
-  const json = answerJson(context.script, 'plan', plan, functions, [])
-  const view = { script, json, releasing: undo.undoes.length > 0, applied: false }
-  if (!given.flag('apply') || plan.changes.length === 0)
-    return { code: plan.changes.length > 0 ? 1 : 0, json, text: (style) => liveText(style, view) }
-  const entry = { ...journalEntryFacts(context, plan, functions, { bootloader: null, initramfs: null }), ...undo }
-  await applyPlan(targetFor(context, LIVE_JOURNAL), entry, async () => [])
+  entry: Pick<EntryFacts, 'functions'> & Partial<EntryFacts>,
+): Proposal {
   return {
-    code: 0,
-    json: appliedJson(json, []),
-    text: (look) => liveText(look, { ...view, applied: true }),
+    ...{ plan, host: machine, journal: [], devices: entry.functions, findings: [], entry },
+    view: liveView(script, (entry.undoes ?? []).length > 0),
   }
 }

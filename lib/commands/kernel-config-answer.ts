@@ -16,8 +16,8 @@ import type { PciDevice } from '../host/pci.ts'
 import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
-import type { BindVfio } from '../views/changes.ts'
-import { answerJson, requestedDevices } from './answer.ts'
+import { answerJson, type BindVfio } from '../views/changes.ts'
+import { requestedDevices } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** What the installed kernels and the source tree lack, for these devices or for any. */

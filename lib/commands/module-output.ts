@@ -1,5 +1,4 @@
 import { isAbsolute, resolve } from 'node:path'
-import type { Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import type { Distro } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
@@ -31,9 +30,4 @@ export function expectModuleOutput(
   for (const name of ['output', 'virtiofsd'])
     if (given.value(name) !== undefined || given.flag(name))
       throw new UserError('usage', `--${name} is for NixOS, and this is ${distro?.name ?? 'none that is known'}`)
-}
-
-/** Is all that the plan would do one new file? */
-export function isNewFile({ changes: [change, ...more] }: Plan): boolean {
-  return more.length === 0 && change?.kind === 'file' && change.before === null
 }

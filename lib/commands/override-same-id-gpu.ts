@@ -1,8 +1,22 @@
 import { readPciFacts } from '../host/machine.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
+import type { Adapters } from '../system/system.ts'
+import type { Arguments } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { addressFormatter, deviceName } from '../views/devices.ts'
+import { answerBindVfio } from './bind-vfio.ts'
 import type { Answer, Context } from './run-script.ts'
+
+/** Without a device, the list of equal cards; else bind-vfio, by address. */
+export async function answerOverride(context: Context, adapters: Adapters): Promise<Answer> {
+  return requestsAction(context.arguments) ? answerBindVfio(context, adapters, 'address') : listEqualCards(context)
+}
+
+/** Is anything asked of devices, rather than which are alike? */
+export function requestsAction(given: Arguments): boolean {
+  const flags = ['status', 'undo', 'choose', 'confirm', 'kernel-config', 'now', 'apply', 'all']
+  return given.operands.length > 0 || flags.some((name) => given.flag(name))
+}
 
 /** What override-same-id-gpu prints without a device: the devices that only their address tells apart. */
 export interface EqualCards {
@@ -12,7 +26,7 @@ export interface EqualCards {
 }
 
 /** Which devices share an ID, and which of them shows the console? Graphics cards first; bridges never go to a guest. */
-export function listEqualCards({ machine, script, warn }: Context): Answer {
+function listEqualCards({ machine, script, warn }: Context): Answer {
   const { devices } = readPciFacts(machine, warn)
   const byId = new Map<string, PciDevice[]>()
   for (const device of devices) {

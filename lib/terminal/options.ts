@@ -49,7 +49,8 @@ const COMMON_OPTIONS: readonly Option[] = [
   { name: 'version', kind: 'flag', help: 'print the version' },
 ]
 
-function usageError(message: string): UserError {
+/** An error of the person's, told in one line; nothing was written. */
+export function usageError(message: string): UserError {
   return new UserError('usage', message)
 }
 

@@ -2,7 +2,6 @@ import { CONFIRM } from '../change/confirm.ts'
 import { type Claim, claimsOf } from '../change/journal.ts'
 import { kernelArgumentIn, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { leavingSettings } from '../change/undo.ts'
-import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 
@@ -29,7 +28,7 @@ export function findReplaced(
   settings: readonly Setting[],
 ): Replaced {
   const { journal, bootloader } = facts
-  const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
+  const all = claimsOf(journal, 'tuning')
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
     ({ owner, key, setting }) =>
@@ -39,7 +38,7 @@ export function findReplaced(
     if (all.some((one) => one.owner === CONFIRM && one.entry === entry))
       throw new UserError(
         'unconfirmed',
-        `${owner}: its value waits for a confirmation: ${TUNING_SCRIPT} --confirm, or ${TUNING_SCRIPT} --undo --apply, first`,
+        `${owner}: its value waits for a confirmation: tune-host --confirm, or tune-host --undo --apply, first`,
       )
   }
   const other = going.find(
@@ -50,7 +49,7 @@ export function findReplaced(
   if (other !== undefined)
     throw new UserError(
       'contradiction',
-      `${other.owner} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING_SCRIPT} --undo ${other.owner} --apply)`,
+      `${other.owner} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (tune-host --undo ${other.owner} --apply)`,
     )
   const leaving = leavingSettings(journal, going)
   const loader = leaving.filter((one) => kernelArgumentIn(one, [bootloader.adapter?.name ?? null]) !== undefined)

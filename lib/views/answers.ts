@@ -1,86 +1,111 @@
 import type { Claim } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
-import type { BindStatus } from '../checks/binding-status.ts'
 import type { Finding } from '../core/finding.ts'
-import type { IommuGroup } from '../host/iommu.ts'
+import type { PciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
-import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
+import { type Color, paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { type BindVfio, changesText, findingsText, leftText, notesText, shellWord } from './changes.ts'
 import { addressFormatter, deviceName } from './devices.ts'
 
-export interface PlanView {
-  script: Script
-  json: BindVfio
-  selected: readonly PciDevice[]
-  all: readonly PciDevice[]
-  groups: readonly IommuGroup[]
-  /** Seconds that a command took the last time. */
-  durations: Readonly<Record<string, number>>
-  /** How to reach the boot menu. */
-  bootMenu: string | undefined
-  given: Arguments
-  /** Was a run cut short, so that not even what is there is whole? */
-  cutShort: boolean
-  /** A whole file for the person to put somewhere, and no place for it yet. */
+/** A change as people are told of it: what stands around the changes themselves. */
+export interface ChangeView {
+  /** The title, what it is about, and what speaks against it; `done`: it was applied. */
+  head(style: TerminalStyle, done: boolean): string
+  /** All that is said when nothing is to be done; `above`: the head and the notes. */
+  nothing(above: string): string
+  /** How to go on with the plan. */
+  planned: string
+  /** How to go on now; `left`: the commands that are left to the person, if there are. */
+  applied(left: string): string
+  /** Is one new file a whole one for the person to put somewhere, as long as no place for it was named? */
   printsModule?: boolean
 }
 
-/** The plan of a binding: which devices, what changes and why, how to go on and how to go back. */
-export function planText(style: TerminalStyle, view: PlanView): string {
-  const { json, script, given } = view
-  const head = deviceText(style, view) + openFindingsText(style, json.findings) + cutShortText(style, json)
-  if (json.changes.length === 0 && view.cutShort) return `${head}${notesText(json.notes)}\nAdd --apply.\n`
-  if (json.changes.length === 0)
-    return `${head}${notesText(json.notes)}\n${hasKernelProblem(json.findings) ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`
-  if (view.printsModule)
-    return `${head}\n${moduleFileText(json)}${notesText(json.notes)}\nNothing was written. Save this, or add --output FILE --apply.\n`
+/** What was planned, and what is known beside it. */
+export interface ChangeFacts {
+  json: BindVfio
+  /** Is there anything to apply? */
+  pending: boolean
+  /** Was a run cut short, so that not even what is there is whole? */
+  cutShort: boolean
+  given: Arguments
+  /** Seconds that a command took the last time. */
+  durations: Readonly<Record<string, number>>
+}
+
+/** The plan: what changes and why, how to go on and how to go back. With `printed`, the commands that are left, what was done. */
+export function changeText(
+  style: TerminalStyle,
+  view: ChangeView,
+  { json, pending, cutShort, given, durations }: ChangeFacts,
+  printed?: readonly (readonly string[])[],
+): string {
+  const { changes, cutShort: broken = [] } = json
+  const first = broken.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(style, broken)}`
+  const head = view.head(style, printed !== undefined) + first
+  const notes = `${notesText(json.notes)}\n`
+  if (!pending) return cutShort ? `${head}${notes}Add --apply.\n` : view.nothing(head + notes)
+  const [change, ...more] = changes
+  if (view.printsModule && change?.sign === '+' && more.length === 0)
+    return `${head}\n${wholeText(change.diff ?? [])}${notes}Nothing was written. Save this, or add --output FILE --apply.\n`
+  const body = `${head}\n${changesText(style, changes, durations)}${notes}`
+  return (
+    body + (printed === undefined ? view.planned : view.applied(printed.length > 0 ? leftText(printed, given) : ''))
+  )
+}
+
+/** A new file as it stands, for copying. */
+function wholeText(diff: readonly string[]): string {
+  return `${diff.map((line) => printable(line.slice(1))).join('\n')}\n`
+}
+
+/** How the script is called again for the same system. */
+function ownCall({ name }: Script, given: Arguments): string {
   const root = given.value('root')
-  const own = `${script.name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
-  return `${head}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}
-After the reboot:       ${own} --status
-To take it back:        ${own} --undo --apply
-If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
-Nothing was written. Add --apply.
-`
+  return `${name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
 }
 
-/** What a run that was cut short left, and is put back first. */
-export function cutShortText(style: TerminalStyle, { cutShort = [] }: BindVfio): string {
-  return cutShort.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(style, cutShort)}`
-}
+const NOT_WRITTEN = 'Nothing was written. Add --apply.\n'
 
-/** A file as it stands, for copying. */
-export function moduleFileText({ changes: [change] }: BindVfio): string {
-  const lines = (change?.diff ?? []).filter((line) => !line.startsWith('-')).map((line) => line.slice(1))
-  return `${lines.map(printable).join('\n')}\n`
+/** A binding from the next boot on. */
+export interface BindingFacts {
+  selected: readonly PciDevice[]
+  pci: PciFacts
+  findings: readonly Finding[]
+  /** How to reach the boot menu. */
+  bootMenu: string | undefined
+  printsModule: boolean
 }
 
 const BOOT_ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
 
-/** What was done, and what is left to do. */
-export function appliedText(style: TerminalStyle, view: PlanView, printed: readonly (readonly string[])[]): string {
-  const { script, json } = view
-  return `${deviceText(style, view)}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}
-${printed.length > 0 ? leftText(printed, view.given) : 'Done. '}Reboot, then:           ${script.name} --status
-To take it back:        ${script.name} --undo --apply
-If it does not boot:    ${printable(view.bootMenu ?? BOOT_ESCAPE)}
-`
-}
-
-/** Guards that could not look, and what the kernel lacks; a person decides whether to go on. */
-function openFindingsText(style: TerminalStyle, findings: readonly Finding[]): string {
-  const unreadable = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
-  return unreadable.length === 0 ? '' : `\n${findingsText(style, unreadable)}`
+export function bindingView(script: Script, given: Arguments, facts: BindingFacts): ChangeView {
+  const { findings } = facts
+  const lacking = hasKernelProblem(findings)
+  // Guards that could not look, and what the kernel lacks; a person decides whether to go on.
+  const open = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
+  const own = ownCall(script, given)
+  const boots = `If it does not boot:    ${printable(facts.bootMenu ?? BOOT_ESCAPE)}\n`
+  return {
+    head: (style, done) =>
+      deviceText(style, script, facts) + (open.length === 0 || done ? '' : `\n${findingsText(style, open)}`),
+    nothing: (above) =>
+      `${above}${lacking ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`,
+    planned: `After the reboot:       ${own} --status\nTo take it back:        ${own} --undo --apply\n${boots}${NOT_WRITTEN}`,
+    applied: (left) =>
+      `${left || 'Done. '}Reboot, then:           ${script.name} --status\nTo take it back:        ${script.name} --undo --apply\n${boots}`,
+    printsModule: facts.printsModule,
+  }
 }
 
 /** Nothing that is written helps against a kernel that lacks something. */
-export function hasKernelProblem(findings: readonly Finding[]): boolean {
+function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
 
-function deviceText(style: TerminalStyle, { script, selected, all, groups }: PlanView): string {
-  const address = addressFormatter(all, false)
+function deviceText(style: TerminalStyle, script: Script, { selected, pci }: BindingFacts): string {
+  const address = addressFormatter(pci.devices, false)
   const numbers = [...new Set(selected.map(({ group }) => group))]
   const lines = selected.map((device) => {
     const id = `[${device.vendor.id}:${device.device.id}]`
@@ -88,48 +113,57 @@ function deviceText(style: TerminalStyle, { script, selected, all, groups }: Pla
   })
   const place = numbers.map((number) => {
     if (number === null) return 'no IOMMU group'
-    const bridges = groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
+    const bridges = pci.groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
     return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
   })
   const count = `${selected.length} function${selected.length === 1 ? '' : 's'}`
   return `${paint(style, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
 }
 
-export interface UndoView {
-  script: Script
-  json: BindVfio
-  functions: readonly BoundFunction[]
-  claims: readonly Claim[]
-  /** Other scripts of the toolkit that have something to take back. */
-  others: readonly string[]
-  durations: Readonly<Record<string, number>>
-  given: Arguments
+/** The tuning of the host, by features. */
+export function tuningView(
+  script: Script,
+  given: Arguments,
+  facts: { features: readonly string[]; findings: readonly Finding[]; rebootNeeded: boolean; printsModule: boolean },
+): ChangeView {
+  const own = ownCall(script, given)
+  const look = facts.rebootNeeded ? 'After the reboot:      ' : 'To look at it:         '
+  const next = `${look} ${own} --status\nTo take it back:        ${own} --undo --apply\n`
+  const open = facts.findings.filter(({ state }) => state !== 'ok')
+  return {
+    head: (style) => `${paint(style, 'bold', script.name)}: ${facts.features.join(', ')}\n${findingsText(style, open)}`,
+    nothing: (above) => `${above}Nothing to do: all of this is set up. See ${script.name} --status.\n`,
+    planned: next + NOT_WRITTEN,
+    applied: (left) => `${left || 'Done.\n'}${next}`,
+    printsModule: facts.printsModule,
+  }
 }
 
-/** The plan of an undo; with `printed`, what was done. */
-export function undoneText(
-  style: TerminalStyle,
-  view: UndoView,
-  printed: readonly (readonly string[])[] | undefined,
-): string {
-  const { script, json, functions, claims, given } = view
-  if (claims.length === 0 && json.notes.length > 0)
-    return `${script.name} --undo:\n${cutShortText(style, json)}${notesText(json.notes)}\nAdd --apply.\n`
-  if (claims.length === 0)
-    return `${script.name}: nothing to take back.${view.others.map((name) => ` What ${name} set up goes with ${name} --undo --apply.`).join('')}\n`
+/** What goes with an undo; `all`: the claims of every script. */
+export function undoView(
+  script: Script,
+  leaving: readonly Claim[],
+  functions: readonly BoundFunction[],
+  all: readonly Claim[],
+  rebootNeeded: boolean,
+): ChangeView {
+  const title = `${script.name} --undo`
+  const others = [...new Set(all.map(({ entry }) => entry.entry.script))].map(
+    (name) => ` What ${name} set up goes with ${name} --undo --apply.`,
+  )
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
-  const title = `${paint(style, 'bold', `${script.name} --undo`)}: ${names || featureNames(claims)}\n`
-  const head = title + cutShortText(style, json)
-  const body = `${head}\n${changesText(style, json.changes, view.durations)}${notesText(json.notes)}\n`
-  if (printed === undefined) return `${body}Nothing was written. Add --apply.\n`
-  return `${body}${printed.length > 0 ? leftText(printed, given) : ''}Taken back. ${rebootText(json, functions)}\n`
-}
-
-function rebootText({ rebootNeeded }: BindVfio, functions: readonly BoundFunction[]): string {
-  if (!rebootNeeded) return ''
-  return functions.length > 0
-    ? 'Reboot: the devices go back to their drivers with the next boot.\n'
-    : 'Reboot: it is in force until then.\n'
+  const reboot = !rebootNeeded
+    ? ''
+    : functions.length > 0
+      ? 'Reboot: the devices go back to their drivers with the next boot.\n'
+      : 'Reboot: it is in force until then.\n'
+  return {
+    head: (style) =>
+      leaving.length === 0 ? `${title}:\n` : `${paint(style, 'bold', title)}: ${names || featureNames(leaving)}\n`,
+    nothing: () => `${script.name}: nothing to take back.${others.join('')}\n`,
+    planned: NOT_WRITTEN,
+    applied: (left) => `${left}Taken back. ${reboot}\n`,
+  }
 }
 
 /** What was set up for no device. */
@@ -138,32 +172,34 @@ function featureNames(claims: readonly Claim[]): string {
   return names.join(', ') || 'the kernel arguments'
 }
 
-/** The state, then each point with its evidence. */
-export function statusText(style: TerminalStyle, script: string, { state, functions, findings }: BindStatus): string {
-  const colors = { bound: 'green', none: 'dim', 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' } as const
-  const what = {
-    bound: 'all is as planned',
-    none: 'nothing is set up',
-    'reboot-needed': 'set up, but not in force before the next boot',
-    drifted: 'not as planned',
-    moved: 'a card is at another address than it was',
-  }
-  const names = functions.map(({ address }) => address).join(', ')
-  return `${script}: ${paint(style, colors[state], state)}: ${what[state]}${names === '' ? '' : ` (${names})`}\n${findingsText(style, findings)}`
-}
-
-export interface LiveView {
-  script: Script
-  json: BindVfio
-  releasing: boolean
-  applied: boolean
-}
-
-/** Drivers that change at once: the plan, or what was done. */
-export function liveText(style: TerminalStyle, { script, json, releasing, applied }: LiveView): string {
+/** Drivers that change at once. */
+export function liveView(script: Script, releasing: boolean): ChangeView {
   const name = `${script.name} --now${releasing ? ' --undo' : ''}`
-  if (json.changes.length === 0) return `${name}: nothing to do.\n`
-  const body = `${paint(style, 'bold', name)}:\n\n${changesText(style, json.changes)}${notesText(json.notes)}\n`
-  if (!applied) return `${body}Nothing was changed. Add --apply.\n`
-  return `${body}Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`
+  return {
+    head: (style) => `${paint(style, 'bold', name)}:\n`,
+    nothing: () => `${name}: nothing to do.\n`,
+    planned: 'Nothing was changed. Add --apply.\n',
+    applied: () => `Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`,
+  }
+}
+
+const STATE_COLORS: Record<NonNullable<BindVfio['state']>, Color> = {
+  ...{ bound: 'green', 'in-force': 'green', none: 'dim' },
+  ...{ 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' },
+}
+
+/** The state, then each point with its evidence. */
+export function statusText(
+  style: TerminalStyle,
+  script: string,
+  status: {
+    state: NonNullable<BindVfio['state']>
+    meaning: string
+    names: readonly string[]
+    findings: readonly Finding[]
+  },
+): string {
+  const { state, meaning, findings } = status
+  const names = status.names.length === 0 ? '' : ` (${status.names.join(', ')})`
+  return `${script}: ${paint(style, STATE_COLORS[state], state)}${meaning && `: ${meaning}`}${names}\n${findingsText(style, findings)}`
 }

@@ -1,11 +1,11 @@
 import type { KernelReport } from '../bind/kernel-report.ts'
 import { diffLines } from '../change/diff.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
-import type { Change } from '../change/plan.ts'
+import type { Change, Plan } from '../change/plan.ts'
 import type { BindState } from '../checks/binding-status.ts'
 import type { Finding } from '../core/finding.ts'
 import type { PciDevice } from '../host/pci.ts'
-import type { Arguments } from '../terminal/options.ts'
+import type { Arguments, Script } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { TuneState } from '../tune/tuning-status.ts'
 
@@ -54,6 +54,31 @@ export function changeJson(change: Change): ChangeJson {
   }
   const { path, before, after } = change
   return { sign: before === null ? '+' : after === null ? '-' : '~', path, reason, diff: diffLines(before, after) }
+}
+
+/** The answer of a script with a plan that was not applied. */
+export function answerJson(
+  { name }: Script,
+  action: BindVfio['action'],
+  plan: Plan,
+  devices: BindVfio['devices'],
+  findings: Finding[],
+  cutShort: readonly Change[] = [],
+): BindVfio {
+  const { notes, rebootNeeded } = plan
+  const changes = plan.changes.map(changeJson)
+  return {
+    schema: `vfio-scripts/${name}/1`,
+    action,
+    changed: false,
+    rebootNeeded,
+    devices,
+    changes,
+    commands: [],
+    notes,
+    findings,
+    ...(cutShort.length > 0 ? { cutShort: cutShort.map(changeJson) } : {}),
+  }
 }
 
 const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yellow' } as const

@@ -23,7 +23,11 @@ function apply(root: string, changes: FileChange[]): Promise<unknown> {
   const plan = { changes, settings: [], notes: [], rebootNeeded: false }
   const lists = { functions: [], undoes: [], undone: [], emptied: [] }
   const adapters: EntryFacts['adapters'] = { bootloader: null, initramfs: null }
-  return applyPlan(target, { script: 'bind-vfio', time: '', boot: null, plan, adapters, ...lists }, async () => [])
+  return applyPlan(
+    target,
+    { script: 'bind-vfio', kind: 'binding', time: '', boot: null, plan, adapters, ...lists },
+    async () => [],
+  )
 }
 
 const change = (name: string, before: string | null, after: string): FileChange => ({

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { override } from '../support/bind.ts'
+import { bind, override } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, runProgram, runScript } from '../support/run.ts'
@@ -25,6 +25,11 @@ describe('without a device', () => {
 
   it('changes nothing with --apply', () => {
     expect(override(systemDir({ machine: 'twin-gpus' }), '--apply').code).toBe(2)
+  })
+
+  it('--kernel-config answers as bind-vfio does', () => {
+    const dir = systemDir({ machine: 'twin-gpus' })
+    expect(override(dir, '--kernel-config').stdout).toBe(bind(dir, '--kernel-config').stdout)
   })
 
   it('--help has every option', async () => {

@@ -161,6 +161,13 @@ it('the plan is a module to copy', async () => {
   await expect(ran.stdout).toMatchFileSnapshot('../golden/tune-host/nixos.txt')
 })
 
+it('the plan with a confirm timer shows all of its files, not the first one as the module to copy', () => {
+  const ran = tune(nixos({ 'usr/lib/systemd/systemd': '' }), '--hugepages', '16G', '--confirm-within', '10m')
+  expectRan(ran, 1, /^ {2}\+ \/etc\/nixos\/vfio-host\.nix /m)
+  expect(ran.stdout).toMatch(/^ {2}\+ \/etc\/systemd\/system\/vfio-scripts-confirm\.timer /m)
+  expect(ran.stdout).not.toContain('Save this')
+})
+
 it('several are one module, and are taken back one by one', () => {
   const dir = nixos()
   const before = snapshotOf(join(dir, 'etc'))

@@ -1,0 +1,194 @@
+import { resolve } from 'node:path'
+import {
+  boundFunctions,
+  claimedArguments,
+  claimedGenerator,
+  claimedRequirements,
+} from '../bind/claimed-requirements.ts'
+import { applyPlan } from '../change/apply.ts'
+import { CONFIRM, parseTime, withConfirmTimer } from '../change/confirm.ts'
+import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
+import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
+import { withLock } from '../change/lock.ts'
+import type { Plan } from '../change/plan.ts'
+import { cutShortRuns } from '../change/undo.ts'
+import { UserError } from '../core/error.ts'
+import type { Finding } from '../core/finding.ts'
+import { expectAllRead, unreadWarnings } from '../host/machine.ts'
+import { openReader } from '../host/sysroot.ts'
+import { expectMounted } from '../system/mounted.ts'
+import { readHost } from '../system/read-system.ts'
+import type { Adapters, Host } from '../system/system.ts'
+import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
+import { answerJson, type BindVfio } from '../views/changes.ts'
+import { readBootId } from './answer.ts'
+import { chooseCard } from './choose.ts'
+import type { Answer, Context } from './run-script.ts'
+import { targetFor } from './target.ts'
+import { planUndoClaims, requestedClaims } from './undo-claims.ts'
+import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
+
+/** A kind of change that scripts plan, apply, look at and take back; what any of them set up belongs to all of a kind. */
+export interface ChangeCycle {
+  kind: ClaimKind
+  /** Plans what the arguments ask for; `apply`: it is going to be written. */
+  propose(context: Context, apply: boolean): Promise<Proposal> | Proposal
+  /** Looks whether all that was set up is as planned. */
+  status(context: Context): Promise<ChangeStatus>
+}
+
+/** A plan, with all that it takes to show it, to apply it, and to know it again. */
+export interface Proposal {
+  plan: Plan
+  host: Pick<Host, 'files' | 'running'>
+  /** What was done before, by which runs that were cut short and the seconds of commands are known. */
+  journal: readonly JournalRecord[]
+  /** Those that the answer is about. */
+  devices: BindVfio['devices']
+  findings: Finding[]
+  /** Is there anything to apply [are there changes]? An undo may end claims, and change no file. */
+  pending?: boolean
+  /** Is the answer no all the same, because something is missing that no plan brings? */
+  lacking?: boolean
+  /** For the journal, beside the plan. */
+  entry?: Partial<EntryFacts>
+  /** What the commands have to make. */
+  bootFiles?: BootFileRequirements
+  view: ChangeView
+}
+
+export interface ChangeStatus {
+  state: NonNullable<BindVfio['state']>
+  /** The state in words, for people. */
+  meaning: string
+  /** Names of what is set up: addresses, features. */
+  names: readonly string[]
+  functions: BoundFunction[]
+  findings: Finding[]
+}
+
+/** Answers a script of a cycle: the plan, or with --apply the doing; --status, --undo, --confirm, --choose. */
+export async function answerCycle(context: Context, adapters: Adapters, cycle: ChangeCycle): Promise<Answer> {
+  const { arguments: given, machine, script } = context
+  if (given.flag('status')) return answerStatus(context, await cycle.status(context))
+  if (['apply', 'undo', 'confirm', 'choose'].some((name) => given.flag(name)))
+    expectMounted(machine.files, openReader('/'), resolve(machine.files.root))
+  const confirms = given.flag('confirm')
+  const propose = async (own: Context, apply: boolean): Promise<Proposal> =>
+    confirms || given.flag('undo')
+      ? proposeUndo(own, adapters, cycle.kind)
+      : completed(own, await cycle.propose(own, apply), apply)
+  const change = (own: Context, apply: boolean): Promise<Answer> =>
+    changeSystem(own, cycle.kind, () => propose(own, apply), apply)
+  if (given.flag('choose')) return chooseCard(context, change)
+  const answer = await change(context, confirms || given.flag('apply'))
+  return confirms ? { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` } : answer
+}
+
+/** Shows a proposal, or with `apply` does it, under the lock and by the journal. */
+export async function changeSystem(
+  context: Context,
+  kind: ClaimKind,
+  propose: () => Promise<Proposal> | Proposal,
+  apply: boolean,
+  journal = JOURNAL,
+): Promise<Answer> {
+  const target = apply ? targetFor(context, journal) : undefined
+  const work = async (): Promise<Answer> => {
+    const proposal = await propose()
+    const { plan, bootFiles, view, pending = plan.changes.length > 0 } = proposal
+    const short = cutShortRuns(proposal.host.files, proposal.journal)
+    plan.notes.push(...short.notes)
+    const json = answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes)
+    const facts = {
+      ...{ json, pending, cutShort: short.notes.length > 0, given: context.arguments },
+      durations: Object.assign({}, ...proposal.journal.map(({ seconds }) => seconds)) as Record<string, number>,
+    }
+    if (target === undefined || !pending)
+      return {
+        code: pending || proposal.lacking || facts.cutShort ? 1 : 0,
+        json,
+        text: (style) => changeText(style, view, facts),
+      }
+    const { printed } = await applyPlan(target, entryFacts(context, kind, proposal), async () =>
+      bootFiles === undefined ? [] : verifyBootFiles(readHost(context.machine), bootFiles, target),
+    )
+    const done: BindVfio = { ...json, action: 'apply', changed: true, commands: printed }
+    return {
+      code: 0,
+      json: done,
+      text: (style) => changeText(style, view, facts, printed),
+    }
+  }
+  return target === undefined ? work() : withLock(target, openReader('/'), work)
+}
+
+function entryFacts(context: Context, kind: ClaimKind, { plan, entry }: Proposal): EntryFacts {
+  return {
+    ...{ script: context.script.name, kind, time: new Date().toISOString(), boot: readBootId(context), plan },
+    ...{ functions: [], adapters: { bootloader: null, initramfs: null }, undoes: [], undone: [], emptied: [] },
+    ...entry,
+  }
+}
+
+/** A plan of something new, with the confirm timer that was asked for, and with a word of what could not be read. */
+function completed({ machine, arguments: given, script }: Context, proposal: Proposal, apply: boolean): Proposal {
+  const { host, journal } = proposal
+  const within = given.value('confirm-within')
+  const plan =
+    within === undefined || proposal.plan.changes.length === 0
+      ? proposal.plan
+      : withConfirmTimer(host, journal, proposal.plan, script.name, parseTime('--confirm-within', within))
+  if (apply && plan.changes.length > 0) expectAllRead(machine)
+  plan.notes.push(...unreadWarnings(machine))
+  return { ...proposal, plan }
+}
+
+function answerStatus({ script }: Context, status: ChangeStatus): Answer {
+  const { state, functions, findings } = status
+  const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
+  const json: BindVfio = { ...answerJson(script, 'status', plan, functions, findings), state }
+  return {
+    code: state === 'bound' || state === 'in-force' ? 0 : 1,
+    json,
+    text: (style) => statusText(style, script.name, status),
+  }
+}
+
+/** Takes back what was set up, all of it or what the arguments name; with --confirm, the confirm timer alone. */
+function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
+  const { machine, script, arguments: given } = context
+  const host = readHost(machine)
+  const journal = readJournal(host.files)
+  const confirms = given.flag('confirm')
+  const leaving = confirms
+    ? claimsOf(journal, kind).filter(({ owner }) => owner === CONFIRM)
+    : requestedClaims(journal, kind, context)
+  if (confirms && leaving.length === 0)
+    throw new UserError(
+      'nothing-to-confirm',
+      `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
+    )
+  const plan = planUndoClaims(host, journal, leaving, adapters)
+  if (confirms) plan.rebootNeeded = false
+  const entries = [...new Set(leaving.map(({ entry }) => entry))]
+  const functions = boundFunctions(leaving)
+  const used = entries.at(-1)?.entry.adapters
+  const tokens = claimedArguments(leaving)
+  return {
+    ...{ plan, host, journal, devices: functions, findings: [], pending: leaving.length > 0 },
+    entry: {
+      functions,
+      ...(used === undefined ? {} : { adapters: used }),
+      undoes: entries.map(({ number }) => number),
+      undone: [...new Set(leaving.map(({ owner }) => owner))],
+      emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
+    },
+    bootFiles: {
+      ...{ adapters, gone: true, tokens, requirements: claimedRequirements(leaving) },
+      bootloader: tokens.length === 0 ? null : (entries[0]?.entry.adapters.bootloader ?? null),
+      initramfs: claimedGenerator(leaving),
+    },
+    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
+  }
+}

@@ -1,0 +1,77 @@
+import type { CheckName } from '../core/finding.ts'
+import type { Adapters } from '../system/system.ts'
+import { type Arguments, type Option, usageError } from '../terminal/options.ts'
+import { forceOption } from './force.ts'
+
+/** The options of every script that changes a system, in the order in which --help lists them, with its own between. */
+export function changeOptions(
+  adapters: Adapters,
+  own: {
+    status: string
+    undo: string
+    /** After --undo. */
+    modes?: readonly Option[]
+    /** The guards that it refuses by. */
+    guards: readonly CheckName[]
+    /** After --force. */
+    settings?: readonly Option[]
+    /** After --output. */
+    module?: readonly Option[]
+  },
+): Option[] {
+  const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
+  return [
+    { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+    { name: 'status', kind: 'flag', help: own.status },
+    { name: 'undo', kind: 'flag', help: own.undo },
+    ...(own.modes ?? []),
+    forceOption(own.guards),
+    ...(own.settings ?? []),
+    {
+      name: 'confirm-within',
+      kind: 'value',
+      value: 'TIME',
+      help: 'with --apply: take it back unless --confirm follows in time (10m), after the reboot where one is needed',
+    },
+    { name: 'confirm', kind: 'flag', help: 'keep what was applied with --confirm-within' },
+    {
+      name: 'bootloader',
+      kind: 'value',
+      choices: names(adapters.bootloaders),
+      help: 'the boot loader, where it is not found out',
+    },
+    {
+      name: 'initramfs',
+      kind: 'value',
+      choices: names(adapters.initramfs),
+      help: 'the initramfs generator, where it is not found out',
+    },
+    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    ...(own.module ?? []),
+    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  ]
+}
+
+/** The loader and the generator that the person named, where the evidence does not settle it. */
+export function requestedAdapters(given: Arguments): { bootloader: string | undefined; initramfs: string | undefined } {
+  return { bootloader: given.value('bootloader'), initramfs: given.value('initramfs') }
+}
+
+/**
+ * The modes among `names` that are asked for: none, or one. Those in `looking` write nothing.
+ * Throws a UserError with code `usage` for several, and for an --apply that cannot be meant.
+ */
+export function requestedMode(
+  given: Arguments,
+  names: readonly string[],
+  looking: readonly string[],
+): string | undefined {
+  const modes = names.filter((name) => given.flag(name))
+  if (modes.length > 1) throw usageError(`--${modes.join(' and --')}: choose one`)
+  const [mode] = modes
+  if (given.flag('apply') && mode !== undefined && looking.includes(mode))
+    throw usageError(`--${mode} changes nothing: leave --apply out`)
+  if (given.flag('apply') && given.value('machine') !== undefined && given.value('root') === undefined)
+    throw usageError('--machine is a captured machine: --apply needs the --root that it belongs to')
+  return mode
+}

@@ -1,0 +1,52 @@
+import type { IommuGroup, IommuState } from '../host/iommu.ts'
+import { readPciFacts } from '../host/machine.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { readUsbBuses, type UsbBus } from '../host/usb.ts'
+import { formatFrom, type Option } from '../terminal/options.ts'
+import { addressFormatter } from '../views/devices.ts'
+import { FORMATS, usbListing } from '../views/listing.ts'
+import { CAPTURE_OPTION, FILTER_OPTIONS, filterDevices, filterFrom, selectedGroups } from './filter.ts'
+import type { Answer, Context } from './run-script.ts'
+
+/** What `list-iommu --json` prints. `usb` is there with `--usb-ports`. */
+export interface ListIommu {
+  schema: 'vfio-scripts/list-iommu/1'
+  iommu: IommuState
+  groups: IommuGroup[]
+  ungrouped: PciDevice[]
+  usb?: UsbBus[]
+}
+
+export const LIST_OPTIONS: readonly Option[] = [
+  ...FILTER_OPTIONS,
+  {
+    name: 'format',
+    kind: 'value',
+    choices: Object.keys(FORMATS),
+    help: 'how to print (default table)',
+  },
+  { name: 'domains', kind: 'flag', help: 'addresses with their PCI domain even where there is only one' },
+  { name: 'usb-ports', kind: 'flag', help: 'USB buses: controller, IOMMU group, what is plugged in where' },
+  CAPTURE_OPTION,
+]
+
+/** list-iommu: devices by group. */
+export function answerListIommu({ arguments: given, machine, warn }: Context): Answer {
+  const filter = filterFrom(given)
+  const format = formatFrom(given, 'usb-ports')
+  const facts = readPciFacts(machine, warn)
+  const selected = filterDevices(facts.devices, filter, warn)
+  const groups = selectedGroups(facts.groups, selected)
+  const ungrouped = selected.filter((device) => device.group === null)
+  const json: ListIommu = { schema: 'vfio-scripts/list-iommu/1', iommu: facts.iommu, groups, ungrouped }
+  const buses = given.flag('usb-ports') ? readUsbBuses(machine.reader, selected, facts.devices) : undefined
+  if (buses !== undefined) json.usb = buses
+  const listing = { facts, selected, groups, address: addressFormatter(facts.devices, given.flag('domains')) }
+  if (!facts.iommu.enabled && format !== 'table') warn(`no IOMMU groups. ${facts.iommu.reason}`)
+  return {
+    code: facts.iommu.enabled && selected.length > 0 ? 0 : 1,
+    json,
+    text: (style) =>
+      buses === undefined ? (FORMATS[format]?.(listing, style) ?? '') : usbListing(listing, buses, style),
+  }
+}
