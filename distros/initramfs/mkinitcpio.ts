@@ -1,4 +1,4 @@
-import { headComment, type LineSetting, type WordSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
@@ -58,7 +58,7 @@ export const mkinitcpio: InitramfsAdapter = {
         const early = 'runs the script first thing in the initramfs, before udev'
         const first = `${module} is in every initramfs, loaded before other modules`
         const conf = 'this hook has /etc/modprobe.d in every initramfs'
-        const words: Pick<WordSetting, 'variable' | 'word' | 'after' | 'reason'>[] = [
+        const words: Pick<SettingOf<'shell-word'>, 'variable' | 'word' | 'after' | 'reason'>[] = [
           // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
           // `kms` brings, and for udev, the softdeps say it once more.
           { variable: 'MODULES', word: underscored(module), reason: first },
@@ -72,7 +72,7 @@ export const mkinitcpio: InitramfsAdapter = {
         const configs = configsOf(files, made().presets).flatMap(({ place, others }) =>
           words
             .filter(({ variable, word }) => !isSet(others, variable, word))
-            .map((one): WordSetting => ({ kind: 'word', ...place, ...one })),
+            .map((one): SettingOf<'shell-word'> => ({ kind: 'shell-word', ...place, ...one })),
         )
         return [...(bootScript === null ? [] : hookLines(files, bootScript, early)), ...configs]
       },
@@ -97,8 +97,8 @@ const underscored = (name: string): string => name.replaceAll('-', '_')
  * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
-function hookLines(files: Reader, bootScript: string, reason: string): LineSetting[] {
-  const own = (path: string, line: string, head = headComment()): LineSetting =>
+function hookLines(files: Reader, bootScript: string, reason: string): SettingOf<'line'>[] {
+  const own = (path: string, line: string, head = headComment()): SettingOf<'line'> =>
     ownFileLine(files, path, { line, reason, head })
   return [
     own(`/etc/initcpio/install/${NAME}`, `vfio_script=${bootScript}`, INSTALL),

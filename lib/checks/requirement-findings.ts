@@ -1,6 +1,6 @@
 import { CONFIRM } from '../change/confirm.ts'
 import type { Claim } from '../change/journal.ts'
-import { hasSetting } from '../change/settings.ts'
+import { hasSetting, showSetting } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import type { Finding } from '../core/finding.ts'
 import type { Bootloader, Host } from '../system/system.ts'
@@ -20,7 +20,7 @@ export function statusFinding(
 
 /** Is a dead man's switch waiting? */
 export function confirmFindings(claims: readonly Claim[]): Finding[] {
-  const scripts = claims.filter(({ device }) => device === CONFIRM).map(({ entry }) => entry.entry.script)
+  const scripts = claims.filter(({ owner }) => owner === CONFIRM).map(({ entry }) => entry.entry.script)
   return [...new Set(scripts)].map((script) =>
     statusFinding(
       'unconfirmed',
@@ -35,16 +35,16 @@ export function confirmFindings(claims: readonly Claim[]): Finding[] {
 /** Do the files still say what was put there? */
 export function settingFindings(host: Host, claims: readonly Claim[]): Finding[] {
   const read = contentReader(host.files)
-  const files = claims.filter(({ setting }) => setting.kind !== 'kept')
+  const files = claims.filter(({ setting }) => setting.kind !== 'external')
   // A boot entry goes with its kernel.
   const ended = ({ setting }: Claim): boolean =>
-    setting.kind === 'cmdline' && setting.layout === 'options' && read(setting.path) === null
+    setting.kind === 'command-line' && setting.layout === 'options' && read(setting.path) === null
   const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
   return paths.map((path) => {
     const text = read(path)
     const own = claims.filter(({ setting }) => setting.path === path)
     const lost = new Set(
-      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => settingText(setting)),
+      own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => showSetting(setting)),
     )
     if (lost.size === 0) return statusFinding('files', 'ok', `${path} says what it should`, [], null)
     return statusFinding(
@@ -55,15 +55,6 @@ export function settingFindings(host: Host, claims: readonly Claim[]): Finding[]
       'bind the devices again, or undo',
     )
   })
-}
-
-function settingText(setting: Claim['setting']): string {
-  if (setting.kind === 'line') return setting.line
-  if (setting.kind === 'word' || setting.kind === 'member' || setting.kind === 'entry')
-    return `${setting.word} in ${setting.variable}`
-  if (setting.kind === 'replace') return setting.to
-  if (setting.kind === 'item') return `${setting.option}: ${setting.item.trim().split('\n')[0]}`
-  return setting.kind === 'id' ? `${setting.module} ids=${setting.id}` : setting.token
 }
 
 /** Do the boot entries carry the arguments? */

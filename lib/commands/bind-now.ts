@@ -1,7 +1,8 @@
+import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { changesNow, nestedNotes, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { applyPlan } from '../change/apply.ts'
-import { readDriver } from '../change/driver.ts'
-import { type JournalRecord, readJournal } from '../change/journal.ts'
+import { driverSetting, readDriver } from '../change/driver.ts'
+import { claimsOf, readJournal } from '../change/journal.ts'
 import { LIVE_JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
@@ -52,14 +53,15 @@ async function bindNow(context: Context): Promise<Answer> {
   const functions = withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map((one) => toBoundFunction(one, pci.devices))
-  return applyNow(context, { changes, settings: [], notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
+  const settings = changes.map(driverSetting)
+  return applyNow(context, { changes, settings, notes, rebootNeeded: false }, functions, { undoes: [], undone: [] })
 }
 
 /** Gives functions back to the drivers that had them. */
 async function releaseNow(context: Context): Promise<Answer> {
   const { arguments: given, machine, script } = context
-  const entries = liveEntries(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
-  const functions = entries.flatMap(({ entry }) => entry.functions)
+  const claims = claimsOf(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
+  const functions = boundFunctions(claims)
   const named = requestedAddresses(functions, given, script.name)
   const leaving = functions.filter(({ address }) => named.includes(address))
   const changes = leaving
@@ -77,20 +79,8 @@ async function releaseNow(context: Context): Promise<Answer> {
   const selected = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
   refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, selected))], given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
-  return applyNow(context, plan, leaving, { undoes: entries.map(({ number }) => number), undone: named })
-}
-
-/** What was bound live in this boot and not released: with the functions that are still out. */
-function liveEntries(journal: readonly JournalRecord[]): JournalRecord[] {
-  const done = journal.filter(({ state }) => state === 'done')
-  return done
-    .filter(({ entry }) => entry.undoes.length === 0)
-    .map((one) => {
-      const back = done.filter(({ entry }) => entry.undoes.includes(one.number)).flatMap(({ entry }) => entry.undone)
-      const functions = one.entry.functions.filter(({ address }) => !back.includes(address))
-      return { ...one, entry: { ...one.entry, functions } }
-    })
-    .filter(({ entry }) => entry.functions.length > 0)
+  const undoes = [...new Set(claims.map(({ entry }) => entry.number))]
+  return applyNow(context, plan, leaving, { undoes, undone: named })
 }
 
 async function applyNow(

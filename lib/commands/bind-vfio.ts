@@ -2,7 +2,6 @@ import { resolve } from 'node:path'
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
 import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
-import { planDescribedBinding } from '../bind/plan-described.ts'
 import { applyPlan } from '../change/apply.ts'
 import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
@@ -33,7 +32,7 @@ import { answerLive } from './bind-now.ts'
 import { checkBindUsage, requestsAction } from './bind-usage.ts'
 import { chooseCard } from './choose.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
-import { expectModuleOutput, isNewFile, moduleRequest } from './module-output.ts'
+import { expectModuleOutput, isNewFile, moduleOutput } from './module-output.ts'
 import { listEqualCards } from './override-same-id-gpu.ts'
 import type { Answer, Context } from './run-script.ts'
 import { answerBindStatus } from './status.ts'
@@ -161,14 +160,16 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
     facts.distro.adapter?.kernel,
   )
-  const request = { passThrough: given.flag('iommu-pt'), address }
-  const binding =
-    declarative === undefined
-      ? withKernelFindings(() => planBinding(facts, taken, request), kernel)
-      : withKernelFindings(
-          () => planDescribedBinding(facts, declarative, pci.devices, taken, { ...request, ...moduleRequest(context) }),
-          kernel,
-        )
+  const binding = withKernelFindings(
+    () =>
+      planBinding(facts, pci.devices, taken, {
+        passThrough: given.flag('iommu-pt'),
+        address,
+        software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
+        output: moduleOutput(given, machine.files.root),
+      }),
+    kernel,
+  )
   if (binding.regenerated.images || binding.regenerated.entries) {
     const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
     findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))

@@ -74,7 +74,7 @@ export async function answerTuneStatus(context: Context, adapters: Adapters): Pr
   const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
   const plan = { changes: [], settings: [], notes: [], rebootNeeded: state === 'reboot-needed' }
   const json = { ...answerJson(context.script, 'status', plan, [], findings), state }
-  const features = [...new Set(claims.map(({ device }) => device))].join(', ')
+  const features = [...new Set(claims.map(({ owner }) => owner))].join(', ')
   return {
     code: state === 'in-force' ? 0 : 1,
     json,

@@ -90,9 +90,9 @@ async function tune(context: Context, adapters: Adapters): Promise<Answer> {
     replaced,
   } = planTuneHost(facts, requirements, moduleOutput(given, machine.files.root))
   await rehearseNetplan(openReader('/'), machine.files, required.changes)
-  const declares = required.settings.some(({ kind }) => kind === 'item')
+  const declares = required.settings.some(({ kind }) => kind === 'nix-item')
   if (declares || adapter?.declarative === undefined)
-    expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.host.path)
+    expectModuleOutput(given, adapter, given.flag('apply'), adapter?.declarative?.tuning.path)
   const module = declares && given.value('output') === undefined && isNewFile(required)
   const within = given.value('confirm-within')
   const port = given.value('port')

@@ -4,16 +4,16 @@ import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
 import { type Claim, claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import type { EntryFacts } from '../change/journal-entry.ts'
 import { type CommandChange, onceEach, type Plan } from '../change/plan.ts'
-import type { Setting } from '../change/settings.ts'
+import { kernelArgumentIn, type Setting, tokensKeptBy } from '../change/settings.ts'
 import { cutShortRuns, leavingSettings, planUndo } from '../change/undo.ts'
 import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
+import { externalCommands } from '../system/external-tools.ts'
 import { readDistro, readHost } from '../system/read-system.ts'
 import type { Adapters, ExternalTokens, Host } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { reloadCommands } from '../tune/reload.ts'
-import { externalCommands } from '../tune/services.ts'
 import { undoneText } from '../views/answers.ts'
 import { answerJson, appliedJson, durationsIn, journalEntryFacts, requestedAddresses } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -32,7 +32,7 @@ export async function answerConfirm(context: Context, adapters: Adapters): Promi
   const { machine, script } = context
   const journal = readJournal(readHost(machine).files)
   const leaving = claimsOf(journal).filter(
-    ({ device, entry }) => device === CONFIRM && entry.entry.script === script.name,
+    ({ owner, entry }) => owner === CONFIRM && entry.entry.script === script.name,
   )
   if (leaving.length === 0)
     throw new UserError(
@@ -54,7 +54,7 @@ async function undoClaims(
   const host = readHost(machine)
   const entries = [...new Set(going.map(({ entry }) => entry))]
   const leaving = leavingSettings(journal, going)
-  const confirms = going.every(({ device }) => device === CONFIRM)
+  const confirms = going.every(({ owner }) => owner === CONFIRM)
   const plan = planUndo(
     host.files,
     journal,
@@ -89,7 +89,7 @@ async function undoClaims(
       entries.at(-1)?.entry.adapters ?? { bootloader: null, initramfs: null },
     ),
     undoes: entries.map(({ number }) => number),
-    undone: [...new Set(going.map(({ device }) => device))],
+    undone: [...new Set(going.map(({ owner }) => owner))],
     emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
   }
   const { printed } = await applyPlan(target, entry, () => verifyUndo(readHost(machine), going, adapters, target))
@@ -103,7 +103,7 @@ async function undoClaims(
 /** What a person has to do where a file of ours is one that they import. */
 function undoModuleNotes(host: Host, leaving: readonly Claim[], adapters: Adapters): string[] {
   const { declarative } = readDistro(host, adapters).adapter ?? {}
-  const paths = new Set(leaving.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
+  const paths = new Set(leaving.flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.path] : [])))
   return [...paths].flatMap((path) => declarative?.undoSteps(path) ?? [])
 }
 
@@ -120,16 +120,16 @@ function requestedClaims(journal: readonly JournalRecord[], script: string, give
   const claims = claimsOf(journal).filter(({ entry }) => given.flag('all') || entry.entry.script === script)
   if (given.operands.length === 0) return claims
   const named = requestedNames(claims, given, script)
-  const leaving = claims.filter(({ device }) => named.includes(device))
+  const leaving = claims.filter(({ owner }) => named.includes(owner))
   // A switch would take the same back once more.
   const entries = new Set(leaving.map(({ entry }) => entry))
-  return claims.filter((claim) => leaving.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
+  return claims.filter((claim) => leaving.includes(claim) || (claim.owner === CONFIRM && entries.has(claim.entry)))
 }
 
 /** The devices, or the features of tune-host, that the arguments name. */
 function requestedNames(claims: readonly Claim[], given: Arguments, script: string): string[] {
   const functions = boundFunctions(claims)
-  const known = [...new Set(claims.map(({ device }) => device))]
+  const known = [...new Set(claims.map(({ owner }) => owner))]
   const unknown = given.operands.find((text) => !known.includes(text))
   if (unknown === undefined) return [...given.operands]
   if (script !== TUNING_SCRIPT) return requestedAddresses(functions, given, script)
@@ -143,6 +143,7 @@ function undoCommands(
   leaving: readonly Setting[],
   adapters: Adapters,
 ): CommandChange[] {
+  const names = adapters.bootloaders.map(({ name }) => name)
   const used = claims.map(({ entry }) => entry.entry.adapters)
   const generators = [...new Set(used.map((one) => one.initramfs))].flatMap(
     (name) => adapters.openInitramfs(host, name) ?? [],
@@ -150,7 +151,7 @@ function undoCommands(
   const loaders = [...new Set(used.map((one) => one.bootloader))].flatMap(
     (name) => adapters.openBootloader(host, name) ?? [],
   )
-  const forLoader = leaving.filter((setting) => isAnyLoaderSetting(setting, adapters))
+  const forLoader = leaving.filter((one) => kernelArgumentIn(one, names) !== undefined)
   const forImage = leaving.filter((setting) => !forLoader.includes(setting) && !isConfirmFile(setting.path))
   return onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(externalRemoval(forImage, one.name))) : []),
@@ -161,7 +162,7 @@ function undoCommands(
       host,
       leaving.map(({ path }) => path),
     ),
-    ...externalCommands(host, readDistro(host, adapters).adapter, (by) => externalRemoval(leaving, by)),
+    ...externalCommands(host, readDistro(host, adapters).adapter, [], leaving),
     ...reloadCommands(
       host,
       leaving.map(({ path }) => path),
@@ -178,16 +179,11 @@ function derivedSettings(
   adapters: Adapters,
 ): Setting[] {
   const names = new Set(claims.map(({ entry }) => entry.entry.adapters.bootloader))
-  const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const tokens = leaving.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const all = [...names].flatMap((name) => adapters.openBootloader(host, name)?.derived?.(tokens) ?? [])
   return all.filter(({ path }) => !leaving.some((one) => one.path === path))
 }
 
-function isAnyLoaderSetting(setting: Setting, { bootloaders }: Adapters): boolean {
-  if (setting.kind === 'argument' || setting.kind === 'cmdline') return true
-  return setting.kind === 'kept' && bootloaders.some(({ name }) => name === setting.by)
-}
-
 function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {
-  return { add: [], remove: leaving.flatMap((one) => (one.kind === 'kept' && one.by === name ? [one.token] : [])) }
+  return { add: [], remove: tokensKeptBy(leaving, name) }
 }

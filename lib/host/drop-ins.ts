@@ -55,6 +55,11 @@ export function configLines(files: readonly DropIn[]): ConfigLine[] {
   )
 }
 
+/** A line with where it stands, as evidence: `PATH:LINE: TEXT`. */
+export function configLineText({ path, line, text }: ConfigLine): string {
+  return `${path}:${line}: ${text}`
+}
+
 /** A value that is written to a kernel setting at boot. */
 export interface BootWrite extends ConfigLine {
   /** The path in /proc or /sys; it may be a pattern of tmpfiles.d. */

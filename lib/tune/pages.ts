@@ -1,4 +1,4 @@
-import { readBootWrites } from '../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../host/drop-ins.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { readMeminfo } from '../host/memory.ts'
 import { ownFeatureArguments, type TuneFacts } from './feature.ts'
@@ -19,6 +19,8 @@ export interface OtherPages {
   node: number | null
   /** `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
   configLine: string
+  /** Are they set by tmpfiles.d, which is read after sysctl.d? */
+  byTmpfiles: boolean
 }
 
 /**
@@ -48,19 +50,27 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
     if (name !== 'hugepages') continue
     for (const part of value.split(',')) {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
-      const evidence = `${file}:${line}: ${token}`
+      const configLine = `${file}:${line}: ${token}`
       if (count !== undefined)
-        set({ size, count: Number(count), node: node === undefined ? null : Number(node), configLine: evidence })
+        set({
+          size,
+          count: Number(count),
+          node: node === undefined ? null : Number(node),
+          configLine,
+          byTmpfiles: false,
+        })
     }
   }
-  for (const { target, value, path, line, text } of readBootWrites(host.files, hasSystemd(host.files))) {
+  for (const write of readBootWrites(host.files, hasSystemd(host.files))) {
+    const { target, value } = write
     const { size: kibibytes, node } = SIZED.exec(target)?.groups ?? {}
-    if (path === own || !/^\d+$/.test(value) || !(kibibytes || COUNT.test(target))) continue
+    if (write.path === own || !/^\d+$/.test(value) || !(kibibytes || COUNT.test(target))) continue
     set({
       size: kibibytes === undefined ? page : Number(kibibytes) * 1024,
       count: Number(value),
       node: node === undefined ? null : Number(node),
-      configLine: `${path}:${line}: ${text}`,
+      configLine: configLineText(write),
+      byTmpfiles: write.path.includes('/tmpfiles.d/'),
     })
   }
   return found.filter(({ count }) => count > 0)

@@ -1,6 +1,6 @@
 import { CONFIRM } from '../change/confirm.ts'
 import { type Claim, claimsOf } from '../change/journal.ts'
-import { type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
+import { kernelArgumentIn, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { leavingSettings } from '../change/undo.ts'
 import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
@@ -32,35 +32,36 @@ export function findReplaced(
   const all = claimsOf(journal).filter(({ entry }) => entry.entry.script === TUNING_SCRIPT)
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
-    ({ device, key, setting }) =>
-      !keys.has(key) && requirements.some(({ feature, replaces }) => feature === device && replaces(setting)),
+    ({ owner, key, setting }) =>
+      !keys.has(key) && requirements.some(({ feature, replaces }) => feature === owner && replaces(setting)),
   )
-  for (const { device, entry } of going) {
-    if (all.some((one) => one.device === CONFIRM && one.entry === entry))
+  for (const { owner, entry } of going) {
+    if (all.some((one) => one.owner === CONFIRM && one.entry === entry))
       throw new UserError(
         'unconfirmed',
-        `${device}: its value waits for a confirmation: ${TUNING_SCRIPT} --confirm, or ${TUNING_SCRIPT} --undo --apply, first`,
+        `${owner}: its value waits for a confirmation: ${TUNING_SCRIPT} --confirm, or ${TUNING_SCRIPT} --undo --apply, first`,
       )
   }
   const other = going.find(
     ({ setting, entry: { entry } }) =>
-      isLoaderSetting(setting, entry.adapters.bootloader) && entry.adapters.bootloader !== bootloader.adapter?.name,
+      kernelArgumentIn(setting, [entry.adapters.bootloader]) !== undefined &&
+      entry.adapters.bootloader !== bootloader.adapter?.name,
   )
   if (other !== undefined)
     throw new UserError(
       'contradiction',
-      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING_SCRIPT} --undo ${other.device} --apply)`,
+      `${other.owner} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (${TUNING_SCRIPT} --undo ${other.owner} --apply)`,
     )
   const leaving = leavingSettings(journal, going)
-  const loader = leaving.filter((setting) => isLoaderSetting(setting, bootloader.adapter?.name ?? null))
-  const tokens = loader.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const loader = leaving.filter((one) => kernelArgumentIn(one, [bootloader.adapter?.name ?? null]) !== undefined)
+  const tokens = loader.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(tokens) ?? []) : []).filter(
     ({ path }) => !loader.some((one) => one.path === path),
   )
-  const items = leaving.filter(({ kind }) => kind === 'item')
+  const items = leaving.filter(({ kind }) => kind === 'nix-item')
   const undoes = [...new Set(going.map(({ entry }) => entry.number))]
-  const undone = [...new Set(going.map(({ device }) => device))]
-  const ending = ({ device, entry }: Claim): boolean => undone.includes(device) && undoes.includes(entry.number)
+  const undone = [...new Set(going.map(({ owner }) => owner))]
+  const ending = ({ owner, entry }: Claim): boolean => undone.includes(owner) && undoes.includes(entry.number)
   return {
     leaving: {
       files: leaving.filter((setting) => !loader.includes(setting) && !items.includes(setting)),
@@ -71,11 +72,7 @@ export function findReplaced(
     undone,
     remaining: all
       .filter((claim) => ending(claim) && !going.includes(claim) && !keys.has(claim.key))
-      .map(({ setting, device }) => ({ ...setting, devices: [device] })),
+      .map(({ setting, owner }) => ({ ...setting, owners: [owner] })),
     notes: undone.map((feature) => `${feature}: the new value takes the place of the one that was set up before.`),
   }
-}
-
-function isLoaderSetting(setting: Setting, name: string | null): boolean {
-  return setting.kind === 'argument' || setting.kind === 'cmdline' || (setting.kind === 'kept' && setting.by === name)
 }

@@ -5,8 +5,7 @@ import { confirmFindings, loaderFindings, settingFindings, statusFinding } from 
 import type { Finding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
-import { inForceFindings } from './in-force.ts'
-import { overruledBy } from './overruled.ts'
+import { inForceFindings, overruledBy } from './features.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
@@ -27,7 +26,7 @@ export function tuneHostStatus(
     ...runCheck(readers, () => overruledFindings(host, claims)),
   ]
   const declared = claims.flatMap(({ setting }) =>
-    setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
+    setting.kind === 'nix-item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
     ? runCheck(readers, () => [
@@ -39,7 +38,7 @@ export function tuneHostStatus(
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
   const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
   // What a module says is nowhere before the system was made of it, and a boot.
-  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'item' && entry.boot === boot)
+  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'nix-item' && entry.boot === boot)
   if (!now.some(({ state }) => state === 'problem') && !made)
     return { state: host.running ? 'in-force' : 'reboot-needed', findings }
   return { state: fresh ? 'reboot-needed' : 'drifted', findings }
@@ -55,8 +54,8 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
 
 /** Lines of other files that win over ours. */
 function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[] {
-  return claims.flatMap(({ setting }) => {
-    const others = overruledBy(files, setting)
+  return claims.flatMap(({ owner, setting }) => {
+    const others = overruledBy(files, owner, setting)
     if (others.length === 0) return []
     return [
       statusFinding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there'),

@@ -95,7 +95,7 @@ export const ifupdown: NetworkConfig = {
       if (!changed.includes(true)) return []
       const upTo = lines.slice(0, changed.lastIndexOf(true) + 1)
       const [from, to] = [upTo.map((one) => one.from).join('\n'), upTo.map((one) => one.to).join('\n')]
-      return [{ kind: 'replace', path: files.resolve(path) ?? path, from, to, reason }]
+      return [{ kind: 'replaced-lines', path: files.resolve(path) ?? path, from, to, reason }]
     })
   },
 }

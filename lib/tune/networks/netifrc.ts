@@ -1,6 +1,6 @@
 import type { Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { DEFAULT_RUNLEVEL, INIT_FOLDER, NET_LINKS, RUNLEVEL } from '../services.ts'
+import { DEFAULT_RUNLEVEL, type ExternalToolName, INIT_FOLDER } from '../../system/external-tools.ts'
 import { type BridgeRequest, bridgeReason, type NetworkConfig, tapReason, unmovable } from './network-config.ts'
 
 const NET = '/etc/conf.d/net'
@@ -56,7 +56,7 @@ export const netifrc: NetworkConfig = {
     if (vlan !== undefined) return [...lines, ...started]
     const moved = text.split('\n').flatMap((from): Setting[] => {
       const to = from.replace(movedVariable(port), `$1_${variableSuffix(name)}=`)
-      return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
+      return to === from ? [] : [{ kind: 'replaced-lines', path, from, to, reason }]
     })
     return [...moved, ...lines, ...started]
   },
@@ -64,11 +64,11 @@ export const netifrc: NetworkConfig = {
 
 /** Each interface is a service of its own: a link, and its place in a runlevel, where they are not there already. */
 function runlevelSettings(files: Reader, name: string): Setting[] {
-  const external = (by: string, place: string): Setting[] =>
+  const external = (tool: ExternalToolName, place: string): Setting[] =>
     files.exists(`${place}/net.${name}`)
       ? []
-      : [{ kind: 'kept', by, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
-  return [...external(NET_LINKS, INIT_FOLDER), ...external(RUNLEVEL, DEFAULT_RUNLEVEL)]
+      : [{ kind: 'external', tool, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
+  return [...external('init-links', INIT_FOLDER), ...external('runlevel', DEFAULT_RUNLEVEL)]
 }
 
 function hasConfigVariable(text: string, port: string): boolean {

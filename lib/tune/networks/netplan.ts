@@ -87,7 +87,13 @@ export const netplan: NetworkConfig = {
     const moved = move.map((line) => `      ${line.slice(block.indent)}\n`)
     return [
       own(`network:\n  version: 2\n  bridges:\n    ${name}:\n${added.join('')}${moved.join('')}`),
-      { kind: 'replace', path: files.resolve(block.path) ?? block.path, from: block.lines.join('\n'), to, reason },
+      {
+        kind: 'replaced-lines',
+        path: files.resolve(block.path) ?? block.path,
+        from: block.lines.join('\n'),
+        to,
+        reason,
+      },
       ...settings,
     ]
   },

@@ -82,7 +82,7 @@ export function sectionText(name: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `\n[${name}]\n${lines.map((line) => `${line}\n`).join('')}`
 }
 
-/** A file of our own: all of `text` but its last line is the head. */
+/** A file of our own, where its folder really is. */
 export function ownFile(
   files: Reader,
   path: string,
@@ -92,17 +92,6 @@ export function ownFile(
   mode = 0o644,
 ): Setting {
   const [folder, name] = [path.replace(/\/[^/]*$/, ''), path.replace(/.*\//, '')]
-  const lines = text.trimEnd().split('\n')
-  // A line is added where the file does not have it yet.
-  if (lines.slice(0, -1).some((line) => line.trim() === lines.at(-1)?.trim())) lines.push('# The end.')
-  const last = lines.pop() ?? ''
-  const above = lines.map((line) => `${line}\n`).join('')
-  return {
-    kind: 'line',
-    path: `${files.resolve(folder) ?? folder}/${name}`,
-    head: head + above,
-    line: last,
-    mode,
-    reason,
-  }
+  const content = `${head}${text.trimEnd()}\n`
+  return { kind: 'file', path: `${files.resolve(folder) ?? folder}/${name}`, content, mode, reason }
 }

@@ -1,14 +1,61 @@
-import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
-import { parseSize, sizeText } from '../core/sizes.ts'
-import { readMeminfo, readMemory } from '../host/memory.ts'
-import type { Reader } from '../host/reader.ts'
-import { expectUnset, ownLine, type TuneFacts, type TuneRequirements, tuneRequirements } from './feature.ts'
-import { defaultPage, type OtherPages, otherPages } from './pages.ts'
+import { UserError } from '../../core/error.ts'
+import type { Finding } from '../../core/finding.ts'
+import { parseSize, sizeText } from '../../core/sizes.ts'
+import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { hasSystemd } from '../../host/find-program.ts'
+import { readMeminfo, readMemory } from '../../host/memory.ts'
+import type { Reader } from '../../host/reader.ts'
+import { OWN_SYSCTL_PATH } from '../../system/render-files.ts'
+import { expectUnset, type TuneFacts, type TuneFeature, type TuneRequirements, tuneRequirements } from '../feature.ts'
+import { inForceFinding, matchSettings, requestedValues, settingTexts } from '../in-force.ts'
+import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
-const SYSCTL = '/etc/sysctl.d/zz-vfio-scripts.conf'
+/** The pages that vm.nr_hugepages counts here, in bytes. */
+const SYSCTL_PAGE = 2 * 1024 ** 2
 /** What the host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
+
+export const hugepages: TuneFeature = {
+  name: 'hugepages',
+  option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
+  with: [
+    { name: 'page-size', kind: 'value', value: 'SIZE', help: 'of one page, 2M (default) or 1G' },
+    { name: 'node', kind: 'value', value: 'N', help: 'on this NUMA node' },
+  ],
+
+  requirements: (facts, given) =>
+    requireHugepages(facts, {
+      memory: given.value('hugepages') ?? '',
+      pageSize: given.value('page-size'),
+      node: given.value('node'),
+    }),
+
+  inForce({ machine }, settings) {
+    const nr = machine.optionalText('/proc/sys/vm/nr_hugepages')
+    const now = nr === undefined ? undefined : Number(nr)
+    const byArguments = matchSettings(settings, /^hugepages=(.+)$/)
+    return [
+      ...(byArguments.length > 0 ? [] : requestedValues(settings, 'hugepages')).map((size) =>
+        pageCountFinding(now, pageCount(size, SYSCTL_PAGE), ''),
+      ),
+      ...byArguments.flatMap(([, value = '']) => argumentPageFindings(machine, value, settingTexts(settings))),
+    ]
+  },
+
+  // Of several lines for one variable the last is in force. Source: sysctl.d(5).
+  overruled(files, { path, line }) {
+    const target = `/proc/sys/${(/^[^=\s]+/.exec(line)?.[0] ?? '').replaceAll('.', '/')}`
+    const last = readBootWrites(files, hasSystemd(files))
+      .filter((one) => matchesGlob(one.target, target))
+      .at(-1)
+    return last === undefined || last.path === path ? [] : [configLineText(last)]
+  },
+}
+
+/** The pages of a size in bytes that hold what was asked for: `16G`. */
+function pageCount(memory: string, page: number): number {
+  return Math.ceil(parseSize('hugepages', memory) / page)
+}
 
 /**
  * Static huge pages for a guest. Pages of 2 MiB on no node in particular are a sysctl, where that means pages of this
@@ -16,24 +63,23 @@ const HOST_MEMORY = 1024 ** 3
  * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
-export function requireHugepages(
+function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
 ): TuneRequirements {
-  const bytes = parseSize('hugepages', given.memory)
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
-  const count = Math.ceil(bytes / page)
+  const count = pageCount(given.memory, page)
   const pages = `${count} pages of ${sizeText(page)}`
   const reason = `${pages} for guests${given.node === undefined ? '' : `, on node ${given.node}`}`
   const replaces = (): boolean => true
   if (given.node !== undefined) expectNode(facts, given.node)
   const usual = defaultPage(facts)
-  const bySysctl = page === 2 * 1024 ** 2 && page === usual && given.node === undefined
-  const others = otherPages(facts, SYSCTL)
+  const bySysctl = page === SYSCTL_PAGE && page === usual && given.node === undefined
+  const others = otherPages(facts, OWN_SYSCTL_PATH)
   const same = others.find(({ size }) => size === page)
   // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
-  if (same !== undefined && (!bySysctl || same.configLine.includes('/tmpfiles.d/')))
+  if (same !== undefined && (!bySysctl || same.byTmpfiles))
     throw new UserError(
       'contradiction',
       `${same.configLine}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,
@@ -53,7 +99,7 @@ export function requireHugepages(
     return tuneRequirements('hugepages', reason, {
       replaces,
       notes: same === undefined ? [] : [note],
-      files: [ownLine(SYSCTL, `vm.nr_hugepages = ${count}`, reason)],
+      required: [{ kind: 'sysctl', name: 'vm.nr_hugepages', value: `${count}` }],
       findings,
       rebootNeeded: true,
     })
@@ -142,4 +188,24 @@ function hostMemoryFinding(
     evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
     next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
   }
+}
+
+/** The kernel may find less memory in one piece than was asked for. */
+function pageCountFinding(now: number | undefined, required: number, what: string): Finding {
+  const found = `${now ?? 'nobody knows how many'} of ${required} huge pages ${what}are set aside`
+  return inForceFinding('hugepages', now === undefined ? null : now >= required, found)
+}
+
+/** Of the size that the argument before it says, on all nodes or each on its own. */
+function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
+  const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
+  const known = readMemory(machine).hugePages.find((one) => one.size === size)
+  const text =
+    size === undefined ? '' : `of ${size >= 1024 ** 3 ? `${size / 1024 ** 3} GiB` : `${size / 1024 ** 2} MiB`} `
+  return value.split(',').map((part) => {
+    const [, node, count = ''] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
+    if (node === undefined) return pageCountFinding(known?.total, Number(count), text)
+    const now = known?.nodes.find((one) => one.node === Number(node))?.total
+    return pageCountFinding(now, Number(count), `${text}on node ${node} `)
+  })
 }
