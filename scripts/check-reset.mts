@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-import { type CardReset, hasResetProblem, judgeResets, readResetFacts } from '../lib/bind/reset.ts'
+import { type CardReset, isBadReset, judgeResets, readResetFacts } from '../lib/bind/reset.ts'
 import {
   CAPTURE_OPTION,
   DEVICE_HELP,
@@ -64,7 +64,7 @@ function answerCheckReset({ arguments: given, machine, warn }: Context): Answer 
     })),
   }))
   if (log === null && cards.length > 0) warn(`whether a reset failed already is not known: ${logMissing}`)
-  const bad = cards.some((card) => card.verdict === 'none' || hasResetProblem(card))
+  const bad = cards.some(isBadReset)
   const { vendorReset } = known
   const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, log: log !== null, cards }
   const style = addressFormatter(facts.devices, false)

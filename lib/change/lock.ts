@@ -7,7 +7,7 @@ import { endOrphans, RUN_VARIABLE, runCommand, setInheritedLock } from './run.ts
 import { closeLock, isStillNamed, makeFolder, openLock, removeFolder, removeQuietly, writeLockHolder } from './write.ts'
 
 /** What a run that holds the lock knows of who else might. */
-export interface LockHolder {
+interface LockHolder {
   pid: number
   /** Start time of the process in clock ticks, field 22 of /proc/PID/stat: process numbers come again. */
   started: string | undefined
@@ -18,7 +18,7 @@ export interface LockHolder {
 const LOCK_TRIES = 20
 
 /** The holder of a lock as it is now. `own` is a reader on the running system, whatever root is being changed. */
-export function readLockHolder(own: Reader, pid: number): LockHolder {
+function readLockHolder(own: Reader, pid: number): LockHolder {
   const stat = own.optionalText(`/proc/${pid}/stat`)
   const boot = own.optionalText('/proc/sys/kernel/random/boot_id')
   const [state, ...fields] = stat?.slice(stat.lastIndexOf(')') + 2).split(' ') ?? []

@@ -25,7 +25,7 @@ import type { Content } from './settings.ts'
 // Every function here takes a root and a path as seen from that root, and writes nothing outside it.
 
 /** What a person is told of a failure to write. */
-export function unwritable(shown: string, error: unknown): UserError {
+function unwritable(shown: string, error: unknown): UserError {
   if (error instanceof UserError) return error
   const { code, message } = error as NodeJS.ErrnoException
   return new UserError('unwritable', `${shown}: cannot be written (${code ?? message})`)

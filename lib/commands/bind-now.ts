@@ -6,9 +6,8 @@ import { claimsOf, readJournal } from '../change/journal.ts'
 import { LIVE_JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
-import { guardFindings } from '../checks/guards.ts'
-import { guardInterfaces, guardOpen } from '../checks/in-use.ts'
-import { guardRunner } from '../checks/judged.ts'
+import { checksFor, runChecks } from '../checks/check.ts'
+import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
@@ -42,11 +41,9 @@ async function bindNow(context: Context): Promise<Answer> {
   const requested = requestedDevices(pci, given)
   const selected = withGroupMates(pci.devices, requested)
   const usage = readDeviceUsage(machine.reader, machine.files, selected)
-  const findings = [
-    ...guardFindings(pci.devices, selected, requested, usage, pci.groups, guardRunner([machine.reader, machine.files])),
-    guardInterfaces(usage),
-  ]
-  refuse(findings, given)
+  const guards = [...checksFor(GUARDS, 'taking'), ...checksFor(GUARDS, 'taking-now')]
+  const guarded = { pci, requested, selected, given: selected, usage }
+  refuse(runChecks(guards, guarded, [machine.reader, machine.files], true), given)
   const changes = changesNow(selected)
   const groups = [...new Set(selected.map(({ group }) => group))].filter((group) => group !== null)
   const notes = [...nestedNotes(selected), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
@@ -77,7 +74,9 @@ async function releaseNow(context: Context): Promise<Answer> {
     .filter(({ before, after }) => before !== after)
   const pci = readPciFacts(machine, context.warn)
   const selected = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
-  refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, selected))], given)
+  const usage = readDeviceUsage(machine.reader, machine.files, selected)
+  const guarded = { pci, requested: selected, selected, given: selected, usage }
+  refuse(runChecks(checksFor(GUARDS, 'releasing'), guarded, [machine.reader, machine.files], true), given)
   const plan: Plan = { changes, settings: [], notes: [], rebootNeeded: false }
   const undoes = [...new Set(claims.map(({ entry }) => entry.number))]
   return applyNow(context, plan, leaving, { undoes, undone: named })

@@ -1,14 +1,16 @@
 import { resolve } from 'node:path'
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
-import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
+import { canBindByAddress, kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { applyPlan } from '../change/apply.ts'
 import { parseTime, withConfirmTimer } from '../change/confirm.ts'
 import { withLock } from '../change/lock.ts'
 import { cutShortRuns } from '../change/undo.ts'
-import { guardFindings, guardIds, guardSecureBoot } from '../checks/guards.ts'
-import { guardRunner } from '../checks/judged.ts'
+import { checksFor, runChecks } from '../checks/check.ts'
+import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
+import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
+import { toFinding } from '../core/finding.ts'
 import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
@@ -31,6 +33,7 @@ import {
 import { answerLive } from './bind-now.ts'
 import { checkBindUsage, requestsAction } from './bind-usage.ts'
 import { chooseCard } from './choose.ts'
+import { forceOption } from './force.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, isNewFile, moduleOutput } from './module-output.ts'
 import { listEqualCards } from './override-same-id-gpu.ts'
@@ -54,7 +57,7 @@ export function bindOptions(adapters: Adapters): Option[] {
       kind: 'flag',
       help: 'what the kernels were not built with, and how to; with DEVICE: for it',
     },
-    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    forceOption(BINDING_GUARDS),
     { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     ...confirmOptions,
     ...adapterOptions(adapters),
@@ -138,26 +141,20 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
     initramfs: given.value('initramfs'),
   })
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
-  const findings = guardFindings(
-    pci.devices,
-    selected,
-    requested,
-    usage,
-    pci.groups,
-    guardRunner([machine.reader, facts.host.files]),
-  )
+  const readers = [machine.reader, facts.host.files]
+  const guarded = { pci, requested, selected, given: selected, usage }
+  const findings = runChecks(checksFor(GUARDS, 'taking'), guarded, readers, true)
   refuse(findings, given)
-  const shared = guardIds(pci.devices, taken)
+  const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: taken }))
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
   const address = equal ?? (identifiedBy === 'address' ? 'as asked' : null)
   if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation() !== undefined
-  if (identifiedBy === 'id' && equal !== null && !byAddress) refuse([shared], given)
+  if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
+    readKernelReports(facts, taken, () => facts.candidateModules),
     facts.distro.adapter?.kernel,
   )
   const binding = withKernelFindings(
@@ -172,7 +169,8 @@ async function bind(context: Context, adapters: Adapters, apply: boolean, identi
   )
   if (binding.regenerated.images || binding.regenerated.entries) {
     const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
-    findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
+    const secureBoot = readSecureBoot(facts.host.machine)
+    findings.push(toFinding(secureBootGuard, secureBootGuard.run({ secureBoot, unsigned })))
     refuse(findings, given)
   }
   const within = given.value('confirm-within')

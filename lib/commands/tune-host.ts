@@ -13,13 +13,14 @@ import type { Adapters } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 import { paint } from '../terminal/text.ts'
 import type { TuneFacts } from '../tune/feature.ts'
-import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom } from '../tune/features.ts'
+import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom, TUNING_GUARDS } from '../tune/features.ts'
 import { planTuneHost } from '../tune/plan-tuning.ts'
 import { reachedOver } from '../tune/reached.ts'
 import { cutShortText, moduleFileText } from '../views/answers.ts'
 import { changesText, findingsText, leftText, notesText, shellWord } from '../views/changes.ts'
 import { answerJson, appliedJson, durationsIn, journalEntryFacts, refuse } from './answer.ts'
 import { adapterOptions, confirmOptions, outputOption } from './bind-vfio.ts'
+import { forceOption } from './force.ts'
 import { expectModuleOutput, isNewFile, moduleOutput } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { answerTuneStatus } from './status.ts'
@@ -33,7 +34,7 @@ export function tuneOptions(adapters: Adapters): Option[] {
     { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
     { name: 'status', kind: 'flag', help: 'is all as planned, and in force? each point with its evidence' },
     { name: 'undo', kind: 'flag', help: 'take back what this script did, for FEATURE or altogether' },
-    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    forceOption(TUNING_GUARDS),
     ...confirmOptions,
     ...adapterOptions(adapters),
     outputOption,

@@ -25,7 +25,7 @@ export interface ShellWord {
 }
 
 /** A character of what a word says, and where in the text it stands. */
-export interface ShellChar {
+interface ShellChar {
   /** `UNKNOWN`: a variable or a substitution. */
   char: string
   start: number

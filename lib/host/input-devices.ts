@@ -3,7 +3,7 @@ import { isAddress, isDisplay, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 import { deviceAbove, type Unreadable } from './readings.ts'
 
-export interface Keyboard {
+interface Keyboard {
   name: string
   /** The selected device that it hangs on; `null` when it stays with the host. */
   address: string | null

@@ -2,7 +2,7 @@ import type { Reader } from './reader.ts'
 import { readLines } from './readings.ts'
 
 /** The huge pages of one size. Counts are pages, sizes bytes; unknown is `undefined`. */
-export interface HugePages {
+interface HugePages {
   size: number
   total: number | undefined
   free: number | undefined

@@ -3,7 +3,7 @@ import type { Reader } from './reader.ts'
 import { deviceAbove, type Unreadable, unlessDenied } from './readings.ts'
 
 /** A process that has a device node or a socket open. */
-export interface OpenFile {
+interface OpenFile {
   /** The text of the link in /proc/PID/fd: `/dev/dri/card0`, `socket:[4711]`. */
   target: string
   pid: number

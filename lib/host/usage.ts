@@ -12,12 +12,12 @@ import { type RootUnlock, readRootUnlock } from './root-unlock.ts'
 import { interfaceOf, readTcpConnections, shortAddress, type TcpConnection } from './sockets.ts'
 
 /** A device node that processes hold open. */
-export interface OpenNode extends DeviceNode {
+interface OpenNode extends DeviceNode {
   processes: { pid: number; name: string }[]
 }
 
 /** An SSH session and the interfaces that it runs over; none when no route leads to the other end. */
-export interface SshSession {
+interface SshSession {
   peer: string
   interfaces: string[]
   /** The evidence for it: `sshd[812]`, or `port 22` when the processes' sockets may not be seen. */

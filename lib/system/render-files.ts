@@ -104,19 +104,19 @@ function atRealPath(files: Reader, setting: Setting): Setting {
   return { ...setting, path: `${files.resolve(folder) ?? folder}${setting.path.slice(folder.length)}` }
 }
 
-type RequiredArgument = Extract<Requirement, { kind: 'argument' }>
+type ArgumentRequirement = Extract<Requirement, { kind: 'argument' }>
 
 const GOVERNOR = 'cpufreq.default_governor'
 
 /** The arguments, and the IDs of a module that a kernel has built in. */
-function requiredArguments(requirements: readonly Requirement[]): RequiredArgument[] {
+function requiredArguments(requirements: readonly Requirement[]): ArgumentRequirement[] {
   const builtin = requirementsOf(requirements, 'id').filter((one) => one.builtin)
   return [
-    ...requirements.flatMap((one): RequiredArgument[] => {
+    ...requirements.flatMap((one): ArgumentRequirement[] => {
       if (one.kind === 'argument') return [one]
       return one.kind === 'governor' ? [{ ...one, kind: 'argument', token: `${GOVERNOR}=${one.name}` }] : []
     }),
-    ...builtin.map(({ module, id, owners }): RequiredArgument => {
+    ...builtin.map(({ module, id, owners }): ArgumentRequirement => {
       const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
       return { kind: 'argument', token: `${module}.ids=${id}`, reason, owners }
     }),

@@ -1,7 +1,7 @@
 import { claimsOf } from '../change/journal.ts'
 import type { PlannedSetting, Setting, SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import type { CheckName, Finding } from '../core/finding.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { PciDevice } from '../host/pci.ts'
@@ -12,7 +12,7 @@ import type { RequiredState } from '../system/requirement.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 
-/** What tuning is decided on. */
+/** The facts that tuning is decided on. */
 export interface TuneFacts extends SystemFacts {
   devices: readonly PciDevice[]
 }
@@ -24,49 +24,59 @@ export interface TuneFeature {
   option: Omit<Option, 'name'>
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
-  /** What the host must have for it. Throws a UserError for what it cannot have. */
-  requirements(facts: TuneFacts, given: Arguments): TuneRequirements
-  /** Whether the machine that runs has what earlier runs set up, as the kernel shows it: a file or an argument is no proof. */
+  /** The names of the checks that may refuse it. */
+  guards?: readonly CheckName[]
+  /** Decides what the host must have for it. Throws a UserError for what it cannot have. */
+  requirements(facts: TuneFacts, given: Arguments, request: FeatureRequest): FeatureRequirements
+  /**
+   * Checks whether the running machine has what earlier runs set up, as the kernel shows it: a file or an argument is
+   * no proof.
+   */
   inForce?(host: Host, settings: readonly PlannedSetting[]): Finding[]
-  /** Lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from what it says. */
+  /** Returns the lines of other files, as `PATH:LINE: TEXT`, that keep a line of ours from being in force. */
   overruled?(files: Reader, setting: SettingOf<'line'>): string[]
 }
 
-/** What one thing that was asked for needs of the host. */
-export interface TuneRequirements {
-  /** As `--undo` takes it: `hugepages`. */
-  feature: string
+/** What the host must have for one requested feature. */
+export interface FeatureRequirements {
   /** What must be so, each with a reason of its own where that is not the feature's. */
   required: readonly (RequiredState & { reason?: string })[]
-  /** Why, for the plan. Nothing is decided by it. */
+  /** The reason that the plan shows. Nothing is decided by it. */
   reason: string
-  /** What was asked for, by option: later runs and `--status` find it in the journal. */
-  request?: Readonly<Record<string, string>>
   notes: readonly string[]
   /** Refusals. */
   findings: readonly Finding[]
   /** Is it in force with the next boot only? */
   rebootNeeded: boolean
-  /** Of what an earlier run set up for this feature: is it another value of the same thing, which goes for this one? */
+  /**
+   * Is this setting, which an earlier run made for the feature, another value of the same thing? Then it is removed.
+   */
   replaces(setting: PlannedSetting): boolean
 }
 
+export interface TuneRequirements extends FeatureRequirements {
+  /** The feature's name: `hugepages`. */
+  feature: string
+  request: FeatureRequest
+}
+
+/** The options that were given for a feature, and their values: later runs and `--status` find them in the journal. */
+export type FeatureRequest = Readonly<Record<string, string>>
+
 /**
- * Requirements of which only what differs from nothing is given. `arguments`: kernel arguments, in the order in which the
- * kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
+ * Returns the requirements of a feature; what is not given is empty. `arguments`: kernel arguments, in the order in which
+ * the kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
  */
 export function tuneRequirements(
-  feature: string,
   reason: string,
   {
     arguments: tokens = [],
     settings = [],
     required = [],
     ...some
-  }: Partial<TuneRequirements> & { arguments?: readonly string[]; settings?: readonly Setting[] },
-): TuneRequirements {
+  }: Partial<FeatureRequirements> & { arguments?: readonly string[]; settings?: readonly Setting[] },
+): FeatureRequirements {
   return {
-    feature,
     reason,
     required: [
       ...tokens.map((token) => ({ kind: 'argument' as const, token })),
@@ -81,7 +91,7 @@ export function tuneRequirements(
   }
 }
 
-/** What a program keeps in a way of its own. */
+/** Returns settings that a tool keeps in a way of its own. */
 export function externalSettings(tool: ExternalToolName, tokens: readonly string[], reason: string): Setting[] {
   return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }
@@ -91,20 +101,9 @@ export function isDescribed({ distro }: TuneFacts): boolean {
   return distro.adapter?.declarative !== undefined
 }
 
-/** What was asked for of a feature: the options that were given for it, and their values. */
-export function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): Record<string, string> {
-  const names = [name, ...more.map((one) => one.name)]
-  return Object.fromEntries(
-    names.flatMap((one) => {
-      const values = given.list(one)
-      return values.length > 0 || given.flag(one) ? [[one, values.join(' ')]] : []
-    }),
-  )
-}
-
-/** Is this what an earlier run was asked for too? */
-export function isSameRequest({ request }: PlannedSetting, asked: Readonly<Record<string, string>>): boolean {
-  return JSON.stringify(request) === JSON.stringify(asked)
+/** Was the earlier run that made this setting given the same options? */
+export function isSameRequest(setting: PlannedSetting, request: FeatureRequest): boolean {
+  return JSON.stringify(setting.request) === JSON.stringify(request)
 }
 
 /**
@@ -125,7 +124,7 @@ export function expectUnset({ configured, journal }: TuneFacts, feature: string,
   }
 }
 
-/** The kernel arguments that earlier runs set for a feature. */
+/** Returns the kernel arguments that earlier runs set for a feature. */
 export function ownFeatureArguments(journal: TuneFacts['journal'], feature: string): Set<string> {
   const own = claimsOf(journal).filter(({ owner }) => owner === feature)
   return new Set(
@@ -139,7 +138,9 @@ export function expectSystemd(facts: TuneFacts, option: string, instead: string)
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
 
-/** Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()). */
+/**
+ * Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()).
+ */
 export function expectInterfaceName(option: string, name: string): void {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
     throw new UserError(

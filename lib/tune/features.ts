@@ -1,11 +1,11 @@
 import type { Claim } from '../change/journal.ts'
 import type { Setting } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
+import type { CheckName, Finding } from '../core/finding.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
-import { requestOf, type TuneFacts, type TuneFeature, type TuneRequirements } from './feature.ts'
+import type { FeatureRequest, TuneFacts, TuneFeature, TuneRequirements } from './feature.ts'
 import { acsOverride } from './features/acs-override.ts'
 import { blacklist } from './features/blacklist.ts'
 import { bridge } from './features/bridge.ts'
@@ -24,7 +24,10 @@ import { threadIrqs } from './features/threadirqs.ts'
 import { unsafeInterrupts } from './features/unsafe-interrupts.ts'
 import { vfioGroup } from './features/vfio-group.ts'
 
-/** Everything that tune-host can set up, in the order of `--help` and of a plan. A new feature is a file, and a line here. */
+/**
+ * Everything that tune-host can set up, in the order of `--help` and of a plan. A new feature is a file, and a line
+ * here.
+ */
 const TUNE_FEATURES: readonly TuneFeature[] = [
   hugepages,
   isolate,
@@ -51,6 +54,9 @@ export const FEATURE_OPTIONS: readonly Option[] = TUNE_FEATURES.flatMap(({ name,
   ...more.map((one) => ({ ...one, help: `with --${name}: ${one.help}` })),
 ])
 
+/** The checks by which tune-host refuses. */
+export const TUNING_GUARDS: readonly CheckName[] = TUNE_FEATURES.flatMap(({ guards = [] }) => guards)
+
 /** Was anything asked for? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
 export function hasFeatureOption(given: Arguments): boolean {
   for (const { name, with: more = [] } of TUNE_FEATURES) {
@@ -61,19 +67,24 @@ export function hasFeatureOption(given: Arguments): boolean {
   return TUNE_FEATURES.some(({ name }) => isGiven(given, name))
 }
 
-/** What all that was asked for needs of the host. */
+/** Returns the requirements of all requested features. */
 export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => ({
-    ...feature.requirements(facts, given),
-    request: requestOf(feature, given),
-  }))
+  return TUNE_FEATURES.filter(({ name }) => isGiven(given, name)).map((feature) => {
+    const request = requestOf(feature, given)
+    return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
+  })
+}
+
+function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): FeatureRequest {
+  const names = [name, ...more.map((one) => one.name)].filter((one) => isGiven(given, one))
+  return Object.fromEntries(names.map((one) => [one, given.list(one).join(' ')]))
 }
 
 function isGiven(given: Arguments, name: string): boolean {
   return given.flag(name) || given.list(name).length > 0
 }
 
-/** Whether the machine that runs has what was set up, feature by feature. */
+/** Checks whether the running machine has what was set up, feature by feature. */
 export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[] {
   return TUNE_FEATURES.flatMap(({ name, inForce }) => {
     const settings = claims.flatMap(({ owner, setting }) => (owner === name ? [setting] : []))
@@ -81,7 +92,9 @@ export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[]
   })
 }
 
-/** Lines of other files that win over a setting of this feature, or are added to it: then ours is in its file, and not in force. */
+/**
+ * Returns the lines of other files that win over a setting of this feature: it is in its file then, and not in force.
+ */
 export function overruledBy(files: Reader, feature: string | undefined, setting: Setting): string[] {
   const found = TUNE_FEATURES.find(({ name }) => name === feature)
   return setting.kind === 'line' ? [...new Set(found?.overruled?.(files, setting))] : []

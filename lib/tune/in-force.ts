@@ -1,11 +1,10 @@
 import type { PlannedSetting, Setting } from '../change/settings.ts'
-import { statusFinding } from '../checks/requirement-findings.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Finding, toFinding } from '../core/finding.ts'
 import type { Host } from '../system/system.ts'
 
 // What the features share of the question whether the machine that runs has what was set up.
 
-/** What the settings ask for, once each: a line, a kernel argument, or an item of a described system. */
+/** Returns what the settings say, once each: a line, a kernel argument, or an item of a NixOS module. */
 export function settingTexts(settings: readonly Setting[]): string[] {
   const texts = settings.map((setting) => {
     if (setting.kind === 'line') return setting.line
@@ -14,7 +13,7 @@ export function settingTexts(settings: readonly Setting[]): string[] {
   return [...new Set(texts)]
 }
 
-/** The matches of a pattern in what the settings ask for. */
+/** Returns the matches of a pattern in what the settings say. */
 export function matchSettings(settings: readonly Setting[], pattern: RegExp): RegExpExecArray[] {
   return settingTexts(settings)
     .map((text) => pattern.exec(text))
@@ -26,7 +25,9 @@ export function requestedValues(settings: readonly PlannedSetting[], option: str
   return [...new Set(settings.flatMap(({ request }) => request?.[option] ?? []))]
 }
 
-/** `ok`: `null` where it was not seen. `next`: what to do about a problem. */
+/**
+ * Returns a finding of `--status`. `ok` is `null` where it could not be seen; `next` says what to do about a problem.
+ */
 export function inForceFinding(
   code: string,
   ok: boolean | null,
@@ -34,10 +35,14 @@ export function inForceFinding(
   evidence: string[] = [],
   next = 'reboot',
 ): Finding {
-  return statusFinding(code, ok === null ? 'unknown' : ok ? 'ok' : 'problem', summary, evidence, ok ? null : next)
+  const state = ok === null ? 'unknown' : ok ? 'ok' : 'problem'
+  return toFinding({ code }, { state, summary, evidence, next: ok ? null : next })
 }
 
-/** Parameters of modules, set by `options MODULE NAME=VALUE …` or by the kernel argument `MODULE.NAME=VALUE`. */
+/**
+ * Compares parameters of modules with what `options MODULE NAME=VALUE …` or the kernel argument `MODULE.NAME=VALUE`
+ * says.
+ */
 export function parameterFindings({ machine }: Host, settings: readonly Setting[]): Finding[] {
   const wanted = [
     ...matchSettings(settings, /^(\w+)\.(\w+=\S+)$/),
@@ -53,7 +58,10 @@ export function parameterFindings({ machine }: Host, settings: readonly Setting[
   })
 }
 
-/** Interfaces that earlier runs were asked for. `attribute`: the file that those of this kind have in /sys. */
+/**
+ * Checks that the interfaces which earlier runs were to make are there. Interfaces of this kind have the file
+ * `attribute` in /sys.
+ */
 export function interfaceFindings(
   { machine }: Host,
   settings: readonly PlannedSetting[],

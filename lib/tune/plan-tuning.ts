@@ -14,7 +14,7 @@ import { reloadCommands } from './reload.ts'
 import { findReplaced, type Replaced } from './replace.ts'
 
 /** A plan, and the kernel arguments that the boot entries must carry afterwards. */
-export interface TunePlan {
+interface TunePlan {
   plan: Plan
   tokens: string[]
   /** Do boot entries change, by an edit or by a command? */
@@ -24,17 +24,15 @@ export interface TunePlan {
 }
 
 /**
- * The plan for all that was asked for. A setting is claimed by its feature's name, so that each can be taken back alone.
- * Throws the UserErrors of `replacedBy`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
+ * Plans all requested features. A setting is owned by its feature, so that each can be taken back alone.
+ * Throws the UserErrors of `findReplaced`, and: `unknown-system` where kernel arguments are wanted and the boot loader is
  * not known; `contradiction` where a line of another file would win.
  */
 export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements[], output: string | null): TunePlan {
   const { host, distro } = facts
   const { declarative } = distro.adapter ?? {}
   const requirements = tuning.flatMap(({ feature, request, reason, required }) =>
-    required.map((one): Requirement => {
-      return { reason, ...one, owners: [feature], ...(request === undefined ? {} : { request }) }
-    }),
+    required.map((one): Requirement => ({ reason, ...one, owners: [feature], request })),
   )
   const nix = declarative && moduleSettings(facts, declarative, declarative.tuning, requirements, output)
   const { tokens, ...groups } = fileSettings(facts, nix?.others ?? requirements)

@@ -6,14 +6,14 @@ import { TUNING_SCRIPT } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 
-/** What goes because a feature gets another value. */
+/** The settings that are removed because a feature gets another value. */
 export interface Replaced {
   /** The settings that leave the machine, by what has to be made again. */
   leaving: { files: Setting[]; loader: Setting[]; items: Setting[] }
   /** For the journal: the entries whose claims end with this run, and for which features. */
   undoes: number[]
   undone: string[]
-  /** What would end with them and is still wanted: another disk of the same entry. */
+  /** Claims that would end with them and stay: another disk of the same entry. */
   remaining: PlannedSetting[]
   notes: string[]
 }

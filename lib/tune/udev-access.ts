@@ -1,8 +1,9 @@
 import type { SettingOf } from '../change/settings.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
+import { globPattern } from '../core/glob.ts'
 import { hasAccount } from '../host/accounts.ts'
-import { configLines, configLineText, dropInFolders, matchesGlob, readDropIns } from '../host/drop-ins.ts'
+import { configLines, configLineText, dropInFolders, readDropIns } from '../host/drop-ins.ts'
 import type { Reader } from '../host/reader.ts'
 import { readGroupMembers } from '../host/user.ts'
 import type { Host } from '../system/system.ts'
@@ -24,7 +25,9 @@ export function expectGroup({ host: { files } }: TuneFacts, group: string): void
     )
 }
 
-/** Whether the node is open to the group now. Nothing where it is not there, or the group's number is not known. */
+/**
+ * Checks whether the node is open to the group now. No finding where it is not there, or the group's number is unknown.
+ */
 export function accessFindings({ machine, files }: Host, path: string, group: string): Finding[] {
   const { gid } = readGroupMembers(files, group)
   const now = machine.access(path)
@@ -35,7 +38,10 @@ export function accessFindings({ machine, files }: Host, path: string, group: st
   return [inForceFinding('access', ok, summary, [], 'reboot, or see which rule of udev wins: udevadm test')]
 }
 
-/** Rules that win over one of ours: the last assignment counts, unless an earlier one is final (`:=`). Source: udev(7). */
+/**
+ * Returns the rules that win over one of ours: the last assignment counts, unless an earlier one is final (`:=`).
+ * Source: udev(7).
+ */
 export function overrulingRules(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const own = parseUdevRule(line)
   const required = own.filter(({ key }) => key === 'GROUP' || key === 'MODE')
@@ -52,7 +58,9 @@ export function overrulingRules(files: Reader, { path, line }: SettingOf<'line'>
           const conditions = said.filter(({ operator }) => operator === '==' || operator === '!=')
           const about = conditions.some(
             ({ key, value, operator }) =>
-              key === 'SUBSYSTEM' && operator === '==' && value.split('|').some((each) => matchesGlob(each, subsystem)),
+              key === 'SUBSYSTEM' &&
+              operator === '==' &&
+              value.split('|').some((each) => globPattern(each).test(subsystem)),
           )
           // Of a disk, a rule that names it, or is for all of them.
           const near =

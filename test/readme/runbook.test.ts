@@ -1,24 +1,51 @@
-import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { execFile, spawnSync } from 'node:child_process'
+import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system } from '../support/bind.ts'
 import { cpuTree, smt } from '../support/cpus.ts'
 import { newFolder } from '../support/expect.ts'
-import { sampleOf } from '../support/needs.ts'
+import { needs, sampleOf } from '../support/needs.ts'
 import { oneDomain, readmeSystem } from '../support/readme.ts'
-import { PROJECT, type Ran, runProgram, runScript } from '../support/run.ts'
+import { PROJECT, type Ran, runScript } from '../support/run.ts'
 import { systemDir } from '../support/system.ts'
 
 // scripts/setup.md, run by zx as its first lines say. What libvirt does with the guest is seen in the lab.
 
 const PAGE = `${PROJECT}scripts/setup.md`
+const SCRIPTS = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mjs'))
+const CLI = `${PROJECT}node_modules/zx/build/cli.js`
 const guest = '--gpu 02:00 --name vm --guest linux --memory 4G --hugepages 2M --vcpus 4 --isolate'.split(' ')
 
-function setup(...args: string[]): Ran {
-  return runProgram(process.execPath, [`${PROJECT}node_modules/zx/build/cli.js`, PAGE, ...args])
+/** The page beside the scripts in a folder of its own: zx writes there what it runs. */
+function copyPage(): string {
+  const folder = newFolder()
+  for (const name of SCRIPTS) symlinkSync(`${PROJECT}scripts/${name}`, join(folder, name))
+  copyFileSync(PAGE, join(folder, 'setup.md'))
+  return join(folder, 'setup.md')
 }
 
-const readyHost = (): string => oneDomain(readmeSystem())
+/** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
+function setup(...args: string[]): Promise<Ran> {
+  const page = copyPage()
+  const env = { ...process.env, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
+  return new Promise((settle) => {
+    const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
+      expect(readdirSync(dirname(page))).toHaveLength(SCRIPTS.length + 1)
+      settle({ code: ran.exitCode, stdout, stderr })
+    })
+    ran.stdin?.end()
+  })
+}
+
+const ready = oneDomain(readmeSystem())
+
+/** A host of its own: the machine of the README. */
+function readyHost(): string {
+  const dir = newFolder()
+  cpSync(ready, dir, { recursive: true, verbatimSymlinks: true })
+  return dir
+}
 
 const WRONG: [args: string[], says: RegExp][] = [
   [['--gpu', '02:00', '--name', 'vm', '--aply'], /^setup: Unknown option '--aply'/],
@@ -27,35 +54,48 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['--name', 'vm'], /^setup: which device\?/],
   [['--gpu', '02:00', '--name', 'vm', '--step', 'bind'], /^setup: --step: must be one of check-host, /],
   [['--gpu', '02:00', '--name', 'vm', '--hugepages', '1G'], /^setup: --hugepages: give --memory, too/],
+  [['--gpu', '02:00', '--name', 'vm', '--force', 'bridge'], /^setup: --force bridge: no script has such a guard/],
 ]
 
 const CARDS: [card: string, memory: string, ends: number, says: RegExp][] = [
-  ['1f:00', '4G', 1, /^list-iommu: 1f:00: no such device.*^setup: these devices are not in this machine/ms],
+  ['1f:00', '4G', 2, /^list-iommu: 1f:00: no such device.*^setup: bind-vfio: 1f:00: no such device/ms],
   ['02:00', '400G', 2, /^setup: this guest cannot be: .*memory/],
-  ['01:00', '4G', 2, /^setup: nothing was written: bind-vfio: refused \(\S+\)/],
+  ['01:00', '4G', 2, /^setup: bind-vfio: refused \(boot-vga\)/m],
 ]
 
-describe('the runbook', () => {
-  it('shows the plan of every step and writes nothing', () => {
+describe.concurrent('the runbook', () => {
+  it('shows the plan of every step and writes nothing', async () => {
     const dir = readyHost()
     const before = etcOf(dir)
-    const ran = setup(...guest, '--root', dir)
+    const ran = await setup(...guest, '--root', dir)
     expectRan(ran, 1, /this is the plan, and nothing was written; --apply does it/)
-    for (const step of ['check-host', 'list-iommu', 'check-reset', 'packages', 'tune-host', 'bind-vfio'])
-      expect(ran.stdout).toMatch(new RegExp(`^── \\d of 8: ${step}$`, 'm'))
+    const steps = [...ran.stdout.matchAll(/^── (\d) of 8: (\S+)$/gm)].map(([, number, name]) => `${number} ${name}`)
+    expect(steps.join(', ')).toBe(
+      '1 check-host, 2 list-iommu, 3 check-reset, 4 packages, 5 tune-host, 6 bind-vfio, 7 gen-domain, 8 start',
+    )
     expect(ran.stdout).toMatch(/vm.nr_hugepages = 2048/)
     expect(ran.stdout).toMatch(/isolcpus=/)
     expect(ran.stdout).toMatch(/options vfio-pci ids=10de:1cb6,10de:0fb9/)
+    expect(ran.stdout).toMatch(/^ {2}<name>vm<\/name>$/m)
+    expect(ran.stdout).toMatch(/^\$ virsh start vm$/m)
     expect(etcOf(dir)).toBe(before)
   })
 
-  it('does what the scripts alone do, stops for the reboot, changes nothing when called again, and takes it back', () => {
+  it('overrides a guard where a script has it', async () => {
+    const force = ['boot-vga', 'host-memory', 'no-such-file'].flatMap((name) => ['--force', name])
+    const ran = await setup('--gpu', '01:00', ...guest.slice(2), ...force, '--root', readyHost())
+    expect(ran.stderr).not.toMatch(/no such guard/)
+    expect(ran.stdout).toMatch(/^\$ tune-host (?!.*boot-vga).*--force=host-memory/m)
+    expect(ran.stdout).toMatch(/^\$ bind-vfio 01:00 (?!.*host-memory).*--force=boot-vga/m)
+  })
+
+  it('does what the scripts alone do, stops for the reboot and for what was changed since, and takes it back', async () => {
     const dir = readyHost()
     const alone = newFolder()
     cpSync(dir, alone, { recursive: true, verbatimSymlinks: true })
     const before = etcOf(dir)
     const here = ['--no-commands', '--apply', '--root']
-    expectRan(setup(...guest, ...here, dir), 1, /now reboot, then call this again in the same way$/m)
+    expectRan(await setup(...guest, ...here, dir), 1, /now reboot, then call this again in the same way$/m)
     const tune = ['--hugepages', '4G', '--isolate', '4', '--near', '02:00']
     for (const args of [['--packages'], tune]) expectRan(runScript('tune-host', [...args, ...here, alone]), 0)
     expectRan(runScript('bind-vfio', ['02:00', ...here, alone]), 0)
@@ -63,61 +103,73 @@ describe('the runbook', () => {
     expect(applied).toBe(etcOf(alone))
     expect(applied).not.toBe(before)
 
-    const again = setup(...guest, ...here, dir)
+    const again = await setup(...guest, ...here, dir)
     expectRan(again, 1, /now reboot/)
     // The commands for packages were only printed: they are again.
     expect(again.stdout.match(/^Nothing to do/gm)).toHaveLength(2)
     expect(etcOf(dir)).toBe(applied)
 
-    expectRan(setup('--name', 'vm', '--undo', '--root', dir), 1, /Nothing was written/)
+    const written = readFileSync(join(dir, modprobe))
+    writeFileSync(join(dir, modprobe), '')
+    const drifted = await setup(...guest, '--step', 'bind-vfio', ...here, dir)
+    expectRan(drifted, 1, /the binding is not what was promised \(drifted\)/)
+    expect(readFileSync(join(dir, modprobe), 'utf8')).toBe('')
+    writeFileSync(join(dir, modprobe), written)
+
+    expectRan(await setup('--name', 'vm', '--undo', '--root', dir), 1, /Nothing was written/)
     expect(etcOf(dir)).toBe(applied)
-    expectRan(setup('--name', 'vm', '--undo', ...here, dir), 0)
+    expectRan(await setup('--name', 'vm', '--undo', ...here, dir), 0)
     expect(etcOf(dir)).toBe(before)
   })
 
-  it('stops where a binding is not what was promised', () => {
-    const dir = readyHost()
-    const here = ['--no-commands', '--apply', '--root', dir]
-    expectRan(setup(...guest, ...here), 1, /now reboot/)
-    writeFileSync(join(dir, modprobe), '')
-    const ran = setup(...guest, ...here)
-    expectRan(ran, 1, /the binding is not what was promised \(drifted\)/)
-    expect(readFileSync(join(dir, modprobe), 'utf8')).toBe('')
-  })
-
-  it('switches an IOMMU on that only lacks a kernel argument, and does the rest after that boot', () => {
+  it('switches an IOMMU on that only lacks a kernel argument, and does the rest after that boot', async () => {
     const dir = systemDir({ machine: 'kernel-off', iommuByDefault: false })
     const args = ['--pci', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '1G', '--root', dir]
-    expectRan(setup(...args), 1, /The IOMMU is off, so there are no groups yet: reboot after this.*this is the plan/s)
+    expectRan(
+      await setup(...args),
+      1,
+      /The IOMMU is off, so there are no groups yet: reboot after this.*this is the plan/s,
+    )
   })
 
-  it('on NixOS writes the two modules into the folder that it is told', () => {
+  it('on NixOS writes the two modules into the folder that it is told', async () => {
     const dir = oneDomain(systemDir({ ...system, family: 'nixos' }))
     const args = ['--gpu', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '4G', '--hugepages', '2M']
     const cpus = join(cpuTree(smt(16)), '.')
     cpSync(cpus, dir, { recursive: true })
-    expectRan(setup(...args, '--root', dir, '--apply', '--output', '/etc/nixos'), 1, /now reboot/)
+    expectRan(await setup(...args, '--root', dir, '--apply', '--output', '/etc/nixos'), 1, /now reboot/)
     const text = (name: string): string => readFileSync(join(dir, 'etc/nixos', name), 'utf8')
     expect(text('vfio.nix')).toMatch(/vfio-pci\.ids=10de:1cb6,10de:0fb9/)
     expect(text('vfio-host.nix')).toMatch(/nr_hugepages" = 2048/)
     expect(text('vfio-host.nix')).toMatch(/libvirtd\.enable = true/)
   })
 
-  it('runs one step alone', () => {
-    const ran = setup(...guest, '--step', 'gen-domain', '--root', readyHost())
+  it('runs one step alone', async () => {
+    const ran = await setup(...guest, '--step', 'gen-domain', '--root', readyHost())
     expectRan(ran, 0)
-    expect(ran.stdout).toMatch(/^── 7 of 8: gen-domain\n<domain type='kvm'[^>]*>\n {2}<name>vm<\/name>/)
-    const check = setup('--step', 'check-host', '--root', readyHost())
+    expect(ran.stdout).toMatch(
+      /^── 7 of 8: gen-domain\n\$ gen-domain .*\n<domain type='kvm'[^>]*>\n {2}<name>vm<\/name>/,
+    )
+    const check = await setup('--step', 'check-host', '--root', readyHost())
     expectRan(check, 0, /^── 1 of 8: check-host\n\$ check-host --root=\S+\ncheck-host: no problem/)
     expect(check.stdout.match(/^──/gm)).toHaveLength(1)
   })
 
-  it('says what there is with --help', () => {
-    expectRan(setup('--help'), 0, /^# npx zx scripts\/setup\.md --gpu .*^--undo /ms)
+  needs('script').it('asks on a terminal for what is missing, and does nothing without an answer', () => {
+    const command = `${process.execPath} ${CLI} ${copyPage()} --step gen-domain --guest linux --pci 02:00 --root ${ready}`
+    const asked = spawnSync('script', ['-qec', command, '/dev/null'], { input: 'vm7\n', encoding: 'utf8' })
+    expect(asked.stdout).toMatch(/--name .*<name>vm7<\/name>/s)
+    const left = spawnSync('script', ['-qec', command, '/dev/null'], { input: '\x04', encoding: 'utf8' })
+    expect(left.stdout).toMatch(/setup: --name: the guest's name is missing/)
+    expect([asked.status, left.status]).toEqual([0, 2])
   })
 
-  it.each(sampleOf(WRONG, 2))('%j ends before anything is looked at', (args, says) => {
-    const { code, stdout, stderr } = setup(...args)
+  it('says what there is with --help', async () => {
+    expectRan(await setup('--help'), 0, /^# npx zx scripts\/setup\.md --gpu .*^--undo /ms)
+  })
+
+  it.each(sampleOf(WRONG, 2))('%j ends before anything is looked at', async (args, says) => {
+    const { code, stdout, stderr } = await setup(...args)
     expect(stderr).toMatch(says)
     expect(stderr.trim().split('\n')).toHaveLength(1)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
@@ -125,22 +177,18 @@ describe('the runbook', () => {
 
   it.each(sampleOf(CARDS, 1))(
     'a card at %s with %s of memory ends before anything is written',
-    (card, memory, ends, says) => {
+    async (card, memory, ends, says) => {
       const dir = readyHost()
       const before = etcOf(dir)
       const args = ['--gpu', card, '--name', 'vm', '--guest', 'linux', '--memory', memory]
-      const { code, stderr } = setup(...args, '--apply', '--no-commands', '--root', dir)
+      const { code, stderr } = await setup(...args, '--apply', '--no-commands', '--root', dir)
       expect(stderr).toMatch(says)
       expect(code).toBe(ends)
       expect(etcOf(dir)).toBe(before)
     },
   )
 
-  it('leaves nothing beside itself', () => {
-    expect(readdirSync(`${PROJECT}scripts`).filter((name) => /^setup.*\.mjs$/.test(name))).toEqual([])
-  })
-
-  it('has zx run its js blocks and nothing else', () => {
+  it('has zx run its js blocks and nothing else', async () => {
     const text = readFileSync(PAGE, 'utf8').replace(/^```(js|text|console)\n[\s\S]*?^```$/gm, '')
     expect(text).not.toMatch(/```/)
     expect(text).not.toMatch(/^(\t| {2})/m)

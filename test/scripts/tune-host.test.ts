@@ -2,7 +2,6 @@ import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { bind, expectRan, system, tune, write } from '../support/bind.ts'
-import { loaderDir, systemdBoot } from '../support/loaders.ts'
 import { loadMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, type Ran, runProgram } from '../support/run.ts'
@@ -170,15 +169,6 @@ describe('several at once', () => {
       expect(ran.code).toBe(0)
     },
   )
-})
-
-it('an argument of boot entries that need no command waits for the reboot too', () => {
-  const dir = loaderDir(systemdBoot)
-  expect(JSON.parse(tune(dir, '--threadirqs', '--json').stdout)).toMatchObject({ rebootNeeded: true })
-  expectRan(tune(dir, '--governor', 'performance', ...write), 0, /After the reboot/)
-  expectRan(tune(dir, '--governor', 'powersave', ...write), 0, /the new value takes the place/)
-  expect(textOf(dir, 'boot/loader/entries/arch.conf')).toContain(' cpufreq.default_governor=powersave\n')
-  expect(tune(dir, '--status').stdout).not.toContain('is not known')
 })
 
 describe('what programs keep', () => {

@@ -7,6 +7,7 @@ import { accessSync, constants, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { writeMachine } from './fake/write.ts'
+import { BUNDLES } from './run.ts'
 
 export { generateMachine } from './fake/generate.ts'
 export { writeMachine }
@@ -129,10 +130,15 @@ export function machineNames(): string[] {
   return files.map((file) => file.slice(0, -'.json'.length)).sort()
 }
 
-/** A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. */
+/**
+ * A new folder, removed when this process ends: in memory, as sysfs is, where there is room for 20,000 devices. Of a test
+ * it is in the folder of its run (test/support/setup.ts), which goes even where this process is ended before it could.
+ */
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
-    scratch = mkdtempSync(join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
+    scratch = mkdtempSync(
+      join(process.env[BUNDLES] === undefined && roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'),
+    )
     removeAtEnd(scratch)
   }
   return mkdtempSync(join(scratch, `${name}-`))

@@ -1,35 +1,38 @@
+import { type CheckName, problemResult, toFinding } from '../../core/finding.ts'
 import { expectUnset, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
+
+const acsOverrideGuard: CheckName = { code: 'acs-override', forceable: true }
 
 /** IOMMU groups that are split though the hardware does not isolate. It weakens the host: with `--force` only. */
 export const acsOverride: TuneFeature = {
   name: 'acs-override',
   option: { kind: 'flag', help: 'split IOMMU groups that are one; wants --force acs-override' },
+  guards: [acsOverrideGuard],
 
   requirements(facts) {
     const without = facts.host.kernels.filter(({ release }) => !hasAcsOverride(facts, release))
     const tokens = ['pcie_acs_override=downstream,multifunction']
     expectUnset(facts, 'acs-override', tokens)
-    const code = 'acs-override'
-    return tuneRequirements(code, 'devices are put into groups of their own, whether they are isolated or not', {
+    return tuneRequirements('devices are put into groups of their own, whether they are isolated or not', {
       arguments: tokens,
       findings: [
         without.length > 0
-          ? {
-              code,
-              state: 'problem',
-              summary: `Linux ${without.map(({ release }) => release).join(', ')} does not have it: no kernel of a large distribution does`,
-              evidence: ['it comes with a patch (linux-zen, CachyOS, Proxmox)'],
-              next: 'install such a kernel, or put the card into another slot: list-iommu shows the groups',
-              forceable: false,
-            }
-          : {
-              code,
-              state: 'problem',
-              summary: 'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
-              evidence: ['the kernel is told of isolation that the hardware does not promise'],
-              next: 'put the card into another slot: list-iommu shows the groups',
-              forceable: true,
-            },
+          ? toFinding(
+              { ...acsOverrideGuard, forceable: false },
+              problemResult(
+                `Linux ${without.map(({ release }) => release).join(', ')} does not have it: no kernel of a large distribution does`,
+                ['it comes with a patch (linux-zen, CachyOS, Proxmox)'],
+                'install such a kernel, or put the card into another slot: list-iommu shows the groups',
+              ),
+            )
+          : toFinding(
+              acsOverrideGuard,
+              problemResult(
+                'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
+                ['the kernel is told of isolation that the hardware does not promise'],
+                'put the card into another slot: list-iommu shows the groups',
+              ),
+            ),
       ],
     })
   },

@@ -1,10 +1,11 @@
-import { toFinding } from '../../checks/conclude.ts'
 import { UserError } from '../../core/error.ts'
-import type { Finding } from '../../core/finding.ts'
+import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { moduleName } from '../../edit/modprobe.ts'
 import { readModuleUsage } from '../../host/module-use.ts'
 import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { inForceFinding, matchSettings } from '../in-force.ts'
+
+const driverNeededGuard: CheckName = { code: 'driver-needed' }
 
 /**
  * A module that is never loaded. Refused while the host, or a guest, needs it. Source: kernel-parameters.txt,
@@ -13,6 +14,7 @@ import { inForceFinding, matchSettings } from '../in-force.ts'
 export const blacklist: TuneFeature = {
   name: 'blacklist',
   option: { kind: 'list', value: 'MODULE', help: 'never load this driver (no other device has it)' },
+  guards: [driverNeededGuard],
 
   requirements({ devices, host: { kernels, machine, files } }, given) {
     const modules = given.list('blacklist').map(moduleName)
@@ -23,9 +25,7 @@ export const blacklist: TuneFeature = {
       const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
       const { evidence, unseen: unreadable } = readModuleUsage(machine, files, module, modules, dependencies)
       const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
-      return toFinding({
-        code: 'driver-needed',
-        forceable: false,
+      const result = evidenceResult({
         problem:
           builtin === undefined ? `The host needs ${module}` : `${module} is built into Linux ${builtin.release}`,
         ok: `Nothing of the host needs ${module}`,
@@ -36,9 +36,10 @@ export const blacklist: TuneFeature = {
         ],
         unreadable,
       })
+      return toFinding(driverNeededGuard, result)
     })
     const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
-    return tuneRequirements('blacklist', `${modules.join(' and ')} is never loaded`, {
+    return tuneRequirements(`${modules.join(' and ')} is never loaded`, {
       arguments: modules.map((module) => `module_blacklist=${module}`),
       notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
       findings,

@@ -1,27 +1,31 @@
 import { claimsOf } from '../../change/journal.ts'
-import { okFinding, problemFinding } from '../../checks/say.ts'
 import { UserError } from '../../core/error.ts'
-import type { Finding } from '../../core/finding.ts'
+import { type CheckName, type Finding, okResult, problemResult, toFinding, unknownResult } from '../../core/finding.ts'
 import { parseCommandLine } from '../../host/kernel.ts'
 import { readBridgePort } from '../../host/network-card.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
   expectInterfaceName,
+  type FeatureRequest,
+  type FeatureRequirements,
   isDescribed,
   isSameRequest,
-  requestOf,
   type TuneFacts,
   type TuneFeature,
-  type TuneRequirements,
   tuneRequirements,
 } from '../feature.ts'
 import { interfaceFindings } from '../in-force.ts'
 import { withoutCloudInit } from '../networks/cloud-init.ts'
 import { findCardConfig, isSetUp } from '../networks/known-networks.ts'
 import { type BridgeRequest, bridgeReason } from '../networks/network-config.ts'
+import { noConfirmGuard } from '../reached.ts'
 
 const NET = '/sys/class/net'
 
+const noBridgeGuard: CheckName = { code: 'no-bridge', forceable: true }
+const bridgePortGuard: CheckName = { code: 'bridge-port' }
+
+/** A bridge that guests are attached to, with a network card as its port. */
 export const bridge: TuneFeature = {
   name: 'bridge',
   option: { kind: 'value', value: 'NAME', help: 'make a bridge for guests (br0), from the next boot on' },
@@ -29,16 +33,18 @@ export const bridge: TuneFeature = {
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },
     { name: 'vlan', kind: 'value', value: 'N', help: 'for guests of this VLAN; the host stays as it is' },
   ],
-  requirements: (facts, given) => requireBridge(facts, given, requestOf(bridge, given)),
+  guards: [noConfirmGuard, noBridgeGuard, bridgePortGuard],
+  requirements: requireBridge,
   inForce: (host, settings) =>
     interfaceFindings(host, settings, { option: 'bridge', attribute: 'bridge', kind: 'bridge' }),
 }
 
 /**
- * A bridge for guests, by what sets up this host's network. It comes with the next boot, as a whole: a network that is
- * changed under way may leave nobody to finish. Throws a UserError: `no-interface`, `unknown-system`.
+ * Decides how to make a bridge for guests with what sets up this host's network. It comes with the next boot, as a
+ * whole: a network that is changed while it is used may leave nobody to finish. Throws a UserError: `no-interface`,
+ * `unknown-system`.
  */
-function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string, string>): TuneRequirements {
+function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureRequest): FeatureRequirements {
   const { machine, files } = facts.host
   const name = given.value('bridge') ?? ''
   const port = given.value('port')
@@ -55,11 +61,11 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
   const { mac, iaid, active } = readBridgePort(machine, port)
-  const request: BridgeRequest = { name, port, mac, iaid, active, vlan }
+  const lower = vlan === undefined ? port : `${port}.${vlan}`
+  const request: BridgeRequest = { name, port, mac, iaid, active, vlan, lower }
   const reason = bridgeReason(request)
   const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
-  if (present.some((setting) => isSameRequest(setting, asked)))
-    return tuneRequirements('bridge', reason, { settings: present })
+  if (present.some((setting) => isSameRequest(setting, options))) return tuneRequirements(reason, { settings: present })
   if (present.length > 0)
     throw new UserError('contradiction', `${present[0]?.reason}: take that back first (--undo bridge --apply)`)
   if (seen?.includes(name))
@@ -75,7 +81,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
       ? [`The address (MAC) of ${port} is not known here: servers and switches that go by it may not know ${name}.`]
       : []
   if (isDescribed(facts))
-    return tuneRequirements('bridge', reason, {
+    return tuneRequirements(reason, {
       required: [{ kind: 'bridge', name, port, mac, vlan }],
       findings: [bridgePortFinding(facts, port)],
       notes:
@@ -101,11 +107,11 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
     vlan === undefined
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
       : `${port} itself stays as it is.`
-  const settings = config.settings(files, request)
+  const { settings, notes = [] } = config.bridge(files, request)
   const edited =
     vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined
   const external = edited === undefined ? undefined : withoutCloudInit(files, edited, reason)
-  return tuneRequirements('bridge', `${name}, with ${port}, by ${config.name}`, {
+  return tuneRequirements(`${name}, with ${port}, by ${config.name}`, {
     settings: external === undefined ? settings : [...settings, external],
     findings: [bridgePortFinding(facts, port)],
     notes: [
@@ -115,7 +121,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
         : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
       // It reads the address when it makes the bridge.
       ...(config.name === 'ifupdown' ? [] : unnamed),
-      ...(config.notes?.(files, request) ?? []),
+      ...notes,
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
     ],
     rebootNeeded: true,
@@ -125,34 +131,34 @@ function requireBridge(facts: TuneFacts, given: Arguments, asked: Record<string,
 /** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
 export function bridgeFinding(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
-  const base = { code: 'no-bridge', forceable: true }
   const ours = claimsOf(facts.journal).some(
     ({ owner, setting }) => owner === 'bridge' && setting.request?.bridge === name,
   )
   const seen = machine.list(NET)
   if (name === made || ours || isSetUp(files, name) || machine.exists(`${NET}/${name}/bridge`))
-    return { ...base, state: 'ok', summary: `${name} is a bridge`, evidence: [], next: null }
+    return toFinding(noBridgeGuard, okResult(`${name} is a bridge`))
   const described = isDescribed(facts)
   if (seen === undefined || described)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: `Not known whether ${name} is a bridge`,
-      evidence: [`not seen: ${described ? 'what your configuration makes' : NET}`],
-      next: null,
-    }
+    return toFinding(
+      noBridgeGuard,
+      unknownResult(`Not known whether ${name} is a bridge`, [
+        `not seen: ${described ? 'what your configuration makes' : NET}`,
+      ]),
+    )
   const there = seen.includes(name)
-  return {
-    ...base,
-    state: 'problem',
-    summary: there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
-    evidence: there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
-    next: `make it first (--bridge ${name} --port CARD)`,
-  }
+  return toFinding(
+    noBridgeGuard,
+    problemResult(
+      there ? `${name} is no bridge of the kernel` : `There is no bridge ${name}`,
+      there ? [`${NET}/${name} has no folder bridge; a switch of Open vSwitch has none either`] : [NET],
+      `make it first (--bridge ${name} --port CARD)`,
+    ),
+  )
 }
 
 /**
- * What shows that the initramfs sets the network up: a root file system over it, or an address on the command line.
+ * Returns what shows that the initramfs sets the network up: a root file system over it, or an address on the command
+ * line.
  * Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
  */
 function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): string | undefined {
@@ -168,24 +174,25 @@ function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): str
   return kind === undefined ? undefined : `the root file system is ${kind}`
 }
 
-/** Some interfaces cannot be ports of a bridge, or are already. */
+/** Checks that the interface can be the port of a bridge, and is none already. */
 function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
   const folder = `${NET}/${port}`
-  const problem = (summary: string, next: string): Finding => problemFinding('bridge-port', summary, [], next)
+  const refused = (summary: string, next: string): Finding =>
+    toFinding(bridgePortGuard, problemResult(summary, [], next))
   const master = machine.linkName(`${folder}/master`)
   if (machine.exists(`${folder}/wireless`) || machine.exists(`${folder}/phy80211`))
-    return problem(
+    return refused(
       `${port} is a wireless card: an access point takes frames of its own address only`,
       'give guests a libvirt network with NAT instead',
     )
-  if (master !== undefined) return problem(`${port} is a port of ${master} already`, `use ${master} for guests`)
+  if (master !== undefined) return refused(`${port} is a port of ${master} already`, `use ${master} for guests`)
   // What is no card says what it is; ARPHRD_ETHER of if_arp.h.
   const kind = /^DEVTYPE=(.+)$/m.exec(machine.optionalText(`${folder}/uevent`) ?? '')?.[1]
   const type = machine.optionalText(`${folder}/type`)?.trim() ?? (port === 'lo' ? '772' : '1')
   if (type !== '1' || (kind !== undefined && kind !== 'dsa'))
-    return problem(
+    return refused(
       `${port} is no network card${kind === undefined ? '' : ` (${kind})`}`,
       'name the card with --port; for a VLAN of it, --vlan N',
     )
-  return okFinding('bridge-port', `${port} can be a port of a bridge`)
+  return toFinding(bridgePortGuard, okResult(`${port} can be a port of a bridge`))
 }

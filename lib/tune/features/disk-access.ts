@@ -20,7 +20,7 @@ export const diskAccess: TuneFeature = {
       throw new UserError('no-disk', `--disk ${path}: there is no such disk on this machine`)
     const reason = `members of ${group} may use ${path}`
     const disk = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *"`
-    return tuneRequirements('disk', reason, {
+    return tuneRequirements(reason, {
       required: [{ kind: 'udev-rule', rule: `${disk}, GROUP="${group}", MODE="0660"` }],
       // Another group for the same disk.
       replaces: (setting) => setting.request?.disk === path,

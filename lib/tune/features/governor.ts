@@ -18,7 +18,7 @@ export const governor: TuneFeature = {
       throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
     const reason = `all CPUs start with the governor ${name}`
     if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
-    return tuneRequirements('governor', reason, {
+    return tuneRequirements(reason, {
       required: [{ kind: 'governor', name }],
       rebootNeeded: true,
       replaces: () => true,

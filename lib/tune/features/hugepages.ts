@@ -1,20 +1,30 @@
 import { UserError } from '../../core/error.ts'
-import type { Finding } from '../../core/finding.ts'
+import { type CheckName, type Finding, okResult, problemResult, toFinding, unknownResult } from '../../core/finding.ts'
+import { globPattern } from '../../core/glob.ts'
 import { parseSize, sizeText } from '../../core/sizes.ts'
-import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
 import { readMeminfo, readMemory } from '../../host/memory.ts'
 import type { Reader } from '../../host/reader.ts'
 import { OWN_SYSCTL_PATH } from '../../system/render-files.ts'
-import { expectUnset, type TuneFacts, type TuneFeature, type TuneRequirements, tuneRequirements } from '../feature.ts'
+import {
+  expectUnset,
+  type FeatureRequirements,
+  type TuneFacts,
+  type TuneFeature,
+  tuneRequirements,
+} from '../feature.ts'
 import { inForceFinding, matchSettings, requestedValues, settingTexts } from '../in-force.ts'
 import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
 /** The pages that vm.nr_hugepages counts here, in bytes. */
 const SYSCTL_PAGE = 2 * 1024 ** 2
-/** What the host needs for itself, whatever its size. */
+/** The memory in bytes that a host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
+const hostMemoryGuard: CheckName = { code: 'host-memory', forceable: true }
+
+/** Memory for guests, set aside at boot in pages of 2 MiB or 1 GiB. */
 export const hugepages: TuneFeature = {
   name: 'hugepages',
   option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
@@ -22,6 +32,7 @@ export const hugepages: TuneFeature = {
     { name: 'page-size', kind: 'value', value: 'SIZE', help: 'of one page, 2M (default) or 1G' },
     { name: 'node', kind: 'value', value: 'N', help: 'on this NUMA node' },
   ],
+  guards: [hostMemoryGuard],
 
   requirements: (facts, given) =>
     requireHugepages(facts, {
@@ -46,7 +57,7 @@ export const hugepages: TuneFeature = {
   overruled(files, { path, line }) {
     const target = `/proc/sys/${(/^[^=\s]+/.exec(line)?.[0] ?? '').replaceAll('.', '/')}`
     const last = readBootWrites(files, hasSystemd(files))
-      .filter((one) => matchesGlob(one.target, target))
+      .filter((one) => globPattern(one.target).test(target))
       .at(-1)
     return last === undefined || last.path === path ? [] : [configLineText(last)]
   },
@@ -58,15 +69,16 @@ function pageCount(memory: string, page: number): number {
 }
 
 /**
- * Static huge pages for a guest. Pages of 2 MiB on no node in particular are a sysctl, where that means pages of this
- * size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M unless told.
+ * Decides how to set static huge pages aside for a guest. Pages of 2 MiB on no node in particular are a sysctl, where
+ * that means pages of this size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M
+ * unless told.
  * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
 function requireHugepages(
   facts: TuneFacts,
   given: { memory: string; pageSize: string | undefined; node: string | undefined },
-): TuneRequirements {
+): FeatureRequirements {
   const page = parseSize('page-size', given.pageSize ?? '2M')
   expectPageSize(facts, page)
   const count = pageCount(given.memory, page)
@@ -96,7 +108,7 @@ function requireHugepages(
     const other = facts.configured.find(({ name }) => name === 'hugepages')
     if (other !== undefined) expectUnset(facts, 'hugepages', ['hugepages=', 'hugepagesz='])
     const note = `${same?.configLine}: ours is read later and takes its place; ask for the sum if something else needs those pages.`
-    return tuneRequirements('hugepages', reason, {
+    return tuneRequirements(reason, {
       replaces,
       notes: same === undefined ? [] : [note],
       required: [{ kind: 'sysctl', name: 'vm.nr_hugepages', value: `${count}` }],
@@ -107,7 +119,7 @@ function requireHugepages(
   const size = page >= 1024 ** 3 ? `${page / 1024 ** 3}G` : `${page / 1024 ** 2}M`
   const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
   expectUnset(facts, 'hugepages', tokens)
-  return tuneRequirements('hugepages', reason, { arguments: tokens, findings, replaces })
+  return tuneRequirements(reason, { arguments: tokens, findings, replaces })
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */
@@ -135,59 +147,47 @@ function isOlderThan(version: string, major: number, minor: number): boolean {
   return one < major || (one === major && two < minor)
 }
 
-/** Would the host be left with too little, with all that is set aside, ours and `others`? */
+/** Would the host, or the node, be left with too little, with all that is set aside, ours and `others`? */
 function leftMemoryFinding(
   { host: { machine } }: TuneFacts,
   bytes: number,
   node: string | undefined,
   others: readonly OtherPages[],
 ): Finding {
-  const nodes = (machine.list('/sys/devices/system/node') ?? []).filter((name) => /^node\d+$/.test(name)).length
-  const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, otherPagesBytes(others, undefined, nodes), others)
+  const folder = '/sys/devices/system/node'
+  const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, others, () => 1)
   if (node === undefined || all.state === 'problem') return all
-  const path = `/sys/devices/system/node/node${node}/meminfo`
-  return hostMemoryFinding(machine, path, bytes, otherPagesBytes(others, Number(node), nodes), others)
-}
-
-/** In bytes; of one node, what is on no node in particular counts with its share. */
-function otherPagesBytes(others: readonly OtherPages[], node: number | undefined, nodes: number): number {
-  const shares = others.map((one) => {
-    const bytes = one.size * one.count
-    if (node === undefined || one.node === node) return bytes
-    return one.node === null ? bytes / Math.max(1, nodes) : 0
-  })
-  return shares.reduce((total, share) => total + share, 0)
+  const nodes = (machine.list(folder) ?? []).filter((name) => /^node\d+$/.test(name)).length
+  // Pages of no node in particular count with their share.
+  const shareOf = (one: OtherPages): number =>
+    one.node === null ? 1 / Math.max(1, nodes) : Number(one.node === Number(node))
+  return hostMemoryFinding(machine, `${folder}/node${node}/meminfo`, bytes, others, shareOf)
 }
 
 function hostMemoryFinding(
   machine: Reader,
   path: string,
   bytes: number,
-  other: number,
   others: readonly OtherPages[],
+  shareOf: (pages: OtherPages) => number,
 ): Finding {
   const total = readMeminfo(machine, path).get('MemTotal')
-  const base = { code: 'host-memory', evidence: [], forceable: true }
   if (total === undefined)
-    return {
-      ...base,
-      state: 'unknown',
-      summary: 'How much memory the host has is not known',
-      evidence: [path],
-      next: null,
-    }
+    return toFinding(hostMemoryGuard, unknownResult('How much memory the host has is not known', [path]))
+  const other = others.reduce((sum, one) => sum + one.size * one.count * shareOf(one), 0)
   const least = Math.max(HOST_MEMORY, total / 10)
   const left = total - bytes - other
   if (left >= least)
-    return { ...base, state: 'ok', summary: `The host keeps ${sizeText(left)} of ${sizeText(total)}`, next: null }
+    return toFinding(hostMemoryGuard, okResult(`The host keeps ${sizeText(left)} of ${sizeText(total)}`))
   const most = Math.max(0, total - least - other)
-  return {
-    ...base,
-    state: 'problem',
-    summary: `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
-    evidence: [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
-    next: `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
-  }
+  return toFinding(
+    hostMemoryGuard,
+    problemResult(
+      `The host would keep ${sizeText(Math.max(0, left))} of ${sizeText(total)}; it needs ${sizeText(least)}`,
+      [`${path}: MemTotal ${sizeText(total)}`, ...others.map(({ configLine }) => configLine)],
+      `ask for ${sizeText(most)} or less${others.length > 0 ? ', or take out what is set aside already' : ''}`,
+    ),
+  )
 }
 
 /** The kernel may find less memory in one piece than was asked for. */
@@ -196,12 +196,13 @@ function pageCountFinding(now: number | undefined, required: number, what: strin
   return inForceFinding('hugepages', now === undefined ? null : now >= required, found)
 }
 
-/** Of the size that the argument before it says, on all nodes or each on its own. */
+/**
+ * Compares the pages of `hugepages=`, of the size that the argument before it gives, on all nodes or each on its own.
+ */
 function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
   const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
   const known = readMemory(machine).hugePages.find((one) => one.size === size)
-  const text =
-    size === undefined ? '' : `of ${size >= 1024 ** 3 ? `${size / 1024 ** 3} GiB` : `${size / 1024 ** 2} MiB`} `
+  const text = size === undefined ? '' : `of ${sizeText(size)} `
   return value.split(',').map((part) => {
     const [, node, count = ''] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
     if (node === undefined) return pageCountFinding(known?.total, Number(count), text)

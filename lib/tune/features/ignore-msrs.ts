@@ -1,10 +1,14 @@
+import { globPattern } from '../../core/glob.ts'
 import { modprobeFiles, parseModprobe } from '../../edit/modprobe.ts'
-import { configLineText, matchesGlob, readBootWrites } from '../../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../../host/drop-ins.ts'
 import { hasSystemd } from '../../host/find-program.ts'
 import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { parameterFindings } from '../in-force.ts'
 
-/** Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's parameters. */
+/**
+ * Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's
+ * parameters.
+ */
 export const ignoreMsrs: TuneFeature = {
   name: 'ignore-msrs',
   option: { kind: 'flag', help: 'let guests read registers that KVM does not know (Windows does)' },
@@ -13,8 +17,8 @@ export const ignoreMsrs: TuneFeature = {
     const reason = 'guests may read registers that KVM does not know, without a fault'
     const options = ['ignore_msrs=1', 'report_ignored_msrs=0']
     if (kernels.some((kernel) => kernel.provides('kvm') === 'builtin'))
-      return tuneRequirements('ignore-msrs', reason, { arguments: options.map((option) => `kvm.${option}`) })
-    return tuneRequirements('ignore-msrs', reason, {
+      return tuneRequirements(reason, { arguments: options.map((option) => `kvm.${option}`) })
+    return tuneRequirements(reason, {
       required: [{ kind: 'module-options', module: 'kvm', options }],
       rebootNeeded: true,
     })
@@ -35,7 +39,7 @@ export const ignoreMsrs: TuneFeature = {
     const writes = readBootWrites(files, hasSystemd(files)).filter(({ target, value }) =>
       words.some((word) => {
         const [name = '', own] = word.split('=')
-        return matchesGlob(target, `/sys/module/${module}/parameters/${name}`) && value !== own
+        return globPattern(target).test(`/sys/module/${module}/parameters/${name}`) && value !== own
       }),
     )
     return [...later, ...writes.map(configLineText)]

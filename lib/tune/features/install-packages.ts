@@ -11,11 +11,11 @@ export const installPackages: TuneFeature = {
     const { files } = facts.host
     const { adapter, why } = facts.distro
     const missing = (['qemu', 'ovmf', 'libvirt', 'swtpm', 'virtiofsd'] as const).filter(
-      (software) => findInstalled(files, software) === undefined,
+      (software) => typeof findInstalled(files, software) !== 'string',
     )
     const reason = missing.length === 0 ? 'all that guests need is there' : `for ${missing.join(', ')}`
     if (isDescribed(facts))
-      return tuneRequirements('packages', reason, { required: missing.map((need) => ({ kind: 'software', need })) })
+      return tuneRequirements(reason, { required: missing.map((need) => ({ kind: 'software', need })) })
     const names = missing.flatMap((software) => packageNameFor(adapter?.packages, software, files).split(' '))
     if (missing.length > 0 && adapter?.packages.unattended === undefined)
       throw new UserError(
@@ -23,6 +23,6 @@ export const installPackages: TuneFeature = {
         `--packages: ${adapter?.name ?? why} is not installed to from here; by hand:`,
         [`${adapter?.packages.command ?? 'install'} ${names.join(' ')}`],
       )
-    return tuneRequirements('packages', reason, { settings: externalSettings('packages', names, reason) })
+    return tuneRequirements(reason, { settings: externalSettings('packages', names, reason) })
   },
 }

@@ -21,7 +21,8 @@ const CGROUPS = '/sys/fs/cgroup'
 /**
  * Keeps the host's work off the CPUs that gen-domain pins a guest of this size to: by kernel arguments from boot on, or
  * (`--slices`) by systemd while it runs. Throws the UserErrors of `pinVcpus`, `no-device`, and `old-cgroups`.
- * Source: Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full, rcu_nocbs); systemd.resource-control(5).
+ * Source: Documentation/admin-guide/kernel-parameters.txt (isolcpus, nohz_full, rcu_nocbs);
+ * systemd.resource-control(5).
  */
 export const isolate: TuneFeature = {
   name: 'isolate',
@@ -56,7 +57,7 @@ export const isolate: TuneFeature = {
       expectSystemd(facts, '--slices', 'leave it out, for kernel arguments')
       expectCpuset(facts)
       const required = UNITS.map((unit) => ({ kind: 'unit-property' as const, unit, name: 'AllowedCPUs', value: host }))
-      return tuneRequirements('isolate', reason, { replaces, required, notes: pinning.reasons })
+      return tuneRequirements(reason, { replaces, required, notes: pinning.reasons })
     }
     // Without the option in the kernel, it would say so in its log and go on.
     const ticks = kernels.every(({ config }) => config('CONFIG_NO_HZ_FULL') !== 'n')
@@ -67,7 +68,7 @@ export const isolate: TuneFeature = {
     ]
     expectUnset(facts, 'isolate', tokens)
     const left = ticks ? [] : ['nohz_full is left out: the kernel was built without CONFIG_NO_HZ_FULL.']
-    return tuneRequirements('isolate', reason, { replaces, arguments: tokens, notes: [...pinning.reasons, ...left] })
+    return tuneRequirements(reason, { replaces, arguments: tokens, notes: [...pinning.reasons, ...left] })
   },
 
   inForce({ machine }, settings) {
@@ -98,7 +99,7 @@ export const isolate: TuneFeature = {
     const unit = unitOf(path)
     const key = /^AllowedCPUs=/.exec(line)?.[0]
     if (unit === undefined || key === undefined) return []
-    // The first place has the last word of two that are equal in name; a folder for the unit goes before one for its type.
+    // Of two files of one name the first folder's counts; a folder for the unit goes before one for its type.
     const names = [unit, unit.replace(/^.*\./, '')]
     const places = names.flatMap((name) => UNIT_FOLDERS.map((folder) => `${folder}/${name}.d`))
     const all = configLines(readDropIns(files, places)).filter(({ text }) => text.startsWith(key))
@@ -109,7 +110,7 @@ export const isolate: TuneFeature = {
   },
 }
 
-/** The unit that a drop-in of ours is for. */
+/** Returns the unit that a drop-in of ours is for. */
 function unitOf(path: string): string | undefined {
   return /\/systemd\/system\/([\w-]+\.(?:slice|scope))\.d\/[^/]+$/.exec(path)?.[1]
 }

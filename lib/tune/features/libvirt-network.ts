@@ -16,14 +16,16 @@ export const libvirtNetwork: TuneFeature = {
     const path = `/etc/vfio-scripts/network-${bridge}.xml`
     // No two hyphens in a comment.
     const content = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n</network>\n`
-    return tuneRequirements('libvirt-network', reason, {
+    return tuneRequirements(reason, {
       settings: [{ kind: 'file', path, content, reason }],
       findings: [bridgeFinding(facts, bridge, given.value('bridge'))],
     })
   },
 }
 
-/** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own. */
+/**
+ * Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own.
+ */
 function expectFreeNetwork({ journal, host: { files } }: TuneFacts, name: string): void {
   const path = `/etc/libvirt/qemu/networks/${name}.xml`
   const ours = claimsOf(journal).some(({ setting }) => setting.path.endsWith(`/network-${name}.xml`))

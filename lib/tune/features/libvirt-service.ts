@@ -11,13 +11,13 @@ export const libvirtService: TuneFeature = {
     const { files, machine } = facts.host
     const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
     const reason = 'libvirt runs, from now on and after each boot'
-    if (sockets.some((path) => machine.exists(path))) return tuneRequirements('libvirt', reason, {})
-    if (isDescribed(facts)) return tuneRequirements('libvirt', reason, { required: [{ kind: 'libvirt' }] })
+    if (sockets.some((path) => machine.exists(path))) return tuneRequirements(reason, {})
+    if (isDescribed(facts)) return tuneRequirements(reason, { required: [{ kind: 'libvirt' }] })
     const modular = findProgram(files, 'libvirtd') === undefined
     if (modular && findProgram(files, 'virtqemud') === undefined)
       throw new UserError('no-libvirt', '--libvirt: libvirt is not installed; --packages does that first')
     const units = modular ? ['virtqemud.socket', 'virtnetworkd.socket', 'virtstoraged.socket'] : ['libvirtd.service']
     const names = files.exists('/etc/init.d/libvirtd') ? ['libvirtd'] : units
-    return tuneRequirements('libvirt', reason, { settings: externalSettings('services', names, reason) })
+    return tuneRequirements(reason, { settings: externalSettings('services', names, reason) })
   },
 }

@@ -38,14 +38,14 @@ export const qemuDevice: TuneFeature = {
           'contradiction',
           `other devices are set up: take them back first (--undo qemu-device --apply)`,
         )
-      return tuneRequirements('qemu-device', reason, { required: [{ kind: 'qemu-conf', line }], notes })
+      return tuneRequirements(reason, { required: [{ kind: 'qemu-conf', line }], notes })
     }
     const path = files.resolve(CONF)
     if (path === undefined)
       throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
     const listed = paths.map((word): Setting => ({ kind: 'libvirt-member', path, variable: LIST, word, reason }))
     const { rules, left } = appArmorRules(facts, paths)
-    return tuneRequirements('qemu-device', reason, { settings: [...listed, ...rules], notes: [...left, ...notes] })
+    return tuneRequirements(reason, { settings: [...listed, ...rules], notes: [...left, ...notes] })
   },
 }
 

@@ -3,12 +3,12 @@ import { UserError } from '../../core/error.ts'
 import { hasAccount } from '../../host/accounts.ts'
 import {
   expectInterfaceName,
+  type FeatureRequest,
+  type FeatureRequirements,
   isDescribed,
   isSameRequest,
-  requestOf,
   type TuneFacts,
   type TuneFeature,
-  type TuneRequirements,
   tuneRequirements,
 } from '../feature.ts'
 import { interfaceFindings } from '../in-force.ts'
@@ -25,27 +25,26 @@ export const tapDevice: TuneFeature = {
     { name: 'tap-bridge', kind: 'value', value: 'NAME', help: 'the bridge that it is a port of' },
   ],
 
-  requirements(facts, given) {
+  requirements(facts, given, options) {
     const user = given.value('user')
     const bridge = given.value('tap-bridge')
     if (user === undefined) throw new UserError('usage', '--tap needs --user, whose guests may use it')
     expectUser(facts, user)
     const request = { name: given.value('tap') ?? '', user, bridge }
     const required = requireTap(facts, request)
-    expectFreeTap(facts, request.name, requestOf(tapDevice, given))
+    expectFreeTap(facts, request.name, options)
     const findings = bridge === undefined ? [] : [bridgeFinding(facts, bridge, given.value('bridge'))]
     return { ...required, findings }
   },
 
   inForce: (host, settings) =>
-    interfaceFindings(host, settings, {
-      option: 'tap',
-      attribute: 'tun_flags',
-      kind: 'TAP device',
-    }),
+    interfaceFindings(host, settings, { option: 'tap', attribute: 'tun_flags', kind: 'TAP device' }),
 }
 
-/** Throws a UserError, code `no-user`, for a user that this system does not know. Where users come from elsewhere, nobody knows. */
+/**
+ * Throws a UserError, code `no-user`, for a user that this system does not know. Where users come from elsewhere,
+ * nobody knows.
+ */
 function expectUser({ host: { files } }: TuneFacts, user: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
   if (hasAccount(files, 'passwd', user) === false)
@@ -53,16 +52,16 @@ function expectUser({ host: { files } }: TuneFacts, user: string): void {
 }
 
 /**
- * A TAP device that a user may open, made at boot by whoever makes the bridge that it is a port of, or sets up the
- * network. Throws a UserError: `usage`, `unknown-system`.
+ * Decides how a TAP device that a user may open is made at boot: by what makes the bridge that it is a port of, or by
+ * what sets up the network. Throws a UserError: `usage`, `unknown-system`.
  */
-function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
+function requireTap(facts: TuneFacts, request: TapRequest): FeatureRequirements {
   const { name, user, bridge } = request
   const { files } = facts.host
   expectInterfaceName('--tap', name)
   if (bridge !== undefined) expectInterfaceName('--tap-bridge', bridge)
   const reason = tapReason(name, user)
-  if (isDescribed(facts)) return tuneRequirements('tap', reason, { required: [{ kind: 'tap', ...request }] })
+  if (isDescribed(facts)) return tuneRequirements(reason, { required: [{ kind: 'tap', ...request }] })
   const config = findTapConfig(files, bridge)
   if (config === undefined)
     throw new UserError(
@@ -71,7 +70,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
       [`ip tuntap add dev ${name} mode tap user ${user}, wherever your system makes its network.`],
     )
   const settings = config.tap(files, request)
-  return tuneRequirements('tap', `${reason}, by ${config.name}`, {
+  return tuneRequirements(`${reason}, by ${config.name}`, {
     settings,
     // systemd-networkd alone makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
@@ -82,13 +81,9 @@ function requireTap(facts: TuneFacts, request: TapRequest): TuneRequirements {
  * Throws a UserError for a TAP device whose name is taken: `exists` where it is an interface of somebody else,
  * `contradiction` where it is ours and was made otherwise.
  */
-function expectFreeTap(
-  { journal, host: { machine } }: TuneFacts,
-  name: string,
-  asked: Readonly<Record<string, string>>,
-): void {
+function expectFreeTap({ journal, host: { machine } }: TuneFacts, name: string, options: FeatureRequest): void {
   const own = claimsOf(journal).find(({ owner, setting }) => owner === 'tap' && setting.request?.tap === name)
-  if (own !== undefined && !isSameRequest(own.setting, asked))
+  if (own !== undefined && !isSameRequest(own.setting, options))
     throw new UserError(
       'contradiction',
       `--tap ${name}: it is set up already, otherwise (${own.setting.reason}): take that back first (--undo tap --apply)`,

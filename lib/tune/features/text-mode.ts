@@ -9,6 +9,6 @@ export const textMode: TuneFeature = {
     expectSystemd(facts, '--text-mode', 'with OpenRC: rc-update del display-manager default')
     const tokens = ['systemd.unit=multi-user.target']
     expectUnset(facts, 'text-mode', tokens)
-    return tuneRequirements('text-mode', 'the host starts without a display manager', { arguments: tokens })
+    return tuneRequirements('the host starts without a display manager', { arguments: tokens })
   },
 }

@@ -5,7 +5,7 @@ export const threadIrqs: TuneFeature = {
   name: 'threadirqs',
   option: { kind: 'flag', help: 'handle interrupts in threads' },
   requirements: () =>
-    tuneRequirements('threadirqs', 'interrupts are handled by threads, which leave isolated CPUs alone', {
+    tuneRequirements('interrupts are handled by threads, which leave isolated CPUs alone', {
       arguments: ['threadirqs'],
     }),
 }

@@ -8,7 +8,7 @@ import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { matchSettings } from '../in-force.ts'
 import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 
-/** What QEMU locks beside the memory of the guest. */
+/** The bytes that QEMU locks beside the memory of the guest. */
 const QEMU_MEMORY = 1024 ** 3
 
 /** /dev/vfio for a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
@@ -25,7 +25,7 @@ export const vfioGroup: TuneFeature = {
     const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
     const reason = `members of ${group} may use devices on vfio-pci`
     const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
-    return tuneRequirements('vfio-group', reason, {
+    return tuneRequirements(reason, {
       replaces: () => true,
       required: [
         { kind: 'udev-rule', rule: `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"` },
@@ -51,7 +51,10 @@ export const vfioGroup: TuneFeature = {
     setting.path.endsWith('.rules') ? overrulingRules(files, setting) : overrulingMemlock(files, setting),
 }
 
-/** A line for a user goes before one for a group; of two for one group the last counts. Source: limits.conf(5). */
+/**
+ * Returns the limits that win: a line for a user goes before one for a group; of two for one group the last counts.
+ * Source: limits.conf(5).
+ */
 function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
   const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
   const required = value === 'unlimited' ? Infinity : Number(value) * 1024

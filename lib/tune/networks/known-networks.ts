@@ -7,12 +7,18 @@ import type { NetworkConfig } from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { networkd } from './networkd.ts'
 
-/** netplan writes for the others; NetworkManager has what nobody else names. */
+/**
+ * The order in which they are asked for a card: netplan writes for the others; NetworkManager has what nobody else
+ * names.
+ */
 const CARD_ORDER: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
-/** Those that go on with what they were not told of come last. */
+/** The order in which they are asked for a TAP device: those that leave unknown devices alone come last. */
 const TAP_ORDER: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
 
-/** The one that sets a card up, and what shows it. Throws a UserError, code `unknown-system`, where that is not certain. */
+/**
+ * Finds the one that sets a card up, and what shows it. Throws a UserError, code `unknown-system`, where that is not
+ * certain.
+ */
 export function findCardConfig(
   files: Reader,
   port: string,
@@ -37,7 +43,10 @@ export function isSetUp(files: Reader, name: string): boolean {
   })
 }
 
-/** The one that makes a TAP device: it makes the bridge that the device is a port of, or sets up this host's network. */
+/**
+ * Finds the one that makes a TAP device: it makes the bridge that the device is a port of, or sets up this host's
+ * network.
+ */
 export function findTapConfig(files: Reader, bridge: string | undefined): NetworkConfig | undefined {
   return (
     [ifupdown, netifrc].find((one) => bridge !== undefined && one.cardProof(files, bridge, undefined) !== undefined) ??

@@ -1,11 +1,13 @@
 import { supports, type Versions } from '../../core/versions.ts'
 import type { Pinning } from '../../cpu/pinning.ts'
 import { cpuList } from '../../host/cpu.ts'
-import type { Guest } from '../guest.ts'
+import type { GuestBoard } from '../guest.ts'
 import { type XmlElement, xmlElement } from './xml-element.ts'
 
+// A guest's CPUs and memory, for new guests and for patches.
+
 /** I/O threads and pinned CPUs, and the memory of their NUMA nodes. */
-export function tuneElements({ pinning }: Pick<Guest, 'pinning'>): XmlElement[] {
+export function tuneElements({ pinning }: Pick<GuestBoard, 'pinning'>): XmlElement[] {
   if (pinning === null) return []
   const { vcpus, emulator, iothread, nodes } = pinning
   return [
@@ -23,7 +25,7 @@ export function tuneElements({ pinning }: Pick<Guest, 'pinning'>): XmlElement[] 
   ]
 }
 
-export function topologyElement({ topology }: Pick<Guest, 'topology'>, versions: Versions): XmlElement {
+function topologyElement({ topology }: Pick<GuestBoard, 'topology'>, versions: Versions): XmlElement {
   const { sockets, dies, cores, threads } = topology
   return xmlElement('topology', {
     sockets: supports(versions, 'dies') ? sockets : sockets * dies,
@@ -43,7 +45,7 @@ export function addressBitsElement(bits: number): XmlElement {
   return xmlElement('maxphysaddr', { mode: 'passthrough', limit: bits })
 }
 
-export function cpuElement(guest: Guest, versions: Versions): XmlElement {
+export function cpuElement(guest: GuestBoard, versions: Versions): XmlElement {
   const { cpuModel, pinning, addressBits } = guest
   const host = cpuModel === 'host-passthrough'
   return xmlElement(
@@ -57,4 +59,20 @@ export function cpuElement(guest: Guest, versions: Versions): XmlElement {
     pinning !== null && host && supports(versions, 'cpuCache') && cacheElement(pinning),
     guest.topoext && xmlElement('feature', { policy: 'require', name: 'topoext' }),
   )
+}
+
+export function memoryBackingElement({ memory }: Pick<GuestBoard, 'memory'>): XmlElement | null {
+  const { hugepageKib, shared } = memory
+  if (hugepageKib === null && !shared) return null
+  return xmlElement(
+    'memoryBacking',
+    {},
+    hugepageKib !== null && hugepagesElement(hugepageKib),
+    shared && xmlElement('source', { type: 'memfd' }),
+    shared && xmlElement('access', { mode: 'shared' }),
+  )
+}
+
+export function hugepagesElement(kib: number): XmlElement {
+  return xmlElement('hugepages', {}, xmlElement('page', { size: kib, unit: 'KiB' }))
 }
