@@ -9,7 +9,7 @@ import {
 } from '../../lib/edit/shell-variables.ts'
 
 /** A kernel argument that is to be set, and why. */
-export interface RequiredArgument {
+export interface AddedArgument {
   token: string
   reason: string
 }
@@ -24,13 +24,13 @@ export interface ArgumentFile {
 export function inCommandLine(
   layout: CommandLineLayout,
   { path, head }: ArgumentFile,
-  { token, reason }: RequiredArgument,
+  { token, reason }: AddedArgument,
 ): SettingOf<'command-line'> {
   return { kind: 'command-line', layout, path, ...(head === undefined ? {} : { head }), token, reason }
 }
 
 /** What a tool keeps in a way of its own, which its commands add and remove. */
-export function keptBy(tool: string, { token, reason }: RequiredArgument): SettingOf<'external'> {
+export function keptBy(tool: string, { token, reason }: AddedArgument): SettingOf<'external'> {
   return { kind: 'external', tool, path: '', token, reason }
 }
 

@@ -4,7 +4,7 @@ import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { Host } from '../../lib/system/system.ts'
-import { type ArgumentFile, inCommandLine, type RequiredArgument } from './argument-settings.ts'
+import { type AddedArgument, type ArgumentFile, inCommandLine } from './argument-settings.ts'
 import { rawText, realPath } from './boot-files.ts'
 import { readBootedLine } from './loader-variables.ts'
 
@@ -37,7 +37,7 @@ export function kernelCmdline(host: Host, entries: readonly string[]): ArgumentF
 export function cmdlineSettings(
   host: Host,
   entries: readonly string[],
-  tokens: readonly RequiredArgument[],
+  tokens: readonly AddedArgument[],
 ): SettingOf<'command-line'>[] {
   const place = kernelCmdline(host, entries)
   return tokens.map((one) => inCommandLine('file', place, one))

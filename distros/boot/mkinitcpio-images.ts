@@ -30,7 +30,7 @@ export interface PresetImage {
 }
 
 /** Source: mkinitcpio(8), PRESETS; process_preset() in mkinitcpio. */
-export function presetImages({ files, kernels }: Host): PresetImage[] {
+function presetImages({ files, kernels }: Host): PresetImage[] {
   return filesEndingIn(files, '/etc/mkinitcpio.d', '.preset').flatMap((file) => {
     const text = rawText(files, file) ?? ''
     const preset = file.replace(/.*\/|\.preset$/g, '')

@@ -9,7 +9,7 @@ import { isSignedBy, readEmbeddedLine } from './uki-image.ts'
 import { type CmdlineSource, dracutSource, fileSource } from './uki-line.ts'
 
 /** The tool that makes the unified images of a host. */
-export interface UkiGenerator {
+interface UkiGenerator {
   tool: 'mkinitcpio' | 'dracut' | 'kernel-install'
   images: KernelImage[]
   commands: CommandChange[]
