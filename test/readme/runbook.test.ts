@@ -26,9 +26,11 @@ function copyPage(): string {
 }
 
 /** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
-function setup(...args: string[]): Promise<Ran> {
+const setup = (...args: string[]): Promise<Ran> => setupIn({}, ...args)
+
+function setupIn(more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
   const page = copyPage()
-  const env = { ...process.env, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
+  const env = { ...process.env, ...more, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
   return new Promise((settle) => {
     const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
       expect(readdirSync(dirname(page))).toHaveLength(SCRIPTS.length + 1)
@@ -142,6 +144,35 @@ describe.concurrent('the runbook', () => {
     expect(text('vfio.nix')).toMatch(/vfio-pci\.ids=10de:1cb6,10de:0fb9/)
     expect(text('vfio-host.nix')).toMatch(/nr_hugepages" = 2048/)
     expect(text('vfio-host.nix')).toMatch(/libvirtd\.enable = true/)
+  })
+
+  it('starts the guest with its network, and says what virsh says when it cannot', async () => {
+    const folder = newFolder()
+    const virsh = `#!/bin/sh
+[ "$1" != -q ] || shift
+case "$*" in
+  'domstate it'\\''s $(a) "vm"') [ ! -e ${folder}/started ] || echo running ;;
+  'net-info lan') echo 'Active:         no' ;;
+  start*) [ -e ${folder}/ready ] || { echo 'error: no room' >&2; exit 1; }; echo "$*" >>${folder}/started ;;
+  *) echo "$*" >>${folder}/ready ;;
+esac
+`
+    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
+    const start = (...args: string[]): Promise<Ran> =>
+      setupIn(
+        { PATH: `${folder}:${process.env.PATH}` },
+        '--step',
+        'start',
+        '--name',
+        `it's $(a) "vm"`,
+        '--apply',
+        ...args,
+      )
+    expectRan(await start('--network', 'none'), 2, /^setup: error: no room$/m)
+    expectRan(await start('--network', 'network:lan', '--pci', '02:00'), 0, /vm" runs, and owns 02:00$/m)
+    expect(readFileSync(join(folder, 'ready'), 'utf8')).toBe('net-start lan\n')
+    expect(readFileSync(join(folder, 'started'), 'utf8')).toBe(`start it's $(a) "vm"\n`)
+    expectRan(await start(), 0, /vm" runs\.$/m)
   })
 
   it('runs one step alone', async () => {
