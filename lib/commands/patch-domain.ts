@@ -4,7 +4,7 @@ import { UserError } from '../core/error.ts'
 import { type Remarks, supports } from '../core/versions.ts'
 import { decideHiding, decideMemory, type GuestFacts } from '../guest/decide.ts'
 import { removeEmptyPort } from '../guest/devices/cards.ts'
-import { isGiven } from '../guest/devices/guest-device.ts'
+import { isDeviceGiven } from '../guest/devices/guest-device.ts'
 import { ATTACHED_DEVICES, BUILT_IN_DEVICES, decideDevices, GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
 import type { GuestFirmware } from '../guest/guest.ts'
 import { attribute, child, removeElement } from '../guest/libvirt/edit-document.ts'
@@ -82,7 +82,7 @@ export function patchDomain(
   const bios =
     attribute(child(root, 'os'), 'firmware') !== 'efi' && attribute(child(root, 'os', 'loader'), 'type') !== 'pflash'
   const firmware: GuestFirmware = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
-  const isAsked = (device: (typeof GUEST_DEVICES)[number]): boolean => isGiven(device, context.arguments)
+  const isAsked = (device: (typeof GUEST_DEVICES)[number]): boolean => isDeviceGiven(device, context.arguments)
   const decided = decideDevices(context.arguments, { ...facts, firmware }, (device) =>
     isAsked(device) ? remarks : { reasons: [], notes: [] },
   )

@@ -62,6 +62,6 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
 }
 
 /** Tells whether any of its options is given. A device without options goes along with others. */
-export function isGiven({ options }: { options: readonly Option[] }, given: Arguments): boolean {
+export function isDeviceGiven({ options }: { options: readonly Option[] }, given: Arguments): boolean {
   return options.length === 0 || options.some(({ name }) => given.list(name).length > 0)
 }
