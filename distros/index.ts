@@ -142,7 +142,7 @@ function openDetected<T>(
   evidence: () => { name: string; why?: string | undefined }[],
 ): Detected<T & { name: string }> {
   const named = openNamed(known, host, name)
-  if (named !== undefined) return { adapter: named, why: `--${option} ${name}` }
+  if (named !== undefined) return { adapter: named, named: true, why: `--${option} ${name}` }
   const found = evidence().filter(({ why }) => why !== undefined)
   const [first, ...more] = found
   if (first !== undefined && more.length === 0)

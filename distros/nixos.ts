@@ -1,74 +1,29 @@
 import { headComment } from '../lib/change/settings.ts'
-import { type NixItem, nixLines } from '../lib/edit/nix.ts'
 import { parseCommandLine } from '../lib/host/kernel.ts'
-import { bootScriptProgram } from '../lib/system/boot-script.ts'
-import type { DeclarativeRequirement, DeclarativeSystem, Distro } from '../lib/system/system.ts'
-import { nixosFirmware, nixosHost, nixosPackages } from './packages/nixos-host.ts'
+import type { DeclarativeSystem, Distro } from '../lib/system/system.ts'
+import { nixItems, nixosFirmware, nixosPackages } from './packages/nixos-options.ts'
 
 /** The system that boots next, and the one that runs, where the first cannot be seen. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
 
-const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
-
-const OPTIONS: Readonly<Record<DeclarativeRequirement['kind'], Omit<NixItem, 'item'>>> = {
-  override: { option: 'imports', form: 'whole' },
-  function: { option: FUNCTIONS, form: 'lines' },
-  argument: { option: 'boot.kernelParams', form: 'arguments' },
-  early: { option: 'boot.initrd.kernelModules', form: 'strings' },
-  modprobe: { option: 'boot.extraModprobeConfig', form: 'lines' },
-  blacklist: { option: 'boot.blacklistedKernelModules', form: 'strings' },
-  package: { option: 'virtualisation.libvirtd.qemu.vhostUserPackages', form: 'expressions' },
-}
-
-/** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
-const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
-const OVERRIDE = `  imports = [
-    (
-      { config, lib, ... }:
-      let
-        script = ''
-          (
-          set +e
-          PATH=$PATH:/bin:/sbin
-${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
-        '';
-      in
-      {
-        boot.initrd.preDeviceCommands = lib.mkIf (!config.boot.initrd.systemd.enable) script;
-        boot.initrd.systemd.services.vfio-scripts = {
-          description = "Give PCI functions to vfio-pci before host drivers take them";
-          wantedBy = [ "sysinit.target" ];
-          before = [
-            "systemd-modules-load.service"
-            "systemd-udev-trigger.service"
-            "systemd-udevd.service"
-          ];
-          unitConfig.DefaultDependencies = false;
-          serviceConfig.Type = "oneshot";
-          serviceConfig.RemainAfterExit = true;
-          serviceConfig.TimeoutStartSec = 60;
-          inherit script;
-        };
-      }
-    )
-  ];
-`
-
 const declarative: DeclarativeSystem = {
-  path: '/etc/nixos/vfio.nix',
-
-  head: (version) => `${headComment()}{ pkgs, ... }:
+  binding: {
+    path: '/etc/nixos/vfio.nix',
+    head: (version) => `${headComment()}{ pkgs, ... }:
 
 {
   virtualisation.libvirtd.enable = true;
 ${nixosFirmware(version)}  virtualisation.libvirtd.qemu.swtpm.enable = true;
 }
 `,
+  },
 
-  item: ({ kind, text }) => ({
-    ...OPTIONS[kind],
-    item: kind === 'package' ? `pkgs.${text}` : kind === 'override' ? OVERRIDE : text,
-  }),
+  tuning: {
+    path: '/etc/nixos/vfio-host.nix',
+    head: () => `${headComment('tune-host')}{ lib, pkgs, ... }:\n\n{\n}\n`,
+  },
+
+  render: nixItems,
 
   arguments(files) {
     const path = SYSTEMS.map((system) => `${system}/kernel-params`).find((one) => files.exists(one))
@@ -96,8 +51,6 @@ ${nixosFirmware(version)}  virtualisation.libvirtd.qemu.swtpm.enable = true;
   undoSteps: (path) => [
     `Take ${importOf(path)} out of imports where this removes the file; then nixos-rebuild boot, and reboot.`,
   ],
-
-  host: nixosHost,
 }
 
 /** `./vfio.nix`: beside the file that imports it, as a rule. */

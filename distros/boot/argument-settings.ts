@@ -1,9 +1,4 @@
-import {
-  type ArgumentSetting,
-  addSetting,
-  type CommandLineSetting,
-  type ExternalSetting,
-} from '../../lib/change/settings.ts'
+import { addSetting, type SettingOf } from '../../lib/change/settings.ts'
 import type { CommandLineLayout } from '../../lib/edit/command-line.ts'
 import { hasArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
 import {
@@ -30,13 +25,13 @@ export function inCommandLine(
   layout: CommandLineLayout,
   { path, head }: ArgumentFile,
   { token, reason }: RequiredArgument,
-): CommandLineSetting {
-  return { kind: 'cmdline', layout, path, ...(head === undefined ? {} : { head }), token, reason }
+): SettingOf<'command-line'> {
+  return { kind: 'command-line', layout, path, ...(head === undefined ? {} : { head }), token, reason }
 }
 
 /** What a tool keeps in a way of its own, which its commands add and remove. */
-export function keptBy(tool: string, { token, reason }: RequiredArgument): ExternalSetting {
-  return { kind: 'kept', by: tool, path: '', token, reason }
+export function keptBy(tool: string, { token, reason }: RequiredArgument): SettingOf<'external'> {
+  return { kind: 'external', tool, path: '', token, reason }
 }
 
 /** The list that a token such as `vfio-pci.ids=10de:1cb6` has to go into, for of two the kernel takes the last. */
@@ -53,7 +48,7 @@ export function isEffective(
   sources: readonly ShellFile[],
   main: string,
   variables: readonly string[],
-  setting: ArgumentSetting,
+  setting: SettingOf<'shell-argument'>,
   pathOf: (path: string) => string | undefined,
 ): boolean {
   const own = sources.find(({ path }) => pathOf(path) === setting.path)

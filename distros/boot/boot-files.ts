@@ -1,5 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
-import { headComment, type LineSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { onDemand } from '../../lib/host/denied.ts'
 import type { Reader } from '../../lib/host/reader.ts'
@@ -102,7 +102,7 @@ export function ownFileLine(
   files: Reader,
   path: string,
   { line, reason, head = headComment(), mode }: { line: string; reason: string; head?: string; mode?: number },
-): LineSetting {
+): SettingOf<'line'> {
   const at = path.lastIndexOf('/')
   const place = `${realPath(files, path.slice(0, at))}${path.slice(at)}`
   return { kind: 'line', path: place, head, ...(mode === undefined ? {} : { mode }), line, reason }

@@ -1,4 +1,4 @@
-import { type ArgumentSetting, SHARED_HEAD } from '../../lib/change/settings.ts'
+import { type SettingOf, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { argumentsInVariable, type ConfiguredArgument, type ShellFile } from '../../lib/edit/shell-variables.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
@@ -38,10 +38,10 @@ export function grubSetting(
   files: Reader,
   defaults: readonly ShellFile[],
   { token, reason }: { token: string; reason: string },
-): ArgumentSetting {
+): SettingOf<'shell-argument'> {
   const places = candidateFiles(files, defaults, token)
   const found = places
-    .map((place): ArgumentSetting => ({ kind: 'argument', token, reason, ...place }))
+    .map((place): SettingOf<'shell-argument'> => ({ kind: 'shell-argument', token, reason, ...place }))
     .find((setting) => isEffective(defaults, GRUB_DEFAULTS, VARIABLES, setting, files.resolve))
   if (found !== undefined) return found
   const list = places.find(({ head }) => head === undefined)
@@ -58,7 +58,7 @@ function candidateFiles(
   files: Reader,
   defaults: readonly ShellFile[],
   token: string,
-): Pick<ArgumentSetting, 'path' | 'variable' | 'head'>[] {
+): Pick<SettingOf<'shell-argument'>, 'path' | 'variable' | 'head'>[] {
   // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
   const list = findListFor(grubArguments(defaults), token)
   if (list !== undefined && !OURS.test(list.file))

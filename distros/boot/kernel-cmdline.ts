@@ -1,4 +1,4 @@
-import type { CommandLineSetting } from '../../lib/change/settings.ts'
+import type { SettingOf } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
@@ -38,7 +38,7 @@ export function cmdlineSettings(
   host: Host,
   entries: readonly string[],
   tokens: readonly RequiredArgument[],
-): CommandLineSetting[] {
+): SettingOf<'command-line'>[] {
   const place = kernelCmdline(host, entries)
   return tokens.map((one) => inCommandLine('file', place, one))
 }

@@ -1,4 +1,4 @@
-import { headComment, type LineSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import { hasSystemd } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
@@ -36,19 +36,19 @@ export function rootSettings(
   { files }: Host,
   bootScript: string,
   reason = 'runs the script on the root file system, before udev',
-): LineSetting[] {
-  const own = (path: string, line: string, head = headComment(), mode = 0o644): LineSetting =>
+): SettingOf<'line'>[] {
+  const own = (path: string, line: string, head = headComment(), mode = 0o644): SettingOf<'line'> =>
     ownFileLine(files, path, { line, reason, head, mode })
   // A service that is wanted starts whether it is in a runlevel or not, and holds nobody up when it is gone. Of the two
   // variables only the first that is set counts: _depend() in OpenRC's rc-functions.sh.
   const wants = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`)).map(
     (name) => `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
   )
-  const systemd = (): LineSetting[] => [
+  const systemd = (): SettingOf<'line'>[] => [
     own(`${UNITS}/vfio-scripts.service`, `ExecStart=/bin/sh ${bootScript}`, BOOT_SCRIPT_UNIT),
     own(`${UNITS}/sysinit.target.d/vfio-scripts.conf`, 'Wants=vfio-scripts.service', `${headComment()}[Unit]\n`),
   ]
-  const openrc = (): LineSetting[] => [
+  const openrc = (): SettingOf<'line'>[] => [
     own('/etc/init.d/vfio-scripts', `start() { /bin/sh ${bootScript}; }`, SERVICE, 0o755),
     ...wants.map((line) => own('/etc/rc.conf.d/vfio-scripts.conf', line)),
   ]

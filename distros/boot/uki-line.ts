@@ -1,4 +1,4 @@
-import { type ArgumentSetting, type Setting, SHARED_HEAD } from '../../lib/change/settings.ts'
+import { type Setting, type SettingOf, SHARED_HEAD } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { argumentsInVariable, type ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
@@ -83,7 +83,13 @@ export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSo
       const list = findListFor(present, token)?.file
       const isTheirs = list !== undefined && list !== path && !list.startsWith('/usr/')
       const place = isTheirs ? { path: realPath(files, list) } : own()
-      const setting: ArgumentSetting = { kind: 'argument', variable: VARIABLE, ...place, token, reason }
+      const setting: SettingOf<'shell-argument'> = {
+        kind: 'shell-argument',
+        variable: VARIABLE,
+        ...place,
+        token,
+        reason,
+      }
       if (isEffective(config, '/etc/dracut.conf', [VARIABLE], setting, files.resolve)) return setting
       const what = `set ${VARIABLE} in a way that ${token} cannot be added to for certain`
       throw new UserError('contradiction', `dracut's files ${what}; add it there by hand; nothing was written`)

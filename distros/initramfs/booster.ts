@@ -40,7 +40,7 @@ export const booster: InitramfsAdapter = {
       const own = { path, ...(isOurs ? { head: headComment() } : {}) }
       const word = module.replaceAll('-', '_')
       const reason = `${module} is in every initramfs and loaded there; it heeds no softdeps: keep drivers of the card out of it`
-      return [{ kind: 'member', ...own, variable: 'modules_force_load', word, reason }]
+      return [{ kind: 'yaml-member', ...own, variable: 'modules_force_load', word, reason }]
     },
 
     /** An image each: its own regenerate_images makes those of Arch's kernel packages alone. */

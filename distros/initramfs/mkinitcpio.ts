@@ -1,18 +1,11 @@
-import { headComment, type LineSetting, type WordSetting } from '../../lib/change/settings.ts'
+import { headComment, type SettingOf } from '../../lib/change/settings.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
-import { filesEndingIn, ownFileLine, rawText, readOnce, realPath } from '../boot/boot-files.ts'
-import { mkinitcpioImages, type PresetImage } from '../boot/mkinitcpio-images.ts'
-
-const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
-const MAIN = '/etc/mkinitcpio.conf'
-const DROP_INS = `${MAIN}.d`
-// Behind all others: they are read by name, joined into one text.
-const OURS = 'zz-vfio-scripts.conf'
-// Begins with an empty line: what is joined before it may have no end.
-const HEAD = `\n${headComment()}`
+import { ownFileLine, readOnce } from '../boot/boot-files.ts'
+import { findMkinitcpio, MKINITCPIO_CONFIG, mkinitcpioConfigs } from '../boot/mkinitcpio-config.ts'
+import { mkinitcpioImages } from '../boot/mkinitcpio-images.ts'
 
 const NAME = 'vfio-scripts'
 // Not where the system itself would read it.
@@ -43,7 +36,7 @@ export const mkinitcpio: InitramfsAdapter = {
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
 
   detect(host) {
-    const program = PROGRAMS.find((path) => host.files.exists(path))
+    const program = findMkinitcpio(host.files)
     const [image] = mkinitcpioImages(host).images
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
@@ -58,7 +51,7 @@ export const mkinitcpio: InitramfsAdapter = {
         const early = 'runs the script first thing in the initramfs, before udev'
         const first = `${module} is in every initramfs, loaded before other modules`
         const conf = 'this hook has /etc/modprobe.d in every initramfs'
-        const words: Pick<WordSetting, 'variable' | 'word' | 'after' | 'reason'>[] = [
+        const words: Pick<SettingOf<'shell-word'>, 'variable' | 'word' | 'after' | 'reason'>[] = [
           // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
           // `kms` brings, and for udev, the softdeps say it once more.
           { variable: 'MODULES', word: underscored(module), reason: first },
@@ -69,10 +62,10 @@ export const mkinitcpio: InitramfsAdapter = {
         ]
         const isSet = (texts: string[], variable: string, word: string): boolean =>
           wordsIn(texts, variable).some((one) => underscored(one) === underscored(word))
-        const configs = configsOf(files, made().presets).flatMap(({ place, others }) =>
+        const configs = mkinitcpioConfigs(files, made().presets).flatMap(({ place, others }) =>
           words
             .filter(({ variable, word }) => !isSet(others, variable, word))
-            .map((one): WordSetting => ({ kind: 'word', ...place, ...one })),
+            .map((one): SettingOf<'shell-word'> => ({ kind: 'shell-word', ...place, ...one })),
         )
         return [...(bootScript === null ? [] : hookLines(files, bootScript, early)), ...configs]
       },
@@ -82,7 +75,7 @@ export const mkinitcpio: InitramfsAdapter = {
       listCommand: (image) => ['lsinitcpio', image],
 
       steps: ({ module }) => [
-        `In ${MAIN} (or what your presets name): ${underscored(module)} first in MODULES=(...), and modconf in HOOKS=(...).`,
+        `In ${MKINITCPIO_CONFIG} (or what your presets name): ${underscored(module)} first in MODULES=(...), and modconf in HOOKS=(...).`,
         'mkinitcpio -P',
         `lsinitcpio ${made().images[0]?.path ?? '/boot/initramfs-linux.img'} | grep -E '${module}|modprobe.d'`,
       ],
@@ -97,37 +90,12 @@ const underscored = (name: string): string => name.replaceAll('-', '_')
  * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
-function hookLines(files: Reader, bootScript: string, reason: string): LineSetting[] {
-  const own = (path: string, line: string, head = headComment()): LineSetting =>
+function hookLines(files: Reader, bootScript: string, reason: string): SettingOf<'line'>[] {
+  const own = (path: string, line: string, head = headComment()): SettingOf<'line'> =>
     ownFileLine(files, path, { line, reason, head })
   return [
     own(`/etc/initcpio/install/${NAME}`, `vfio_script=${bootScript}`, INSTALL),
     own(`/etc/initcpio/hooks/${NAME}`, `run_earlyhook() { ${bootScript}; }`),
     own(UNIT, `ExecStart=/bin/sh ${bootScript}`, BOOT_SCRIPT_UNIT),
   ]
-}
-
-interface MkinitcpioConfig {
-  place: { path: string; head?: string }
-  /** What is read together with a file of our own. */
-  others: string[]
-}
-
-/**
- * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
- * else the main file; and what presets name, which is read alone.
- */
-function configsOf(files: Reader, presets: readonly PresetImage[]): MkinitcpioConfig[] {
-  const text = (path: string): string => rawText(files, path) ?? ''
-  const named = [...new Set(presets.flatMap(({ config }) => config ?? []))]
-  const configs = named.map((path): MkinitcpioConfig => ({ place: { path: realPath(files, path) }, others: [] }))
-  if (presets.length > 0 && presets.every(({ config }) => config !== undefined)) return configs
-  const program = text(PROGRAMS.find((path) => files.exists(path)) ?? '')
-  if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {
-    const path = realPath(files, MAIN)
-    return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
-  }
-  const drop = filesEndingIn(files, DROP_INS, '.conf').filter((path) => !path.endsWith(`/${OURS}`))
-  const others = [MAIN, ...drop].map(text)
-  return [...configs, { place: { path: `${realPath(files, DROP_INS)}/${OURS}`, head: HEAD }, others }]
 }

@@ -49,7 +49,7 @@ export const noInitramfs: InitramfsAdapter = {
         const script = rawText(files, '/etc/init.d/modules')
         if (script !== undefined && !script.includes('modules-load.d') && files.exists(OPENRC)) {
           const path = realPath(files, OPENRC)
-          return [{ kind: 'word', path, variable: 'modules', word: module, posix: true, reason }]
+          return [{ kind: 'shell-word', path, variable: 'modules', word: module, posix: true, reason }]
         }
         const isThere = listFolder(files, FOLDER)
           .filter((name) => name.endsWith('.conf') && name !== 'vfio-scripts.conf')

@@ -53,7 +53,7 @@ export const rpmOstree: InitramfsAdapter = {
 
       steps(requirements) {
         const settings = dracutArguments(host, requirements)
-        const ours = settings.flatMap((one) => (one.kind === 'kept' && one.token !== ENABLE ? [one.token] : []))
+        const ours = settings.flatMap((one) => (one.kind === 'external' && one.token !== ENABLE ? [one.token] : []))
         return [initramfsCommand(true, [...new Set([...state().args, ...ours])]).join(' ')]
       },
     }

@@ -1,5 +1,6 @@
 import type { Claim } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
+import { kernelArgumentIn } from '../change/settings.ts'
 import { BOOT_SCRIPT } from '../system/boot-script.ts'
 import type { Initramfs, InitramfsRequirements } from '../system/system.ts'
 
@@ -8,9 +9,9 @@ import type { Initramfs, InitramfsRequirements } from '../system/system.ts'
 /** The functions that were bound. */
 export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
   const known = new Map<string, BoundFunction>()
-  for (const { device, entry } of claims) {
-    const one = entry.entry.functions.find(({ address }) => address === device)
-    if (one !== undefined) known.set(device, one)
+  for (const { owner, entry } of claims) {
+    const one = entry.entry.functions.find(({ address }) => address === owner)
+    if (one !== undefined) known.set(owner, one)
   }
   return [...known.values()]
 }
@@ -19,13 +20,7 @@ export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
 export function claimedArguments(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
-      claims.flatMap(({ setting, entry: { entry } }) =>
-        setting.kind === 'argument' ||
-        setting.kind === 'cmdline' ||
-        (setting.kind === 'kept' && setting.by === entry.adapters.bootloader)
-          ? [setting.token]
-          : [],
-      ),
+      claims.flatMap(({ setting, entry: { entry } }) => kernelArgumentIn(setting, [entry.adapters.bootloader]) ?? []),
     ),
   ]
 }
@@ -33,7 +28,7 @@ export function claimedArguments(claims: readonly Claim[]): string[] {
 /** What the images must hold: the module, and the files that say what it takes. */
 export function claimedRequirements(claims: readonly Claim[]): InitramfsRequirements | null {
   const inImage = claims.filter(({ entry }) => entry.entry.adapters.initramfs !== null)
-  const ids = inImage.flatMap(({ setting }) => (setting.kind === 'id' ? [setting] : []))
+  const ids = inImage.flatMap(({ setting }) => (setting.kind === 'modprobe-id' ? [setting] : []))
   const override = inImage.find(({ setting }) => setting.path.endsWith(BOOT_SCRIPT))?.setting.path ?? null
   if (ids.length === 0 && override === null) return null
   const modprobe = [...new Set(ids.map(({ path }) => path))]

@@ -2,10 +2,8 @@ import type { Directive } from '../edit/modprobe.ts'
 import { findIds, findModprobeConflicts, isVfioId } from '../edit/modprobe-conflicts.ts'
 import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { IommuState } from '../host/iommu.ts'
+import { OWN_MODPROBE_FILE } from '../system/render-files.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
-
-/** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
-export const OWN_MODPROBE_FILE = '00-vfio-scripts.conf'
 
 /**
  * What a person, or another tool, has set that works against a binding, or does not do what it looks like:

@@ -1,10 +1,11 @@
-import type { Finding } from '../core/finding.ts'
+import { type Finding, problemResult, toFinding } from '../core/finding.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import { cpuVendor } from '../host/kernel.ts'
 import { type KernelConfig, readKernelConfigs } from '../host/kernel-configs.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
-import type { Host } from '../system/system.ts'
+import type { SystemFacts } from '../system/plan-settings.ts'
 import { configLine, type KernelHint, kernelHints } from './kernel-config.ts'
+import { withoutNested } from './plan-binding.ts'
 
 /** One configuration and what it lacks. */
 export interface KernelReport {
@@ -23,24 +24,32 @@ export interface KernelReports {
   cpu: 'intel' | 'amd' | null
 }
 
+/** Can the boot take a device by its address, before a driver that is built in? */
+export function canBindByAddress({ distro, initramfs }: Pick<SystemFacts, 'distro' | 'initramfs'>): boolean {
+  return distro.adapter?.declarative !== undefined || initramfs.adapter?.bootScriptLocation() !== undefined
+}
+
 /**
- * What the installed kernels and the source tree lack for these devices. `claiming` gives the modules that a kernel's
- * own tables name for each of them; `byAddress`: can the boot take a device from a driver that is built in?
+ * Says what the installed kernels and the source tree lack for a binding of these devices. `readModules` looks up the
+ * modules that a kernel's own tables name for each of them.
  */
 export function readKernelReports(
-  host: Host,
+  facts: Pick<SystemFacts, 'host' | 'distro' | 'initramfs'>,
   selected: readonly PciDevice[],
-  candidateModules: (kernel: Kernel) => (string[] | null)[],
-  byAddress: boolean,
+  readModules: (devices: readonly PciDevice[]) => (kernel: Kernel) => (string[] | null)[],
 ): KernelReports {
+  const { host } = facts
   const { files, kernels } = host
+  const byAddress = selected.length > 0 && canBindByAddress(facts)
+  const bound = withoutNested(selected)
+  const candidateModules = readModules(bound)
   const own = host.running || host.machine.root === files.root
   const releases = kernels.map(({ release }) => release)
   const { known, unknown } = readKernelConfigs(files, own ? host.machine : undefined, releases)
   const cpu = cpuVendor(host.machine)
   const report = ({ path, release, version, value }: KernelConfig): KernelReport => {
     const used = kernels.filter((kernel) => release === null || kernel.release === release)
-    const drivers = selected.flatMap((device, index) => {
+    const drivers = bound.flatMap((device, index) => {
       const current = device.driver === null ? [] : [device.driver]
       const claims = used.flatMap((kernel) => candidateModules(kernel)[index] ?? device.modules ?? [])
       const names = [...new Set(claims.length > 0 ? claims : current)].filter((name) => !isVfio(name))
@@ -52,7 +61,7 @@ export function readKernelReports(
       symbolValue: value,
       cpu,
       byAddress,
-      graphics: selected.some(isDisplay),
+      graphics: bound.some(isDisplay),
       drivers: each,
     })
     return { path, release, version, hints }
@@ -91,14 +100,11 @@ export function kernelFindings(
     built ??
     `${configLine(required) || 'see --kernel-config'}, and build and install the kernel${rebuild === undefined ? '' : ` (${rebuild})`}; --kernel-config says more`
   const findings = required.map(
-    (hint, index): Finding => ({
-      code: 'kernel-config',
-      state: 'problem',
-      summary: hintText(hint),
-      evidence: [`${last.path}: ${hint.why}`],
-      next: index === required.length - 1 ? next : null,
-      forceable: false,
-    }),
+    (hint, index): Finding =>
+      toFinding(
+        { code: 'kernel-config' },
+        problemResult(hintText(hint), [`${last.path}: ${hint.why}`], index === required.length - 1 ? next : null),
+      ),
   )
   return { findings, notes: [] }
 }

@@ -1,31 +1,21 @@
+import { claimsOf } from '../change/journal.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { expectKnownSystem, planSettings } from '../system/plan-settings.ts'
-import type { InitramfsRequirements } from '../system/system.ts'
+import { type RenderedRequirements, renderFiles } from '../system/render-files.ts'
+import { renderNix } from '../system/render-nix.ts'
+import { type Requirement, requirementsOf } from '../system/requirement.ts'
+import type { DeclarativeSystem } from '../system/system.ts'
 import type { BindFacts } from './bind-facts.ts'
 import { bindingConflicts } from './conflicts.ts'
-import { decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
-import {
-  bootScriptSettings,
-  imageSettings,
-  loaderSettings,
-  modprobeSettings,
-  planImageRequirements,
-  requiredArguments,
-} from './requirements.ts'
+import { type AddressBinding, decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
+import { type BindRequest, bindRequirements, boundByBoot } from './requirements.ts'
 
-export interface Binding {
+export interface Binding extends Pick<RenderedRequirements, 'tokens' | 'imageRequirements' | 'regenerated'> {
   plan: Plan
-  /** What the boot entries must carry afterwards. */
-  tokens: string[]
-  /** What the images must hold afterwards; `null`: nothing. */
-  imageRequirements: InitramfsRequirements | null
   /** The functions that vfio-pci has after the boot. */
   bound: FunctionBinding[]
-  /** Does the plan make images and boot entries again? */
-  regenerated: { images: boolean; entries: boolean }
 }
 
 /** Widens what was named to all that must go along: every member of its groups that is no bridge. */
@@ -68,57 +58,75 @@ export function changesNow(selected: readonly PciDevice[]): DriverChange[] {
 }
 
 /**
- * The plan that has the chosen functions on vfio-pci from the next boot on. Where the IOMMU is off but can be switched
- * on, the plan does that and nothing else: without groups nobody knows what would go along.
- * Throws a UserError: `iommu-off`, `contradiction`, `unknown-system` (with the steps to do by hand), and those of
- * `decideMechanism`.
+ * The plan that has the selected functions on vfio-pci from the next boot on: what that requires, said by the system's
+ * own files, or on a system that is described by one file of our own, which a person imports. Where the IOMMU is off but
+ * can be switched on, the plan does that and nothing else: without groups nobody knows what would go along.
+ * `all`: every function of the host.
+ * Throws a UserError: `iommu-off`, `contradiction`, those of `decideMechanism`, `renderFiles` (`unknown-system`, with the
+ * steps to do by hand) and `renderNix`.
  */
 export function planBinding(
   facts: BindFacts,
+  all: readonly PciDevice[],
   selected: readonly PciDevice[],
-  request: { passThrough: boolean; address: string | null },
+  request: BindRequest,
 ): Binding {
   const { host, iommu } = facts
+  const { declarative } = facts.distro.adapter ?? {}
   const off = expectIommu(iommu)
-  const { adapter, why } = facts.initramfs
-  const address = { reason: request.address, place: adapter?.bootScriptLocation(), why }
+  const address: AddressBinding = {
+    reason: request.address,
+    place: declarative === undefined ? facts.initramfs.adapter?.bootScriptLocation() : 'image',
+    why: declarative === undefined ? facts.initramfs.why : '',
+  }
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
-  const bound = mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
-  const required = requiredArguments(facts, selected, bound, mechanism, request.passThrough)
-  const modprobe = mechanism?.byModule ? modprobeSettings(facts, mechanism.module, bound) : []
-  const override = bootScriptSettings(facts, bound)
-  const requirements =
-    mechanism === null || modprobe.length + override.length === 0
-      ? null
-      : planImageRequirements(mechanism.module, modprobe, override, bound)
+  const bound = boundByBoot(mechanism)
   expectNoConflict(facts, mechanism, bound)
-  const image = imageSettings(facts, requirements, bound)
-  // The adapters' steps do not have the files that run the boot script.
-  const runners = override.length > 0 ? image : []
-  const tokens = required.map(({ token }) => token)
-  expectKnownSystem(facts, [...modprobe, ...override, ...runners], requirements, tokens)
+  // What the present kernel does by itself says nothing of the next one that a described system brings.
+  const known = declarative === undefined ? iommu : { ...iommu, enabled: null }
+  const requirements = bindRequirements(host, known, mechanism, all, selected, request)
+  const nix = declarative && renderNix(facts, declarative, requirements, request.output)
+  const { changes, settings, ...rendered } = nix ?? renderFiles(facts, requirements)
+  const notes = [
+    ...bindingNotes(iommu, mechanism),
+    ...(declarative === undefined ? [] : moduleNotes(facts, declarative, requirements)),
+    ...(nix === undefined ? [] : (declarative?.steps(nix.path) ?? [])),
+  ]
+  return { ...rendered, plan: { changes, settings, notes, rebootNeeded: changes.length > 0 }, bound }
+}
 
-  const loader = loaderSettings(facts, required)
-  // What runs on the root file system is in no image.
-  const onRoot = override.length > 0 && address.place === 'root'
-  const parts = [...modprobe, ...override, ...image]
-  const { changes, settings, regenerated } = planSettings(
-    facts,
-    onRoot ? { files: parts, image: [], loader } : { image: parts, loader },
-  )
-  const plan = { changes, settings, notes: bindingNotes(iommu, mechanism), rebootNeeded: changes.length > 0 }
-  return { plan, tokens, imageRequirements: onRoot ? null : requirements, bound, regenerated }
+/** What of a described system may come first, or have the last word. */
+function moduleNotes(
+  { host, journal }: BindFacts,
+  declarative: DeclarativeSystem,
+  requirements: readonly Requirement[],
+): string[] {
+  if (requirementsOf(requirements, 'address').length > 0) return [declarative.earlier]
+  // Somebody's own list of IDs elsewhere in the configuration: only the last one counts.
+  const own = new Set([
+    ...requirementsOf(requirements, 'id').map(({ module, id }) => `${module}.ids=${id}`),
+    ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.item] : [])),
+  ])
+  const isOwnList = (value = ''): boolean =>
+    value.split(',').every((id) => own.has(`vfio-pci.ids=${id}`) || own.has(`pci-stub.ids=${id}`))
+  return declarative
+    .arguments(host.files)
+    .filter(({ name, value }) => /^(vfio_pci|pci_stub)\.ids$/.test(name) && !isOwnList(value))
+    .map(
+      ({ token }) =>
+        `Your configuration sets ${token} already, and of several such lists only the last counts: leave it to this module.`,
+    )
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */
-export function expectIommu(iommu: IommuState): boolean {
+function expectIommu(iommu: IommuState): boolean {
   const off = iommu.enabled === false
   if (off && iommu.code !== 'kernel-parameter')
     throw new UserError('iommu-off', `the IOMMU is off: ${iommu.reason ?? 'nobody knows why'}`)
   return off
 }
 
-export function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): string[] {
+function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): string[] {
   const notes = [...(mechanism?.notes ?? [])]
   if (mechanism === null)
     notes.push('The IOMMU is off, so there are no groups yet: reboot after this, then bind the devices.')
@@ -127,7 +135,7 @@ export function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): st
 }
 
 /** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
-export function expectNoConflict(
+function expectNoConflict(
   facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
   mechanism: Mechanism | null,
   bound: readonly FunctionBinding[],

@@ -1,124 +1,107 @@
-import { headComment, type PlannedSetting, type Setting } from '../change/settings.ts'
-import type { Directive } from '../edit/modprobe.ts'
-import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
+import lt from 'semver/functions/lt.js'
+import type { Kernel } from '../host/installed-kernels.ts'
 import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
-import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD, bootScriptFunction } from '../system/boot-script.ts'
-import type { Bootloader, Detected, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
-import { OWN_MODPROBE_FILE } from './conflicts.ts'
+import { bootScriptFunction } from '../system/boot-script.ts'
+import type { GuestSoftware } from '../system/packages.ts'
+import type { Requirement } from '../system/requirement.ts'
+import type { Host } from '../system/system.ts'
 import { type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
 
-const OWN_MODPROBE_PATH = `/etc/modprobe.d/${OWN_MODPROBE_FILE}`
-
-/** What the settings depend on. */
-interface RequirementFacts {
-  host: Host
-  iommu: IommuState
-  modprobe: readonly Directive[]
-  bootloader: Detected<Bootloader>
-  initramfs: Detected<Initramfs>
+export interface BindRequest {
+  /** Is iommu=pt asked for? */
+  passThrough: boolean
+  /** Why functions go by address; `null`: they go by ID where that is enough. */
+  address: string | null
+  /** On a described system, what else guests need: virtiofsd. */
+  software: readonly GuestSoftware[]
+  /** Of a described system, the file to write; `null`: only shown, as the one that is there or a usual place. */
+  output: string | null
 }
 
-/** A kernel argument, why, and for which devices. */
-export interface ArgumentRequirement {
-  token: string
-  reason: string
-  devices: string[]
-}
-
-export function requiredArguments(
-  { host, iommu }: RequirementFacts,
-  selected: readonly PciDevice[],
-  bound: readonly FunctionBinding[],
+/**
+ * What must be so for these functions to be on vfio-pci from the next boot on; without a mechanism, for the IOMMU to be
+ * on. `all`: every function of the host.
+ */
+export function bindRequirements(
+  host: Host,
+  iommu: IommuState,
   mechanism: Mechanism | null,
-  passThrough: boolean,
-): ArgumentRequirement[] {
+  all: readonly PciDevice[],
+  selected: readonly PciDevice[],
+  { passThrough, software }: BindRequest,
+): Requirement[] {
+  const bound = boundByBoot(mechanism)
   if (mechanism !== null && bound.length === 0) return []
-  const all = bound.length > 0 ? bound.map(({ device }) => device.address) : ['host']
-  const tokens = iommuArguments(host, iommu, selected, passThrough).map((one) => ({ ...one, devices: all }))
-  if (!mechanism?.byArgument) return tokens
-  const { module } = mechanism
-  const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
+  const owners = bound.length > 0 ? addressesOf(bound) : ['host']
+  const switches = iommuArguments(host, iommu, selected, passThrough).map(
+    (one): Requirement => ({ kind: 'argument', ...one, owners }),
+  )
+  if (mechanism === null) return switches
+  const { module, byArgument: builtin, byModule: loadable } = mechanism
+  const byId = bound.filter(({ boundBy }) => boundBy === 'id')
+  const ids = [...new Set(byId.map(({ id }) => id))]
+  const drivers = [...new Set(byId.flatMap(({ modules }) => modules))].sort()
+  const usersOf = (driver: string): FunctionBinding[] => bound.filter(({ modules }) => modules.includes(driver))
   return [
-    ...tokens,
-    ...devicesById(bound).map(({ id, devices }) => ({ token: `${module}.ids=${id}`, reason, devices })),
-  ]
-}
-
-/** Each ID once, with the addresses that have it. */
-export function devicesById(bound: readonly FunctionBinding[]): { id: string; devices: string[] }[] {
-  const ids = [...new Set(bound.map(({ id }) => id))]
-  return ids.map((id) => ({ id, devices: bound.filter((one) => one.id === id).map(({ device }) => device.address) }))
-}
-
-/** `options` with the IDs, and a softdep for every module that could come first. */
-export function modprobeSettings(
-  { host, modprobe }: RequirementFacts,
-  module: string,
-  bound: readonly FunctionBinding[],
-): PlannedSetting[] {
-  const own = { path: host.files.resolve(OWN_MODPROBE_PATH) ?? OWN_MODPROBE_PATH, head: headComment() }
-  // A second list would replace the first: where somebody has one already, ours goes into it.
-  const theirs = findIds(modprobe, module)
-    .filter(({ file }) => file !== own.path)
-    .at(-1)
-  const place = theirs === undefined ? own : { path: host.files.resolve(theirs.file) ?? theirs.file }
-  const names = [...new Set(bound.flatMap(({ modules }) => modules))].sort()
-  const others = modprobe.filter(({ file }) => file !== own.path)
-  const ids = devicesById(bound)
-  const before = names.length > 0 ? ` before ${names.join(', ')}` : ''
-  const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
-  return [
-    ...ids.map(({ id, devices }): PlannedSetting => ({ kind: 'id', ...place, module, id, devices, reason })),
-    ...names.map((name): PlannedSetting => {
-      const devices = bound.filter(({ modules }) => modules.includes(name)).map(({ device }) => device.address)
-      return { kind: 'line', ...own, line: softdepFor(others, name, module), devices, reason }
+    ...switches,
+    ...ids.map((id): Requirement => {
+      const own = addressesOf(byId.filter((one) => one.id === id))
+      return { kind: 'id', module, id, builtin, loadable, reason: `${module} takes ${id}`, owners: own }
     }),
+    {
+      kind: 'early',
+      module,
+      parts: partsOf(module).filter((name) => isLoadable(host.kernels, name)),
+      drivers: [...new Set(bound.flatMap(({ device, modules }) => (isDisplay(device) ? modules : [])))],
+      reason: `${module} is loaded in the initramfs`,
+      owners,
+    },
+    ...bound
+      .filter(({ boundBy }) => boundBy === 'address')
+      .map(({ device }): Requirement => {
+        const reason = 'gives these addresses to vfio-pci, if they are what they were'
+        return { kind: 'address', function: bootScriptFunction(device), reason, owners: [device.address] }
+      }),
+    ...drivers.map((driver): Requirement => {
+      const reason = `${module} comes before ${driver}`
+      return { kind: 'order', module, driver, reason, owners: addressesOf(usersOf(driver)) }
+    }),
+    ...drivers
+      .filter((driver) => isOnlyFor(driver, usersOf(driver), all))
+      .map((driver): Requirement => {
+        const reason = `no other device needs ${driver}`
+        return { kind: 'unneeded', driver, reason, owners: addressesOf(usersOf(driver)) }
+      }),
+    ...software.map((need): Requirement => ({ kind: 'software', need, reason: 'shares folders with guests', owners })),
   ]
 }
 
-/** The boot script with a line for each function that goes by address. */
-export function bootScriptSettings({ host }: RequirementFacts, bound: readonly FunctionBinding[]): PlannedSetting[] {
-  return bound
-    .filter(({ boundBy }) => boundBy === 'address')
-    .map(({ device }): PlannedSetting => {
-      const line = `#= ${bootScriptFunction(device)}`
-      const reason = 'gives these addresses to vfio-pci, if they are what they were'
-      const place = { path: host.files.resolve(BOOT_SCRIPT) ?? BOOT_SCRIPT, head: BOOT_SCRIPT_HEAD, mode: 0o755 }
-      return { kind: 'line', ...place, line, devices: [device.address], reason }
-    })
+/** The functions that are bound at boot: not those that libvirt takes when a guest starts. */
+export function boundByBoot(mechanism: Mechanism | null): FunctionBinding[] {
+  return mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
 }
 
-export function planImageRequirements(
-  module: string,
-  modprobe: readonly Setting[],
-  override: readonly Setting[],
-  bound: readonly FunctionBinding[],
-): InitramfsRequirements {
-  const drivers = bound.flatMap(({ device, modules }) => (isDisplay(device) ? modules : []))
-  return {
-    module,
-    modprobe: [...new Set(modprobe.map(({ path }) => path))],
-    bootScript: override[0]?.path ?? null,
-    drivers: [...new Set(drivers)],
-  }
+const addressesOf = (bound: readonly FunctionBinding[]): string[] => bound.map(({ device }) => device.address)
+
+const partsOf = (module: Mechanism['module']): string[] =>
+  module === 'vfio-pci' ? ['vfio_pci', 'vfio', 'vfio_iommu_type1', 'vfio_virqfd'] : ['pci_stub']
+
+/** As a module of one of the kernels; vfio_virqfd is a part of vfio since Linux 6.2. */
+function isLoadable(kernels: readonly Kernel[], name: string): boolean {
+  return kernels.some((kernel) => {
+    const how = kernel.provides(name)
+    if (how !== null) return how === 'module'
+    return name !== 'vfio_virqfd' || (kernel.version !== null && lt(kernel.version, '6.2.0'))
+  })
 }
 
-export function imageSettings(
-  { initramfs }: RequirementFacts,
-  requirements: InitramfsRequirements | null,
-  bound: readonly FunctionBinding[],
-): PlannedSetting[] {
-  const devices = bound.map(({ device }) => device.address)
-  const settings = requirements === null ? [] : (initramfs.adapter?.settings(requirements) ?? [])
-  return settings.map((setting) => ({ ...setting, devices }))
-}
-
-export function loaderSettings(
-  { bootloader }: RequirementFacts,
-  requirements: readonly ArgumentRequirement[],
-): PlannedSetting[] {
-  return requirements.flatMap(({ devices, ...one }) =>
-    (bootloader.adapter?.settings([one]) ?? []).map((setting) => ({ ...setting, devices })),
+/** Is the driver of a graphics card one that no device of the host has or could have? */
+function isOnlyFor(driver: string, users: readonly FunctionBinding[], all: readonly PciDevice[]): boolean {
+  const own = users.map(({ device }) => device)
+  const others = all.filter((device) => !own.includes(device))
+  return (
+    own.every(isDisplay) &&
+    others.every((one) => one.modules !== null && one.driver !== driver && !one.modules.includes(driver))
   )
 }

@@ -78,6 +78,11 @@ export function hasResetProblem({ verdict, staying, quirk }: CardReset): boolean
   return verdict === 'failed' || staying.length > 0 || quirk?.harmful === true
 }
 
+/** Would the card not come back when its guest stops, or does it speak against being given away? */
+export function isBadReset(card: CardReset): boolean {
+  return card.verdict === 'none' || hasResetProblem(card)
+}
+
 /**
  * Verdicts for the cards of the chosen devices; bridges are no cards. With `together`, the chosen devices go to one
  * guest and nothing else does (somebody named them); otherwise each card is judged alone, as if all of it went. Group

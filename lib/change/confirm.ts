@@ -38,7 +38,7 @@ export function withConfirmTimer(
   script: string,
   seconds: number,
 ): Plan {
-  const waiting = claimsOf(journal).find(({ device }) => device === CONFIRM)?.entry.entry.script
+  const waiting = claimsOf(journal).find(({ owner }) => owner === CONFIRM)?.entry.entry.script
   if (waiting !== undefined)
     throw new UserError(
       'unconfirmed',
@@ -100,7 +100,7 @@ function timerSettings(files: Reader, head: string, undo: string, seconds: numbe
   const own = (path: string, section: string, line: string): PlannedSetting => {
     const folder = path.replace(/\/[^/]*$/, '')
     const place = `${files.resolve(folder) ?? folder}${path.slice(folder.length)}`
-    return { kind: 'line', path: place, head: head + section, line, devices: [CONFIRM], reason }
+    return { kind: 'file', path: place, content: `${head}${section}${line}\n`, owners: [CONFIRM], reason }
   }
   const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
   // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then. Where it
@@ -130,12 +130,11 @@ function localServiceSettings(
   const path = `${files.resolve('/etc/local.d') ?? '/etc/local.d'}/${UNIT}.start`
   return [
     {
-      kind: 'line',
+      kind: 'file',
       path,
-      head: `#!/bin/sh\n${head}`,
+      content: `#!/bin/sh\n${head}(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo} --with-later && reboot; }) &\n`,
       mode: 0o755,
-      line: `(sleep ${seconds}; [ ! -e ${LOCAL} ] || { sh ${undo} --with-later && reboot; }) &`,
-      devices: [CONFIRM],
+      owners: [CONFIRM],
       reason: 'takes this back unless it is confirmed',
     },
   ]

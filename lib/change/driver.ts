@@ -1,7 +1,9 @@
 import { UserError } from '../core/error.ts'
 import { isVfio } from '../host/pci.ts'
 import { openReader } from '../host/sysroot.ts'
+import type { DriverChange } from './plan.ts'
 import { runCommand } from './run.ts'
+import type { PlannedSetting } from './settings.ts'
 
 const PCI = '/sys/bus/pci'
 /** How long a driver may take to let go of a device, or to take it. */
@@ -10,6 +12,11 @@ const SECONDS = 30
 /** Who has a function of the running system: `null` without a driver. */
 export function readDriver(address: string): string | null {
   return openReader('/').linkName(`${PCI}/devices/${address}/driver`) ?? null
+}
+
+/** What a change of a function's driver is in the journal: a setting that the kernel keeps, for that function. */
+export function driverSetting({ address, after, reason }: DriverChange): PlannedSetting {
+  return { kind: 'external', tool: 'driver', path: '', token: after ?? '', reason, owners: [address] }
 }
 
 /**

@@ -127,7 +127,7 @@ const isChange =
 
 /** What a program keeps has no path. */
 const isPlanned: ValueCheck = (value) =>
-  isSetting(value) && (value.kind === 'kept' ? value.path === '' : isWritablePath(value.path))
+  isSetting(value) && (value.kind === 'external' ? value.path === '' : isWritablePath(value.path))
 
 const isEntry = (live: boolean): ValueCheck =>
   objectOf({

@@ -2,7 +2,7 @@ import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { type ClaimKind, JOURNAL, type JournalEntry, LIVE_JOURNAL, parseDone, parseEntry } from './journal-entry.ts'
 import type { Content } from './settings.ts'
-import { type Setting, settingKey } from './settings.ts'
+import { type PlannedSetting, settingKey } from './settings.ts'
 
 export interface JournalRecord {
   number: number
@@ -54,13 +54,13 @@ export function nextNumber(journal: readonly JournalRecord[]): number {
   return Math.max(0, ...journal.map(({ number }) => number)) + 1
 }
 
-/** One setting that one device needs, as an entry put it there. A setting stays while anybody claims it. */
+/** One setting that one owner needs, as an entry put it there. A setting stays while anybody claims it. */
 export interface Claim {
   /** `settingKey` of the setting. */
   key: string
-  setting: Setting
-  /** A device's address, or `host`. */
-  device: string
+  setting: PlannedSetting
+  /** As of `PlannedSetting`. */
+  owner: string
   entry: JournalRecord
 }
 
@@ -70,9 +70,9 @@ export function claimsOf(journal: readonly JournalRecord[], kind?: ClaimKind): C
   for (const recorded of journal) {
     const { undoes, undone, plan } = recorded.entry
     if (recorded.state !== 'done') continue
-    claims = claims.filter(({ entry, device }) => !undoes.includes(entry.number) || !undone.includes(device))
+    claims = claims.filter(({ entry, owner }) => !undoes.includes(entry.number) || !undone.includes(owner))
     for (const setting of plan.settings)
-      for (const device of setting.devices) claims.push({ key: settingKey(setting), setting, device, entry: recorded })
+      for (const owner of setting.owners) claims.push({ key: settingKey(setting), setting, owner, entry: recorded })
   }
   return claims.filter(({ entry }) => kind === undefined || entry.entry.kind === kind)
 }

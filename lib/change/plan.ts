@@ -70,7 +70,7 @@ export function changesFor(
 ): FileChange[] {
   const changes = new Map<string, FileChange>()
   for (const setting of settings) {
-    if (setting.kind === 'kept') continue
+    if (setting.kind === 'external') continue
     const { path, mode = 0o644, reason } = setting
     let change = changes.get(path)
     if (change === undefined) {

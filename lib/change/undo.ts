@@ -14,7 +14,7 @@ import { type Content, hasSetting, removeSetting, type Setting } from './setting
 
 /**
  * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes
- * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that other devices
+ * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that others
  * need too stays. `derived`: what programs made of our settings meanwhile.
  */
 export function planUndo(
@@ -56,8 +56,8 @@ function remainingReason(staying: readonly Claim[], claims: readonly Claim[], pa
 }
 
 function stayingClaims(journal: readonly JournalRecord[], claims: readonly Claim[]): Claim[] {
-  const gone = new Set(claims.map(({ entry, device, key }) => `${entry.number} ${device} ${key}`))
-  return claimsOf(journal).filter(({ entry, device, key }) => !gone.has(`${entry.number} ${device} ${key}`))
+  const gone = new Set(claims.map(({ entry, owner, key }) => `${entry.number} ${owner} ${key}`))
+  return claimsOf(journal).filter(({ entry, owner, key }) => !gone.has(`${entry.number} ${owner} ${key}`))
 }
 
 /** The settings that nobody needs once these claims are gone. */
@@ -73,7 +73,7 @@ export function leavingSettings(journal: readonly JournalRecord[], claims: reado
 /** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
 function leftArgumentNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
   return settings.flatMap((setting) => {
-    if (setting.kind !== 'argument') return []
+    if (setting.kind !== 'shell-argument') return []
     const text = read(setting.path)
     if (!text?.includes(setting.token) || hasSetting(text, setting)) return []
     return [`${setting.path} still holds ${setting.token}, in a place that was changed since: take it out by hand.`]
@@ -82,7 +82,7 @@ function leftArgumentNotes(settings: readonly Setting[], read: (path: string) =>
 
 /** Files of ours that somebody removed already. */
 function goneFileNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
-  const files = settings.filter(({ kind }) => kind !== 'kept')
+  const files = settings.filter(({ kind }) => kind !== 'external')
   const paths = new Set(files.map(({ path }) => path).filter((path) => read(path) === null))
   return [...paths].map((path) => `${path} is gone already.`)
 }

@@ -1,23 +1,18 @@
-import { boundFunctions, claimedArguments, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
-import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
+import { boundFunctions, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
+import { claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
-import type { Finding } from '../core/finding.ts'
+import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
-import type { Bootloader, Host, Initramfs, InitramfsRequirements } from '../system/system.ts'
-import { runCheck, runCheckAsync } from './judged.ts'
-import { confirmFindings, loaderFindings, settingFindings, statusFinding } from './requirement-findings.ts'
+import type { Initramfs } from '../system/system.ts'
+import { type AsyncCheck, runChecksAsync } from './check.ts'
+import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
 
 /** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 
-export interface StatusFacts {
-  host: Host
+export interface StatusFacts extends ClaimFacts {
   devices: readonly PciDevice[]
-  journal: readonly JournalRecord[]
-  /** This boot; `null` when another root is looked at. */
-  boot: string | null
-  bootloader: Bootloader | undefined
   initramfs: Initramfs | undefined
   /** The files in an image; `null` when it could not be listed. */
   imageFiles: (argv: readonly string[]) => Promise<string | null>
@@ -31,173 +26,158 @@ export interface BindStatus {
   findings: Finding[]
 }
 
-/** Looks at everything that a binding promised: files, boot entries, images, drivers, kernel log. */
-export async function checkBindStatus(facts: StatusFacts): Promise<BindStatus> {
-  const claims = claimsOf(facts.journal, 'binding')
-  const functions = boundFunctions(claims)
-  const short = cutShortRuns(facts.host.files, facts.journal).notes
-  if (short.length > 0)
-    return {
-      state: 'drifted',
-      functions,
-      findings: short.map((one) => statusFinding('cut-short', 'problem', one, [], 'run it again')),
+/** A check of `bind-vfio --status`, and the facts that it needs. */
+type BindingCheck<Needs extends keyof StatusFacts> = AsyncCheck<Pick<StatusFacts, Needs>>
+
+/** Do the images hold what has to be there before the drivers? */
+const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> = {
+  code: 'images',
+  askedBy: ['binding-status'],
+  async run({ host, claims, initramfs, imageFiles }) {
+    const requirements = claimedRequirements(claims)
+    if (requirements === null) return []
+    if (initramfs === undefined) return unknownResult('which program makes the initramfs is not known', [])
+    const commands = initramfs.commands().map(({ argv }) => argv.join(' '))
+    const results: CheckResult[] = []
+    for (const { release, path } of initramfs.images()) {
+      const listing = await imageFiles(initramfs.listCommand(path))
+      const builtin = host.kernels.find((one) => one.release === release)?.provides(requirements.module) === 'builtin'
+      const lost = listing === null ? [] : missingInImage(listing, requirements, builtin, initramfs)
+      if (listing === null) results.push(unknownResult(`${path} could not be looked into`, []))
+      else if (lost.length === 0) results.push(okResult(`${path} holds ${requirements.module} and its IDs`))
+      else results.push(problemResult(`${path} lacks ${lost.join(' and ')}`, [], commands.join(' && ')))
     }
-  if (claims.length === 0) {
-    const last = facts.journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
-    const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === facts.boot
-    const findings = fresh ? [statusFinding('undone', 'problem', 'taken back, and not booted since', [], 'reboot')] : []
-    return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
-  }
-  const readers = [facts.host.files, facts.host.machine]
-  const promised = [
-    ...confirmFindings(claims),
-    ...runCheck(readers, () => settingFindings(facts.host, claims)),
-    ...runCheck(readers, () => loaderFindings(facts.bootloader, claimedArguments(claims))),
-    ...(await runCheckAsync(readers, () => imageFindings(facts, claimedRequirements(claims)))),
-  ]
-  const drivers = functions.map((one) => driverFinding(facts, one))
-  const findings = [...promised, ...drivers.map(({ finding }) => finding), ...logFindings(facts, functions)]
-  return { state: decideBindState(facts, claims, promised, drivers), functions, findings }
+    return results
+  },
 }
 
-interface DriverFinding {
-  finding: Finding
-  moved: boolean
-}
-
-function decideBindState(
-  facts: StatusFacts,
-  claims: readonly Claim[],
-  findings: readonly Finding[],
-  drivers: readonly DriverFinding[],
-): BindState {
-  if (drivers.some(({ moved }) => moved)) return 'moved'
-  if (findings.some(({ state }) => state === 'problem')) return 'drifted'
-  const waiting = claims.some(({ entry }) => entry.entry.boot === facts.boot)
-  if (drivers.length === 0) return waiting || !facts.host.running ? 'reboot-needed' : 'bound'
-  if (drivers.every(({ finding }) => finding.state === 'ok')) return 'bound'
-  return waiting || !facts.host.running ? 'reboot-needed' : 'drifted'
-}
-
-async function imageFindings(
-  { host, initramfs, imageFiles }: StatusFacts,
-  requirements: InitramfsRequirements | null,
-): Promise<Finding[]> {
-  if (requirements === null) return []
-  if (initramfs === undefined)
-    return [statusFinding('images', 'unknown', 'which program makes the initramfs is not known', [], null)]
-  const findings: Finding[] = []
-  for (const { release, path } of initramfs.images()) {
-    const listing = await imageFiles(initramfs.listCommand(path))
-    const kernel = host.kernels.find((one) => one.release === release)
-    const lost =
-      listing === null
-        ? []
-        : missingInImage(listing, requirements, kernel?.provides(requirements.module) === 'builtin', initramfs)
-    if (listing === null)
-      findings.push(statusFinding('images', 'unknown', `${path} could not be looked into`, [], null))
-    else if (lost.length === 0)
-      findings.push(statusFinding('images', 'ok', `${path} holds ${requirements.module} and its IDs`, [], null))
-    else
-      findings.push(
-        statusFinding(
-          'images',
-          'problem',
-          `${path} lacks ${lost.join(' and ')}`,
-          [],
-          initramfs
-            .commands()
-            .map(({ argv }) => argv.join(' '))
-            .join(' && '),
-        ),
+/** Who has each function now, and is it still that function? */
+const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
+  code: 'drivers',
+  askedBy: ['binding-status'],
+  run: ({ host, claims, devices }) =>
+    boundFunctions(claims).map((one) => {
+      if (!host.running) return unknownResult(`${one.address}: only the running system shows its driver`, [])
+      const here = devices.find(({ address }) => address === one.address)
+      if (here === undefined || deviceIds(here) !== boundIds(one)) return lostResult(one, here, devices)
+      if (here.driver !== null && isVfio(here.driver)) return okResult(`${one.address} is on ${here.driver}`)
+      return problemResult(
+        `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
+        [],
+        'reboot; if that was done, look at the findings above',
       )
-  }
-  return findings
+    }),
 }
 
 function deviceIds({ vendor, device, subsystem }: PciDevice): string {
   return [`${vendor.id}:${device.id}`, subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`].join(' ')
 }
 
-/** Who has a function now, and is it still that function? */
-function driverFinding({ host, devices }: StatusFacts, one: BoundFunction): DriverFinding {
-  const required = [`${one.vendor}:${one.device}`, one.subsystem].join(' ')
+function boundIds({ vendor, device, subsystem }: BoundFunction): string {
+  return [`${vendor}:${device}`, subsystem].join(' ')
+}
+
+/** The other addresses that have a function's IDs, and had not when it was bound. */
+function addressesNow(one: BoundFunction, devices: readonly PciDevice[]): PciDevice[] {
+  return devices.filter(
+    (device) =>
+      deviceIds(device) === boundIds(one) && !one.twins.includes(device.address) && device.address !== one.address,
+  )
+}
+
+/** Is another device, or none, where it was, and has another address its IDs? */
+function hasMoved(one: BoundFunction, devices: readonly PciDevice[]): boolean {
   const here = devices.find(({ address }) => address === one.address)
-  if (!host.running)
-    return {
-      moved: false,
-      finding: statusFinding(
-        'drivers',
-        'unknown',
-        `${one.address}: only the running system shows its driver`,
-        [],
-        null,
-      ),
-    }
-  if (here === undefined || deviceIds(here) !== required) {
-    const there = devices.filter(
-      (device) =>
-        deviceIds(device) === required && !one.twins.includes(device.address) && device.address !== one.address,
-    )
-    const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
-    if (there.length === 0)
-      return {
-        moved: false,
-        finding: statusFinding(
-          'drivers',
-          'problem',
-          `${one.address}: ${now}, and ${one.vendor}:${one.device} is nowhere`,
-          [],
-          'undo, if the card is gone for good',
-        ),
-      }
-    const places = there.map(({ address, driver }) => `${address} (${driver ?? 'no driver'})`)
-    return {
-      moved: true,
-      finding: statusFinding(
-        'drivers',
-        'problem',
-        `${one.address} moved to ${places.join(', ')}`,
-        [now],
-        `bind-vfio --undo ${one.address} --apply, then bind ${there[0]?.address}`,
-      ),
-    }
-  }
-  if (here.driver !== null && isVfio(here.driver))
-    return { moved: false, finding: statusFinding('drivers', 'ok', `${one.address} is on ${here.driver}`, [], null) }
-  return {
-    moved: false,
-    finding: statusFinding(
-      'drivers',
-      'problem',
-      `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
+  return (here === undefined || deviceIds(here) !== boundIds(one)) && addressesNow(one, devices).length > 0
+}
+
+function lostResult(one: BoundFunction, here: PciDevice | undefined, devices: readonly PciDevice[]): CheckResult {
+  const there = addressesNow(one, devices)
+  const now = here === undefined ? 'nothing is there now' : `${here.vendor.id}:${here.device.id} is there now`
+  if (there.length === 0)
+    return problemResult(
+      `${one.address}: ${now}, and ${one.vendor}:${one.device} is nowhere`,
       [],
-      'reboot; if that was done, look at the findings above',
-    ),
-  }
+      'undo, if the card is gone for good',
+    )
+  return problemResult(
+    `${one.address} moved to ${there.map(({ address, driver }) => `${address} (${driver ?? 'no driver'})`).join(', ')}`,
+    [now],
+    `bind-vfio --undo ${one.address} --apply, then bind ${there[0]?.address}`,
+  )
 }
 
 /** Drivers say the address of what they take: was a host driver there first? */
-function logFindings({ host, log }: StatusFacts, functions: readonly BoundFunction[]): Finding[] {
-  if (!host.running) return []
-  if (log === null)
-    return [statusFinding('kernel-log', 'unknown', 'the kernel log may not be read: try as root', [], null)]
-  const lines = log.split('\n')
-  return functions.flatMap(({ address, driver }) => {
-    if (driver === null || isVfio(driver)) return []
-    const early = lines.filter((line) =>
-      new RegExp(`\\b${driver.replace(/[-_]/g, '[-_]')} ${address.replaceAll('.', '\\.')}:`).test(line),
-    )
-    if (early.length === 0)
-      return [statusFinding('kernel-log', 'ok', `${address}: no word of ${driver} in the kernel log`, [], null)]
-    return [
-      statusFinding(
-        'kernel-log',
-        'problem',
+const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
+  code: 'kernel-log',
+  askedBy: ['binding-status'],
+  run({ host, claims, log }) {
+    if (!host.running) return []
+    if (log === null) return unknownResult('the kernel log may not be read: try as root', [])
+    const lines = log.split('\n')
+    return boundFunctions(claims).flatMap(({ address, driver }) => {
+      if (driver === null || isVfio(driver)) return []
+      const early = lines.filter((line) =>
+        new RegExp(`\\b${driver.replace(/[-_]/g, '[-_]')} ${address.replaceAll('.', '\\.')}:`).test(line),
+      )
+      if (early.length === 0) return okResult(`${address}: no word of ${driver} in the kernel log`)
+      return problemResult(
         `${address}: ${driver} had it in this boot`,
         early.slice(0, 2),
         'see whether the image of this kernel holds the settings',
-      ),
-    ]
-  })
+      )
+    })
+  },
+}
+
+/** Everything that a binding promised: files, boot entries, images, drivers, kernel log. */
+export const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
+  unconfirmedCheck,
+  filesCheck,
+  bootEntriesCheck,
+  imagesCheck,
+  driversCheck,
+  kernelLogCheck,
+]
+
+/** Says whether what was bound is in force. `boot`: this boot; `null` when another root is looked at. */
+export async function checkBindStatus({
+  journal,
+  boot,
+  ...rest
+}: Omit<StatusFacts, 'claims'> & { journal: readonly JournalRecord[]; boot: string | null }): Promise<BindStatus> {
+  const { host } = rest
+  const claims = claimsOf(journal, 'binding')
+  const functions = boundFunctions(claims)
+  const short = cutShortRuns(host.files, journal).notes
+  if (short.length > 0) {
+    const findings = short.map((one) => toFinding({ code: 'cut-short' }, problemResult(one, [], 'run it again')))
+    return { state: 'drifted', functions, findings }
+  }
+  if (claims.length === 0) {
+    const last = journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
+    const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === boot
+    const undone = problemResult('taken back, and not booted since', [], 'reboot')
+    const findings = fresh ? [toFinding({ code: 'undone' }, undone)] : []
+    return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
+  }
+  const facts = { ...rest, claims }
+  const findings = await runChecksAsync(BINDING_CHECKS, facts, [host.files, host.machine])
+  return { state: decideBindState(facts, findings, boot), functions, findings }
+}
+
+function decideBindState(
+  { host, claims, devices }: StatusFacts,
+  findings: readonly Finding[],
+  boot: string | null,
+): BindState {
+  const functions = boundFunctions(claims)
+  const drivers = findings.filter(({ code }) => code === driversCheck.code)
+  const promised = findings.filter(({ code }) => code !== driversCheck.code && code !== kernelLogCheck.code)
+  if (host.running && functions.some((one) => hasMoved(one, devices))) return 'moved'
+  if (promised.some(({ state }) => state === 'problem')) return 'drifted'
+  const waiting = claims.some(({ entry }) => entry.entry.boot === boot)
+  if (drivers.length === 0) return waiting || !host.running ? 'reboot-needed' : 'bound'
+  if (drivers.every(({ state }) => state === 'ok')) return 'bound'
+  return waiting || !host.running ? 'reboot-needed' : 'drifted'
 }

@@ -1,13 +1,33 @@
+import { readCandidateModules } from '../bind/bind-facts.ts'
+import { type KernelReports, readKernelReports } from '../bind/kernel-report.ts'
+import { withGroupMates } from '../bind/plan-binding.ts'
+import type { CheckResult } from '../core/finding.ts'
 import { type Cpus, readCpus } from '../host/cpu.ts'
 import { onDemand } from '../host/denied.ts'
-import type { PciFacts } from '../host/machine.ts'
+import type { Machine, PciFacts } from '../host/machine.ts'
 import { type Memory, readMemory } from '../host/memory.ts'
+import type { PciDevice } from '../host/pci.ts'
+import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
 import { readUser, type User } from '../host/user.ts'
 import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
+import type { Check } from './check.ts'
 
-/** What check-host looks at. */
-export interface CheckFacts extends SystemFacts {
+/** The facts that speak for or against giving devices to a guest. */
+export interface GuardFacts {
+  pci: Pick<PciFacts, 'devices' | 'groups'>
+  /** The devices that were named: a bridge that came along with `group:14` is none of them. */
+  requested: readonly PciDevice[]
+  /** These, and their group mates without the bridges. */
+  selected: readonly PciDevice[]
+  /** The functions that the guest gets, which should be whole cards: those selected, or of a guest those requested. */
+  given: readonly PciDevice[]
+  /** The answer of `readDeviceUsage` for those selected. */
+  usage: DeviceUsage
+}
+
+/** The facts that check-host looks at. */
+export interface CheckFacts extends SystemFacts, GuardFacts {
   pci: PciFacts
   cpus: Cpus
   memory: Memory
@@ -17,23 +37,34 @@ export interface CheckFacts extends SystemFacts {
   /** Why not. */
   logMissing: string
   packages: PackageManager | undefined
-  /** First line of what a program says of its version; `null` when it could not be asked. */
-  version(path: string, option?: string): Promise<string | null>
+  kernelReports: KernelReports
+  /** A ROM file that somebody wants to give to a guest; `null`: none. */
+  romFile: { path: string; data: Buffer } | null
+  /** Asks a program for its version, the first line that it says; `null` when it could not be asked. */
+  version(path: string): Promise<string | null>
 }
+
+/** A check that bind-vfio and gen-domain refuse by, and the facts that it needs. */
+export type Guard<Needs extends keyof GuardFacts> = Check<Pick<GuardFacts, Needs>, CheckResult>
+
+/** A check of check-host, and the facts that it needs. */
+export type HostCheck<Needs extends keyof CheckFacts> = Check<Pick<CheckFacts, Needs>>
 
 /** Are the system and the machine one: the running one, or a capture of both? */
 export function isSameSystem({ running, machine, files }: CheckFacts['host']): boolean {
   return running || machine.root === files.root
 }
 
-/** What each check asks for, read when it is asked for. */
+/** The facts that each check asks for, read when it asks. */
 export function readCheckFacts(
+  machine: Machine,
   system: SystemFacts,
   pci: () => PciFacts,
-  rest: Pick<CheckFacts, 'log' | 'logMissing' | 'version'>,
+  requested: (pci: PciFacts) => PciDevice[],
+  rest: Pick<CheckFacts, 'log' | 'logMissing' | 'version' | 'romFile'>,
 ): CheckFacts {
-  const { machine, files, running } = system.host
-  return onDemand([files, machine], {
+  const { machine: reader, files, running } = system.host
+  const facts: CheckFacts = onDemand([files, reader], {
     host: () => system.host,
     modprobe: () => system.modprobe,
     distro: () => system.distro,
@@ -44,10 +75,18 @@ export function readCheckFacts(
     log: () => rest.log,
     logMissing: () => rest.logMissing,
     version: () => rest.version,
+    romFile: () => rest.romFile,
     pci,
-    cpus: () => readCpus(machine),
-    memory: () => readMemory(machine),
-    user: () => readUser(machine, files, running),
+    requested: () => requested(facts.pci),
+    selected: () => withGroupMates(facts.pci.devices, facts.requested),
+    given: () => facts.selected,
+    usage: () => readDeviceUsage(reader, files, facts.selected),
+    kernelReports: () =>
+      readKernelReports(facts, facts.selected, (devices) => readCandidateModules(machine, facts.host, devices)),
+    cpus: () => readCpus(reader),
+    memory: () => readMemory(reader),
+    user: () => readUser(reader, files, running),
     packages: () => system.distro.adapter?.packages,
   })
+  return facts
 }

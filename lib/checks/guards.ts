@@ -1,88 +1,54 @@
-import type { Finding } from '../core/finding.ts'
-import type { IommuGroup } from '../host/iommu.ts'
+import { type CheckResult, evidenceResult } from '../core/finding.ts'
 import { cardOf, isDisplay, isPciBridge, isVfio, onRootBus, type PciDevice } from '../host/pci.ts'
-import type { DeviceUsage } from '../host/usage.ts'
-import { toFinding } from './conclude.ts'
-import { guardConsole, guardKeyboard, guardNetwork, guardOpen, guardSsh, guardStorage } from './in-use.ts'
-import { guardAnswer, guardReserved } from './obstacles.ts'
-import { guardUnlocking } from './unlocking.ts'
+import type { Check } from './check.ts'
+import type { Guard } from './check-facts.ts'
 
-/**
- * All that may speak against giving devices to a guest, one finding for each guard, those first that nothing overrides.
- * `asked` is what the person named (a bridge that came along with `group:14` is not asked for), `chosen` these and
- * their group mates without the bridges; `use` is what `readUse` said of `chosen`; `judge` says what becomes of a finding
- * when not all that it asked for could be read.
- */
-export function guardFindings(
-  all: readonly PciDevice[],
-  selected: readonly PciDevice[],
-  requested: readonly PciDevice[],
-  usage: DeviceUsage,
-  groups: readonly IommuGroup[],
-  runGuard: (check: () => Finding | Finding[]) => Finding[],
-): Finding[] {
-  const guards: (() => Finding | Finding[])[] = [
-    () => guardBridge(requested),
-    () => guardGroup(selected, usage, groups),
-    () => guardUnlocking(usage),
-    () => guardOnlyGpu(all, selected),
-    () => guardBootVga(selected),
-    () => guardConsole(usage),
-    () => guardOpen(usage),
-    () => guardStorage(usage),
-    () => guardNetwork(usage),
-    () => guardSsh(usage),
-    () => guardKeyboard(usage),
-    () => guardCards(all, selected),
-    () => guardVirtualFunctions(all, selected, usage),
-    () => guardAnswer(usage.answers),
-    () => guardReserved(usage.reserved, selected),
-  ]
-  return guards.flatMap(runGuard)
-}
-
-function guardBridge(requested: readonly PciDevice[]): Finding {
-  const bridges = requested.filter((device) => device.bridge)
-  return toFinding({
-    code: 'bridge',
-    forceable: false,
-    problem: 'A bridge cannot be given to a guest',
-    ok: 'No bridge was named',
-    next: 'name the devices below it; bridges of a group stay with the host',
-    evidence: bridges.map(
-      (device) => `${device.address} is a bridge (class ${device.class.id}): ${deviceTitle(device)}`,
-    ),
-  })
+export const bridgeGuard: Guard<'requested'> = {
+  code: 'bridge',
+  askedBy: ['taking', 'bound'],
+  run({ requested }) {
+    const bridges = requested.filter((device) => device.bridge)
+    return evidenceResult({
+      problem: 'A bridge cannot be given to a guest',
+      ok: 'No bridge was named',
+      next: 'name the devices below it; bridges of a group stay with the host',
+      evidence: bridges.map(
+        (device) => `${device.address} is a bridge (class ${device.class.id}): ${deviceTitle(device)}`,
+      ),
+    })
+  },
 }
 
 /**
  * A group goes to a guest whole. What stays must not have a driver of its own: the kernel refuses the group while one
  * does DMA for the host (drivers/iommu/iommu.c, iommu_group_claim_dma_owner; PCI bridges' portdrv is exempt).
  */
-function guardGroup(selected: readonly PciDevice[], usage: DeviceUsage, groups: readonly IommuGroup[]): Finding {
-  const bound = new Set(selected)
-  const own = new Set(usage.mdevs.map(({ name }) => name))
-  const evidence = groups
-    .filter((group) => group.devices.some((device) => bound.has(device)))
-    .flatMap((group) => [
-      ...group.others
-        .filter(({ name }) => !own.has(name))
-        .map(({ name, bus }) => `group ${group.id}: ${name} (${bus ?? 'no PCI device'}) cannot go along`),
-      ...group.devices
-        .filter((device) => !device.bridge && !bound.has(device))
-        .map((device) => `group ${group.id}: ${device.address} is not among the chosen devices`),
-      ...group.devices
-        .filter((device) => device.bridge && !isPciBridge(device) && blocksGroup(device))
-        .map((device) => `group ${group.id}: ${device.address} is a bridge and stays with ${device.driver}`),
-    ])
-  return toFinding({
-    code: 'half-group',
-    forceable: false,
-    problem: 'The IOMMU group would be left half bound, which VFIO refuses',
-    ok: 'The IOMMU groups go whole',
-    next: 'put the card into another slot, or choose a device whose group can go whole (list-iommu)',
-    evidence,
-  })
+export const halfGroupGuard: Guard<'pci' | 'selected' | 'usage'> = {
+  code: 'half-group',
+  askedBy: ['taking', 'bound'],
+  run({ pci: { groups }, selected, usage }) {
+    const bound = new Set(selected)
+    const own = new Set(usage.mdevs.map(({ name }) => name))
+    const evidence = groups
+      .filter((group) => group.devices.some((device) => bound.has(device)))
+      .flatMap((group) => [
+        ...group.others
+          .filter(({ name }) => !own.has(name))
+          .map(({ name, bus }) => `group ${group.id}: ${name} (${bus ?? 'no PCI device'}) cannot go along`),
+        ...group.devices
+          .filter((device) => !device.bridge && !bound.has(device))
+          .map((device) => `group ${group.id}: ${device.address} is not among the chosen devices`),
+        ...group.devices
+          .filter((device) => device.bridge && !isPciBridge(device) && blocksGroup(device))
+          .map((device) => `group ${group.id}: ${device.address} is a bridge and stays with ${device.driver}`),
+      ])
+    return evidenceResult({
+      problem: 'The IOMMU group would be left half bound, which VFIO refuses',
+      ok: 'The IOMMU groups go whole',
+      next: 'put the card into another slot, or choose a device whose group can go whole (list-iommu)',
+      evidence,
+    })
+  },
 }
 
 function blocksGroup({ driver }: PciDevice): boolean {
@@ -90,104 +56,120 @@ function blocksGroup({ driver }: PciDevice): boolean {
 }
 
 /** Which display controllers does the host keep? One that is set aside for guests already is none of them. */
-function guardOnlyGpu(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const bound = new Set(selected)
-  const displays = selected.filter((device) => isDisplay(device) && device.physicalFunction === null)
-  const staying = all.filter(
-    (device) => isDisplay(device) && !bound.has(device) && device.physicalFunction === null && !isVfio(device.driver),
-  )
-  return toFinding({
-    code: 'only-gpu',
-    forceable: true,
-    problem: 'No GPU would be left for the host',
-    ok: displays.length === 0 ? 'No GPU is chosen' : 'The host keeps a GPU',
-    next: 'add a second GPU or switch the integrated one on in the firmware setup; --force only-gpu if the host is used over the network',
-    evidence:
-      staying.length > 0
-        ? []
-        : displays.map(
-            (device) =>
-              `${device.address} ${deviceTitle(device)} is ${displays.length > 1 ? 'chosen' : 'the only one'}`,
-          ),
-    okEvidence: displays.length === 0 ? [] : staying.map((device) => `${device.address} ${deviceTitle(device)} stays`),
-  })
+export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
+  code: 'only-gpu',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ pci: { devices: all }, selected }) {
+    const bound = new Set(selected)
+    const displays = selected.filter((device) => isDisplay(device) && device.physicalFunction === null)
+    const staying = all.filter(
+      (device) => isDisplay(device) && !bound.has(device) && device.physicalFunction === null && !isVfio(device.driver),
+    )
+    return evidenceResult({
+      problem: 'No GPU would be left for the host',
+      ok: displays.length === 0 ? 'No GPU is chosen' : 'The host keeps a GPU',
+      next: 'add a second GPU or switch the integrated one on in the firmware setup; --force only-gpu if the host is used over the network',
+      evidence:
+        staying.length > 0
+          ? []
+          : displays.map(
+              (device) =>
+                `${device.address} ${deviceTitle(device)} is ${displays.length > 1 ? 'chosen' : 'the only one'}`,
+            ),
+      okEvidence:
+        displays.length === 0 ? [] : staying.map((device) => `${device.address} ${deviceTitle(device)} stays`),
+    })
+  },
 }
 
-function guardBootVga(selected: readonly PciDevice[]): Finding {
-  return toFinding({
-    code: 'boot-vga',
-    forceable: true,
-    problem: 'The firmware shows its display on this GPU',
-    ok: 'The boot display stays with the host',
-    next: 'make the other GPU the primary display in the firmware setup, or --force boot-vga if the host needs no display',
-    evidence: selected
-      .filter((device) => device.bootVga === true)
-      .map((device) => `${device.address} ${deviceTitle(device)} is the boot VGA`),
-    unreadable: selected
-      .filter((device) => device.bootVga === null)
-      .map((device) => ({ what: `whether ${device.address} is the boot VGA (no boot_vga)`, root: false })),
-  })
+export const bootVgaGuard: Guard<'selected'> = {
+  code: 'boot-vga',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ selected }) {
+    return evidenceResult({
+      problem: 'The firmware shows its display on this GPU',
+      ok: 'The boot display stays with the host',
+      next: 'make the other GPU the primary display in the firmware setup, or --force boot-vga if the host needs no display',
+      evidence: selected
+        .filter((device) => device.bootVga === true)
+        .map((device) => `${device.address} ${deviceTitle(device)} is the boot VGA`),
+      unreadable: selected
+        .filter((device) => device.bootVga === null)
+        .map((device) => ({ what: `whether ${device.address} is the boot VGA (no boot_vga)`, root: false })),
+    })
+  },
 }
 
 /**
  * The functions of one card work together. On a root bus, those of a slot are parts of the chipset that have nothing
  * to do with each other, unless they are a GPU's.
  */
-export function guardCards(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const bound = new Set(selected)
-  const cards = new Map<string, PciDevice[]>()
-  for (const device of all) {
-    const card = cardOf(device)
-    if (!device.bridge) cards.set(card, [...(cards.get(card) ?? []), device])
-  }
-  const partial = [...new Set(selected.map(cardOf))]
-    .map((card) => cards.get(card) ?? [])
-    .filter((card) => card.some(isDisplay) || !card.some((device) => onRootBus(device) === true))
-  const missing = partial.flatMap((card) => card.filter((device) => !bound.has(device)))
-  return toFinding({
-    code: 'partial-card',
-    forceable: true,
-    problem: 'Only some functions of the card are chosen',
-    ok: 'Cards are chosen whole',
-    next: `name the slot to take all functions: ${[...new Set(missing.map(cardOf))].join(' ')}`,
-    evidence: missing.map((device) => `${device.address} ${deviceTitle(device)} is not chosen`),
-  })
+export const partialCardGuard: Guard<'pci' | 'given'> = {
+  code: 'partial-card',
+  forceable: true,
+  askedBy: ['taking', 'bound'],
+  run({ pci: { devices: all }, given }) {
+    const bound = new Set(given)
+    const cards = new Map<string, PciDevice[]>()
+    for (const device of all) {
+      const card = cardOf(device)
+      if (!device.bridge) cards.set(card, [...(cards.get(card) ?? []), device])
+    }
+    const partial = [...new Set(given.map(cardOf))]
+      .map((card) => cards.get(card) ?? [])
+      .filter((card) => card.some(isDisplay) || !card.some((device) => onRootBus(device) === true))
+    const missing = partial.flatMap((card) => card.filter((device) => !bound.has(device)))
+    return evidenceResult({
+      problem: 'Only some functions of the card are chosen',
+      ok: 'Cards are chosen whole',
+      next: `name the slot to take all functions: ${[...new Set(missing.map(cardOf))].join(' ')}`,
+      evidence: missing.map((device) => `${device.address} ${deviceTitle(device)} is not chosen`),
+    })
+  },
 }
 
 /** Source: Documentation/PCI/pci-iov-howto.rst: functions of a driver that goes, go. */
-function guardVirtualFunctions(all: readonly PciDevice[], selected: readonly PciDevice[], usage: DeviceUsage): Finding {
-  const bound = new Set(selected.map((device) => device.address))
-  const virtual = all.filter((device) => device.physicalFunction !== null && bound.has(device.physicalFunction))
-  return toFinding({
-    code: 'virtual-functions',
-    forceable: true,
-    problem: 'Virtual functions or mediated devices depend on it and would go',
-    ok: 'No virtual function or mediated device depends on it',
-    next: 'switch them off first (sriov_numvfs, remove), or give the guest one of them',
-    evidence: [
-      ...virtual.map(
-        (device) => `${device.physicalFunction} → virtual function ${device.address}${driverSuffix(device)}`,
-      ),
-      ...usage.mdevs.map(({ name, address }) => `${address} → mediated device ${name}`),
-    ],
-  })
+export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
+  code: 'virtual-functions',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ pci: { devices: all }, selected, usage }) {
+    const bound = new Set(selected.map((device) => device.address))
+    const virtual = all.filter((device) => device.physicalFunction !== null && bound.has(device.physicalFunction))
+    return evidenceResult({
+      problem: 'Virtual functions or mediated devices depend on it and would go',
+      ok: 'No virtual function or mediated device depends on it',
+      next: 'switch them off first (sriov_numvfs, remove), or give the guest one of them',
+      evidence: [
+        ...virtual.map(
+          (device) => `${device.physicalFunction} → virtual function ${device.address}${driverSuffix(device)}`,
+        ),
+        ...usage.mdevs.map(({ name, address }) => `${address} → mediated device ${name}`),
+      ],
+    })
+  },
 }
 
 /** For bindings by ID only: devices outside the chosen ones that the same ID would catch, bridges included. */
-export function guardIds(all: readonly PciDevice[], selected: readonly PciDevice[]): Finding {
-  const bound = new Set(selected)
-  const idOf = (device: PciDevice): string => `${device.vendor.id}:${device.device.id}`
-  const ids = new Map(selected.map((device) => [idOf(device), device.address]))
-  return toFinding({
-    code: 'shared-id',
-    forceable: true,
-    problem: 'A device that stays with the host has the same ID and would be taken too',
-    ok: 'No other device has these IDs',
-    next: 'override-same-id-gpu binds by address',
-    evidence: all
-      .filter((device) => !bound.has(device) && ids.has(idOf(device)))
-      .map((device) => `${device.address}${driverSuffix(device)} is ${idOf(device)}, as is ${ids.get(idOf(device))}`),
-  })
+export const sharedIdGuard: Guard<'pci' | 'selected'> = {
+  code: 'shared-id',
+  forceable: true,
+  askedBy: ['binding'],
+  run({ pci: { devices: all }, selected }) {
+    const bound = new Set(selected)
+    const idOf = (device: PciDevice): string => `${device.vendor.id}:${device.device.id}`
+    const ids = new Map(selected.map((device) => [idOf(device), device.address]))
+    return evidenceResult({
+      problem: 'A device that stays with the host has the same ID and would be taken too',
+      ok: 'No other device has these IDs',
+      next: 'override-same-id-gpu binds by address',
+      evidence: all
+        .filter((device) => !bound.has(device) && ids.has(idOf(device)))
+        .map((device) => `${device.address}${driverSuffix(device)} is ${idOf(device)}, as is ${ids.get(idOf(device))}`),
+    })
+  },
 }
 
 function driverSuffix(device: PciDevice): string {
@@ -199,14 +181,18 @@ function deviceTitle(device: PciDevice): string {
 }
 
 /** Where the firmware starts only what is signed: images that would be made without. `unsigned`: what speaks for that. */
-export function guardSecureBoot(secureBoot: boolean | null, unsigned: readonly string[]): Finding {
-  return toFinding({
-    code: 'uki-secure-boot',
-    forceable: true,
-    problem: 'Under Secure Boot no image would be left that starts',
-    ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
-    next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
-    evidence: secureBoot === true ? [...unsigned] : [],
-    unreadable: secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
-  })
+export const secureBootGuard: Check<{ secureBoot: boolean | null; unsigned: readonly string[] }, CheckResult> = {
+  code: 'uki-secure-boot',
+  forceable: true,
+  askedBy: ['binding'],
+  run({ secureBoot, unsigned }) {
+    return evidenceResult({
+      problem: 'Under Secure Boot no image would be left that starts',
+      ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
+      next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
+      evidence: secureBoot === true ? [...unsigned] : [],
+      unreadable:
+        secureBoot === null && unsigned.length > 0 ? [{ what: 'whether Secure Boot is on', root: false }] : [],
+    })
+  },
 }

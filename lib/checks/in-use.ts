@@ -1,57 +1,65 @@
-import type { Finding } from '../core/finding.ts'
+import { evidenceResult } from '../core/finding.ts'
 import type { Volume } from '../host/block.ts'
 import type { Interface, Route } from '../host/network.ts'
-import type { DeviceUsage } from '../host/usage.ts'
-import { toFinding } from './conclude.ts'
+import type { Guard } from './check-facts.ts'
 
 // Guards against taking what the host uses now.
 
 /** The text console: fbcon keeps its frame buffer's driver from letting go (Documentation/fb/fbcon.rst). */
-export function guardConsole({ screens }: DeviceUsage): Finding {
-  return toFinding({
-    code: 'console',
-    forceable: true,
-    problem: "The host's text console is on it",
-    ok: 'The text console is elsewhere',
-    next: 'make the other GPU the primary display in the firmware setup, or --force console if the host needs no console',
-    evidence: screens.found.map(({ address, how }) => `${address} → ${how}`),
-    unreadable: screens.unseen,
-  })
+export const consoleGuard: Guard<'usage'> = {
+  code: 'console',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { screens } }) {
+    return evidenceResult({
+      problem: "The host's text console is on it",
+      ok: 'The text console is elsewhere',
+      next: 'make the other GPU the primary display in the firmware setup, or --force console if the host needs no console',
+      evidence: screens.found.map(({ address, how }) => `${address} → ${how}`),
+      unreadable: screens.unseen,
+    })
+  },
 }
 
 /**
  * Open device nodes: unbinding waits for them, some drivers for ever (snd_card_free in sound/core/init.c; NVIDIA's
  * driver stays in the kernel).
  */
-export function guardOpen({ open }: DeviceUsage): Finding {
-  return toFinding({
-    code: 'in-use',
-    forceable: true,
-    problem: 'A process holds it open',
-    ok: 'No process holds it open',
-    next: 'end these processes first; shut the guest down if it is one; --force in-use if they will be gone by then',
-    evidence: open.nodes.map(({ node, address, processes }) => {
-      const shown = processes.slice(0, 4).map(({ pid, name }) => `${name}[${pid}]`)
-      const rest = processes.length - shown.length
-      return `${address} → ${node} is open in ${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
-    }),
-    unreadable: open.unseen,
-  })
+export const inUseGuard: Guard<'usage'> = {
+  code: 'in-use',
+  forceable: true,
+  askedBy: ['taking', 'releasing'],
+  run({ usage: { open } }) {
+    return evidenceResult({
+      problem: 'A process holds it open',
+      ok: 'No process holds it open',
+      next: 'end these processes first; shut the guest down if it is one; --force in-use if they will be gone by then',
+      evidence: open.nodes.map(({ node, address, processes }) => {
+        const shown = processes.slice(0, 4).map(({ pid, name }) => `${name}[${pid}]`)
+        const rest = processes.length - shown.length
+        return `${address} → ${node} is open in ${shown.join(', ')}${rest > 0 ? ` and ${rest} more` : ''}`
+      }),
+      unreadable: open.unseen,
+    })
+  },
 }
 
 /** Mounted, swapped to, part of something larger, named by fstab or crypttab, or what this boot came from. */
-export function guardStorage({ storage }: DeviceUsage): Finding {
-  return toFinding({
-    code: 'storage',
-    forceable: true,
-    problem: 'The host uses a drive on it',
-    ok: 'The host uses no drive on it',
-    next: 'choose another drive or controller, or take this one out of use first (umount, swapoff, fstab); --force storage if it is not needed',
-    evidence: [
-      ...new Set(storage.disks.flatMap(({ address, volume }) => volumeUsage(volume, `${address} → ${volume.node}`))),
-    ],
-    unreadable: storage.unseen,
-  })
+export const storageGuard: Guard<'usage'> = {
+  code: 'storage',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { storage } }) {
+    return evidenceResult({
+      problem: 'The host uses a drive on it',
+      ok: 'The host uses no drive on it',
+      next: 'choose another drive or controller, or take this one out of use first (umount, swapoff, fstab); --force storage if it is not needed',
+      evidence: [
+        ...new Set(storage.disks.flatMap(({ address, volume }) => volumeUsage(volume, `${address} → ${volume.node}`))),
+      ],
+      unreadable: storage.unseen,
+    })
+  },
 }
 
 /** blkid's types of what is a part of something larger. */
@@ -93,24 +101,29 @@ function mountPointsText(points: readonly string[]): string {
 }
 
 /** A default route over it, through bonds, VLANs and bridges; of another one that stays, the evidence tells. */
-export function guardNetwork({ network }: DeviceUsage): Finding {
-  const routes = network.routes.filter(({ destination }) => destination === 'default')
-  const lost = routes.flatMap((route) =>
-    chainsOver(network.interfaces, [route.device]).map((chain) => `${chain} has the default route${routeNote(route)}`),
-  )
-  const names = new Set(network.interfaces.flatMap(({ chains }) => chains.flat()))
-  const staying = routes
-    .filter(({ device }) => !names.has(device))
-    .map((route) => `a default route over ${route.device} stays${routeNote(route)}`)
-  return toFinding({
-    code: 'network',
-    forceable: true,
-    problem: "The host's network runs over it",
-    ok: 'No default route runs over it',
-    next: 'choose another network card, or --force network if the host can do without',
-    evidence: lost.length > 0 ? [...lost, ...staying] : [],
-    unreadable: network.unseen,
-  })
+export const networkGuard: Guard<'usage'> = {
+  code: 'network',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { network } }) {
+    const routes = network.routes.filter(({ destination }) => destination === 'default')
+    const lost = routes.flatMap((route) =>
+      chainsOver(network.interfaces, [route.device]).map(
+        (chain) => `${chain} has the default route${routeNote(route)}`,
+      ),
+    )
+    const names = new Set(network.interfaces.flatMap(({ chains }) => chains.flat()))
+    const staying = routes
+      .filter(({ device }) => !names.has(device))
+      .map((route) => `a default route over ${route.device} stays${routeNote(route)}`)
+    return evidenceResult({
+      problem: "The host's network runs over it",
+      ok: 'No default route runs over it',
+      next: 'choose another network card, or --force network if the host can do without',
+      evidence: lost.length > 0 ? [...lost, ...staying] : [],
+      unreadable: network.unseen,
+    })
+  },
 }
 
 function routeNote({ family, metric }: Route): string {
@@ -127,58 +140,67 @@ function chainsOver(interfaces: readonly Interface[], names: readonly string[]):
 }
 
 /** Sessions by the sockets of sshd: sudo drops SSH_CONNECTION. */
-export function guardSsh({ network, ssh }: DeviceUsage): Finding {
-  return toFinding({
-    code: 'ssh',
-    forceable: true,
-    problem: 'An SSH session runs over it',
-    ok: 'No SSH session runs over it',
-    next: 'choose another network card, or work at the machine itself; --force ssh to be cut off',
-    evidence: ssh.sessions.flatMap(({ peer, interfaces, shownBy }) =>
-      chainsOver(network.interfaces, interfaces).map((chain) => `${chain} leads to ${peer} (${shownBy})`),
-    ),
-    unreadable: [...ssh.unseen, ...(network.interfaces.length > 0 ? network.unseen : [])],
-  })
+export const sshGuard: Guard<'usage'> = {
+  code: 'ssh',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { network, ssh } }) {
+    return evidenceResult({
+      problem: 'An SSH session runs over it',
+      ok: 'No SSH session runs over it',
+      next: 'choose another network card, or work at the machine itself; --force ssh to be cut off',
+      evidence: ssh.sessions.flatMap(({ peer, interfaces, shownBy }) =>
+        chainsOver(network.interfaces, interfaces).map((chain) => `${chain} leads to ${peer} (${shownBy})`),
+      ),
+      unreadable: [...ssh.unseen, ...(network.interfaces.length > 0 ? network.unseen : [])],
+    })
+  },
 }
 
 /**
  * For live binding: an interface that is up and has a route, be it the default one or not, or that something is built on:
  * a macvtap or a bridge is a guest's way out, and the host has no address there.
  */
-export function guardInterfaces({ network }: DeviceUsage): Finding {
-  const routed = network.routes.filter(({ destination }) => !/^(fe80|ff00)::/.test(destination))
-  return toFinding({
-    code: 'interface-up',
-    forceable: true,
-    problem: 'A network interface on it is up and in use',
-    ok: 'No network interface on it is in use',
-    next: 'take the interface down first (ip link set … down), and the guests off it',
-    evidence: network.interfaces
-      .filter(({ up }) => up)
-      .flatMap((each) => {
-        const chain = each.chains.find((way) => routed.some(({ device }) => device === way[way.length - 1]))
-        const target = routed.find(({ device }) => device === chain?.[chain.length - 1])
-        const way = (names: readonly string[]): string => [each.address, ...names].join(' → ')
-        if (chain !== undefined) return [`${way(chain)} has a route to ${target?.destination}`]
-        const built = each.chains.filter(({ length }) => length > 1)
-        return built.map((names) => `${way(names)} is built on it`)
-      }),
-    unreadable: network.unseen,
-  })
+export const interfaceUpGuard: Guard<'usage'> = {
+  code: 'interface-up',
+  forceable: true,
+  askedBy: ['taking-now'],
+  run({ usage: { network } }) {
+    const routed = network.routes.filter(({ destination }) => !/^(fe80|ff00)::/.test(destination))
+    return evidenceResult({
+      problem: 'A network interface on it is up and in use',
+      ok: 'No network interface on it is in use',
+      next: 'take the interface down first (ip link set … down), and the guests off it',
+      evidence: network.interfaces
+        .filter(({ up }) => up)
+        .flatMap((each) => {
+          const chain = each.chains.find((way) => routed.some(({ device }) => device === way[way.length - 1]))
+          const target = routed.find(({ device }) => device === chain?.[chain.length - 1])
+          const way = (names: readonly string[]): string => [each.address, ...names].join(' → ')
+          if (chain !== undefined) return [`${way(chain)} has a route to ${target?.destination}`]
+          const built = each.chains.filter(({ length }) => length > 1)
+          return built.map((names) => `${way(names)} is built on it`)
+        }),
+      unreadable: network.unseen,
+    })
+  },
 }
 
 /** The controller of the last keyboard; one on i8042 (PS/2, most laptops) always stays. */
-export function guardKeyboard({ keyboards }: DeviceUsage): Finding {
-  const lost = keyboards.found.filter(({ address }) => address !== null)
-  const staying = keyboards.found.filter(({ address }) => address === null)
-  return toFinding({
-    code: 'last-keyboard',
-    forceable: true,
-    problem: 'The last keyboard hangs on it',
-    ok: lost.length > 0 ? 'The host keeps a keyboard' : 'No keyboard hangs on it',
-    next: 'plug the keyboard into a port of another controller, or --force last-keyboard if the host needs none',
-    evidence: staying.length > 0 ? [] : lost.map(({ name, address }) => `${address} → ${name}`),
-    unreadable: keyboards.unseen,
-    okEvidence: lost.length > 0 ? staying.map(({ name }) => `${name} stays`) : [],
-  })
+export const lastKeyboardGuard: Guard<'usage'> = {
+  code: 'last-keyboard',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { keyboards } }) {
+    const lost = keyboards.found.filter(({ address }) => address !== null)
+    const staying = keyboards.found.filter(({ address }) => address === null)
+    return evidenceResult({
+      problem: 'The last keyboard hangs on it',
+      ok: lost.length > 0 ? 'The host keeps a keyboard' : 'No keyboard hangs on it',
+      next: 'plug the keyboard into a port of another controller, or --force last-keyboard if the host needs none',
+      evidence: staying.length > 0 ? [] : lost.map(({ name, address }) => `${address} → ${name}`),
+      unreadable: keyboards.unseen,
+      okEvidence: lost.length > 0 ? staying.map(({ name }) => `${name} stays`) : [],
+    })
+  },
 }

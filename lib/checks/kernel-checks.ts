@@ -1,9 +1,10 @@
-import type { Finding } from '../core/finding.ts'
+import { kernelFindings } from '../bind/kernel-report.ts'
+import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import { findIds } from '../edit/modprobe-conflicts.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { type CheckFacts, isSameSystem } from './check-facts.ts'
-import { okFinding, problemFinding, unknownFinding } from './say.ts'
+import { readFirmwareKind, readSecureBoot, SECURE_BOOT_VARIABLE } from '../host/secure-boot.ts'
+import { type HostCheck, isSameSystem } from './check-facts.ts'
 
 /**
  * What the firmware has switched off, in the kernel's words. The flag is gone then, on Linux 5.6 and later.
@@ -20,67 +21,75 @@ function firmwareOffLines(log: string | null): string[] {
 }
 
 /** VT-x and AMD-V. */
-export function checkVirtualisation({ cpus, log }: CheckFacts): Finding {
-  const code = 'cpu-virtualisation'
-  if (cpus.flags === undefined) return unknownFinding(code, 'What the CPU can do was not seen', ['/proc/cpuinfo'])
-  const flag = ['vmx', 'svm'].find((name) => cpus.flags?.includes(name))
-  if (cpus.vendor === undefined)
-    return unknownFinding(code, 'The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
-  if (flag !== undefined) return okFinding(code, `The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
-  return problemFinding(
-    code,
-    'The CPU has no virtualisation, or it is off',
-    ['/proc/cpuinfo has neither vmx nor svm', ...firmwareOffLines(log)],
-    'switch VT-x or SVM on in the firmware setup; in a virtual machine: nested virtualisation on its host',
-  )
-}
-
-export function checkKvm({ cpus, log, host: { machine } }: CheckFacts): Finding {
-  if (!machine.exists('/sys/module'))
-    return unknownFinding('kvm', 'Whether KVM is loaded was not seen', ['/sys/module'])
-  const module = ['kvm_intel', 'kvm_amd'].find((name) => machine.exists(`/sys/module/${name}`))
-  if (module === undefined)
-    return problemFinding(
-      'kvm',
-      'KVM is not loaded',
-      ['/sys/module has neither kvm_intel nor kvm_amd', ...firmwareOffLines(log)],
-      `modprobe ${cpus.vendor === undefined ? 'kvm_intel or kvm_amd' : `kvm_${cpus.vendor}`}; when that fails, the kernel log says why (usually: off in the firmware)`,
+export const virtualisationCheck: HostCheck<'cpus' | 'log'> = {
+  code: 'cpu-virtualisation',
+  askedBy: ['host'],
+  run({ cpus, log }) {
+    if (cpus.flags === undefined) return unknownResult('What the CPU can do was not seen', ['/proc/cpuinfo'])
+    const flag = ['vmx', 'svm'].find((name) => cpus.flags?.includes(name))
+    if (cpus.vendor === undefined) return unknownResult('The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
+    if (flag !== undefined) return okResult(`The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
+    return problemResult(
+      'The CPU has no virtualisation, or it is off',
+      ['/proc/cpuinfo has neither vmx nor svm', ...firmwareOffLines(log)],
+      'switch VT-x or SVM on in the firmware setup; in a virtual machine: nested virtualisation on its host',
     )
-  if (!machine.exists('/sys/class/misc/kvm'))
-    return problemFinding('kvm', 'There is no /dev/kvm', [`${module} is loaded`], 'look at the kernel log')
-  return okFinding('kvm', `KVM is there (${module})`)
+  },
 }
 
-export function checkIommu({ pci }: CheckFacts): Finding {
-  const { enabled, kind, reason } = pci.iommu
-  if (enabled === true)
-    return okFinding('iommu', `The IOMMU is on (${kind ?? 'of a kind that is not known'}, ${pci.groups.length} groups)`)
-  if (enabled === null)
-    return unknownFinding('iommu', 'Whether the IOMMU is on was not seen', ['/sys/kernel/iommu_groups'])
-  return problemFinding('iommu', 'The IOMMU is off', [], reason ?? 'look at the firmware setup')
+export const kvmCheck: HostCheck<'cpus' | 'log' | 'host'> = {
+  code: 'kvm',
+  askedBy: ['host'],
+  run({ cpus, log, host: { machine } }) {
+    if (!machine.exists('/sys/module')) return unknownResult('Whether KVM is loaded was not seen', ['/sys/module'])
+    const module = ['kvm_intel', 'kvm_amd'].find((name) => machine.exists(`/sys/module/${name}`))
+    if (module === undefined)
+      return problemResult(
+        'KVM is not loaded',
+        ['/sys/module has neither kvm_intel nor kvm_amd', ...firmwareOffLines(log)],
+        `modprobe ${cpus.vendor === undefined ? 'kvm_intel or kvm_amd' : `kvm_${cpus.vendor}`}; when that fails, the kernel log says why (usually: off in the firmware)`,
+      )
+    if (!machine.exists('/sys/class/misc/kvm'))
+      return problemResult('There is no /dev/kvm', [`${module} is loaded`], 'look at the kernel log')
+    return okResult(`KVM is there (${module})`)
+  },
+}
+
+export const iommuCheck: HostCheck<'pci'> = {
+  code: 'iommu',
+  askedBy: ['host'],
+  run({ pci }) {
+    const { enabled, kind, reason } = pci.iommu
+    if (enabled === true)
+      return okResult(`The IOMMU is on (${kind ?? 'of a kind that is not known'}, ${pci.groups.length} groups)`)
+    if (enabled === null) return unknownResult('Whether the IOMMU is on was not seen', ['/sys/kernel/iommu_groups'])
+    return problemResult('The IOMMU is off', [], reason ?? 'look at the firmware setup')
+  },
 }
 
 /** Without it a guest could raise any interrupt of the host. Source: drivers/iommu/intel/irq_remapping.c, amd/init.c. */
-export function checkRemapping({ log, logMissing, host: { machine } }: CheckFacts): Finding {
-  const code = 'interrupt-remapping'
-  if (machine.optionalText('/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts') === 'Y')
-    return okFinding(code, 'Whether interrupts are remapped does not matter: unsafe ones are allowed')
-  // Every user may read this one. A kernel that remaps names its interrupt chips so (IR-IO-APIC, IR-PCI-MSI).
-  const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
-  if (chip !== undefined)
-    return okFinding(code, 'Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
-  if (log === null) return unknownFinding(code, 'Whether interrupts are remapped was not seen', [logMissing])
-  const line = log
-    .split('\n')
-    .find((one) => /IRQ remapping in|Interrupt remapping enabled|Enabled IRQ remapping/.test(one))
-  if (line !== undefined) return okFinding(code, 'Interrupts are remapped', [line.trim()])
-  if (!/Linux version /.test(log)) return unknownFinding(code, 'The kernel log does not go back to the boot', [])
-  return problemFinding(
-    code,
-    'Interrupts are not remapped',
-    ['the kernel log has no word of it'],
-    'switch VT-d, x2APIC or interrupt remapping on in the firmware setup, or update it',
-  )
+export const remappingCheck: HostCheck<'log' | 'logMissing' | 'host'> = {
+  code: 'interrupt-remapping',
+  askedBy: ['host'],
+  run({ log, logMissing, host: { machine } }) {
+    if (machine.optionalText('/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts') === 'Y')
+      return okResult('Whether interrupts are remapped does not matter: unsafe ones are allowed')
+    // Every user may read this one. A kernel that remaps names its interrupt chips so (IR-IO-APIC, IR-PCI-MSI).
+    const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
+    if (chip !== undefined)
+      return okResult('Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
+    if (log === null) return unknownResult('Whether interrupts are remapped was not seen', [logMissing])
+    const line = log
+      .split('\n')
+      .find((one) => /IRQ remapping in|Interrupt remapping enabled|Enabled IRQ remapping/.test(one))
+    if (line !== undefined) return okResult('Interrupts are remapped', [line.trim()])
+    if (!/Linux version /.test(log)) return unknownResult('The kernel log does not go back to the boot', [])
+    return problemResult(
+      'Interrupts are not remapped',
+      ['the kernel log has no word of it'],
+      'switch VT-d, x2APIC or interrupt remapping on in the firmware setup, or update it',
+    )
+  },
 }
 
 /** Arguments that guests depend on; that a boot is less quiet than it was asked to be harms nobody. */
@@ -88,99 +97,123 @@ const GUEST_ARGUMENTS =
   /^(iommu|intel_iommu|amd_iommu|vfio|kvm|huge|default_hugepagesz|isolcpus|nohz_full|rcu_nocbs|module_blacklist|pci|video|initcall_blacklist|threadirqs|systemd\.unit)/
 
 /** What the boot loader's files say, and this boot does not have. */
-export function checkBootArguments({ configured, host }: CheckFacts): Finding {
-  const code = 'kernel-arguments'
-  const line = host.machine.optionalText('/proc/cmdline')
-  if (line === undefined || !isSameSystem(host))
-    return unknownFinding(code, 'Only the running system shows what it was booted with', [])
-  const late = configured.filter(
-    ({ name, token, sure }) => sure && GUEST_ARGUMENTS.test(name) && !hasArgument(line, token),
-  )
-  if (late.length === 0) return okFinding(code, 'This boot has the kernel arguments that are set')
-  return problemFinding(
-    code,
-    `${late.map(({ token }) => token).join(' ')}: set, and not in force`,
-    late.map(({ file, line: number, token }) => `${file}:${number}: ${token}`),
-    'make the boot entries again if that was not done, and reboot',
-  )
+export const bootArgumentsCheck: HostCheck<'configured' | 'host' | 'bootloader' | 'distro'> = {
+  code: 'kernel-arguments',
+  askedBy: ['host'],
+  run({ configured, host, bootloader, distro }) {
+    const line = host.machine.optionalText('/proc/cmdline')
+    if (line === undefined || !isSameSystem(host))
+      return unknownResult('Only the running system shows what it was booted with', [])
+    if (bootloader.adapter === undefined && distro.adapter?.declarative === undefined)
+      return unknownResult('Which kernel arguments are set for the next boot is not known', [bootloader.why])
+    const late = configured.filter(
+      ({ name, token, sure }) => sure && GUEST_ARGUMENTS.test(name) && !hasArgument(line, token),
+    )
+    if (late.length === 0) return okResult('This boot has the kernel arguments that are set')
+    return problemResult(
+      `${late.map(({ token }) => token).join(' ')}: set, and not in force`,
+      late.map(({ file, line: number, token }) => `${file}:${number}: ${token}`),
+      'make the boot entries again if that was not done, and reboot',
+    )
+  },
 }
 
-export function checkVfioModules({ host: { kernels } }: CheckFacts): Finding {
-  const code = 'vfio-modules'
-  if (kernels.length === 0) return unknownFinding(code, 'No installed kernel was seen', ['/lib/modules'])
-  const required = ['vfio-pci', 'vfio_iommu_type1']
-  const lacking = kernels.filter((kernel) => required.some((name) => kernel.provides(name) === 'absent'))
-  if (lacking.length === 0) {
-    const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
-    return okFinding(
-      code,
-      `Every installed kernel has vfio-pci, ${how} (${kernels.map(({ release }) => release).join(', ')})`,
+export const vfioModulesCheck: HostCheck<'host'> = {
+  code: 'vfio-modules',
+  askedBy: ['host'],
+  run({ host: { kernels } }) {
+    if (kernels.length === 0) return unknownResult('No installed kernel was seen', ['/lib/modules'])
+    const required = ['vfio-pci', 'vfio_iommu_type1']
+    const lacking = kernels.filter((kernel) => required.some((name) => kernel.provides(name) === 'absent'))
+    if (lacking.length === 0) {
+      const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
+      return okResult(
+        `Every installed kernel has vfio-pci, ${how} (${kernels.map(({ release }) => release).join(', ')})`,
+      )
+    }
+    return problemResult(
+      `Linux ${lacking.map(({ release }) => release).join(', ')} has no vfio-pci`,
+      [],
+      'bind-vfio --kernel-config says what is missing',
     )
-  }
-  return problemFinding(
-    code,
-    `Linux ${lacking.map(({ release }) => release).join(', ')} has no vfio-pci`,
-    [],
-    'bind-vfio --kernel-config says what is missing',
-  )
+  },
 }
 
 /** Settings that weaken the host, and are in force. */
-export function checkUnsafeSettings({ host: { machine } }: CheckFacts): Finding {
-  const parameters: [path: string, what: string][] = [
-    ['vfio_iommu_type1/parameters/allow_unsafe_interrupts', 'guests may raise any interrupt of the host'],
-    ['vfio/parameters/enable_unsafe_noiommu_mode', 'devices reach all memory of the host'],
-    ['vfio_pci/parameters/disable_denylist', 'devices that are known to misbehave are given to guests'],
-  ]
-  const set = parameters.flatMap(([path, what]) =>
-    machine.optionalText(`/sys/module/${path}`) === 'Y' ? [`/sys/module/${path} is Y: ${what}`] : [],
-  )
-  const line = machine.optionalText('/proc/cmdline') ?? ''
-  const acs = parseCommandLine(line).find(({ name }) => name === 'pcie_acs_override')
-  if (acs !== undefined) set.push(`/proc/cmdline: ${acs.token}: groups are smaller than the hardware says`)
-  if (set.length === 0) return okFinding('dangerous-settings', 'No setting weakens the host')
-  return problemFinding(
-    'dangerous-settings',
-    'The host is weaker than it has to be',
-    set,
-    'take out what you do not need (tune-host --undo, if it was set with it)',
-  )
+export const unsafeSettingsCheck: HostCheck<'host'> = {
+  code: 'dangerous-settings',
+  askedBy: ['host'],
+  run({ host: { machine } }) {
+    const parameters: [path: string, what: string][] = [
+      ['vfio_iommu_type1/parameters/allow_unsafe_interrupts', 'guests may raise any interrupt of the host'],
+      ['vfio/parameters/enable_unsafe_noiommu_mode', 'devices reach all memory of the host'],
+      ['vfio_pci/parameters/disable_denylist', 'devices that are known to misbehave are given to guests'],
+    ]
+    const set = parameters.flatMap(([path, what]) =>
+      machine.optionalText(`/sys/module/${path}`) === 'Y' ? [`/sys/module/${path} is Y: ${what}`] : [],
+    )
+    const line = machine.optionalText('/proc/cmdline') ?? ''
+    const acs = parseCommandLine(line).find(({ name }) => name === 'pcie_acs_override')
+    if (acs !== undefined) set.push(`/proc/cmdline: ${acs.token}: groups are smaller than the hardware says`)
+    if (set.length === 0 && !machine.exists('/sys/module'))
+      return unknownResult('Whether a setting weakens the host was not seen', ['/sys/module'])
+    if (set.length === 0) return okResult('No setting weakens the host')
+    return problemResult(
+      'The host is weaker than it has to be',
+      set,
+      'take out what you do not need (tune-host --undo, if it was set with it)',
+    )
+  },
 }
 
-export function checkModprobeIds({ modprobe }: CheckFacts): Finding {
-  const found = ['vfio-pci', 'pci-stub'].flatMap((module) => findIds(modprobe, module))
-  const wrong = found.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`))
-  if (wrong.length === 0) return okFinding('modprobe-ids', 'The lists of IDs in modprobe.d are well-formed')
-  return problemFinding(
-    'modprobe-ids',
-    'A list of IDs does not say what it looks like',
-    wrong,
-    'correct the line, and make the initramfs again',
-  )
+export const modprobeIdsCheck: HostCheck<'modprobe'> = {
+  code: 'modprobe-ids',
+  askedBy: ['host'],
+  run({ modprobe }) {
+    const found = ['vfio-pci', 'pci-stub'].flatMap((module) => findIds(modprobe, module))
+    const wrong = found.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`))
+    if (wrong.length === 0) return okResult('The lists of IDs in modprobe.d are well-formed')
+    return problemResult(
+      'A list of IDs does not say what it looks like',
+      wrong,
+      'correct the line, and make the initramfs again',
+    )
+  },
 }
 
-export function checkMsrs({ host: { machine } }: CheckFacts): Finding {
-  const set = machine.optionalText('/sys/module/kvm/parameters/ignore_msrs')
-  if (set === undefined) return unknownFinding('msrs', 'How KVM takes unknown registers was not seen', [])
-  if (set === 'Y') return okFinding('msrs', 'KVM ignores registers that it does not know')
-  return okFinding(
-    'msrs',
-    'KVM faults on registers that it does not know: right, unless a guest stops over it (tune-host --ignore-msrs)',
-  )
+export const msrsCheck: HostCheck<'host'> = {
+  code: 'msrs',
+  askedBy: ['host'],
+  run({ host: { machine } }) {
+    const set = machine.optionalText('/sys/module/kvm/parameters/ignore_msrs')
+    if (set === undefined) return unknownResult('How KVM takes unknown registers was not seen', [])
+    if (set === 'Y') return okResult('KVM ignores registers that it does not know')
+    return okResult(
+      'KVM faults on registers that it does not know: right, unless a guest stops over it (tune-host --ignore-msrs)',
+    )
+  },
 }
 
-const SECURE_BOOT_VARIABLE = '/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c'
+export const secureBootCheck: HostCheck<'host'> = {
+  code: 'secure-boot',
+  askedBy: ['host'],
+  run({ host: { machine } }) {
+    const kind = readFirmwareKind(machine)
+    const on = readSecureBoot(machine)
+    if (on === null)
+      return unknownResult('Whether Secure Boot is on was not seen', [
+        kind === null ? '/sys/firmware' : SECURE_BOOT_VARIABLE,
+      ])
+    if (kind === 'bios') return okResult('The firmware is BIOS: there is no Secure Boot')
+    return okResult(
+      on ? 'Secure Boot is on: modules from outside the kernel (vendor-reset) must be signed' : 'Secure Boot is off',
+    )
+  },
+}
 
-export function checkSecureBoot({ host: { machine } }: CheckFacts): Finding {
-  if (!machine.exists('/sys/firmware/efi'))
-    return okFinding('secure-boot', 'The firmware is BIOS: there is no Secure Boot')
-  const value = machine.optionalBytes(SECURE_BOOT_VARIABLE)?.at(4)
-  if (value === undefined)
-    return unknownFinding('secure-boot', 'Whether Secure Boot is on was not seen', [SECURE_BOOT_VARIABLE])
-  return okFinding(
-    'secure-boot',
-    value === 1
-      ? 'Secure Boot is on: modules from outside the kernel (vendor-reset) must be signed'
-      : 'Secure Boot is off',
-  )
+/** Is a kernel without what it should have been built with installed? */
+export const kernelConfigCheck: HostCheck<'kernelReports' | 'distro'> = {
+  code: 'kernel-config',
+  askedBy: ['host'],
+  run: ({ kernelReports, distro }) => kernelFindings(kernelReports, distro.adapter?.kernel).findings,
 }

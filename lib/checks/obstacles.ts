@@ -1,38 +1,43 @@
 import coerce from 'semver/functions/coerce.js'
 import lt from 'semver/functions/lt.js'
-import type { Finding } from '../core/finding.ts'
+import { evidenceResult } from '../core/finding.ts'
 import { POWER_OFF } from '../host/kernel-messages.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import type { Region, ReservedRegions } from '../host/reserved.ts'
-import type { DeviceUsage } from '../host/usage.ts'
-import { toFinding } from './conclude.ts'
+import type { Guard } from './check-facts.ts'
 
 /** A device that does not answer can be bound; QEMU then stops at its header type, which is none (127). */
-export function guardAnswer({ silent, unread }: DeviceUsage['answers']): Finding {
-  return toFinding({
-    code: 'no-answer',
-    forceable: true,
-    problem: 'A device does not answer',
-    ok: 'The devices answer',
-    next: `${POWER_OFF}; then look again`,
-    evidence: silent.map((address) => `${address}: its configuration space reads ff`),
-    unreadable: unread.map((address) => ({ what: `configuration space of ${address}`, root: false })),
-  })
+export const noAnswerGuard: Guard<'usage'> = {
+  code: 'no-answer',
+  forceable: true,
+  askedBy: ['taking', 'bound'],
+  run({ usage: { answers } }) {
+    return evidenceResult({
+      problem: 'A device does not answer',
+      ok: 'The devices answer',
+      next: `${POWER_OFF}; then look again`,
+      evidence: answers.silent.map((address) => `${address}: its configuration space reads ff`),
+      unreadable: answers.unread.map((address) => ({ what: `configuration space of ${address}`, root: false })),
+    })
+  },
 }
 
 /** Binding works, and no guest starts: the kernel keeps a device with such a region from user space. */
-export function guardReserved(reserved: ReservedRegions, selected: readonly PciDevice[]): Finding {
-  return toFinding({
-    code: 'reserved-region',
-    forceable: true,
-    problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',
-    ok: 'The firmware wants no direct mapping for it',
-    next: reservedAdvice(reserved),
-    evidence: reserved.direct
-      .filter((region) => blocksUserSpace(reserved, region, selected))
-      .map(({ group, start, end }) => `group ${group}: ${start} to ${end} is mapped directly (direct)`),
-    unreadable: reserved.unseen,
-  })
+export const reservedRegionGuard: Guard<'usage' | 'selected'> = {
+  code: 'reserved-region',
+  forceable: true,
+  askedBy: ['taking', 'bound'],
+  run({ usage: { reserved }, selected }) {
+    return evidenceResult({
+      problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',
+      ok: 'The firmware wants no direct mapping for it',
+      next: reservedAdvice(reserved),
+      evidence: reserved.direct
+        .filter((region) => blocksUserSpace(reserved, region, selected))
+        .map(({ group, start, end }) => `group ${group}: ${start} to ${end} is mapped directly (direct)`),
+      unreadable: reserved.unseen,
+    })
+  },
 }
 
 /**

@@ -1,40 +1,39 @@
-import type { Finding } from '../core/finding.ts'
+import { evidenceResult } from '../core/finding.ts'
 import type { Unreadable } from '../host/readings.ts'
 import type { DeviceUsage } from '../host/usage.ts'
-import { toFinding } from './conclude.ts'
-import { guardConsole, guardKeyboard, guardNetwork } from './in-use.ts'
+import type { Guard } from './check-facts.ts'
+import { consoleGuard, lastKeyboardGuard, networkGuard } from './in-use.ts'
 
-/** Guards of an encrypted root file system: what it needs to be unlocked, and what a change of the boot chain does. */
-export function guardUnlocking(usage: DeviceUsage): Finding[] {
-  return [guardUnlockDevices(usage), guardTpm(usage)]
-}
+// Guards of an encrypted root file system: what it needs to be unlocked, and what a change of the boot chain does.
 
 /**
  * At the machine, a passphrase takes a keyboard and a console; over the network, the card that the initramfs uses.
  * Where it can be unlocked over the network, keyboard and console are not needed.
  */
-function guardUnlockDevices(usage: DeviceUsage): Finding {
-  const { encrypted, remote, volumes } = usage.unlock
-  const needed = remote.length > 0 ? requiredRemotely(usage) : requiredLocally(usage)
-  const root =
-    volumes.length > 0 ? `the root file system is in ${volumes.join(', ')}` : 'the root file system is encrypted'
-  const how = remote.map((line) => `it can be unlocked over the network: ${line}`)
-  return toFinding({
-    code: 'unlock-device',
-    forceable: false,
-    problem: 'The encrypted root file system could not be unlocked without it',
-    ok: encrypted === false ? 'The root file system is not encrypted' : 'What unlocks the root file system stays',
-    next:
-      remote.length > 0
-        ? 'choose another network card'
-        : 'leave the host its keyboard (a port of another controller) and its console (the primary display in the firmware setup), or set up unlocking over SSH',
-    evidence: encrypted === true && needed.length > 0 ? [...needed, root, ...how] : [],
-    unreadable: unreadableUnlock(usage, needed.length > 0),
-  })
+export const unlockDeviceGuard: Guard<'usage'> = {
+  code: 'unlock-device',
+  askedBy: ['taking'],
+  run({ usage }) {
+    const { encrypted, remote, volumes } = usage.unlock
+    const needed = remote.length > 0 ? requiredRemotely(usage) : requiredLocally(usage)
+    const root =
+      volumes.length > 0 ? `the root file system is in ${volumes.join(', ')}` : 'the root file system is encrypted'
+    const how = remote.map((line) => `it can be unlocked over the network: ${line}`)
+    return evidenceResult({
+      problem: 'The encrypted root file system could not be unlocked without it',
+      ok: encrypted === false ? 'The root file system is not encrypted' : 'What unlocks the root file system stays',
+      next:
+        remote.length > 0
+          ? 'choose another network card'
+          : 'leave the host its keyboard (a port of another controller) and its console (the primary display in the firmware setup), or set up unlocking over SSH',
+      evidence: encrypted === true && needed.length > 0 ? [...needed, root, ...how] : [],
+      unreadable: unreadableUnlock(usage, needed.length > 0),
+    })
+  },
 }
 
 function requiredLocally(usage: DeviceUsage): string[] {
-  const [keyboard, console] = [guardKeyboard(usage), guardConsole(usage)]
+  const [keyboard, console] = [lastKeyboardGuard.run({ usage }), consoleGuard.run({ usage })]
   return [
     ...(keyboard.state === 'problem' ? keyboard.evidence.map((line) => `${line} is the last keyboard`) : []),
     ...(console.state === 'problem' ? console.evidence : []),
@@ -46,7 +45,7 @@ function requiredRemotely(usage: DeviceUsage): string[] {
   const { interfaces } = usage.network
   const named = interfaces.filter(({ name }) => usage.unlock.interfaces.includes(name))
   if (named.length > 0) return named.map(({ address, name }) => `${address} → ${name} is what ip= names`)
-  const network = guardNetwork(usage)
+  const network = networkGuard.run({ usage })
   return network.state === 'problem'
     ? network.evidence.filter((line) => interfaces.some(({ address }) => line.startsWith(address)))
     : []
@@ -59,14 +58,17 @@ function unreadableUnlock({ unlock, keyboards, screens, network }: DeviceUsage, 
 }
 
 /** systemd-cryptenroll(1): a secret is sealed to measurements; a new initramfs or command line changes some of them. */
-function guardTpm({ unlock }: DeviceUsage): Finding {
-  return toFinding({
-    code: 'tpm-unlock',
-    forceable: true,
-    problem: 'The TPM unlocks the root file system, and what it measures will change',
-    ok: 'No TPM unlocks the root file system',
-    next: 'have the passphrase or recovery key at hand for the next boot and enrol the TPM again after it; then --force tpm-unlock',
-    evidence: unlock.tpm,
-    unreadable: unlock.unseenTpm,
-  })
+export const tpmUnlockGuard: Guard<'usage'> = {
+  code: 'tpm-unlock',
+  forceable: true,
+  askedBy: ['taking'],
+  run({ usage: { unlock } }) {
+    return evidenceResult({
+      problem: 'The TPM unlocks the root file system, and what it measures will change',
+      ok: 'No TPM unlocks the root file system',
+      next: 'have the passphrase or recovery key at hand for the next boot and enrol the TPM again after it; then --force tpm-unlock',
+      evidence: unlock.tpm,
+      unreadable: unlock.unseenTpm,
+    })
+  },
 }

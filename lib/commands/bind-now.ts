@@ -1,11 +1,11 @@
+import { boundFunctions } from '../bind/claimed-requirements.ts'
 import { changesNow, nestedNotes, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
-import { readDriver } from '../change/driver.ts'
-import { type JournalRecord, readJournal } from '../change/journal.ts'
+import { driverSetting, readDriver } from '../change/driver.ts'
+import { claimsOf, readJournal } from '../change/journal.ts'
 import { type EntryFacts, LIVE_JOURNAL } from '../change/journal-entry.ts'
-import type { DriverChange } from '../change/plan.ts'
-import { guardFindings } from '../checks/guards.ts'
-import { guardInterfaces, guardOpen } from '../checks/in-use.ts'
-import { guardRunner } from '../checks/judged.ts'
+import type { DriverChange, Plan } from '../change/plan.ts'
+import { checksFor, runChecks } from '../checks/check.ts'
+import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
@@ -31,24 +31,23 @@ function proposeNow(context: Context): Proposal {
   const requested = requestedDevices(pci, given)
   const selected = withGroupMates(pci.devices, requested)
   const usage = readDeviceUsage(machine.reader, machine.files, selected)
-  const findings = [
-    ...guardFindings(pci.devices, selected, requested, usage, pci.groups, guardRunner([machine.reader, machine.files])),
-    guardInterfaces(usage),
-  ]
-  refuse(findings, given)
+  const guards = [...checksFor(GUARDS, 'taking'), ...checksFor(GUARDS, 'taking-now')]
+  const guarded = { pci, requested, selected, given: selected, usage }
+  refuse(runChecks(guards, guarded, [machine.reader, machine.files], true), given)
+  const changes = changesNow(selected)
   const groups = [...new Set(selected.map(({ group }) => group))].filter((group) => group !== null)
   const notes = [...nestedNotes(selected), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
   const functions = withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map((one) => toBoundFunction(one, pci.devices))
-  return driverProposal(context, changesNow(selected), notes, { functions })
+  return driverProposal(context, { changes, settings: changes.map(driverSetting), notes }, { functions })
 }
 
 /** Gives functions back to the drivers that had them. */
 function proposeRelease(context: Context): Proposal {
   const { arguments: given, machine, script } = context
-  const entries = liveEntries(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
-  const functions = entries.flatMap(({ entry }) => entry.functions)
+  const claims = claimsOf(readJournal(openReader(machine.files.root), LIVE_JOURNAL))
+  const functions = boundFunctions(claims)
   const named = requestedAddresses(functions, given, script.name)
   const leaving = functions.filter(({ address }) => named.includes(address))
   const changes = leaving
@@ -64,33 +63,21 @@ function proposeRelease(context: Context): Proposal {
     .filter(({ before, after }) => before !== after)
   const pci = readPciFacts(machine, context.warn)
   const selected = pci.devices.filter(({ address }) => changes.some((change) => change.address === address))
-  refuse([guardOpen(readDeviceUsage(machine.reader, machine.files, selected))], given)
-  const undoes = entries.map(({ number }) => number)
-  return driverProposal(context, changes, [], { functions: leaving, undoes, undone: named })
+  const usage = readDeviceUsage(machine.reader, machine.files, selected)
+  const guarded = { pci, requested: selected, selected, given: selected, usage }
+  refuse(runChecks(checksFor(GUARDS, 'releasing'), guarded, [machine.reader, machine.files], true), given)
+  const undoes = [...new Set(claims.map(({ entry }) => entry.number))]
+  return driverProposal(context, { changes, settings: [], notes: [] }, { functions: leaving, undoes, undone: named })
 }
 
 function driverProposal(
   { machine, script }: Context,
-  changes: DriverChange[],
-  notes: string[],
+  plan: Omit<Plan, 'rebootNeeded'>,
   entry: Pick<EntryFacts, 'functions'> & Partial<EntryFacts>,
 ): Proposal {
   return {
-    ...{ plan: { changes, settings: [], notes, rebootNeeded: false }, host: machine, journal: [] },
+    ...{ plan: { ...plan, rebootNeeded: false }, host: machine, journal: [] },
     ...{ devices: entry.functions, findings: [], entry },
     view: liveView(script, (entry.undoes ?? []).length > 0),
   }
-}
-
-/** What was bound live in this boot and not released: with the functions that are still out. */
-function liveEntries(journal: readonly JournalRecord[]): JournalRecord[] {
-  const done = journal.filter(({ state }) => state === 'done')
-  return done
-    .filter(({ entry }) => entry.undoes.length === 0)
-    .map((one) => {
-      const back = done.filter(({ entry }) => entry.undoes.includes(one.number)).flatMap(({ entry }) => entry.undone)
-      const functions = one.entry.functions.filter(({ address }) => !back.includes(address))
-      return { ...one, entry: { ...one.entry, functions } }
-    })
-    .filter(({ entry }) => entry.functions.length > 0)
 }

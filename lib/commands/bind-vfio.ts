@@ -1,10 +1,11 @@
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
-import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
+import { canBindByAddress, kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
-import { planDescribedBinding } from '../bind/plan-described.ts'
-import { guardFindings, guardIds, guardSecureBoot } from '../checks/guards.ts'
-import { guardRunner } from '../checks/judged.ts'
+import { checksFor, runChecks } from '../checks/check.ts'
+import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
+import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
+import { toFinding } from '../core/finding.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
@@ -17,7 +18,7 @@ import { answerNow } from './bind-now.ts'
 import { answerCycle, type Proposal } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
-import { expectModuleOutput, moduleRequest } from './module-output.ts'
+import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
 
@@ -26,6 +27,7 @@ export function bindOptions(adapters: Adapters): Option[] {
   return changeOptions(adapters, {
     status: 'is all as planned? each point with its evidence',
     undo: 'take back what was bound, for DEVICE or altogether',
+    guards: BINDING_GUARDS,
     modes: [
       { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
       { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
@@ -84,39 +86,36 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   const taken = withoutNested(selected)
   const facts = readBindFacts(machine, pci, taken, adapters, requestedAdapters(given))
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
-  const findings = guardFindings(
-    pci.devices,
-    selected,
-    requested,
-    usage,
-    pci.groups,
-    guardRunner([machine.reader, facts.host.files]),
-  )
+  const readers = [machine.reader, facts.host.files]
+  const guarded = { pci, requested, selected, given: selected, usage }
+  const findings = runChecks(checksFor(GUARDS, 'taking'), guarded, readers, true)
   refuse(findings, given)
-  const shared = guardIds(pci.devices, taken)
+  const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: taken }))
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
   const address = equal ?? (identifiedBy === 'address' ? 'as asked' : null)
   if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  const byAddress = declarative !== undefined || facts.initramfs.adapter?.bootScriptLocation() !== undefined
-  if (identifiedBy === 'id' && equal !== null && !byAddress) refuse([shared], given)
+  if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts.host, taken, facts.candidateModules, byAddress),
+    readKernelReports(facts, taken, () => facts.candidateModules),
     facts.distro.adapter?.kernel,
   )
-  const request = { passThrough: given.flag('iommu-pt'), address }
-  const binding =
-    declarative === undefined
-      ? withKernelFindings(() => planBinding(facts, taken, request), kernel)
-      : withKernelFindings(
-          () => planDescribedBinding(facts, declarative, pci.devices, taken, { ...request, ...moduleRequest(context) }),
-          kernel,
-        )
+  const binding = withKernelFindings(
+    () =>
+      planBinding(facts, pci.devices, taken, {
+        passThrough: given.flag('iommu-pt'),
+        address,
+        software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
+        output: moduleOutput(given, machine.files.root),
+      }),
+    kernel,
+  )
   if (binding.regenerated.images || binding.regenerated.entries) {
     const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
-    findings.push(guardSecureBoot(readSecureBoot(facts.host.machine), unsigned))
+    const secureBoot = readSecureBoot(facts.host.machine)
+    findings.push(toFinding(secureBootGuard, secureBootGuard.run({ secureBoot, unsigned })))
     refuse(findings, given)
   }
   findings.push(...kernel.findings)

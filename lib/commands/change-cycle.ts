@@ -162,7 +162,7 @@ function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Pro
   const journal = readJournal(host.files)
   const confirms = given.flag('confirm')
   const leaving = confirms
-    ? claimsOf(journal, kind).filter(({ device }) => device === CONFIRM)
+    ? claimsOf(journal, kind).filter(({ owner }) => owner === CONFIRM)
     : requestedClaims(journal, kind, context)
   if (confirms && leaving.length === 0)
     throw new UserError(
@@ -181,7 +181,7 @@ function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Pro
       functions,
       ...(used === undefined ? {} : { adapters: used }),
       undoes: entries.map(({ number }) => number),
-      undone: [...new Set(leaving.map(({ device }) => device))],
+      undone: [...new Set(leaving.map(({ owner }) => owner))],
       emptied: [...new Set(journal.flatMap(({ entry: { folders } }) => folders))],
     },
     bootFiles: {

@@ -1,5 +1,7 @@
+import type { CheckName } from '../core/finding.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
+import { forceOption } from './force.ts'
 
 /** The options of every script that changes a system, in the order in which --help lists them, with its own between. */
 export function changeOptions(
@@ -7,6 +9,7 @@ export function changeOptions(
   own: {
     status: string
     undo: string
+    guards: readonly CheckName[]
     /** After --undo. */
     modes?: readonly Option[]
     /** After --force. */
@@ -21,7 +24,7 @@ export function changeOptions(
     { name: 'status', kind: 'flag', help: own.status },
     { name: 'undo', kind: 'flag', help: own.undo },
     ...(own.modes ?? []),
-    { name: 'force', kind: 'list', value: 'GUARD', help: 'override a guard that refused, by its name' },
+    forceOption(own.guards),
     ...(own.settings ?? []),
     {
       name: 'confirm-within',

@@ -1,70 +1,58 @@
-import { judgeResets, readResetFacts } from '../bind/reset.ts'
-import { checkDeviceLog } from '../checks/device.ts'
-import { guardRunner } from '../checks/judged.ts'
+import { type CardReset, judgeResets, readResetFacts } from '../bind/reset.ts'
+import { checksFor, runChecks } from '../checks/check.ts'
+import { deviceLogCheck } from '../checks/device.ts'
+import { resetWarnings } from '../checks/guest-checks.ts'
+import { GUARDS, GUEST_CHECKS } from '../checks/registry.ts'
 import type { Finding } from '../core/finding.ts'
 import type { GuestFacts } from '../guest/decide.ts'
-import { checkDevices, checkDisks, checkImages, checkResets, withFreeGroupMates } from '../guest/guest-checks.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
-import { hiddenFromQemu } from '../host/apparmor.ts'
+import { GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
+
 import { readDiskUsage } from '../host/block.ts'
-import { bootsByEfi, closedFolder, type DiskImage, libvirtUser, readDiskImage } from '../host/disk-images.ts'
+import { closedFolder, libvirtUser, readDiskImage } from '../host/disk-images.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { readDeviceUsage } from '../host/usage.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Context } from './run-script.ts'
 
-/** What speaks against the guest, and what the person should know. */
+/** Finds what speaks against the guest, and what the person should know. */
 export async function checkGuest(
-  { machine }: Context,
-  request: GuestRequest,
+  { machine, arguments: given }: Context,
   facts: GuestFacts,
   pci: PciFacts | null,
-  requested: RequestedDevices,
 ): Promise<{ findings: Finding[]; warnings: string[] }> {
   const findings: Finding[] = []
   const warnings: string[] = []
-  const asked = [...requested.gpus, ...requested.others]
+  const asked = [...facts.requested.gpus, ...facts.requested.others]
+  const readers = [machine.reader, machine.files]
+  let cards: CardReset[] | null = null
   if (pci !== null) {
     const kernel = await askKernelLog(machine)
     const bound = withFreeGroupMates(pci.devices, asked)
     const usage = readDeviceUsage(machine.reader, machine.files, bound)
-    findings.push(
-      ...checkDevices(pci.devices, bound, asked, usage, pci.groups, guardRunner([machine.reader, machine.files])),
-    )
-    const known = readResetFacts(machine.reader, pci.devices, asked, kernel.log)
-    const resets = checkResets(judgeResets(pci.devices, asked, known, true))
-    const said = checkDeviceLog(kernel, asked)
-    findings.push(resets.finding, ...(said.state === 'problem' ? [] : [said]))
-    if (said.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
-    warnings.push(...resets.warnings, ...asked.flatMap(driverWarning))
+    const question = asked.every(({ driver }) => isVfio(driver)) ? 'bound' : 'taking'
+    const guarded = { pci, requested: asked, selected: bound, given: asked, usage }
+    findings.push(...runChecks(checksFor(GUARDS, question), guarded, readers, true))
+    const [said] = runChecks([deviceLogCheck], { ...kernel, requested: asked }, readers)
+    if (said?.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
+    else if (said !== undefined) findings.push(said)
+    cards = judgeResets(pci.devices, asked, readResetFacts(machine.reader, pci.devices, asked, kernel.log), true)
+    warnings.push(...resetWarnings(cards), ...asked.flatMap(driverWarning))
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
   const { files, reader } = machine
-  const { iso, virtioIso, rom, headless } = request
-  const more = [...(headless ? [] : [iso, virtioIso]), rom].filter((path) => path !== undefined)
-  const named = [...request.evdev, ...request.shares.map(({ path }) => path)]
-  const absent = named
-    .filter((path) => !files.exists(path))
-    .map((path): DiskImage => ({ path, kind: 'absent', format: 'raw' }))
-  const images = [...facts.images.values(), ...more.map((path) => readDiskImage(files, reader, path)), ...absent]
-  findings.push(checkImages(images, machine.running))
+  const named = GUEST_DEVICES.map((device) => device.files?.(given) ?? {})
+  const opened = named.flatMap(({ images = [] }) => images)
+  const images = [...opened, ...named.flatMap(({ others = [] }) => others)].map((path) =>
+    readDiskImage(files, reader, path),
+  )
   const blocks = [...facts.images.values()].filter(({ kind }) => kind === 'block')
-  findings.push(checkDisks(blocks.map(({ path }) => readDiskUsage(reader, files, path))))
-  if (iso !== undefined && request.firmware !== 'bios' && bootsByEfi(files, iso) === false)
-    warnings.push(`${iso}: holds no UEFI boot image; choose another, or --firmware bios`)
-  const { swtpm, virtiofsd } = facts.hypervisor
-  if (machine.running && !swtpm && (request.tpm || request.preset === 'windows11'))
-    warnings.push('swtpm is not installed, and the guest has a TPM')
-  if (machine.running && !virtiofsd && request.shares.length > 0)
-    warnings.push('virtiofsd is not installed, and the guest shares folders')
-  if (rom !== undefined && request.format === 'libvirt' && hiddenFromQemu(files, reader, rom))
-    warnings.push(`${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`)
+  const disks = blocks.map(({ path }) => readDiskUsage(reader, files, path))
+  findings.push(...runChecks(GUEST_CHECKS, { cards, images, disks, running: machine.running }, readers, true))
+  warnings.push(...GUEST_DEVICES.flatMap((device) => device.warnings?.(machine, given) ?? []))
   const user = libvirtUser(files)
-  for (const path of user === undefined
-    ? []
-    : [...more, ...request.disks.filter((each) => !each.startsWith('/dev/'))]) {
+  for (const path of user === undefined ? [] : opened.filter((each) => !each.startsWith('/dev/'))) {
     const folder = user && closedFolder(files, path, user)
     if (folder !== undefined)
       warnings.push(
@@ -72,6 +60,20 @@ export async function checkGuest(
       )
   }
   return { findings, warnings }
+}
+
+/**
+ * The devices with what shares their groups and is set aside for guests already: VFIO asks no more of a group than
+ * that nobody else drives it.
+ */
+function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDevice[]): PciDevice[] {
+  const groups = new Set(requested.map(({ group }) => group))
+  groups.delete(null)
+  return all.filter(
+    (device) =>
+      requested.includes(device) ||
+      (!device.bridge && groups.has(device.group) && (device.driver === null || isVfio(device.driver))),
+  )
 }
 
 function driverWarning({ address, driver, bridge }: PciDevice): string[] {

@@ -1,54 +1,17 @@
-import { readCandidateModules } from '../bind/bind-facts.ts'
 import { boundFunctions } from '../bind/claimed-requirements.ts'
-import { kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
-import { withGroupMates } from '../bind/plan-binding.ts'
 import { claimsOf } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
+import { checksFor, runChecksAsync } from '../checks/check.ts'
 import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'
-import {
-  checkCardResets,
-  checkDeviceLog,
-  checkFramebuffer,
-  checkGroups,
-  checkInterruptLines,
-  checkRom,
-  checkRomFile,
-} from '../checks/device.ts'
-import { guardFindings } from '../checks/guards.ts'
-import {
-  CHECKED_PROGRAMS,
-  checkBootSpace,
-  checkGovernor,
-  checkHugePages,
-  checkHugePagesGiven,
-  checkLibvirt,
-  checkMemlock,
-  checkProgram,
-  checkUserGroups,
-} from '../checks/host.ts'
-import { runCheck, runCheckAsync } from '../checks/judged.ts'
-import {
-  checkBootArguments,
-  checkIommu,
-  checkKvm,
-  checkModprobeIds,
-  checkMsrs,
-  checkRemapping,
-  checkSecureBoot,
-  checkUnsafeSettings,
-  checkVfioModules,
-  checkVirtualisation,
-} from '../checks/kernel-checks.ts'
-import { unknownFinding } from '../checks/say.ts'
+import { GUARDS, HOST_CHECKS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
-import type { Finding } from '../core/finding.ts'
-import { onDemand, withDenials } from '../host/denied.ts'
+import { type Finding, toFinding, unknownResult } from '../core/finding.ts'
+import { onDemand, type Readers, withDenials } from '../host/denied.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { readKernels } from '../host/installed-kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { openReader } from '../host/sysroot.ts'
-import { readDeviceUsage } from '../host/usage.ts'
 import { readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import type { Option } from '../terminal/options.ts'
@@ -65,7 +28,7 @@ export interface CheckHost {
   /** Is anything a problem? */
   healthy: boolean
   /** With `--device`: those that were named, and their group mates. */
-  devices: PciDevice[]
+  devices: readonly PciDevice[]
   findings: Finding[]
 }
 
@@ -84,35 +47,6 @@ export const CHECK_OPTIONS: readonly Option[] = [
     value: 'DIR',
     help: 'write a copy of all that was read, for --machine or a report',
   },
-]
-
-const CHECKS: readonly ((facts: CheckFacts) => Finding)[] = [
-  checkVirtualisation,
-  checkKvm,
-  checkIommu,
-  checkRemapping,
-  checkBootArguments,
-  checkVfioModules,
-  checkUnsafeSettings,
-  checkModprobeIds,
-  checkMsrs,
-  checkSecureBoot,
-  checkLibvirt,
-  checkUserGroups,
-  checkMemlock,
-  checkHugePages,
-  checkHugePagesGiven,
-  checkGovernor,
-  checkBootSpace,
-]
-
-const DEVICE_CHECKS: readonly ((facts: CheckFacts, selected: readonly PciDevice[]) => Finding)[] = [
-  checkGroups,
-  checkCardResets,
-  checkDeviceLog,
-  checkFramebuffer,
-  checkRom,
-  checkInterruptLines,
 ]
 
 /** Is this host ready for guests with devices; with `--device`, for this one? */
@@ -138,39 +72,29 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
     bootloader: undefined,
     initramfs: undefined,
   })
-  const facts = readCheckFacts(system, () => readPciFacts(machine, warn), {
-    ...(await askKernelLog(machine)),
-    version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
-  })
+  const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
+  if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+  const facts = readCheckFacts(
+    machine,
+    system,
+    () => readPciFacts(machine, warn),
+    (pci) => findRequestedDevices(pci, given.list('device')),
+    {
+      ...(await askKernelLog(machine)),
+      version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
+      romFile: file === undefined || data === null ? null : { path: file, data },
+    },
+  )
   // A capture is to be enough for gen-domain as well.
-  if (given.value('capture') !== undefined)
-    runCheck(readers, () => {
-      readHypervisor(files, reader)
-      return []
-    })
-  const selected = findRequestedDevices(facts.pci, given.list('device'))
-  const kernels = (): Finding[] =>
-    kernelFindings(
-      readKernelReports(host, selected, readCandidateModules(machine, host, selected), true),
-      facts.distro.adapter?.kernel,
-    ).findings
-  // One after the other: who asks while another waits would hear of its denials too.
-  const present: Finding[] = []
-  for (const one of CHECKED_PROGRAMS) present.push(...(await runCheckAsync(readers, () => checkProgram(facts, ...one))))
+  if (given.value('capture') !== undefined) withDenials(readers, () => readHypervisor(files, reader))
+  const { requested } = facts
   const findings = [
-    ...CHECKS.flatMap((check) => runCheck(readers, () => check(facts))),
-    ...runCheck(readers, kernels),
-    ...present,
-    ...(selected.length === 0 ? [] : await deviceFindings(context, adapters, facts, selected)),
+    ...(await runChecksAsync(checksFor(HOST_CHECKS, 'host'), facts, readers)),
+    ...(requested.length === 0 ? [] : await deviceFindings(context, adapters, facts, readers)),
   ]
-  if (file !== undefined) {
-    const data = openReader('/').bytes(file, ROM_SIZE)
-    if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
-    findings.push(checkRomFile(file, data, selected))
-  }
   const healthy = findings.every(({ state }) => state !== 'problem')
-  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: selected, findings }
-  const all = given.flag('all') || selected.length > 0
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: requested, findings }
+  const all = given.flag('all') || requested.length > 0
   return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
 }
 
@@ -181,30 +105,16 @@ async function deviceFindings(
   context: Context,
   adapters: Adapters,
   facts: CheckFacts,
-  requested: readonly PciDevice[],
+  readers: Readers,
 ): Promise<Finding[]> {
-  const { machine } = context
-  const { devices, groups: all } = facts.pci
-  const readers = [facts.host.files, machine.reader]
-  const selected = withGroupMates(devices, requested)
-  const checks = DEVICE_CHECKS.flatMap((check) => runCheck(readers, () => check(facts, requested)))
+  const checks = await runChecksAsync(checksFor(HOST_CHECKS, 'device'), facts, readers)
   const bound = boundFunctions(claimsOf(facts.journal)).map(({ address }) => address)
-  if (requested.every(({ address }) => bound.includes(address)))
+  if (facts.requested.every(({ address }) => bound.includes(address)))
     return [...checks, ...(await readBindingStatus(context, adapters, facts.host)).findings]
   const { denied } = withDenials(readers, () => facts.journal)
-  if (denied.length > 0)
-    checks.push(
-      unknownFinding('binding', 'Whether it is bound by these scripts was not seen', denied, 'run as root to see it'),
-    )
-  const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
-  // Each of them looks at what other devices there are.
-  const judge = (check: () => Finding | Finding[]): Finding[] => {
-    return runCheck(readers, () => {
-      void facts.pci
-      return check()
-    })
-  }
-  return [...checks, ...guardFindings(devices, selected, requested, usage, all, judge)]
+  const unread = unknownResult('Whether it is bound by these scripts was not seen', denied, 'run as root to see it')
+  if (denied.length > 0) checks.push(toFinding({ code: 'binding' }, unread))
+  return [...checks, ...(await runChecksAsync(checksFor(GUARDS, 'taking'), facts, readers))]
 }
 
 /** Problems first, then what could not be seen; what is well as one line, or all of it. */

@@ -1,4 +1,4 @@
-import { type CardReset, hasResetProblem, judgeResets, readResetFacts } from '../bind/reset.ts'
+import { type CardReset, isBadReset, judgeResets, readResetFacts } from '../bind/reset.ts'
 import { readMessageInterrupts, readPower } from '../host/config-space.ts'
 import { readKernelLog } from '../host/kernel-log.ts'
 import { readPciFacts } from '../host/machine.ts'
@@ -41,7 +41,7 @@ export function answerCheckReset({ arguments: given, machine, warn }: Context): 
     })),
   }))
   if (log === null && cards.length > 0) warn(`whether a reset failed already is not known: ${logMissing}`)
-  const bad = cards.some((card) => card.verdict === 'none' || hasResetProblem(card))
+  const bad = cards.some(isBadReset)
   const { vendorReset } = known
   const json: CheckReset = { schema: 'vfio-scripts/check-reset/1', vendorReset, log: log !== null, cards }
   const style = addressFormatter(facts.devices, false)

@@ -3,17 +3,16 @@ import { diffLines } from '../change/diff.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { decideGuest, type GuestDecision, type GuestFacts } from '../guest/decide.ts'
-import type { Guest } from '../guest/guest.ts'
+import type { Guest } from '../guest/devices/guest-devices.ts'
 import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
+import { type BoardRequest, requestBoard } from '../guest/request.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { diffColor } from '../views/changes.ts'
 import { refuse } from './answer.ts'
 import { checkGuest } from './check-guest.ts'
 import { findRequestedCards, readGuestFacts } from './guest-facts.ts'
-import { requestFrom } from './guest-request.ts'
 import { checkPatchUsage, patchDomain, readPatched } from './patch-domain.ts'
 import type { Answer, Context } from './run-script.ts'
 
@@ -38,17 +37,15 @@ export interface GenDomain {
 /** gen-domain: a new guest on standard output, or (`--patch`) another's domain with what was asked for. */
 export async function answerDomain(context: Context): Promise<Answer> {
   const { arguments: given, warn } = context
-  const request = requestFrom(given)
+  const request = requestBoard(given)
   checkDomainUsage(given)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
   const { pci, chosen: selected } = findRequestedCards(context)
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
-    before === null
-      ? newGuest(request, selected, facts)
-      : { guest: null, ...patchDomain(context, before, request, selected, facts) }
-  const { findings, warnings } = await checkGuest(context, request, facts, pci, selected)
+    before === null ? newGuest(given, request, facts) : { guest: null, ...patchDomain(context, before, request, facts) }
+  const { findings, warnings } = await checkGuest(context, facts, pci)
   refuse(findings, given)
   printWarnings(context, decision, findings, warnings)
   if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
@@ -69,12 +66,8 @@ export async function answerDomain(context: Context): Promise<Answer> {
   return { code: 0, json, text: () => text }
 }
 
-function newGuest(
-  request: GuestRequest,
-  requested: RequestedDevices,
-  facts: GuestFacts,
-): GuestDecision & { text: string } {
-  const decision = decideGuest(request, requested, facts)
+function newGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision & { text: string } {
+  const decision = decideGuest(given, request, facts)
   const { guest } = decision
   return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
 }

@@ -6,20 +6,17 @@ import { unpinnedTopology } from '../cpu/cores.ts'
 import { pinVcpus } from '../cpu/pinning.ts'
 import { type Capabilities, parseCapabilities, parseQemuHelp, UNKNOWN_CAPABILITIES } from '../guest/capabilities.ts'
 import type { GuestFacts } from '../guest/decide.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
-import { accountText } from '../host/accounts.ts'
+import { readDevices } from '../guest/devices/guest-devices.ts'
+import { type BoardRequest, type RequestedDevices, versionFrom } from '../guest/request.ts'
 import { readBars } from '../host/bars.ts'
 import { readCpus } from '../host/cpu.ts'
-import { readDiskImage, scsiAddress } from '../host/disk-images.ts'
 import { findProgram } from '../host/find-program.ts'
 import { parseEdk2, type UefiImage } from '../host/guest-firmware.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { cardOf, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
-import { readPlugged } from '../host/usb.ts'
 import { findRequestedDevices } from './answer.ts'
-import { versionFrom } from './guest-request.ts'
 import type { Context } from './run-script.ts'
 
 /** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
@@ -40,7 +37,7 @@ export function findRequestedCards({ machine, arguments: given, warn }: Context)
 /** All that a guest is decided from. Throws a UserError for what cannot be. */
 export async function readGuestFacts(
   { machine, arguments: given }: Context,
-  request: GuestRequest,
+  request: BoardRequest,
   requested: RequestedDevices,
   iommuBits: number | null,
 ): Promise<GuestFacts> {
@@ -59,9 +56,11 @@ export async function readGuestFacts(
     throw new UserError('too-many-vcpus', `--vcpus ${plain}: the host has ${online} CPUs`)
   const [card] = [...requested.gpus, ...requested.others]
   const node = card?.numaNode ?? undefined
-  const { audioUser } = request
   const asked = [...requested.gpus, ...requested.others]
   return {
+    requested,
+    preset: request.preset,
+    format: request.format,
     hypervisor: { ...hypervisor, uefiImages: await withUefiReleases(machine, hypervisor.uefiImages, asked.length > 0) },
     versions: {
       libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
@@ -72,7 +71,7 @@ export async function readGuestFacts(
     virtualApic: hypervisor.virtualApic,
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
     unpinned: unpinnedTopology(cpus, plain ?? Math.min(4, online || 4)),
-    images: new Map(request.disks.map((path) => [path, readDiskImage(files, reader, path)])),
+    ...readDevices(machine, given),
     window: {
       bars: cardBars(reader, asked),
       addressBits: cpus.addressBits ?? null,
@@ -80,9 +79,6 @@ export async function readGuestFacts(
       gigabytePages: cpus.flags?.includes('pdpe1gb') ?? true,
       iommuBits,
     },
-    plugged: request.usb.length === 0 ? [] : readPlugged(reader),
-    scsi: new Map(request.optical.map((path) => [path, scsiAddress(reader, path) ?? []])),
-    audioUid: audioUser === undefined ? null : userNumber(accountText(files, 'passwd') ?? '', audioUser),
   }
 }
 
@@ -121,7 +117,7 @@ const PROGRAM_REPORTS = {
 } as const
 
 /** What libvirt or QEMU says that it can give guests; nothing where there is none to ask. */
-async function readCapabilities(machine: Context['machine'], { format, chipset }: GuestRequest): Promise<Capabilities> {
+async function readCapabilities(machine: Context['machine'], { format, chipset }: BoardRequest): Promise<Capabilities> {
   const text =
     machine.reader.optionalText(PROGRAM_REPORTS[format]) ??
     (machine.running ? await askPrograms(machine, format, chipset) : '')
@@ -131,25 +127,14 @@ async function readCapabilities(machine: Context['machine'], { format, chipset }
 
 async function askPrograms(
   { files }: Context['machine'],
-  format: GuestRequest['format'],
+  format: BoardRequest['format'],
   chipset: string,
 ): Promise<string> {
   const options = { root: '/', seconds: 20 }
   if (format === 'libvirt') {
     const virsh = findProgram(files, 'virsh')
     const board = chipset === 'q35' ? 'q35' : 'pc'
-    const words = [
-      '-r',
-      '-c',
-      'qemu:///system',
-      'domcapabilities',
-      '--virttype',
-      'kvm',
-      '--arch',
-      'x86_64',
-      '--machine',
-      board,
-    ]
+    const words = `-r -c qemu:///system domcapabilities --virttype kvm --arch x86_64 --machine ${board}`.split(' ')
     const ran = virsh === undefined ? undefined : await runCommand([virsh, ...words], options)
     return ran?.code === 0 ? ran.stdout : ''
   }
@@ -167,14 +152,4 @@ async function askQemuVersion({ files, running }: Context['machine']): Promise<s
   if (path === undefined) return null
   const { stdout } = await runCommand([path, '--version'], { root: '/', seconds: 10 })
   return coerce(stdout)?.version ?? null
-}
-
-function userNumber(passwd: string, user: string): number {
-  if (/^\d+$/.test(user)) return Number(user)
-  const uid = passwd
-    .split('\n')
-    .find((line) => line.startsWith(`${user}:`))
-    ?.split(':')[2]
-  if (uid === undefined) throw new UserError('no-user', `--audio-user ${user}: no such user on this host`)
-  return Number(uid)
 }

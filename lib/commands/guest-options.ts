@@ -1,20 +1,10 @@
+import { checksFor } from '../checks/check.ts'
+import { GUARDS, GUEST_CHECKS } from '../checks/registry.ts'
+import { ATTACHED_DEVICES, BUILT_IN_DEVICES } from '../guest/devices/guest-devices.ts'
 import { PRESETS } from '../guest/guest.ts'
+import { choiceOption, flagOption, listOption, valueOption } from '../guest/guest-arguments.ts'
 import type { Option } from '../terminal/options.ts'
-
-const listOption = (name: string, value: string, help: string): Option => ({ name, kind: 'list', value, help })
-const valueOption = (name: string, placeholder: string, help: string): Option => ({
-  name,
-  kind: 'value',
-  value: placeholder,
-  help,
-})
-const flagOption = (name: string, help: string): Option => ({ name, kind: 'flag', help })
-const choiceOption = (name: string, choices: readonly string[], help: string): Option => ({
-  name,
-  kind: 'value',
-  choices,
-  help,
-})
+import { forceOption } from './force.ts'
 
 /** The options of gen-domain. */
 export const DOMAIN_OPTIONS: readonly Option[] = [
@@ -29,28 +19,7 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
   listOption('remove', 'DEVICE', 'with --patch: take this device out again'),
   flagOption('diff', 'with --patch: show what changes instead of the whole domain'),
 
-  listOption('gpu', 'DEVICE', 'a graphics card: 01:00 is the slot with all its functions'),
-  listOption('pci', 'DEVICE', 'any other PCI device: a NIC, an NVMe drive, a whole USB controller'),
-  valueOption('rom', 'FILE', "the card's ROM"),
-  flagOption('x-vga', 'legacy VGA through the card, for BIOS guests'),
-  listOption('usb', 'ID', 'a USB device by ID (046d:c52b) or port (1-2.4)'),
-  listOption('optical', 'DEV', 'an optical drive, passed on whole: /dev/sr0'),
-  listOption('disk', 'PATH', 'a disk: a block device or an image'),
-  choiceOption('disk-bus', ['virtio', 'scsi', 'sata'], 'how disks are attached'),
-  valueOption('iso', 'FILE', 'the installation medium'),
-  valueOption('virtio-iso', 'FILE', 'virtio-win, the drivers for Windows'),
-  listOption(
-    'network',
-    'NET',
-    'network:NAME, bridge:NAME, macvtap:INTERFACE, tap:NAME, user or none (default network:default)',
-  ),
-  valueOption('nic-model', 'MODEL', 'virtio, e1000e …'),
-  valueOption('mac', 'MAC', 'the MAC address of the first network card'),
-  listOption('evdev', 'DEV', "the host's keyboard and mouse: /dev/input/by-id/…-event-kbd"),
-  valueOption('looking-glass', 'WxH', 'shared memory for Looking Glass at this resolution'),
-  listOption('share', 'DIR[:TAG]', 'a folder of the host, by virtiofs'),
-  choiceOption('audio', ['none', 'spice', 'pipewire', 'pulseaudio'], "the guest's sound"),
-  valueOption('audio-user', 'USER', 'whose PipeWire or PulseAudio plays it: a name or number (default 1000)'),
+  ...ATTACHED_DEVICES.flatMap(({ options }) => options),
 
   valueOption('memory', 'SIZE', "16G, 8192M (default half of the host's, 16G at most)"),
   valueOption('hugepages', 'SIZE', 'memory in hugepages of this size: 2M, 1G'),
@@ -63,8 +32,7 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
   choiceOption('chipset', ['q35', 'i440fx'], 'the board (default q35)'),
   choiceOption('firmware', ['efi', 'bios'], 'the firmware (default efi; windows7: bios)'),
   valueOption('loader', 'FILE', "a UEFI image of this host, instead of libvirt's choice"),
-  flagOption('tpm', 'a TPM 2.0 (windows11 has one)'),
-  flagOption('headless', 'after the installation: no SPICE, video, tablet, USB redirection or CD-ROMs'),
+  ...BUILT_IN_DEVICES.flatMap(({ options }) => options),
 
   flagOption('hide-kvm', 'hide the hypervisor; drivers of NVIDIA need it before 465'),
   valueOption('vendor-id', 'TEXT', "Hyper-V's name instead of Microsoft's: 1 to 12 characters"),
@@ -74,5 +42,5 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
 
   flagOption('explain', 'say on standard error why each choice was made'),
   flagOption('msi-steps', 'print how a card is switched to MSI inside Windows, on standard error'),
-  listOption('force', 'GUARD', 'override a guard that refused, by its name'),
+  forceOption([checksFor(GUARDS, 'taking'), GUEST_CHECKS].flat()),
 ]

@@ -13,7 +13,7 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { readDistro, readHost } from '../system/read-system.ts'
+import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
@@ -27,16 +27,15 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const selected: PciDevice[] =
     given.operands.length === 0 ? [] : withGroupMates(pci.devices, requestedDevices(pci, given))
   const host = readHost(machine)
-  const distro = readDistro(host, adapters).adapter
-  const generator = adapters.findInitramfs(host, given.value('initramfs')).adapter
-  const byAddress = distro?.declarative !== undefined || generator?.bootScriptLocation() !== undefined
-  const kernels = readKernelReports(host, selected, readCandidateModules(machine, host, selected), byAddress)
+  const requested = { bootloader: undefined, initramfs: given.value('initramfs') }
+  const facts = readSystemFacts(host, adapters, requested)
+  const kernels = readKernelReports(facts, selected, (devices) => readCandidateModules(machine, host, devices))
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',
       `no kernel configuration was found (/proc/config.gz, /boot/config-…, /usr/src/linux/.config)${kernels.withoutConfig.length > 0 ? ` for Linux ${kernels.withoutConfig.join(', ')}` : ''}; CONFIG_IKCONFIG_PROC gives a kernel the first of them`,
     )
-  const how = distro?.kernel ?? BUILD_KERNEL
+  const how = facts.distro.adapter?.kernel ?? BUILD_KERNEL
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
   const json: BindVfio = {
     ...answerJson(context.script, 'kernel-config', none, selected, []),

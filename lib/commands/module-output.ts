@@ -1,20 +1,7 @@
 import { isAbsolute, resolve } from 'node:path'
-import type { DescribedRequest } from '../bind/plan-described.ts'
 import { UserError } from '../core/error.ts'
-import { readOsRelease } from '../host/os-release.ts'
 import type { Distro } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
-import type { Context } from './run-script.ts'
-
-/** What was asked for on a system that is described in files. */
-export function moduleRequest({
-  machine,
-  arguments: given,
-}: Context): Pick<DescribedRequest, 'output' | 'packages' | 'version'> {
-  const packages = given.flag('virtiofsd') ? ['virtiofsd'] : []
-  const { version } = readOsRelease(machine.files)
-  return { output: moduleOutput(given, machine.files.root), packages, version }
-}
 
 /** `--output`, as the system's root sees it: a relative path is one of this system. */
 export function moduleOutput(given: Arguments, root: string): string | null {
@@ -30,7 +17,7 @@ export function expectModuleOutput(
   given: Arguments,
   distro: Distro | undefined,
   apply: boolean,
-  usual = distro?.declarative?.path,
+  usual = distro?.declarative?.binding.path,
 ): void {
   if (distro?.declarative !== undefined) {
     if (apply && given.value('output') === undefined)

@@ -1,27 +1,17 @@
 import { resolve } from 'node:path'
 import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
-import { type Remarks, supports, supportsElseNote } from '../core/versions.ts'
+import { type Remarks, supports } from '../core/versions.ts'
 import { decideHiding, decideMemory, type GuestFacts } from '../guest/decide.ts'
-import { type DecidedDevices, decideDevices } from '../guest/decide-devices.ts'
-import type { Guest } from '../guest/guest.ts'
+import { removeEmptyPort } from '../guest/devices/cards.ts'
+import { isGiven } from '../guest/devices/guest-device.ts'
+import { ATTACHED_DEVICES, BUILT_IN_DEVICES, decideDevices, GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
+import type { GuestFirmware } from '../guest/guest.ts'
+import { attribute, child, removeElement } from '../guest/libvirt/edit-document.ts'
+import { addIfMissing, devicesOf, ensureElement, parseDomain } from '../guest/libvirt/edit-domain.ts'
+import { sortDevices } from '../guest/libvirt/guest-xml.ts'
 import {
-  evdevElement,
-  nicElement,
-  scsiController,
-  scsiHostdev,
-  shareElement,
-  shmemElement,
-  soundElements,
-  tpmElement,
-  usbHostdev,
-} from '../guest/libvirt/device-xml.ts'
-import { attribute, child } from '../guest/libvirt/edit-document.ts'
-import { frameArguments } from '../guest/libvirt/guest-xml.ts'
-import {
-  ensureElement,
   memoryKibOf,
-  parseDomain,
   patchArguments,
   patchHiding,
   patchHugepages,
@@ -30,10 +20,9 @@ import {
   patchSharing,
   patchTopology,
 } from '../guest/libvirt/patch.ts'
-import { cardNotes, showRoms, windowNotes } from '../guest/libvirt/patch-cards.ts'
-import { addCard, addDisk, addIfMissing, patchHeadless, removeDevice } from '../guest/libvirt/patch-devices.ts'
-import { type XmlElement, xmlElement } from '../guest/libvirt/xml-element.ts'
-import type { GuestRequest, RequestedDevices } from '../guest/request.ts'
+import { windowNotes } from '../guest/libvirt/window-notes.ts'
+import { xmlElement } from '../guest/libvirt/xml-element.ts'
+import type { BoardRequest } from '../guest/request.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader, readStandardInput } from '../host/sysroot.ts'
 import type { Arguments } from '../terminal/options.ts'
@@ -42,18 +31,20 @@ import type { Context } from './run-script.ts'
 /** No domain comes near it: the longest of people's own have 15 kB. */
 const LARGEST = 4 * 1024 * 1024
 
-/** What says how something is added, and what. */
-const COMPANIONS = { mac: 'network', 'nic-model': 'network', 'disk-bus': 'disk', 'audio-user': 'audio' } as const
-/** What only a new guest is asked; a patch leaves all that as it is. */
-const FOR_NEW = ['name', 'guest', 'format', 'iso', 'virtio-iso', 'chipset', 'firmware', 'loader', 'cpu']
+/** Options of a new guest alone, beside those that its devices name; a patch leaves all that as it is. */
+const FOR_NEW = ['name', 'guest', 'format', 'chipset', 'firmware', 'loader', 'cpu']
 
 /** Throws a UserError with code `usage` where options do not go with `--patch`. */
 export function checkPatchUsage(given: Arguments): void {
-  const wrong = FOR_NEW.find((name) => given.value(name) !== undefined) ?? (given.flag('x-vga') ? 'x-vga' : undefined)
+  const isIn = (name: string): boolean => given.list(name).length > 0
+  const wrong = [...FOR_NEW, ...GUEST_DEVICES.flatMap(({ forNew = [] }) => forNew)].find(isIn)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
-  for (const [name, requirements] of Object.entries(COMPANIONS))
-    if (given.value(name) !== undefined && given.list(requirements).length === 0)
-      throw new UserError('usage', `--${name} goes with --${requirements}: a patch changes what it names`)
+  for (const { options } of GUEST_DEVICES) {
+    const [first, ...others] = options
+    const how = others.find(({ kind, name }) => kind !== 'list' && isIn(name))
+    if (first !== undefined && how !== undefined && !isIn(first.name))
+      throw new UserError('usage', `--${how.name} goes with --${first.name}: a patch changes what it names`)
+  }
 }
 
 /** Reads the document of `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `no-domain` … */
@@ -82,8 +73,7 @@ export function readPatched(file: string): string {
 export function patchDomain(
   context: Context,
   text: string,
-  request: GuestRequest,
-  requested: RequestedDevices,
+  request: BoardRequest,
   facts: GuestFacts,
 ): Remarks & { text: string } {
   const remarks: Remarks = { reasons: [], notes: [] }
@@ -91,11 +81,12 @@ export function patchDomain(
   const root = parseDomain(text)
   const bios =
     attribute(child(root, 'os'), 'firmware') !== 'efi' && attribute(child(root, 'os', 'loader'), 'type') !== 'pflash'
-  const firmware: Guest['firmware'] = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
-  const devices = decideDevices(request, requested, facts, {
-    firmware,
-    ...remarks,
-  })
+  const firmware: GuestFirmware = bios ? { kind: 'bios' } : { kind: 'auto', secure: false, features: [] }
+  const isAsked = (device: (typeof GUEST_DEVICES)[number]): boolean => isGiven(device, context.arguments)
+  const decided = decideDevices(context.arguments, { ...facts, firmware }, (device) =>
+    isAsked(device) ? remarks : { reasons: [], notes: [] },
+  )
+  const guest = { ...decided, chipset: request.chipset, preset: request.preset, pinning: null }
   let result = context.arguments.list('remove').reduce((each, required) => takeOut(context, each, required), text)
   if (request.hideKvm || request.vendorId !== undefined || request.nvidiaDriver !== undefined)
     result = patchHiding(result, decideHiding(request, versions, remarks), request.vendorId !== undefined)
@@ -112,75 +103,35 @@ export function patchDomain(
     result = patchTopology(result, { ...facts.unpinned, caches: null })
   }
   remarks.notes.push(...windowNotes(result, facts, firmware))
-  if (request.headless) result = patchHeadless(result)
-  if (request.tpm && supportsElseNote(versions, 'tpm', 'the TPM', remarks))
-    result = addIfMissing(result, tpmElement(), xmlElement('tpm'))
-  const added = showRoms(addAll(result, request, devices, supports(versions, 'aliases')), devices.cards, remarks)
-  remarks.notes.push(...cardNotes(added, devices.cards))
-  return { ...remarks, text: added }
+  for (const devices of [BUILT_IN_DEVICES, ATTACHED_DEVICES]) {
+    const asked = devices.filter(isAsked)
+    if (asked.some((device) => device.sharesMemory?.(guest))) result = patchSharing(result)
+    for (const device of asked) result = device.patch?.(result, guest, versions, remarks) ?? result
+    const elements = asked.flatMap(({ match = {}, ...device }) =>
+      device.xml(guest, versions).flatMap((element) => {
+        const paths = match[element.name]
+        return paths === undefined ? [] : [{ name: element.name, element, paths }]
+      }),
+    )
+    for (const { element, paths } of sortDevices(elements)) result = addIfMissing(result, element, paths)
+    result = patchArguments(
+      result,
+      asked.flatMap((device) => device.passedOn?.(guest, versions) ?? []),
+    )
+  }
+  return { ...remarks, text: result }
 }
 
-function addAll(text: string, request: GuestRequest, devices: DecidedDevices, alias: boolean): string {
-  const nics = request.networks.length > 0 ? devices.nics : []
-  const usb = devices.usb.map(usbHostdev)
-  const required: [wanted: XmlElement, identity: XmlElement][] = [
-    ...nics.map((nic) => [nicElement(nic), nicElement({ ...nic, model: '' })] as [XmlElement, XmlElement]),
-    ...usb.map((each): [XmlElement, XmlElement] => [
-      each,
-      xmlElement('hostdev', { type: 'usb' }, sourceIdentity(each)),
-    ]),
-    ...devices.scsi.map((each): [XmlElement, XmlElement] => [
-      scsiHostdev(each),
-      xmlElement('hostdev', { type: 'scsi' }, sourceIdentity(scsiHostdev(each))),
-    ]),
-    ...devices.evdev.map((dev, index): [XmlElement, XmlElement] => [
-      evdevElement(dev, index === 0),
-      xmlElement('input', { type: 'evdev' }, xmlElement('source', { dev })),
-    ]),
-    ...devices.shares.map((each): [XmlElement, XmlElement] => [
-      shareElement(each),
-      xmlElement('filesystem', {}, xmlElement('target', { dir: each.tag })),
-    ]),
-  ]
-  if (devices.frames?.device === 'shm')
-    required.push([shmemElement(devices.frames), xmlElement('shmem', { name: 'looking-glass' })])
-  if (devices.scsi.length > 0 || devices.disks.some(({ bus }) => bus === 'scsi'))
-    required.unshift([scsiController(false), xmlElement('controller', { type: 'scsi' })])
-  const shared = devices.shares.length > 0 ? patchSharing(text) : text
-  const disked = devices.disks.reduce(addDisk, shared)
-  const carded = devices.cards.reduce((each, card) => addCard(each, card, alias), disked)
-  const added = required.reduce((each, [element, identity]) => addIfMissing(each, element, identity), carded)
-  const sound = request.audio === undefined ? [] : soundElements(devices.audio, 'ich9')
-  const heard = sound.reduce(addSound, added)
-  return patchArguments(heard, frameArguments(devices))
-}
-
-/** A sound card that is there stays; where its sound goes is set. */
-function addSound(text: string, element: XmlElement): string {
-  const { id: _, ...rest } = element.attributes
-  const present = child(parseDomain(text), 'devices', element.name)
-  if (present === undefined || element.name === 'sound') return addIfMissing(text, element, xmlElement(element.name))
-  return ensureElement(text, ['devices'], xmlElement(element.name, rest))
-}
-
-/** The source of a hostdev without what only says how it is looked for. */
-function sourceIdentity({ children }: XmlElement): XmlElement | undefined {
-  const source = children.find(({ name }) => name === 'source')
-  return source && { ...source, attributes: {} }
-}
-
-/** What the domain does not have is said, and changes nothing. */
+/** Takes a device out; one that the domain does not have is said, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, selector: string): string {
   const { matches } = parseSelector(selector)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.
   const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(selector) || selector.startsWith('group:')
-  const addresses =
-    byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices.filter(matches) : []
-  const result = removeDevice(
-    text,
-    selector,
-    addresses.map(({ address }) => address),
+  const devices = byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices : []
+  const addresses = devices.filter(matches).map(({ address }) => address)
+  const gone = (devicesOf(text)?.children ?? []).filter((element) =>
+    GUEST_DEVICES.some((device) => device.removes?.(element, selector, addresses)),
   )
-  if (result === undefined) warn(`--remove ${selector}: the domain has no such device`)
-  return result ?? text
+  if (gone.length === 0) warn(`--remove ${selector}: the domain has no such device`)
+  return gone.reduce(removeEmptyPort, [...gone].reverse().reduce(removeElement, text))
 }

@@ -70,5 +70,5 @@ export async function tuningStatus(context: Context, adapters: Adapters): Promis
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
   const loader = adapters.openBootloader(host, used)
   const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
-  return { state, meaning: '', names: [...new Set(claims.map(({ device }) => device))], functions: [], findings }
+  return { state, meaning: '', names: [...new Set(claims.map(({ owner }) => owner))], functions: [], findings }
 }

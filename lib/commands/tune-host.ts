@@ -5,7 +5,7 @@ import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import type { TuneFacts } from '../tune/feature.ts'
-import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom } from '../tune/features.ts'
+import { FEATURE_OPTIONS, hasFeatureOption, requirementsFrom, TUNING_GUARDS } from '../tune/features.ts'
 import { planTuneHost } from '../tune/plan-tuning.ts'
 import { reachedOver } from '../tune/reached.ts'
 import { tuningView } from '../views/answers.ts'
@@ -20,7 +20,7 @@ import { tuningStatus } from './status.ts'
 export function tuneOptions(adapters: Adapters): Option[] {
   const status = 'is all as planned, and in force? each point with its evidence'
   const undo = 'take back what this script did, for FEATURE or altogether'
-  return [...FEATURE_OPTIONS, ...changeOptions(adapters, { status, undo })]
+  return [...FEATURE_OPTIONS, ...changeOptions(adapters, { status, undo, guards: TUNING_GUARDS })]
 }
 
 /** tune-host: plan, apply, status, undo. */
@@ -56,9 +56,9 @@ async function proposeTuning(context: Context, adapters: Adapters, apply: boolea
   const output = moduleOutput(given, machine.files.root)
   const { plan, tokens, made, replaced } = planTuneHost(facts, requirements, output)
   await rehearseNetplan(openReader('/'), machine.files, plan.changes)
-  const declares = plan.settings.some(({ kind }) => kind === 'item')
+  const declares = plan.settings.some(({ kind }) => kind === 'nix-item')
   if (declares || adapter?.declarative === undefined)
-    expectModuleOutput(given, adapter, apply, adapter?.declarative?.host.path)
+    expectModuleOutput(given, adapter, apply, adapter?.declarative?.tuning.path)
   const port = given.value('port')
   if (port !== undefined && given.value('confirm-within') === undefined && !declares && plan.changes.length > 0) {
     findings.push(reachedOver(facts, port))

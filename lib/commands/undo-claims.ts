@@ -3,14 +3,14 @@ import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { ClaimKind } from '../change/journal-entry.ts'
 import { commandsOf, onceEach, type Plan } from '../change/plan.ts'
-import type { Setting } from '../change/settings.ts'
+import { kernelArgumentIn, type Setting, tokensKeptBy } from '../change/settings.ts'
 import { leavingSettings, planUndo } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
+import { externalCommands } from '../system/external-tools.ts'
 import { readDistro } from '../system/read-system.ts'
 import type { Adapters, ExternalTokens, Host } from '../system/system.ts'
 import { reloadCommands } from '../tune/reload.ts'
-import { externalCommands } from '../tune/services.ts'
 import { requestedAddresses } from './answer.ts'
 import type { Context } from './run-script.ts'
 
@@ -25,7 +25,7 @@ export function requestedClaims(
 ): Claim[] {
   const claims = claimsOf(journal, given.flag('all') ? undefined : kind)
   if (given.operands.length === 0) return claims
-  const known = [...new Set(claims.map(({ device }) => device))]
+  const known = [...new Set(claims.map(({ owner }) => owner))]
   const unknown = given.operands.find((text) => !known.includes(text))
   if (unknown !== undefined && kind === 'tuning')
     throw new UserError(
@@ -33,10 +33,10 @@ export function requestedClaims(
       `${unknown}: not set up by ${script.name}; there is ${known.join(', ') || 'nothing'}`,
     )
   const named = unknown === undefined ? given.operands : requestedAddresses(boundFunctions(claims), given, script.name)
-  const leaving = claims.filter(({ device }) => named.includes(device))
+  const leaving = claims.filter(({ owner }) => named.includes(owner))
   // A confirm timer would take the same back once more.
   const entries = new Set(leaving.map(({ entry }) => entry))
-  return claims.filter((claim) => leaving.includes(claim) || (claim.device === CONFIRM && entries.has(claim.entry)))
+  return claims.filter((claim) => leaving.includes(claim) || (claim.owner === CONFIRM && entries.has(claim.entry)))
 }
 
 /**
@@ -59,12 +59,8 @@ export function planUndoClaims(
   const distro = readDistro(host, adapters).adapter
   const leaving = leavingSettings(journal, claims)
   const paths = leaving.map(({ path }) => path)
-  const forLoader = leaving.filter(
-    (one) =>
-      one.kind === 'argument' ||
-      one.kind === 'cmdline' ||
-      (one.kind === 'kept' && adapters.bootloaders.some(({ name }) => name === one.by)),
-  )
+  const names = adapters.bootloaders.map(({ name }) => name)
+  const forLoader = leaving.filter((one) => kernelArgumentIn(one, names) !== undefined)
   const forImage = leaving.filter((one) => !forLoader.includes(one) && !isConfirmFile(one.path))
   const commands = onceEach([
     ...(forImage.length > 0 ? generators.flatMap((one) => one.commands(externalRemoval(forImage, one.name))) : []),
@@ -72,14 +68,14 @@ export function planUndoClaims(
       .filter(({ embedsInitramfs }) => forLoader.length > 0 || embedsInitramfs)
       .flatMap((one) => one.commands(externalRemoval(forLoader, one.name))),
     ...stopTimerCommands(host, paths),
-    ...externalCommands(host, distro, (by) => externalRemoval(leaving, by)),
+    ...externalCommands(host, distro, [], leaving),
     ...reloadCommands(host, paths, false),
   ])
   // Our arguments where the boot loaders' tools have copied them since.
-  const tokens = leaving.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const tokens = leaving.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const derived = loaders.flatMap((one) => one.derived?.(tokens) ?? []).filter(({ path }) => !paths.includes(path))
   const plan = planUndo(host.files, journal, claims, commands, derived)
-  const modules = new Set(claims.flatMap(({ setting }) => (setting.kind === 'item' ? [setting.path] : [])))
+  const modules = new Set(claims.flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.path] : [])))
   plan.notes.push(...[...modules].flatMap((path) => distro?.declarative?.undoSteps(path) ?? []))
   if (commandsOf(plan).length > 0 && readSecureBoot(host.machine) !== false)
     for (const one of loaders.flatMap((loader) => loader.unsigned?.() ?? []))
@@ -88,5 +84,5 @@ export function planUndoClaims(
 }
 
 function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {
-  return { add: [], remove: leaving.flatMap((one) => (one.kind === 'kept' && one.by === name ? [one.token] : [])) }
+  return { add: [], remove: tokensKeptBy(leaving, name) }
 }

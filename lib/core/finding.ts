@@ -1,4 +1,4 @@
-/** The result of one check. Guards, `--status` and the checks of other scripts are selections of these findings. */
+/** The result of one check. Guards, `--status` and check-host are selections of the checks. */
 export interface Finding {
   /** The name of the check, such as `boot-vga` or `only-gpu`; `--force CODE` takes the name of an overridable one. */
   code: string
@@ -11,4 +11,67 @@ export interface Finding {
   next: string | null
   /** May `--force CODE` override it? Only the problem of a guard can be overridden. */
   forceable: boolean
+}
+
+/** The name of a check. */
+export interface CheckName {
+  code: string
+  /** May `--force CODE` override its problem? Nothing does unless it says so. */
+  forceable?: boolean
+}
+
+/** A finding without the name of its check. */
+export type CheckResult = Omit<Finding, keyof CheckName>
+
+/** Makes a finding of a check's result: the only way to one. */
+export function toFinding(
+  { code, forceable = false }: CheckName,
+  { state, summary, evidence, next }: CheckResult,
+): Finding {
+  return { code, state, summary, evidence, next, forceable }
+}
+
+/** All is well. */
+export function okResult(summary: string, evidence: string[] = []): CheckResult {
+  return { state: 'ok', summary, evidence, next: null }
+}
+
+/** Somebody has to do something: `next`. */
+export function problemResult(summary: string, evidence: string[], next: string | null): CheckResult {
+  return { state: 'problem', summary, evidence, next }
+}
+
+/** It could not be seen, and why not. */
+export function unknownResult(summary: string, evidence: string[], next: string | null = null): CheckResult {
+  return { state: 'unknown', summary, evidence, next }
+}
+
+/** The texts of a check that goes by evidence. */
+export interface EvidenceTexts {
+  /** One line each: what is so when there is evidence, and when there is none. */
+  problem: string
+  ok: string
+  /** What to do about the problem. */
+  next: string
+  evidence: string[]
+  /** What could not be seen, and whether root would see it. */
+  unreadable?: readonly { what: string; root: boolean }[]
+  /** What shows that all is well. */
+  okEvidence?: string[]
+}
+
+/** Evidence makes a problem; without any, what could not be seen makes it unknown; only then is it ok. */
+export function evidenceResult(texts: EvidenceTexts): CheckResult {
+  const { problem, ok, next, evidence, unreadable = [], okEvidence = [] } = texts
+  if (evidence.length > 0) return problemResult(problem, evidence, next)
+  if (unreadable.length === 0) return okResult(ok, okEvidence)
+  return unknownResult(
+    `Not known whether ${lowerFirst(problem)}`,
+    [...new Set(unreadable.map(({ what }) => `not seen: ${what}`))],
+    unreadable.some(({ root }) => root) ? 'run as root to see it' : null,
+  )
+}
+
+function lowerFirst(text: string): string {
+  return /^[A-Z][a-z ]/.test(text) ? text.charAt(0).toLowerCase() + text.slice(1) : text
 }

@@ -6,6 +6,12 @@ export interface Versions {
   qemu: string | null
 }
 
+/** The first versions that have something, as `9.10.0`. */
+export interface MinimumVersions {
+  libvirt: string
+  qemu: string
+}
+
 /** The first versions that have each feature. Source: https://libvirt.org/formatdomain.html, and QEMU's changelogs. */
 const MINIMUM_VERSIONS = {
   hideKvm: { libvirt: '1.2.8', qemu: '2.1.0' },
@@ -19,28 +25,23 @@ const MINIMUM_VERSIONS = {
   migratable: { libvirt: '6.5.0', qemu: '2.12.0' },
   dies: { libvirt: '6.1.0', qemu: '4.1.0' },
   aliases: { libvirt: '3.9.0', qemu: '0.0.0' },
-  memfd: { libvirt: '4.10.0', qemu: '2.12.0' },
-  tpm: { libvirt: '4.5.0', qemu: '2.12.0' },
   firmwareAuto: { libvirt: '5.2.0', qemu: '2.12.0' },
   firmwareFeatures: { libvirt: '7.2.0', qemu: '2.12.0' },
-  virtiofs: { libvirt: '6.2.0', qemu: '4.2.0' },
   firmwareQcow2: { libvirt: '9.2.0', qemu: '2.12.0' },
   addressBits: { libvirt: '9.3.0', qemu: '2.11.0' },
   evdev: { libvirt: '7.4.0', qemu: '2.6.0' },
-  audio: { libvirt: '7.0.0', qemu: '4.2.0' },
-  pipewire: { libvirt: '9.10.0', qemu: '8.1.0' },
   override: { libvirt: '8.2.0', qemu: '6.2.0' },
 } as const
 export type VersionedFeature = keyof typeof MINIMUM_VERSIONS
 
-/** May this feature be used with these versions? */
-export function supports(versions: Versions, feature: VersionedFeature): boolean {
+/** May this feature be used with these versions? A guest's device brings the first versions that have it. */
+export function supports(versions: Versions, feature: VersionedFeature | MinimumVersions): boolean {
   return tooOldText(versions, feature) === undefined
 }
 
 /** Returns why a feature may not be used, such as `libvirt 1.2.9 is older than 1.3.3`; `undefined` when it may. */
-export function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature): string | undefined {
-  const requirements = MINIMUM_VERSIONS[feature]
+function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature | MinimumVersions): string | undefined {
+  const requirements = typeof feature === 'string' ? MINIMUM_VERSIONS[feature] : feature
   if (libvirt !== null && lt(libvirt, requirements.libvirt))
     return `libvirt ${libvirt} is older than ${requirements.libvirt}`
   if (qemu !== null && lt(qemu, requirements.qemu)) return `QEMU ${qemu} is older than ${requirements.qemu}`
@@ -56,7 +57,7 @@ export interface Remarks {
 /** May this feature be used? Adds a note when it may not. */
 export function supportsElseNote(
   versions: Versions,
-  feature: VersionedFeature,
+  feature: VersionedFeature | MinimumVersions,
   what: string,
   { notes }: Remarks,
 ): boolean {

@@ -48,12 +48,15 @@ export function coresOf(machine: Cpus): Core[] {
 export function unpinnedTopology(machine: Cpus, vcpus: number): { topology: Topology; topoext: boolean } {
   const counts = new Set(coresOf(machine).map(({ cpus }) => cpus.length))
   const [each = 1] = counts
-  const believed = machine.vendor !== 'amd' || machine.flags === undefined || machine.flags.includes('topoext')
-  const threads = counts.size === 1 && believed && vcpus % each === 0 ? each : 1
-  return {
-    topology: { sockets: 1, dies: 1, cores: vcpus / threads, threads },
-    topoext: machine.vendor === 'amd' && threads > 1,
-  }
+  const even = counts.size === 1 && vcpus % each === 0
+  const { threads, topoext } = guestThreads(machine, even ? each : 1)
+  return { topology: { sockets: 1, dies: 1, cores: vcpus / threads, threads }, topoext }
+}
+
+/** The threads of a core that a guest believes in: on AMD with the CPU feature `topoext` only, which it is told of then. */
+export function guestThreads({ vendor, flags }: Cpus, count: number): { threads: number; topoext: boolean } {
+  const believed = vendor !== 'amd' || flags === undefined || flags.includes('topoext')
+  return { threads: believed ? count : 1, topoext: vendor === 'amd' && believed && count > 1 }
 }
 
 /** The values by what `key` says of them, in their order. */

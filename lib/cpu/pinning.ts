@@ -1,7 +1,7 @@
 import { UserError } from '../core/error.ts'
 import { type Cpus, cpuList } from '../host/cpu.ts'
-import { type Core, coresOf, groupBy, type Topology } from './cores.ts'
-import { clusterRanks, distanceFrom, type PlacementRules, placeCores } from './placement.ts'
+import { type Core, coresOf, groupBy, guestThreads, type Topology } from './cores.ts'
+import { clusterRanks, distanceFrom, type PlacementRules, placeCores, totalWeight } from './placement.ts'
 
 export interface PinRequest {
   /** How much: vCPUs, whole cores, or every core but what the host keeps (hybrid: every performance core). */
@@ -53,7 +53,7 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   const { size, oneThread = false } = request
   const whole = oneThread || (size !== 'all-cores' && 'cores' in size)
   const weight = (core: Core): number => (whole ? 1 : core.cpus.length)
-  const sum = (list: readonly Core[]): number => list.reduce((total, core) => total + weight(core), 0)
+  const sum = (list: readonly Core[]): number => totalWeight(list, weight)
   const most = sum(cores) - weight(hostCore)
   const need = requestedCount(size) ?? (slow.length > 0 ? sum(fast) : most)
   if (need > most || need === 0) throw tooManyError(cores, need, most, whole && !oneThread ? 'cores' : 'vCPUs')
@@ -124,8 +124,7 @@ function guestTopology(
 ): Pick<Pinning, 'topology' | 'topoext' | 'caches'> {
   const perCore = guestCores[0]?.cpus.length ?? 1
   const even = guestCores.every(({ cpus }) => cpus.length === perCore && cpus.every((cpu) => used.includes(cpu)))
-  const believed = machine.vendor !== 'amd' || machine.flags === undefined || machine.flags.includes('topoext')
-  const threads = even && believed ? perCore : 1
+  const { threads, topoext } = guestThreads(machine, even ? perCore : 1)
   const parts = [...groupBy(guestCores, ({ cluster }) => cluster)].map(([cluster, { length }]) => ({
     length,
     complete: all.filter((core) => core.cluster === cluster).length === length,
@@ -135,7 +134,7 @@ function guestTopology(
   const same = threads === perCore && even && !mixed(guestCores)
   return {
     topology: { sockets: 1, dies, cores: used.length / threads / dies, threads },
-    topoext: machine.vendor === 'amd' && threads > 1,
+    topoext,
     // The processor tells how many CPUs share its caches, whatever the guest has of them.
     caches:
       same && (parts.length === 1 || (equal && parts.every(({ complete }) => complete))) ? 'passthrough' : 'emulate',

@@ -106,7 +106,8 @@ function sortByNumbers<T>(values: readonly T[], numbers: (value: T) => number[])
   return keyed.map(({ value }) => value)
 }
 
-function totalWeight(cores: readonly Core[], weight: (core: Core) => number): number {
+/** How much these cores hold together. */
+export function totalWeight(cores: readonly Core[], weight: (core: Core) => number): number {
   return cores.reduce((total, core) => total + weight(core), 0)
 }
 

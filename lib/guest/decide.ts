@@ -5,23 +5,24 @@ import { type Remarks, supports, supportsElseNote, type Versions } from '../core
 import type { Topology } from '../cpu/cores.ts'
 import type { Pinning } from '../cpu/pinning.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
-import { type DecidedDevices, type DeviceFacts, decideDevices } from './decide-devices.ts'
+import type { Arguments } from '../terminal/options.ts'
+import type { BoardFacts } from './devices/guest-device.ts'
+import { type DeviceFacts, decideDevices, GUEST_DEVICES, type Guest } from './devices/guest-devices.ts'
 import { decideFirmware } from './firmware.ts'
-import type { Guest } from './guest.ts'
 import { decideHyperv, type HypervFacts } from './hyperv.ts'
-import type { GuestRequest, RequestedDevices } from './request.ts'
+import type { BoardRequest } from './request.ts'
 import { decideWindow, type WindowFacts } from './window.ts'
 
 /** What a guest is decided from. */
-export interface GuestFacts extends DeviceFacts, HypervFacts {
-  hypervisor: Hypervisor
-  versions: Versions
-  /** `null`: not pinned. */
-  pinning: Pinning | null
-  /** Of an unpinned guest. */
-  unpinned: { topology: Topology; topoext: boolean }
-  window: WindowFacts
-}
+export type GuestFacts = Omit<BoardFacts, 'firmware'> &
+  DeviceFacts &
+  HypervFacts & {
+    /** `null`: not pinned. */
+    pinning: Pinning | null
+    /** Of an unpinned guest. */
+    unpinned: { topology: Topology; topoext: boolean }
+    window: WindowFacts
+  }
 
 export interface GuestDecision {
   guest: Guest
@@ -36,13 +37,13 @@ const GIB = 1024 * 1024
 const NVIDIA_LIFTED = '465.0.0'
 
 /** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
-export function decideGuest(request: GuestRequest, requested: RequestedDevices, facts: GuestFacts): GuestDecision {
+export function decideGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision {
   const remarks = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
   const memory = decideMemory(request, facts.hypervisor, remarks)
   const { firmware, edk2 } = decideFirmware(request, facts, remarks)
   const hiding = decideHiding(request, facts.versions, remarks)
-  const devices: DecidedDevices = decideDevices(request, requested, facts, { firmware, ...remarks })
+  const devices = decideDevices(given, { ...facts, firmware }, () => remarks)
   const pinning = facts.pinning
   remarks.reasons.push(...(pinning?.reasons ?? []))
   const cpuModel = request.cpuModel ?? 'host-passthrough'
@@ -56,7 +57,7 @@ export function decideGuest(request: GuestRequest, requested: RequestedDevices, 
     preset: request.preset,
     chipset: request.chipset,
     firmware,
-    memory: { ...memory, shared: devices.shares.length > 0 },
+    memory: { ...memory, shared: GUEST_DEVICES.some((device) => device.sharesMemory?.(devices)) },
     vcpus: sockets * dies * cores * threads,
     topology,
     topoext,
@@ -67,7 +68,6 @@ export function decideGuest(request: GuestRequest, requested: RequestedDevices, 
     hyperv: windows && hiding.hypervAllowed ? decideHyperv(request.preset, facts, remarks) : null,
     localtime: windows,
     hypervclock: !windows ? null : hiding.hypervAllowed && supports(facts.versions, 'hypervclock'),
-    tpm: (request.tpm || request.preset === 'windows11') && supportsElseNote(facts.versions, 'tpm', 'the TPM', remarks),
     ...devices,
     mmio64Mib: window.mmio64Mib,
   }
@@ -76,7 +76,7 @@ export function decideGuest(request: GuestRequest, requested: RequestedDevices, 
 
 /** Memory and its pages: as asked, and as the host has them. */
 export function decideMemory(
-  request: Pick<GuestRequest, 'memoryKib' | 'hugepageKib'>,
+  request: Pick<BoardRequest, 'memoryKib' | 'hugepageKib'>,
   { memoryKib, hugepages }: Hypervisor,
   remarks: Remarks,
 ) {
@@ -118,7 +118,7 @@ function hugepageSize(kib: number): string {
 
 /** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
 export function decideHiding(
-  request: Pick<GuestRequest, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
+  request: Pick<BoardRequest, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
   versions: Versions,
   remarks: Remarks,
 ) {

@@ -4,7 +4,7 @@ import type { UefiImage as Image } from '../host/guest-firmware.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import type { Capabilities } from './capabilities.ts'
 import type { GuestFirmware, ImageFeature } from './guest.ts'
-import type { GuestRequest } from './request.ts'
+import type { BoardRequest } from './request.ts'
 
 /** A guest's firmware, and the release of edk2 that it is of (202211; `null`: not known, or a BIOS). */
 export interface FirmwareDecision {
@@ -21,7 +21,7 @@ interface FirmwareFacts {
 /** What libvirt says of the images that it looks at. */
 type ReportedImages = Capabilities['firmware']
 
-type FirmwareRequest = Pick<GuestRequest, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
+type FirmwareRequest = Pick<BoardRequest, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
 
 /** Throws a UserError where no image of this host will do, and where the guest cannot be had with what was asked for. */
 export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, remarks: Remarks): FirmwareDecision {

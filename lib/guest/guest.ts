@@ -1,12 +1,11 @@
 import type { Topology } from '../cpu/cores.ts'
 import type { Pinning } from '../cpu/pinning.ts'
 
-/** What a guest is, decided: plain data that is written as libvirt XML (xml.ts) or as a QEMU command line. */
-
 export const PRESETS = ['windows11', 'windows10', 'windows8', 'windows7', 'linux'] as const
 export type Preset = (typeof PRESETS)[number]
 
-export interface Guest {
+/** A guest without its devices, decided: plain data. */
+export interface GuestBoard {
   name: string
   preset: Preset
   chipset: 'q35' | 'i440fx'
@@ -40,26 +39,8 @@ export interface Guest {
   localtime: boolean
   /** The timer that Windows reads; `null`: neither asked for nor switched off. */
   hypervclock: boolean | null
-  tpm: boolean
-  disks: Disk[]
-  cdroms: string[]
-  /** SCSI devices that are passed on whole: optical drives that write. */
-  scsi: ScsiDevice[]
-  nics: Nic[]
-  cards: GuestCard[]
-  usb: UsbChoice[]
-  /** The host's input devices, taken while both control keys were pressed last in the guest. */
-  evdev: string[]
-  /** Display, video card and tablet, with SPICE USB redirection too: what an installation needs. */
-  graphics: Graphics | null
-  audio: Audio | null
-  /** Looking Glass. */
-  frames: { mib: number; device: 'kvmfr' | 'shm' } | null
-  shares: { path: string; tag: string }[]
   /** OVMF's 64-bit window for BARs, in MiB; `null`: its own will do. */
   mmio64Mib: number | null
-  /** Windows 7 has no driver for xHCI. */
-  usbController: 'qemu-xhci' | 'ich9'
 }
 
 /** What libvirt is asked to look for in the descriptions of images, or to stay away from. */
@@ -80,11 +61,6 @@ export type GuestFirmware =
       nvram: string
     }
 
-export interface Graphics {
-  display: 'spice' | 'vnc'
-  video: 'qxl' | 'virtio' | 'bochs' | 'vga'
-}
-
 export const HYPERV_FLAGS = [
   'relaxed',
   'vapic',
@@ -100,44 +76,3 @@ export const HYPERV_FLAGS = [
   'avic',
 ] as const
 export type HypervFlag = (typeof HYPERV_FLAGS)[number]
-
-export interface Disk {
-  path: string
-  kind: 'file' | 'block'
-  format: 'raw' | 'qcow2'
-  bus: 'virtio' | 'scsi' | 'sata'
-}
-
-export interface ScsiDevice {
-  path: string
-  /** Host, bus, target, unit: its name in /sys/bus/scsi. */
-  host: number
-  bus: number
-  target: number
-  unit: number
-}
-
-export interface Nic {
-  kind: 'network' | 'bridge' | 'macvtap' | 'tap' | 'user'
-  /** The network, bridge, host interface or TAP device; empty for `user`. */
-  source: string
-  model: string
-  mac: string | null
-}
-
-/** The functions of a host's card, on one slot of the guest. */
-export interface GuestCard {
-  functions: { address: string; rom: string | null }[]
-  /** Legacy VGA through this card (BIOS guests). */
-  xVga: boolean
-  /** Boots from it, where the guest has no disk: an NVMe drive. */
-  boot: boolean
-}
-
-export type UsbChoice = { vendor: string; product: string } | { bus: number; device: number; port: string }
-
-export interface Audio {
-  kind: 'pipewire' | 'pulseaudio' | 'spice'
-  /** `/run/user/1000`: where the sound server of a user listens; unused for SPICE. */
-  runtimeDir: string | null
-}

@@ -18,23 +18,28 @@ export interface ConfigLine {
 const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
 
 /**
- * Returns the files of folders such as sysctl.d in the order in which they are read: by name, whatever their folder. Of
- * two with one name the one in the first folder counts. A link to /dev/null masks a name. `more` are other files, which
- * are sorted in by name.
- * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5): the same rule in each.
+ * Returns the paths of folders such as sysctl.d in the order in which they are read: by name, whatever their folder. Of
+ * two with one name the one in the first folder counts. `more` are other files, which are sorted in by name.
+ * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5), systemd.network(5): the same rule in
+ * each.
  */
-export function readDropIns(
+export function dropInPaths(
   files: Reader,
   places: readonly string[],
   pattern = /^[^.].*\.conf$/s,
   more: readonly (readonly [name: string, path: string])[] = [],
-): DropIn[] {
+): string[] {
   const paths = new Map<string, string>(more)
   for (const folder of places)
     for (const name of files.list(folder) ?? [])
       if (pattern.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
-  const sorted = [...paths].sort(([one], [other]) => (one < other ? -1 : 1))
-  return sorted.flatMap(([, path]) => {
+  return [...paths].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, path]) => path)
+}
+
+/** Returns the files at the paths of `dropInPaths` that may be read. A link to /dev/null masks a name. */
+export function readDropIns(...where: Parameters<typeof dropInPaths>): DropIn[] {
+  const [files] = where
+  return dropInPaths(...where).flatMap((path) => {
     const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
   })
@@ -53,6 +58,11 @@ export function configLines(files: readonly DropIn[]): ConfigLine[] {
       .map((line, index) => ({ path, line: index + 1, text: line.trim() }))
       .filter((one) => !/^([#;]|$)/.test(one.text)),
   )
+}
+
+/** Returns a line and where it stands, as evidence: `PATH:LINE: TEXT`. */
+export function configLineText({ path, line, text }: ConfigLine): string {
+  return `${path}:${line}: ${text}`
 }
 
 /** A value that is written to a kernel setting at boot. */
@@ -85,19 +95,4 @@ export function readBootWrites(files: Reader, systemd: boolean): BootWrite[] {
     return /^w/.test(type) ? [{ ...line, target, value: rest.join(' ') }] : []
   })
   return [...sysctls, ...(systemd ? others : [])]
-}
-
-/**
- * Does the text match a pattern of glob(7), as tmpfiles.d and udev use it? Sets of characters are taken as they stand.
- */
-export function matchesGlob(pattern: string, text: string): boolean {
-  const expression = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('*', '[^/]*')
-    .replaceAll('?', '[^/]')
-  try {
-    return new RegExp(`^${expression}$`).test(text)
-  } catch {
-    return false
-  }
 }

@@ -1,5 +1,4 @@
 import coerce from 'semver/functions/coerce.js'
-import { findProgram } from './find-program.ts'
 import { readUefiImages, type UefiImage } from './guest-firmware.ts'
 import { readMemory } from './memory.ts'
 import type { Reader } from './reader.ts'
@@ -15,9 +14,6 @@ export interface Hypervisor {
   hugepages: { kib: number; total: number; free: number }[]
   /** Is the device of Looking Glass's kernel module there? */
   kvmfr: boolean
-  /** Is swtpm installed, which emulates TPMs? `virtiofsd`, which shares folders, is the same question. */
-  swtpm: boolean
-  virtiofsd: boolean
   /** Does KVM use the CPU's own virtual interrupt controller (APICv, AVIC)? */
   virtualApic: boolean | null
 }
@@ -33,8 +29,6 @@ export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
     memoryKib: total === undefined ? null : total / 1024,
     hugepages: hugePages.map((pages) => ({ kib: pages.size / 1024, total: pages.total ?? 0, free: pages.free ?? 0 })),
     kvmfr: files.exists('/dev/kvmfr0'),
-    swtpm: findProgram(files, 'swtpm') !== undefined,
-    virtiofsd: findProgram(files, 'virtiofsd') !== undefined,
     virtualApic: readVirtualApic(reader),
   }
 }

@@ -30,7 +30,14 @@ const PROGRAMS: Readonly<Record<Exclude<GuestSoftware, 'ovmf' | 'virt-manager'>,
   virtiofsd: ['virtiofsd'],
 }
 
-/** Where a need is met already. */
-export function findInstalled(files: Reader, software: Exclude<GuestSoftware, 'virt-manager'>): string | undefined {
-  return software === 'ovmf' ? readUefiImages(files)?.[0]?.code : findProgram(files, ...PROGRAMS[software])
+/**
+ * The file by which a need is met; `undefined`: by none. `null`: not to be seen, for of a machine without its system
+ * (no /usr/bin) nobody knows what is installed there.
+ */
+export function findInstalled(
+  files: Reader,
+  software: Exclude<GuestSoftware, 'virt-manager'>,
+): string | null | undefined {
+  const found = software === 'ovmf' ? readUefiImages(files)?.[0]?.code : findProgram(files, ...PROGRAMS[software])
+  return found ?? (['/usr/bin', '/bin'].some((folder) => files.exists(folder)) ? undefined : null)
 }

@@ -1,6 +1,13 @@
 import { claimsOf, type JournalRecord } from '../change/journal.ts'
 import { type Change, type CommandChange, changesFor, changesReplacing, onceEach } from '../change/plan.ts'
-import { addSetting, hasSetting, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
+import {
+  addSetting,
+  hasSetting,
+  isInOwnFile,
+  type PlannedSetting,
+  type Setting,
+  settingKey,
+} from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import { addArgument } from '../edit/kernel-arguments.ts'
@@ -54,19 +61,21 @@ export function planSettings(
   const settings = [...files, ...image, ...loader].filter(
     (setting) =>
       own.has(settingKey(setting)) ||
-      (setting.head !== undefined && isInItsFile(facts, setting)) ||
+      (isInOwnFile(setting) && isInItsFile(facts, setting)) ||
       !isInForce(facts, setting),
   )
   const changed = changesReplacing([...leaving.files, ...leaving.loader], settings, contentReader(host.files))
   // What a program keeps is no file: it comes along with the command that adds it.
   const added = (some: readonly Setting[]): string[] =>
-    settings.flatMap((one) => (one.kind === 'kept' && some.includes(one) && !isInForce(facts, one) ? [one.token] : []))
+    settings.flatMap((one) =>
+      one.kind === 'external' && some.includes(one) && !isInForce(facts, one) ? [one.token] : [],
+    )
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
     gone: readonly Setting[] = [],
   ): CommandChange[] => {
-    const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'kept' ? [one.token] : [])) }
+    const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
     const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
     return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
   }
@@ -87,11 +96,11 @@ function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
 /** Does the system say this already, wherever it does? */
 function isInForce(facts: SystemFacts, setting: Setting): boolean {
   const { modprobe, configured } = facts
-  if (setting.kind === 'id')
+  if (setting.kind === 'modprobe-id')
     return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
-  if (setting.kind === 'kept' && facts.initramfs.adapter?.externalTokens?.().includes(setting.token)) return true
-  if (setting.kind === 'argument' || setting.kind === 'kept') return isConfigured(configured, setting.token)
-  if (setting.kind === 'cmdline') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)
+  if (setting.kind === 'external' && facts.initramfs.adapter?.externalTokens?.().includes(setting.token)) return true
+  if (setting.kind === 'shell-argument' || setting.kind === 'external') return isConfigured(configured, setting.token)
+  if (setting.kind === 'command-line') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)
   if (setting.kind !== 'line') return isInItsFile(facts, setting)
   const [, name = '', holder = ''] = /^softdep (\S+) pre: (\S+)/.exec(setting.line) ?? []
   return isInItsFile(facts, setting) || (name !== '' && loadedBefore(modprobe, name).includes(moduleName(holder)))
@@ -109,7 +118,7 @@ export function expectKnownSystem(
 ): void {
   const loads = tokens.length > 0 || (requirements !== null && bootloader.adapter?.embedsInitramfs === true)
   const why = [...(loads ? whyByHand(bootloader) : []), ...(requirements !== null ? whyByHand(initramfs) : [])]
-  const named = /^--/.test(bootloader.why) && /^--/.test(initramfs.why)
+  const named = bootloader.named && initramfs.named
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
   // For a person, each list is one argument.

@@ -5,7 +5,8 @@ import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
-import type { GuestSoftware, PackageManager } from './packages.ts'
+import type { PackageManager } from './packages.ts'
+import type { RequiredState } from './requirement.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
@@ -131,6 +132,8 @@ export interface Initramfs {
 /** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
 export interface Detected<T> {
   adapter: T | undefined
+  /** Did the person name it? */
+  named?: true
   why: string
 }
 
@@ -147,22 +150,21 @@ export interface Distro {
   declarative?: DeclarativeSystem
 }
 
-/** What a binding needs of a system that is described and not edited. */
-export interface DeclarativeRequirement {
-  /**
-   * Kernel arguments; modules that the initramfs loads first; lines for modprobe.d; modules that are never loaded; the
-   * boot script that binds by address (`text` is empty), and its lines.
-   */
-  kind: 'argument' | 'early' | 'modprobe' | 'blacklist' | 'package' | 'override' | 'function'
-  text: string
-}
-
-export interface DeclarativeSystem {
+/** A module of our own, which a person imports. */
+export interface NixModule {
   /** Where a person would put the file. */
   path: string
-  /** The file without any device; `version`: os-release's. */
+  /** The file without any setting; `version`: VERSION_ID of os-release. */
   head(version: string): string
-  item(need: DeclarativeRequirement): NixItem
+}
+
+/** A system that is described in files of a language of its own. */
+export interface DeclarativeSystem {
+  /** The module that binds devices, and the one that is the rest of a host. */
+  binding: NixModule
+  tuning: NixModule
+  /** What a module says for a requirement. */
+  render(requirement: RequiredState, version: string): NixItem[]
   /** The kernel arguments of the system that boots next. */
   arguments(files: Reader): ConfiguredArgument[]
   /** What the boot script cannot come before, for the person. */
@@ -172,28 +174,6 @@ export interface DeclarativeSystem {
   /** How the file comes into effect, and how its going does. */
   steps(path: string): string[]
   undoSteps(path: string): string[]
-  /** The rest of the host, which is a file of its own. */
-  host: DeclarativeHost
-}
-
-/** What tune-host sets up, as a described system says it. */
-export interface DeclarativeHost {
-  /** Where a person would put the file. */
-  path: string
-  /** The file without any setting. */
-  head: string
-  /** A line that a file below /etc would have elsewhere; `undefined`: the file is written here too. */
-  line(path: string, line: string): NixItem | undefined
-  governor(name: string): NixItem
-  /** `mac`: of the card, for the bridge; `undefined`: not known. With `vlan`, guests are in it, the host stays as it is. */
-  bridge(requested: { name: string; port: string; mac: string | undefined; vlan: number | undefined }): NixItem[]
-  tap(asked: { name: string; user: string; bridge: string | undefined }): NixItem[]
-  /** `version`: VERSION_ID of os-release. */
-  packages(needs: readonly GuestSoftware[], version: string): NixItem[]
-  /** libvirt runs. */
-  libvirt: NixItem
-  /** With a line of qemu.conf. */
-  qemu(line: string): NixItem[]
 }
 
 /** What is known of distributions, handed to those who decide: lib imports none of it. */

@@ -9,6 +9,8 @@ export interface Option {
   value?: string
   /** The only values that are allowed. */
   choices?: readonly string[]
+  /** Why another value is refused, where there is more to say than the choices; `undefined`: it is taken. */
+  refusal?: (value: string) => string | undefined
   help: string
 }
 
@@ -106,11 +108,15 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
     if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
       throw usageError(`--${name} needs a value: --${name} ${option.value ?? 'VALUE'}`)
     }
-    if (option.choices !== undefined && !option.choices.includes(value)) {
-      throw usageError(`--${name} ${value}: must be one of ${option.choices.join(', ')}`)
-    }
+    const refusal = refusalOf(option, value)
+    if (refusal !== undefined) throw usageError(`--${name} ${value}: ${refusal}`)
   }
   return given
+}
+
+function refusalOf({ choices, refusal }: Option, value: string): string | undefined {
+  if (refusal !== undefined) return refusal(value)
+  return choices === undefined || choices.includes(value) ? undefined : `must be one of ${choices.join(', ')}`
 }
 
 function suggestion(table: ReadonlyMap<string, Option>, name: string): string {

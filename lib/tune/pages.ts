@@ -1,4 +1,4 @@
-import { readBootWrites } from '../host/drop-ins.ts'
+import { configLineText, readBootWrites } from '../host/drop-ins.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { readMeminfo } from '../host/memory.ts'
 import { ownFeatureArguments, type TuneFacts } from './feature.ts'
@@ -12,24 +12,27 @@ const SIZED =
 
 /** Pages of one size that a person's own settings set aside. */
 export interface OtherPages {
-  /** Of one page, in bytes. */
+  /** The size of one page, in bytes. */
   size: number
   count: number
-  /** `null`: on all nodes alike. */
+  /** The NUMA node; `null` for all nodes alike. */
   node: number | null
-  /** `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
+  /** The line that says so: The line that says so: `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
   configLine: string
+  /** Are they set by tmpfiles.d, which is read after sysctl.d? */
+  byTmpfiles: boolean
 }
 
 /**
- * The size that is meant where none is said, in bytes. Source: hugetlbpage.rst, default_hugepagesz=; 2 MiB on x86.
+ * Returns the page size that is meant where none is given, in bytes. Source: hugetlbpage.rst, default_hugepagesz=; 2
+ * MiB on x86.
  */
 export function defaultPage({ configured, host: { machine } }: TuneFacts): number {
   const said = configured.filter(({ name }) => name === 'default_hugepagesz').at(-1)?.value
   return pageSizeBytes(said) ?? readMeminfo(machine, '/proc/meminfo').get('Hugepagesize') ?? 2 * 1024 ** 2
 }
 
-/** What the next boot sets aside by kernel arguments, sysctl.d and tmpfiles.d, less what is ours. */
+/** Returns the pages that the next boot sets aside by kernel arguments, sysctl.d and tmpfiles.d, without ours. */
 export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
   const { configured, journal, host } = facts
   const page = defaultPage(facts)
@@ -48,25 +51,27 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
     if (name !== 'hugepages') continue
     for (const part of value.split(',')) {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
-      const evidence = `${file}:${line}: ${token}`
+      const from = { configLine: `${file}:${line}: ${token}`, byTmpfiles: false }
       if (count !== undefined)
-        set({ size, count: Number(count), node: node === undefined ? null : Number(node), configLine: evidence })
+        set({ size, count: Number(count), node: node === undefined ? null : Number(node), ...from })
     }
   }
-  for (const { target, value, path, line, text } of readBootWrites(host.files, hasSystemd(host.files))) {
+  for (const write of readBootWrites(host.files, hasSystemd(host.files))) {
+    const { target, value } = write
     const { size: kibibytes, node } = SIZED.exec(target)?.groups ?? {}
-    if (path === own || !/^\d+$/.test(value) || !(kibibytes || COUNT.test(target))) continue
+    if (write.path === own || !/^\d+$/.test(value) || !(kibibytes || COUNT.test(target))) continue
     set({
       size: kibibytes === undefined ? page : Number(kibibytes) * 1024,
       count: Number(value),
       node: node === undefined ? null : Number(node),
-      configLine: `${path}:${line}: ${text}`,
+      configLine: configLineText(write),
+      byTmpfiles: write.path.includes('/tmpfiles.d/'),
     })
   }
   return found.filter(({ count }) => count > 0)
 }
 
-/** `2M`, `1G`, `2048K`, `2048kB` as the kernel's memparse() reads them. */
+/** Reads `2M`, `1G`, `2048K` or `2048kB` as the kernel's memparse() does; in bytes. */
 export function pageSizeBytes(text: string | undefined): number | undefined {
   const [, digits, unit = ''] = /^(\d{1,9})([KMG]?)B?$/i.exec(text ?? '') ?? []
   return digits === undefined ? undefined : Number(digits) * (UNITS[unit.toUpperCase()] ?? 1)

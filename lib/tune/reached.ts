@@ -1,12 +1,14 @@
-import { toFinding } from '../checks/conclude.ts'
-import type { Finding } from '../core/finding.ts'
+import { type CheckName, evidenceResult, type Finding, toFinding } from '../core/finding.ts'
 import { readInterface } from '../host/network.ts'
 import { readSsh } from '../host/usage.ts'
 import type { TuneFacts } from './feature.ts'
 
+export const noConfirmGuard: CheckName = { code: 'no-confirm', forceable: true }
+
 /**
- * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on it
- * or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's switch.
+ * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on
+ * it or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's
+ * switch.
  */
 export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
   const network = readInterface(machine, port)
@@ -23,13 +25,12 @@ export function reachedOver({ host: { machine } }: TuneFacts, port: string): Fin
       over(interfaces).map((way) => `${way} leads to ${peer} (${shownBy})`),
     ),
   ]
-  return toFinding({
-    code: 'no-confirm',
-    forceable: true,
+  const result = evidenceResult({
     problem: `This machine is reached over ${port}, and nobody would take the bridge back if it does not come up`,
     ok: `This machine is not reached over ${port}`,
     next: 'add --confirm-within 10m: unless --confirm follows, it is as before; --force no-confirm if you can get at the console',
     evidence: [...new Set(evidence)],
     unreadable: [...network.unseen, ...ssh.unseen],
   })
+  return toFinding(noConfirmGuard, result)
 }

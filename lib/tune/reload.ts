@@ -1,7 +1,7 @@
 import type { CommandChange } from '../change/plan.ts'
 import type { Host } from '../system/system.ts'
 
-/** Which programs look at a file again, by where it lies; others do with the next boot. */
+/** The programs that read a file again, by its folder; all others do with the next boot. */
 const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [
   {
     below: '/etc/udev/rules.d/',
@@ -22,7 +22,7 @@ const QEMU_CONF = '/etc/libvirt/qemu.conf'
 /** libvirt keeps a copy of its own. */
 const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
 
-/** What makes changes to these files effective, and their going too: in the system that runs, no other. */
+/** Returns the commands that make changes of these files, or their removal, effective on the running system. */
 export function reloadCommands({ running, files }: Host, paths: readonly string[], coming: boolean): CommandChange[] {
   if (!running) return []
   const again = paths.includes(files.resolve(QEMU_CONF) ?? QEMU_CONF) ? restartLibvirt(files) : []
@@ -44,7 +44,7 @@ export function reloadCommands({ running, files }: Host, paths: readonly string[
   return [...read, ...again, ...networks]
 }
 
-/** Guests run on; a daemon that does not run, stays so. */
+/** Restarts libvirt where it runs; guests run on. */
 function restartLibvirt(files: Host['files']): CommandChange[] {
   const units = ['libvirtd.service', 'virtqemud.service'].filter((unit) =>
     ['/usr/lib', '/lib'].some((folder) => files.exists(`${folder}/systemd/system/${unit}`)),

@@ -1,18 +1,18 @@
 import { CONFIRM } from '../change/confirm.ts'
 import { type Claim, claimsOf } from '../change/journal.ts'
-import { type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
+import { kernelArgumentIn, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
 import { leavingSettings } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 
-/** What goes because a feature gets another value. */
+/** The settings that are removed because a feature gets another value. */
 export interface Replaced {
   /** The settings that leave the machine, by what has to be made again. */
   leaving: { files: Setting[]; loader: Setting[]; items: Setting[] }
   /** For the journal: the entries whose claims end with this run, and for which features. */
   undoes: number[]
   undone: string[]
-  /** What would end with them and is still wanted: another disk of the same entry. */
+  /** Claims that would end with them and stay: another disk of the same entry. */
   remaining: PlannedSetting[]
   notes: string[]
 }
@@ -31,35 +31,36 @@ export function findReplaced(
   const all = claimsOf(journal, 'tuning')
   const keys = new Set(settings.map(settingKey))
   const going = all.filter(
-    ({ device, key, setting }) =>
-      !keys.has(key) && requirements.some(({ feature, replaces }) => feature === device && replaces(setting)),
+    ({ owner, key, setting }) =>
+      !keys.has(key) && requirements.some(({ feature, replaces }) => feature === owner && replaces(setting)),
   )
-  for (const { device, entry } of going) {
-    if (all.some((one) => one.device === CONFIRM && one.entry === entry))
+  for (const { owner, entry } of going) {
+    if (all.some((one) => one.owner === CONFIRM && one.entry === entry))
       throw new UserError(
         'unconfirmed',
-        `${device}: its value waits for a confirmation: tune-host --confirm, or tune-host --undo --apply, first`,
+        `${owner}: its value waits for a confirmation: tune-host --confirm, or tune-host --undo --apply, first`,
       )
   }
   const other = going.find(
     ({ setting, entry: { entry } }) =>
-      isLoaderSetting(setting, entry.adapters.bootloader) && entry.adapters.bootloader !== bootloader.adapter?.name,
+      kernelArgumentIn(setting, [entry.adapters.bootloader]) !== undefined &&
+      entry.adapters.bootloader !== bootloader.adapter?.name,
   )
   if (other !== undefined)
     throw new UserError(
       'contradiction',
-      `${other.device} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (tune-host --undo ${other.device} --apply)`,
+      `${other.owner} was set up through ${other.entry.entry.adapters.bootloader}: take that back first (tune-host --undo ${other.owner} --apply)`,
     )
   const leaving = leavingSettings(journal, going)
-  const loader = leaving.filter((setting) => isLoaderSetting(setting, bootloader.adapter?.name ?? null))
-  const tokens = loader.flatMap((one) => (one.kind === 'cmdline' && one.layout === 'file' ? [one.token] : []))
+  const loader = leaving.filter((one) => kernelArgumentIn(one, [bootloader.adapter?.name ?? null]) !== undefined)
+  const tokens = loader.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const derived = (tokens.length > 0 ? (bootloader.adapter?.derived?.(tokens) ?? []) : []).filter(
     ({ path }) => !loader.some((one) => one.path === path),
   )
-  const items = leaving.filter(({ kind }) => kind === 'item')
+  const items = leaving.filter(({ kind }) => kind === 'nix-item')
   const undoes = [...new Set(going.map(({ entry }) => entry.number))]
-  const undone = [...new Set(going.map(({ device }) => device))]
-  const ending = ({ device, entry }: Claim): boolean => undone.includes(device) && undoes.includes(entry.number)
+  const undone = [...new Set(going.map(({ owner }) => owner))]
+  const ending = ({ owner, entry }: Claim): boolean => undone.includes(owner) && undoes.includes(entry.number)
   return {
     leaving: {
       files: leaving.filter((setting) => !loader.includes(setting) && !items.includes(setting)),
@@ -70,11 +71,7 @@ export function findReplaced(
     undone,
     remaining: all
       .filter((claim) => ending(claim) && !going.includes(claim) && !keys.has(claim.key))
-      .map(({ setting, device }) => ({ ...setting, devices: [device] })),
+      .map(({ setting, owner }) => ({ ...setting, owners: [owner] })),
     notes: undone.map((feature) => `${feature}: the new value takes the place of the one that was set up before.`),
   }
-}
-
-function isLoaderSetting(setting: Setting, name: string | null): boolean {
-  return setting.kind === 'argument' || setting.kind === 'cmdline' || (setting.kind === 'kept' && setting.by === name)
 }

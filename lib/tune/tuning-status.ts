@@ -1,16 +1,18 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
 import type { Claim } from '../change/journal.ts'
-import { runCheck } from '../checks/judged.ts'
-import { confirmFindings, loaderFindings, settingFindings, statusFinding } from '../checks/requirement-findings.ts'
-import type { Finding } from '../core/finding.ts'
+import { type Check, resultsAsRead, runChecks } from '../checks/check.ts'
+import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from '../checks/claim-checks.ts'
+import { type Finding, okResult, problemResult, toFinding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
-import { inForceFindings } from './in-force.ts'
-import { overruledBy } from './overruled.ts'
+import { inForceFindings, overruledBy } from './features.ts'
 
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
-/** Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it in force? */
+/**
+ * Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it
+ * in force?
+ */
 export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
@@ -20,17 +22,13 @@ export function tuneHostStatus(
   if (claims.length === 0) return { state: 'none', findings: [] }
   const tokens = claimedArguments(claims)
   const readers = [host.files, host.machine]
-  const promised = [
-    ...confirmFindings(claims),
-    ...runCheck(readers, () => settingFindings(host, claims)),
-    ...runCheck(readers, () => loaderFindings(bootloader, tokens)),
-    ...runCheck(readers, () => overruledFindings(host, claims)),
-  ]
+  const checks = [unconfirmedCheck, filesCheck, bootEntriesCheck, overruledCheck]
+  const promised = runChecks(checks, { host, bootloader, claims }, readers)
   const declared = claims.flatMap(({ setting }) =>
-    setting.kind === 'item' && setting.form === 'arguments' ? [setting.item] : [],
+    setting.kind === 'nix-item' && setting.form === 'arguments' ? [setting.item] : [],
   )
   const now = host.running
-    ? runCheck(readers, () => [
+    ? resultsAsRead(readers, () => [
         ...argumentFindings(host, [...new Set([...tokens, ...declared])]),
         ...inForceFindings(host, claims),
       ])
@@ -39,7 +37,7 @@ export function tuneHostStatus(
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
   const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
   // What a module says is nowhere before the system was made of it, and a boot.
-  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'item' && entry.boot === boot)
+  const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'nix-item' && entry.boot === boot)
   if (!now.some(({ state }) => state === 'problem') && !made)
     return { state: host.running ? 'in-force' : 'reboot-needed', findings }
   return { state: fresh ? 'reboot-needed' : 'drifted', findings }
@@ -49,17 +47,19 @@ function argumentFindings({ machine }: Host, tokens: readonly string[]): Finding
   const line = machine.optionalText('/proc/cmdline')
   if (line === undefined || tokens.length === 0) return []
   const lost = tokens.filter((token) => !hasArgument(line, token))
-  if (lost.length === 0) return [statusFinding('booted-with', 'ok', `this boot has ${tokens.join(' ')}`, [], null)]
-  return [statusFinding('booted-with', 'problem', `this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot')]
+  const check = { code: 'booted-with' }
+  if (lost.length === 0) return [toFinding(check, okResult(`this boot has ${tokens.join(' ')}`))]
+  return [toFinding(check, problemResult(`this boot has no ${lost.join(' ')}`, ['/proc/cmdline'], 'reboot'))]
 }
 
-/** Lines of other files that win over ours. */
-function overruledFindings({ files }: Host, claims: readonly Claim[]): Finding[] {
-  return claims.flatMap(({ setting }) => {
-    const others = overruledBy(files, setting)
-    if (others.length === 0) return []
-    return [
-      statusFinding('overruled', 'problem', `${setting.path} is not in force`, others, 'take out what stands there'),
-    ]
-  })
+/** Finds lines of other files that win over ours. */
+const overruledCheck: Check<ClaimFacts> = {
+  code: 'overruled',
+  askedBy: ['tuning-status'],
+  run: ({ host: { files }, claims }) =>
+    claims.flatMap(({ owner, setting }) => {
+      const others = overruledBy(files, owner, setting)
+      if (others.length === 0) return []
+      return problemResult(`${setting.path} is not in force`, others, 'take out what stands there')
+    }),
 }

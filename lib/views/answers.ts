@@ -168,7 +168,7 @@ export function undoView(
 
 /** What was set up for no device. */
 function featureNames(claims: readonly Claim[]): string {
-  const names = [...new Set(claims.map(({ device }) => device))].filter((name) => name !== 'host')
+  const names = [...new Set(claims.map(({ owner }) => owner))].filter((name) => name !== 'host')
   return names.join(', ') || 'the kernel arguments'
 }
 

@@ -52,6 +52,14 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
   ],
 ]
 
+/** The firmware's variables: four bytes of attributes, and the value. */
+function secureBoot(secure: number, setup: number): Record<string, string> {
+  const vendor = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
+  const variable = (value: number): string => `\u0006\0\0\0${String.fromCharCode(value)}`
+  const folder = 'sys/firmware/efi/efivars'
+  return { [`${folder}/SecureBoot-${vendor}`]: variable(secure), [`${folder}/SetupMode-${vendor}`]: variable(setup) }
+}
+
 describe('a host', { concurrent: true }, () => {
   it('that is healthy has no problem, and nothing that is not known', () => {
     const ran = check(host(), '--json')
@@ -152,10 +160,23 @@ describe('a host', { concurrent: true }, () => {
   it('of which only /sys and /proc were kept has no program that is missing, and no module', () => {
     const tree = scratchDir('bare')
     writeMachine(loadMachine(machine), tree)
-    rmSync(join(tree, 'sys/module'), { recursive: true, force: true })
+    for (const folder of ['sys/module', 'sys/firmware', 'sys/kernel/mm'])
+      rmSync(join(tree, folder), { recursive: true, force: true })
     const { findings } = answer(check(tree, '--json'))
-    for (const one of ['kvm', 'qemu', 'ovmf'])
+    const unread = ['kvm', 'qemu', 'ovmf', 'libvirt', 'libvirt-running', 'secure-boot', 'kernel-arguments']
+    for (const one of [...unread, 'dangerous-settings', 'hugepages', 'msrs'])
       expect(findings.find(({ code }) => code === one)).toMatchObject({ state: 'unknown' })
+  })
+
+  it.each([
+    ['of no firmware', { 'sys/firmware': null }, 'unknown', /^Whether Secure Boot is on was not seen/],
+    ['of BIOS', { 'sys/firmware': null, 'sys/firmware/memmap/0/start': '0\n' }, 'ok', /^The firmware is BIOS/],
+    ['with it on', secureBoot(1, 0), 'ok', /^Secure Boot is on/],
+    ['with it off', secureBoot(0, 0), 'ok', /^Secure Boot is off/],
+    ['that takes new keys, and starts anything until then', secureBoot(1, 1), 'ok', /^Secure Boot is off/],
+  ])('%s: what it says of Secure Boot', (_, files, state, summary) => {
+    const found = answer(check(host(files), '--json')).findings.find(({ code }) => code === 'secure-boot')
+    expect(found).toMatchObject({ state, summary: expect.stringMatching(summary) })
   })
 
   it('whose log does not go back to the boot says so', () => {

@@ -41,7 +41,7 @@ function settle(files: Record<string, string>, ...tokens: string[]): { path: str
   const texts = new Map<string, Content>()
   for (const token of tokens) {
     const [setting] = grub.open(reader).settings([{ token, reason: '' }])
-    if (setting?.kind !== 'argument') throw new Error('no setting')
+    if (setting?.kind !== 'shell-argument') throw new Error('no setting')
     const before = texts.get(setting.path) ?? files[setting.path] ?? null
     const after = addSetting(before, setting)
     expect(removeSetting(after, setting)).toBe(before)

@@ -2,7 +2,7 @@ import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { buildSync } from 'esbuild'
 import { describe, expect, it } from 'vitest'
-import { guardOpen } from '../../lib/checks/in-use.ts'
+import { inUseGuard } from '../../lib/checks/in-use.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { type DeviceUsage, readDeviceUsage } from '../../lib/host/usage.ts'
 import { newFolder } from '../support/expect.ts'
@@ -57,11 +57,11 @@ describe('without root', () => {
       unseen: [{ what: 'the open files of 2 processes', root: true }],
     })
     expect(remarks).toEqual([])
-    expect(guardOpen(use)).toMatchObject({
+    expect(inUseGuard.run({ usage: use })).toMatchObject({
       state: 'problem',
       evidence: ['0000:05:00.0 → /dev/dri/card1 is open in mine[900]'],
     })
-    expect(guardOpen({ ...use, open: { ...use.open, nodes: [] } })).toMatchObject({
+    expect(inUseGuard.run({ usage: { ...use, open: { ...use.open, nodes: [] } } })).toMatchObject({
       state: 'unknown',
       evidence: ['not seen: the open files of 2 processes'],
       next: 'run as root to see it',

@@ -71,6 +71,10 @@ describe('imports', () => {
   it.each([
     ['scripts', /^(lib|distros)\//],
     ['distros', /^(distros|lib\/(core|host|edit|change|system))\//],
+    ['distros/boot', /^(distros\/boot|lib)\//],
+    ['distros/bootloaders', /^(distros\/(boot|bootloaders)|lib)\//],
+    ['distros/initramfs', /^(distros\/(boot|initramfs)|lib)\//],
+    ['distros/packages', /^lib\//],
     ['lib', /^lib\//],
   ])('%s imports what it may', (folder, allowed) => {
     const own = imports.filter((each) => each.from.startsWith(`${folder}/`) && isLocal(each))
@@ -150,6 +154,11 @@ describe('imports', () => {
     }
     for (const file of sources) visit(file, [])
     expect(cycles).toEqual([])
+  })
+
+  it('leave no file out: a feature or a distribution that no list has would be nowhere', () => {
+    const reached = new Set(filesIn('scripts').flatMap((entry) => [...reachOf(entry)]))
+    expect(sources.filter((file) => !reached.has(file))).toEqual([])
   })
 
   it('are written with their extension, and exist', () => {

@@ -54,6 +54,7 @@ const WRONG: [args: string[], says: RegExp][] = [
   [['--name', 'vm'], /^setup: which device\?/],
   [['--gpu', '02:00', '--name', 'vm', '--step', 'bind'], /^setup: --step: must be one of check-host, /],
   [['--gpu', '02:00', '--name', 'vm', '--hugepages', '1G'], /^setup: --hugepages: give --memory, too/],
+  [['--gpu', '02:00', '--name', 'vm', '--force', 'bridge'], /^setup: --force bridge: no script has such a guard/],
 ]
 
 const CARDS: [card: string, memory: string, ends: number, says: RegExp][] = [
@@ -78,6 +79,14 @@ describe.concurrent('the runbook', () => {
     expect(ran.stdout).toMatch(/^ {2}<name>vm<\/name>$/m)
     expect(ran.stdout).toMatch(/^\$ virsh start vm$/m)
     expect(etcOf(dir)).toBe(before)
+  })
+
+  it('overrides a guard where a script has it', async () => {
+    const force = ['boot-vga', 'host-memory', 'no-such-file'].flatMap((name) => ['--force', name])
+    const ran = await setup('--gpu', '01:00', ...guest.slice(2), ...force, '--root', readyHost())
+    expect(ran.stderr).not.toMatch(/no such guard/)
+    expect(ran.stdout).toMatch(/^\$ tune-host (?!.*boot-vga).*--force=host-memory/m)
+    expect(ran.stdout).toMatch(/^\$ bind-vfio 01:00 (?!.*host-memory).*--force=boot-vga/m)
   })
 
   it('does what the scripts alone do, stops for the reboot and for what was changed since, and takes it back', async () => {

@@ -5,7 +5,7 @@ import { bind, expectRan, system, tune, write } from '../support/bind.ts'
 import { loadMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, type Ran, runProgram } from '../support/run.ts'
-import { kernelConfig, snapshotOf, systemDir, textOf } from '../support/system.ts'
+import { kernelConfig, snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 import { host } from '../support/tune.ts'
 
 const SILVERBLUE = 'NAME="Fedora Linux"\nID=fedora\nVERSION_ID=43\nVARIANT_ID=silverblue\n'
@@ -207,6 +207,17 @@ describe('what programs keep', () => {
     expectRan(tune(host(), '--libvirt'), 2, /libvirt is not installed; --packages does that first/)
   })
 
+  it('a service is stopped before its package is removed', () => {
+    const dir = host()
+    expectRan(tune(dir, '--packages', ...write), 0)
+    writeIn(dir, 'usr/sbin/libvirtd', '#!/bin/sh\n')
+    expectRan(tune(dir, '--libvirt', ...write), 0)
+    expect(commands(tune(dir, '--undo', '--json'))).toEqual([
+      'systemctl disable libvirtd.service',
+      expect.stringMatching(/^apt-get remove /),
+    ])
+  })
+
   it('where packages are not installed in place, the command is for the person', () => {
     const dir = systemDir({ ...system, family: 'fedora', files: { 'etc/os-release': SILVERBLUE } })
     expectRan(tune(dir, '--packages'), 2, /by hand:\n.*rpm-ostree install/)
@@ -228,4 +239,14 @@ it('names what was changed since, and takes only its own back', () => {
   expectRan(tune(dir, '--undo', ...write), 0, /was changed since/)
   expect(textOf(dir, rules)).toContain('# mine')
   expect(textOf(dir, rules)).not.toContain('vfio"')
+})
+
+it('a whole file of its own goes, with what was changed in it', () => {
+  const dir = host()
+  expectRan(tune(dir, '--libvirt-network', 'br0', '--force', 'no-bridge', ...write), 0)
+  const network = 'etc/vfio-scripts/network-br0.xml'
+  writeIn(dir, network, textOf(dir, network)?.replace("mode='bridge'", "mode='bridge' dev='eth9'") ?? '')
+  expectRan(tune(dir, '--status'), 1, /network-br0\.xml was changed/)
+  expectRan(tune(dir, '--undo', ...write), 0, /was changed since/)
+  expect(textOf(dir, network)).toBeNull()
 })

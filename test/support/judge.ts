@@ -1,8 +1,8 @@
 // What tests of guards share: a fake machine, the devices somebody wants, and what the guards say.
 
 import { parseSelector } from '../../lib/bind/select.ts'
-import { guardFindings, guardIds } from '../../lib/checks/guards.ts'
-import { guardInterfaces } from '../../lib/checks/in-use.ts'
+import { runChecks } from '../../lib/checks/check.ts'
+import { GUARDS } from '../../lib/checks/registry.ts'
 import type { Finding } from '../../lib/core/finding.ts'
 import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { readDeviceUsage } from '../../lib/host/usage.ts'
@@ -22,12 +22,9 @@ export function judge(name: string, devices: string[], change: (machine: Machine
   const wanted = new Set(asked.map((device) => device.group))
   wanted.delete(null)
   const chosen = all.filter((device) => !device.bridge && (asked.includes(device) || wanted.has(device.group)))
-  const use = readDeviceUsage(opened.reader, opened.reader, chosen)
-  const found = [
-    ...guardFindings(all, chosen, asked, use, groups, (check) => [check()].flat()),
-    guardIds(all, chosen),
-    guardInterfaces(use),
-  ]
+  const usage = readDeviceUsage(opened.reader, opened.reader, chosen)
+  const facts = { pci: { devices: all, groups }, requested: asked, selected: chosen, given: chosen, usage }
+  const found = runChecks(GUARDS, facts, [])
   const of = (code: string): Finding => {
     const finding = found.find((each) => each.code === code)
     if (finding === undefined) throw new Error(`no finding ${code}`)

@@ -1,25 +1,12 @@
 import { supports, type Versions } from '../../core/versions.ts'
+import { xVgaOverride } from '../devices/cards.ts'
+import { noVideo } from '../devices/display.ts'
+import { GUEST_DEVICES, type Guest } from '../devices/guest-devices.ts'
 import { needsSmm } from '../firmware.ts'
-import type { Graphics, Guest } from '../guest.ts'
+import type { GuestBoard } from '../guest.ts'
 import { windowArguments } from '../window.ts'
-import { cpuElement, tuneElements } from './cpu-xml.ts'
-import {
-  cardHostdevs,
-  diskElements,
-  evdevElement,
-  nicElement,
-  rootPort,
-  scsiController,
-  scsiHostdev,
-  shareElement,
-  shmemElement,
-  soundElements,
-  tpmElement,
-  usbHostdev,
-} from './device-xml.ts'
-import { renderElements, type XmlElement, xmlElement } from './xml-element.ts'
-
-export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
+import { cpuElement, memoryBackingElement, tuneElements } from './resource-xml.ts'
+import { QEMU_NAMESPACE, renderElements, type XmlElement, xmlElement } from './xml-element.ts'
 
 /** The whole domain, ready for `virsh define`. Source: https://libvirt.org/formatdomain.html */
 export function guestXml(guest: Guest, versions: Versions): string {
@@ -51,22 +38,6 @@ export function guestXml(guest: Guest, versions: Versions): string {
     tail,
   )
   return `${renderElements([domain])}\n`
-}
-
-export function memoryBackingElement({ memory }: Pick<Guest, 'memory'>): XmlElement | null {
-  const { hugepageKib, shared } = memory
-  if (hugepageKib === null && !shared) return null
-  return xmlElement(
-    'memoryBacking',
-    {},
-    hugepageKib !== null && hugepagesElement(hugepageKib),
-    shared && xmlElement('source', { type: 'memfd' }),
-    shared && xmlElement('access', { mode: 'shared' }),
-  )
-}
-
-export function hugepagesElement(kib: number): XmlElement {
-  return xmlElement('hugepages', {}, xmlElement('page', { size: kib, unit: 'KiB' }))
 }
 
 function osElement({ firmware, chipset }: Guest): XmlElement {
@@ -128,85 +99,33 @@ function clockElement({ localtime, hypervclock }: Guest): XmlElement {
   )
 }
 
-/** The first slot of i440fx that libvirt does not give away by itself. */
-const FIRST_SLOT = 0x10
+/** The order of elements in `<devices>`; what is not among them is last. */
+const KINDS = [
+  ...['disk', 'controller', 'interface', 'console', 'channel', 'input', 'graphics', 'video', 'redirdev'],
+  ...['sound', 'audio', 'tpm', 'filesystem', 'hostdev', 'shmem'],
+]
+
+/** Puts device elements into the order of their kinds; those of one kind stay as they are. */
+export function sortDevices<Sorted extends { name: string }>(elements: readonly Sorted[]): Sorted[] {
+  const rank = ({ name }: Sorted): number => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length)
+  return [...elements].sort((one, other) => rank(one) - rank(other))
+}
 
 function devicesElement(guest: Guest, versions: Versions): XmlElement {
-  const { chipset, cards, disks, graphics } = guest
-  const alias = supports(versions, 'aliases')
-  const q35 = chipset === 'q35'
-  const scsi = guest.scsi.length > 0 || disks.some(({ bus }) => bus === 'scsi')
+  const root = xmlElement('controller', { type: 'pci', index: 0, model: 'pcie-root' })
+  const elements = GUEST_DEVICES.flatMap((device) => device.xml(guest, versions))
   return xmlElement(
     'devices',
     {},
-    diskElements(disks, guest.cdroms, {
-      order: 1 + Number(cards.some(({ boot }) => boot)),
-      cdromBus: q35 ? 'sata' : 'ide',
-      iothread: guest.pinning !== null,
-    }),
-    q35 && xmlElement('controller', { type: 'pci', index: 0, model: 'pcie-root' }),
-    q35 && cards.map((card, index) => rootPort(card, index + 1, alias)),
-    usbControllers(guest),
-    scsi && scsiController(guest.pinning !== null),
-    guest.nics.map(nicElement),
-    guest.preset === 'linux' && xmlElement('console', { type: 'pty' }),
-    graphics !== null && installationElements(graphics),
-    guest.evdev.map((dev, index) => evdevElement(dev, index === 0)),
-    soundElements(guest.audio, q35 ? 'ich9' : 'ich6'),
-    guest.tpm && tpmElement(),
-    guest.shares.map(shareElement),
-    cards.flatMap((card, index) =>
-      cardHostdevs(card, q35 ? { port: index + 1 } : { slot: FIRST_SLOT + index }, card.boot ? 1 : null, alias),
-    ),
-    guest.scsi.map(scsiHostdev),
-    guest.usb.map(usbHostdev),
-    guest.frames?.device === 'shm' && shmemElement(guest.frames),
-    graphics === null && xmlElement('video', {}, xmlElement('model', { type: 'none' })),
+    sortDevices([...(guest.chipset === 'q35' ? [root] : []), ...elements]),
+    guest.graphics === null && noVideo(),
     xmlElement('memballoon', { model: 'none' }),
   )
 }
 
-function usbControllers({ usbController }: Guest): XmlElement[] {
-  if (usbController === 'qemu-xhci') return [xmlElement('controller', { type: 'usb', index: 0, model: 'qemu-xhci' })]
-  const companion = (number: number): XmlElement =>
-    xmlElement(
-      'controller',
-      { type: 'usb', index: 0, model: `ich9-uhci${number}` },
-      xmlElement('master', { startport: (number - 1) * 2 }),
-    )
-  return [
-    xmlElement('controller', { type: 'usb', index: 0, model: 'ich9-ehci1' }),
-    companion(1),
-    companion(2),
-    companion(3),
-  ]
-}
-
-/** What an installation needs to be seen and used. */
-function installationElements({ display, video }: Graphics): XmlElement[] {
-  const tablet = xmlElement('input', { type: 'tablet', bus: 'usb' })
-  const shown = xmlElement('video', {}, xmlElement('model', { type: video }))
-  if (display === 'vnc') return [tablet, xmlElement('graphics', { type: 'vnc', autoport: 'yes' }), shown]
-  return [
-    xmlElement('channel', { type: 'spicevmc' }, xmlElement('target', { type: 'virtio', name: 'com.redhat.spice.0' })),
-    tablet,
-    xmlElement('graphics', { type: 'spice', autoport: 'yes' }, xmlElement('image', { compression: 'off' })),
-    shown,
-    xmlElement('redirdev', { bus: 'usb', type: 'spicevmc' }),
-    xmlElement('redirdev', { bus: 'usb', type: 'spicevmc' }),
-  ]
-}
-
-/** QEMU's own arguments for kvmfr, for which libvirt has no element. */
-export function frameArguments({ frames }: Pick<Guest, 'frames'>): string[] {
-  if (frames?.device !== 'kvmfr') return []
-  const memory = `memory-backend-file,id=looking-glass,mem-path=/dev/kvmfr0,size=${frames.mib}M,share=on`
-  return ['-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass', '-object', memory]
-}
-
 /** QEMU's own arguments for the cards' windows, where libvirt has no element, or has none yet (9.3). */
 export function addressingArguments(
-  { mmio64Mib, addressBits, cpuModel }: Pick<Guest, 'mmio64Mib' | 'addressBits' | 'cpuModel'>,
+  { mmio64Mib, addressBits, cpuModel }: Pick<GuestBoard, 'mmio64Mib' | 'addressBits' | 'cpuModel'>,
   versions: Versions,
 ): string[] {
   const limited = cpuModel === 'host-passthrough' && addressBits !== null && !supports(versions, 'addressBits')
@@ -216,40 +135,17 @@ export function addressingArguments(
   ]
 }
 
-const GPU = 'ua-vfio-gpu'
-
-/** What libvirt has no element for, or has none yet. */
+/** Writes what libvirt has no element for, or has none yet. */
 function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
-  const vga = guest.cards.some(({ xVga }) => xVga)
-  const override = vga && supports(versions, 'override')
   const args = [
-    ...frameArguments(guest),
+    ...GUEST_DEVICES.flatMap((device) => device.passedOn?.(guest, versions) ?? []),
     ...addressingArguments(guest, versions),
-    ...(vga && !override ? ['-set', `device.${supports(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`] : []),
     // Before 1.2.8 libvirt cannot hide KVM: a second -cpu takes the place of its own.
     ...(guest.hideKvm && !supports(versions, 'hideKvm')
       ? ['-cpu', `${guest.cpuModel.replace('-passthrough', '')},kvm=off`]
       : []),
   ]
-  const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
-  return [
-    ...(args.length === 0
-      ? []
-      : [
-          xmlElement(
-            'qemu:commandline',
-            {},
-            args.map((value) => xmlElement('qemu:arg', { value })),
-          ),
-        ]),
-    ...(override
-      ? [
-          xmlElement(
-            'qemu:override',
-            {},
-            xmlElement('qemu:device', { alias: GPU }, xmlElement('qemu:frontend', {}, property)),
-          ),
-        ]
-      : []),
-  ]
+  const values = args.map((value) => xmlElement('qemu:arg', { value }))
+  const override = xVgaOverride(guest, versions)
+  return [...(values.length > 0 ? [xmlElement('qemu:commandline', {}, values)] : []), ...(override ? [override] : [])]
 }

@@ -1,8 +1,6 @@
 import { UserError } from '../../core/error.ts'
 import type { Pinning } from '../../cpu/pinning.ts'
-import type { Guest } from '../guest.ts'
-import { cacheElement, tuneElements } from './cpu-xml.ts'
-import { type ParsedElement, parseDocument } from './document.ts'
+import type { GuestBoard } from '../guest.ts'
 import {
   attribute,
   child,
@@ -11,54 +9,18 @@ import {
   insertElements,
   removeElement,
   setAttribute,
-  setText,
 } from './edit-document.ts'
-import { hugepagesElement, QEMU_NAMESPACE } from './guest-xml.ts'
-import { type XmlElement, xmlElement } from './xml-element.ts'
+import { ensureElement, parseDomain } from './edit-domain.ts'
+import { cacheElement, hugepagesElement, tuneElements } from './resource-xml.ts'
+import { QEMU_NAMESPACE, xmlElement } from './xml-element.ts'
 
 // Changes of a domain that somebody has already. Each takes a text and gives a text; what is there already stays as it
 // is, so that a second patch changes nothing.
 
-/** The root of a domain. Throws a UserError with code `malformed` or `no-domain`. */
-export function parseDomain(text: string): ParsedElement {
-  const root = parseDocument(text)
-  if (root.name !== 'domain')
-    throw new UserError('no-domain', `<${root.name}>: not a domain; virsh dumpxml NAME prints one`)
-  return root
-}
-
-/** What stands at the top of a domain, in libvirt's own order: what is new goes behind what comes before it. */
-const ORDER = [
-  'name uuid genid title description metadata maxMemory memory currentMemory blkiotune memtune memoryBacking vcpu vcpus',
-  'iothreads iothreadids cputune numatune resource sysinfo bootloader os features cpu clock on_poweroff on_reboot',
-  'on_crash pm perf devices seclabel',
-]
-  .join(' ')
-  .split(' ')
-
-/** Sees that the element at `path` is there and says what `wanted` says; what it says besides stays. */
-export function ensureElement(text: string, path: readonly string[], required: XmlElement): string {
-  let at = parseDomain(text)
-  for (const [depth, name] of [...path, required.name].entries()) {
-    const next = child(at, name)
-    if (next === undefined) {
-      const nested = [...path.slice(depth)].reverse().reduce((inner, outer) => xmlElement(outer, {}, inner), required)
-      const before = depth === 0 ? ORDER.slice(0, ORDER.indexOf(name)) : []
-      return insertElements(text, at, [nested], before)
-    }
-    at = next
-  }
-  const missing = Object.entries(required.attributes).find(([name, value]) => attribute(at, name) !== String(value))
-  if (missing !== undefined)
-    return ensureElement(setAttribute(text, at, missing[0], String(missing[1])), path, required)
-  if (required.text !== null && elementText(text, at) !== required.text) return setText(text, at, required.text)
-  return text
-}
-
 /** Hides the hypervisor as decided; another name that Hyper-V has already does as well, unless one was `named`. */
 export function patchHiding(
   text: string,
-  { hideKvm, vendorId, ioapicKvm }: Pick<Guest, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
+  { hideKvm, vendorId, ioapicKvm }: Pick<GuestBoard, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
   requested: boolean,
 ): string {
   let result = text
@@ -162,17 +124,15 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
       : Array.from({ length: count }, (_, index) => xmlElement(each.name, { ...each.attributes, iothread: index + 1 })),
   )
   const present = child(root, 'cputune')?.children.filter(({ name }) => PINS.includes(name)) ?? []
+  const textOf = (name: string, attributes: readonly [string, unknown][]): string =>
+    [name, ...attributes.map((pair) => pair.join('=')).sort()].join()
   const said = present.map(({ name, attributes }) =>
-    [name, ...[...attributes].map(([key, { value }]) => `${key}=${value}`).sort()].join(),
-  )
-  const requested = required.map(({ name, attributes }) =>
-    [
+    textOf(
       name,
-      ...Object.entries(attributes)
-        .map(([key, value]) => `${key}=${value}`)
-        .sort(),
-    ].join(),
+      [...attributes].map(([key, { value }]) => [key, value]),
+    ),
   )
+  const requested = required.map(({ name, attributes }) => textOf(name, Object.entries(attributes)))
   if (said.join('\n') !== requested.join('\n')) {
     for (const element of [...present].reverse()) result = removeElement(result, element)
     const tune = child(parseDomain(result), 'cputune')

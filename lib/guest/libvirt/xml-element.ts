@@ -1,5 +1,8 @@
 import { XMLBuilder } from 'fast-xml-parser'
 
+/** The namespace of libvirt's elements for arguments that go to QEMU as they are. */
+export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
+
 /** An element to write: values are plain text, escaped when it is built. */
 export interface XmlElement {
   name: string

@@ -1,18 +1,9 @@
 import { cpuList } from '../../host/cpu.ts'
+import { type Guest, QEMU_DEVICES } from '../devices/guest-devices.ts'
 import { needsSmm } from '../firmware.ts'
-import type { Guest, HypervFlag } from '../guest.ts'
-import {
-  cardArguments,
-  diskArguments,
-  displayArguments,
-  escapeCommas,
-  inputArguments,
-  nicArguments,
-  opticalComments,
-  otherArguments,
-  STATE_DIR,
-  soundArguments,
-} from './qemu-arguments.ts'
+import type { HypervFlag } from '../guest.ts'
+import { windowArguments } from '../window.ts'
+import { escapeCommas, STATE_DIR, shellQuote } from './qemu-words.ts'
 
 // The same guest as a shell program that starts QEMU itself. Source: qemu-system(1), QEMU's docs/system.
 
@@ -40,16 +31,12 @@ export function guestScript(guest: Guest): string {
   const words = [
     ...machineArguments(guest),
     ...firmwareArguments(guest),
-    ...diskArguments(guest),
-    ...guest.nics.flatMap(nicArguments),
-    ...guest.cards.flatMap((card, index) => cardArguments(guest, card, index)),
-    ...inputArguments(guest),
-    ...displayArguments(guest),
-    ...soundArguments(guest),
-    ...otherArguments(guest),
+    ...QEMU_DEVICES.flatMap((device) => device.qemu(guest)),
+    ...(guest.mmio64Mib === null ? [] : [windowArguments(guest.mmio64Mib)]),
     ['-monitor', `unix:${STATE_DIR}/monitor.sock,server=on,wait=off`],
   ]
   const first = pinning === null ? '' : `taskset -c ${cpuList(pinning.vcpus.map(({ cpu }) => cpu))} `
+  const monitorLines = QEMU_DEVICES.flatMap((device) => device.monitor?.(guest) ?? [])
   const lines = words.map((group) => `  ${group.map(shellQuote).join(' ')} \\`)
   return `#!/bin/sh
 # The guest ${name}, run by QEMU without libvirt. Its state is in ~/.local/state/vfio-scripts/${name}.
@@ -58,22 +45,13 @@ export function guestScript(guest: Guest): string {
 #   SUBSYSTEM=="vfio", GROUP="kvm", MODE="0660"
 #   @kvm - memlock ${guest.memory.kib + 1024 ** 2}
 # The monitor: socat - UNIX-CONNECT:"$dir/monitor.sock"
-${opticalComments(guest)}set -eu
+${monitorLines.map((line) => `#   ${line}\n`).join('')}set -eu
 dir=\${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/${shellQuote(name)}
 mkdir -p "$dir"
 ${startHelpers(guest)}exec ${first}"\${QEMU:-qemu-system-x86_64}" \\
 ${lines.join('\n')}
   "$@"
 `
-}
-
-/** As a shell takes it: in quotes only where it must be. */
-function shellQuote(word: string): string {
-  if (!word.includes(STATE_DIR)) return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
-  return word
-    .split(STATE_DIR)
-    .map((text) => (text === '' ? '' : shellQuote(text)))
-    .join('"$dir"')
 }
 
 function machineArguments(guest: Guest): string[][] {
@@ -140,31 +118,11 @@ function copyVariables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string
   return `[ -e ${own} ] || cp ${shellQuote(vars)} ${own}\n`
 }
 
-/** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
-const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
-shared=--shared-dir=
-virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
-`
-
-/** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
-function startVirtiofsd(socket: string, path: string): string {
-  return `rm -f ${socket}
-virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &
-until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
-`
-}
-
-/** What has to be there before QEMU: the guest's own copy of the variables, its TPM, its shares. */
-function startHelpers({ firmware: selected, tpm, shares }: Guest): string {
+/** Prepares what has to be there before QEMU: the guest's own copy of the variables, and what its devices need. */
+function startHelpers(guest: Guest): string {
+  const { firmware } = guest
   return [
-    ...(selected.kind === 'files' ? [copyVariables(selected)] : []),
-    ...(tpm
-      ? [
-          'mkdir -p "$dir/tpm"\n',
-          'swtpm socket --daemon --tpm2 --terminate --tpmstate dir="$dir/tpm" --ctrl type=unixio,path="$dir/tpm.sock"\n',
-        ]
-      : []),
-    ...(shares.length > 0 ? [VIRTIOFSD] : []),
-    ...shares.map(({ path }, index) => startVirtiofsd(`"$dir/share${index}.sock"`, path)),
+    firmware.kind === 'files' ? copyVariables(firmware) : '',
+    ...QEMU_DEVICES.map((device) => device.start?.(guest) ?? ''),
   ].join('')
 }

@@ -1,6 +1,6 @@
-import { headComment, type Setting } from '../../change/settings.ts'
+import type { Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { ownFile } from './network-config.ts'
+import { configText, ownFile } from './network-config.ts'
 
 const CONFIG = '/etc/cloud/cloud.cfg'
 const FOLDER = `${CONFIG}.d`
@@ -12,17 +12,15 @@ const DISABLED = /^\s*network:\s*(\{\s*|\n\s+)["']?config["']?:\s*["']?disabled\
  * Source: cloud-init, "Network configuration", "Disabling network configuration".
  */
 export function withoutCloudInit(files: Reader, path: string, reason: string): Setting | undefined {
-  const text = files.bytes(path)?.toString('latin1') ?? ''
-  const head = text.split('\n').filter((line) => /^\s*[#;]/.test(line))
-  const made = /cloud-init/.test(path) || head.some((line) => /cloud-init|provided by the datasource/i.test(line))
+  const made =
+    /cloud-init/.test(path) || /^\s*[#;].*(cloud-init|provided by the datasource)/im.test(configText(files, path))
   if (!made || !files.exists(CONFIG) || files.exists('/etc/cloud/cloud-init.disabled')) return undefined
   const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.cfg'))
-  const texts = [CONFIG, ...names.map((name) => `${FOLDER}/${name}`)].map((one) => files.bytes(one))
-  if (texts.some((one) => DISABLED.test(one?.toString('latin1') ?? ''))) return undefined
+  const paths = [CONFIG, ...names.map((name) => `${FOLDER}/${name}`)]
+  if (paths.some((one) => DISABLED.test(configText(files, one)))) return undefined
   return ownFile(
     files,
     `${FOLDER}/99-vfio-scripts.cfg`,
-    headComment('tune-host'),
     'network: {config: disabled}\n',
     `${reason}; cloud-init would write ${path} anew, with the card's addresses`,
   )

@@ -1,13 +1,14 @@
+import { globPattern } from '../../core/glob.ts'
 import type { Reader } from '../../host/reader.ts'
 
 // Debian's /etc/network/interfaces, in the order in which ifup reads it. Source: interfaces(5).
 
 export const INTERFACES_FILE = '/etc/network/interfaces'
 
-/** A line as ifup has it: with those that it goes on in. */
+/** A logical line of the file: with the lines that a backslash continues it in. */
 export interface InterfacesLine {
   path: string
-  /** As it stands, without the last end of line. */
+  /** The text as it stands, without the last end of line. */
   text: string
   words: string[]
 }
@@ -20,12 +21,12 @@ export interface Stanza {
 
 const STARTS = /^(auto|allow-\S+|iface|mapping|source|source-directory|no-auto-down|no-scripts|rename|template)$/
 
-/** All stanzas, those of the files that are taken in where the line is that does. */
+/** Reads all stanzas; those of an included file stand where the line is that includes it. */
 export function readInterfaces(files: Reader): Stanza[] {
   return readStanzas(files, INTERFACES_FILE, [])
 }
 
-/** Is a file of this path taken in, were it there? */
+/** Would a file of this path be included? */
 export function isIncluded(files: Reader, path: string): boolean {
   return readInterfaces(files).some(({ head: { path: from, words } }) =>
     patternsOf(from, words).some((pattern) => pattern.test(path)),
@@ -66,34 +67,20 @@ function sourcesOf(files: Reader, { path, words }: InterfacesLine): string[] {
   )
 }
 
-/** What `source` and `source-directory` take in; wildcards are understood in the last part of a path. */
+/** Returns what `source` and `source-directory` include; wildcards are understood in the last part of a path. */
 function patternsOf(path: string, [start, ...names]: readonly string[]): SourcePattern[] {
   if (start !== 'source' && start !== 'source-directory') return []
   return names.map((name) => {
     const whole = name.startsWith('/') ? name : `${path.replace(/[^/]*$/, '')}${name}`
     const folder = start === 'source' ? whole.replace(/\/[^/]*$/, '') : whole.replace(/\/$/, '')
-    const last = start === 'source' ? pathGlob(whole.slice(folder.length + 1)) : /^[\w-]+$/
-    const inside = (one: string): boolean => one.slice(0, folder.length + 1) === `${folder}/`
-    return { folder, test: (one) => inside(one) && last.test(one.slice(folder.length + 1)) }
+    const last = start === 'source' ? globPattern(whole.slice(folder.length + 1)) : /^[\w-]+$/
+    // A wildcard does not match a point in front.
+    const isName = (one: string): boolean => !one.startsWith('.') && last.test(one)
+    return { folder, test: (one) => one.startsWith(`${folder}/`) && isName(one.slice(folder.length + 1)) }
   })
 }
 
 interface SourcePattern {
   folder: string
   test(path: string): boolean
-}
-
-/** Of fnmatch(3): what a name of a file or of an interface is matched by. */
-export function pathGlob(pattern: string): RegExp {
-  const text = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('[!', '[^')
-    .replaceAll('*', '[^/]*')
-    .replaceAll('?', '[^/]')
-  try {
-    // A wildcard does not match a point in front.
-    return new RegExp(`^(?!\\.)${text}$`)
-  } catch {
-    return new RegExp(`^${text.replace(/[[\]]/g, '\\$&')}$`)
-  }
 }

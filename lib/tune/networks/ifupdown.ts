@@ -1,24 +1,19 @@
-import { headComment, type Setting } from '../../change/settings.ts'
+import type { Setting } from '../../change/settings.ts'
+import { globPattern } from '../../core/glob.ts'
 import type { Reader } from '../../host/reader.ts'
-import {
-  INTERFACES_FILE,
-  type InterfacesLine,
-  isIncluded,
-  pathGlob,
-  readInterfaces,
-  type Stanza,
-} from './ifupdown-files.ts'
+import { INTERFACES_FILE, type InterfacesLine, isIncluded, readInterfaces, type Stanza } from './ifupdown-files.ts'
 import {
   type BridgeRequest,
   bridgeReason,
   type NetworkConfig,
   ownFile,
   tapReason,
+  unknownLine,
   unmovable,
 } from './network-config.ts'
 
 const FOLDER = '/etc/network/interfaces.d'
-/** What an option with these words is: about a master, another layer below, or the card's own hardware. */
+/** Options about a master, another layer below, or the card's own hardware. */
 const LAYERS =
   /^(bond|bridge|vlan|wpa|wireless|link|ethernet|hardware|offload|lacp|ovs|batman|openvpn)[-_]|^(slaves|master)$/
 const COMMANDS = /^(pre-up|up|post-up|pre-down|down|post-down)$/
@@ -33,7 +28,7 @@ export const ifupdown: NetworkConfig = {
 
   cardProof(files, port) {
     if (ifupdown.activeProof(files) === undefined) return undefined
-    // What only names the card is its owner too: it is looked at, and refused, in `settings`.
+    // What only names the card is its owner too: it is looked at, and refused, in `bridge`.
     return readInterfaces(files).find((one) => isOfPort(one, port) || conflictIn(one, port) !== undefined)?.head.path
   },
 
@@ -60,11 +55,11 @@ export const ifupdown: NetworkConfig = {
     ]
     const path = `${FOLDER}/vfio-scripts-${name.replace(/\W/g, '_')}`
     expectIncluded(files, path)
-    return [ownFile(files, path, headComment('tune-host'), lines.join('\n'), tapReason(name, user))]
+    return [ownFile(files, path, lines.join('\n'), tapReason(name, user))]
   },
 
-  settings(files, request) {
-    const { name, port, vlan } = request
+  bridge(files, request) {
+    const { name, port, vlan, lower } = request
     const reason = bridgeReason(request)
     const stanzas = readInterfaces(files)
     const bound = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
@@ -77,15 +72,14 @@ export const ifupdown: NetworkConfig = {
     if (vlan !== undefined) {
       const path = `${FOLDER}/vfio-scripts`
       expectIncluded(files, path)
-      const lower = `${port}.${vlan}`
       const text = `auto ${name}\niface ${name} inet manual\n${portLines({ ...request, port: lower }, [
         `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
       ]).join('\n')}\n    post-down ip link del ${lower}\n`
-      return [ownFile(files, path, headComment('tune-host'), text, reason)]
+      return { settings: [ownFile(files, path, text, reason)] }
     }
     const auto = stanzas.some(({ head }) => /^(auto|allow-)/.test(head.words[0] ?? '') && head.words.includes(port))
     const first = stanzas.find((one) => isOfPort(one, port))
-    return stanzas.flatMap((stanza): Setting[] => {
+    const settings = stanzas.flatMap((stanza): Setting[] => {
       const { path } = stanza.head
       const start = { made: stanza === first, auto: stanza === first && !auto }
       const lines = isOfPort(stanza, port)
@@ -95,8 +89,9 @@ export const ifupdown: NetworkConfig = {
       if (!changed.includes(true)) return []
       const upTo = lines.slice(0, changed.lastIndexOf(true) + 1)
       const [from, to] = [upTo.map((one) => one.from).join('\n'), upTo.map((one) => one.to).join('\n')]
-      return [{ kind: 'replace', path: files.resolve(path) ?? path, from, to, reason }]
+      return [{ kind: 'replaced-lines', path: files.resolve(path) ?? path, from, to, reason }]
     })
+    return { settings }
   },
 }
 
@@ -105,25 +100,29 @@ interface LineEdit {
   to: string
 }
 
-/** Is it of the card, or of an alias of it (`eth0:1`)? */
 function isOfPort({ head: { words } }: Stanza, port: string): boolean {
-  return words[0] === 'iface' && (words[1] === port || words[1]?.startsWith(`${port}:`) === true)
+  return words[0] === 'iface' && isCard(words[1] ?? '', port)
 }
 
-/** Why a stanza of something else stands in the way; `undefined`: it does not. */
+/** Is it the card, or an alias of it (`eth0:1`)? */
+function isCard(name: string, port: string): boolean {
+  return name === port || name.startsWith(`${port}:`)
+}
+
+/** Returns why a stanza of something else stands in the way; `undefined` if it does not. */
 function conflictIn({ head, options }: Stanza, port: string): string | undefined {
   const [start = '', what = ''] = head.words
-  if (start === 'mapping' && head.words.slice(1).some((one) => pathGlob(one.replace(/^\//, '')).test(port)))
+  if (start === 'mapping' && head.words.slice(1).some((one) => globPattern(one.replace(/^\//, '')).test(port)))
     return `a mapping decides what ${port} is`
-  if (start === 'rename' && namesPort(head, port)) return `a line renames an interface to ${port}`
-  if (start !== 'iface' || what === port || what.startsWith(`${port}:`)) return undefined
+  if (start === 'rename' && namesPort(head.text, port)) return `a line renames an interface to ${port}`
+  if (start !== 'iface' || isCard(what, port)) return undefined
   if (head.words.slice(4).includes(port)) return `${what} inherits from ${port}`
   for (const { words, text } of options) {
     const [key = '', ...values] = words
     const ports = /^bridge[-_]ports$/.test(key)
     if (ports && (values.includes('all') || values.includes('regex'))) return `${what} takes every card as its port`
     // Below a VLAN, a card can be a port too.
-    if (/^vlan[-_]raw[-_]device$/.test(key) || !namesPort({ text }, port) || words.length === 0) continue
+    if (/^vlan[-_]raw[-_]device$/.test(key) || !namesPort(text, port) || words.length === 0) continue
     if (ports) return `${port} is a port of ${what} already`
     if (/^(bond[-_](slaves|primary)|slaves)$/.test(key)) return `${port} is a member of ${what}`
     return `${what} has a line that names ${port} (${text.trim()})`
@@ -132,7 +131,7 @@ function conflictIn({ head, options }: Stanza, port: string): string | undefined
 }
 
 /** Does it name the interface: not `eth0.5` for `eth0`, but `conf/eth0/forwarding` and `conf.eth0.forwarding`? */
-function namesPort({ text }: Pick<InterfacesLine, 'text'>, port: string): boolean {
+function namesPort(text: string, port: string): boolean {
   return portPattern(port).test(text)
 }
 
@@ -140,12 +139,14 @@ function portPattern(port: string): RegExp {
   return new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w-]|[.:]\\d)`, 'g')
 }
 
-/** Lines that name interfaces: those that come by themselves, which a bridge is never told to. */
+/**
+ * Renames the card in lines that list interfaces. A bridge never appears by itself, so `allow-hotplug` becomes `auto`.
+ */
 function renamedLines(head: InterfacesLine, port: string, name: string): LineEdit[] {
   const [start = ''] = head.words
   const { text } = head
   if (!/^(auto|allow-\S+|no-auto-down|no-scripts)$/.test(start)) return []
-  const isOwn = (one: string): boolean => one === port || one.startsWith(`${port}:`)
+  const isOwn = (one: string): boolean => isCard(one, port)
   if (!head.words.some(isOwn)) return []
   const to = text.replace(/[^\s\\]+/g, (one) => (isOwn(one) ? name + one.slice(port.length) : one))
   if (start !== 'allow-hotplug') return [{ from: text, to }]
@@ -155,7 +156,9 @@ function renamedLines(head: InterfacesLine, port: string, name: string): LineEdi
   return [{ from: text, to: lines.join('\n') }]
 }
 
-/** A stanza of the card's, as one of the bridge's. `made`: the bridge is made here; `auto`: no line starts it yet. */
+/**
+ * Turns a stanza of the card into one of the bridge. `made`: the bridge is made here; `auto`: no line starts it yet.
+ */
 function movedStanza(
   { head, options }: Stanza,
   request: BridgeRequest,
@@ -178,25 +181,24 @@ function movedStanza(
 }
 
 /** Throws a UserError, code `unknown-system`, for what is not known to be the bridge's or the card's. */
-function movedOption({ path, text, words }: InterfacesLine, { name, port }: BridgeRequest): string {
+function movedOption({ path, text, words }: InterfacesLine, request: BridgeRequest): string {
+  const { name, port } = request
   const [key = ''] = words
-  const refuse = (): Error =>
-    unmovable(
-      `${path}: "${text.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
-    )
-  if (LAYERS.test(key)) throw refuse()
-  if (words.length === 0) return text
-  const means = namesPort({ text }, port) || /\$\{?IFACE\b/.test(text)
-  if (!means) return text
+  if (LAYERS.test(key)) throw unknownLine(path, text, request)
+  if (words.length === 0 || !(namesPort(text, port) || /\$\{?IFACE\b/.test(text))) return text
   const command = words.slice(1).join(' ')
   // Several commands in a line may be about several things.
-  if (!COMMANDS.test(key) || /[;&|`]|\$\(/.test(command.replace(/\s*\|\| *(true|:)$/, ''))) throw refuse()
+  if (!COMMANDS.test(key) || /[;&|`]|\$\(/.test(command.replace(/\s*\|\| *(true|:)$/, '')))
+    throw unknownLine(path, text, request)
   if (ROUTES.test(command)) return text.replace(portPattern(port), name)
   if (HARDWARE.test(command)) return text.replace(/\$IFACE\b|\$\{IFACE\}|\$\{IFACE:?-\w*\}/g, port)
-  throw refuse()
+  throw unknownLine(path, text, request)
 }
 
-/** systemd's 99-default.link gives a bridge without an address one of its own, and no server would know the host. */
+/**
+ * Returns the lines that make the bridge. Without an address, systemd's 99-default.link would give it one of its own,
+ * and no server would know the host.
+ */
 function portLines({ name, port, mac, vlan }: BridgeRequest, before: readonly string[] = []): string[] {
   const address = vlan === undefined ? `address ${mac ?? `$(cat /sys/class/net/${port}/address)`} ` : ''
   return [
@@ -208,7 +210,7 @@ function portLines({ name, port, mac, vlan }: BridgeRequest, before: readonly st
   ]
 }
 
-/** dhclient keeps what it is known by with the leases of each interface. */
+/** Returns the line that hands the DUID on: dhclient keeps it with the leases of each interface. */
 function duidLine({ name, port }: BridgeRequest, program: string): string {
   const leases = (one: string): string => `/var/lib/dhcp/${program}.${one}.leases`
   return `    pre-up [ -s ${leases(name)} ] || grep -s ^default-duid ${leases(port)} >${leases(name)} || true`

@@ -1,18 +1,28 @@
 import type { Setting } from '../../change/settings.ts'
 import type { Reader } from '../../host/reader.ts'
-import { DEFAULT_RUNLEVEL, INIT_FOLDER, NET_LINKS, RUNLEVEL } from '../services.ts'
-import { type BridgeRequest, bridgeReason, type NetworkConfig, tapReason, unmovable } from './network-config.ts'
+import { DEFAULT_RUNLEVEL, type ExternalToolName, INIT_FOLDER } from '../../system/external-tools.ts'
+import {
+  type BridgeRequest,
+  bridgeReason,
+  configText,
+  type NetworkConfig,
+  tapReason,
+  unknownLine,
+  unmovable,
+} from './network-config.ts'
 
 const NET = '/etc/conf.d/net'
 
-/** Gentoo's netifrc: variables of /etc/conf.d/net, whose names end in the interface's. Source: net.example of netifrc. */
+/**
+ * Gentoo's netifrc: variables of /etc/conf.d/net, whose names end in the interface's. Source: net.example of netifrc.
+ */
 export const netifrc: NetworkConfig = {
   name: 'netifrc',
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',
 
   cardProof(files, port) {
-    const text = files.bytes(NET)?.toString('latin1') ?? ''
-    return hasConfigVariable(text, port) ? netifrc.activeProof(files) : undefined
+    const isConfigured = new RegExp(`^\\s*config_${variableSuffix(port)}=`, 'm').test(configText(files, NET))
+    return isConfigured ? netifrc.activeProof(files) : undefined
   },
 
   activeProof: (files) => (files.exists(NET) && files.exists('/etc/init.d/net.lo') ? NET : undefined),
@@ -32,55 +42,53 @@ export const netifrc: NetworkConfig = {
     return [...lines.map((line): Setting => ({ kind: 'line', path, line, reason })), ...runlevelSettings(files, name)]
   },
 
-  settings(files, request) {
-    const { name, port, mac, vlan } = request
+  bridge(files, request) {
+    const { name, port, mac, vlan, lower } = request
     const path = files.resolve(NET) ?? NET
     const reason = bridgeReason(request)
-    const text = files.bytes(NET)?.toString('latin1') ?? ''
+    const text = configText(files, NET)
     expectMovable(text, request)
-    const lower = vlan === undefined ? port : `${port}.${vlan}`
-    const own = [
-      ...(vlan === undefined
-        ? // Else systemd's 99-default.link gives the bridge an address of its own.
-          [
-            `config_${variableSuffix(port)}="null"`,
-            ...(mac === undefined ? [] : [`mac_${variableSuffix(name)}="${mac}"`]),
+    const [bridge, card] = [variableSuffix(name), variableSuffix(port)]
+    const own =
+      vlan === undefined
+        ? [
+            `config_${card}="null"`,
+            // Else systemd's 99-default.link gives the bridge an address of its own.
+            ...(mac === undefined ? [] : [`mac_${bridge}="${mac}"`]),
+            `bridge_${bridge}="${lower}"`,
           ]
-        : [`vlans_${variableSuffix(port)}="${vlan}"`, `config_${variableSuffix(lower)}="null"`]),
-      `bridge_${variableSuffix(name)}="${lower}"`,
-      ...(vlan === undefined ? [] : [`config_${variableSuffix(name)}="null"`]),
-      `rc_net_${variableSuffix(name)}_need="net.${port}"`,
-    ]
-    const lines = own.map((line): Setting => ({ kind: 'line', path, line, reason }))
-    const started = runlevelSettings(files, name)
-    if (vlan !== undefined) return [...lines, ...started]
+        : [
+            `vlans_${card}="${vlan}"`,
+            `config_${variableSuffix(lower)}="null"`,
+            `bridge_${bridge}="${lower}"`,
+            `config_${bridge}="null"`,
+          ]
+    const lines = [...own, `rc_net_${bridge}_need="net.${port}"`].map(
+      (line): Setting => ({ kind: 'line', path, line, reason }),
+    )
     const moved = text.split('\n').flatMap((from): Setting[] => {
-      const to = from.replace(movedVariable(port), `$1_${variableSuffix(name)}=`)
-      return to === from ? [] : [{ kind: 'replace', path, from, to, reason }]
+      const to = from.replace(movedVariable(port), `$1_${bridge}=`)
+      return to === from || vlan !== undefined ? [] : [{ kind: 'replaced-lines', path, from, to, reason }]
     })
-    return [...moved, ...lines, ...started]
+    return { settings: [...moved, ...lines, ...runlevelSettings(files, name)] }
   },
 }
 
-/** Each interface is a service of its own: a link, and its place in a runlevel, where they are not there already. */
+/** Returns the interface's service, a link and its place in a runlevel, where they are not there already. */
 function runlevelSettings(files: Reader, name: string): Setting[] {
-  const external = (by: string, place: string): Setting[] =>
+  const external = (tool: ExternalToolName, place: string): Setting[] =>
     files.exists(`${place}/net.${name}`)
       ? []
-      : [{ kind: 'kept', by, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
-  return [...external(NET_LINKS, INIT_FOLDER), ...external(RUNLEVEL, DEFAULT_RUNLEVEL)]
+      : [{ kind: 'external', tool, path: '', token: `net.${name}`, reason: `${name} is set up at boot` }]
+  return [...external('init-links', INIT_FOLDER), ...external('runlevel', DEFAULT_RUNLEVEL)]
 }
 
-function hasConfigVariable(text: string, port: string): boolean {
-  return new RegExp(`^\\s*config_${variableSuffix(port)}=`, 'm').test(text)
-}
-
-/** What is no variable's letter is `_` in it. */
+/** Writes the interface's name as part of a variable: letters that no variable has become `_`. */
 function variableSuffix(port: string): string {
   return port.replace(/\W/g, '_')
 }
 
-/** What says where the host is, and what says how the card works. */
+/** Variables that say where the host is, and those that say how the card works. */
 const MOVED =
   'config|routes|rules6?|fallback(?:_routes|_route)?|dns_\\w+|dhcpcd?|dhclient(?:v6)?|udhcpc|domain|metric|ipv6\\w*'
 const CARDS = 'mtu|mac|txqueuelen|carrier_timeout|dad_timeout|ifdown|vlans|vlan_\\w+|ethtool_\\w+|rc_net'
@@ -90,7 +98,8 @@ function movedVariable(port: string): RegExp {
 }
 
 /** Throws a UserError, code `unknown-system`, for a line that names the card and is not known. */
-function expectMovable(text: string, { name, port, vlan }: BridgeRequest): void {
+function expectMovable(text: string, request: BridgeRequest): void {
+  const { name, port, vlan } = request
   const own = new RegExp(`^\\s*(\\w+)_${variableSuffix(name)}=`, 'm').exec(text)?.[1]
   if (own !== undefined && own !== 'bridge_add')
     throw unmovable(`${NET}: has ${own}_${variableSuffix(name)} already; choose another name`)
@@ -103,8 +112,6 @@ function expectMovable(text: string, { name, port, vlan }: BridgeRequest): void 
     if (/^\s*(slaves|bridge)_\w+=/.test(line) && named.test(line))
       throw unmovable(`${NET}: "${line.trim()}": ${port} is a part of it already`)
     if (vlan === undefined && (!known || named.test(key === undefined ? line : value)))
-      throw unmovable(
-        `${NET}: "${line.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
-      )
+      throw unknownLine(NET, line, request)
   }
 }

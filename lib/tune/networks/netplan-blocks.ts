@@ -1,34 +1,34 @@
+import { globPattern } from '../../core/glob.ts'
 import type { Reader } from '../../host/reader.ts'
-import { pathGlob } from './ifupdown-files.ts'
-import { unmovable } from './network-config.ts'
+import { configText, unmovable } from './network-config.ts'
 
 // netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
 
 export const NETPLAN_FOLDER = '/etc/netplan'
 export const NETPLAN_OWN_FILE = `${NETPLAN_FOLDER}/99-vfio-scripts.yaml`
 
-/** How a file sets the card up. */
+/** The lines of a file that set the card up. */
 export interface NetplanBlock {
   path: string
-  /** What the configuration calls it: the interface's name, unless it is matched by something else. */
+  /** The name in the configuration: the interface's, unless the card is matched by something else. */
   id: string
   /** The line with the name, and what belongs to it. */
   lines: string[]
-  /** Of what belongs to it. */
+  /** The indentation of what belongs to it. */
   indent: number
-  /** What all of the file's cards are set up by; `undefined`: not said there. */
+  /** The renderer of all of the file's cards; `undefined` where the file does not say. */
   renderer: string | undefined
 }
 
-/** The YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
+/** Reads the YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
 export function yamlFiles(files: Reader): { path: string; lines: string[] }[] {
   return (files.list(NETPLAN_FOLDER) ?? [])
     .filter((name) => name.endsWith('.yaml') && !NETPLAN_OWN_FILE.endsWith(name) && !/^90-NM-/.test(name))
     .map((name) => `${NETPLAN_FOLDER}/${name}`)
-    .map((path) => ({ path, lines: (files.bytes(path)?.toString('latin1') ?? '').split('\n') }))
+    .map((path) => ({ path, lines: configText(files, path).split('\n') }))
 }
 
-/** Where files of the folder set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
+/** Finds the blocks that set the card up. Throws a UserError, code `unknown-system`, for flow style and tabs. */
 export function findNetplanBlocks(files: Reader, port: string, mac: string | undefined): NetplanBlock[] {
   return yamlFiles(files).flatMap(({ path, lines }): NetplanBlock[] => {
     const strange = (): Error =>
@@ -38,9 +38,7 @@ export function findNetplanBlocks(files: Reader, port: string, mac: string | und
       if (lines.some((line) => line.includes('ethernets') && line.includes(port))) throw strange()
       return []
     }
-    const outer = depth(lines[top])
-    const end = lines.findIndex((line, at) => at > top && !isBlank(line) && depth(line) <= outer)
-    const within = lines.slice(top + 1, end < 0 ? undefined : end)
+    const within = linesBelow(lines, top)
     const renderer = within.find((line) => /^ *renderer:/.test(line) && depth(line) === depth(within.find(hasText)))
     return cardsOf(within).flatMap(({ id, rest, block }): NetplanBlock[] => {
       const fit = matchBlock(id, block, port, mac)
@@ -55,7 +53,7 @@ export function findNetplanBlocks(files: Reader, port: string, mac: string | und
   })
 }
 
-/** What belongs to the card and what to the host's addresses: lines as they stand, by the first of their keys. */
+/** Splits a block into its keys, each with its lines as they stand. */
 export function keysOf({ lines, indent }: Pick<NetplanBlock, 'lines' | 'indent'>): { key: string; lines: string[] }[] {
   const parts: { key: string; lines: string[] }[] = []
   let comments: string[] = []
@@ -73,33 +71,26 @@ export function keysOf({ lines, indent }: Pick<NetplanBlock, 'lines' | 'indent'>
   return parts
 }
 
-/** The value in the line of a key, without quotes. */
+/** Returns the value in the line of a key, without quotes. */
 export function valueIn(lines: readonly string[], key: string): string | undefined {
   const line = lines.find((one) => new RegExp(`^\\s*["']?${key}["']?\\s*:`).test(one))
   return line?.replace(/^[^:]*:\s*|\s+#.*$/g, '').replace(/^(["'])(.*)\1$/, '$2')
 }
 
-/** Interfaces, bonds and bridges that have this one as a part. */
+/** Returns the files with a bond or a bridge that has this interface as a part. */
 export function ownersOf(files: Reader, id: string): string[] {
   return yamlFiles(files)
     .filter(({ lines }) =>
       lines.some((line, at) => {
         if (!/^\s*["']?interfaces["']?\s*:/.test(line)) return false
-        const own = depth(line)
-        const rest = lines.slice(at + 1)
-        const end = rest.findIndex(
-          (one) => !isBlank(one) && (depth(one) < own || (depth(one) === own && !/^\s*-/.test(one))),
-        )
-        const text = [line, ...rest.slice(0, end < 0 ? undefined : end)]
-          .map((one) => one.replace(/\s#.*/, ''))
-          .join(' ')
+        const text = [line, ...linesBelow(lines, at)].map((one) => one.replace(/\s#.*/, '')).join(' ')
         return text.split(/[\s[\],"']+/).includes(id)
       }),
     )
     .map(({ path }) => path)
 }
 
-/** A file that has a device of this name, of whatever kind. */
+/** Returns the file that has a device of this name, of whatever kind. */
 export function fileWith(files: Reader, name: string): string | undefined {
   const key = new RegExp(`^\\s+["']?${name.replaceAll('.', '\\.')}["']?:`)
   return yamlFiles(files).find(({ lines }) => lines.some((line) => key.test(line)))?.path
@@ -116,7 +107,7 @@ function cardsOf(within: readonly string[]): { id: string; rest: string; block: 
   })
 }
 
-/** `more`: other cards too. */
+/** Does the block set the card up? `more`: other cards too; `undefined`: it cannot be told. */
 function matchBlock(
   id: string,
   block: readonly string[],
@@ -140,7 +131,17 @@ function matchBlock(
   if (name === undefined) return lines.length > 0 ? undefined : id === port
   if (name === port) return true
   if (/^[[{]/.test(name) || name === '') return undefined
-  return pathGlob(name).test(port) ? 'more' : false
+  return globPattern(name).test(port) ? 'more' : false
+}
+
+/** Returns what belongs to the key in a line: what is deeper, and members of a list that are as deep. */
+function linesBelow(lines: readonly string[], at: number): string[] {
+  const own = depth(lines[at])
+  const rest = lines.slice(at + 1)
+  const end = rest.findIndex(
+    (line) => hasText(line) && (depth(line) < own || (depth(line) === own && !/^\s*-/.test(line))),
+  )
+  return rest.slice(0, end < 0 ? undefined : end)
 }
 
 function isBlank(line: string): boolean {

@@ -1,4 +1,4 @@
-import { headComment, type Setting } from '../../change/settings.ts'
+import type { Setting } from '../../change/settings.ts'
 import { iaidOfName } from '../../host/network-card.ts'
 import type { Reader } from '../../host/reader.ts'
 import {
@@ -15,6 +15,7 @@ import {
 import {
   type BridgeRequest,
   bridgeReason,
+  type IniSections,
   type NetworkConfig,
   ownFile,
   sectionText,
@@ -23,11 +24,10 @@ import {
 import { networkManager } from './network-manager.ts'
 import { addressNotes, networkd } from './networkd.ts'
 
-const PROGRAMS = ['/usr/sbin/netplan', '/sbin/netplan']
-/** What is the card's own, whatever rests on it. */
+/** Keys that are the card's own, whatever rests on it. */
 const CARDS =
   /^(match|set-name|mtu|macaddress|wakeonlan|emit-lldp|[\w-]*offload|auth|virtual-function-count|embedded-switch-mode|delay-virtual-functions-rebind|infiniband-mode|networkmanager|link)$/
-/** What both are told. */
+/** Keys that card and bridge both get. */
 const BOTH = /^(renderer|optional)$/
 
 /**
@@ -38,14 +38,10 @@ export const netplan: NetworkConfig = {
   name: 'netplan',
   documentation: 'https://netplan.readthedocs.io/en/stable/netplan-yaml/',
 
-  cardProof(files, port, mac) {
-    if (!PROGRAMS.some((path) => files.exists(path))) return undefined
-    return findNetplanBlocks(files, port, mac)[0]?.path
-  },
+  cardProof: (files, port, mac) => (hasNetplan(files) ? findNetplanBlocks(files, port, mac)[0]?.path : undefined),
 
   activeProof(files) {
-    if (!PROGRAMS.some((path) => files.exists(path))) return undefined
-    const name = (files.list(NETPLAN_FOLDER) ?? []).find((one) => one.endsWith('.yaml'))
+    const name = hasNetplan(files) ? files.list(NETPLAN_FOLDER)?.find((one) => one.endsWith('.yaml')) : undefined
     return name && `${NETPLAN_FOLDER}/${name}`
   },
 
@@ -54,63 +50,64 @@ export const netplan: NetworkConfig = {
     return (rendererOf(files, undefined) === 'NetworkManager' ? networkManager : networkd).tap(files, request)
   },
 
-  settings(files, request) {
-    const { name, port, mac, vlan } = request
-    const head = headComment('tune-host')
+  bridge(files, request) {
+    const { name, port, mac, vlan, lower } = request
     const reason = bridgeReason(request)
-    const own = (text: string): Setting => ownFile(files, NETPLAN_OWN_FILE, head, text, reason, 0o600)
+    const own = (text: string): Setting => ownFile(files, NETPLAN_OWN_FILE, text, reason, 0o600)
     const block = findMovableBlock(files, request)
-    if (block === undefined) return []
-    if (vlan !== undefined) {
-      const lower = `${port}.${vlan}`
-      return [
-        own(
-          `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${block.id}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n      link-local: []\n      interfaces: [${lower}]\n`,
-        ),
-      ]
-    }
+    if (block === undefined) return { settings: [] }
+    if (vlan !== undefined)
+      return {
+        settings: [
+          own(
+            `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${block.id}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n      link-local: []\n      interfaces: [${lower}]\n`,
+          ),
+        ],
+      }
     const parts = keysOf(block)
     const stay = parts.filter(({ key }) => CARDS.test(key) || BOTH.test(key)).flatMap(({ lines }) => lines)
     const move = parts.filter(({ key }) => !CARDS.test(key)).flatMap(({ lines }) => lines)
     const pad = ' '.repeat(block.indent)
+    const from = block.lines.join('\n')
     const to = [block.lines[0] ?? '', ...stay, `${pad}dhcp4: false`, `${pad}dhcp6: false`].join('\n')
     const given = mac ?? valueIn(block.lines, 'macaddress')
     const address = given === undefined ? [] : [`macaddress: ${given}`]
     const typed = block.renderer !== undefined && !parts.some(({ key }) => key === 'renderer')
     const renderer = typed ? [`renderer: ${block.renderer}`] : []
-    const { lines, settings } = dhcpIdentity(files, block, request)
+    const managed = rendererOf(files, block) === 'NetworkManager'
+    const told = !managed || parts.some(({ key }) => key === 'networkmanager')
+    const identity = told ? [] : ['networkmanager:', '  passthrough:', `    ipv6.dhcp-iaid: "${iaidOfName(port)}"`]
     // NetworkManager's bridges speak STP unless told: half a minute without network, and a switch may close its port.
     const stp = ['parameters:', '  stp: false']
-    const added = [`interfaces: [${block.id}]`, ...stp, ...address, ...renderer, ...lines].map(
-      (line) => `      ${line}\n`,
-    )
-    const moved = move.map((line) => `      ${line.slice(block.indent)}\n`)
-    return [
-      own(`network:\n  version: 2\n  bridges:\n    ${name}:\n${added.join('')}${moved.join('')}`),
-      { kind: 'replace', path: files.resolve(block.path) ?? block.path, from: block.lines.join('\n'), to, reason },
-      ...settings,
-    ]
-  },
-
-  notes(files, request) {
-    const block = findMovableBlock(files, request)
-    if (block === undefined || request.vlan !== undefined || rendererOf(files, block) === 'NetworkManager') return []
-    const asks = ['dhcp4', 'dhcp6'].some((key) => /^(true|yes|on|y)$/i.test(valueIn(block.lines, key) ?? ''))
-    const byMac = valueIn(block.lines, 'dhcp-identifier') === 'mac'
-    const lines = [
-      asks ? 'DHCP=yes' : '',
-      ...(valueIn(block.lines, 'ipv6-address-generation') === 'stable-privacy'
-        ? ['IPv6LinkLocalAddressGenerationMode=stable-privacy']
-        : []),
-    ]
-    return addressNotes(
-      [
-        { name: 'Network', lines },
-        { name: 'DHCPv4', lines: byMac ? ['ClientIdentifier=mac'] : [] },
+    const added = [`interfaces: [${block.id}]`, ...stp, ...address, ...renderer, ...identity]
+    const lines = [...added, ...move.map((line) => line.slice(block.indent))].map((line) => `      ${line}\n`)
+    return {
+      settings: [
+        own(`network:\n  version: 2\n  bridges:\n    ${name}:\n${lines.join('')}`),
+        { kind: 'replaced-lines', path: files.resolve(block.path) ?? block.path, from, to, reason },
+        ...(managed ? [] : dhcpIdentity(files, request)),
       ],
-      request,
-    )
+      notes: managed ? [] : addressNotes(networkdSections(block), request),
+    }
   },
+}
+
+function hasNetplan(files: Reader): boolean {
+  return ['/usr/sbin/netplan', '/sbin/netplan'].some((path) => files.exists(path))
+}
+
+/** Returns what netplan tells systemd-networkd of the card's addresses. */
+function networkdSections({ lines }: NetplanBlock): IniSections {
+  const asks = ['dhcp4', 'dhcp6'].some((key) => /^(true|yes|on|y)$/i.test(valueIn(lines, key) ?? ''))
+  const stable = valueIn(lines, 'ipv6-address-generation') === 'stable-privacy'
+  const byMac = valueIn(lines, 'dhcp-identifier') === 'mac'
+  return [
+    {
+      name: 'Network',
+      lines: [...(asks ? ['DHCP=yes'] : []), ...(stable ? ['IPv6LinkLocalAddressGenerationMode=stable-privacy'] : [])],
+    },
+    { name: 'DHCPv4', lines: byMac ? ['ClientIdentifier=mac'] : [] },
+  ]
 }
 
 /** Throws a UserError, code `unknown-system`, for what cannot be moved for certain. */
@@ -127,7 +124,7 @@ function findMovableBlock(files: Reader, { name, port, mac }: BridgeRequest): Ne
   return block
 }
 
-/** Who it writes for: for this card, for all of them, or systemd-networkd. */
+/** Returns the renderer: of this card, of all cards, or systemd-networkd. */
 function rendererOf(files: Reader, block: NetplanBlock | undefined): string {
   const own = block === undefined ? undefined : (valueIn(block.lines, 'renderer') ?? block.renderer)
   const said = yamlFiles(files).flatMap(({ lines }) => {
@@ -140,23 +137,10 @@ function rendererOf(files: Reader, block: NetplanBlock | undefined): string {
   return own ?? valueIn(said.slice(-1), 'renderer') ?? 'networkd'
 }
 
-/** What the host is known to a DHCP server by: of the name that the card has, and the bridge has not. */
-function dhcpIdentity(
-  files: Reader,
-  block: NetplanBlock,
-  request: BridgeRequest,
-): { lines: string[]; settings: Setting[] } {
-  const { name, port, iaid } = request
-  if (rendererOf(files, block) === 'NetworkManager') {
-    if (keysOf(block).some(({ key }) => key === 'networkmanager')) return { lines: [], settings: [] }
-    return {
-      lines: ['networkmanager:', '  passthrough:', `    ipv6.dhcp-iaid: "${iaidOfName(port)}"`],
-      settings: [],
-    }
-  }
-  if (iaid === undefined) return { lines: [], settings: [] }
+/** Keeps what DHCP servers know the host by: it is made from the card's name, which the bridge has not. */
+function dhcpIdentity(files: Reader, { name, port, iaid }: BridgeRequest): Setting[] {
+  if (iaid === undefined) return []
   const path = `/etc/systemd/network/10-netplan-${name}.network.d/vfio-scripts.conf`
   const text = ['DHCPv4', 'DHCPv6'].map((one) => sectionText(one, [`IAID=${iaid}`])).join('')
-  const why = `${name} is known to DHCP servers as ${port} was`
-  return { lines: [], settings: [ownFile(files, path, headComment('tune-host'), text, why)] }
+  return [ownFile(files, path, text, `${name} is known to DHCP servers as ${port} was`)]
 }

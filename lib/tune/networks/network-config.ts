@@ -1,4 +1,4 @@
-import type { Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import type { Reader } from '../../host/reader.ts'
 
@@ -9,12 +9,14 @@ export interface BridgeRequest {
   port: string
   /** The card's address, which the bridge takes over: leases of DHCP stay the same. */
   mac: string | undefined
-  /** What the card's DHCP client is known by, besides: see `Card`. */
+  /** The IAID by which DHCP servers know the card besides its address. */
   iaid: number | undefined
   /** The profile of NetworkManager that is active on it. */
   active: string | undefined
   /** Guests are in this VLAN, and the host stays as it is; else its addresses, DNS and routes move to the bridge. */
   vlan: number | undefined
+  /** The interface that becomes the bridge's port: the card, or the VLAN on it. */
+  lower: string
 }
 
 /** A TAP device that a user may open. */
@@ -25,28 +27,37 @@ export interface TapRequest {
   bridge: string | undefined
 }
 
-/** What sets up the network of a host: the one whose configuration has the card. */
+/** One of the programs that set up a host's network, as far as a bridge or a TAP device goes. */
 export interface NetworkConfig {
   name: string
   documentation: string
-  /** What shows that this card is its. */
+  /** Returns the file that shows that it sets this card up. */
   cardProof(files: Reader, port: string, mac: string | undefined): string | undefined
-  /** Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain. */
-  settings(files: Reader, request: BridgeRequest): Setting[]
-  /** What of the host's addresses may be another on the bridge, where that cannot be prevented or is not known. */
-  notes?(files: Reader, request: BridgeRequest): string[]
-  /** What shows that it sets up this host's network, whatever cards there are. */
+  /**
+   * Makes the card a port of a new bridge. `notes` say which of the host's addresses may be another on the bridge,
+   * where that cannot be prevented or is not known.
+   * Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain.
+   */
+  bridge(files: Reader, request: BridgeRequest): { settings: Setting[]; notes?: string[] }
+  /** Returns the file that shows that it sets up this host's network, whatever cards there are. */
   activeProof(files: Reader): string | undefined
   /** Throws a UserError for what it cannot make. */
   tap(files: Reader, request: TapRequest): Setting[]
 }
 
-/** The refusal of what would have to be guessed, or would leave the host without its network. */
+/** Returns the refusal of what would have to be guessed, or would leave the host without its network. */
 export function unmovable(message: string): UserError {
   return new UserError('unknown-system', message)
 }
 
-/** Why a setting is there; what two requests are told apart by. */
+/** Returns the refusal of a line that may be the bridge's or the card's. */
+export function unknownLine(path: string, line: string, { name, port }: BridgeRequest): UserError {
+  return unmovable(
+    `${path}: "${line.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
+  )
+}
+
+/** Returns the reason that the plan shows for a bridge's settings. */
 export function bridgeReason({ name, port, vlan }: BridgeRequest): string {
   return `${name} is a bridge with ${port}${vlan === undefined ? '' : `, VLAN ${vlan},`} as its port`
 }
@@ -55,9 +66,16 @@ export function tapReason(name: string, user: string): string {
   return `${user} may attach guests to ${name}`
 }
 
+/** Reads a file's text, one character a byte; empty where it is not there. */
+export function configText(files: Reader, path: string): string {
+  return files.bytes(path)?.toString('latin1') ?? ''
+}
+
 /** Sections of an INI file as systemd and NetworkManager write them: their names, and their lines as they stand. */
-export function parseSections(text: string): { name: string; lines: string[] }[] {
-  const sections: { name: string; lines: string[] }[] = []
+export type IniSections = { name: string; lines: string[] }[]
+
+export function parseSections(text: string): IniSections {
+  const sections: IniSections = []
   for (const line of text.split('\n')) {
     const name = /^\s*\[([^\]]+)\]\s*$/.exec(line)?.[1]
     if (name !== undefined) sections.push({ name, lines: [] })
@@ -66,8 +84,8 @@ export function parseSections(text: string): { name: string; lines: string[] }[]
   return sections
 }
 
-/** The values of a key in all sections of that name. */
-export function sectionValues(sections: ReturnType<typeof parseSections>, section: string, key: string): string[] {
+/** Returns the values of a key in all sections of that name. */
+export function sectionValues(sections: IniSections, section: string, key: string): string[] {
   return sections
     .filter(({ name }) => name === section)
     .flatMap(({ lines }) => lines)
@@ -77,32 +95,19 @@ export function sectionValues(sections: ReturnType<typeof parseSections>, sectio
     })
 }
 
-/** A section as it is written, behind an empty line; nothing where it has no lines. */
+/** Returns the value that counts, the last; empty where there is none. */
+export function lastValue(sections: IniSections, section: string, key: string): string {
+  return sectionValues(sections, section, key).at(-1) ?? ''
+}
+
+/** Writes a section, behind an empty line; nothing where it has no lines. */
 export function sectionText(name: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `\n[${name}]\n${lines.map((line) => `${line}\n`).join('')}`
 }
 
-/** A file of our own: all of `text` but its last line is the head. */
-export function ownFile(
-  files: Reader,
-  path: string,
-  head: string,
-  text: string,
-  reason: string,
-  mode = 0o644,
-): Setting {
+/** Returns the setting of a whole file of our own, at its folder's real path. */
+export function ownFile(files: Reader, path: string, text: string, reason: string, mode = 0o644): Setting {
   const [folder, name] = [path.replace(/\/[^/]*$/, ''), path.replace(/.*\//, '')]
-  const lines = text.trimEnd().split('\n')
-  // A line is added where the file does not have it yet.
-  if (lines.slice(0, -1).some((line) => line.trim() === lines.at(-1)?.trim())) lines.push('# The end.')
-  const last = lines.pop() ?? ''
-  const above = lines.map((line) => `${line}\n`).join('')
-  return {
-    kind: 'line',
-    path: `${files.resolve(folder) ?? folder}/${name}`,
-    head: head + above,
-    line: last,
-    mode,
-    reason,
-  }
+  const content = `${headComment('tune-host')}${text.trimEnd()}\n`
+  return { kind: 'file', path: `${files.resolve(folder) ?? folder}/${name}`, content, mode, reason }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { headComment, type Setting } from '../../change/settings.ts'
+import type { Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { accountText } from '../../host/accounts.ts'
 import { iaidOfName } from '../../host/network-card.ts'
@@ -7,23 +7,23 @@ import type { Reader } from '../../host/reader.ts'
 import {
   type BridgeRequest,
   bridgeReason,
+  type IniSections,
+  lastValue,
   type NetworkConfig,
   ownFile,
   sectionText,
-  sectionValues,
   tapReason,
   unmovable,
 } from './network-config.ts'
-import type { IniSections } from './networkd-files.ts'
 import { findBootProfile, isManaged, PROFILES, type Profile, profileNamed } from './profiles.ts'
 
 const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
-/** What a profile says of the host's network, and not of the card. */
+/** Sections that are about the host's network, and not about the card. */
 const BRIDGES = /^(ipv4|ipv6|proxy|hostname)$/
-/** And of its own lines. */
+/** Lines of [connection] that go to the bridge. */
 const OWN = /^(zone|metered|mdns|llmnr|dns-over-tls|secondaries|gateway-ping-timeout|wait-device-timeout)\s*=/
 const CARDS_OWN = /^lldp\s*=/
-/** What each has of its own. */
+/** Sections that each profile has of its own. */
 const NEW = /^(connection|user|match|bridge-port)$/
 
 /**
@@ -40,12 +40,11 @@ export const networkManager: NetworkConfig = {
   },
 
   activeProof(files) {
-    const units = ['multi-user.target.wants/NetworkManager.service', 'dbus-org.freedesktop.NetworkManager.service']
-    const found = units.map((name) => `/etc/systemd/system/${name}`).find((path) => files.exists(path))
-    return (
-      found ??
-      (files.exists('/etc/runlevels/default/NetworkManager') ? '/etc/runlevels/default/NetworkManager' : undefined)
-    )
+    return [
+      '/etc/systemd/system/multi-user.target.wants/NetworkManager.service',
+      '/etc/systemd/system/dbus-org.freedesktop.NetworkManager.service',
+      '/etc/runlevels/default/NetworkManager',
+    ].find((path) => files.exists(path))
   },
 
   tap(files, { name, user, bridge }) {
@@ -59,24 +58,23 @@ export const networkManager: NetworkConfig = {
     return [profileSetting(files, id, text, tapReason(name, user))]
   },
 
-  settings(files, request) {
-    const { name, port, mac, vlan } = request
-    const reason = bridgeReason(request)
-    const own = (id: string, text: string): Setting => profileSetting(files, id, text, reason)
+  bridge(files, request) {
+    const { name, port, mac, vlan, lower } = request
+    const own = (id: string, text: string): Setting => profileSetting(files, id, text, bridgeReason(request))
     const bound = profileNamed(files, name)
     if (bound !== undefined) throw unmovable(`${bound}: is for an interface ${name} already; choose another name`)
     const [bridge, member] = [`vfio-scripts-${name}`, `vfio-scripts-${name}-port`]
     if (vlan !== undefined) {
-      const lower = `${port}.${vlan}`
-      return [
-        own(bridge, `${connectionSection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
-        own(
-          member,
-          `${connectionSection(member, 'vlan', lower, bridgePortLines(name))}\n[vlan]\nid=${vlan}\nparent=${port}\n`,
-        ),
-      ]
+      const start = connectionSection(member, 'vlan', lower, bridgePortLines(name))
+      return {
+        settings: [
+          own(bridge, `${connectionSection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
+          own(member, `${start}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
+        ],
+      }
     }
-    const sections = findMovableProfile(files, request)?.sections ?? []
+    const profile = findMovableProfile(files, request)
+    const sections = profile?.sections ?? []
     const address = mac === undefined ? '' : `mac-address=${mac}\n`
     const lines = (pattern: RegExp): string =>
       sectionLines(sections, 'connection')
@@ -86,39 +84,38 @@ export const networkManager: NetworkConfig = {
     const rest = sections.filter((one) => BRIDGES.test(one.name) && !/^ipv[46]$/.test(one.name))
     const cards = sections.filter((one) => !BRIDGES.test(one.name) && !NEW.test(one.name))
     const texts = (some: IniSections): string => some.map((one) => sectionText(one.name, one.lines)).join('')
-    return [
-      own(
-        bridge,
-        `${connectionSection(bridge, 'bridge', name, lines(OWN))}\n[bridge]\n${address}stp=false\n${addressSections(sections, port)}${texts(rest)}`,
-      ),
-      own(
-        member,
-        `${connectionSection(member, 'ethernet', port, lines(CARDS_OWN) + bridgePortLines(name))}${texts(cards.map(withoutCardAddress))}`,
-      ),
-    ]
+    const start = connectionSection(bridge, 'bridge', name, lines(OWN))
+    const addresses = addressSections(sections, port)
+    return {
+      settings: [
+        own(bridge, `${start}\n[bridge]\n${address}stp=false\n${addresses}${texts(rest)}`),
+        own(
+          member,
+          `${connectionSection(member, 'ethernet', port, lines(CARDS_OWN) + bridgePortLines(name))}${texts(cards.map(withoutCardAddress))}`,
+        ),
+      ],
+      notes: profileNotes(profile, request),
+    }
   },
+}
 
-  notes(files, request) {
-    if (request.vlan !== undefined) return []
-    const found = findMovableProfile(files, request)
-    const sections = found?.sections ?? []
-    const says = (key: string): string => sectionValues(sections, 'ipv6', key).at(-1) ?? ''
-    // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
-    const mode = found === undefined ? 'default' : says('addr-gen-mode')
-    const made = /^(1|3|stable-privacy|default)$/.test(mode) && says('method') !== 'manual'
-    const known = ['ipv4', 'ipv6'].some((one) =>
-      ['dhcp-client-id', 'dhcp-duid'].some((key) => /^stable/.test(sectionValues(sections, one, key).at(-1) ?? '')),
-    )
-    const { name, port } = request
-    return [
-      ...(made
-        ? [`IPv6: ${name} gets another address than ${port} has: it is made from the names of profile and interface.`]
-        : []),
-      ...(known
-        ? [`DHCP: ${name} may get another address than ${port} has: its client ID is made from the profile's name.`]
-        : []),
-    ]
-  },
+/** Returns notes about addresses that are made from the names of profile and interface. */
+function profileNotes(profile: Profile | undefined, { name, port }: BridgeRequest): string[] {
+  const sections = profile?.sections ?? []
+  // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
+  const mode = profile === undefined ? 'default' : lastValue(sections, 'ipv6', 'addr-gen-mode')
+  const made = /^(1|3|stable-privacy|default)$/.test(mode) && lastValue(sections, 'ipv6', 'method') !== 'manual'
+  const known = ['ipv4', 'ipv6'].some((one) =>
+    ['dhcp-client-id', 'dhcp-duid'].some((key) => lastValue(sections, one, key).startsWith('stable')),
+  )
+  return [
+    ...(made
+      ? [`IPv6: ${name} gets another address than ${port} has: it is made from the names of profile and interface.`]
+      : []),
+    ...(known
+      ? [`DHCP: ${name} may get another address than ${port} has: its client ID is made from the profile's name.`]
+      : []),
+  ]
 }
 
 /** Throws a UserError, code `unknown-system`, for a profile that a bridge cannot take over. */
@@ -126,14 +123,13 @@ function findMovableProfile(files: Reader, { port, mac, active }: BridgeRequest)
   const found = findBootProfile(files, { name: port, mac, active })
   if (found === undefined) return undefined
   const { path, sections } = found
-  const value = (section: string, key: string): string => sectionValues(sections, section, key).at(-1) ?? ''
-  const master = value('connection', 'master') || value('connection', 'controller')
+  const master = lastValue(sections, 'connection', 'master') || lastValue(sections, 'connection', 'controller')
   if (master !== '') throw unmovable(`${path}: ${port} is a port of ${master} already`)
   if (sections.some((one) => one.name === '802-1x'))
     throw unmovable(`${path}: ${port} has to log in to its switch (802.1X), which the port of a bridge does not`)
   for (const section of ['ethernet', '802-3-ethernet'])
     for (const key of ['cloned-mac-address', 'assigned-mac-address'])
-      if (!/^(|preserve|permanent)$/.test(value(section, key)))
+      if (!/^(|preserve|permanent)$/.test(lastValue(sections, section, key)))
         throw unmovable(`${path}: gives ${port} another address (${key}), which the bridge would not have; take it out`)
   return found
 }
@@ -142,7 +138,7 @@ function sectionLines(sections: IniSections, name: string): string[] {
   return sections.filter((one) => one.name === name).flatMap(({ lines }) => lines)
 }
 
-/** Addresses as they are; what a DHCP client is known by is made from the interface's name, unless told. */
+/** Returns the addresses as they are; a DHCP client's IAID is made from the interface's name, so it is written down. */
 function addressSections(sections: IniSections, port: string): string {
   return ['ipv4', 'ipv6']
     .map((name) => {
@@ -155,13 +151,13 @@ function addressSections(sections: IniSections, port: string): string {
     .join('')
 }
 
-/** The section without what says which card it is for. */
+/** Returns the section without the lines that say which card it is for. */
 function withoutCardAddress({ name, lines }: IniSections[number]): IniSections[number] {
   return { name, lines: lines.filter((line) => !/^((cloned-|assigned-)?mac-address(-\w+)?)\s*=/.test(line)) }
 }
 
 function profileSetting(files: Reader, id: string, text: string, reason: string): Setting {
-  return ownFile(files, `${PROFILES}/${id}.nmconnection`, headComment('tune-host'), text, reason, 0o600)
+  return ownFile(files, `${PROFILES}/${id}.nmconnection`, text, reason, 0o600)
 }
 
 function connectionSection(id: string, type: string, device: string, more = ''): string {
@@ -172,7 +168,7 @@ function bridgePortLines(bridge: string): string {
   return `master=${bridge}\nslave-type=bridge\n`
 }
 
-/** The same for the same name, so that a second run writes the same file. */
+/** Makes the UUID from the name, so that a second run writes the same file. */
 function uuidOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`

@@ -1,35 +1,31 @@
+import { globPattern } from '../../core/glob.ts'
+import { dropInFolders, dropInPaths } from '../../host/drop-ins.ts'
 import type { Reader } from '../../host/reader.ts'
-import { parseSections, sectionValues, unmovable } from './network-config.ts'
+import { configText, type IniSections, parseSections, sectionValues, unmovable } from './network-config.ts'
 
 // Which file of systemd-networkd a link is set up by. Source: systemd.network(5), systemd.netdev(5).
 
 export const NETWORKD = '/etc/systemd/network'
-const FOLDERS = [
-  NETWORKD,
-  '/run/systemd/network',
-  '/usr/local/lib/systemd/network',
-  '/usr/lib/systemd/network',
-  '/lib/systemd/network',
-]
+const FOLDERS = dropInFolders('systemd/network')
 
-export type IniSections = ReturnType<typeof parseSections>
-
-/** A file with its drop-ins, as one text. */
+/** A file with the sections of its drop-ins. */
 export interface NetworkFile {
   path: string
   name: string
   sections: IniSections
 }
 
-/** What files match by, of a card or of a bridge that is to come. */
-export interface LinkMatch {
+/** The properties that files match a card, or a bridge that is to come, by. */
+interface LinkMatch {
   name: string
   mac: string | undefined
-  /** As `Type=` and `Kind=` have it. */
+  /** Is it a bridge, as `Type=` and `Kind=` have it? */
   bridge?: boolean
 }
 
-/** The first file that matches a card. Throws a UserError, code `unknown-system`, for one that may match or not. */
+/**
+ * Finds the first file that matches a card. Throws a UserError, code `unknown-system`, for one that may match or not.
+ */
 export function findNetworkFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   for (const file of networkFiles(files)) {
     const fits = isMatch(file, link)
@@ -42,51 +38,46 @@ export function findNetworkFile(files: Reader, link: LinkMatch): NetworkFile | u
   return undefined
 }
 
-/** The first files that match a link, or may. */
+/** Finds the first file that matches a link, or may. */
 export function findPossibleFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   return networkFiles(files).find((file) => isMatch(file, link) !== false)
 }
 
-/** A person's file that makes a device of this name. */
+/** Returns the person's file that makes a device of this name. */
 export function deviceFile(files: Reader, device: string): string | undefined {
-  return networkdPaths(files, '.netdev').find(
-    (path) => sectionValues(parseSections(readNetworkdFile(files, path)), 'NetDev', 'Name')[0] === device,
+  return foreignPaths(files, FOLDERS, 'netdev').find(
+    (path) => sectionValues(readSections(files, path), 'NetDev', 'Name')[0] === device,
   )
 }
 
-/** In the order in which they are tried: by name, whatever folder; the first folder hides the others' files. */
+/**
+ * Reads the files in the order in which they are tried. Drop-ins are those of all folders, whichever the file itself is
+ * in.
+ */
 function networkFiles(files: Reader): NetworkFile[] {
-  return networkdPaths(files, '.network').map((path) => {
+  return foreignPaths(files, FOLDERS, 'network').map((path) => {
     const name = path.replace(/.*\//, '')
-    const texts = [path, ...networkdDropIns(files, name)].map((one) => readNetworkdFile(files, one))
-    return { path, name, sections: texts.flatMap(parseSections) }
+    const dropIns = foreignPaths(
+      files,
+      FOLDERS.map((folder) => `${folder}/${name}.d`),
+      'conf',
+    )
+    return { path, name, sections: [path, ...dropIns].flatMap((one) => readSections(files, one)) }
   })
 }
 
-function networkdPaths(files: Reader, ending: string): string[] {
-  const known = new Map<string, string>()
-  for (const folder of FOLDERS)
-    for (const name of files.list(folder) ?? [])
-      if (name.endsWith(ending) && !name.includes('vfio-scripts') && !known.has(name)) known.set(name, folder)
-  return [...known].sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, folder]) => `${folder}/${name}`)
+/** Returns the paths that are not ours. */
+function foreignPaths(files: Reader, folders: readonly string[], ending: string): string[] {
+  return dropInPaths(files, folders, new RegExp(`^(?!.*vfio-scripts).*\\.${ending}$`, 's'))
 }
 
-/** Of all folders, whichever the file itself is in. */
-function networkdDropIns(files: Reader, name: string): string[] {
-  const known = new Map<string, string>()
-  for (const folder of FOLDERS.map((one) => `${one}/${name}.d`))
-    for (const one of files.list(folder) ?? [])
-      if (one.endsWith('.conf') && !one.includes('vfio-scripts') && !known.has(one)) known.set(one, `${folder}/${one}`)
-  return [...known].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, path]) => path)
-}
-
-function readNetworkdFile(files: Reader, path: string): string {
+function readSections(files: Reader, path: string): IniSections {
   // A link to /dev/null hides a file.
-  if (files.resolve(path) === '/dev/null') return ''
-  return (files.bytes(path)?.toString('latin1') ?? '').replace(/\\\n\s*/g, ' ')
+  if (files.resolve(path) === '/dev/null') return []
+  return parseSections(configText(files, path).replace(/\\\n\s*/g, ' '))
 }
 
-/** A string: the condition that cannot be told. */
+/** Does the file match? A string is the condition of which that cannot be told. */
 function isMatch({ sections }: NetworkFile, link: LinkMatch): boolean | string {
   const lines = sections.filter(({ name }) => name === 'Match').flatMap((section) => section.lines)
   if (lines.length === 0) return false
@@ -109,30 +100,12 @@ function isMatch({ sections }: NetworkFile, link: LinkMatch): boolean | string {
 }
 
 function matchesKey(key: string, words: readonly string[], { name, mac, bridge }: LinkMatch): boolean | undefined {
-  const any = (text: string): boolean => words.some((word) => networkdGlob(word).test(text))
+  const any = (text: string): boolean => words.some((word) => globPattern(word).test(text))
   if (key === 'Name') return any(name)
   if (key === 'Type') return any(bridge ? 'bridge' : 'ether')
   // A physical card has none.
   if (key === 'Kind') return bridge === true && any('bridge')
-  if (key === 'MACAddress') return mac === undefined ? undefined : words.some((word) => word.toLowerCase() === mac)
-  if (key === 'PermanentMACAddress' && bridge) return false
-  if (key === 'PermanentMACAddress')
-    return mac === undefined ? undefined : words.some((word) => word.toLowerCase() === mac)
-  if ((key === 'Driver' || key === 'Path') && bridge) return false
+  if (bridge && /^(PermanentMACAddress|Driver|Path)$/.test(key)) return false
+  if (/^(Permanent)?MACAddress$/.test(key) && mac !== undefined) return words.some((word) => word.toLowerCase() === mac)
   return undefined
-}
-
-/** Source: fnmatch(3). */
-function networkdGlob(pattern: string): RegExp {
-  const text = pattern
-    .replace(/[.+^${}()|\\]/g, '\\$&')
-    .replaceAll('[!', '[^')
-    .replaceAll('*', '.*')
-    .replaceAll('?', '.')
-  try {
-    return new RegExp(`^${text}$`)
-  } catch {
-    // A bracket that does not close stands for itself.
-    return new RegExp(`^${text.replace(/[[\]]/g, '\\$&')}$`)
-  }
 }

@@ -1,11 +1,12 @@
+import { globPattern } from '../../core/glob.ts'
+import { dropInPaths } from '../../host/drop-ins.ts'
 import type { Reader } from '../../host/reader.ts'
-import { parseSections, sectionValues, unmovable } from './network-config.ts'
-import type { IniSections } from './networkd-files.ts'
+import { configText, type IniSections, lastValue, parseSections, sectionValues, unmovable } from './network-config.ts'
 
 // The profiles of NetworkManager, and what it leaves alone. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
 
 export const PROFILES = '/etc/NetworkManager/system-connections'
-/** The first hides profiles of the same UUID in the others. */
+/** The folders of profiles; an earlier one hides profiles of the same UUID in later ones. */
 const FOLDERS = [PROFILES, '/run/NetworkManager/system-connections', '/usr/lib/NetworkManager/system-connections']
 const SCRIPTS = '/etc/sysconfig/network-scripts'
 const CONFIGS = ['/etc', '/run', '/usr/lib'].map((folder) => `${folder}/NetworkManager/conf.d`)
@@ -23,8 +24,8 @@ interface ProfileCard {
 }
 
 /**
- * The one profile that the card gets at boot; `undefined`: none is written, and NetworkManager makes one that asks for
- * addresses. Throws a UserError, code `unknown-system`, where it may be another, and names all that it may be.
+ * Finds the one profile that the card gets at boot; `undefined`: none is written, and NetworkManager makes one that
+ * asks for addresses. Throws a UserError, code `unknown-system`, where it may be another, and names all that it may be.
  */
 export function findBootProfile(files: Reader, card: ProfileCard): Profile | undefined {
   const script = scriptOf(files, card)
@@ -35,19 +36,17 @@ export function findBootProfile(files: Reader, card: ProfileCard): Profile | und
   const fitting = readProfiles(files).filter((one) => isEthernet(one) && profileFits(one, card) !== false)
   const named = (some: readonly Profile[]): string => some.map(({ path }) => path).join(', ')
   const starting = fitting.filter(
-    ({ sections }) => !/^(false|no|0)$/.test(lastSectionValue(sections, 'connection', 'autoconnect')),
+    ({ sections }) => !/^(false|no|0)$/.test(lastValue(sections, 'connection', 'autoconnect')),
   )
   if (starting.length === 0 && fitting.length > 0)
     throw unmovable(`${named(fitting)}: may set ${card.name} up, but not by itself at boot (autoconnect=false)`)
   if (starting.length === 0 && isInDeviceList(configuredValue(files, 'main', 'no-auto-default'), card) !== false)
     throw unmovable(`${card.name}: has no profile, and no-auto-default in NetworkManager.conf keeps it without one`)
   const priority = ({ sections }: Profile): number =>
-    Number(lastSectionValue(sections, 'connection', 'autoconnect-priority') || 0)
+    Number(lastValue(sections, 'connection', 'autoconnect-priority') || 0)
   const most = Math.max(...starting.map(priority))
   const best = starting.filter((one) => priority(one) === most)
-  const active = best.filter(
-    ({ sections }) => card.active && lastSectionValue(sections, 'connection', 'uuid') === card.active,
-  )
+  const active = best.filter(({ sections }) => card.active && lastValue(sections, 'connection', 'uuid') === card.active)
   const [found, ...more] = active.length === 1 ? active : best
   if (more.length > 0)
     throw unmovable(
@@ -59,10 +58,9 @@ export function findBootProfile(files: Reader, card: ProfileCard): Profile | und
   return found
 }
 
-/** A person's profile for an interface of this name. */
+/** Returns the person's profile for an interface of this name. */
 export function profileNamed(files: Reader, name: string): string | undefined {
-  return readProfiles(files).find(({ sections }) => lastSectionValue(sections, 'connection', 'interface-name') === name)
-    ?.path
+  return readProfiles(files).find(({ sections }) => lastValue(sections, 'connection', 'interface-name') === name)?.path
 }
 
 /**
@@ -73,7 +71,7 @@ export function isManaged(files: Reader, card: ProfileCard): boolean {
   const unmanaged = isInDeviceList(configuredValue(files, 'keyfile', 'unmanaged-devices'), card)
   const devices = configSections(files).filter(({ name }) => /^device\b/.test(name))
   const off = devices.map((section) => {
-    const value = (key: string): string => sectionValues([section], section.name, key).at(-1) ?? ''
+    const value = (key: string): string => lastValue([section], section.name, key)
     if (!/^(0|no|false)$/.test(value('managed'))) return false
     return value('match-device') === '' ? true : isInDeviceList(value('match-device'), card)
   })
@@ -83,12 +81,8 @@ export function isManaged(files: Reader, card: ProfileCard): boolean {
   return true
 }
 
-function lastSectionValue(sections: IniSections, section: string, key: string): string {
-  return sectionValues(sections, section, key).at(-1) ?? ''
-}
-
 function isEthernet({ sections }: Profile): boolean {
-  return /^(ethernet|802-3-ethernet)$/.test(lastSectionValue(sections, 'connection', 'type'))
+  return /^(ethernet|802-3-ethernet)$/.test(lastValue(sections, 'connection', 'type'))
 }
 
 /** Throws a UserError, code `unreadable`, for what only root may read: who is not root would be told another plan. */
@@ -107,7 +101,7 @@ function readProfiles(files: Reader): Profile[] {
       if (bytes === undefined && files.denied.has(path))
         throw unmovable(`${path}: only root may read it; run this as root to see the plan`)
       const sections = parseSections(bytes?.toString('latin1') ?? '')
-      const uuid = lastSectionValue(sections, 'connection', 'uuid')
+      const uuid = lastValue(sections, 'connection', 'uuid')
       if (seen.has(uuid)) return []
       if (uuid !== '') seen.add(uuid)
       return [{ path, sections }]
@@ -116,7 +110,7 @@ function readProfiles(files: Reader): Profile[] {
 }
 
 function profileFits({ sections }: Profile, { name, mac }: ProfileCard): boolean | undefined {
-  const own = lastSectionValue(sections, 'connection', 'interface-name')
+  const own = lastValue(sections, 'connection', 'interface-name')
   if (own !== '' && own !== name) return false
   const address = (key: string): string[] =>
     ['ethernet', '802-3-ethernet']
@@ -130,13 +124,13 @@ function profileFits({ sections }: Profile, { name, mac }: ProfileCard): boolean
   return match.length > 0 || (required !== '' && mac === undefined && own !== name) ? undefined : true
 }
 
-/** The file of initscripts that has the card, which NetworkManager of Fedora and its kin reads too. */
+/** Returns the file of initscripts that has the card, which NetworkManager of Fedora and its kin reads too. */
 function scriptOf(files: Reader, { name, mac }: ProfileCard): string | undefined {
   return (files.list(SCRIPTS) ?? [])
     .filter((one) => /^ifcfg-/.test(one) && one !== 'ifcfg-lo' && !/~$|\.(bak|orig|rej|rpmnew|rpmsave)$/.test(one))
     .map((one) => `${SCRIPTS}/${one}`)
     .find((path) => {
-      const text = files.bytes(path)?.toString('latin1') ?? ''
+      const text = configText(files, path)
       const value = (key: string): string => new RegExp(`^\\s*${key}=["']?([^"'\\s]*)`, 'm').exec(text)?.[1] ?? ''
       if (/^(wireless|wifi|vpn)$/i.test(value('TYPE'))) return false
       const [device, address] = [value('DEVICE'), value('HWADDR').toLowerCase()]
@@ -145,34 +139,27 @@ function scriptOf(files: Reader, { name, mac }: ProfileCard): string | undefined
     })
 }
 
-/** The main file first; of files of one name in conf.d, that of /etc; later ones win. */
+/** Reads the main file first; later ones win. netplan undoes one at boot where it writes for NetworkManager. */
 function configSections(files: Reader): IniSections {
-  const known = new Map<string, string>()
-  for (const folder of CONFIGS)
-    for (const name of files.list(folder) ?? []) if (name.endsWith('.conf') && !known.has(name)) known.set(name, folder)
-  // netplan undoes this one at boot where it writes for NetworkManager.
-  if (known.get('10-globally-managed-devices.conf') === CONFIGS[2] && netplanUsesThis(files))
-    known.delete('10-globally-managed-devices.conf')
-  const below = [...known].sort(([one], [other]) => (one < other ? -1 : 1)).map(([name, folder]) => `${folder}/${name}`)
-  return ['/etc/NetworkManager/NetworkManager.conf', ...below].flatMap((path) =>
-    parseSections(files.bytes(path)?.toString('latin1') ?? ''),
-  )
+  const undone = netplanUsesThis(files) ? '/usr/lib/NetworkManager/conf.d/10-globally-managed-devices.conf' : ''
+  const below = dropInPaths(files, CONFIGS, /\.conf$/).filter((path) => path !== undone)
+  return ['/etc/NetworkManager/NetworkManager.conf', ...below].flatMap((path) => parseSections(configText(files, path)))
 }
 
 function netplanUsesThis(files: Reader): boolean {
   const names = (files.list('/etc/netplan') ?? []).filter((name) => name.endsWith('.yaml'))
-  return names.some((name) =>
-    /^\s*renderer:\s*["']?NetworkManager\b/m.test(files.bytes(`/etc/netplan/${name}`)?.toString('latin1') ?? ''),
-  )
+  return names.some((name) => /^\s*renderer:\s*["']?NetworkManager\b/m.test(configText(files, `/etc/netplan/${name}`)))
 }
 
 function configuredValue(files: Reader, section: string, key: string): string {
   const sections = configSections(files)
   const added = sectionValues(sections, section, `${key}+`)
-  return [sectionValues(sections, section, key).at(-1) ?? '', ...added].filter(Boolean).join(';')
+  return [lastValue(sections, section, key), ...added].filter(Boolean).join(';')
 }
 
-/** A list of device specifications, of which those with `except:` win. `undefined`: one is not understood here. */
+/**
+ * Is the card in a list of device specifications, of which those with `except:` win? `undefined`: it cannot be told.
+ */
 function isInDeviceList(list: string, card: ProfileCard): boolean | undefined {
   const specs = list
     .split(/[;,]/)
@@ -192,12 +179,7 @@ function isSpec(spec: string, { name, mac }: ProfileCard): boolean | undefined {
   if (kind === 'type') return false
   if (kind === 'interface-name') {
     if (value.startsWith('=')) return value.slice(1) === name
-    const text = value
-      .replace(/^~/, '')
-      .replace(/[.+^${}()|\\]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.')
-    return /[[\]]/.test(text) ? undefined : new RegExp(`^${text}$`).test(name)
+    return /[[\]]/.test(value) ? undefined : globPattern(value.replace(/^~/, '')).test(name)
   }
   const address = kind === 'mac' ? value : spec
   if (/^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(address))

@@ -1,0 +1,43 @@
+import { headComment } from '../../lib/change/settings.ts'
+import type { Reader } from '../../lib/host/reader.ts'
+import type { ArgumentFile } from './argument-settings.ts'
+import { filesEndingIn, rawText, realPath } from './boot-files.ts'
+import type { PresetImage } from './mkinitcpio-images.ts'
+
+const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
+export const MKINITCPIO_CONFIG = '/etc/mkinitcpio.conf'
+const DROP_INS = `${MKINITCPIO_CONFIG}.d`
+// Behind all others: they are read by name, joined into one text.
+const OURS = 'zz-vfio-scripts.conf'
+// Begins with an empty line: what is joined before it may have no end.
+const HEAD = `\n${headComment()}`
+
+/** The program itself, where it is there. */
+export function findMkinitcpio(files: Reader): string | undefined {
+  return PROGRAMS.find((path) => files.exists(path))
+}
+
+interface MkinitcpioConfig {
+  place: ArgumentFile
+  /** What is read together with a file of our own. */
+  others: string[]
+}
+
+/**
+ * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
+ * else the main file; and what presets name, which is read alone.
+ */
+export function mkinitcpioConfigs(files: Reader, presets: readonly PresetImage[]): MkinitcpioConfig[] {
+  const text = (path: string): string => rawText(files, path) ?? ''
+  const named = [...new Set(presets.flatMap(({ config }) => config ?? []))]
+  const configs = named.map((path): MkinitcpioConfig => ({ place: { path: realPath(files, path) }, others: [] }))
+  if (presets.length > 0 && presets.every(({ config }) => config !== undefined)) return configs
+  const program = text(findMkinitcpio(files) ?? '')
+  if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {
+    const path = realPath(files, MKINITCPIO_CONFIG)
+    return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
+  }
+  const drop = filesEndingIn(files, DROP_INS, '.conf').filter((path) => !path.endsWith(`/${OURS}`))
+  const others = [MKINITCPIO_CONFIG, ...drop].map(text)
+  return [...configs, { place: { path: `${realPath(files, DROP_INS)}/${OURS}`, head: HEAD }, others }]
+}

@@ -1,0 +1,78 @@
+import { claimedArguments } from '../bind/claimed-requirements.ts'
+import { CONFIRM } from '../change/confirm.ts'
+import type { Claim } from '../change/journal.ts'
+import { hasSetting, showSetting } from '../change/settings.ts'
+import { contentReader } from '../change/undo.ts'
+import { okResult, problemResult, unknownResult } from '../core/finding.ts'
+import type { Bootloader, Host } from '../system/system.ts'
+import type { Check } from './check.ts'
+
+// Do files and boot entries say what was claimed?
+
+/** The facts about what was set up. */
+export interface ClaimFacts {
+  host: Host
+  claims: readonly Claim[]
+  /** The boot loader that it was set up through. */
+  bootloader: Bootloader | undefined
+}
+
+/** A check of `--status`, and the facts that it needs. */
+type ClaimCheck<Needs extends keyof ClaimFacts> = Check<Pick<ClaimFacts, Needs>>
+
+/** Is a dead man's switch waiting? */
+export const unconfirmedCheck: ClaimCheck<'claims'> = {
+  code: 'unconfirmed',
+  askedBy: ['binding-status', 'tuning-status'],
+  run({ claims }) {
+    const scripts = claims.filter(({ owner }) => owner === CONFIRM).map(({ entry }) => entry.entry.script)
+    return [...new Set(scripts)].map((script) =>
+      unknownResult('is going to be taken back unless it is confirmed', [], `${script} --confirm`),
+    )
+  },
+}
+
+/** Do the files still say what was put there? */
+export const filesCheck: ClaimCheck<'host' | 'claims'> = {
+  code: 'files',
+  askedBy: ['binding-status', 'tuning-status'],
+  run({ host, claims }) {
+    const read = contentReader(host.files)
+    const files = claims.filter(({ setting }) => setting.kind !== 'external')
+    // A boot entry goes with its kernel.
+    const ended = ({ setting }: Claim): boolean =>
+      setting.kind === 'command-line' && setting.layout === 'options' && read(setting.path) === null
+    const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]
+    return paths.map((path) => {
+      const text = read(path)
+      const own = claims.filter(({ setting }) => setting.path === path)
+      const lost = new Set(
+        own.filter(({ setting }) => !hasSetting(text, setting)).map(({ setting }) => showSetting(setting)),
+      )
+      if (lost.size === 0) return okResult(`${path} says what it should`)
+      return problemResult(
+        `${path} ${text === null ? 'is gone' : 'was changed'}`,
+        [...lost].map((one) => `not there: ${one}`),
+        'bind the devices again, or undo',
+      )
+    })
+  },
+}
+
+/** Do the boot entries carry the arguments? */
+export const bootEntriesCheck: ClaimCheck<'claims' | 'bootloader'> = {
+  code: 'boot-entries',
+  askedBy: ['binding-status', 'tuning-status'],
+  run({ claims, bootloader }) {
+    const tokens = claimedArguments(claims)
+    if (tokens.length === 0) return []
+    if (bootloader === undefined) return unknownResult('which boot loader has the arguments is not known', [])
+    const commands = bootloader.commands().map(({ argv }) => argv.join(' '))
+    const next = commands.join(' && ') || 'bind the devices again, or undo'
+    return bootloader
+      .observe(tokens, false)
+      .map(({ ok, proof }) =>
+        ok === null ? unknownResult(proof, []) : ok ? okResult(proof) : problemResult(proof, [], next),
+      )
+  },
+}

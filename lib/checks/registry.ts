@@ -1,0 +1,126 @@
+import type { CheckName } from '../core/finding.ts'
+import type { AsyncCheck, Check } from './check.ts'
+import type { CheckFacts, GuardFacts } from './check-facts.ts'
+import {
+  deviceLogCheck,
+  framebufferCheck,
+  groupsCheck,
+  interruptLinesCheck,
+  resetCheck,
+  romCheck,
+  romFileCheck,
+} from './device.ts'
+import {
+  bootVgaGuard,
+  bridgeGuard,
+  halfGroupGuard,
+  onlyGpuGuard,
+  partialCardGuard,
+  secureBootGuard,
+  sharedIdGuard,
+  virtualFunctionsGuard,
+} from './guards.ts'
+import { diskInUseCheck, type GuestCheckFacts, guestResetCheck, noSuchFileCheck } from './guest-checks.ts'
+import {
+  bootSpaceCheck,
+  governorCheck,
+  hugePagesCheck,
+  hugePagesGivenCheck,
+  libvirtCheck,
+  libvirtProgramCheck,
+  memlockCheck,
+  ovmfCheck,
+  qemuCheck,
+  swtpmCheck,
+  userGroupsCheck,
+  virtiofsdCheck,
+} from './host.ts'
+import {
+  consoleGuard,
+  interfaceUpGuard,
+  inUseGuard,
+  lastKeyboardGuard,
+  networkGuard,
+  sshGuard,
+  storageGuard,
+} from './in-use.ts'
+import {
+  bootArgumentsCheck,
+  iommuCheck,
+  kernelConfigCheck,
+  kvmCheck,
+  modprobeIdsCheck,
+  msrsCheck,
+  remappingCheck,
+  secureBootCheck,
+  unsafeSettingsCheck,
+  vfioModulesCheck,
+  virtualisationCheck,
+} from './kernel-checks.ts'
+import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
+import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
+
+// Every check there is, in the order in which people read them: a new one is a line here. Each says who asks it. The
+// lists are apart by the facts that their checks need, so that a script holds none that it never asks.
+
+/** What check-host looks at: those of the card with --device. */
+export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
+  virtualisationCheck,
+  kvmCheck,
+  iommuCheck,
+  remappingCheck,
+  bootArgumentsCheck,
+  vfioModulesCheck,
+  unsafeSettingsCheck,
+  modprobeIdsCheck,
+  msrsCheck,
+  secureBootCheck,
+  libvirtCheck,
+  userGroupsCheck,
+  memlockCheck,
+  hugePagesCheck,
+  hugePagesGivenCheck,
+  governorCheck,
+  bootSpaceCheck,
+  kernelConfigCheck,
+  qemuCheck,
+  libvirtProgramCheck,
+  ovmfCheck,
+  swtpmCheck,
+  virtiofsdCheck,
+  groupsCheck,
+  resetCheck,
+  deviceLogCheck,
+  framebufferCheck,
+  romCheck,
+  interruptLinesCheck,
+  romFileCheck,
+]
+
+/** What may speak against giving devices to a guest: those first that nothing overrides. */
+export const GUARDS: readonly Check<GuardFacts>[] = [
+  bridgeGuard,
+  halfGroupGuard,
+  unlockDeviceGuard,
+  tpmUnlockGuard,
+  onlyGpuGuard,
+  bootVgaGuard,
+  consoleGuard,
+  inUseGuard,
+  storageGuard,
+  networkGuard,
+  sshGuard,
+  lastKeyboardGuard,
+  partialCardGuard,
+  virtualFunctionsGuard,
+  noAnswerGuard,
+  reservedRegionGuard,
+  sharedIdGuard,
+  interfaceUpGuard,
+]
+
+/** All that bind-vfio refuses by. */
+export const BINDING_GUARDS: readonly CheckName[] = [GUARDS, secureBootGuard].flat()
+
+/** What else may speak against a guest. */
+export const GUEST_CHECKS: readonly Check<GuestCheckFacts>[] = [guestResetCheck, noSuchFileCheck, diskInUseCheck]

@@ -1,0 +1,73 @@
+import type { Remarks } from '../../core/versions.ts'
+import type { Machine } from '../../host/machine.ts'
+import type { Arguments } from '../../terminal/options.ts'
+import type { GuestBoard } from '../guest.ts'
+import { soundCard } from './audio.ts'
+import { cardDevices } from './cards.ts'
+import { disks } from './disks.ts'
+import { installationDisplay } from './display.ts'
+import { evdevInput } from './evdev.ts'
+import type { BoardFacts } from './guest-device.ts'
+import { lookingGlass } from './looking-glass.ts'
+import { networkCards } from './nics.ts'
+import { opticalDrives } from './optical.ts'
+import { scsiController } from './scsi-controller.ts'
+import { sharedFolders } from './shares.ts'
+import { tpmDevice } from './tpm.ts'
+import { usbDevices } from './usb-devices.ts'
+
+/** The devices that are attached to a guest, in the order of --help. */
+export const ATTACHED_DEVICES = [
+  cardDevices,
+  usbDevices,
+  opticalDrives,
+  disks,
+  scsiController,
+  networkCards,
+  evdevInput,
+  lookingGlass,
+  sharedFolders,
+  soundCard,
+] as const
+
+/** The devices on its board; --help names them behind the board's own options. */
+export const BUILT_IN_DEVICES = [tpmDevice, installationDisplay] as const
+
+/** Every kind of device that a guest may have. */
+export const GUEST_DEVICES = [...ATTACHED_DEVICES, ...BUILT_IN_DEVICES] as const
+
+/** QEMU gives PCI slots in this order, and a guest looks for its devices where they were: what is new comes last. */
+const SLOT_ORDER: readonly AnyDevice[] = [
+  ...[scsiController, disks, opticalDrives, networkCards, cardDevices, usbDevices],
+  ...[evdevInput, installationDisplay, soundCard, tpmDevice],
+]
+export const QEMU_DEVICES = [...SLOT_ORDER, ...GUEST_DEVICES.filter((device) => !SLOT_ORDER.includes(device))]
+
+type AnyDevice = (typeof GUEST_DEVICES)[number]
+/** A type that is each of a union at once. */
+type AllOf<Union> = (Union extends unknown ? (each: Union) => void : never) extends (all: infer All) => void
+  ? All
+  : never
+
+export type DeviceFacts = AllOf<ReturnType<NonNullable<AnyDevice['read']>>>
+/** A guest, decided: plain data that is written as libvirt XML or as a program that starts QEMU. */
+export type Guest = GuestBoard & DecidedDevices
+type DecidedDevices = AllOf<ReturnType<AnyDevice['decide']>>
+
+/** Reads what devices are decided from. Throws a UserError with code `usage` for options of a wrong form. */
+export function readDevices(machine: Machine, given: Arguments): DeviceFacts {
+  return merge(GUEST_DEVICES.map((device) => device.read?.(machine, given)))
+}
+
+/** Decides all devices; `remarksOn` says where a device's remarks go. Throws a UserError for one that cannot be had. */
+export function decideDevices(
+  given: Arguments,
+  facts: BoardFacts & DeviceFacts,
+  remarksOn: (device: AnyDevice) => Remarks,
+): DecidedDevices {
+  return merge(GUEST_DEVICES.map((device) => device.decide(given, facts, remarksOn(device))))
+}
+
+function merge<Whole>(parts: readonly unknown[]): Whole {
+  return Object.assign({}, ...parts)
+}

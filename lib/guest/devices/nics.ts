@@ -1,0 +1,98 @@
+import { UserError } from '../../core/error.ts'
+import type { Arguments } from '../../terminal/options.ts'
+import { listOption, shapedValue, valueOption } from '../guest-arguments.ts'
+import { xmlElement } from '../libvirt/xml-element.ts'
+import { escapeCommas } from '../qemu/qemu-words.ts'
+import { firstDrivers } from './disks.ts'
+import type { GuestDevice } from './guest-device.ts'
+
+interface Nic {
+  kind: 'network' | 'bridge' | 'macvtap' | 'tap' | 'user'
+  /** The network, bridge, host interface or TAP device; empty for `user`. */
+  source: string
+  model: string
+  mac: string | null
+}
+
+const MODELS = { virtio: 'virtio', own: 'e1000e', old: 'e1000' } as const
+
+export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
+  options: [
+    listOption(
+      'network',
+      'NET',
+      'network:NAME, bridge:NAME, macvtap:INTERFACE, tap:NAME, user or none (default network:default)',
+    ),
+    valueOption('nic-model', 'MODEL', 'virtio, e1000e …'),
+    valueOption('mac', 'MAC', 'the MAC address of the first network card'),
+  ],
+  decide(given, { preset, format }) {
+    const model = shapedValue(given, 'nic-model', /^[a-z0-9][a-z0-9-]{0,30}$/, 'virtio, e1000e, e1000 or rtl8139')
+    return { nics: decideNics(given, format, model ?? MODELS[firstDrivers(given, preset)]) }
+  },
+  xml: ({ nics }) =>
+    nics.map(({ kind, source, model, mac }) => {
+      const { type, from } = {
+        network: { type: 'network', from: xmlElement('source', { network: source }) },
+        bridge: { type: 'bridge', from: xmlElement('source', { bridge: source }) },
+        macvtap: { type: 'direct', from: xmlElement('source', { dev: source, mode: 'bridge' }) },
+        // A TAP device that somebody else made and configured.
+        tap: { type: 'ethernet', from: xmlElement('target', { dev: source, managed: 'no' }) },
+        user: { type: 'user', from: null },
+      }[kind]
+      return xmlElement(
+        'interface',
+        { type },
+        mac !== null && xmlElement('mac', { address: mac }),
+        from,
+        xmlElement('model', { type: model }),
+      )
+    }),
+  match: { interface: ['@type', 'mac', 'source', 'target'] },
+  qemu: ({ nics }) =>
+    nics.flatMap(({ kind, source, model, mac }, index) => {
+      const backend = {
+        user: 'user',
+        bridge: `bridge,br=${escapeCommas(source)}`,
+        tap: `tap,ifname=${escapeCommas(source)},script=no,downscript=no`,
+        network: undefined,
+        macvtap: undefined,
+      }[kind]
+      if (backend === undefined)
+        throw new UserError(
+          'usage',
+          `--network ${kind}:${source}: libvirt alone has that; with --format qemu: bridge:NAME, tap:NAME, user or none`,
+        )
+      const device = model === 'virtio' ? 'virtio-net-pci' : model
+      return [
+        ['-netdev', `${backend},id=net${index}`],
+        ['-device', `${device},netdev=net${index}${mac === null ? '' : `,mac=${mac}`}`],
+      ]
+    }),
+}
+
+const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const
+
+/** `default`, `user`, `none`, `bridge:br0` and so on; each in turn, the MAC for the first. */
+function decideNics(given: Arguments, format: string, model: string): Nic[] {
+  const like = 'six bytes of one card, such as 52:54:00:12:34:56'
+  const mac = shapedValue(given, 'mac', /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, like)
+  const networks = given.list('network')
+  const usual = format === 'qemu' ? 'user' : 'network:default'
+  const nics = (networks.length === 0 ? [usual] : networks)
+    .filter((text) => text !== 'none')
+    .map((text, index): Nic => {
+      const own = index === 0 ? (mac ?? null) : null
+      if (text === 'user') return { kind: 'user', source: '', model, mac: own }
+      const [, kind, source = ''] = /^([a-z]+):([A-Za-z0-9_][A-Za-z0-9_.@-]*)$/.exec(text) ?? []
+      const known = NIC_KINDS.find((each) => each === kind)
+      if (known === undefined || (known !== 'network' && source.length > 15))
+        throw new UserError(
+          'usage',
+          `--network ${text}: write network:NAME, bridge:NAME, macvtap:INTERFACE, tap:NAME, user or none`,
+        )
+      return { kind: known, source, model, mac: own }
+    })
+  if (mac !== undefined && nics.length === 0) throw new UserError('usage', '--mac: there is no --network for it')
+  return nics
+}

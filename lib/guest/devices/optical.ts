@@ -1,0 +1,74 @@
+import { UserError } from '../../core/error.ts'
+import { scsiAddress } from '../../host/disk-images.ts'
+import { listOption, pathValues } from '../guest-arguments.ts'
+import { xmlElement } from '../libvirt/xml-element.ts'
+import { escapeCommas } from '../qemu/qemu-words.ts'
+import type { GuestDevice } from './guest-device.ts'
+
+// A SCSI device whole: burning and region codes work, which a CD-ROM image of the drive cannot do.
+
+interface ScsiDevice {
+  path: string
+  /** Host, bus, target, unit: its name in /sys/bus/scsi. */
+  host: number
+  bus: number
+  target: number
+  unit: number
+}
+
+interface OpticalFacts {
+  /** Path → host, bus, target, unit. */
+  scsiAddresses: ReadonlyMap<string, readonly number[]>
+}
+
+export interface DecidedOptical {
+  /** SCSI devices that are passed on whole: optical drives that write. */
+  scsi: ScsiDevice[]
+}
+
+export const opticalDrives: GuestDevice<OpticalFacts, DecidedOptical> = {
+  options: [listOption('optical', 'DEV', 'an optical drive, passed on whole: /dev/sr0')],
+  read: ({ reader }, given) => ({
+    scsiAddresses: new Map(pathValues(given, 'optical').map((path) => [path, scsiAddress(reader, path) ?? []])),
+  }),
+  decide: (given, { scsiAddresses }) => ({
+    scsi: given.list('optical').map((path) => {
+      const [host, bus, target, unit] = scsiAddresses.get(path) ?? []
+      if (host === undefined || bus === undefined || target === undefined || unit === undefined)
+        throw new UserError('no-device', `--optical ${path}: no SCSI device; optical drives are /dev/sr0, /dev/sr1 …`)
+      return { path, host, bus, target, unit }
+    }),
+  }),
+  xml: ({ scsi }) =>
+    scsi.map(({ host, bus, target, unit }) =>
+      xmlElement(
+        'hostdev',
+        { mode: 'subsystem', type: 'scsi', managed: 'no', rawio: 'no' },
+        xmlElement(
+          'source',
+          {},
+          xmlElement('adapter', { name: `scsi_host${host}` }),
+          xmlElement('address', { bus, target, unit }),
+        ),
+        xmlElement('readonly'),
+      ),
+    ),
+  match: { hostdev: ['@type', 'source/adapter', 'source/address'] },
+  qemu: ({ scsi }) =>
+    scsi.flatMap(({ path }, index) => [
+      ['-drive', driveValue(path, index)],
+      ['-device', deviceValue(index)],
+    ]),
+  // It comes and goes while the guest runs.
+  monitor: ({ scsi }) =>
+    scsi.flatMap(({ path }, index) => [
+      `device_del optical${index}`,
+      `drive_add 0 ${driveValue(path, index)}`,
+      `device_add ${deviceValue(index)}`,
+    ]),
+}
+
+const driveValue = (path: string, index: number): string =>
+  `if=none,id=optical${index},file=${escapeCommas(path)},format=raw`
+
+const deviceValue = (index: number): string => `scsi-block,bus=scsi.0,drive=optical${index},id=optical${index}`

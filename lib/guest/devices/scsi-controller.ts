@@ -1,0 +1,26 @@
+import { xmlElement } from '../libvirt/xml-element.ts'
+import type { DecidedDisks } from './disks.ts'
+import type { GuestDevice } from './guest-device.ts'
+import type { DecidedOptical } from './optical.ts'
+
+// What SCSI disks and drives are attached to. libvirt's own choice would be a model that new guests have no driver for.
+
+const isNeeded = ({ disks, scsi }: DecidedDisks & DecidedOptical): boolean =>
+  scsi.length > 0 || disks.some(({ bus }) => bus === 'scsi')
+
+export const scsiController: GuestDevice<object, object, DecidedDisks & DecidedOptical> = {
+  options: [],
+  decide: () => ({}),
+  xml: (guest) =>
+    isNeeded(guest)
+      ? [
+          xmlElement(
+            'controller',
+            { type: 'scsi', index: 0, model: 'virtio-scsi' },
+            guest.pinning !== null && xmlElement('driver', { iothread: 1 }),
+          ),
+        ]
+      : [],
+  match: { controller: ['@type'] },
+  qemu: (guest) => (isNeeded(guest) ? [['-device', 'virtio-scsi-pci,id=scsi']] : []),
+}

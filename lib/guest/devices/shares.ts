@@ -1,0 +1,75 @@
+import { supportsElseNote } from '../../core/versions.ts'
+import { findProgram } from '../../host/find-program.ts'
+import { checkPath, listOption } from '../guest-arguments.ts'
+import { xmlElement } from '../libvirt/xml-element.ts'
+import { escapeCommas, STATE_DIR, shellQuote } from '../qemu/qemu-words.ts'
+import type { GuestDevice } from './guest-device.ts'
+
+// Folders of the host, by virtiofs. Source: https://libvirt.org/kbase/virtiofs.html
+
+interface SharedFolder {
+  path: string
+  tag: string
+}
+
+const SINCE = { libvirt: '6.2.0', qemu: '4.2.0' }
+
+export const sharedFolders: GuestDevice<object, { shares: SharedFolder[] }> = {
+  options: [listOption('share', 'DIR[:TAG]', 'a folder of the host, by virtiofs')],
+  decide(given, { versions }, remarks) {
+    const shares = given.list('share').map(parseShare)
+    return { shares: shares.length > 0 && supportsElseNote(versions, SINCE, 'virtiofs', remarks) ? shares : [] }
+  },
+  sharesMemory: ({ shares }) => shares.length > 0,
+  files: (given) => ({ others: given.list('share').map((text) => parseShare(text).path) }),
+  warnings: ({ files, running }, given) =>
+    running && given.list('share').length > 0 && findProgram(files, 'virtiofsd') === undefined
+      ? ['virtiofsd is not installed, and the guest shares folders']
+      : [],
+  xml: ({ shares }) =>
+    shares.map(({ path, tag }) =>
+      xmlElement(
+        'filesystem',
+        { type: 'mount', accessmode: 'passthrough' },
+        xmlElement('driver', { type: 'virtiofs' }),
+        xmlElement('source', { dir: path }),
+        xmlElement('target', { dir: tag }),
+      ),
+    ),
+  match: { filesystem: ['target@dir'] },
+  qemu: ({ shares }) =>
+    shares.flatMap(({ tag }, index) => [
+      ['-chardev', `socket,id=share${index},path=${STATE_DIR}/share${index}.sock`],
+      ['-device', `vhost-user-fs-pci,chardev=share${index},tag=${escapeCommas(tag)}`],
+    ]),
+  start: ({ shares }) =>
+    shares.length === 0
+      ? ''
+      : VIRTIOFSD + shares.map(({ path }, index) => startVirtiofsd(`"$dir/share${index}.sock"`, path)).join(''),
+}
+
+function parseShare(text: string): SharedFolder {
+  const [, folder = '', tag] = /^(.*?)(?::([A-Za-z0-9_.-]{1,36}))?$/s.exec(text) ?? []
+  const path = checkPath('share', folder)
+  const name =
+    tag ??
+    path
+      .replace(/\/+$/, '')
+      .replace(/^.*\//, '')
+      .replace(/[^A-Za-z0-9_.-]/g, '_')
+  return { path, tag: name.slice(0, 36) || 'root' }
+}
+
+/** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
+const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
+shared=--shared-dir=
+virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
+`
+
+/** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
+function startVirtiofsd(socket: string, path: string): string {
+  return `rm -f ${socket}
+virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &
+until [ -S ${socket} ]; do sleep 0.1; kill -0 $!; done
+`
+}

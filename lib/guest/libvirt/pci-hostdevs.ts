@@ -1,0 +1,96 @@
+import type { Remarks } from '../../core/versions.ts'
+import type { ParsedElement } from './document.ts'
+import { attribute, child, childrenOf, setAttribute } from './edit-document.ts'
+import { devicesOf, parseDomain } from './edit-domain.ts'
+
+// The PCI devices of a domain that somebody has already.
+
+/** A card's place in the guest; `free` are the functions of that slot that are left, when some are not. */
+export interface GuestSlot {
+  bus: number
+  slot: number
+  free?: readonly number[]
+}
+
+/** `0000:01:00.0` of a PCI hostdev's source. */
+export function hostAddressOf(hostdev: ParsedElement): string | undefined {
+  const source = child(hostdev, 'source', 'address')
+  if (attribute(hostdev, 'type') !== 'pci' || source === undefined) return undefined
+  const field = (name: string, digits: number): string =>
+    Number(attribute(source, name) ?? '0')
+      .toString(16)
+      .padStart(digits, '0')
+  return `${field('domain', 4)}:${field('bus', 2)}:${field('slot', 2)}.${field('function', 1)}`
+}
+
+/** The elements that have an address on the guest's PCI bus of that number. */
+export function elementsOnBus(text: string, bus: number): ParsedElement[] {
+  return (devicesOf(text)?.children ?? []).filter((each) => guestBusOf(each) === bus)
+}
+
+/** The guest's PCI bus that an element is on; NaN for one that has no such address. */
+function guestBusOf(element: ParsedElement): number {
+  const address = child(element, 'address')
+  return attribute(address, 'type') === 'pci' ? Number(attribute(address, 'bus') ?? Number.NaN) : Number.NaN
+}
+
+/** A place where nothing is: bus 1 and up are behind a root port that is to be made, `first` is i440fx's first slot. */
+export function freeSlot(text: string, first: number): GuestSlot {
+  const devices = devicesOf(text)?.children ?? []
+  const machine = attribute(child(parseDomain(text), 'os', 'type'), 'machine') ?? 'pc'
+  const express =
+    /q35|virt/.test(machine) || devices.some((each) => (attribute(each, 'model') ?? '').startsWith('pcie-'))
+  if (!express) {
+    const used = elementsOnBus(text, 0).map((each) => Number(attribute(child(each, 'address'), 'slot')))
+    const slots = Array.from({ length: 15 }, (_, index) => first + index)
+    return { bus: 0, slot: slots.find((each) => !used.includes(each)) ?? 0x1e }
+  }
+  const used = devices.flatMap((each) => [
+    each.name === 'controller' && attribute(each, 'type') === 'pci' ? Number(attribute(each, 'index')) : 0,
+    guestBusOf(each),
+  ])
+  return { bus: Math.max(0, ...used.filter(Number.isFinite)) + 1, slot: 0 }
+}
+
+/** Shows the guest the ROMs of the functions at these addresses: one that a file is set for is meant to be seen. */
+export function showRoms(text: string, addresses: readonly string[], { notes }: Remarks): string {
+  const hidden = [
+    ['bar', 'off', 'on'],
+    ['enabled', 'no', 'yes'],
+  ] as const
+  return addresses.reduce(
+    (shown, address) =>
+      hidden.reduce((result, [name, from, to]) => {
+        const hostdev = childrenOf(devicesOf(result), 'hostdev').find((each) => hostAddressOf(each) === address)
+        const rom = child(hostdev, 'rom')
+        if (rom === undefined || attribute(rom, name) !== from) return result
+        notes.push(`${address}: its ROM was hidden from the guest (${name}='${from}'), and is shown now`)
+        return setAttribute(result, rom, name, to)
+      }, shown),
+    text,
+  )
+}
+
+/** Says of a card's functions what the domain does with them and a person may not know. */
+export function cardNotes(text: string, addresses: readonly string[]): string[] {
+  const own = childrenOf(devicesOf(text), 'hostdev').filter((each) => addresses.includes(hostAddressOf(each) ?? ''))
+  const unmanaged = own.filter((each) => attribute(each, 'managed') !== 'yes').map(hostAddressOf)
+  const slots = new Set(
+    own.map((each) => {
+      const address = child(each, 'address')
+      return ['domain', 'bus', 'slot'].map((name) => Number(attribute(address, name) ?? 0)).join(':')
+    }),
+  )
+  return [
+    ...(unmanaged.length === 0
+      ? []
+      : [
+          `${unmanaged.join(', ')}: not managed='yes' in the domain, so libvirt takes no driver off: bind-vfio must have bound it before the guest starts`,
+        ]),
+    ...(slots.size < 2
+      ? []
+      : [
+          `${own.map(hostAddressOf).join(', ')}: on ${slots.size} slots of the guest, where drivers may not find the parts of one card; --remove it and add it again in one run after the other`,
+        ]),
+  ]
+}

@@ -1,0 +1,81 @@
+import type { CommandChange } from '../change/plan.ts'
+import { type Setting, tokensKeptBy } from '../change/settings.ts'
+import type { Distro, Host } from './system.ts'
+
+export const INIT_FOLDER = '/etc/init.d'
+export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
+
+/** A tool that keeps settings, and is neither boot loader nor generator: how it is asked, and told. */
+interface ExternalTool {
+  /** Has it what a token names? Unless it can tell, it is told anyway. */
+  has?(host: Host, token: string): boolean
+  /** The commands that add tokens, and that remove them: all in one, or one each; none where it is not told from here. */
+  commands(tokens: readonly string[], host: Host, distro: Distro | undefined): { add: string[]; remove: string[] }[]
+  /** Why they run, for the plan. */
+  reason: { add: string; remove: string }
+}
+
+const runlevel = (what: 'add' | 'del', name: string): string[] => ['rc-update', what, name, 'default']
+
+/** In the order in which they add; they remove in the reverse one: a service is stopped before its package goes. */
+const EXTERNAL_TOOLS = {
+  packages: {
+    commands(tokens, _, distro) {
+      const { install, remove } = distro?.packages.unattended ?? {}
+      return install === undefined || remove === undefined
+        ? []
+        : [{ add: [...install, ...tokens], remove: [...remove, ...tokens] }]
+    },
+    reason: { add: 'packages', remove: 'packages' },
+  },
+  services: {
+    commands: (tokens, { files, running }) =>
+      tokens.map((name) => {
+        const now = running ? ['--now'] : []
+        return files.exists(`${INIT_FOLDER}/libvirtd`)
+          ? { add: runlevel('add', name), remove: runlevel('del', name) }
+          : { add: ['systemctl', 'enable', ...now, name], remove: ['systemctl', 'disable', ...now, name] }
+      }),
+    reason: { add: 'the service', remove: 'the service' },
+  },
+  /** The links to net.lo that netifrc has for each interface. */
+  'init-links': {
+    has: ({ files }, name) => files.exists(`${INIT_FOLDER}/${name}`),
+    commands: (tokens) =>
+      tokens.map((name) => {
+        const link = `${INIT_FOLDER}/${name}`
+        return { add: ['ln', '-s', 'net.lo', link], remove: ['rm', link] }
+      }),
+    reason: { add: 'a service of its own', remove: 'the service' },
+  },
+  /** OpenRC's default runlevel. */
+  runlevel: {
+    has: ({ files }, name) => files.exists(`${DEFAULT_RUNLEVEL}/${name}`),
+    commands: (tokens) => tokens.map((name) => ({ add: runlevel('add', name), remove: runlevel('del', name) })),
+    reason: { add: 'at boot', remove: 'no more at boot' },
+  },
+} satisfies Record<string, ExternalTool>
+
+export type ExternalToolName = keyof typeof EXTERNAL_TOOLS
+
+/** The commands for settings that come, and for those that go, in the system that runs or in a chroot. */
+export function externalCommands(
+  host: Host,
+  distro: Distro | undefined,
+  coming: readonly Setting[],
+  leaving: readonly Setting[],
+): CommandChange[] {
+  const tools: [string, ExternalTool][] = Object.entries(EXTERNAL_TOOLS)
+  const commandsFor = (settings: readonly Setting[], what: 'add' | 'remove', [name, tool]: [string, ExternalTool]) => {
+    const known = (token: string): boolean => tool.has?.(host, token) ?? what === 'remove'
+    const tokens = tokensKeptBy(settings, name).filter((token) => known(token) === (what === 'remove'))
+    return (tokens.length === 0 ? [] : tool.commands(tokens, host, distro)).map((command): CommandChange => {
+      const inverse = command[what === 'add' ? 'remove' : 'add']
+      return { kind: 'command', argv: command[what], inverse, touches: [], reason: tool.reason[what] }
+    })
+  }
+  return [
+    ...tools.flatMap((tool) => commandsFor(coming, 'add', tool)),
+    ...[...tools].reverse().flatMap((tool) => commandsFor(leaving, 'remove', tool)),
+  ]
+}

@@ -1,0 +1,171 @@
+import { headComment, type PlannedSetting, type Setting } from '../change/settings.ts'
+import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
+import type { Reader } from '../host/reader.ts'
+import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD } from './boot-script.ts'
+import {
+  expectKnownSystem,
+  planSettings,
+  type SettingGroups,
+  type SettingsPlan,
+  type SystemFacts,
+} from './plan-settings.ts'
+import { type RequiredState, type Requirement, requirementsOf } from './requirement.ts'
+import type { InitramfsRequirements } from './system.ts'
+
+/** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
+export const OWN_MODPROBE_FILE = '00-vfio-scripts.conf'
+const OWN_MODPROBE_PATH = `/etc/modprobe.d/${OWN_MODPROBE_FILE}`
+
+/** Where our value of a sysctl stands: after all that other files say of it. */
+export const OWN_SYSCTL_PATH = '/etc/sysctl.d/zz-vfio-scripts.conf'
+
+/** What a backend made of requirements. */
+export interface RenderedRequirements extends SettingsPlan {
+  /** What the boot entries must carry afterwards. */
+  tokens: string[]
+  /** What the images must hold afterwards; `null`: nothing. */
+  imageRequirements: InitramfsRequirements | null
+}
+
+/** Settings by what has to be made again for them, and what boot entries and images must hold then. */
+type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<RenderedRequirements, keyof SettingsPlan>
+
+/** The backend `files`, whole: the settings, and what makes images and boot entries of them. */
+export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
+  const { tokens, imageRequirements, ...groups } = fileSettings(facts, requirements)
+  return { ...planSettings(facts, groups), tokens, imageRequirements }
+}
+
+/**
+ * The backend `files`: requirements as edits of the system's own files, and as what its tools keep.
+ * Throws the UserErrors of `expectKnownSystem`, and of the adapters' settings.
+ */
+export function fileSettings(facts: SystemFacts, requirements: readonly Requirement[]): RenderedSettings {
+  const { host, bootloader, initramfs } = facts
+  const files = requirements.flatMap((one) => fileSetting(host.files, one) ?? [])
+  const modprobe = modprobeSettings(facts, requirements)
+  const bootScript = bootScriptSettings(facts, requirements)
+  const imageRequirements = planImageRequirements(requirements, modprobe, bootScript)
+  const early = requirementsOf(requirements, 'early').flatMap(({ owners }) => owners)
+  const held = (imageRequirements === null ? [] : (initramfs.adapter?.settings(imageRequirements) ?? [])).map(
+    (setting): PlannedSetting => ({ ...setting, owners: early }),
+  )
+  const required = requiredArguments(requirements)
+  const tokens = required.map(({ token }) => token)
+  // The adapters' steps do not have the files that run the boot script.
+  const runners = bootScript.length > 0 ? held : []
+  expectKnownSystem(facts, [...files, ...modprobe, ...bootScript, ...runners], imageRequirements, tokens)
+  const loader = required.flatMap((one) => {
+    const { token, reason } = one
+    return (bootloader.adapter?.settings([{ token, reason }]) ?? []).map((setting) => ownedBy(one, setting))
+  })
+  const image = [...modprobe, ...bootScript, ...held]
+  // What runs on the root file system is in no image.
+  return bootScript.length > 0 && initramfs.adapter?.bootScriptLocation() === 'root'
+    ? { files: [...files, ...image], image: [], loader, tokens, imageRequirements: null }
+    : { files, image, loader, tokens, imageRequirements }
+}
+
+function ownedBy({ owners, request }: Requirement, setting: Setting): PlannedSetting {
+  return { ...setting, owners, ...(request === undefined ? {} : { request }) }
+}
+
+/** What is effective as it stands: a setting as it is, or a line of a file of our own. */
+function fileSetting(files: Reader, one: Requirement): PlannedSetting | undefined {
+  if (one.kind === 'setting') return ownedBy(one, atRealPath(files, one.setting))
+  const [path, line, section = ''] = ownLine(one) ?? []
+  if (path === undefined || line === undefined) return undefined
+  const head = headComment('tune-host') + section
+  return ownedBy(one, atRealPath(files, { kind: 'line', path, head, line, reason: one.reason }))
+}
+
+function ownLine(one: RequiredState): [path: string, line: string, section?: string] | undefined {
+  switch (one.kind) {
+    case 'sysctl':
+      return [OWN_SYSCTL_PATH, `${one.name} = ${one.value}`]
+    case 'module-options':
+      return [`/etc/modprobe.d/vfio-scripts-${one.module}.conf`, `options ${one.module} ${one.options.join(' ')}`]
+    case 'udev-rule':
+      return ['/etc/udev/rules.d/99-vfio-scripts.rules', one.rule]
+    case 'memlock':
+      return ['/etc/security/limits.d/vfio-scripts.conf', `@${one.group} - memlock ${one.limit}`]
+    case 'unit-property': {
+      const section = one.unit.endsWith('.scope') ? '[Scope]\n' : '[Slice]\n'
+      return [`/etc/systemd/system/${one.unit}.d/vfio-scripts.conf`, `${one.name}=${one.value}`, section]
+    }
+  }
+  return undefined
+}
+
+/** A setting where its folder really is. */
+function atRealPath(files: Reader, setting: Setting): Setting {
+  if (setting.path === '') return setting
+  const folder = setting.path.replace(/\/[^/]*$/, '')
+  return { ...setting, path: `${files.resolve(folder) ?? folder}${setting.path.slice(folder.length)}` }
+}
+
+type ArgumentRequirement = Extract<Requirement, { kind: 'argument' }>
+
+const GOVERNOR = 'cpufreq.default_governor'
+
+/** The arguments, and the IDs of a module that a kernel has built in. */
+function requiredArguments(requirements: readonly Requirement[]): ArgumentRequirement[] {
+  const builtin = requirementsOf(requirements, 'id').filter((one) => one.builtin)
+  return [
+    ...requirements.flatMap((one): ArgumentRequirement[] => {
+      if (one.kind === 'argument') return [one]
+      return one.kind === 'governor' ? [{ ...one, kind: 'argument', token: `${GOVERNOR}=${one.name}` }] : []
+    }),
+    ...builtin.map(({ module, id, owners }): ArgumentRequirement => {
+      const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
+      return { kind: 'argument', token: `${module}.ids=${id}`, reason, owners }
+    }),
+  ]
+}
+
+/** `options` with the IDs, and a softdep for every module that could come first. */
+function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
+  const ids = requirementsOf(requirements, 'id').filter(({ loadable }) => loadable)
+  const [first] = ids
+  if (first === undefined) return []
+  const { module } = first
+  const orders = requirementsOf(requirements, 'order')
+  const own = { path: host.files.resolve(OWN_MODPROBE_PATH) ?? OWN_MODPROBE_PATH, head: headComment() }
+  // A second list would replace the first: where somebody has one already, ours goes into it.
+  const theirs = findIds(modprobe, module)
+    .filter(({ file }) => file !== own.path)
+    .at(-1)
+  const place = theirs === undefined ? own : { path: host.files.resolve(theirs.file) ?? theirs.file }
+  const others = modprobe.filter(({ file }) => file !== own.path)
+  const before = orders.length > 0 ? ` before ${orders.map(({ driver }) => driver).join(', ')}` : ''
+  const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
+  return [
+    ...ids.map(({ id, owners }): PlannedSetting => ({ kind: 'modprobe-id', ...place, module, id, owners, reason })),
+    ...orders.map(({ driver, owners }): PlannedSetting => {
+      return { kind: 'line', ...own, line: softdepFor(others, driver, module), owners, reason }
+    }),
+  ]
+}
+
+/** The boot script with a line for each function that goes by address. */
+function bootScriptSettings({ host }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
+  const place = { path: host.files.resolve(BOOT_SCRIPT) ?? BOOT_SCRIPT, head: BOOT_SCRIPT_HEAD, mode: 0o755 }
+  return requirementsOf(requirements, 'address').map(({ function: bound, reason, owners }): PlannedSetting => {
+    return { kind: 'line', ...place, line: `#= ${bound}`, owners, reason }
+  })
+}
+
+function planImageRequirements(
+  requirements: readonly Requirement[],
+  modprobe: readonly PlannedSetting[],
+  bootScript: readonly PlannedSetting[],
+): InitramfsRequirements | null {
+  const [early] = requirementsOf(requirements, 'early')
+  if (early === undefined || modprobe.length + bootScript.length === 0) return null
+  return {
+    module: early.module,
+    modprobe: [...new Set(modprobe.map(({ path }) => path))],
+    bootScript: bootScript[0]?.path ?? null,
+    drivers: early.drivers,
+  }
+}

@@ -1,0 +1,58 @@
+import { UserError } from '../../core/error.ts'
+import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
+import { moduleName } from '../../edit/modprobe.ts'
+import { readModuleUsage } from '../../host/module-use.ts'
+import { type TuneFeature, tuneRequirements } from '../feature.ts'
+import { inForceFinding, matchSettings } from '../in-force.ts'
+
+const driverNeededGuard: CheckName = { code: 'driver-needed' }
+
+/**
+ * A module that is never loaded. Refused while the host, or a guest, needs it. Source: kernel-parameters.txt,
+ * module_blacklist=, which knows a module by the name that it has when it is loaded, with `_`.
+ */
+export const blacklist: TuneFeature = {
+  name: 'blacklist',
+  option: { kind: 'list', value: 'MODULE', help: 'never load this driver (no other device has it)' },
+  guards: [driverNeededGuard],
+
+  requirements({ devices, host: { kernels, machine, files } }, given) {
+    const modules = given.list('blacklist').map(moduleName)
+    const dependencies = (module: string): string[] => kernels.flatMap((kernel) => kernel.dependencies(module))
+    const findings = modules.map((module): Finding => {
+      if (!/^\w+$/.test(module)) throw new UserError('usage', `--blacklist ${module}: not the name of a module`)
+      const builtin = kernels.find((kernel) => kernel.provides(module) === 'builtin')
+      const using = devices.filter(({ driver }) => driver !== null && moduleName(driver) === module)
+      const { evidence, unseen: unreadable } = readModuleUsage(machine, files, module, modules, dependencies)
+      const own = using.map(({ address, driver }) => `${address} is on ${driver}`)
+      const result = evidenceResult({
+        problem:
+          builtin === undefined ? `The host needs ${module}` : `${module} is built into Linux ${builtin.release}`,
+        ok: `Nothing of the host needs ${module}`,
+        next: builtin === undefined ? 'bind its devices with bind-vfio first, or leave it' : 'it cannot be left out',
+        evidence: [
+          ...(builtin === undefined ? [] : [`modules.builtin of Linux ${builtin.release}`]),
+          ...new Set([...own, ...evidence]),
+        ],
+        unreadable,
+      })
+      return toFinding(driverNeededGuard, result)
+    })
+    const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
+    return tuneRequirements(`${modules.join(' and ')} is never loaded`, {
+      arguments: modules.map((module) => `module_blacklist=${module}`),
+      notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
+      findings,
+    })
+  },
+
+  inForce({ machine }, settings) {
+    const modules = machine.optionalBytes('/proc/modules')?.toString('latin1')
+    const names = matchSettings(settings, /^module_blacklist=(.+)$/).flatMap(([, list = '']) => list.split(','))
+    if (modules === undefined) return []
+    return names.map((name) => {
+      const loaded = new RegExp(`^${moduleName(name)} `, 'm').test(modules)
+      return inForceFinding('blacklist', !loaded, `${name} is ${loaded ? '' : 'not '}loaded`, ['/proc/modules'])
+    })
+  },
+}

@@ -1,0 +1,44 @@
+import { UserError } from '../../core/error.ts'
+import { expectUnset, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
+import { inForceFinding, requestedValues } from '../in-force.ts'
+
+const CPUFREQ = '/sys/devices/system/cpu/cpufreq'
+
+/** The governor of all CPUs, from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
+export const governor: TuneFeature = {
+  name: 'governor',
+  option: { kind: 'value', value: 'NAME', help: 'start all CPUs with this governor (performance)' },
+
+  requirements(facts, given) {
+    const { machine } = facts.host
+    const name = given.value('governor') ?? ''
+    const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
+    const known = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
+    if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
+      throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
+    const reason = `all CPUs start with the governor ${name}`
+    if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
+    return tuneRequirements(reason, {
+      required: [{ kind: 'governor', name }],
+      rebootNeeded: true,
+      replaces: () => true,
+    })
+  },
+
+  inForce: ({ machine }, settings) =>
+    requestedValues(settings, 'governor').map((name) => {
+      const policies = (machine.list(CPUFREQ) ?? []).filter((one) => /^policy\d+$/.test(one))
+      const now = policies.map((one) => machine.optionalText(`${CPUFREQ}/${one}/scaling_governor`)?.trim())
+      const others = now.filter((one) => one !== name)
+      if (policies.length === 0 || others.includes(undefined))
+        return inForceFinding('governor', null, 'Which governor the CPUs have is not known', [`not seen: ${CPUFREQ}`])
+      if (others.length === 0) return inForceFinding('governor', true, `all CPUs have the governor ${name}`)
+      return inForceFinding(
+        'governor',
+        false,
+        `${others.length} of ${now.length} CPU policies have the governor ${[...new Set(others)].join(', ')}, not ${name}`,
+        [CPUFREQ],
+        'reboot; if it stays so, a service sets another one: power-profiles-daemon, tuned, tlp, cpupower',
+      )
+    }),
+}

@@ -1,0 +1,70 @@
+import type { SettingOf } from '../../change/settings.ts'
+import { parseSize, sizeText } from '../../core/sizes.ts'
+import { isAltGroup } from '../../host/accounts.ts'
+import { type Account, readLoginMemlock } from '../../host/memlock.ts'
+import type { Reader } from '../../host/reader.ts'
+import { readGroupMembers } from '../../host/user.ts'
+import { type TuneFeature, tuneRequirements } from '../feature.ts'
+import { matchSettings } from '../in-force.ts'
+import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
+
+/** The bytes that QEMU locks beside the memory of the guest. */
+const QEMU_MEMORY = 1024 ** 3
+
+/** /dev/vfio for a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
+export const vfioGroup: TuneFeature = {
+  name: 'vfio-group',
+  option: { kind: 'value', value: 'GROUP', help: 'let members of a group (kvm) use /dev/vfio' },
+  with: [{ name: 'memory', kind: 'value', value: 'SIZE', help: 'of the guest, for the memory-lock limit' }],
+
+  requirements(facts, given) {
+    const group = given.value('vfio-group') ?? ''
+    const memory = given.value('memory')
+    expectGroup(facts, group)
+    const limit = memory === undefined ? undefined : parseSize('memory', memory) + QEMU_MEMORY
+    const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
+    const reason = `members of ${group} may use devices on vfio-pci`
+    const why = `and lock ${limit === undefined ? 'as much memory as they want' : sizeText(limit)}, as such guests need it`
+    return tuneRequirements(reason, {
+      replaces: () => true,
+      required: [
+        { kind: 'udev-rule', rule: `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"` },
+        { kind: 'memlock', group, limit: lock, reason: why },
+      ],
+      notes: [
+        `Put users into the group with usermod -aG ${group} USER; limits hold from their next login on.`,
+        ...(isAltGroup(facts.host.files, group)
+          ? [`usermod looks into /etc/group only: first, getent group ${group} >> /etc/group.`]
+          : []),
+      ],
+    })
+  },
+
+  inForce(host, settings) {
+    const nodes = (host.machine.list('/dev/vfio') ?? []).filter((name) => /^\d+$/.test(name))
+    return matchSettings(settings, /^SUBSYSTEM=="vfio", GROUP="([^"]+)"/).flatMap(([, group = '']) =>
+      nodes.flatMap((name) => accessFindings(host, `/dev/vfio/${name}`, group)),
+    )
+  },
+
+  overruled: (files, setting) =>
+    setting.path.endsWith('.rules') ? overrulingRules(files, setting) : overrulingMemlock(files, setting),
+}
+
+/**
+ * Returns the limits that win: a line for a user goes before one for a group; of two for one group the last counts.
+ * Source: limits.conf(5).
+ */
+function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
+  const [, group = '', value = ''] = /^@(\S+) - memlock (\S+)$/.exec(line) ?? []
+  const required = value === 'unlimited' ? Infinity : Number(value) * 1024
+  const { members, gid } = readGroupMembers(files, group)
+  const anybody: Account = { name: '', uid: Number.NaN, groups: [{ name: group, gid }] }
+  return [anybody, ...members].flatMap((who) => {
+    const found = readLoginMemlock(files, who)
+    const bytes = found?.bytes ?? Infinity
+    return found === null || found.place.startsWith(`${path}:`) || bytes >= required
+      ? []
+      : [`${found.place}: ${bytes / 1024} KiB${who.name === '' ? '' : ` for ${who.name}`}`]
+  })
+}

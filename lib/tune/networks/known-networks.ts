@@ -1,0 +1,55 @@
+import { UserError } from '../../core/error.ts'
+import type { Reader } from '../../host/reader.ts'
+import { ifupdown } from './ifupdown.ts'
+import { netifrc } from './netifrc.ts'
+import { netplan } from './netplan.ts'
+import type { NetworkConfig } from './network-config.ts'
+import { networkManager } from './network-manager.ts'
+import { networkd } from './networkd.ts'
+
+/**
+ * The order in which they are asked for a card: netplan writes for the others; NetworkManager has what nobody else
+ * names.
+ */
+const CARD_ORDER: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
+/** The order in which they are asked for a TAP device: those that leave unknown devices alone come last. */
+const TAP_ORDER: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
+
+/**
+ * Finds the one that sets a card up, and what shows it. Throws a UserError, code `unknown-system`, where that is not
+ * certain.
+ */
+export function findCardConfig(
+  files: Reader,
+  port: string,
+  mac: string | undefined,
+): { config: NetworkConfig; proof: string } | undefined {
+  for (const config of CARD_ORDER) {
+    const proof = config.cardProof(files, port, mac)
+    if (proof !== undefined) return { config, proof }
+  }
+  return undefined
+}
+
+/** Is an interface of this name set up by one of them? An entry that may be of any card is of no bridge. */
+export function isSetUp(files: Reader, name: string): boolean {
+  return CARD_ORDER.some((config) => {
+    try {
+      return config.cardProof(files, name, undefined) !== undefined
+    } catch (error) {
+      if (error instanceof UserError && error.code === 'unknown-system') return false
+      throw error
+    }
+  })
+}
+
+/**
+ * Finds the one that makes a TAP device: it makes the bridge that the device is a port of, or sets up this host's
+ * network.
+ */
+export function findTapConfig(files: Reader, bridge: string | undefined): NetworkConfig | undefined {
+  return (
+    [ifupdown, netifrc].find((one) => bridge !== undefined && one.cardProof(files, bridge, undefined) !== undefined) ??
+    TAP_ORDER.find((one) => one.activeProof(files) !== undefined)
+  )
+}
