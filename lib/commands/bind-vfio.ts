@@ -27,7 +27,6 @@ export function bindOptions(adapters: Adapters): Option[] {
   return changeOptions(adapters, {
     status: 'is all as planned? each point with its evidence',
     undo: 'take back what was bound, for DEVICE or altogether',
-    guards: BINDING_GUARDS,
     modes: [
       { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
       { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },

@@ -9,7 +9,6 @@ export function changeOptions(
   own: {
     status: string
     undo: string
-    guards: readonly CheckName[]
     /** After --undo. */
     modes?: readonly Option[]
     /** The guards that it refuses by. */

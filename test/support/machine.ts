@@ -137,7 +137,8 @@ export function machineNames(): string[] {
 export function scratchDir(name: string): string {
   if (scratch === undefined) {
     const inRun = process.env[BUNDLES] !== undefined
-    scratch = mkdtempSync(join(!inRun && roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
+    // Short: the sockets that programs make in it have 108 bytes for all of their path.
+    scratch = mkdtempSync(inRun ? join(tmpdir(), 's-') : join(roomInMemory() ? '/dev/shm' : tmpdir(), 'vfio-scripts-'))
     removeAtEnd(scratch)
   }
   return mkdtempSync(join(scratch, `${name}-`))
