@@ -1,3 +1,4 @@
+import { UserError } from '../../lib/core/error.ts'
 import { argumentsInFile, commandLineIn } from '../../lib/edit/command-line.ts'
 import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
@@ -42,9 +43,10 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   const linux = value('linux') ?? (/(^|\s)root=/.test(line) ? value('efi') : undefined)
   if (linux === undefined) return undefined
   const title = value('title') ?? path.replace(/.*\//, '').replace(/\.conf$/, '')
-  const names = [title, path.replace(/.*\//, ''), linux.replace(/.*[/\\]/, '')]
   const single = /(^|\s)(single|(systemd\.unit=)?(rescue|emergency)(\.target)?)(\s|$)/.test(line)
-  const recovery = single || names.some((name) => /(^|[^a-z])(fallback|rescue|recovery)([^a-z]|$)/i.test(name))
+  // What it boots decides, and not its name: a person may call any entry a fallback.
+  const booted = [linux, ...[...text.matchAll(/^[ \t]*initrd[ \t]+(.*)$/gm)].map(([, initrd = '']) => initrd)]
+  const recovery = single || booted.some((name) => /(^|[^a-z])(fallback|rescue|recovery)([^a-z]|$)/i.test(name))
   return { path: realPath(files, path), text, title, linux, line, recovery }
 }
 
@@ -57,6 +59,20 @@ export function ostreeEntries(files: Reader): BootEntry[] {
 
 export function isOfOstree({ path }: BootEntry): boolean {
   return /\/ostree-[^/]*\.conf$/.test(path)
+}
+
+/**
+ * The entries that arguments are written to; those for recovery stay as they are.
+ * Throws a UserError, code `unknown-system`, where all entries are for recovery: nothing would be set for any boot.
+ */
+export function normalEntries(entries: readonly BootEntry[]): BootEntry[] {
+  const normal = entries.filter(({ recovery }) => !recovery)
+  if (entries.length > 0 && normal.length === 0)
+    throw new UserError(
+      'unknown-system',
+      `${entries.map(({ path }) => path).join(', ')}: for recovery only, by the kernel or initramfs that they boot; make a normal boot entry first`,
+    )
+  return normal
 }
 
 /** The arguments of each entry; recovery entries aside. */

@@ -8,7 +8,7 @@ import { GRUB_DEFAULTS } from '../boot/grub-defaults.ts'
 import { hasBlscfgMenu } from '../boot/grub-menu.ts'
 import { CMDLINE_FILE } from '../boot/kernel-cmdline.ts'
 import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
-import { type BootEntry, entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { type BootEntry, entryArguments, normalEntries, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { grubEvidence } from '../boot/loader-variables.ts'
 import { grub } from './grub.ts'
 
@@ -45,6 +45,7 @@ export const grubby: BootloaderAdapter = {
       configured: () => entryArguments(entries()),
 
       settings(tokens) {
+        normalEntries(entries())
         const path = files.resolve(CMDLINE_FILE)
         return tokens.flatMap((one) => [
           ...(path === undefined ? [] : [inCommandLine('file', { path }, one)]),

@@ -4,7 +4,14 @@ import { inCommandLine } from '../boot/argument-settings.ts'
 import { readEntryTokens, readOnce } from '../boot/boot-files.ts'
 import { hasBlscfgMenu } from '../boot/grub-menu.ts'
 import { CMDLINE_FILE, cmdlineArguments, kernelCmdline } from '../boot/kernel-cmdline.ts'
-import { type BootEntry, entryArguments, isOfOstree, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import {
+  type BootEntry,
+  entryArguments,
+  isOfOstree,
+  normalEntries,
+  observeEntries,
+  readEntries,
+} from '../boot/loader-entries.ts'
 import { loaderEvidence, readStubInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
 
 /**
@@ -32,11 +39,12 @@ export const systemdBoot: BootloaderAdapter = {
       ],
 
       settings(tokens) {
-        const lines = normal().flatMap((entry) => (isGenerated(host, entry) ? [entry.line] : []))
+        const changed = normalEntries(entries())
+        const lines = changed.flatMap((entry) => (isGenerated(host, entry) ? [entry.line] : []))
         const next = host.files.exists(CMDLINE_FILE) || lines.length > 0 ? [kernelCmdline(host, lines)] : []
         return tokens.flatMap((one) => [
           ...next.map((place) => inCommandLine('file', place, one)),
-          ...normal().map(({ path }) => inCommandLine('options', { path }, one)),
+          ...changed.map(({ path }) => inCommandLine('options', { path }, one)),
         ])
       },
 

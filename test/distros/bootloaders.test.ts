@@ -1,3 +1,5 @@
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { apply, bind, card, expectRan, undo } from '../support/bind.ts'
 import {
@@ -100,6 +102,23 @@ describe('entries of the Boot Loader Specification', () => {
     for (const [path, text] of Object.entries(others)) expect(textOf(dir, path)).toBe(text)
     expect(options(dir, fallback)).toBe(`${ROOT} rw`)
     expect(options(dir, arch)).toBe(`${ROOT} rw ${OURS}`)
+  })
+
+  it('that a person calls a fallback, and that boot a kernel like any other, are set up', () => {
+    const lts = 'boot/loader/entries/lts-fallback.conf'
+    const entry = `title Arch (LTS fallback)\nlinux /vmlinuz-linux-lts\ninitrd /initramfs-linux-lts.img\noptions ${ROOT} rw\n`
+    const dir = loaderDir(systemdBoot, { [lts]: entry })
+    applied(dir)
+    expect(options(dir, lts)).toBe(`${ROOT} rw ${OURS}`)
+    expect(options(dir, fallback)).toBe(`${ROOT} rw`)
+  })
+
+  it('that are all for recovery are refused: nothing would be set for any boot', () => {
+    const dir = loaderDir(systemdBoot)
+    rmSync(join(dir, arch))
+    const before = treeOf(dir)
+    expectRan(apply(dir, card), 2, /arch-fallback\.conf: for recovery only, by the kernel or initramfs that they boot/)
+    expect(treeOf(dir)).toBe(before)
   })
 
   it('that a person edited since keep the edit', () => {
