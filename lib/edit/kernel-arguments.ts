@@ -11,7 +11,7 @@ export function isListMember(token: string): boolean {
 }
 
 /**
- * Is the argument there? Of a list such as `vfio-pci.ids=10de:1cb6` the member counts, in the last list of that name;
+ * Is the argument there? Of a list such as `vfio-pci.ids=10de:1cb6,10de:0fb9` all members count, in the last list of that name;
  * of others the value, or one of those between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.
  */
 export function hasArgument(line: string, token: string): boolean {
@@ -20,7 +20,7 @@ export function hasArgument(line: string, token: string): boolean {
   if (required === undefined || same.length === 0) return false
   const { value } = required
   if (value === undefined) return true
-  if (LISTS.test(required.name)) return findListMember(same.at(-1), value) !== undefined
+  if (LISTS.test(required.name)) return value.split(',').every((one) => findListMember(same.at(-1), one) !== undefined)
   return same.some((one) => one.value === value || one.value?.split(',').includes(value))
 }
 

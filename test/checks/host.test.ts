@@ -70,6 +70,18 @@ describe('a host', { concurrent: true }, () => {
     expectRan(check(host()), 0, /^check-host: no problem \(0 not known, \d+ well\)\n +\d+ checks found nothing wrong/)
   })
 
+  it('has a list of IDs or modules in force when this boot has all of its members', () => {
+    const ids = 'vfio-pci.ids=10de:1cb6,10de:0fb9 module_blacklist=nouveau,nvidia'
+    const files = { 'etc/default/grub': `GRUB_CMDLINE_LINUX_DEFAULT="quiet ${ids}"\n` }
+    const found = (line: string): string | undefined =>
+      answer(check(host({ ...files, 'proc/cmdline': `quiet ${line}\n` }), '--json')).findings.find(
+        ({ code }) => code === 'kernel-arguments',
+      )?.state
+    expect([found(ids), found(ids.replace(',10de:0fb9', '')), found(ids.replace(',nvidia', ''))]).toEqual([
+      ...['ok', 'problem', 'problem'],
+    ])
+  })
+
   it.each(FAULTS)('%s is found, and nothing else', (code, files, next, args = []) => {
     const dir = host(files)
     const ran = check(dir, '--json', ...args)
