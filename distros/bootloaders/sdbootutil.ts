@@ -1,9 +1,10 @@
 import { findProgram } from '../../lib/host/find-program.ts'
-import type { BootloaderAdapter } from '../../lib/system/system.ts'
-import { generatorCommand, readOnce } from '../boot/boot-files.ts'
+import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
+import { generatorCommand, rawText, readOnce } from '../boot/boot-files.ts'
 import { CMDLINE_FILE, cmdlineArguments, cmdlineSettings } from '../boot/kernel-cmdline.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
-import { loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { loaderEvidence, readLoaderInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { grub } from './grub.ts'
 
 const COMMAND = ['sdbootutil', 'update-all-entries']
 
@@ -36,8 +37,14 @@ export const sdbootutil: BootloaderAdapter = {
       observe: (tokens, absent) =>
         observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
 
-      menu: () => SYSTEMD_BOOT_MENU,
+      menu: () => (isGrub(host) ? grub.open(host).menu() : SYSTEMD_BOOT_MENU),
       steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, COMMAND.join(' ')],
     }
   },
+}
+
+/** Is the menu GRUB's, which reads the same entries (grub2-bls)? The loader says so, or what the installer wrote. */
+function isGrub(host: Host): boolean {
+  const loader = readLoaderInfo(host) ?? rawText(host.files, '/etc/sysconfig/bootloader') ?? ''
+  return /^(LOADER_TYPE=["']?)?grub/im.test(loader)
 }

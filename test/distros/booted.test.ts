@@ -109,6 +109,19 @@ describe('what booted this machine is found', () => {
     expect(`${found?.name}: ${why}`).toMatch(new RegExp(`^${name}: `))
   })
 
+  it.each<[string, Files, RegExp]>([
+    ['systemd-boot', { 'etc/sysconfig/bootloader': 'LOADER_TYPE="systemd-boot"\n' }, /space bar.*systemd-boot's menu/],
+    [
+      'a GRUB that reads its entries',
+      { 'etc/sysconfig/bootloader': 'LOADER_TYPE="grub2-bls"\n' },
+      /starts with linux, press Ctrl-x/,
+    ],
+    ['the GRUB that booted this', loaderInfo('GRUB2 2.12'), /starts with linux, press Ctrl-x/],
+  ])('with sdbootutil, the menu is that of %s', (_, more, menu) => {
+    const host = hostOf(sdbootutil, more)
+    expect(adapters.openBootloader(host, 'sdbootutil')?.menu()).toMatch(menu)
+  })
+
   it('of another root nothing is known, and two that are set up are two', () => {
     const host = hostOf(systemdBoot, { ...grubToo, ...loaderInfo('systemd-boot 255.4') }, false)
     expect(adapters.findBootloader(host, undefined).why).toMatch(
