@@ -141,6 +141,10 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
     },
     view: bindingView(script, given, {
       ...{ selected, pci, findings },
+      holder:
+        tokens.some((token) => token.startsWith('pci-stub.')) || requirements?.module === 'pci-stub'
+          ? 'pci-stub'
+          : 'vfio-pci',
       bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(),
       printsModule: declarative !== undefined && given.value('output') === undefined,
     }),

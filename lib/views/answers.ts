@@ -75,6 +75,8 @@ export interface BindingFacts {
   findings: readonly Finding[]
   /** How to reach the boot menu. */
   bootMenu: string | undefined
+  /** The driver that holds the devices from the boot on. */
+  holder: 'vfio-pci' | 'pci-stub'
   printsModule: boolean
 }
 
@@ -86,7 +88,9 @@ export function bindingView(script: Script, given: Arguments, facts: BindingFact
   // Guards that could not look, and what the kernel lacks; a person decides whether to go on.
   const open = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
   const own = ownCall(script, given)
-  const boots = `If it does not boot:    ${printable(facts.bootMenu ?? BOOT_ESCAPE)}\n`
+  // Each driver has a list of its own.
+  const emptied = facts.holder === 'pci-stub' ? 'vfio-pci.ids= pci-stub.ids=' : 'vfio-pci.ids='
+  const boots = `If it does not boot:    ${printable((facts.bootMenu ?? BOOT_ESCAPE).replace('vfio-pci.ids=', emptied))}\n`
   return {
     head: (style, done) =>
       deviceText(style, script, facts) + (open.length === 0 || done ? '' : `\n${findingsText(style, open)}`),

@@ -77,6 +77,7 @@ describe('a plan', () => {
     const ran = bind(dir, card)
     expectRan(ran, 1, /pci-stub\.ids=10de:1cb6,10de:0fb9/)
     expect(ran.stdout).toContain('pci-stub holds the devices')
+    expect(ran.stdout).toMatch(/^If it does not boot: .*append vfio-pci\.ids= pci-stub\.ids= /m)
   })
 
   it('names no vfio_virqfd, whatever the kernel', () => {
