@@ -1,4 +1,5 @@
-import type { OsRelease } from '../lib/host/os-release.ts'
+import { readOsRelease } from '../lib/host/os-release.ts'
+import type { Reader } from '../lib/host/reader.ts'
 import type {
   Adapters,
   Bootloader,
@@ -57,12 +58,27 @@ export const DISTROS: readonly Distro[] = [
 /** Systems that name a parent whose way of setting up a boot is not theirs. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
   steamos: 'its updates replace the system, and what is set up with it',
+  unraid: 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
+  'unraid-os': 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
   tails: 'it forgets everything with each boot',
   sysrescue: 'it forgets everything with each boot',
   endless: 'its system is an image of its own kind (OSTree)',
   'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
   xenenterprise: 'its hypervisor is Xen, which has no VFIO',
 }
+/** The same of systems that call themselves by their parent's name: a file that they alone have. */
+const UNSUPPORTED_BY_FILE: readonly (readonly [path: string, name: string, why: string])[] = [
+  [
+    '/usr/bin/midclt',
+    'TrueNAS',
+    'its updates replace the system; System, Advanced, Isolated GPU Devices binds graphics cards there',
+  ],
+  [
+    '/etc/unraid-version',
+    'Unraid',
+    'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
+  ],
+]
 const BOOTLOADERS: readonly BootloaderAdapter[] = [
   grub,
   grubby,
@@ -92,7 +108,10 @@ const INITRAMFS: readonly InitramfsAdapter[] = [
  * The family that a system belongs to: by its own name, else by the nearest that it derives from; a variant that works
  * in another way (`fedora/silverblue`) is one of its own.
  */
-function findDistro({ id, like, name, variant }: OsRelease): Detected<Distro> {
+function findDistro(files: Reader): Detected<Distro> {
+  const { id, like, name, variant } = readOsRelease(files)
+  const [, system, reason] = UNSUPPORTED_BY_FILE.find(([path]) => files.exists(path)) ?? []
+  if (system !== undefined) return { adapter: undefined, why: `${system} is not set up here: ${reason}` }
   const [own = '', ...parents] = [id, ...like].map((word) => word.replace(/\s+/g, '-'))
   const unlike = UNSUPPORTED[own]
   for (const each of unlike === undefined ? [own, ...parents] : []) {
@@ -101,9 +120,11 @@ function findDistro({ id, like, name, variant }: OsRelease): Detected<Distro> {
       if (adapter !== undefined) return { adapter, why: `os-release says ${name}` }
     }
   }
-  const what = unlike === undefined ? 'is no distribution that is known here' : `is not set up here: ${unlike}`
-  const next = 'if it works like one, name --bootloader and --initramfs'
-  return { adapter: undefined, why: `${name} (ID ${id || 'missing'}) ${what}; ${next}` }
+  const what =
+    unlike === undefined
+      ? 'is no distribution that is known here; if it works like one, name --bootloader and --initramfs'
+      : `is not set up here: ${unlike}`
+  return { adapter: undefined, why: `${name} (ID ${id || 'missing'}) ${what}` }
 }
 
 /** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */

@@ -109,10 +109,10 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
  * Ends what a run that is gone left running, and waits until it is: else it would go on writing what is being put back.
  * `look` opens a reader on the running system. Throws a UserError with code `busy` when it does not end.
  */
-export async function endOrphans(style: () => Reader, run: string): Promise<void> {
+export async function endOrphans(readNow: () => Reader, run: string): Promise<void> {
   const began = Date.now()
   for (;;) {
-    const reader = style()
+    const reader = readNow()
     const left = (reader.list('/proc') ?? []).filter((name) => /^\d+$/.test(name) && isOfRun(reader, name, run))
     if (left.length === 0) return
     const seconds = (Date.now() - began) / 1000

@@ -4,7 +4,6 @@ import { modprobeFiles, parseModprobe } from '../edit/modprobe.ts'
 import { onDemand } from '../host/denied.ts'
 import { type Kernel, readKernels } from '../host/installed-kernels.ts'
 import type { Machine } from '../host/machine.ts'
-import { readOsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { SystemFacts } from './plan-settings.ts'
 import type { Adapters, Host } from './system.ts'
@@ -36,7 +35,7 @@ export function readSystemFacts(
 }
 
 export function readDistro({ files }: Host, adapters: Adapters): SystemFacts['distro'] {
-  return adapters.findDistro(readOsRelease(files))
+  return adapters.findDistro(files)
 }
 
 /** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */

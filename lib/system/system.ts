@@ -3,7 +3,6 @@ import type { Setting } from '../change/settings.ts'
 import type { NixItem } from '../edit/nix.ts'
 import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
-import type { OsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 import type { PackageManager } from './packages.ts'
 import type { RequiredState } from './requirement.ts'
@@ -180,7 +179,7 @@ export interface DeclarativeSystem {
 export interface Adapters {
   bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
   initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
-  findDistro(release: OsRelease): Detected<Distro>
+  findDistro(files: Reader): Detected<Distro>
   /** The one that is named, or the one that the evidence is for, opened. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>
   findInitramfs(host: Host, name: string | undefined): Detected<Initramfs>

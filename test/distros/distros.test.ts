@@ -2,7 +2,6 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { adapters, DISTROS } from '../../distros/index.ts'
-import { readOsRelease } from '../../lib/host/os-release.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs, REAL_FILES } from '../support/needs.ts'
@@ -16,7 +15,7 @@ const files = existsSync(FILES) ? readdirSync(FILES) : []
 function found(text: string | null, path = 'etc/os-release'): { name: string; why: string } {
   const dir = scratchDir('os-release')
   if (text !== null) writeIn(dir, path, text)
-  const { adapter, why } = adapters.findDistro(readOsRelease(openReader(dir)))
+  const { adapter, why } = adapters.findDistro(openReader(dir))
   return { name: adapter?.name ?? 'unknown', why }
 }
 const family = (text: string | null, path?: string): string => found(text, path).name
@@ -62,6 +61,18 @@ describe('a distribution is found', () => {
     ['not, by a name within another', 'ID=archaic\nID_LIKE="debianish"\n', 'unknown'],
     ['not, when it says nothing', '', 'unknown'],
   ])('%s', (_, text, name) => expect(family(text)).toBe(name))
+
+  it.each([
+    ['TrueNAS SCALE', 'usr/bin/midclt', /^TrueNAS is not set up here: .*Isolated GPU Devices/],
+    ['Unraid', 'etc/unraid-version', /^Unraid is not set up here: .*System Devices/],
+  ])('not, when it only calls itself by its parent: %s', (_, path, why) => {
+    const dir = scratchDir('os-release')
+    writeIn(dir, 'etc/os-release', 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
+    writeIn(dir, path, '')
+    const answer = adapters.findDistro(openReader(dir))
+    expect(answer.adapter).toBe(undefined)
+    expect(answer.why).toMatch(why)
+  })
 
   it('in /usr/lib where /etc has none', () => expect(family('ID=arch\n', 'usr/lib/os-release')).toBe('Arch Linux'))
 
