@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, readlinkSync } from 'node:fs'
 import { UserError } from '../core/error.ts'
 import { errno } from '../host/errno.ts'
 
-/** The flag of open(2) for a descriptor that only names a folder: no right to list it is needed. Node does not name it. */
+/** The flag of open(2) for a descriptor that only names a folder, without a right to list it. Node does not name it. */
 const O_PATH = 0o10000000
 const FOLDER = O_PATH | constants.O_DIRECTORY
 /** The number of links in a path that the kernel follows, too. Source: path_resolution(7), MAXSYMLINKS. */

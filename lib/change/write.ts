@@ -52,7 +52,7 @@ export function syncPath(path: string): void {
 
 const statOf = (file: string): Stats | undefined => lstatSync(file, { throwIfNoEntry: false })
 
-/** Returns the path beside a file at which it is written first: a name that no program reads (.conf, .cfg, .d folders). */
+/** Returns the path beside a file where it is written first: no program reads such a name (.conf, .cfg, .d folders). */
 const besideOf = ({ folder, name }: HeldPath): string => `${folder}/.${name}.vfio-scripts~`
 
 /**
