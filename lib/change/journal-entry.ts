@@ -19,7 +19,7 @@ export interface BoundFunction {
   device: string
   subsystem: string | null
   driver: string | null
-  /** The addresses that equal functions had then: a function at one of them is not this one, moved. */
+  /** The addresses that equal functions had then: this function did not move to one of them. */
   twins: string[]
 }
 
@@ -32,7 +32,7 @@ export interface JournalEntry {
   functions: BoundFunction[]
   /** The time of the run: UTC, ISO 8601. */
   time: string
-  /** The boot that it ran in (/proc/sys/kernel/random/boot_id); `null` for another root. */
+  /** The boot ID of the run (/proc/sys/kernel/random/boot_id): another one means a boot since. `null`: another root. */
   boot: string | null
   plan: Plan
   /** The adapters that made the commands. */

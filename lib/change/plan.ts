@@ -56,7 +56,7 @@ export function expectNotPackaged(path: string): void {
     throw new UserError('not-ours', `${path}: belongs to the packages of this system and is not changed`)
 }
 
-/** Returns the commands without repetitions, such as of one that makes both an image and its command line. */
+/** Returns each command once, where several are the same: one may make both an image and its command line. */
 export function onceEach(commands: readonly CommandChange[]): CommandChange[] {
   const keys = commands.map(({ argv }) => JSON.stringify(argv))
   return commands.filter((_, index) => keys.indexOf(keys[index] ?? '') === index)
