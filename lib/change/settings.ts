@@ -223,7 +223,7 @@ export function isInOwnFile({ kind, head }: Setting): boolean {
   return kind === 'file' || head !== undefined
 }
 
-/** Returns the kernel argument that a setting has in a file or that a tool of these boot loaders keeps, if it is one. */
+/** Returns the kernel argument that a setting puts into a file or has a tool of these boot loaders keep, if any. */
 export function kernelArgumentIn(setting: Setting, loaders: readonly (string | null)[]): string | undefined {
   const { kind } = setting
   const kept = kind === 'external' && loaders.includes(setting.tool)

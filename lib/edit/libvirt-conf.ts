@@ -44,7 +44,7 @@ export function libvirtListLine(key: string, members: readonly string[]): string
   return `${key} = [ ${members.map((one) => `"${one}"`).join(', ')} ]`
 }
 
-/** Returns the members that libvirt uses while the list is not set: those that the file shows as a comment, if any. */
+/** Returns the members that libvirt uses while the list is not set: those in the file's comment, else `BUILT_IN`. */
 export function builtIn(text: string, key: string): string[] {
   const shown = new RegExp(`^#[ \\t]*${key}[ \\t]*=[ \\t]*\\[([^\\]]*)\\]`, 'm').exec(text)?.[1]
   return shown === undefined

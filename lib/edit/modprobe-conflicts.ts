@@ -28,7 +28,7 @@ export function isVfioId(text: string): boolean {
 /** A first word that stood behind two blanks, one of which was cut off with the module's name. */
 const TWO_BLANKS = /^\s\S+/
 
-/** Returns every list of IDs that is given to the module, with its problems, in the order in which the module reads. */
+/** Returns every list of IDs that the module is given, with its problems, in the order in which it sees them. */
 export function findIds(directives: readonly Directive[], module: string): ConfiguredIds[] {
   const found = optionsOf(directives, module).flatMap((directive) => {
     const lists = parseIdLists(directive.rest)

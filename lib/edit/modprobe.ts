@@ -16,7 +16,7 @@ export interface Directive {
   /** The number of the line on which it starts, from 1. */
   line: number
   command: (typeof COMMANDS)[number]
-  /** The module (for `alias`, the alias) with `-` as `_`; but for `options` and `blacklist` maybe a pattern (`snd_*`). */
+  /** The module (the alias for `alias`) with `-` as `_`; a pattern (`snd_*`) too, but for `options` and `blacklist`. */
   module: string
   /** The rest of the line, unchanged: options, `pre: vfio-pci`, a shell command; for `alias`, the module. */
   rest: string
