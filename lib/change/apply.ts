@@ -17,10 +17,10 @@ import { writeThrough } from './write-through.ts'
 import { writeTree } from './write-tree.ts'
 
 /**
- * Applies a plan: the journal first, then files, commands, and `verify`, which says what is not as promised. On any
- * failure everything goes back and the error says so. The lock is held.
+ * Applies a plan: writes the journal entry, then the files, runs the commands, and calls `verify`, which returns what
+ * is not as promised. After any failure it puts everything back, and the error says so. The caller holds the lock.
  * Throws a UserError: `changed` (a file is no longer what the plan saw), `no-space`, `unwritable`, `command-failed`,
- * `verify-failed`, `interrupted`, those of `giveTo`; `rollback-failed` when taking back failed as well.
+ * `verify-failed`, `interrupted`, those of `changeDriver`; `rollback-failed` when taking back failed as well.
  */
 export async function applyPlan(
   target: ApplyTarget,
@@ -79,7 +79,7 @@ async function rollBackAfter(
   const known = target.signal.aborted ? new UserError('interrupted', 'interrupted') : error
   const journal = shownPath(target.root, folder)
   try {
-    // It may be there when only what makes it durable failed. Without it, the next run takes back what is left now.
+    // `done` exists if only its sync failed. It goes first: without it, the next run takes back whatever is left now.
     await replaceFile(target.root, `${folder}/done`, null, 0).catch(() => undefined)
     await rollBack(target, folder, entry)
   } catch (second) {
@@ -135,7 +135,7 @@ async function journalTree(entry: JournalEntry, live: boolean): Promise<Map<stri
     file: Buffer.from(undoScript(about, listed, entry, inverses, touchedFiles(commands), isConfirmFile)),
   })
   const text = `${JSON.stringify(entry, null, 1)}\n`
-  // What the next run could not read would keep it from every work.
+  // An entry that the next run could not read would stop every later run.
   parseEntry('the new entry', text, live)
   tree.set('/entry.json', { file: Buffer.from(text) })
   return tree
@@ -153,7 +153,7 @@ async function copyImages(target: ApplyTarget, folder: string, commands: readonl
   await replaceFile(target.root, `${images}/complete`, '', 0o644)
 }
 
-/** Room for the copies, and for the largest image once more where it lies: generators write it beside the old one. */
+/** Checks the space for the copies, and for the largest image in its folder: generators write it beside the old one. */
 function checkSpace(target: ApplyTarget, commands: readonly CommandChange[]): void {
   const files = openTarget(target)
   const sizes = touchedFiles(commands).map((path) => ({ path, size: files.size(path) ?? 0 }))

@@ -2,26 +2,27 @@ import { closeSync, constants, openSync, readlinkSync } from 'node:fs'
 import { UserError } from '../core/error.ts'
 import { errno } from '../host/errno.ts'
 
-/** open(2): a descriptor that only names a folder; no right to list it is needed. Node has no name for it. */
+/** The flag of open(2) for a descriptor that only names a folder, without a right to list it. Node does not name it. */
 const O_PATH = 0o10000000
 const FOLDER = O_PATH | constants.O_DIRECTORY
-/** As the kernel: path_resolution(7), MAXSYMLINKS. */
+/** The number of links in a path that the kernel follows, too. Source: path_resolution(7), MAXSYMLINKS. */
 const MAX_LINKS = 40
 
 /** A name in a folder that is held open, so that nobody can put another folder or a link in its place meanwhile. */
 export interface HeldPath {
   /** The folder, as a path that other programs may use too. */
   folder: string
-  /** The name in it, as such a path. It was no symbolic link when it was looked at. */
+  /** The path of the name in that folder. It was no symbolic link when it was looked at. */
   file: string
   name: string
 }
 
 /**
- * Does something to the file or folder that `path` names below `root`: every folder on the way is opened without
- * following a link, links are resolved by hand as in a chroot(2), and so nothing outside `root` is ever reached. The
- * last name need not exist. Node has no openat(2): `/proc/PID/fd/N/NAME` does the same.
- * Throws a UserError with code `outside` when a link leads to what is not there below the root, and what `work` throws.
+ * Calls `work` with the file or folder that `path` names below `root`, and returns its result. Every folder on the way
+ * is opened without following a link, and links are resolved by hand as in a chroot(2), so nothing outside `root` is
+ * reached. The last name need not exist. Node has no openat(2): `/proc/PID/fd/N/NAME` does the same.
+ * Throws a UserError with code `outside` when a link leads to a name that does not exist below the root, and whatever
+ * `work` throws.
  */
 export function beneathRoot<T>(root: string, path: string, work: (held: HeldPath) => T): T {
   const { fd, name } = openParentFolder(root, path)
@@ -78,7 +79,7 @@ function openParentFolder(root: string, path: string): { fd: number; name: strin
   }
 }
 
-/** A path of the system as a person would name it here. */
+/** Returns a path of the changed system as a person on this machine would write it. */
 export function shownPath(root: string, path: string): string {
   return root === '/' ? path : root + path
 }

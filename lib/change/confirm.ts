@@ -7,7 +7,7 @@ import { type CommandChange, changesFor, type Plan } from './plan.ts'
 import { addSetting, headComment, type PlannedSetting } from './settings.ts'
 import { contentReader } from './undo.ts'
 
-/** Whom these settings are for, in the journal. */
+/** The owner of the confirm timer's settings in the journal. */
 export const CONFIRM = 'confirm'
 
 const UNIT = 'vfio-scripts-confirm'
@@ -15,7 +15,7 @@ const UNITS = '/etc/systemd/system'
 const TIMER = `${UNITS}/${UNIT}.timer`
 const LOCAL = `/etc/local.d/${UNIT}.start`
 
-/** Seconds of `10m`, `90s`, `2h`; a number alone is minutes. Throws a UserError with code `usage`. */
+/** Returns the seconds in `10m`, `90s`, `2h`; a number alone is minutes. Throws a UserError with code `usage`. */
 export function parseTime(option: string, text: string): number {
   const [, digits, unit = 'm'] = /^(\d{1,5})([smh]?)$/.exec(text) ?? []
   const seconds = Number(digits) * ({ s: 1, m: 60, h: 3600 }[unit || 'm'] ?? 60)
@@ -25,11 +25,11 @@ export function parseTime(option: string, text: string): number {
 }
 
 /**
- * The plan with a dead man's switch: unless it is confirmed in time, counted from the next boot where one is needed, a
- * timer runs the undo.sh of this very entry, and reboots where that is needed. It is part of the entry: what undo.sh
- * takes back includes the switch. Source: systemd.timer(5); OpenRC's local service.
- * Throws a UserError: `unknown-system` where neither systemd nor OpenRC's local would run it, `unconfirmed` where one
- * waits already.
+ * Returns the plan with a dead man's switch: a timer that runs the undo.sh of this same entry, and reboots where that
+ * is needed, unless the person confirms in time (`seconds`, counted from the next boot where one is needed). The switch
+ * is part of the entry, so undo.sh takes it back too. Source: systemd.timer(5); OpenRC's local service.
+ * Throws a UserError: `unknown-system` where neither systemd nor OpenRC's local would run it, `unconfirmed` where
+ * another change still waits.
  */
 export function withConfirmTimer(
   { files, running }: { files: Reader; running: boolean },
@@ -45,7 +45,7 @@ export function withConfirmTimer(
       `another change still waits: ${waiting} --confirm, or ${waiting} --undo --apply, first`,
     )
   const undo = `${JOURNAL}/${String(nextNumber(journal)).padStart(4, '0')}/undo.sh`
-  // What does not run now is looked at when it does.
+  // A system that does not run now shows the result of the change only after its next boot.
   const reboot = plan.rebootNeeded || !running
   const head = headComment(script)
   const systemd = hasSystemd(files)
@@ -66,7 +66,7 @@ export function withConfirmTimer(
   }
 }
 
-/** What starts and stops the switch: one that waits for a boot starts with it. */
+/** Returns the commands that start the switch, and stop it on undo. A switch that waits for a boot starts with it. */
 function startTimerCommands(reboot: boolean): CommandChange[] {
   const stop = ['systemctl', 'stop', `${UNIT}.timer`]
   const load = ['systemctl', 'daemon-reload']
@@ -88,7 +88,7 @@ export function isConfirmFile(path: string): boolean {
   return path.includes(`/${UNIT}.`) || path.endsWith('/timers.target.d/vfio-scripts.conf')
 }
 
-/** What stops it when it goes. */
+/** Returns the command that stops the switch when its timer file is among the removed `paths`, on a running system. */
 export function stopTimerCommands({ running }: { running: boolean }, paths: readonly string[]): CommandChange[] {
   if (!running || !paths.includes(TIMER)) return []
   const argv = ['systemctl', 'stop', `${UNIT}.timer`]
@@ -103,8 +103,8 @@ function timerSettings(files: Reader, head: string, undo: string, seconds: numbe
     return { kind: 'file', path: place, content: `${head}${section}${line}\n`, owners: [CONFIRM], reason }
   }
   const run = '[Unit]\nDescription=Takes back what was not confirmed\n\n[Service]\nType=oneshot\n'
-  // One command: undo.sh removes this very unit, and what systemd would start after a reload is gone then. Where it
-  // fails, the machine goes on as it is, and the switch tries again after the next boot.
+  // One command, not two: undo.sh removes this unit itself, and after a reload systemd would not find a second one.
+  // Where undo.sh fails, the machine runs on as it is, and the switch tries again after the next boot.
   const back = `/bin/sh ${undo} --with-later`
   const start = reboot ? `/bin/sh -c '${back} && /bin/systemctl --no-block reboot'` : back
   const when = reboot ? 'OnBootSec' : 'OnActiveSec'

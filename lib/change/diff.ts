@@ -2,13 +2,13 @@ import { Buffer } from 'node:buffer'
 import { structuredPatch } from 'diff'
 import type { Content } from './settings.ts'
 
-/** The lines that change between two contents, with two lines around them, each with its sign: ` `, `-` or `+`. */
+/** Returns the lines that differ, with two lines around them, each after its sign: ` `, `-` or `+`. */
 export function diffLines(before: Content, after: Content): string[] {
   const { hunks } = structuredPatch('', '', decoded(before), decoded(after), undefined, undefined, { context: 2 })
   return hunks.flatMap(({ lines }, index) => (index === 0 ? lines : [' …', ...lines]))
 }
 
-/** Contents hold one character a byte; people read UTF-8. */
+/** Returns a content as UTF-8 text for people: contents hold one character a byte. */
 function decoded(content: Content): string {
   return Buffer.from(content ?? '', 'latin1').toString('utf8')
 }

@@ -6,24 +6,24 @@ import { runCommand } from './run.ts'
 import type { PlannedSetting } from './settings.ts'
 
 const PCI = '/sys/bus/pci'
-/** How long a driver may take to let go of a device, or to take it. */
+/** The seconds that a driver may take to release a device or to bind it. */
 const SECONDS = 30
 
-/** Who has a function of the running system: `null` without a driver. */
+/** Returns the driver that a function of the running system is bound to; `null` without one. */
 export function readDriver(address: string): string | null {
   return openReader('/').linkName(`${PCI}/devices/${address}/driver`) ?? null
 }
 
-/** What a change of a function's driver is in the journal: a setting that the kernel keeps, for that function. */
+/** Returns the setting that stands for a driver change in the journal: the kernel keeps it, the function owns it. */
 export function driverSetting({ address, after, reason }: DriverChange): PlannedSetting {
   return { kind: 'external', tool: 'driver', path: '', token: after ?? '', reason, owners: [address] }
 }
 
 /**
- * Gives a function of the running system to `driver` (`null`: to none), and sees that just this one has it. The
- * override comes before the unbinding, so that no other driver takes the device in between; a host driver's is cleared
- * at the end, as it was. Nothing happens to a function that has the driver already.
- * Throws a UserError with code `no-override`, `stuck` (the present driver does not let go) or `not-bound`.
+ * Binds a function of the running system to `driver` (`null`: to none), and checks that it is bound to that one. The
+ * override is set before the unbinding, so that no other driver takes the device in between; that of a host driver is
+ * cleared at the end. A function that has the driver already is not unbound.
+ * Throws a UserError: `no-override`, `stuck` (the present driver does not let go), `unwritable`, `not-bound`.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe).
  */
 export async function changeDriver(address: string, driver: string | null): Promise<void> {
@@ -53,7 +53,7 @@ export async function changeDriver(address: string, driver: string | null): Prom
     )
 }
 
-/** Writing to sysfs may hang in the kernel: another process does it, and is left behind when it does not come back. */
+/** Writes to sysfs from another process: the write may hang in the kernel, and then that process is left behind. */
 async function writeAttribute(path: string, text: string): Promise<void> {
   const argv = ['sh', '-c', 'printf "%s\\n" "$1" >"$2"', 'sh', text, path]
   const { code, output } = await runCommand(argv, { root: '/', seconds: SECONDS })

@@ -2,55 +2,56 @@ import { UserError } from '../core/error.ts'
 import { type Change, expectNotPackaged, type Plan } from './plan.ts'
 import { isSetting } from './settings.ts'
 
-/** Where journals lie, below the root. */
+/** The folder of the journal, below the root. */
 export const JOURNAL = '/var/lib/vfio-scripts'
-/** The same for live changes, which end with the boot. */
+/** The folder of the journal of live changes, which end with the boot. */
 export const LIVE_JOURNAL = '/run/vfio-scripts'
 
 const SCHEMA = 'vfio-scripts/journal/1'
 
-/** What a setting is for: devices that guests own, or the host. All scripts of a kind own what any of them set up. */
+/** The purpose of a setting: devices for guests, or the host. All scripts of a kind own what any of them set up. */
 export type ClaimKind = 'binding' | 'tuning'
 
-/** A function as it was when it was bound: how it is known again after it moved. */
+/** A function as it was when it was bound, by which it is recognized after it moved to another address. */
 export interface BoundFunction {
   address: string
   vendor: string
   device: string
   subsystem: string | null
   driver: string | null
-  /** Where equal functions were then: they are not this one, moved. */
+  /** The addresses that equal functions had then: this function did not move to one of them. */
   twins: string[]
 }
 
-/** What one run of a script did: the plan itself and what undoing it needs. Kept as `entry.json`. */
+/** The record of one run of a script: its plan, and the facts that an undo needs. It is kept as `entry.json`. */
 export interface JournalEntry {
   schema: typeof SCHEMA
-  /** The script that did it, what for, and for which devices. */
+  /** The script that ran, the purpose, and the devices. */
   script: string
   kind: ClaimKind
   functions: BoundFunction[]
-  /** UTC, ISO 8601. */
+  /** The time of the run: UTC, ISO 8601. */
   time: string
-  /** /proc/sys/kernel/random/boot_id: has the machine been booted since? `null` for another root. */
+  /** The boot ID of the run (/proc/sys/kernel/random/boot_id): another one means a boot since. `null`: another root. */
   boot: string | null
   plan: Plan
   /** The adapters that made the commands. */
   adapters: { bootloader: string | null; initramfs: string | null }
-  /** Of an undo: the entries that it took back, and for which devices. */
+  /** In the entry of an undo: the numbers of the entries that it took back, and the owners for whom. */
   undoes: number[]
   undone: string[]
   /** Folders that were made for the files. */
   folders: string[]
-  /** Of an undo: folders that were made for what it takes back, and go if they are empty. */
+  /** In the entry of an undo: the folders that the undone entries made; they are removed if they are empty. */
   emptied: string[]
   /** Were the commands left to the person (`--no-commands`, or no way to run them)? */
   printed: boolean
 }
 
-/** What applying a plan needs to know beside the plan. */
+/** The part of an entry that the caller knows before the plan is applied. */
 export type EntryFacts = Omit<JournalEntry, 'schema' | 'folders' | 'printed'>
 
+/** Returns the entry of these facts, with the schema of this version. */
 export function newEntry(facts: EntryFacts, folders: string[], printed: boolean): JournalEntry {
   return { schema: SCHEMA, ...facts, folders, printed }
 }
@@ -78,7 +79,7 @@ const objectOf =
     value !== null &&
     Object.entries(fields).every(([name, is]) => is((value as Record<string, unknown>)[name]))
 
-/** Absolute and normal. */
+/** Is it an absolute path in normal form: no empty name, no `.`, no `..`? */
 const isNormalPath: ValueCheck = (value) => {
   if (typeof value !== 'string' || !value.startsWith('/') || value.includes('\0')) return false
   return !value
@@ -87,7 +88,7 @@ const isNormalPath: ValueCheck = (value) => {
     .some((name) => name === '' || name === '.' || name === '..')
 }
 
-/** As `isPlace`, and nothing that the packages of the system brought. */
+/** Is it such a path, and no file that the packages of the system brought? */
 const isWritablePath: ValueCheck = (value) => {
   try {
     if (isNormalPath(value)) expectNotPackaged(value as string)
@@ -97,7 +98,7 @@ const isWritablePath: ValueCheck = (value) => {
   }
 }
 
-/** As a person's configuration names an image. */
+/** Is it the path of an image as a person's configuration may name it: absolute, without `..`? */
 const isImage: ValueCheck = (value) => matches(/^\/[^\0]*$/)(value) && !`${value}/`.includes('/../')
 
 const ADDRESS = matches(/^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$/)
@@ -117,7 +118,7 @@ const CHANGES: { [K in Change['kind']]: ValueCheck } = {
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
-/** Live changes are of drivers alone; a journal that outlives the boot, or comes from another root, has none. */
+/** Is it a change? A change of a driver may only be in a live journal: one that outlives the boot has none. */
 const isChange =
   (live: boolean): ValueCheck =>
   (value) => {
@@ -125,7 +126,7 @@ const isChange =
     return Object.hasOwn(CHANGES, kind) && (kind !== 'driver' || live) && CHANGES[kind](value)
   }
 
-/** What a program keeps has no path. */
+/** Is it a setting of a plan? A setting that a program keeps has an empty path. */
 const isPlanned: ValueCheck = (value) =>
   isSetting(value) && (value.kind === 'external' ? value.path === '' : isWritablePath(value.path))
 
@@ -161,8 +162,8 @@ const isEntry = (live: boolean): ValueCheck =>
   })
 
 /**
- * The entry that a text of `entry.json` holds: shape and content are those that this toolkit writes, whoever wrote it.
- * `live`: of the running system's own journal of live changes. Throws a UserError with code `journal`.
+ * Returns the entry in a text of `entry.json`, after a check that its shape and content are what this toolkit writes.
+ * `live`: it is from the running system's own journal of live changes. Throws a UserError with code `journal`.
  */
 export function parseEntry(folder: string, text: string | undefined, live: boolean): JournalEntry {
   const value = parseJson(text)
@@ -176,7 +177,7 @@ export function parseEntry(folder: string, text: string | undefined, live: boole
   return value as JournalEntry
 }
 
-/** The seconds that each command took, from the text of `done`. Throws a UserError with code `journal`. */
+/** Returns the seconds that each command took, from the text of `done`. Throws a UserError with code `journal`. */
 export function parseDone(folder: string, text: string): Record<string, number> {
   const value = parseJson(text)
   if (typeof value !== 'object' || value === null || !Object.values(value).every(isNumber))

@@ -11,13 +11,13 @@ export interface JournalRecord {
   entry: JournalEntry
   /** `done`: all of it happened. `broken`: the run was cut short. `undone`: taken back by undo.sh. */
   state: 'done' | 'broken' | 'undone'
-  /** How long each command took, in seconds. */
+  /** The seconds that each command took. */
   seconds: Record<string, number>
 }
 
 /**
- * The entries, oldest first. Throws a UserError with code `journal` when one cannot be understood or could be written by
- * others than its owner, `denied` to anybody but root.
+ * Returns the entries of a journal, oldest first. Throws a UserError with code `journal` when one cannot be understood
+ * or could be written by others than its owner, `denied` when the user is not root.
  */
 export function readJournal(files: Reader, journal = JOURNAL): JournalRecord[] {
   const entries: JournalRecord[] = []
@@ -36,7 +36,7 @@ export function readJournal(files: Reader, journal = JOURNAL): JournalRecord[] {
   return entries.sort((one, other) => one.number - other.number)
 }
 
-/** A journal says what is written where: nobody but root (or who runs this) may have had a hand in it. */
+/** Throws unless only root, or the user who runs this, can have written the path: an undo obeys the journal. */
 function expectOwned(files: Reader, path: string): void {
   const access = files.access(path)
   if (access === undefined) return
@@ -49,22 +49,22 @@ function expectOwned(files: Reader, path: string): void {
   )
 }
 
-/** What the next entry is going to be called. */
+/** Returns the number of the next entry. */
 export function nextNumber(journal: readonly JournalRecord[]): number {
   return Math.max(0, ...journal.map(({ number }) => number)) + 1
 }
 
-/** One setting that one owner needs, as an entry put it there. A setting stays while anybody claims it. */
+/** One setting that one owner needs, and the entry that recorded it. A setting stays while any owner claims it. */
 export interface Claim {
-  /** `settingKey` of the setting. */
+  /** The `settingKey` of the setting. */
   key: string
   setting: PlannedSetting
-  /** As of `PlannedSetting`. */
+  /** One of the `owners` of the `PlannedSetting`. */
   owner: string
   entry: JournalRecord
 }
 
-/** What is in force: the claims of all entries (of a kind) that are done, less those that were taken back. */
+/** Returns the claims in force: those of all entries (of a kind) that are done, without those taken back since. */
 export function claimsOf(journal: readonly JournalRecord[], kind?: ClaimKind): Claim[] {
   let claims: Claim[] = []
   for (const recorded of journal) {
@@ -78,8 +78,9 @@ export function claimsOf(journal: readonly JournalRecord[], kind?: ClaimKind): C
 }
 
 /**
- * What a file was before we first touched it: `before`, while it is still as we left it (`last`). `undefined` when we
- * never wrote it, or somebody changed it between two of our runs: then a before-image would lose that.
+ * Returns the content of a file before this toolkit first wrote it (`before`), and the content that the toolkit wrote
+ * last (`last`). `undefined` when it never did, or when somebody changed the file between two runs: restoring `before`
+ * would lose that change.
  */
 export function historyOf(
   journal: readonly JournalRecord[],

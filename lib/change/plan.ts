@@ -1,30 +1,30 @@
 import { UserError } from '../core/error.ts'
 import { addSetting, type Content, type PlannedSetting, removeSetting, type Setting } from './settings.ts'
 
-/** Writes a file whole, or removes it. */
+/** A file that is written whole, or removed. */
 export interface FileChange {
   kind: 'file'
-  /** Without symbolic links, as seen from the root. */
+  /** The path without symbolic links, as seen from the root. */
   path: string
   before: Content
   after: Content
-  /** Permissions of a new file; an existing one keeps its own. */
+  /** The permissions of a new file; an existing one keeps its own. */
   mode: number
   reason: string
 }
 
-/** Runs a program that makes files out of files: an initramfs, grub.cfg. */
+/** A program to run that makes files from other files, such as an initramfs or grub.cfg. */
 export interface CommandChange {
   kind: 'command'
   argv: readonly string[]
-  /** What takes its effect back once the files are as they were; most generators simply run again. */
+  /** The command that takes its effect back after the files are restored; for most generators the same one. */
   inverse: readonly string[]
-  /** The files it may write: copied aside before, put back when it fails. */
+  /** The files that it may write: they are copied before it runs, and put back when it fails. */
   touches: readonly string[]
   reason: string
 }
 
-/** Gives a PCI function another driver, now, without a boot. */
+/** A PCI function that gets another driver now, without a boot. */
 export interface DriverChange {
   kind: 'driver'
   address: string
@@ -36,13 +36,13 @@ export interface DriverChange {
 
 export type Change = FileChange | CommandChange | DriverChange
 
-/** What will change, and why. What is shown is exactly what is applied: applying computes nothing. */
+/** The changes to make, with their reasons. Exactly what is shown is applied: applying computes nothing. */
 export interface Plan {
   /** Files first, then commands, in the order in which they are applied. */
   changes: Change[]
-  /** What the files gain, for a later undo and `--status`. */
+  /** The settings that the files gain, for a later undo and `--status`. */
   settings: PlannedSetting[]
-  /** For the person: what was decided and why, what is left to do. */
+  /** Sentences for the person: what was decided and why, and what is left to do. */
   notes: string[]
   /** Does any of it take effect with the next boot only? */
   rebootNeeded: boolean
@@ -50,19 +50,22 @@ export interface Plan {
 
 /** Throws a UserError with code `not-ours` for a file that the packages of the system brought. */
 export function expectNotPackaged(path: string): void {
-  // A new file of our own in a folder that a program reads them from (dracut's modules) takes nothing from a package.
+  // A new file of our own in a folder of such files (dracut's modules) takes nothing from a package.
   const own = /\/\d*vfio-scripts(\/|$)/.test(path)
   if (/^\/(usr|nix\/store)\//.test(path) && !own)
     throw new UserError('not-ours', `${path}: belongs to the packages of this system and is not changed`)
 }
 
-/** Of commands that are the same (one that makes an image with its command line), the first. */
+/** Returns each command once, where several are the same: one may make both an image and its command line. */
 export function onceEach(commands: readonly CommandChange[]): CommandChange[] {
   const keys = commands.map(({ argv }) => JSON.stringify(argv))
   return commands.filter((_, index) => keys.indexOf(keys[index] ?? '') === index)
 }
 
-/** The file changes that `edit` makes of the settings, a file each, in the order in which files are first named. */
+/**
+ * Returns the changes that `edit` makes for the settings, one for each file that differs, in the order in which files
+ * are first named. Throws a UserError with code `not-ours` (`expectNotPackaged`).
+ */
 export function changesFor(
   settings: readonly Setting[],
   read: (path: string) => Content,
@@ -84,16 +87,17 @@ export function changesFor(
   return [...changes.values()].filter(({ before, after }) => before !== after)
 }
 
-/** The generated files that commands may write. */
+/** Returns the paths of the generated files that commands may write. */
 export function touchedFiles(commands: readonly CommandChange[]): string[] {
   return [...new Set(commands.flatMap(({ touches }) => touches))]
 }
 
+/** Returns the commands of a plan, in their order. */
 export function commandsOf({ changes }: Plan): CommandChange[] {
   return changes.filter((change): change is CommandChange => change.kind === 'command')
 }
 
-/** The file changes of settings that come, and of others of ours that go for them, each file in one change. */
+/** Returns the changes, one a file, that remove the settings `leaving` and add `settings`. Throws as `changesFor`. */
 export function changesReplacing(
   leaving: readonly Setting[],
   settings: readonly Setting[],

@@ -2,7 +2,7 @@ import { Buffer } from 'node:buffer'
 import type { Reader } from '../host/reader.ts'
 import type { Change } from './plan.ts'
 
-/** The files as they are going to be: a reader that has the files of a plan already. */
+/** Returns a reader that shows the files as they will be once the changes of a plan are made. */
 export function filesAfter(files: Reader, changes: readonly Change[]): Reader {
   const contents = new Map(
     changes.flatMap((change) => (change.kind === 'file' ? [[change.path, change.after] as const] : [])),

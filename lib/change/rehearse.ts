@@ -7,13 +7,13 @@ import { removeQuietly } from './write.ts'
 import { writeTree } from './write-tree.ts'
 
 const NETPLAN = '/usr/sbin/netplan'
-/** All that netplan reads. Source: netplan(5). */
+/** The folders that netplan reads. Source: netplan(5). */
 const FOLDERS = ['/etc/netplan', '/run/netplan', '/lib/netplan', '/usr/lib/netplan']
 
 /**
- * Has netplan make its files of what would be written, in a folder of its own, which goes again: what it refuses, the
- * next boot would refuse too, and the host would be without network. `own`: this machine, whose program it is.
- * Throws a UserError, code `refused`.
+ * Runs netplan on the files that would be written, in a temporary folder: whatever it refuses here, the next boot would
+ * refuse too, and the host would have no network. `own`: a reader on this machine, whose netplan is run.
+ * Throws a UserError with code `refused`, or `unwritable` for the folder.
  */
 export async function rehearseNetplan(own: Reader, files: Reader, changes: readonly Change[]): Promise<void> {
   const written = changes.flatMap((change) => (change.kind === 'file' ? [change] : []))
@@ -29,7 +29,7 @@ export async function rehearseNetplan(own: Reader, files: Reader, changes: reado
     if (after !== null && path.startsWith('/etc/netplan/')) tree.set(path, { file: Buffer.from(after, 'latin1') })
   }
   const { randomUUID } = await import('node:crypto')
-  // A name that nobody can have put a link at.
+  // A name that nobody can guess and put a link at.
   const folder = `/tmp/vfio-scripts-${randomUUID()}`
   writeTree('/', folder, tree)
   try {

@@ -11,25 +11,28 @@ import { planRollback } from './undo.ts'
 import { makeFolder, removeBeside, removeFolder, removeTree, replaceFile, restoreFile } from './write.ts'
 import { writeThrough } from './write-through.ts'
 
-/** Where a plan is applied, and how that is told. */
+/** The system that a plan is applied to, and the functions that report the progress. */
 export interface ApplyTarget {
   /** The root of the system that is changed. */
   root: string
-  /** `/var/lib/vfio-scripts`, or that of live changes. */
+  /** The folder of the journal: `JOURNAL` or `LIVE_JOURNAL`. */
   journal: string
   commandMode: CommandMode
   notify: (message: string) => void
-  /** Called when a command starts; what it gives is called when that ends. */
+  /** Is called when a command starts; the function that it returns is called when the command ends. */
   onStart: (title: string) => () => void
   /** Shows changes that are about to be made beside the plan. */
   showChanges: (changes: readonly Change[]) => void
-  /** Hears what commands print. */
+  /** Is called with the text that commands print. */
   onOutput?: (text: string) => void
-  /** Aborted when the person wants it to stop: everything goes back. */
+  /** The signal that is aborted when the person wants to stop: everything is put back. */
   signal: AbortSignal
 }
 
-/** Takes back what was cut short, and shows it before; clears away what was never complete. */
+/**
+ * Takes back the runs that were cut short, and shows the changes before; removes journal folders that were never
+ * complete. Throws a UserError: those of `readJournal` and `rollBack`.
+ */
 export async function recover(target: ApplyTarget): Promise<void> {
   const { root, journal } = target
   for (const name of openTarget(target).list(journal) ?? []) {
@@ -52,7 +55,7 @@ export async function recover(target: ApplyTarget): Promise<void> {
   }
 }
 
-/** The copies of images have done their work: one that cannot be removed now is removed by the next run. */
+/** Removes an entry's copies of images, which nothing needs any more. What cannot be removed, the next run removes. */
 export function removeImages(target: ApplyTarget, folder: string): void {
   if (openTarget(target).exists(`${folder}/images`)) tidy(target, `${folder}/images`)
 }
@@ -67,9 +70,9 @@ function tidy(target: ApplyTarget, path: string): void {
 }
 
 /**
- * Puts everything back that an entry changed: images from their copies, files that are still as it left them; what
- * somebody else changed meanwhile loses our settings. Goes on after a failure, and then throws a UserError with code
- * `rollback-failed` and keeps the entry.
+ * Puts back everything that an entry changed: images from their copies, and files that are still as it left them; from
+ * a file that somebody else changed meanwhile, only our settings are taken out. It goes on after a failure, keeps the
+ * entry then, and throws a UserError with code `rollback-failed` at the end.
  */
 export async function rollBack(target: ApplyTarget, folder: string, entry: JournalEntry): Promise<void> {
   const { root } = target
@@ -108,16 +111,17 @@ export async function rollBack(target: ApplyTarget, folder: string, entry: Journ
   tidy(target, folder)
 }
 
-/** The system as it is now: a reader remembers where paths lead. */
+/** Opens a new reader on the system as it is now: an older reader remembers where paths led. */
 export function openTarget({ root }: ApplyTarget): Reader {
   return openReader(root)
 }
 
-/** The folders on the way to `folder` that are not there, the outermost first. */
+/** Returns the folders on the way to `folder`, and itself, that do not exist, the outermost first. */
 export function missingFolders(files: Reader, folder: string): string[] {
   return files.exists(folder) || folder === '/' ? [] : [...missingFolders(files, parentFolder(folder)), folder]
 }
 
+/** Returns the path of the folder that a path lies in. */
 export function parentFolder(path: string): string {
   return path.slice(0, path.lastIndexOf('/')) || '/'
 }

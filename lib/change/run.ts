@@ -1,10 +1,10 @@
 import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 
-/** How commands reach the system: run here, run in a chroot, or printed for the person. */
+/** The way in which commands reach the system: run here, run in a chroot, or printed for the person. */
 export type CommandMode = 'here' | 'chroot' | 'print'
 
-/** Another root's programs run in a chroot, which needs its /proc, /sys and /dev; without them they are printed. */
+/** Decides how to run commands. Those of another root need its /proc, /sys and /dev; without them they are printed. */
 export function decideCommandMode(files: Reader): CommandMode {
   if (files.root === '/') return 'here'
   const mounted = ['/proc/self', '/sys/kernel', '/dev/null'].every((path) => files.exists(path))
@@ -15,20 +15,20 @@ export interface CommandResult {
   /** The exit status; `null` when it could not be started, or a signal ended it. */
   code: number | null
   stdout: string
-  /** Both streams as they came. */
+  /** The text of both streams, in the order in which it came. */
   output: string
   seconds: number
 }
 
 export interface RunOptions {
   root: string
-  /** Hears its output as it comes. */
+  /** Is called with the program's output as it comes. */
   onOutput?: (text: string) => void
-  /** Ends it when aborted. */
+  /** The signal that ends the program when it is aborted. */
   signal?: AbortSignal
-  /** How long to wait. A program that hangs in the kernel cannot be ended: it is left behind. */
+  /** The seconds to wait. A program that hangs in the kernel cannot be ended: it is left behind. */
   seconds?: number
-  /** A descriptor that it inherits as number 3, instead of the lock's. */
+  /** The descriptor that the program inherits as number 3, instead of the lock's. */
   inherit?: number
 }
 
@@ -36,22 +36,22 @@ export interface RunOptions {
 const QUIET = { LVM_SUPPRESS_FD_WARNINGS: '1' }
 const SBIN = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
-/** In the environment of every program that a run starts while it holds the lock: the lock's text. */
+/** The environment variable in which every program that a run starts under the lock finds the lock's text. */
 export const RUN_VARIABLE = 'VFIO_SCRIPTS_RUN'
 /** The descriptor of the lock that this run holds: every program that it starts inherits it, as number 3. */
 let lock: number | undefined
 
-/** From now on programs inherit this descriptor; `undefined`: none. */
+/** Sets the descriptor that programs inherit from now on; `undefined`: none. */
 export function setInheritedLock(fd: number | undefined): void {
   lock = fd
 }
 
-/** How long a program may take to clean up when it is told to end. */
+/** The seconds that a program has to clean up after it was told to end. */
 const END_SECONDS = 5
 
 /**
- * Runs a program, never through a shell, in the C locale, with the folders of system programs on its PATH (su does not
- * put them there). A session of its own: Ctrl-C and a lost terminal reach this process, which decides.
+ * Runs a program, never through a shell, in the C locale, with the folders of system programs added to its PATH (su
+ * does not add them). It has a session of its own: Ctrl-C and a lost terminal reach only this process, which decides.
  */
 export async function runCommand(argv: readonly string[], options: RunOptions): Promise<CommandResult> {
   // Loaded only here: it costs a plan that runs nothing five milliseconds.
@@ -106,8 +106,8 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
 }
 
 /**
- * Ends what a run that is gone left running, and waits until it is: else it would go on writing what is being put back.
- * `look` opens a reader on the running system. Throws a UserError with code `busy` when it does not end.
+ * Ends the programs that a gone run left running, and waits for that: they would go on writing the files that are being
+ * put back. `style` opens a reader on the running system. Throws a UserError with code `busy` when one does not end.
  */
 export async function endOrphans(readNow: () => Reader, run: string): Promise<void> {
   const began = Date.now()

@@ -8,14 +8,14 @@ import { addWord, hasWord, removeWord } from '../edit/word-lists.ts'
 import { addYamlMember, hasYamlMember, removeYamlMember } from '../edit/yaml.ts'
 
 /**
- * A file's content, one character a byte (latin1): whatever bytes a person's file holds come through an edit unharmed.
+ * The content of a file, one character a byte (latin1), so that an edit keeps whatever other bytes the file holds.
  * `null`: there is no such file.
  */
 export type Content = string | null
 
-/** How a kind of setting is read in a file's text, added and removed; texts are one character a byte. */
+/** The functions that find a kind of setting in a file's text, add it and remove it; texts are one character a byte. */
 interface SettingKind<Item> {
-  /** The texts that an item is made of. */
+  /** The names of the item's fields that are texts and always there. */
   fields: readonly (keyof Item & string)[]
   has(text: string, item: Item): boolean
   add(text: string, item: Item): string
@@ -26,12 +26,12 @@ interface SettingKind<Item> {
 
 const kindOf = <Item>(kind: SettingKind<Item>): SettingKind<Item> => kind
 
-/** A text that names this toolkit: whole files of ours hold it. */
+/** The text by which whole files of our own are recognized. */
 const OWN_MARK = 'Written by vfio-scripts'
 
-/** Every kind of setting: a whole file, an edit of one syntax, what another tool keeps. A new kind is a line here. */
+/** Every kind of setting: a whole file, an edit in one syntax, or a value that another tool keeps. */
 const KINDS = {
-  /** A whole file of our own; with whatever somebody changed in it, it goes as a whole. */
+  /** A whole file of our own; it is removed as a whole, with whatever somebody changed in it. */
   file: kindOf<{ content: string }>({
     fields: ['content'],
     has: (text, { content }) => text === content,
@@ -47,7 +47,7 @@ const KINDS = {
     remove: (text, { line }) => removeLine(text, line),
     show: ({ line }) => line,
   }),
-  /** Lines of a person's file that come to say something else. Both are whole lines, without the last one's end. */
+  /** Lines of a person's file that other lines replace. Both are whole lines, without the newline of the last one. */
   'replaced-lines': kindOf<{ from: string; to: string }>({
     fields: ['from', 'to'],
     has: (text, { to }) => hasLines(text, to),
@@ -64,8 +64,8 @@ const KINDS = {
     show: ({ module, id }) => `${module} ids=${id}`,
   }),
   /**
-   * A kernel argument in a variable of a shell file such as /etc/default/grub: `intel_iommu=on`; of a list such as
-   * `vfio-pci.ids=10de:1cb6`, one member.
+   * A kernel argument in a variable of a shell file such as /etc/default/grub: `intel_iommu=on`, or one member of a
+   * list such as `vfio-pci.ids=10de:1cb6`.
    */
   'shell-argument': kindOf<{ variable: string; token: string }>({
     fields: ['variable', 'token'],
@@ -74,7 +74,7 @@ const KINDS = {
     remove: (text, { variable, token }) => cutFromVariable(text, variable, token),
     show: ({ token }) => token,
   }),
-  /** A kernel argument, as above, in a file that is a command line, or has one in some of its lines. */
+  /** The same kernel argument in a file that is a command line, or that has one in some of its lines. */
   'command-line': kindOf<{ layout: CommandLineLayout; token: string }>({
     fields: ['layout', 'token'],
     has: (text, { layout, token }) => isInCommandLine(text, layout, token),
@@ -83,8 +83,8 @@ const KINDS = {
     show: ({ token }) => token,
   }),
   /**
-   * A word in a bash array or string such as HOOKS of mkinitcpio.conf: behind the word `after`, else in front of all.
-   * `posix`: the file is read by other shells than bash too, which have no arrays.
+   * A word in a bash array or string such as HOOKS of mkinitcpio.conf, behind the word `after`, or in front of all
+   * without it. `posix`: other shells than bash, which have no arrays, read the file too.
    */
   'shell-word': kindOf<{ variable: string; word: string; after?: string; posix?: true }>({
     fields: ['variable', 'word'],
@@ -109,7 +109,7 @@ const KINDS = {
     remove: (text, { variable, word }) => removeLibvirtMember(text, variable, word),
     show: ({ variable, word }) => `${word} in ${variable}`,
   }),
-  /** A member of an option's list in a NixOS module of our own; `head` is that module without any. */
+  /** A member of an option's list in a NixOS module of our own; `head` is that module without any member. */
   'nix-item': kindOf<NixItem>({
     fields: ['option', 'form', 'item'],
     has: hasNixItem,
@@ -118,8 +118,8 @@ const KINDS = {
     show: ({ option, item }) => `${option}: ${item.trim().split('\n')[0]}`,
   }),
   /**
-   * What a tool keeps in a way of its own: grubby, rpm-ostree, a package manager, services, a PCI function's driver. No
-   * file says it: commands of that tool add and remove it. `token`: a kernel argument, a package, what else it keeps.
+   * A value that a tool keeps in its own way: grubby, rpm-ostree, a package manager, services, a PCI function's driver.
+   * It is in no file: commands of the tool add and remove it. `token`: a kernel argument, a package or another value.
    */
   external: kindOf<{ tool: string; token: string }>({
     fields: ['tool', 'token'],
@@ -133,16 +133,16 @@ const KINDS = {
 type Kinds = typeof KINDS
 
 interface SettingBase {
-  /** The file, without symbolic links, as seen from the root; empty for what a tool keeps. */
+  /** The path of the file, without symbolic links, as seen from the root; empty for what a tool keeps. */
   path: string
   /**
-   * Of a file of our own that several settings share: the text that it starts with. When nothing but this is left, the
-   * file goes. Without it (but for a whole file) the file is the person's and stays.
+   * The text at the start of a file of our own that several settings share: when nothing but this is left, the file is
+   * removed. Without `head` the file is the person's and stays, unless the setting is a whole file.
    */
   head?: string
-  /** Permissions of a file of our own; 0o644 unless given. */
+  /** The permissions of a file of our own; 0o644 unless given. */
   mode?: number
-  /** Why it is there, for the plan. Nothing is decided by it. */
+  /** The reason that the plan shows. Nothing is decided by it. */
   reason: string
 }
 
@@ -151,23 +151,23 @@ export type SettingOf<K extends keyof Kinds> = {
   [Kind in K]: SettingBase & { kind: Kind } & Parameters<Kinds[Kind]['show']>[0]
 }[K]
 
-/** One thing that a file or a tool can say. Plan, status and undo know of it what its kind's row in the table says. */
+/** One edit of a file, or one value that a tool keeps. Plan, status and undo handle it as its row in `KINDS` says. */
 export type Setting = SettingOf<keyof Kinds>
 
-/** A setting of a plan, and who needs it. */
+/** A setting of a plan, with its owners. */
 export type PlannedSetting = Setting & {
-  /** Addresses of functions, features of tune-host, `host` for all of it, `confirm` for the confirm timer. */
+  /** The addresses of functions, features of tune-host, `host` for all of it, `confirm` for the confirm timer. */
   owners: readonly string[]
-  /** What the owner was asked for, by option, where the setting itself does not tell: `{ bridge: 'br0', port: 'eth0' }`. */
+  /** The values of options that the setting itself does not show: `{ bridge: 'br0', port: 'eth0' }`. */
   request?: Readonly<Record<string, string>>
 }
 
-/** The comment that a file of one script's own starts with; unless told, of one that binds devices. */
+/** Returns the comment at the start of a file that one script owns; by default, a script that binds devices. */
 export function headComment(script = 'bind-vfio or override-same-id-gpu'): string {
   return `# ${OWN_MARK}; ${script} --undo --apply takes it back.\n`
 }
 
-/** That of a file which several scripts put settings into. */
+/** The comment at the start of a file that several scripts put settings into. */
 export const SHARED_HEAD = `# ${OWN_MARK}; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n`
 
 function rowOf(setting: Setting): SettingKind<Setting> {
@@ -176,7 +176,7 @@ function rowOf(setting: Setting): SettingKind<Setting> {
 
 const isText = (value: unknown): value is string => typeof value === 'string'
 
-/** Is this the value of a setting, with all that its kind needs? */
+/** Is this value a setting of a plan, with all fields that its kind needs? */
 export function isSetting(value: unknown): value is PlannedSetting {
   if (typeof value !== 'object' || value === null) return false
   const all = value as Record<string, unknown>
@@ -195,47 +195,47 @@ export function isSetting(value: unknown): value is PlannedSetting {
   )
 }
 
-/** Does the file say it? */
+/** Does the file hold the setting? Never for what a tool keeps. */
 export function hasSetting(content: Content, setting: Setting): boolean {
   return content !== null && rowOf(setting).has(content, setting)
 }
 
-/** The file with the setting in it: the same text when it says so already. */
+/** Returns the file's text with the setting in it; unchanged when it has the setting already. */
 export function addSetting(content: Content, setting: Setting): string {
   const text = content ?? setting.head ?? ''
   return hasSetting(text, setting) ? text : rowOf(setting).add(text, setting)
 }
 
-/** The file without the setting; `null` when a file of our own has nothing left to say. */
+/** Returns the file's text without the setting; `null` when nothing is left of a file of our own. */
 export function removeSetting(content: Content, setting: Setting): Content {
   if (content === null) return null
   const text = rowOf(setting).remove(content, setting)
   return text === (setting.kind === 'file' ? '' : setting.head) ? null : text
 }
 
-/** The setting as a person reads it: what its file or tool says of it. */
+/** Returns the setting as a person reads it in `--status`. */
 export function showSetting(setting: Setting): string {
   return rowOf(setting).show(setting)
 }
 
-/** Is it in a file of our own, which nobody else writes? */
+/** Is the setting in a file of our own, which nobody else writes? */
 export function isInOwnFile({ kind, head }: Setting): boolean {
   return kind === 'file' || head !== undefined
 }
 
-/** The kernel argument that a setting is, in a file or as one of these boot loaders' tools keeps it; else `undefined`. */
+/** Returns the kernel argument that a setting puts into a file or has a tool of these boot loaders keep, if any. */
 export function kernelArgumentIn(setting: Setting, loaders: readonly (string | null)[]): string | undefined {
   const { kind } = setting
   const kept = kind === 'external' && loaders.includes(setting.tool)
   return kept || kind === 'shell-argument' || kind === 'command-line' ? setting.token : undefined
 }
 
-/** The tokens among settings that this tool keeps. */
+/** Returns the tokens of those settings that this tool keeps. */
 export function tokensKeptBy(settings: readonly Setting[], tool: string): string[] {
   return settings.flatMap((one) => (one.kind === 'external' && one.tool === tool ? [one.token] : []))
 }
 
-/** What tells two settings apart: all but why it is there, who needs it, for what, and what its file was made of. */
+/** Returns a key that equal settings share: it leaves out their reason, owners, request and head. */
 export function settingKey(planned: Setting | PlannedSetting): string {
   const ignored = ['reason', 'owners', 'request', 'head']
   const entries = Object.entries(planned).filter(([name]) => !ignored.includes(name))

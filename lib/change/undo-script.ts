@@ -1,18 +1,21 @@
-/** What undo.sh needs of each file. `image`: its before-image's name in the entry's folder; hashes are SHA-256, hex. */
+/** The facts about a file that undo.sh needs; `null` where there is no such file. */
 export interface UndoFile {
   path: string
+  /** The name of its before-image in the entry's folder. */
   savedAs: string | null
+  /** The SHA-256 of the content, in hex, as that of `after`. */
   before: string | null
   after: string | null
-  /** Permissions, should it have to be made anew. */
+  /** The permissions, in case that the file has to be made anew. */
   mode: number
 }
 
 /**
- * A POSIX shell program that takes one entry back where there is no Node: `sh undo.sh [ROOT]`, ROOT being where a
- * rescue system has mounted the machine's root. It restores what is still as we left it, leaves the rest alone, and
- * runs the generators; after a run that was cut short it puts the copies of the `touched` images back instead. With
- * `--with-later` it takes back first what was applied after it. `last`: files that stay until all else is done.
+ * Returns a POSIX shell program that takes one entry back where there is no Node: `sh undo.sh [ROOT]`, where ROOT is
+ * the folder on which a rescue system has mounted the machine's root. It restores files that are still as we left them,
+ * leaves the others alone, and runs the generators; after a run that was cut short it puts the copies of the `touched`
+ * images back instead. With `--with-later` it first takes back the later entries. Files for which `isLast` is true stay
+ * until all else is done.
  */
 export function undoScript(
   about: string,

@@ -13,9 +13,9 @@ import {
 import { type Content, hasSetting, removeSetting, type Setting } from './settings.ts'
 
 /**
- * The plan that takes claims back. A file that is still as we left it, and that nothing else of ours needs, becomes
- * what it was, byte for byte; any other loses our settings and keeps every later edit. A setting that others
- * need too stays. `derived`: what programs made of our settings meanwhile.
+ * Returns the plan that takes claims back. A file that is still as we left it, and that no other claim needs, gets its
+ * old content back, byte for byte; any other file loses our settings and keeps every later edit. A setting that other
+ * owners need too stays. `derived`: the settings that programs made from ours meanwhile.
  */
 export function planUndo(
   files: Reader,
@@ -39,12 +39,12 @@ export function planUndo(
     return { ...change, reason: 'changed since: without our settings' }
   })
   notes.push(...goneFileNotes(settings, read), ...leftArgumentNotes(settings, read))
-  // Files that somebody removed already may still be in the images.
+  // The images may still hold files that somebody removed already.
   const run = settings.length > 0 ? commands : []
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
 }
 
-/** Who needs the rest of a file. */
+/** Returns the reason that tells who needs the rest of a file. */
 function remainingReason(staying: readonly Claim[], claims: readonly Claim[], path: string): string {
   const kinds = new Set(claims.map(({ entry }) => entry.entry.kind))
   const rest = staying.filter(({ setting }) => setting.path === path).map(({ entry }) => entry.entry)
@@ -60,17 +60,17 @@ function stayingClaims(journal: readonly JournalRecord[], claims: readonly Claim
   return claimsOf(journal).filter(({ entry, owner, key }) => !gone.has(`${entry.number} ${owner} ${key}`))
 }
 
-/** The settings that nobody needs once these claims are gone. */
+/** Returns the settings that no owner needs once these claims are gone. */
 export function leavingSettings(journal: readonly JournalRecord[], claims: readonly Claim[]): Setting[] {
   const external = new Set(stayingClaims(journal, claims).map(({ key }) => key))
-  // Of two that are the same, the one that made the file knows what it was made of.
+  // Of two equal settings, the one with `head` is kept: it made the file.
   const leaving = claims
     .filter(({ key }) => !external.has(key))
     .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }
 
-/** Arguments that stand where only a shell could tell what becomes of them: they are the person's to take out. */
+/** Returns notes on arguments in code whose effect only a shell could tell: the person has to take them out. */
 function leftArgumentNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
   return settings.flatMap((setting) => {
     if (setting.kind !== 'shell-argument') return []
@@ -80,29 +80,29 @@ function leftArgumentNotes(settings: readonly Setting[], read: (path: string) =>
   })
 }
 
-/** Files of ours that somebody removed already. */
+/** Returns notes on files of settings that somebody removed already. */
 function goneFileNotes(settings: readonly Setting[], read: (path: string) => Content): string[] {
   const files = settings.filter(({ kind }) => kind !== 'external')
   const paths = new Set(files.map(({ path }) => path).filter((path) => read(path) === null))
   return [...paths].map((path) => `${path} is gone already.`)
 }
 
-/** A file's content, one character a byte. */
+/** Returns a function that reads a file's content, one character a byte. */
 export function contentReader(files: Reader): (path: string) => Content {
   return (path) => files.bytes(path)?.toString('latin1') ?? null
 }
 
-/** What taking an entry back changes now. */
+/** The changes that take an entry back. */
 export interface RollbackPlan {
-  /** In the order in which it is done. */
+  /** The changes in the order in which they are made. */
   changes: (FileChange | DriverChange)[]
-  /** Generated files, each with its copy; `null`: there was none, and it goes. */
+  /** The generated files, each with the path of its copy; `null`: there was no such file, and it is removed. */
   images: { path: string; copy: string | null }[]
-  /** Files that somebody else changed meanwhile: they lose our settings only. */
+  /** The files that somebody else changed meanwhile: only our settings are taken out of them. */
   foreign: string[]
 }
 
-/** What taking back an entry comes to: a pure function of the files as they are. */
+/** Returns the changes that take back an entry: a pure function of the files as they are. */
 export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecord, 'folder' | 'entry'>): RollbackPlan {
   const read = contentReader(files)
   const back: RollbackPlan = { changes: [], images: [], foreign: [] }
@@ -128,7 +128,7 @@ export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecor
   return back
 }
 
-/** What a person has to know of runs that were cut short: the next one that applies anything takes them back. */
+/** Returns notes and changes for runs that were cut short, which the next run that applies anything takes back. */
 export function cutShortRuns(files: Reader, journal: readonly JournalRecord[]): { notes: string[]; changes: Change[] } {
   const broken = journal.filter(({ state }) => state === 'broken').reverse()
   const backs = broken.map((recorded) => ({ recorded, back: planRollback(files, recorded) }))

@@ -6,10 +6,10 @@ import { beneathRoot, shownPath } from './beneath.ts'
 import { removeHeld, syncPath, tryWriting } from './write.ts'
 
 /**
- * Writes a tree of files, links and folders as the new folder `path`, complete or not at all: it is made beside it
- * and renamed. The folder that it goes into must exist; `path` itself may, if it is empty. All of it is for its
- * owner alone. `durable`: it is on the disk before it has its name, and has its name before this returns.
- * Throws a UserError that names the path and the errno.
+ * Writes a tree of files, links and folders as the new folder `path`, complete or not at all: the tree is made beside
+ * it and renamed. The parent folder must exist; `path` itself may exist if it is empty. Only the owner may read the
+ * tree. `durable`: the tree is on the disk before it gets its name, and the name is before this returns.
+ * Throws a UserError that names the path: `exists` (it is not empty), `unwritable` (with the errno), `outside`.
  */
 export function writeTree(root: string, path: string, tree: ReadonlyMap<string, TreeEntry>, durable = false): void {
   const shown = shownPath(root, path)
@@ -40,7 +40,7 @@ function fill(made: string, tree: ReadonlyMap<string, TreeEntry>): void {
   for (const path of folders) mkdirSync(made + path, { recursive: true, mode: 0o700 })
   for (const [path, entry] of tree) {
     if ('link' in entry) symlinkSync(entry.link, made + path)
-    // A folder of whose existence alone somebody asked is there already.
+    // A path that is a folder of the tree too was only asked for its existence, and is made already.
     else if ('file' in entry && !folders.has(path)) writeFileSync(made + path, entry.file, { mode: 0o600 })
     else if ('folder' in entry) {
       mkdirSync(made + path, { recursive: true, mode: 0o700 })
@@ -71,7 +71,7 @@ function readFolderNames(shown: string, folder: string): string[] | undefined {
   }
 }
 
-/** Every folder on the way to a path of the tree. */
+/** Returns every folder on the way to a path of the tree. */
 function foldersOf(tree: ReadonlyMap<string, TreeEntry>): Set<string> {
   const folders = new Set<string>()
   for (const path of tree.keys()) {

@@ -24,14 +24,14 @@ import type { Content } from './settings.ts'
 
 // Every function here takes a root and a path as seen from that root, and writes nothing outside it.
 
-/** What a person is told of a failure to write. */
+/** Returns the UserError for a failure to write: the error itself if it is one, else one with code `unwritable`. */
 function unwritable(shown: string, error: unknown): UserError {
   if (error instanceof UserError) return error
   const { code, message } = error as NodeJS.ErrnoException
   return new UserError('unwritable', `${shown}: cannot be written (${code ?? message})`)
 }
 
-/** Runs system calls that write; a UserError with code `unwritable` names the path and the errno. */
+/** Runs system calls that write. Throws a UserError with code `unwritable`, which names the path and the errno. */
 export function tryWriting<T>(shown: string, work: () => T): T {
   try {
     return work()
@@ -40,7 +40,7 @@ export function tryWriting<T>(shown: string, work: () => T): T {
   }
 }
 
-/** What is written there is on the disk when this returns. */
+/** Writes what a file or folder holds to the disk before it returns: fsync(2). */
 export function syncPath(path: string): void {
   const fd = openSync(path, constants.O_RDONLY)
   try {
@@ -52,14 +52,14 @@ export function syncPath(path: string): void {
 
 const statOf = (file: string): Stats | undefined => lstatSync(file, { throwIfNoEntry: false })
 
-/** A file that is being written: beside its target, under a name that no program reads (.conf, .cfg, .d folders). */
+/** Returns the path beside a file where it is written first: no program reads such a name (.conf, .cfg, .d folders). */
 const besideOf = ({ folder, name }: HeldPath): string => `${folder}/.${name}.vfio-scripts~`
 
 /**
- * Gives a file its content, whole or not at all, whatever happens meanwhile; `null` removes it. A file that exists
- * keeps its mode, owner, ACL and extended attributes (cp(1) knows how; Node has no calls for them), a new one gets
- * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was, or has its new content and
- * only what makes that durable failed.
+ * Replaces a file's content, whole or not at all, whatever happens meanwhile; `null` removes the file. A file that
+ * exists keeps its mode, owner, ACL and extended attributes (through cp(1): Node has no calls for them), a new one gets
+ * `mode`. Throws a UserError with code `unwritable` or `outside`; then the file is as it was, or it has its new content
+ * and only the sync failed.
  */
 export async function replaceFile(root: string, path: string, content: Content, mode: number): Promise<void> {
   await replaceByRename(root, path, content !== null, async (beside, { file }) => {
@@ -71,7 +71,7 @@ export async function replaceFile(root: string, path: string, content: Content, 
   })
 }
 
-/** What `make` made beside a file gets the file's name, durably; of a failure nothing is left. */
+/** Renames the file that `make` writes beside a file to that file's name, durably; a failure leaves nothing behind. */
 async function replaceByRename(
   root: string,
   path: string,
@@ -99,7 +99,7 @@ async function replaceByRename(
   }
 }
 
-/** `from` and `to` are names in folders that this process holds open: no link leads anywhere else. */
+/** Copies with cp(1). `from` and `to` are names in folders that this process holds open: no link leads elsewhere. */
 async function copyWith(options: readonly string[], from: string, to: string): Promise<void> {
   const argv = ['cp', ...options, '--preserve=all', '--no-dereference', '--reflink=auto', '--', from, to]
   const { code, output } = await runCommand(argv, { root: '/' })
@@ -108,14 +108,14 @@ async function copyWith(options: readonly string[], from: string, to: string): P
   throw Object.assign(new Error(reason), { code: /No space left/.test(output) ? 'ENOSPC' : reason })
 }
 
-/** Copies a file with all its attributes to a new name, durably. */
+/** Copies a file with all its attributes to a new name, durably. Throws as `replaceFile` does. */
 export async function copyFile(root: string, from: string, to: string): Promise<void> {
   await replaceByRename(root, to, true, (beside) => beneathRoot(root, from, ({ file }) => copyWith([], file, beside)))
 }
 
 /**
- * Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged one makes room. A
- * file that has the copy's size and time was not written since.
+ * Puts a copy back in the place of a file, whole or not at all; in a full file system the damaged file is removed first
+ * to make room. A file with the copy's size and time was not written since, and stays. Throws as `replaceFile` does.
  */
 export async function restoreFile(root: string, copy: string, path: string): Promise<void> {
   await beneathRoot(root, copy, async ({ file: source }) => {
@@ -137,7 +137,7 @@ export async function restoreFile(root: string, copy: string, path: string): Pro
   })
 }
 
-/** Makes a folder with these permissions, whatever the umask. Its parent exists. */
+/** Makes a folder with these permissions, whatever the umask. Its parent must exist. Throws as `replaceFile` does. */
 export function makeFolder(root: string, path: string, mode = 0o755): void {
   tryWriting(shownPath(root, path), () =>
     beneathRoot(root, path, ({ folder, file }) => {
@@ -155,11 +155,14 @@ export function removeFolder(root: string, path: string): void {
   try {
     beneathRoot(root, path, ({ file }) => rmdirSync(file))
   } catch {
-    // Not empty: it is somebody else's too by now. Or gone.
+    // It is gone, or not empty: somebody else uses it too by now.
   }
 }
 
-/** Removes a folder with all that is in it; its name goes first, so that half of it is never taken for the whole. */
+/**
+ * Removes a folder with all that is in it. It is renamed first, so that half of it is never taken for the whole.
+ * Throws as `replaceFile` does.
+ */
 export function removeTree(root: string, path: string): void {
   tryWriting(shownPath(root, path), () =>
     beneathRoot(root, path, ({ folder, file }) => {
@@ -172,15 +175,15 @@ export function removeTree(root: string, path: string): void {
 }
 
 /**
- * Opens the file that is locked by its descriptor, and makes it if need be. flock(2) locks what is open, so programs
- * that inherit the descriptor hold the lock as well, until the last of them ends.
+ * Opens the lock file, makes it if need be, and returns its descriptor. flock(2) locks the open file, so programs that
+ * inherit the descriptor hold the lock as well, until the last of them ends. Throws as `replaceFile` does.
  */
 export function openLock(root: string, path: string): number {
   const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW
   return tryWriting(shownPath(root, path), () => beneathRoot(root, path, ({ file }) => openSync(file, flags, 0o600)))
 }
 
-/** Is what is open still what has the name? A holder removes the file when it is done. */
+/** Is the open file still the one at this path? A holder removes the file when it is done. */
 export function isStillNamed(root: string, path: string, fd: number): boolean {
   return tryWriting(shownPath(root, path), () =>
     beneathRoot(root, path, ({ file }) => {
@@ -190,7 +193,7 @@ export function isStillNamed(root: string, path: string, fd: number): boolean {
   )
 }
 
-/** Writes into the lock that is held who holds it, for others to read. Throws a UserError with code `unwritable`. */
+/** Writes the holder's text into the held lock, for others to read. Throws a UserError with code `unwritable`. */
 export function writeLockHolder(root: string, path: string, fd: number, text: string): void {
   tryWriting(shownPath(root, path), () => {
     ftruncateSync(fd)
@@ -198,33 +201,34 @@ export function writeLockHolder(root: string, path: string, fd: number, text: st
   })
 }
 
+/** Closes the lock's descriptor; the lock is free once no other program has it open. */
 export function closeLock(fd: number): void {
   closeSync(fd)
 }
 
-/** Removes what nobody needs any more. What cannot be removed is found by the next run. */
+/** Removes a file or folder that nothing needs any more. What cannot be removed is left to the next run. */
 export function removeQuietly(root: string, path: string): void {
   try {
     beneathRoot(root, path, ({ file }) => rmSync(file, { recursive: true, force: true }))
   } catch {
-    // As said.
+    // It is left to the next run.
   }
 }
 
-/** Removes what is left of a replacement that was cut short. */
+/** Removes what a replacement that was cut short left beside the file. What cannot be removed stays. */
 export function removeBeside(root: string, path: string): void {
   try {
     beneathRoot(root, path, (held) => removeHeld(besideOf(held)))
   } catch {
-    // As of `discard`.
+    // It stays.
   }
 }
 
-/** As `discard`, of a path that is held open. */
+/** Does the same as `removeQuietly` for a path in a folder that is held open. */
 export function removeHeld(file: string): void {
   try {
     rmSync(file, { recursive: true, force: true })
   } catch {
-    // As of `discard`.
+    // It is left to the next run.
   }
 }

@@ -6,13 +6,14 @@ import type { ConfiguredArgument } from './shell-variables.ts'
 // a byte.
 
 /**
- * `file`: all lines are one command line, but for those that start with `#`. `options`: an entry of the Boot Loader
- * Specification, whose `options` lines are one. Source: kernel-install(8); mkinitcpio(8), --cmdline;
+ * The layout of a file with a command line. `file`: all lines but those that start with `#` are one command line.
+ * `options`: a boot entry of the Boot Loader Specification, whose `options` lines are one command line.
+ * Source: kernel-install(8); mkinitcpio(8), --cmdline;
  * https://uapi-group.org/specifications/specs/boot_loader_specification/; line_get_key_value() in systemd's boot.c.
  */
 export type CommandLineLayout = 'file' | 'options'
 
-/** The command line in a text: as long as it, and blank where something else stands. */
+/** Returns the command line in a text: as long as the text, and blank where the text holds something else. */
 export function commandLineIn(text: string, layout: CommandLineLayout): string {
   return text.replace(/[^\n]+/g, (row) => {
     const blank = ' '.repeat(row.length)
@@ -23,7 +24,7 @@ export function commandLineIn(text: string, layout: CommandLineLayout): string {
   })
 }
 
-/** The arguments of a text, each with its line. */
+/** Returns the arguments of a text, each with its line. */
 export function argumentsInFile(path: string, text: string, layout: CommandLineLayout): ConfiguredArgument[] {
   const line = commandLineIn(text, layout)
   let from = 0
@@ -35,14 +36,14 @@ export function argumentsInFile(path: string, text: string, layout: CommandLineL
   })
 }
 
-/** Has the command line this argument? */
+/** Does the command line have this argument? */
 export function isInCommandLine(text: string, layout: CommandLineLayout, token: string): boolean {
   return hasArgument(commandLineIn(text, layout), token)
 }
 
 /**
- * Puts an argument into its list, or behind the others: of a file, those of its first line, for some tools read no more
- * than that (proxmox-boot-tool). Where there is no command line yet, a line is added.
+ * Returns the text with the argument in its list, or behind the others; in a `file` behind those of the first line, for
+ * some tools read only that (proxmox-boot-tool). Where there is no command line yet, a line is added.
  */
 export function addToCommandLine(text: string, layout: CommandLineLayout, token: string): string {
   const line = commandLineIn(text, layout).trimEnd()
@@ -57,15 +58,15 @@ export function addToCommandLine(text: string, layout: CommandLineLayout, token:
   return text.slice(0, at) + place.text + text.slice(at)
 }
 
-/** Takes an argument out again. After `addToLine` the text is what it was, byte for byte. */
+/** Returns the text without the argument. After `addToCommandLine` it is the old text, byte for byte. */
 export function cutFromCommandLine(text: string, layout: CommandLineLayout, token: string): string {
   const range = findArgumentRange(commandLineIn(text, layout), token)
   if (range === undefined) return text
-  // A quote around it all stays.
+  // A quote around the whole line stays.
   const { from, to } = text[range.from] === '"' ? { from: range.from + 1, to: range.to } : range
   const row = text.lastIndexOf('\n', from - 1) + 1
   if (layout === 'file' || text.slice(row, from) !== 'options' || !/^(\n|$)/.test(text.slice(to)))
     return text.slice(0, from) + text.slice(to)
-  // A line that holds nothing else was ours.
+  // A line that held nothing else was added by `addToCommandLine`.
   return to < text.length ? text.slice(0, row) + text.slice(to + 1) : text.slice(0, Math.max(0, row - 1))
 }

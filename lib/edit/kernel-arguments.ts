@@ -2,17 +2,18 @@ import { type KernelArgument, parseCommandLine } from '../host/kernel.ts'
 
 // A kernel command line as ordered tokens. Order and quotes stay: `hugepagesz=` must come before its `hugepages=`.
 
-/** Arguments that hold a list of which the last one wins: members are added to it, a second list never. */
+/** The names of arguments that hold a list. The last list wins, so members are added to it, never a second list. */
 const LISTS = /^((vfio_pci|pci_stub)\.ids|module_blacklist)$/
 
-/** Is it a member of such a list? */
+/** Is the argument a member of such a list? */
 export function isListMember(token: string): boolean {
   return LISTS.test(parseCommandLine(token)[0]?.name ?? '')
 }
 
 /**
- * Is the argument there? Of a list such as `vfio-pci.ids=10de:1cb6,10de:0fb9` all members count, in the last list of that name;
- * of others the value, or one of those between commas (`intel_iommu=on,sm_on`). `-` and `_` are the same in names.
+ * Does the line have the argument? For a list such as `vfio-pci.ids=10de:1cb6`, the last list of that name must have
+ * all of its members; for others, the value or one of the values between commas (`intel_iommu=on,sm_on`) must be equal. `-` and
+ * `_` are the same in names.
  */
 export function hasArgument(line: string, token: string): boolean {
   const [required] = parseCommandLine(token)
@@ -24,13 +25,13 @@ export function hasArgument(line: string, token: string): boolean {
   return same.some((one) => one.value === value || one.value?.split(',').includes(value))
 }
 
-/** Where in the line the argument is to be put, and the text with its blank or comma; `undefined` when it is there. */
+/** Finds the place for the argument, and its text with a blank or comma; `undefined` when the line has it. */
 export function findInsertion(line: string, token: string): { at: number; text: string } | undefined {
   if (hasArgument(line, token)) return undefined
   const all = placedArguments(line)
   const [required] = parseCommandLine(token)
   const list = LISTS.test(required?.name ?? '') ? all.filter(({ name }) => name === required?.name).at(-1) : undefined
-  // A quote that closes the list stays its end. An empty list is left alone: the last one wins.
+  // A quote that closes the list stays at its end. An empty list stays: the new one behind it wins.
   if (list?.value) {
     const at = list.at + list.token.replace(/"+$/, '').length
     return { at, text: `,${required?.value}` }
@@ -40,7 +41,7 @@ export function findInsertion(line: string, token: string): { at: number; text: 
   return { at: end, text: line === '' ? token : ` ${token}` }
 }
 
-/** Where the last such argument, or member of a list, stands, with one blank or comma; an empty list goes altogether. */
+/** Finds the range of the last such argument or member, with one blank or comma; for a sole member, the whole list. */
 export function findArgumentRange(line: string, token: string): { from: number; to: number } | undefined {
   const [required] = parseCommandLine(token)
   const same = placedArguments(line).filter(({ name }) => name === required?.name)
@@ -56,13 +57,13 @@ export function findArgumentRange(line: string, token: string): { from: number; 
   return { from: found.at, to: /\s/.test(line[to] ?? '') ? to + 1 : to }
 }
 
-/** The line with the argument at its end, or the member at the end of its list; the same line when it is there. */
+/** Returns the line with the argument at its end, or the member at the end of its list; unchanged when it has it. */
 export function addArgument(line: string, token: string): string {
   const place = findInsertion(line, token)
   return place === undefined ? line : line.slice(0, place.at) + place.text + line.slice(place.at)
 }
 
-/** The line without the argument, or without the member of its list. */
+/** Returns the line without the argument, or without the member of its list. */
 export function removeArgument(line: string, token: string): string {
   const range = findArgumentRange(line, token)
   return range === undefined ? line : line.slice(0, range.from) + line.slice(range.to)
@@ -70,7 +71,7 @@ export function removeArgument(line: string, token: string): string {
 
 type PlacedArgument = KernelArgument & { at: number }
 
-/** The kernel's arguments, each with where it starts. What stands behind `--` is for init. */
+/** Returns the kernel's arguments, each with its start; those behind `--` are for init. */
 function placedArguments(line: string): PlacedArgument[] {
   let from = 0
   return parseCommandLine(line.slice(0, endOfArguments(line))).map((argument) => {
@@ -80,7 +81,7 @@ function placedArguments(line: string): PlacedArgument[] {
   })
 }
 
-/** Source: parse_args() in the kernel's kernel/params.c. */
+/** Returns the place of `--`, or the end of the line. Source: parse_args() in the kernel's kernel/params.c. */
 function endOfArguments(line: string): number {
   let from = 0
   for (const { token } of parseCommandLine(line)) {
@@ -91,7 +92,7 @@ function endOfArguments(line: string): number {
   return line.length
 }
 
-/** Where a list has a member, with the comma before it (the first one with that after it). IDs are equal in any case. */
+/** Finds a member's range with the comma before it (for the first one, that after it). The case of IDs is ignored. */
 function findListMember(
   list: PlacedArgument | undefined,
   id: string,

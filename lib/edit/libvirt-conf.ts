@@ -3,19 +3,19 @@ import { addLine, hasLine, removeLine } from './modprobe.ts'
 // Lists of strings in libvirt's own files such as qemu.conf: `cgroup_device_acl = [ "/dev/null", "/dev/kvm" ]`. A list
 // that is set replaces what libvirt has built in, which the file shows as a comment. Texts are one character a byte.
 
-/** What libvirt has built in, by list, where the file does not show it. Source: libvirt, src/qemu/qemu_cgroup.c. */
+/** The lists built into libvirt, for a file that does not show them. Source: libvirt, src/qemu/qemu_cgroup.c. */
 const BUILT_IN: Readonly<Record<string, readonly string[]>> = {
   cgroup_device_acl: ['null', 'full', 'zero', 'random', 'urandom', 'ptmx', 'kvm', 'userfaultfd'].map(
     (name) => `/dev/${name}`,
   ),
 }
 
-/** Has the list this member? */
+/** Does the list have this member? */
 export function hasLibvirtMember(text: string, key: string, member: string): boolean {
   return findList(text, key)?.members.some((one) => one.value === member) ?? false
 }
 
-/** The text with the member at the end of the list; one that was not set starts with what is built in. */
+/** Returns the text with the member at the end of the list; a list that was not set starts with the built-in ones. */
 export function addLibvirtMember(text: string, key: string, member: string): string {
   if (hasLibvirtMember(text, key, member)) return text
   const list = findList(text, key)
@@ -25,7 +25,7 @@ export function addLibvirtMember(text: string, key: string, member: string): str
   return text.slice(0, at) + more + text.slice(at)
 }
 
-/** The text without the member. After `addEntry` it is what it was, byte for byte. */
+/** Returns the text without the member. After `addLibvirtMember` it is the old text, byte for byte. */
 export function removeLibvirtMember(text: string, key: string, member: string): string {
   const list = findList(text, key)
   const index = list?.members.findIndex((one) => one.value === member) ?? -1
@@ -39,12 +39,12 @@ export function removeLibvirtMember(text: string, key: string, member: string): 
   return hasLine(left, own) ? removeLine(left, own) : left
 }
 
-/** The whole list as one line. */
+/** Returns the whole list as one line. */
 export function libvirtListLine(key: string, members: readonly string[]): string {
   return `${key} = [ ${members.map((one) => `"${one}"`).join(', ')} ]`
 }
 
-/** What libvirt uses while the list is not set. */
+/** Returns the members that libvirt uses while the list is not set: those in the file's comment, else `BUILT_IN`. */
 export function builtIn(text: string, key: string): string[] {
   const shown = new RegExp(`^#[ \\t]*${key}[ \\t]*=[ \\t]*\\[([^\\]]*)\\]`, 'm').exec(text)?.[1]
   return shown === undefined
@@ -58,7 +58,7 @@ interface LibvirtMember {
   end: number
 }
 
-/** The list that is set, and its members where they stand. Source: libvirt, src/util/virconf.c. */
+/** Finds the list that is set, and its members with their places. Source: libvirt, src/util/virconf.c. */
 function findList(text: string, key: string): { start: number; members: LibvirtMember[] } | undefined {
   const found = new RegExp(`^[ \\t]*${key}[ \\t]*=[ \\t]*\\[`, 'm').exec(text)
   if (found === null) return undefined

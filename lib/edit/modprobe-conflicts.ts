@@ -1,34 +1,34 @@
 import { type Directive, moduleName, parseIdLists } from './modprobe.ts'
 
-/** A line that speaks against the binding, and how. */
+/** A line that conflicts with the binding, and the reason. */
 export interface ModprobeConflict {
   file: string
   line: number
-  /** `softdep vfio_pci pre: nouveau: loading vfio-pci loads nouveau first`. */
+  /** The line and the reason: `softdep vfio_pci pre: nouveau: loading vfio-pci loads nouveau first`. */
   what: string
 }
 
-/** A list of IDs as some line sets it. */
+/** A list of IDs that a line sets. */
 export interface ConfiguredIds {
   file: string
   line: number
   ids: string[]
-  /** What is wrong with it, for a person. */
+  /** The problems of the list, as texts for a person. */
   problems: string[]
 }
 
-/** vendor:device[:subvendor[:subdevice[:class[:mask]]]]; vfio_pci_fill_ids() in the kernel's vfio_pci.c. */
+/** vendor:device[:subvendor[:subdevice[:class[:mask]]]]. Source: vfio_pci_fill_ids() in the kernel's vfio_pci.c. */
 const VFIO_ID = /^(?:0x)?[0-9a-f]{1,8}(?::(?:0x)?[0-9a-f]{1,8}){1,5}$/i
 
-/** Could vfio-pci take this? */
+/** Is this text an ID that vfio-pci accepts? */
 export function isVfioId(text: string): boolean {
   return VFIO_ID.test(text)
 }
 
-/** One blank is cut off with the module's name. */
+/** A first word that stood behind two blanks, one of which was cut off with the module's name. */
 const TWO_BLANKS = /^\s\S+/
 
-/** Every list of IDs that the module is given, in the order in which it sees them, with what is wrong with each. */
+/** Returns every list of IDs that the module is given, with its problems, in the order in which it sees them. */
 export function findIds(directives: readonly Directive[], module: string): ConfiguredIds[] {
   const found = optionsOf(directives, module).flatMap((directive) => {
     const lists = parseIdLists(directive.rest)
@@ -50,7 +50,7 @@ function problemsOf(options: string, at: number, members: readonly string[]): st
   const problems = nonEmptyIds(members)
     .filter((id) => !isVfioId(id))
     .map((id) => `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`)
-  // A space ends the list, unless it stands in quotes: what follows is another parameter, which the module does not know.
+  // A space outside quotes ends the list: the text after it is another parameter, which the module does not know.
   const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
   const lost = /^\s+((?:[^\s"=]+\s*)+)(?=\s|$)/.exec(options.slice(at + end.length))?.[1]?.trim()
   if (options[at - 1] !== '"' && lost !== undefined && (end.endsWith(',') || lost.startsWith(',')))
@@ -59,10 +59,11 @@ function problemsOf(options: string, at: number, members: readonly string[]): st
 }
 
 /**
- * Lines that keep `module` from being loaded before the drivers `before`, or from having its IDs. Each was tried with
- * kmod 30. `blacklist` is none of them: a softdep, and a modprobe that names the module, load it all the same.
+ * Returns the lines that keep `module` from being loaded before the drivers `before`, or from getting its IDs. `ours`:
+ * the name of our file. Each case was tried with kmod 30. `blacklist` is none: a softdep, and a modprobe that names the
+ * module, load it all the same.
  *
- * Of several softdeps (or install commands) for one module kmod takes the first alone: kmod_module_get_softdeps().
+ * Of several softdeps (or install commands) for one module, kmod uses only the first: kmod_module_get_softdeps().
  */
 export function findModprobeConflicts(
   directives: readonly Directive[],
@@ -81,7 +82,7 @@ export function findModprobeConflicts(
     const softdep = first('softdep', driver)
     if (softdep === undefined || hasSoftdep(softdep, 'pre', module)) continue
     if (hasSoftdep(softdep, 'post', module)) say(softdep, `${module} comes after ${driver}`)
-    // What is read after our file does not count.
+    // A softdep that is read after our file has no effect.
     else if (fileNameOf(softdep.file) < ours) {
       const no = TWO_BLANKS.test(softdep.rest)
         ? 'is not understood, for it has two blanks before pre:'
@@ -90,7 +91,7 @@ export function findModprobeConflicts(
     }
   }
   const install = first('install', module)
-  // A command that goes on to modprobe is somebody's way of doing more, not of keeping it out.
+  // A command that calls modprobe itself does not keep the module out; somebody only does more with it.
   if (install !== undefined && !/\bmodprobe\b/.test(install.rest)) {
     const never = /^(\/usr)?(\/bin\/)?(true|false|:)\b|^:/.test(install.rest.trim())
     say(install, never ? `${module} is never loaded` : `only this program knows whether ${module} is loaded`)
@@ -107,16 +108,16 @@ export function findModprobeConflicts(
   return found
 }
 
-/** What is loaded before a module: the `pre:` of the first softdep that covers it. */
+/** Returns the modules that are loaded before a module: the `pre:` of the first softdep that covers it. */
 export function loadedBefore(directives: readonly Directive[], module: string): string[] {
   const first = directives.find((one) => one.command === 'softdep' && covers(one.module, module))
   return first === undefined ? [] : softdeps(first, 'pre').map(moduleName)
 }
 
 /**
- * The softdep that loads `module` before `driver`, with what the first softdep of the driver says so far: r8169 brings
- * `pre: realtek` in modules.softdep. It has to be read before that one, so from a file whose name sorts before
- * `modules.softdep` and before the person's files.
+ * Returns the softdep line that loads `module` before `driver`, with the modules of the driver's first softdep so far:
+ * r8169 brings `pre: realtek` in modules.softdep. The line must be read before that softdep, so from a file whose name
+ * sorts before `modules.softdep` and before the person's files.
  */
 export function softdepFor(directives: readonly Directive[], driver: string, module: string): string {
   const first = directives.find((one) => one.command === 'softdep' && covers(one.module, driver))
@@ -136,8 +137,9 @@ function optionsOf(directives: readonly Directive[], module: string): Directive[
 }
 
 /**
- * The modules after `pre:` or `post:`; these are words of their own, so `pre:vfio-pci` names nothing. Nor does a `pre:`
- * behind two blanks (it is one with the second), though behind three it does: kmod_config_add_softdep().
+ * Returns the modules after `pre:` or `post:`. These must be words of their own: `pre:vfio-pci` names no module. Nor
+ * does a `pre:` behind two blanks (the second is part of the word), but behind three it does:
+ * kmod_config_add_softdep().
  */
 export function softdeps({ rest }: Pick<Directive, 'rest'>, kind: 'pre' | 'post'): string[] {
   const modules: string[] = []
@@ -153,7 +155,7 @@ function hasSoftdep(softdep: Directive, kind: 'pre' | 'post', module: string): b
   return softdeps(softdep, kind).some((name) => moduleName(name) === moduleName(module))
 }
 
-/** Does a pattern of fnmatch(3) cover the module? */
+/** Does the pattern, one of fnmatch(3), match the module's name? */
 function covers(pattern: string, module: string): boolean {
   const source = pattern.replace(/\[!?[^\]]+\]|[^\w]/g, (part) => {
     if (part === '*') return '.*'

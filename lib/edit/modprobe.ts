@@ -13,17 +13,17 @@ const COMMANDS = ['alias', 'blacklist', 'install', 'options', 'remove', 'softdep
 
 export interface Directive {
   file: string
-  /** The line on which it starts, from 1. */
+  /** The number of the line on which it starts, from 1. */
   line: number
   command: (typeof COMMANDS)[number]
-  /** With `-` as `_`; may be a pattern (`snd_*`) but for `options` and `blacklist`. Of an alias, the alias. */
+  /** The module (the alias for `alias`) with `-` as `_`; a pattern (`snd_*`) too, but for `options` and `blacklist`. */
   module: string
-  /** What follows, as it stands: options, `pre: vfio-pci`, a shell command; of an alias, the module that it stands for. */
+  /** The rest of the line, unchanged: options, `pre: vfio-pci`, a shell command; for `alias`, the module. */
   rest: string
 }
 
 /**
- * The files that modprobe reads, in its order. With a kernel's release also its modules.softdep, which is read as one of
+ * Returns the files that modprobe reads, in its order. With a kernel's release, that kernel's modules.softdep is one of
  * them, at its place in the alphabet.
  * Source: modprobe.d(5); kmod_config_new() in kmod's libkmod/libkmod-config.c.
  */
@@ -33,7 +33,7 @@ export function modprobeFiles(files: Reader, release?: string): ModprobeFile[] {
   return readDropIns(files, dropInFolders('modprobe.d'), /^[^.].*\.conf$/s, more)
 }
 
-/** What the files say, in kmod's order. Lines that kmod ignores as bad are left out. Source: modprobe.d(5). */
+/** Returns the directives of the files in kmod's order, without lines that it ignores as bad. Source: modprobe.d(5). */
 export function parseModprobe(files: readonly ModprobeFile[]): Directive[] {
   return files.flatMap(({ path, text }) =>
     modprobeLines(text).flatMap((line) => {
@@ -45,20 +45,20 @@ export function parseModprobe(files: readonly ModprobeFile[]): Directive[] {
   )
 }
 
-/** Module names are equal whether written with `-` or `_`; in a pattern's brackets a `-` is a range. */
+/** Returns a module's name with `-` as `_`, which are the same in names; in a pattern's brackets a `-` is a range. */
 export function moduleName(name: string): string {
   return name.replace(/\[[^\]]*\]|-/g, (part) => (part === '-' ? '_' : part))
 }
 
-/** An `ids=` of a module's options: where its value starts in the options, and its members as they stand. */
+/** An `ids=` among a module's options: the start of its value in the options, and its members, unchanged. */
 export interface IdList {
   at: number
   members: string[]
 }
 
 /**
- * Every `ids=` among a module's options; the kernel keeps the last. Words and quotes are the kernel's: next_arg() in
- * its lib/cmdline.c.
+ * Returns every `ids=` among a module's options; the kernel uses the last. Words and quotes are read as in the kernel:
+ * next_arg() in its lib/cmdline.c.
  */
 export function parseIdLists(options: string): IdList[] {
   return optionWords(options).flatMap(({ at, word }) => {
@@ -68,14 +68,14 @@ export function parseIdLists(options: string): IdList[] {
   })
 }
 
-/** Does the last `ids=` of the module in this text have the ID? Upper and lower case are the same. */
+/** Does the module's last `ids=` in this text have the ID? Upper and lower case are the same. */
 export function hasId(text: string, module: string, id: string): boolean {
   return findLastIdList(text, module)?.list.members.some((member) => sameId(member, id)) ?? false
 }
 
 /**
- * The text with the ID in the module's last `ids=`, or with a line of its own where there is none. What stands around it
- * stays as it is, byte for byte.
+ * Returns the text with the ID in the module's last `ids=`, or with a new line where there is none. The rest of the
+ * text stays as it is, byte for byte.
  */
 export function addId(text: string, module: string, id: string): string {
   const last = findLastIdList(text, module)
@@ -83,14 +83,14 @@ export function addId(text: string, module: string, id: string): string {
   if (last.list.members.some((member) => sameId(member, id))) return text
   const { members, at } = last.list
   const length = members.join(',').length
-  // vfio_pci_fill_ids() passes over an empty member, so a comma at the end, or no member at all, can stay.
+  // vfio_pci_fill_ids() skips an empty member, so a comma at the end, or an empty list, can stay.
   const [offset, added] = length === 0 ? [0, `${id},`] : [members.at(-1) === '' ? length - 1 : length, `,${id}`]
   const place = last.rest + at + offset
   const before = last.line.chars[place - 1]
   return before === undefined ? text : text.slice(0, before.end) + added + text.slice(before.end)
 }
 
-/** The text without the ID in the module's last `ids=`; without the option or the line when nothing else is in it. */
+/** Returns the text without the ID in the module's last `ids=`; an option or line that held nothing else goes too. */
 export function removeId(text: string, module: string, id: string): string {
   for (let rest = text; ; ) {
     const last = findLastIdList(rest, module)
@@ -100,12 +100,12 @@ export function removeId(text: string, module: string, id: string): string {
   }
 }
 
-/** Is it a line of the text? Blanks and carriage returns at its end do not count; nor does the rest of a continued line. */
+/** Is it a whole line of the text, with its continuations? Blanks and carriage returns at its end do not count. */
 export function hasLine(text: string, line: string): boolean {
   return modprobeLines(text).some((one) => trimLineEnd(one.raw) === trimLineEnd(line))
 }
 
-/** The text with the line at its end. Only before a last line that ends within a continuation it goes in front of that. */
+/** Returns the text with the line at its end; but in front of a last line that ends within a continuation. */
 export function addLine(text: string, line: string): string {
   if (hasLine(text, line)) return text
   const last = modprobeLines(text).at(-1)
@@ -114,24 +114,24 @@ export function addLine(text: string, line: string): string {
   return `${text.slice(0, last.start)}${line}\n${text.slice(last.start)}`
 }
 
-/** The text without the line, wherever it stands. After `addLine` it is what it was, byte for byte. */
+/** Returns the text without the line, wherever it is. After `addLine` it is the old text, byte for byte. */
 export function removeLine(text: string, line: string): string {
   const found = modprobeLines(text).filter((one) => trimLineEnd(one.raw) === trimLineEnd(line))
   return found.reduceRight(withoutLine, text)
 }
 
-/** A line with those that continue it. */
+/** A line with the lines that continue it. */
 interface ModprobeLine {
   number: number
   start: number
   raw: string
-  /** Its characters without continuations and backslashes, with their place in the text. */
+  /** The characters without continuations and backslashes, with their places in the text. */
   chars: { char: string; start: number; end: number }[]
-  /** How it ends: as it should, with the file, or with the file after a backslash. */
+  /** The end of the line: a newline, the end of the file, or a backslash at the end of the file. */
   end: 'newline' | 'nothing' | 'continuation'
 }
 
-/** A backslash joins lines; before anything else it is dropped. Source: freadline_wrapped() in kmod's shared/util.c. */
+/** Splits a text: a backslash joins lines, else it is dropped. Source: freadline_wrapped() in kmod's shared/util.c. */
 function modprobeLines(text: string): ModprobeLine[] {
   const lines: ModprobeLine[] = []
   let number = 1
@@ -160,7 +160,7 @@ function parseDirective(
   line: ModprobeLine,
 ): (Pick<Directive, 'command' | 'module' | 'rest'> & { at: number }) | undefined {
   const text = line.chars.map(({ char }) => char).join('')
-  // Only what starts in the first column is a comment; cut as by strtok(3) with tab and space.
+  // Only a `#` in the first column starts a comment. The words are cut as strtok(3) does with tab and space.
   const [head, name, second = ''] = /^(?!#)[\t ]*([^\t ]+)[\t ]+([^\t ]+)[\t ]?/.exec(text) ?? []
   const command = COMMANDS.find((each) => each === name)
   if (head === undefined || command === undefined || /^[^[]*\]|\[[^\]]*$/.test(second)) return undefined
@@ -177,7 +177,7 @@ function parseDirective(
 
 interface FoundIdList {
   line: ModprobeLine
-  /** Where the options start among the line's characters. */
+  /** The start of the options among the line's characters. */
   rest: number
   options: string
   list: IdList
@@ -196,14 +196,14 @@ function findLastIdList(text: string, module: string): FoundIdList | undefined {
 function withoutMember(text: string, { line, rest, options, list }: FoundIdList, index: number): string {
   const { members, at } = list
   if (members.length > 1) {
-    // With the comma before it; the first one with that after it.
+    // The comma before it goes too; for the first member, that after it.
     const from = index === 0 ? 0 : members.slice(0, index).join(',').length
     return cut(text, line, rest + at + from, (members[index] ?? '').length + 1)
   }
   const words = optionWords(options)
   const own = words.filter((word) => word.at < at).at(-1)
   if (words.length === 1 || own === undefined) return withoutLine(text, line)
-  // With the blanks before it; the first one with those after it.
+  // The blanks before it go too; for the first option, those after it.
   const end = own.at + own.word.length
   const [before, after] = [options.slice(0, own.at), options.slice(end)]
   const from = trimLineEnd(before).length
@@ -219,7 +219,7 @@ function cut(text: string, { chars }: ModprobeLine, from: number, length: number
 }
 
 function withoutLine(text: string, { start, raw, end }: ModprobeLine): string {
-  // The last line of a file whose end has no newline goes with the newline before it.
+  // For a last line without a newline, the newline before it goes too.
   const from = end === 'nothing' && start > 0 ? start - 1 : start
   return text.slice(0, from) + text.slice(start + raw.length)
 }

@@ -1,20 +1,20 @@
 import { addArgument, hasArgument, removeArgument } from './kernel-arguments.ts'
 
-// The lists of a NixOS module of our own. Its text is one attribute a line, two spaces deep; what somebody added beside
-// these lists is left as it is.
+// The lists of a NixOS module of our own. Its text has one attribute a line, indented by two spaces; anything that
+// somebody added beside these lists stays as it is.
 
-/** What an option's list holds: kernel arguments, strings, Nix expressions, or lines of text; or it is whole text. */
+/** The form of an option: a list of kernel arguments, strings, Nix expressions or lines of text; or one whole text. */
 export type NixForm = 'arguments' | 'strings' | 'expressions' | 'lines' | 'whole'
 
 /** One member of an option's list. */
 export interface NixItem {
-  /** `boot.kernelParams`. */
+  /** The name of the option, such as `boot.kernelParams`. */
   option: string
   form: NixForm
   item: string
 }
 
-/** A module's options in the order in which they are written. */
+/** The options of a module in the order in which they are written. */
 const ORDER = [
   'boot.kernelParams',
   'boot.initrd.kernelModules',
@@ -24,17 +24,18 @@ const ORDER = [
   'imports',
 ]
 
+/** Does the module have the member in the option's list (`whole`: the text anywhere)? */
 export function hasNixItem(text: string, { option, form, item }: NixItem): boolean {
   if (form === 'whole') return text.includes(item)
   const items = findNixList(text, option, form)?.items ?? []
   return form === 'arguments' ? items.some((one) => hasArgument(one, item)) : items.includes(item)
 }
 
-/** The module with the member in the option's list; unchanged where it has no place for it. */
+/** Returns the module with the member in the option's list; unchanged where it has no place for it. */
 export function addNixItem(text: string, one: NixItem): string {
   const { option, form, item } = one
   if (hasNixItem(text, one)) return text
-  // Nix takes an attribute once.
+  // Nix accepts an attribute only once.
   if (form === 'whole' && new RegExp(`^  ${escapePattern(option)} =`, 'm').test(text)) return text
   const block = form === 'whole' ? undefined : findNixList(text, option, form)
   if (block !== undefined) return replaceNixList(text, block, form, [...withNixItem(block.items, form, item)])
@@ -54,7 +55,7 @@ export function addNixItem(text: string, one: NixItem): string {
   return text.slice(0, at) + (last ? `\n${written}` : `${written}\n`) + text.slice(at)
 }
 
-/** The module without the member; a list that is empty then goes. */
+/** Returns the module without the member; a list that is empty then is removed. */
 export function removeNixItem(text: string, one: NixItem): string {
   const { option, form, item } = one
   if (!hasNixItem(text, one)) return text
@@ -65,7 +66,7 @@ export function removeNixItem(text: string, one: NixItem): string {
   return left.length > 0 ? replaceNixList(text, block, form, left) : cutNixSection(text, block.at, block.text.length)
 }
 
-/** One of the blank lines around it goes along. */
+/** Returns the text without this stretch, and without one of the blank lines around it. */
 function cutNixSection(text: string, at: number, length: number): string {
   const [before, after] = [text.slice(0, at), text.slice(at + length)]
   return after.startsWith('\n') ? before + after.slice(1) : before.replace(/\n\n$/, '\n') + after
@@ -111,7 +112,7 @@ function parseNixItems(inner: string, form: NixForm): string[] {
   return [...inner.matchAll(/"((?:[^"\\]|\\[\s\S])*)"/g)].map(([, text = '']) => text.replace(/\\([\s\S])/g, '$1'))
 }
 
-/** Writes a list anew; one that somebody laid out in another way loses and gains single lines only. */
+/** Returns the text with the list written anew; a list in another layout only loses and gains single members. */
 function replaceNixList(text: string, block: NixListBlock, form: NixForm, items: readonly string[]): string {
   const [before, after] = [text.slice(0, block.at), text.slice(block.at + block.text.length)]
   if (block.text === renderNixList(block.option, form, block.items))
@@ -136,7 +137,7 @@ function replaceNixList(text: string, block: NixListBlock, form: NixForm, items:
   return before + changed + after
 }
 
-/** As nixfmt lays it out: one member on the line, more below each other. */
+/** Returns the list in the layout of nixfmt: a sole member on the same line, several below each other. */
 function renderNixList(option: string, form: NixForm, items: readonly string[]): string {
   const lines = items.map((one) => `    ${renderNixItem(one, form)}\n`).join('')
   if (form === 'lines') return `  ${option} = ''\n${lines}  '';\n`
@@ -148,12 +149,12 @@ function renderNixItem(item: string, form: NixForm): string {
   return form === 'lines' ? nixLines(item) : nixString(item)
 }
 
-/** What stands between '' and '' in Nix. */
+/** Returns the text as it is written between '' and '' in Nix. */
 export function nixLines(text: string): string {
   return text.replace(/''|\$\{/g, (match) => (match === "''" ? "'''" : "''${"))
 }
 
-/** A string as Nix reads it. Source: the Nix manual, String literals. */
+/** Returns the text as a Nix string with its quotes. Source: the Nix manual, String literals. */
 export function nixString(text: string): string {
   return `"${text.replace(/["\\]|\$\{/g, (match) => `\\${match}`)}"`
 }

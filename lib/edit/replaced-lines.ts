@@ -1,11 +1,11 @@
-// Lines of a person's file that come to say something else. Texts are one character a byte.
+// Lines of a person's file that other lines replace. Texts are one character a byte.
 
-/** Do these whole lines stand in the text, one below the other? `lines` has no end of its last line. */
+/** Does the text have these whole lines, one below the other? `lines` ends without a newline. */
 export function hasLines(text: string, lines: string): boolean {
   return findLines(text, lines) >= 0
 }
 
-/** The text with the lines `to` where `from` stood first; the same text where that does not stand. */
+/** Returns the text with the lines `to` in the place of the first lines `from`; unchanged where it has none. */
 export function swapLines(text: string, from: string, to: string): string {
   const at = findLines(text, from)
   return at < 0 ? text : text.slice(0, at) + to + text.slice(at + from.length)

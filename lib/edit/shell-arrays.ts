@@ -1,14 +1,14 @@
 // A bash array as it stands in a text: `(one "two" three)`, over several lines, with comments.
 // Source: bash(1), Arrays; Compound Commands.
 
-/** A word of a text: where it stands, and what it says without its quotes. */
+/** A word of a text: its place, and its text without quotes. */
 export interface ArrayWord {
   start: number
   end: number
   text: string
 }
 
-/** The elements of the array whose bracket opens at `from`, and where it is closed; `undefined`: it never is. */
+/** Returns the elements of the array whose bracket opens at `from`, and its end; `undefined` when it never closes. */
 export function parseArray(text: string, from: number): { words: ArrayWord[]; end: number } | undefined {
   const words: ArrayWord[] = []
   for (let at = from + 1; at < text.length; ) {
@@ -18,7 +18,7 @@ export function parseArray(text: string, from: number): { words: ArrayWord[]; en
     else if (/\s/.test(char)) at++
     else {
       const end = endOf(text, at, /(?:\\[\s\S]|'[^']*'|"(?:\\[\s\S]|[^"\\])*"|\$\([^)]*\)|\$\{[^}]*\}|[^\s\\'"()])+/y)
-      // What is no word ends the array for bash too.
+      // Text that is no word ends the array for bash too.
       if (end === at) return undefined
       words.push({ start: at, end, text: unquoted(text.slice(at, end)) })
       at = end
@@ -27,7 +27,7 @@ export function parseArray(text: string, from: number): { words: ArrayWord[]; en
   return undefined
 }
 
-/** The words of a quoted string's inside, or of any other text, cut at blanks. */
+/** Returns the words between two places of a text, such as the inside of a quoted string, cut at blanks. */
 export function splitWords(text: string, from: number, to: number): ArrayWord[] {
   return [...text.slice(from, to).matchAll(/\S+/g)].map((match) => {
     const start = from + (match.index ?? 0)

@@ -4,37 +4,37 @@ import { ANY_TEXT, type Assignment, parseShell, type ShellStep, type ShellWord }
 
 // Kernel arguments in a variable of shell files, such as GRUB_CMDLINE_LINUX_DEFAULT in /etc/default/grub.
 
-/** A shell file that is read after others. */
+/** A shell file, one of several that are read one after another. */
 export interface ShellFile {
   path: string
   text: string
 }
 
-/** A kernel argument as some file sets it. */
+/** A kernel argument that a file sets. */
 export interface ConfiguredArgument {
-  /** A part that only a shell could tell is one `UNKNOWN`. */
+  /** The argument as text; a part that only a shell could tell is one `ANY_TEXT`. */
   token: string
-  /** With `-` as `_`. */
+  /** The name with `-` as `_`. */
   name: string
   value: string | undefined
-  /** The assignment that it comes from. */
+  /** The place of the assignment that it comes from. */
   file: string
   line: number
   variable: string
-  /** Is it there whatever the code around it does? */
+  /** Is the argument there, whatever the code around it does? */
   sure: boolean
-  /** Of a loader whose entries have command lines of their own: which of them it is in. */
+  /** The boot entry that it is in, for a boot loader whose entries have command lines of their own. */
   entry?: string
 }
 
-/** A stretch of a value. */
+/** A stretch of a variable's value. */
 interface ValueSegment {
   text: string
   sure: boolean
   place: { file: string; line: number; variable: string }
 }
 
-/** The kernel arguments in a variable after the files were read one after another. It is empty before. */
+/** Returns the kernel arguments in a variable after the files were read one after another. It is empty before. */
 export function argumentsInVariable(files: readonly ShellFile[], variable: string): ConfiguredArgument[] {
   const parts = valueSegments(files, variable)
   const value = parts.map(({ text }) => text).join('')
@@ -43,7 +43,7 @@ export function argumentsInVariable(files: readonly ShellFile[], variable: strin
     const at = value.indexOf(argument.token, from)
     from = at + argument.token.length
     let end = 0
-    // What touches it may go on in it.
+    // A part that touches the argument may continue it.
     const near = parts.filter(({ text }) => {
       end += text.length
       return end >= at && end - text.length <= from
@@ -63,7 +63,7 @@ function segmentAt(parts: readonly ValueSegment[], at: number): ValueSegment | u
 
 function valueSegments(files: readonly ShellFile[], variable: string): ValueSegment[] {
   const values = new Map<string, ValueSegment[]>([[variable, []]])
-  // What functions name: any code behind them may call them.
+  // The names in functions: any code behind them may call them.
   const called = new Set<string>()
   for (const { path, text } of files) {
     const { steps, broken } = parseShell(text)
@@ -102,14 +102,14 @@ function valueSegments(files: readonly ShellFile[], variable: string): ValueSegm
 const unsure = (part: ValueSegment): ValueSegment => ({ ...part, sure: false })
 const shellNamesIn = (code: string): Set<string> => new Set(code.match(/[A-Za-z_]\w*/g))
 
-/** Code that may set any variable: programs of its own, and names that are made while it runs. */
+/** The pattern of code that may set any variable: it runs other code, or makes the variable's name while it runs. */
 const EVERYTHING =
   /(?:^|[\s;&|({!])(?:(?:\.|source|eval)\s|(?:read|printf|export|unset|let|mapfile|readarray|getopts|local)\s.*[$`])/
-/** Code that may end the file, or change what assignments do. */
+/** The pattern of code that may end the file, or change what assignments do. */
 const ENDS =
   /(?:^|[\s;&|({!])(?:exit|return|exec|set|shopt|declare|typeset|readonly|local|trap|break|continue)(?![\w-])/
 
-/** Neighbours of one assignment as one part. */
+/** Joins neighbouring parts of one assignment that are equally sure. */
 function joined(parts: readonly ValueSegment[]): ValueSegment[] {
   const result: ValueSegment[] = []
   for (const part of parts) {
@@ -121,17 +121,17 @@ function joined(parts: readonly ValueSegment[]): ValueSegment[] {
   return result
 }
 
-/** Is the kernel argument in the variable for certain, when nothing but this file is read? */
+/** Is the kernel argument certainly in the variable when only this file is read? */
 export function isInVariable(text: string, variable: string, token: string): boolean {
   return hasArgument(sureLine(argumentsInVariable([{ path: '', text }], variable)), token)
 }
 
-/** The arguments that are there for certain, as a command line. */
+/** Returns the arguments as a command line, with `ANY_TEXT` for each that is not certainly there. */
 export function sureLine(tokens: readonly ConfiguredArgument[]): string {
   return tokens.map(({ token, sure }) => (sure ? token : ANY_TEXT)).join(' ')
 }
 
-/** Is the argument there for certain, in each of the entries? */
+/** Is the argument certainly there, in every boot entry? */
 export function isConfigured(tokens: readonly ConfiguredArgument[], token: string): boolean {
   const entries = [...new Set(tokens.map(({ entry }) => entry))]
   const of = (entry: string | undefined): ConfiguredArgument[] => tokens.filter((one) => one.entry === entry)
@@ -139,9 +139,9 @@ export function isConfigured(tokens: readonly ConfiguredArgument[], token: strin
 }
 
 /**
- * Puts a kernel argument into an assignment of the variable, within the quotes that are there: where its list is, else
- * into the last. Where that does not help, a line is added that goes on from what was set before; where that does not
- * help either, nothing is changed.
+ * Returns the text with the kernel argument in an assignment of the variable, within its quotes: the one that holds its
+ * list, else the last. Where the argument has no effect there, a line is added that extends the value set before; where
+ * that has none either, the text is unchanged.
  */
 export function addToVariable(text: string, variable: string, token: string): string {
   const assignments = assignmentsOf(text, variable).reverse()
@@ -150,7 +150,7 @@ export function addToVariable(text: string, variable: string, token: string): st
   for (const { value } of [...holding, ...assignments]) {
     const place = findInsertion(wordText(value), token)
     const edited = place === undefined ? text : withText(text, value, place.at, place.text)
-    // Quotes right behind ~ would make it a plain character.
+    // A quote directly behind ~ would make it a plain character.
     const tilde = text[value.end - 1] === '~'
     if (!tilde && isInVariable(edited, variable, token) && cutFromVariable(edited, variable, token) === text)
       return edited
@@ -162,7 +162,7 @@ export function addToVariable(text: string, variable: string, token: string): st
   return isInVariable(added, variable, token) ? added : text
 }
 
-/** Takes a kernel argument out again; a line that goes on from what was set before goes when it adds nothing. */
+/** Returns the text without the kernel argument; a line that extends the value set before goes when it adds nothing. */
 export function cutFromVariable(text: string, variable: string, token: string): string {
   for (const assignment of assignmentsOf(text, variable).reverse()) {
     const range = findArgumentRange(wordText(assignment.value), token)
@@ -186,7 +186,7 @@ function wordText({ chars }: ShellWord): string {
   return chars.map(({ char }) => char).join('')
 }
 
-/** Puts more in front of a word's character, within the quotes of the one before. */
+/** Inserts text before a character of a word, within the quotes of the character before it. */
 function withText(text: string, { start, chars }: ShellWord, at: number, more: string): string {
   const before = chars[at - 1]
   const first = /["']/.exec(text[start] ?? '')?.[0] ?? ''
@@ -200,7 +200,7 @@ function escaped(text: string, quote: string): string {
   return quote === '"' ? text.replace(/["$`\\]/g, '\\$&') : text.replaceAll("'", "'\\''")
 }
 
-/** Takes characters of a word out; quotes around them go when they hold nothing else and stand behind something. */
+/** Removes characters of a word, and the quotes around them that hold nothing else, unless these start the word. */
 function withoutChars(text: string, { start, chars }: ShellWord, { from, to }: { from: number; to: number }): string {
   const gone = chars.slice(from, to)
   const [first, last] = [gone[0], gone.at(-1)]

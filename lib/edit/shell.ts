@@ -1,10 +1,10 @@
-// Shell files that hold settings, such as /etc/default/grub: what they assign for certain. Texts are one character a
-// byte. Nothing is guessed: what is not a plain assignment is code, and may do anything to what it names.
+// The certain assignments of shell files that hold settings, such as /etc/default/grub. Texts are one character a byte.
+// Nothing is guessed: all but plain assignments is code, and may do anything to the variables that it names.
 // Source: POSIX.1-2017, Shell Command Language; bash(1).
 
 import { parseArray } from './shell-arrays.ts'
 
-/** What a shell reads, in order. */
+/** One step of a shell file, in the order in which a shell reads them. */
 export type ShellStep = Assignment | { kind: 'code'; text: string; line: number }
 
 /** One `NAME=value` or `NAME+=value` that is always made. */
@@ -12,7 +12,7 @@ export interface Assignment {
   kind: 'assignment'
   name: string
   append: boolean
-  /** Where it starts in the text. */
+  /** The place in the text at which it starts. */
   at: number
   line: number
   value: ShellWord
@@ -24,22 +24,22 @@ export interface ShellWord {
   chars: ShellChar[]
 }
 
-/** A character of what a word says, and where in the text it stands. */
+/** A character of a word without its quotes, and its place in the text. */
 interface ShellChar {
-  /** `UNKNOWN`: a variable or a substitution. */
+  /** The character; `ANY_TEXT` for a variable or a substitution. */
   char: string
   start: number
   end: number
-  /** The quotes that it is in. */
+  /** The kind of quotes around it. */
   quote: '' | '"' | "'"
-  /** Of `$NAME` and `${NAME}`. */
+  /** The variable's name for `$NAME` and `${NAME}`. */
   name?: string
 }
 
-/** Stands for any text; no byte is this character. */
+/** The character that stands for any text; no byte is this character. */
 export const ANY_TEXT = '\uffff'
 
-/** What the file does. `broken`: it is no program that a shell would run to its end, or nobody knows where it ends. */
+/** Returns the steps of a shell file. `broken`: a shell would not run it to its end, or a step has no clear end. */
 export function parseShell(text: string): { steps: ShellStep[]; broken: boolean } {
   const steps: ShellStep[] = []
   for (let at = skipBlanks(text, 0, true); at < text.length; at = skipBlanks(text, at, true)) {
@@ -53,7 +53,7 @@ export function parseShell(text: string): { steps: ShellStep[]; broken: boolean 
   return { steps, broken: false }
 }
 
-/** Behind blanks, continuations and, with `lines`, comments and newlines. */
+/** Returns the place behind blanks, continuations and, with `lines`, comments and newlines. */
 function skipBlanks(text: string, from: number, lines: boolean): number {
   const pattern = lines ? /(?:[ \t\n]|\\\n|#[^\n]*)*/y : /(?:[ \t]|\\\n)*/y
   pattern.lastIndex = from
@@ -70,7 +70,7 @@ function matchAt(pattern: RegExp, text: string, at: number): RegExpExecArray | u
   return sticky.exec(text) ?? undefined
 }
 
-/** A command of assignments and nothing else; `undefined` when it is none. */
+/** Reads a command that is only assignments; `undefined` for any other. */
 function parseAssignments(text: string, from: number): { assignments: Assignment[]; end: number } | undefined {
   const assignments: Assignment[] = []
   const exported = matchAt(/export[ \t]+(?=\w)/, text, from)?.[0]
@@ -87,14 +87,14 @@ function parseAssignments(text: string, from: number): { assignments: Assignment
     }
     const value =
       text[at + head.length] === '(' ? parseArrayValue(text, at + head.length) : parseShellWord(text, at + head.length)
-    // Behind `export`, shells differ in what they expand.
+    // After `export`, shells differ in what they expand.
     if (value === undefined || (exported && !PLAIN.test(text.slice(value.start, value.end)))) return undefined
     assignments.push({ kind: 'assignment', name, append: plus === '+', at, line: lineNumberAt(text, at), value })
     at = value.end
   }
 }
 
-/** A bash array: what it holds is for those who ask for words; `undefined` when something is joined to its brackets. */
+/** Reads a bash array as one `ANY_TEXT`: `parseArray` knows its words. `undefined` when text touches its end. */
 function parseArrayValue(text: string, start: number): ShellWord | undefined {
   const end = parseArray(text, start)?.end
   if (end === undefined || !/^$|[ \t\n;]/.test(text[end] ?? '')) return undefined
@@ -103,7 +103,7 @@ function parseArrayValue(text: string, start: number): ShellWord | undefined {
 
 const PLAIN = /^("[^"\\]*"|'[^']*'|[\w.,:/=+-]*)$/
 
-/** A word with its quotes; `undefined` when it does not end, or where it ends is hard to tell. */
+/** Reads a word with its quotes; `undefined` when it has no end, or none that is certain. */
 function parseShellWord(text: string, from: number): ShellWord | undefined {
   const chars: ShellChar[] = []
   let quote: ShellChar['quote'] = ''
@@ -116,7 +116,7 @@ function parseShellWord(text: string, from: number): ShellWord | undefined {
     else if (quote === "'") chars.push({ char, start, end: at, quote })
     else if (quote === '' && (char === '"' || char === "'")) quote = char
     else if (char === '\\') {
-      // Between double quotes it stays before most characters.
+      // Between double quotes, a backslash stays before most characters.
       if (quote === '"' && !/["$`\\\n]/.test(next ?? '')) chars.push({ char, start, end: at, quote })
       else if (next !== '\n') chars.push({ char: next ?? '', start, end: ++at, quote })
       else at++
@@ -136,7 +136,7 @@ function parseShellWord(text: string, from: number): ShellWord | undefined {
   return { start: from, end: at, chars }
 }
 
-/** Behind the substitution that starts here. Those that hold a program of their own kind are not looked into. */
+/** Returns the end of the substitution that starts here; `undefined` for one with code that is not understood. */
 function substitutionEnd(text: string, start: number): number | undefined {
   const plain = matchAt(/\$(?:[A-Za-z_]\w*|[\d@*#?$!-])/, text, start)
   if (plain !== undefined) return start + plain[0].length
@@ -145,7 +145,7 @@ function substitutionEnd(text: string, start: number): number | undefined {
   return end === undefined || /<<|\bcase\b|[\s(;]#|^\$\{[^}]*['"\\`]/.test(inner) ? undefined : end
 }
 
-/** Behind what starts here: a quoted stretch, a substitution, a bracket, or one character. */
+/** Returns the end of what starts here: a quoted stretch, a substitution, a bracket, or one character. */
 function skipQuoted(text: string, at: number): number | undefined {
   const char = text[at] ?? ''
   if (char === '\\') return at + 2
@@ -161,7 +161,7 @@ function skipToClose(text: string, from: number, close: string): number | undefi
   while (at !== undefined && at < text.length) {
     const char: string = text[at] ?? ''
     if (char === close) return at + 1
-    // Between double quotes ' and ( are characters as others are; between backquotes all but \ are.
+    // Between double quotes, ' and ( are plain characters; between backquotes, all but \ are.
     at = (close === '"' && /['(]/.test(char)) || (close === '`' && char !== '\\') ? at + 1 : skipQuoted(text, at)
   }
   return undefined
@@ -169,9 +169,9 @@ function skipToClose(text: string, from: number, close: string): number | undefi
 
 const CLOSES: Readonly<Record<string, string>> = { if: 'fi', while: 'done', until: 'done', '{': '}', '[[': ']]' }
 
-/** Behind the command that starts here, with all that belongs to it; `undefined` when nobody can tell. */
+/** Returns the end of the whole command that starts here; `undefined` when it is not certain. */
 function codeEnd(text: string, from: number): number | undefined {
-  // What is open: the word that closes it; `case` before a pattern, `clause` behind it.
+  // The words that close the open constructs; for `case`: `case` before a pattern, `clause` behind it.
   const open: string[] = []
   const documents: { end: string; tabs: boolean }[] = []
   let command = true
@@ -238,7 +238,7 @@ function codeEnd(text: string, from: number): number | undefined {
       if (top === 'case') open.push('clause')
       else if (top === ')' || top === '()') open.pop()
       else return undefined
-      // A function's body follows.
+      // After `()`, the body of a function follows.
       more = top === '()'
       command = top !== ')'
     } else if (/^[<>]|^&>/.test(operator)) {

@@ -2,31 +2,31 @@ import { addLine, hasLine, removeLine } from './modprobe.ts'
 import { parseShell, type ShellStep } from './shell.ts'
 import { type ArrayWord, parseArray, splitWords } from './shell-arrays.ts'
 
-// Lists of words in bash files such as mkinitcpio.conf: `HOOKS=(base udev)`, and `HOOKS="base udev"` as it was before.
+// Lists of words in bash files such as mkinitcpio.conf: `HOOKS=(base udev)`, and the older form `HOOKS="base udev"`.
 // Texts are one character a byte.
 
-/** One assignment of a list, and its words where they stand. */
+/** One assignment of a list, and its words with their places. */
 interface WordList {
   name: string
   append: boolean
-  /** In code that may or may not run: then its words are not known. */
+  /** Is it in code that may or may not run? Then its words are not known. */
   conditional: boolean
   words: ArrayWord[]
-  /** Where the first word goes when there is none, behind any comment; `undefined`: words cannot be put in. */
+  /** The place for the first word of an empty list, behind any comment; `undefined`: words cannot be put in. */
   inside: number | undefined
 }
 
-/** Two spellings of a module's name are one word. */
+/** Are the words equal? `-` and `_` are the same, as in modules' names. */
 const isSameWord = (one: string, other: string): boolean => one.replaceAll('-', '_') === other.replaceAll('-', '_')
 
-/** The words that a variable has once bash has read the texts one after another; what only bash could tell is left out. */
+/** Returns the words of a variable after bash has read the texts in order, without those that only bash could tell. */
 export function wordsIn(texts: readonly string[], variable: string): string[] {
   const values = new Map<string, string[]>()
   for (const list of texts.flatMap((text) => listsOf(text))) {
     if (list.conditional) continue
     const words = list.words.flatMap(({ text }) => {
       const [, name] = /^\$\{?(\w+)(?:\[[@*]\])?\}?$/.exec(text) ?? []
-      // An old string among an array's elements is one element until mkinitcpio cuts it up.
+      // A string with blanks among an array's elements is one element until mkinitcpio splits it.
       return name === undefined ? text.split(/\s+/).filter((word) => word !== '') : (values.get(name) ?? [])
     })
     values.set(list.name, list.append ? [...(values.get(list.name) ?? []), ...words] : words)
@@ -34,15 +34,15 @@ export function wordsIn(texts: readonly string[], variable: string): string[] {
   return values.get(variable) ?? []
 }
 
-/** Has the variable this word after the file was read? */
+/** Does the variable have this word after the file was read? */
 export function hasWord(text: string, variable: string, word: string): boolean {
   return wordsIn([text], variable).some((one) => isSameWord(one, word))
 }
 
 /**
- * The text with the word in the variable's last whole assignment: behind the word `after`, at the end where that is
- * missing, in front of all without `after`. Where no assignment can take it, a line at the end goes on from what is
- * there; `posix`: one that any shell can read.
+ * Returns the text with the word in the variable's last whole assignment: behind the word `after`, or at the end where
+ * that is missing; without `after`, in front of all. Where no assignment can take it, a line at the end extends the
+ * list; `posix`: a line that any shell can read.
  */
 export function addWord(text: string, variable: string, word: string, after?: string, posix = false): string {
   if (hasWord(text, variable, word)) return text
@@ -59,7 +59,7 @@ export function addWord(text: string, variable: string, word: string, after?: st
   return insertAt(text, place.end, ` ${word}`)
 }
 
-/** The text without the word. After `addWord` it is what it was, byte for byte. */
+/** Returns the text without the word. After `addWord` it is the old text, byte for byte. */
 export function removeWord(text: string, variable: string, word: string): string {
   for (const line of [arrayLine(variable, word), arrayLine(variable, word, word), posixLine(variable, word)])
     if (hasLine(text, line)) return removeLine(text, line)
@@ -67,7 +67,7 @@ export function removeWord(text: string, variable: string, word: string): string
     const index = words.findIndex((one) => isSameWord(one.text, word))
     const found = words[index]
     if (found === undefined) continue
-    // With the blank before it; the first one with that after it.
+    // The blank before it goes too; for the first word, that after it.
     const before = index > 0 && /[ \t]/.test(text[found.start - 1] ?? '')
     const behind = index === 0 && words.length > 1 && /[ \t]/.test(text[found.end] ?? '')
     return text.slice(0, found.start - Number(before)) + text.slice(found.end + Number(behind))
@@ -75,7 +75,7 @@ export function removeWord(text: string, variable: string, word: string): string
   return text
 }
 
-/** Unquoted, so that an old string becomes words. Hooks run in their order: `after` others means behind all of them. */
+/** Returns a line that extends a list, unquoted, so that an old string becomes words; with `after`, at its end. */
 function arrayLine(variable: string, word: string, after?: string): string {
   const rest = `\${${variable}[@]}`
   return `${variable}=(${after === undefined ? `${word} ${rest}` : `${rest} ${word}`})`

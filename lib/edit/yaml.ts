@@ -1,20 +1,20 @@
 import { addLine, hasLine, removeLine } from './modprobe.ts'
 
 // A list with commas that is one string of a YAML file: `modules_force_load: ext4,"i915"`. Plain, quoted or folded, it
-// is edited where it starts, so that nothing else moves. Texts are one character a byte. Source: YAML 1.2.2, chapter 7.
+// is edited at its start, so that nothing else moves. Texts are one character a byte. Source: YAML 1.2.2, chapter 7.
 
-/** Has the key's list this member? `-` and `_` are the same in modules' names. */
+/** Does the key's list have this member? `-` and `_` are the same in modules' names. */
 export function hasYamlMember(text: string, key: string, member: string): boolean {
   return findYamlMember(text, key, member) !== undefined
 }
 
-/** The text with the member in front of the key's list. */
+/** Returns the text with the member at the start of the key's list. */
 export function addYamlMember(text: string, key: string, member: string): string {
   if (hasYamlMember(text, key, member)) return text
   const value = findValue(text, key)
   if (value === undefined) return addLine(text, `${key}: ${member}`)
   const { colon, first, empty } = value
-  // Two blanks: what removes it can tell this from a line that is ours.
+  // Two blanks: `removeYamlMember` tells this from a line that was added whole.
   const [at, more] = !empty
     ? [first, `${member},`]
     : /["']/.test(text[first - 1] ?? '')
@@ -23,7 +23,7 @@ export function addYamlMember(text: string, key: string, member: string): string
   return text.slice(0, at) + more + text.slice(at)
 }
 
-/** The text without the member. After `addMember` it is what it was, byte for byte. */
+/** Returns the text without the member. After `addYamlMember` it is the old text, byte for byte. */
 export function removeYamlMember(text: string, key: string, member: string): string {
   const own = `${key}: ${member}`
   if (hasLine(text, own)) return removeLine(text, own)
@@ -38,15 +38,15 @@ export function removeYamlMember(text: string, key: string, member: string): str
 }
 
 interface YamlValue {
-  /** Behind the colon. */
+  /** The place behind the colon. */
   colon: number
-  /** Where its first member starts, or would. */
+  /** The place at which the first member starts, or would start. */
   first: number
   end: number
   empty: boolean
 }
 
-/** A key at the left margin, and its value with the lines that are indented below it. */
+/** Finds a key at the left margin, and its value with the indented lines below it. */
 function findValue(text: string, key: string): YamlValue | undefined {
   const found = new RegExp(`^${key}[ \\t]*:(?=[ \\t\\r\\n]|$)`, 'm').exec(text)
   if (found === null) return undefined
