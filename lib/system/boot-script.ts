@@ -14,8 +14,8 @@ export function bootScriptFunction({ address, vendor, device, subsystem, path }:
 }
 
 /**
- * Returns the body of the boot script, in POSIX shell as dash and busybox have it (whose modprobe knows no -i); of other
- * programs it needs readlink and modprobe. `functions`: a shell command that prints lines of `bootScriptFunction`.
+ * Returns the body of the boot script in POSIX shell, as dash and busybox have it (whose modprobe knows no -i). Other
+ * programs it needs: readlink and modprobe. `functions`: a shell command that prints lines of `bootScriptFunction`.
  * It loads vfio-pci first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */

@@ -58,7 +58,7 @@ const EXTERNAL_TOOLS = {
 
 export type ExternalToolName = keyof typeof EXTERNAL_TOOLS
 
-/** Returns the commands that add the settings `coming` and remove those `leaving`, in the running system or a chroot. */
+/** Returns the commands that add `coming` settings and remove `leaving` ones, in the running system or a chroot. */
 export function externalCommands(
   host: Host,
   distro: Distro | undefined,

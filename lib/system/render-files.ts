@@ -31,7 +31,7 @@ export interface RenderedRequirements extends SettingsPlan {
 type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<RenderedRequirements, keyof SettingsPlan>
 
 /**
- * The whole backend `files`: returns the settings and the changes, with the commands that make images and entries again.
+ * The whole backend `files`: returns the settings and the changes, with commands that make images and entries again.
  * Throws the UserErrors of `fileSettings`.
  */
 export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
@@ -73,7 +73,7 @@ function ownedBy({ owners, request }: Requirement, setting: Setting): PlannedSet
   return { ...setting, owners, ...(request === undefined ? {} : { request }) }
 }
 
-/** Returns the setting for a requirement that a file alone meets: the setting given, or a line of a file of our own. */
+/** Returns the setting for a requirement that needs no new image or entry: the one given, or a line of our own file. */
 function fileSetting(files: Reader, one: Requirement): PlannedSetting | undefined {
   if (one.kind === 'setting') return ownedBy(one, atRealPath(files, one.setting))
   const [path, line, section = ''] = ownLine(one) ?? []

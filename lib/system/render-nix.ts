@@ -27,8 +27,8 @@ export function renderNix(
 }
 
 /**
- * The backend `nix`: returns the settings of a module of our own that meet the requirements (`items`), its path, and the
- * requirements that it cannot express (`others`): their files are as on other systems.
+ * The backend `nix`: returns the settings of a module of our own that meet the requirements (`items`), its path, and
+ * the requirements that it cannot express (`others`): their files are as on other systems.
  * Throws a UserError with code `not-ours` for a file that somebody else wrote.
  */
 export function moduleSettings(

@@ -37,7 +37,7 @@ export type RequiredState =
   /** A file or a tool has this setting, which is the same on every system. */
   | { kind: 'setting'; setting: Setting }
   // Only modules render those below: on other systems they are settings of programs that set up network and guests.
-  /** A bridge has a card as its port and the card's `mac`. With `vlan`, guests are in it, and the host stays as it is. */
+  /** A bridge has a card as its port, and its `mac`. With `vlan`, guests are in it, and the host stays as it is. */
   | { kind: 'bridge'; name: string; port: string; mac: string | undefined; vlan: number | undefined }
   | { kind: 'tap'; name: string; user: string; bridge: string | undefined }
   /** The libvirt service runs. */

@@ -57,7 +57,7 @@ export interface Bootloader {
   name: string
   /** Returns the kernel arguments that its files set for the next boot, in the order that the kernel sees. */
   configured(): ConfiguredArgument[]
-  /** Returns settings that add these tokens (`vfio-pci.ids=…` with one ID each) where recovery entries do not see them. */
+  /** Returns settings that add these tokens (`vfio-pci.ids=…` with one ID each), unseen by recovery entries. */
   settings(tokens: readonly { token: string; reason: string }[]): Setting[]
   /**
    * Returns settings with these tokens in files for future kernels, which programs have since made from our settings:
