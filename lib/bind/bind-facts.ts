@@ -11,7 +11,7 @@ import type { decideMechanism } from './mechanism.ts'
 /** The facts that a binding is decided on. */
 export interface BindFacts extends SystemFacts {
   iommu: IommuState
-  /** For each installed kernel, the modules that its tables name for each chosen function. */
+  /** For each installed kernel, the modules that its tables name for each selected function. */
   candidateModules: Parameters<typeof decideMechanism>[2]
 }
 

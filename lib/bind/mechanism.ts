@@ -131,8 +131,8 @@ function isGpuPart(device: PciDevice, selected: readonly PciDevice[]): boolean {
 }
 
 /**
- * Returns the kernel arguments that switch the IOMMU on for the next boot, with reasons. AMD needs none: the IOMMU is on
- * by default, and the kernel does not even know `amd_iommu=on`. With `passThrough`, `iommu=pt` is added.
+ * Returns the kernel arguments that switch the IOMMU on for the next boot, with reasons. None on AMD, where it is on by
+ * default: the kernel does not even know `amd_iommu=on`. With `passThrough`, `iommu=pt` is added.
  * Source: Documentation/admin-guide/kernel-parameters.txt; drivers/iommu/intel/Kconfig.
  */
 export function iommuArguments(

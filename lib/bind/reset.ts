@@ -14,9 +14,9 @@ import {
 } from './reset-scope.ts'
 
 /**
- * The verdict on a card. `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets its bus, with all
- * that is below that bridge, or refuses to (`staying`). `none`: no way to reset it. `quirk`: it is known not to come
- * back. `failed`: it does not answer, or the kernel says that it did not come back. `unknown`: the tree does not say.
+ * The verdict on a card. `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets its bus, with
+ * all that is below that bridge, or refuses to (`staying`). `none`: it cannot be reset. `quirk`: it is known not to
+ * come back. `failed`: it does not answer, or did not come back by the kernel log. `unknown`: the tree does not say.
  */
 export type ResetVerdict = 'ok' | 'bus' | 'none' | 'quirk' | 'failed' | 'unknown'
 
@@ -28,9 +28,9 @@ export interface CardReset {
   reason: string
   /** The address of the bridge above, where a function needs its bus to be reset. */
   bridge: string | null
-  /** Other devices below that bridge, perhaps functions of this card too: they are reset along. */
+  /** The other devices below that bridge, perhaps functions of this card too: they are reset along. */
   alongside: string[]
-  /** Those of `alongside` that stay with the host, neither the guest's nor set aside: VFIO refuses the reset for them. */
+  /** Those of `alongside` that are neither the guest's nor set aside for guests: VFIO refuses the reset for them. */
   staying: string[]
   /** The lines of the kernel log on its functions, the last of each kind. */
   evidence: string[]
@@ -85,8 +85,8 @@ export function isBadReset(card: CardReset): boolean {
 
 /**
  * Returns a verdict for each card of the requested devices; bridges are no cards. With `together`, one guest gets only
- * the requested devices (a person named them); otherwise each card is judged alone, as if all of it went. Members of the
- * same IOMMU group always go along.
+ * the requested devices (a person named them); otherwise each card is judged alone, as if all of it went. Members of
+ * the same IOMMU group always go along.
  */
 export function judgeResets(
   all: readonly PciDevice[],

@@ -10,7 +10,7 @@ import type { RequiredState } from './requirement.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
-  /** Its files. */
+  /** The files of the system. */
   files: Reader
   /** The captured or running machine: /proc and /sys. It is not that of `files` when another root is looked at. */
   machine: Reader
@@ -74,7 +74,7 @@ export interface Bootloader {
   steps(tokens: readonly string[]): string[]
   /** Set where the loader's images hold the initramfs too: they are made again with it. */
   embedsInitramfs?: true
-  /** Where images hold the command line: returns the evidence that Secure Boot would start none of them afterwards. */
+  /** Returns the evidence that no image would be left that Secure Boot starts, if images hold the command line. */
   unsigned?(): string[]
   /** Does the adapter write nothing, and only tell the steps? */
   isManual?(): boolean
@@ -129,7 +129,7 @@ export interface Initramfs {
   isManual?(): boolean
 }
 
-/** An adapter that was chosen by evidence, and `why`; without `adapter`, `why` none could be chosen. */
+/** An adapter, and `why` it was chosen: by evidence or by name; without `adapter`, `why` none could be chosen. */
 export interface Detected<T> {
   adapter: T | undefined
   /** Did the person name the adapter? */
@@ -181,10 +181,10 @@ export interface Adapters {
   bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
   initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
   findDistro(release: OsRelease): Detected<Distro>
-  /** Returns, opened, the boot loader that is named, or the one that the evidence is for. */
+  /** Returns, opened, the adapter that is named, or the one that the evidence is for. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>
   findInitramfs(host: Host, name: string | undefined): Detected<Initramfs>
-  /** Returns the boot loader of this name, from the journal or found before; `undefined` where there is none. */
+  /** Returns the adapter of this name, which the journal has or which was found before; `undefined`: there is none. */
   openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
   openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
 }
