@@ -8,14 +8,14 @@ import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import type { decideMechanism } from './mechanism.ts'
 
-/** What the decision stands on. */
+/** The facts that a binding is decided on. */
 export interface BindFacts extends SystemFacts {
   iommu: IommuState
-  /** For each installed kernel, the modules that its tables name for each chosen function. */
+  /** For each installed kernel, the modules that its tables name for each selected function. */
   candidateModules: Parameters<typeof decideMechanism>[2]
 }
 
-/** All that a binding is decided on, read once. */
+/** Reads the facts that a binding is decided on. `requested`: the adapters that the person named. */
 export function readBindFacts(
   machine: Machine,
   pci: PciFacts,
@@ -31,7 +31,7 @@ export function readBindFacts(
   }
 }
 
-/** Looks up the modules that a kernel's own tables name for each function. */
+/** Returns a function that looks up, for a kernel, the modules that its own tables name for each selected function. */
 export function readCandidateModules(
   machine: Machine,
   { files }: Host,
@@ -43,7 +43,7 @@ export function readCandidateModules(
     subsystem,
     pciClass: type.id + type.progIf,
   }))
-  // The running kernel's tables were looked into already.
+  // The tables of the running kernel have been read already.
   return ({ release }) =>
     release === kernelRelease(machine.reader)
       ? selected.map(({ modules }) => modules)

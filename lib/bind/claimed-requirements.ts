@@ -4,9 +4,9 @@ import { kernelArgumentIn } from '../change/settings.ts'
 import { BOOT_SCRIPT } from '../system/boot-script.ts'
 import type { Initramfs, InitramfsRequirements } from '../system/system.ts'
 
-// What claims promise of the machine after the next boot.
+// The state of the machine after the next boot, as the claims in the journal require it.
 
-/** The functions that were bound. */
+/** Returns the functions that the claims bind. */
 export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
   const known = new Map<string, BoundFunction>()
   for (const { owner, entry } of claims) {
@@ -16,7 +16,7 @@ export function boundFunctions(claims: readonly Claim[]): BoundFunction[] {
   return [...known.values()]
 }
 
-/** What the boot entries must carry. */
+/** Returns the kernel arguments that the boot entries must have. */
 export function claimedArguments(claims: readonly Claim[]): string[] {
   return [
     ...new Set(
@@ -25,7 +25,7 @@ export function claimedArguments(claims: readonly Claim[]): string[] {
   ]
 }
 
-/** What the images must hold: the module, and the files that say what it takes. */
+/** Returns the requirements for images: the module, and the files that name its devices; `null`: there are none. */
 export function claimedRequirements(claims: readonly Claim[]): InitramfsRequirements | null {
   const inImage = claims.filter(({ entry }) => entry.entry.adapters.initramfs !== null)
   const ids = inImage.flatMap(({ setting }) => (setting.kind === 'modprobe-id' ? [setting] : []))
@@ -35,7 +35,7 @@ export function claimedRequirements(claims: readonly Claim[]): InitramfsRequirem
   return { module: ids[0]?.module ?? 'vfio-pci', modprobe, bootScript: override, drivers: [] }
 }
 
-/** The name of the generator that the claims' images are made by; those that are in no image have none. */
+/** Returns the name of the generator that makes the claims' images; `null` where no claim is in an image. */
 export function claimedGenerator(claims: readonly Claim[]): string | null {
   return (
     claims
@@ -45,12 +45,12 @@ export function claimedGenerator(claims: readonly Claim[]): string | null {
   )
 }
 
-/** The files among the needs. */
+/** Returns the paths of the files that an image must hold. */
 export function requiredFiles({ modprobe, bootScript }: InitramfsRequirements): string[] {
   return [...modprobe, ...(bootScript === null ? [] : [bootScript])]
 }
 
-/** What a list of the files of a generator's image lacks. */
+/** Returns the required module and files that the listing of an image lacks; `builtin`: the module needs no file. */
 export function missingInImage(
   listing: string,
   requirements: InitramfsRequirements,

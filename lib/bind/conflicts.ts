@@ -6,8 +6,8 @@ import { OWN_MODPROBE_FILE } from '../system/render-files.ts'
 import type { FunctionBinding, Mechanism } from './mechanism.ts'
 
 /**
- * What a person, or another tool, has set that works against a binding, or does not do what it looks like:
- * `/etc/default/grub:11: intel_iommu=off switches the IOMMU off`.
+ * Finds settings of a person or another tool that work against a binding, or do not do what they look like. Returns a
+ * line for each: `/etc/default/grub:11: intel_iommu=off switches the IOMMU off`.
  */
 export function bindingConflicts(
   configured: readonly ConfiguredArgument[],

@@ -1,36 +1,36 @@
 import lt from 'semver/functions/lt.js'
 import { DRIVER_SYMBOLS, KERNEL_SYMBOLS, type KernelSymbol } from './kernel-symbols.ts'
 
-/** What hints about one kernel's configuration stand on. */
+/** The facts that hints about one kernel's configuration are decided on. */
 export interface KernelConfigFacts {
-  /** `6.12.1`; `null` when nothing says it. */
+  /** The version of the kernel, such as `6.12.1`; `null` when it is unknown. */
   version: string | null
-  /** A symbol without CONFIG_; `n` when it is not set. */
+  /** Returns the value of a symbol, which is given without CONFIG_; `n` when it is not set. */
   symbolValue: (symbol: string) => string
   cpu: 'intel' | 'amd' | null
   /** Is one of the devices a graphics card? */
   graphics: boolean
-  /** Can the boot take a graphics card from a driver that is built in, by its address? */
+  /** Can the boot script take a graphics card from a built-in driver, by its address? */
   byAddress: boolean
-  /** The modules that could claim the devices. `builtin` of one whose symbol is not known: by modules.builtin. */
+  /** The modules that could claim the devices. `builtin`: by modules.builtin, used where the symbol is unknown. */
   drivers: readonly { module: string; display: boolean; builtin: boolean | null }[]
 }
 
-/** Something that a kernel's configuration should say otherwise. All of it takes a new build of the kernel. */
+/** A symbol that should have another value in a kernel's configuration. Each hint takes a new build of the kernel. */
 export interface KernelHint {
-  /** `CONFIG_VFIO_PCI`; `null` when only the module's name is known. */
+  /** The symbol, such as `CONFIG_VFIO_PCI`; `null` when only the module's name is known. */
   symbol: string | null
   have: string
   want: 'y' | 'm or y' | 'm or n'
   need: 'required' | 'useful'
   why: string
-  /** Where `make menuconfig` has it. */
+  /** The place of the symbol in `make menuconfig`. */
   menu: string
-  /** For the source tree, as arguments of scripts/config; `null` when the symbol is not known. */
+  /** The arguments of scripts/config in the source tree; `null` when the symbol is not known. */
   command: readonly string[] | null
 }
 
-/** What a configuration lacks, required things first. */
+/** Returns a hint for each symbol that a configuration lacks, the required ones first. */
 export function kernelHints(facts: KernelConfigFacts): KernelHint[] {
   const required = KERNEL_SYMBOLS.filter((one) => symbolApplies(one, facts)).flatMap((one) => symbolHint(one, facts))
   const all = [...required, ...facts.drivers.flatMap((driver) => driverHint(driver, facts))]
@@ -93,7 +93,7 @@ function driverHint(
   ]
 }
 
-/** All the commands as one line for the source tree, each symbol once; empty when there is nothing to set. */
+/** Returns the commands of all hints as one line for the source tree, each once; empty when there is nothing to set. */
 export function configLine(hints: readonly KernelHint[]): string {
   const commands = new Set(hints.flatMap(({ command }) => (command === null ? [] : [command.join(' ')])))
   return commands.size === 0 ? '' : `scripts/config ${[...commands].join(' ')}`

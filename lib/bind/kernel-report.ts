@@ -7,10 +7,10 @@ import type { SystemFacts } from '../system/plan-settings.ts'
 import { configLine, type KernelHint, kernelHints } from './kernel-config.ts'
 import { withoutNested } from './plan-binding.ts'
 
-/** One configuration and what it lacks. */
+/** A kernel configuration, with a hint for each symbol that it lacks. */
 export interface KernelReport {
   path: string
-  /** The installed kernel that it is of; `null`: of a source tree. */
+  /** The release of the installed kernel that has it; `null`: it is that of a source tree. */
   release: string | null
   version: string | null
   hints: KernelHint[]
@@ -20,18 +20,18 @@ export interface KernelReports {
   reports: KernelReport[]
   /** Installed kernels whose configuration was found nowhere. */
   withoutConfig: string[]
-  /** `null`: it was not looked for what this CPU needs. */
+  /** The vendor of the CPU; `null`: symbols for a certain vendor were not looked for. */
   cpu: 'intel' | 'amd' | null
 }
 
-/** Can the boot take a device by its address, before a driver that is built in? */
+/** Can the next boot bind a device by its address, even where a built-in driver exists? */
 export function canBindByAddress({ distro, initramfs }: Pick<SystemFacts, 'distro' | 'initramfs'>): boolean {
   return distro.adapter?.declarative !== undefined || initramfs.adapter?.bootScriptLocation() !== undefined
 }
 
 /**
- * Says what the installed kernels and the source tree lack for a binding of these devices. `readModules` looks up the
- * modules that a kernel's own tables name for each of them.
+ * Reports the symbols that the installed kernels and the source tree lack for a binding of the selected devices.
+ * `readModules` looks up the modules that a kernel's own tables name for each device.
  */
 export function readKernelReports(
   facts: Pick<SystemFacts, 'host' | 'distro' | 'initramfs'>,
@@ -78,8 +78,8 @@ function isLacking({ hints }: KernelReport): boolean {
 }
 
 /**
- * For a plan: a problem for each required thing that every installed kernel lacks something of, by the last of them;
- * a note for kernels that lack something when another does not.
+ * Returns findings and notes for a plan. Where every installed kernel lacks a required symbol: a problem for each one
+ * that the last kernel lacks. Where only some do: a note for each of those. `rebuild`: the way to get another kernel.
  */
 export function kernelFindings(
   { reports, withoutConfig }: KernelReports,
@@ -109,17 +109,18 @@ export function kernelFindings(
   return { findings, notes: [] }
 }
 
-/** A source tree that lacks nothing only has to be built. */
+/** Returns the advice to build the source tree, where that lacks no required symbol. */
 export function builtAlready(reports: readonly KernelReport[]): string | undefined {
   const tree = reports.find((one) => one.release === null && !isLacking(one))
   return tree && `${tree.path} has it: build and install that kernel, and reboot`
 }
 
-/** Does one of the installed kernels, or the source tree, lack something that is required? */
+/** Does an installed kernel or the source tree lack a required symbol? */
 export function lacksAnything(reports: readonly KernelReport[]): boolean {
   return reports.some(isLacking)
 }
 
+/** Returns the name of the report's kernel: `Linux 6.12.1`, or that of the source tree. */
 export function reportTitle({ release, version, path }: KernelReport): string {
   return release === null ? `The source tree (Linux ${version ?? '?'}, ${path})` : `Linux ${release}`
 }
@@ -129,7 +130,7 @@ function requiredSymbols({ hints }: KernelReport): string {
   return required.map(({ symbol, why }) => symbol ?? why).join(', ')
 }
 
-/** `CONFIG_VFIO_PCI is not set, wanted: m or y`. */
+/** Returns the text of a hint: `CONFIG_VFIO_PCI is not set, wanted: m or y`. */
 export function hintText({ symbol, have, want, why }: KernelHint): string {
   if (symbol === null) return why
   return `${symbol} ${have === 'n' ? 'is not set' : `is ${have}`}, wanted: ${want.replace('n', 'not set')}`

@@ -1,4 +1,4 @@
-// Kconfig symbols, without CONFIG_, as Linux 6.x names them, and where its menus have them.
+// Kconfig symbols without CONFIG_, as in Linux 6.x, and their places in its menus.
 
 const DRIVERS = 'Device Drivers'
 const IOMMU = `${DRIVERS} → IOMMU Hardware Support`
@@ -10,28 +10,31 @@ const USB = `${DRIVERS} → USB support`
 
 export interface KernelSymbol {
   symbol: string
-  /** `y`: built in, which is all that there is; `m`: module or built in. */
+  /** The least value: `y`: built in, for a symbol that can be no module; `m`: module or built in. */
   want: 'y' | 'm'
-  /** `required`: nothing works without; `useful`: something would be missed. */
+  /** `required`: nothing works without the symbol; `useful`: some feature is missing without it. */
   need: 'required' | 'useful'
   why: string
   menu: string
-  /** What does as well. */
+  /** Another symbol that serves as well when it is `y`. */
   orSymbol?: string
-  /** Kconfig sets it for another symbol, and asks nobody. */
+  /** The symbol for which Kconfig sets this one, without a prompt of its own. */
   setBy?: string
-  /** Only on this CPU. */
+  /** The vendor of the CPUs that need it; without it, all do. */
   cpu?: 'intel' | 'amd'
-  /** From and before these versions; before and after there is no such symbol. */
+  /** The first version that has the symbol; `before`: the first version that no longer has it. */
   from?: string
   before?: string
-  /** Only for graphics cards. */
+  /** Set where only graphics cards need it. */
   graphics?: true
-  /** Not needed where IOMMUFD takes its place. */
+  /** Set where it is not needed if IOMMUFD takes its place. */
   legacy?: true
 }
 
-/** Sources: drivers/iommu, drivers/vfio, arch/x86/kvm: Kconfig; VFIO_CONTAINER and IOMMUFD since 6.2, VFIO_GROUP 6.6. */
+/**
+ * The symbols that guests with devices need. Sources: Kconfig in drivers/iommu, drivers/vfio and arch/x86/kvm;
+ * VFIO_CONTAINER and IOMMUFD exist since 6.2, VFIO_GROUP since 6.6.
+ */
 export const KERNEL_SYMBOLS: readonly KernelSymbol[] = [
   { symbol: 'IOMMU_SUPPORT', want: 'y', need: 'required', why: 'drivers for IOMMUs', menu: IOMMU },
   {
@@ -193,13 +196,13 @@ export const KERNEL_SYMBOLS: readonly KernelSymbol[] = [
 export interface DriverSymbol {
   symbol: string
   menu: string
-  /** Follows this one, which is what a person sets. */
+  /** The symbol that a person sets, which this one follows. */
   setBy?: string
 }
 
 const graphicsMenu = (prompt: string): string => `${DRIVERS} → Graphics support → ${prompt}`
 
-/** Which symbol builds a module, of the drivers that devices for guests mostly have. */
+/** The symbols that build modules, by module name, for the usual drivers of devices for guests. */
 export const DRIVER_SYMBOLS: Readonly<Record<string, DriverSymbol>> = {
   nouveau: { symbol: 'DRM_NOUVEAU', menu: graphicsMenu('Nouveau (NVIDIA) cards') },
   nova_core: { symbol: 'NOVA_CORE', menu: graphicsMenu('Nova Core GPU driver') },

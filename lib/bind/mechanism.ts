@@ -6,17 +6,17 @@ import type { IommuState } from '../host/iommu.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import type { BootScriptLocation, Host } from '../system/system.ts'
 
-/** How one function gets to the guest. */
+/** The way by which one function gets to the guest. */
 export interface FunctionBinding {
   device: PciDevice
   /**
-   * `id`: vfio-pci takes it by its ID at boot. `address`: the boot script gives it that one function. `start`: libvirt
-   * (managed='yes') takes it when the guest starts.
+   * `id`: vfio-pci takes the function by its ID at boot. `address`: the boot script gives vfio-pci that one function.
+   * `start`: libvirt (managed='yes') takes it when the guest starts.
    */
   boundBy: 'id' | 'address' | 'start'
-  /** `10de:1cb6`. */
+  /** The vendor and device ID: `10de:1cb6`. */
   id: string
-  /** Loadable modules that could claim it, in any installed kernel. */
+  /** The loadable modules that could claim the function, in any installed kernel. */
   modules: string[]
 }
 
@@ -24,15 +24,15 @@ export interface Mechanism {
   /** The driver that holds devices for guests. */
   module: 'vfio-pci' | 'pci-stub'
   functions: FunctionBinding[]
-  /** IDs on the kernel command line: where that driver is built into a kernel, which reads no modprobe.d. */
+  /** Are IDs on the kernel command line? That is for kernels with the driver built in, which read no modprobe.d. */
   byArgument: boolean
-  /** IDs and softdeps in modprobe.d, the module in the initramfs. */
+  /** Are IDs and softdeps in modprobe.d, and the module in the initramfs? */
   byModule: boolean
-  /** For the person: what was decided, and from which facts. */
+  /** The notes for the person on the decisions and their facts. */
   notes: string[]
 }
 
-/** vfio-pci with `ids=` exists since Linux 4.1; the guides used pci-stub before. */
+/** Decides on the driver: vfio-pci has had `ids=` since Linux 4.1; before that the guides used pci-stub. */
 function decideModule(kernels: readonly Kernel[]): { module: Mechanism['module']; notes: string[] } {
   const old = kernels.filter(({ version }) => version !== null && lt(version, '4.1.0'))
   if (old.length === 0) return { module: 'vfio-pci', notes: [] }
@@ -42,11 +42,11 @@ function decideModule(kernels: readonly Kernel[]): { module: Mechanism['module']
   return { module: 'vfio-pci', notes: [`Not bound when Linux ${names} is booted: vfio-pci takes IDs since 4.1.`] }
 }
 
-/** Binding by address: `wanted` for a reason, and where the boot script would run on this host, if it can. */
+/** Binding by address. `reason`: why it is wanted, if it is; `place`: where the boot script would run, if it can. */
 export interface AddressBinding {
   reason: string | null
   place: BootScriptLocation | undefined
-  /** What is known of how the initramfs is made. */
+  /** The evidence for the initramfs generator, or why none is known. */
   why: string
 }
 
@@ -54,9 +54,9 @@ const ROOT_SCRIPT_NOTE =
   'The script runs on the root file system, before udev there: nothing earlier runs one. A driver that had the device by then, because it is built into the kernel or loaded by an initramfs, is unbound from it.'
 
 /**
- * Decides how the chosen functions are bound, for every installed kernel. `claiming` gives the modules that a kernel's
- * own tables name for each function.
- * Throws a UserError with code `no-kernel`, `no-vfio`, or `needs-address` (a built-in driver would be first).
+ * Decides how the selected functions are bound, for every installed kernel. `candidateModules` gives the modules that a
+ * kernel's own tables name for each function.
+ * Throws a UserError with code `no-kernel`, `no-vfio`, or `needs-address` (that is needed, and not possible here).
  */
 export function decideMechanism(
   selected: readonly PciDevice[],
@@ -125,14 +125,14 @@ export function decideMechanism(
   }
 }
 
-/** The audio, USB and UCSI functions of a graphics card, which go with it. */
+/** Is it an audio, USB or UCSI function of a selected graphics card, and goes with it? */
 function isGpuPart(device: PciDevice, selected: readonly PciDevice[]): boolean {
   return selected.some((other) => isDisplay(other) && other.group === device.group)
 }
 
 /**
- * The kernel arguments that switch the IOMMU on for the next boot, and why. None on AMD, where it is on by default:
- * the kernel does not even know `amd_iommu=on`.
+ * Returns the kernel arguments that switch the IOMMU on for the next boot, with reasons. None on AMD, where it is on by
+ * default: the kernel does not even know `amd_iommu=on`. With `passThrough`, `iommu=pt` is added.
  * Source: Documentation/admin-guide/kernel-parameters.txt; drivers/iommu/intel/Kconfig.
  */
 export function iommuArguments(
@@ -159,7 +159,7 @@ export function iommuArguments(
 
 function isIommuDefaultOn(kernel: Kernel, iommu: IommuState, graphics: boolean, booted: string): boolean {
   const symbol = kernel.config('CONFIG_INTEL_IOMMU_DEFAULT_ON')
-  // That it is on now says nothing of the default where this boot was told to.
+  // That the IOMMU is on now says nothing about the default where this boot had intel_iommu=on.
   if (symbol === null) return iommu.enabled === true && !graphics && !hasArgument(booted, 'intel_iommu=on')
   return symbol === 'y' || (kernel.config('CONFIG_INTEL_IOMMU_DEFAULT_ON_INTGPU_OFF') === 'y' && !graphics)
 }

@@ -14,11 +14,11 @@ import { type BindRequest, bindRequirements, boundByBoot } from './requirements.
 
 export interface Binding extends Pick<RenderedRequirements, 'tokens' | 'imageRequirements' | 'regenerated'> {
   plan: Plan
-  /** The functions that vfio-pci has after the boot. */
+  /** The functions that vfio-pci holds after the boot. */
   bound: FunctionBinding[]
 }
 
-/** Widens what was named to all that must go along: every member of its groups that is no bridge. */
+/** Returns the requested devices with every other member of their IOMMU groups, without bridges. */
 export function withGroupMates(all: readonly PciDevice[], requested: readonly PciDevice[]): PciDevice[] {
   const groups = new Set(requested.map(({ group }) => group).filter((group) => group !== null))
   return all.filter(
@@ -27,14 +27,14 @@ export function withGroupMates(all: readonly PciDevice[], requested: readonly Pc
 }
 
 /**
- * Less those that are behind another of them and vanish with its driver: what Intel VMD's controller carries comes back
- * in the guest that has the controller. Source: drivers/pci/controller/vmd.c, vmd_remove().
+ * Returns the devices without those that are behind another of them and vanish with its driver: the devices behind an
+ * Intel VMD controller come back in the guest that has it. Source: drivers/pci/controller/vmd.c, vmd_remove().
  */
 export function withoutNested(selected: readonly PciDevice[]): PciDevice[] {
   return selected.filter((device) => !selected.some((other) => device.path.startsWith(`${other.path}/`)))
 }
 
-/** What a person has to know of those. */
+/** Returns a note for each device that others are behind: it alone is bound, and those go with it. */
 export function nestedNotes(selected: readonly PciDevice[]): string[] {
   const bound = withoutNested(selected)
   return bound.flatMap(({ address, path }) => {
@@ -44,7 +44,7 @@ export function nestedNotes(selected: readonly PciDevice[]): string[] {
   })
 }
 
-/** The drivers that change at once, until the next boot. */
+/** Returns the driver changes that take effect at once, until the next boot. */
 export function changesNow(selected: readonly PciDevice[]): DriverChange[] {
   return withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
@@ -58,12 +58,11 @@ export function changesNow(selected: readonly PciDevice[]): DriverChange[] {
 }
 
 /**
- * The plan that has the selected functions on vfio-pci from the next boot on: what that requires, said by the system's
- * own files, or on a system that is described by one file of our own, which a person imports. Where the IOMMU is off but
- * can be switched on, the plan does that and nothing else: without groups nobody knows what would go along.
- * `all`: every function of the host.
- * Throws a UserError: `iommu-off`, `contradiction`, those of `decideMechanism`, `renderFiles` (`unknown-system`, with the
- * steps to do by hand) and `renderNix`.
+ * Returns the plan by which vfio-pci has the selected functions from the next boot on. It renders the requirements into
+ * the system's own files or, on a described system, into one file of our own, which a person imports. Where the IOMMU
+ * is off but can be switched on, the plan does only that: without IOMMU groups nobody knows what would go along.
+ * `all`: every function of the host. Throws a UserError with code `iommu-off` or `contradiction`, and those of
+ * `decideMechanism`, `renderFiles` (`unknown-system`, with the steps to do by hand) and `renderNix`.
  */
 export function planBinding(
   facts: BindFacts,
@@ -82,7 +81,7 @@ export function planBinding(
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
   const bound = boundByBoot(mechanism)
   expectNoConflict(facts, mechanism, bound)
-  // What the present kernel does by itself says nothing of the next one that a described system brings.
+  // On a described system the next kernel may be another: that the IOMMU is on now says nothing about it.
   const known = declarative === undefined ? iommu : { ...iommu, enabled: null }
   const requirements = bindRequirements(host, known, mechanism, all, selected, request)
   const nix = declarative && renderNix(facts, declarative, requirements, request.output)
@@ -95,14 +94,14 @@ export function planBinding(
   return { ...rendered, plan: { changes, settings, notes, rebootNeeded: changes.length > 0 }, bound }
 }
 
-/** What of a described system may come first, or have the last word. */
+/** Returns notes on what a described system loads before the boot script, or sets in place of our list of IDs. */
 function moduleNotes(
   { host, journal }: BindFacts,
   declarative: DeclarativeSystem,
   requirements: readonly Requirement[],
 ): string[] {
   if (requirementsOf(requirements, 'address').length > 0) return [declarative.earlier]
-  // Somebody's own list of IDs elsewhere in the configuration: only the last one counts.
+  // The person may have a list of IDs elsewhere in the configuration: only the last one counts.
   const own = new Set([
     ...requirementsOf(requirements, 'id').map(({ module, id }) => `${module}.ids=${id}`),
     ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.item] : [])),
@@ -134,7 +133,7 @@ function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): string[] 
   return notes
 }
 
-/** Settings of a person's that would undo ours, or that do not do what they look like, stop everything. */
+/** Throws a UserError with code `contradiction` where settings would undo ours, or do not do what they look like. */
 function expectNoConflict(
   facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
   mechanism: Mechanism | null,

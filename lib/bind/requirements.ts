@@ -9,19 +9,19 @@ import type { Host } from '../system/system.ts'
 import { type FunctionBinding, iommuArguments, type Mechanism } from './mechanism.ts'
 
 export interface BindRequest {
-  /** Is iommu=pt asked for? */
+  /** Is iommu=pt requested? */
   passThrough: boolean
-  /** Why functions go by address; `null`: they go by ID where that is enough. */
+  /** The reason to bind functions by address; `null`: they are bound by ID where that is enough. */
   address: string | null
-  /** On a described system, what else guests need: virtiofsd. */
+  /** Other software that guests need, on a described system: virtiofsd. */
   software: readonly GuestSoftware[]
-  /** Of a described system, the file to write; `null`: only shown, as the one that is there or a usual place. */
+  /** The file to write on a described system; `null`: none is written, and the present or usual one is shown. */
   output: string | null
 }
 
 /**
- * What must be so for these functions to be on vfio-pci from the next boot on; without a mechanism, for the IOMMU to be
- * on. `all`: every function of the host.
+ * Returns the requirements for these functions to be on vfio-pci from the next boot on; without a mechanism, those for
+ * the IOMMU to be on. `all`: every function of the host.
  */
 export function bindRequirements(
   host: Host,
@@ -77,7 +77,7 @@ export function bindRequirements(
   ]
 }
 
-/** The functions that are bound at boot: not those that libvirt takes when a guest starts. */
+/** Returns the functions that are bound at boot: not those that libvirt takes when a guest starts. */
 export function boundByBoot(mechanism: Mechanism | null): FunctionBinding[] {
   return mechanism?.functions.filter(({ boundBy }) => boundBy !== 'start') ?? []
 }
@@ -87,7 +87,7 @@ const addressesOf = (bound: readonly FunctionBinding[]): string[] => bound.map((
 const partsOf = (module: Mechanism['module']): string[] =>
   module === 'vfio-pci' ? ['vfio_pci', 'vfio', 'vfio_iommu_type1', 'vfio_virqfd'] : ['pci_stub']
 
-/** As a module of one of the kernels; vfio_virqfd is a part of vfio since Linux 6.2. */
+/** Does one of the kernels have it as a loadable module? vfio_virqfd is a part of vfio since Linux 6.2. */
 function isLoadable(kernels: readonly Kernel[], name: string): boolean {
   return kernels.some((kernel) => {
     const how = kernel.provides(name)

@@ -1,16 +1,16 @@
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 
-/** Cards that are known not to come back from a guest, and who says so. */
+/** A family of cards that is known not to come back from a guest, with the source. */
 export interface KnownQuirk {
   vendor: string
   family: string
-  /** What happens. */
+  /** The text on what happens. */
   what: string
-  /** What is reported to help; `null` where the vendor-reset module knows the family. */
+  /** The text on what is reported to help; `null` where the vendor-reset module knows the family. */
   way: string | null
-  /** Where it was read. */
+  /** The address of the page that reports it. */
   source: string
-  /** Month of the first report that was read, or of the release that knows it. */
+  /** The month of the first report that was read, or of the release that knows the family. */
   since: string
   /** `driver`: a driver was written for it. `reports`: several people say so. `report`: one does. */
   sure: 'driver' | 'reports' | 'report'
@@ -20,7 +20,7 @@ export interface KnownQuirk {
 
 type QuirkDetails = Omit<KnownQuirk, 'vendor' | 'family'>
 
-/** First and last device ID, and the family's name. */
+/** The first and last device ID of a family, its name, and its quirk. */
 type QuirkRow = readonly [first: number, last: number, family: string, trouble: QuirkDetails]
 
 const GITHUB = 'https://github.com/'
@@ -34,7 +34,7 @@ const VENDOR_RESET: QuirkDetails = {
   harmful: false,
 }
 
-/** Radeons that the vendor-reset module as released does not know. */
+/** The quirk of Radeons that the vendor-reset module as released does not know. */
 const radeonQuirk = (source: string, since: string, sure: QuirkDetails['sure']): QuirkDetails => ({
   what: 'reported not to come back once its guest has stopped, and vendor-reset as released does not know it',
   way: 'reported to help: end the guest from inside, never by force; suspend the host for a moment before the next start',
@@ -94,7 +94,7 @@ const AMD_QUIRKS: readonly QuirkRow[] = [
   [0x7590, 0x7590, 'Navi 44', radeonQuirk('gnif/vendor-reset/issues/107', '2026-01', 'report')],
   [0x15bf, 0x15bf, 'Phoenix', integratedQuirk(33, '2024-04')],
   [0x15c8, 0x15c8, 'Phoenix', integratedQuirk(33, '2024-04')],
-  // Hawk Point: Phoenix, made anew.
+  // Hawk Point, a later edition of Phoenix.
   [0x1900, 0x1901, 'Phoenix', integratedQuirk(33, '2024-04')],
   [0x164e, 0x164e, 'Raphael', integratedQuirk(135, '2025-08')],
   // Granite Ridge has the same GPU.
@@ -106,13 +106,13 @@ const AMD_QUIRKS: readonly QuirkRow[] = [
 ]
 
 const NVIDIA_QUIRKS: readonly QuirkRow[] = [
-  // With the 5090 D.
+  // The RTX 5090 D is among them.
   [0x2b85, 0x2b8c, 'GeForce RTX 5090', BLACKWELL],
   [0x2bb1, 0x2bb1, 'RTX PRO 6000 Blackwell', BLACKWELL],
   [0x2bb4, 0x2bb5, 'RTX PRO 6000 Blackwell', BLACKWELL],
 ]
 
-/** What is known against a function: of GPUs and accelerators, by their IDs. Virtual functions are not meant. */
+/** Finds the known quirk of a function by its ID, if it is a GPU or accelerator and no virtual function. */
 export function findKnownQuirk(device: PciDevice): KnownQuirk | undefined {
   const vendor = { '1002': 'AMD', '10de': 'NVIDIA' }[device.vendor.id]
   if (vendor === undefined || device.physicalFunction !== null) return undefined

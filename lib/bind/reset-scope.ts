@@ -1,29 +1,30 @@
 import { isPciBridge, onRootBus, type PciDevice } from '../host/pci.ts'
 
 /**
- * What resets a function when its guest stops. `alone`: a method of its own. `bus`: VFIO, with the bus. `refused`: only
- * the bus is left, and VFIO refuses it. `none`: nothing. `unknown`: the tree does not say.
+ * The means by which a function is reset when its guest stops. `alone`: a method of its own. `bus`: VFIO resets it with
+ * its bus. `refused`: only the bus is left, and VFIO refuses it. `none`: nothing. `unknown`: the tree does not say.
  */
 export type ResetMeans = 'alone' | 'bus' | 'refused' | 'none' | 'unknown'
 
-/** Who gets what of a machine. */
+/** The division of a machine's devices between guest and host. */
 export interface DeviceOwnership {
-  /** What goes to the guest. */
+  /** The devices that go to the guest. */
   guest: ReadonlySet<PciDevice>
-  /** What is set aside for guests, whichever. */
+  /** The devices that are set aside for any guest: a VFIO driver has them. */
   onVfio: ReadonlySet<PciDevice>
-  /** Did somebody name what goes? */
+  /** Did a person name the devices that go to the guest? */
   requested: boolean
 }
 
-/** What becomes of a card's functions when their guest stops. */
+/** The reset of a card's functions when their guest stops, and the devices that it concerns. */
 export interface ResetScope {
-  /** Of those that go to the guest. */
+  /** The means for each function that goes to the guest. */
   means: ReadonlyMap<PciDevice, ResetMeans>
-  /** Where a function needs its bus to be reset: the bridge above, and what is below it beside the guest's functions. */
+  /** The bridge above, where a function needs its bus to be reset. */
   bridge: PciDevice | null
+  /** The devices below that bridge other than the card's functions that go to the guest. */
   alongside: PciDevice[]
-  /** Those that stay with the host. */
+  /** Those of `alongside` that stay with the host. */
   staying: PciDevice[]
 }
 
@@ -33,7 +34,7 @@ export interface PciBridge {
   below: PciDevice[]
 }
 
-/** The PCI bridges by address. Built once: a machine may have thousands of cards. */
+/** Returns the PCI bridges by address. Call it once for a machine, which may have thousands of cards. */
 export function findPciBridges(all: readonly PciDevice[]): Map<string, PciBridge> {
   const bridges = new Map<string, PciBridge>()
   for (const device of all) if (isPciBridge(device)) bridges.set(device.address, { device, below: [] })
@@ -42,7 +43,7 @@ export function findPciBridges(all: readonly PciDevice[]): Map<string, PciBridge
   return bridges
 }
 
-/** The bridge above the card; a virtual function has no bus of its own to reset. */
+/** Returns the bridge above the card, if its bus can be reset: a virtual function has no bus of its own. */
 function resettableBridge(
   functions: readonly PciDevice[],
   tree: ReadonlyMap<string, PciBridge>,
@@ -53,7 +54,7 @@ function resettableBridge(
   return tree.get(first.parent)
 }
 
-/** Methods that reset one function and nothing else; `bus` and `cxl_bus` reset the bus. */
+/** The methods that reset one function and nothing else; `bus` and `cxl_bus` reset the bus. */
 const OWN_METHODS = new Set(['device_specific', 'acpi', 'flr', 'af_flr', 'pm'])
 
 const ownMethod = ({ reset }: PciDevice): string | undefined => reset.methods?.find((method) => OWN_METHODS.has(method))
@@ -61,14 +62,15 @@ const ownMethod = ({ reset }: PciDevice): string | undefined => reset.methods?.f
 function resetsItself(device: PciDevice): boolean | null {
   const { supported, methods } = device.reset
   if (supported !== true) return supported
-  // Before Linux 5.15 a reset that exists may be the bus's; on a root bus or beside siblings it cannot be.
+  // Before Linux 5.15 the reset may be that of the bus, but not on a root bus or beside siblings.
   if (methods === null) return onRootBus(device) ? true : null
   return ownMethod(device) !== undefined
 }
 
 /**
- * A hot reset is VFIO's to refuse: all that is on the bus has to be in groups that the guest owns, or idle and set aside
- * for guests when the last of them closes its device. A bridge can never be: no driver of VFIO's takes it.
+ * Decides how each function of a card that goes to the guest is reset. VFIO refuses a hot reset unless every device on
+ * the bus is in a group that the guest owns, or is idle and set aside for guests when the last guest closes its device.
+ * A bridge never meets this: no VFIO driver takes it.
  * Source: vfio_pci_core.c and pci_reset_fn_methods in the kernel, vfio_pci_hot_reset() in QEMU's hw/vfio/pci.c.
  */
 export function decideResetScope(
@@ -91,7 +93,7 @@ export function decideResetScope(
   return { means: left, bridge: bridge?.device ?? null, alongside, staying }
 }
 
-/** What becomes of the card, for people. */
+/** Returns the text, for a person, on how the card is reset. */
 export function resetScopeText({ means, bridge, alongside, staying }: ResetScope, ownership: DeviceOwnership): string {
   const leaving = [...means.keys()]
   const of = (fate: ResetMeans): PciDevice[] => leaving.filter((device) => means.get(device) === fate)

@@ -14,9 +14,9 @@ import {
 } from './reset-scope.ts'
 
 /**
- * `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets the bus that the card is on, with all
- * that is below that bridge, or refuses to (`staying`). `none`: no way to reset it. `quirk`: a card that is known not to
- * come back. `failed`: it does not answer, or the kernel says that it did not come back. `unknown`: the tree does not say.
+ * The verdict on a card. `ok`: every function that goes to the guest resets itself. `bus`: VFIO resets its bus, with
+ * all that is below that bridge, or refuses to (`staying`). `none`: it cannot be reset. `quirk`: it is known not to
+ * come back. `failed`: it does not answer, or did not come back by the kernel log. `unknown`: the tree does not say.
  */
 export type ResetVerdict = 'ok' | 'bus' | 'none' | 'quirk' | 'failed' | 'unknown'
 
@@ -24,17 +24,17 @@ export interface CardReset {
   /** The slot (`0000:01:00`), or the address of a virtual function. */
   card: string
   verdict: ResetVerdict
-  /** Why, and what it means for a guest. */
+  /** The reason for the verdict, and its meaning for a guest. */
   reason: string
-  /** Where a function needs its bus to be reset: the bridge above. */
+  /** The address of the bridge above, where a function needs its bus to be reset. */
   bridge: string | null
-  /** Other devices below that bridge, functions of this card among them: they are reset along. */
+  /** The other devices below that bridge, perhaps functions of this card too: they are reset along. */
   alongside: string[]
-  /** Those of `alongside` that stay with the host, neither the guest's nor set aside: VFIO refuses the reset for them. */
+  /** Those of `alongside` that are neither the guest's nor set aside for guests: VFIO refuses the reset for them. */
   staying: string[]
-  /** What the kernel log says of its functions, the last line of each kind. */
+  /** The lines of the kernel log on its functions, the last of each kind. */
   evidence: string[]
-  /** What is known against the card. */
+  /** The known quirk of the card. */
   quirk: CardQuirk | null
   /** All functions of the card; `left` is `null` for those that stay with the host. */
   functions: (PciDevice & { left: ResetMeans | null })[]
@@ -47,17 +47,17 @@ export interface CardQuirk extends Omit<KnownQuirk, 'what' | 'way' | 'vendor'> {
   deviceSpecificFirst: boolean | null
 }
 
-/** What resets are judged on, beside the devices. */
+/** The facts that resets are judged on, besides the devices. */
 export interface ResetFacts {
   /** Is the vendor-reset module loaded? */
   vendorReset: boolean
-  /** What the kernel log of this boot says of devices; none when it was not read. */
+  /** The messages of this boot's kernel log on devices; none when it was not read. */
   kernelMessages: readonly KernelMessage[]
-  /** Functions of the chosen cards that do not answer, by address. */
+  /** The addresses of functions of the requested cards that do not answer. */
   silent: ReadonlySet<string>
 }
 
-/** Reads them for the cards of the chosen devices. `log` is `null` when it was not read. */
+/** Reads the facts for the cards of the requested devices. `log`: the kernel log; `null` when it was not read. */
 export function readResetFacts(
   reader: Reader,
   all: readonly PciDevice[],
@@ -73,20 +73,20 @@ export function readResetFacts(
   }
 }
 
-/** Does the card speak against being given away: VFIO refuses its reset, one failed, or any would lose it? */
+/** Is there a reason not to give the card to a guest: VFIO refuses its reset, one failed, or any would lose it? */
 export function hasResetProblem({ verdict, staying, quirk }: CardReset): boolean {
   return verdict === 'failed' || staying.length > 0 || quirk?.harmful === true
 }
 
-/** Would the card not come back when its guest stops, or does it speak against being given away? */
+/** Is there no way to reset the card when its guest stops, or a problem by `hasResetProblem`? */
 export function isBadReset(card: CardReset): boolean {
   return card.verdict === 'none' || hasResetProblem(card)
 }
 
 /**
- * Verdicts for the cards of the chosen devices; bridges are no cards. With `together`, the chosen devices go to one
- * guest and nothing else does (somebody named them); otherwise each card is judged alone, as if all of it went. Group
- * mates always go along.
+ * Returns a verdict for each card of the requested devices; bridges are no cards. With `together`, one guest gets only
+ * the requested devices (a person named them); otherwise each card is judged alone, as if all of it went. Members of
+ * the same IOMMU group always go along.
  */
 export function judgeResets(
   all: readonly PciDevice[],
@@ -112,7 +112,7 @@ export function judgeResets(
   })
 }
 
-/** What shares a group goes along. The devices by group are found once: a machine may have thousands of cards. */
+/** Returns a function that adds group mates. It indexes the groups once: a machine may have thousands of cards. */
 function groupMatesIn(endpoints: readonly PciDevice[]): (leaving: readonly PciDevice[]) => Set<PciDevice> {
   const groups = new Map<number, PciDevice[]>()
   for (const device of endpoints) {
@@ -149,7 +149,7 @@ function judgeCard(
   const failure = failureOf(leaving, said, silent)
   if (failure !== undefined) return { ...base, verdict: 'failed', reason: failure }
   if (quirk === undefined) return { ...base, verdict: verdictOf(fates), reason: text }
-  // What nothing resets well needs no advice on how to have it reset.
+  // A card that no reset brings back needs no advice on how to reset it.
   const more = base.staying.length > 0 && !quirk.quirk.harmful ? `; ${text}` : ''
   return { ...base, verdict: 'quirk', reason: quirk.reason + more }
 }

@@ -1,14 +1,14 @@
 import { UserError } from '../core/error.ts'
 import { cardOf, type PciDevice, slotOf } from '../host/pci.ts'
 
-/** One way to name devices: `0000:01:00.0`, `01:00` (a slot), `10de:1f82` (an ID), `group:14`. */
+/** A name of devices: `0000:01:00.0`, `01:00` (a slot), `10de:1f82` (an ID), `group:14`. */
 export interface Selector {
-  /** As it was given. */
+  /** The text as it was given. */
   text: string
   matches(device: PciDevice): boolean
 }
 
-/** Understands a device argument. Throws a UserError with code `usage` for anything else. */
+/** Parses a device argument. Throws a UserError with code `usage` for anything else. */
 export function parseSelector(text: string): Selector {
   const lower = text.toLowerCase()
   const group = /^group:(\d{1,9})$/.exec(lower)?.[1]
@@ -27,7 +27,7 @@ export function parseSelector(text: string): Selector {
   return { text, matches: (device) => device.address === `${domain}:${slot}.${fn}` }
 }
 
-/** What the filter options and device arguments ask for. Kinds combine (and); several of one kind widen (or). */
+/** The conditions of the filter options and device arguments. Kinds combine (and); several of one kind widen (or). */
 export interface Filter {
   /** Class prefixes: `03`, `0c03`, `010802`. */
   classes: readonly string[]
@@ -42,7 +42,7 @@ export interface Filter {
   card: boolean
 }
 
-/** Numeric classes behind `--gpu`, `--usb` …: names differ between databases, classes do not. */
+/** The numeric classes of `--gpu`, `--usb` …: names differ between databases, classes do not. */
 export const CLASS_OPTIONS: Readonly<Record<string, readonly string[]>> = {
   gpu: ['03'],
   usb: ['0c03'],
@@ -51,7 +51,7 @@ export const CLASS_OPTIONS: Readonly<Record<string, readonly string[]>> = {
   audio: ['0401', '0403'],
 }
 
-/** Checks `--class`: two, four or six hex digits. */
+/** Parses `--class`: two, four or six hex digits. Throws a UserError with code `usage` for anything else. */
 export function parseClass(text: string): string {
   if (!/^([0-9a-f]{2}){1,3}$/i.test(text)) {
     throw new UserError('usage', `--class ${text}: not a class; write two, four or six hex digits (03, 0300, 010802)`)
@@ -59,12 +59,14 @@ export function parseClass(text: string): string {
   return text.toLowerCase()
 }
 
+/** Parses `--id`: `10de:1cb6`. Throws a UserError with code `usage` for anything else. */
 export function parseId(text: string): Selector {
   if (!/^[0-9a-f]{4}:[0-9a-f]{4}$/i.test(text))
     throw new UserError('usage', `--id ${text}: not an ID such as 10de:1cb6`)
   return parseSelector(text)
 }
 
+/** Parses `--group`: a group number. Throws a UserError with code `usage` for anything else. */
 export function parseGroup(text: string): Selector {
   if (!/^\d{1,9}$/.test(text)) throw new UserError('usage', `--group ${text}: not a group number`)
   return parseSelector(`group:${text}`)
@@ -76,7 +78,7 @@ export interface Selection {
   missing: string[]
 }
 
-/** The devices that a filter asks for, in the order of `devices`. */
+/** Returns the devices that match a filter, in the order of `devices`. */
 export function selectDevices(devices: readonly PciDevice[], filter: Filter): Selection {
   const any = <T>(required: readonly T[], test: (one: T) => boolean): boolean =>
     required.length === 0 || required.some(test)

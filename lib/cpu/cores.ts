@@ -1,22 +1,22 @@
 import type { Cpu, CpuCache, Cpus } from '../host/cpu.ts'
 
-/** A core and what decides who gets it. Unknown is `undefined`. */
+/** A core, with the facts that decide who gets it. Unknown is `undefined`. */
 export interface Core {
-  /** Its online threads, in numeric order: one at least. */
+  /** The online threads of the core, in numeric order: one at least. */
   cpus: number[]
   package: number | undefined
   node: number | undefined
   /** The lowest CPU of those that share its L3 cache and its NUMA node; without an L3, its package and node. */
   cluster: number
-  /** Size of the L3 cache in bytes. */
+  /** The size of the L3 cache in bytes. */
   cache: number | undefined
   /** The highest clock in kHz. */
   frequency: number | undefined
-  /** Slower than others of the machine by design: an E core. */
+  /** Is it slower than others of the machine by design (an E core)? */
   efficient: boolean
 }
 
-/** As a guest sees its CPUs. */
+/** The topology of CPUs that a guest sees. */
 export interface Topology {
   sockets: number
   dies: number
@@ -24,7 +24,7 @@ export interface Topology {
   threads: number
 }
 
-/** The cores that are online, by their lowest CPU. */
+/** Returns the cores that have online CPUs, in the order of their lowest CPU. */
 export function coresOf(machine: Cpus): Core[] {
   const online = machine.cpus.filter((cpu) => cpu.online)
   const threads = [...groupBy(online, coreKey).values()]
@@ -42,8 +42,8 @@ export function coresOf(machine: Cpus): Core[] {
 }
 
 /**
- * What a guest that is pinned to nothing is told of its vCPUs: one socket (without it libvirt makes one of each, and
- * Windows uses two at most), and threads where every core of the host has as many and the vCPUs fill whole cores.
+ * Returns the topology for a guest without pinning: one socket (else libvirt makes each vCPU a socket, and Windows uses
+ * two at most), and threads where every core of the host has as many and the vCPUs fill whole cores.
  */
 export function unpinnedTopology(machine: Cpus, vcpus: number): { topology: Topology; topoext: boolean } {
   const counts = new Set(coresOf(machine).map(({ cpus }) => cpus.length))
@@ -53,13 +53,13 @@ export function unpinnedTopology(machine: Cpus, vcpus: number): { topology: Topo
   return { topology: { sockets: 1, dies: 1, cores: vcpus / threads, threads }, topoext }
 }
 
-/** The threads of a core that a guest believes in: on AMD with the CPU feature `topoext` only, which it is told of then. */
+/** Returns the threads that a guest accepts in a core: on AMD several only with the CPU feature `topoext`. */
 export function guestThreads({ vendor, flags }: Cpus, count: number): { threads: number; topoext: boolean } {
   const believed = vendor !== 'amd' || flags === undefined || flags.includes('topoext')
   return { threads: believed ? count : 1, topoext: vendor === 'amd' && believed && count > 1 }
 }
 
-/** The values by what `key` says of them, in their order. */
+/** Groups values by what `key` returns for them, and keeps their order. */
 export function groupBy<T, K>(values: readonly T[], key: (value: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>()
   for (const value of values) {
@@ -70,7 +70,7 @@ export function groupBy<T, K>(values: readonly T[], key: (value: T) => K): Map<K
   return groups
 }
 
-/** One for all threads of a core. What the tree does not tell apart stays apart: no two cores become one. */
+/** Returns one key for all threads of a core. Where the tree says nothing, each CPU has its own: cores never merge. */
 function coreKey({ number, siblings, package: socket, die, core }: Cpu): string {
   if (siblings?.includes(number)) return `siblings ${Math.min(...siblings)}`
   return core === undefined ? `alone ${number}` : `core ${socket} ${die} ${core}`
@@ -93,9 +93,9 @@ function highest(cpus: readonly Cpu[], what: Speed): number | undefined {
 }
 
 /**
- * The CPUs of E cores. Favoured P cores differ in speed by a few percent, P and E cores by 17 or more (Arrow Lake).
+ * Finds the CPUs of E cores. Favoured P cores differ in speed by a few percent, P and E by 17 or more (Arrow Lake).
  * A Xeon with SST-TF has two speeds too, but only one kind of core: an E core has one thread and shares its L2 cache
- * with others. AMD's preferred cores are ranked far apart though they are of one kind: not asked.
+ * with others. AMD's speeds are ignored: its preferred cores are ranked far apart though they are of one kind.
  */
 function efficientCpus({ vendor, performance, efficient }: Cpus, cores: readonly Cpu[][]): Set<number> {
   if (performance?.length && efficient?.length) return new Set(efficient)
@@ -103,7 +103,7 @@ function efficientCpus({ vendor, performance, efficient }: Cpus, cores: readonly
   for (const what of vendor === 'amd' ? [] : speeds) {
     const speed = (core: readonly Cpu[]): number => highest(core, what) ?? 0
     const sorted = cores.map(speed).sort((one, other) => other - one)
-    // Where the speeds fall by more than 12 percent for the first time; others than Intel's: to less than half.
+    // The first gap: for Intel a speed more than 12 percent below the one before, for others below half of the highest.
     const isGap = (value: number, index: number): boolean =>
       vendor === 'intel' ? value * 1.12 < (sorted[index - 1] ?? 0) : value * 2 < (sorted[0] ?? 0)
     const limit = sorted.find(isGap)
@@ -121,8 +121,9 @@ function efficientCpus({ vendor, performance, efficient }: Cpus, cores: readonly
 }
 
 /**
- * The E cores where nothing tells speeds (no cpufreq, as in a guest): those of one thread that share their L2 cache,
- * beside P cores, which do not. Threads or more than two cores on one L2 tell them from what shared it before (Core 2).
+ * Finds the E cores where no speeds are known (no cpufreq, as in a guest): cores of one thread that share their L2
+ * cache, beside P cores that do not. Core 2 shared its L2 too: there must be P cores with threads, or more than two
+ * cores on one L2.
  */
 function byShape(cores: readonly Cpu[][]): readonly Cpu[][] {
   const slow = cores.filter((core) => core.length === 1 && sharesL2(core))

@@ -4,47 +4,48 @@ import { type Core, coresOf, groupBy, guestThreads, type Topology } from './core
 import { clusterRanks, distanceFrom, type PlacementRules, placeCores, totalWeight } from './placement.ts'
 
 export interface PinRequest {
-  /** How much: vCPUs, whole cores, or every core but what the host keeps (hybrid: every performance core). */
+  /** The number of vCPUs or whole cores, or all cores but what the host keeps (hybrid: every performance core). */
   size: { vcpus: number } | { cores: number } | 'all-cores'
-  /** Use one thread of each core; its siblings are left idle [all threads]. */
+  /** Is one thread of each core used, and its siblings left idle? [all threads are used] */
   oneThread?: boolean
-  /** Where L3 clusters differ: the one with the larger cache, or the one with the higher clock [no matter]. */
+  /** The L3 cluster to prefer where they differ: with the larger cache, or with the higher clock [no preference]. */
   prefer?: 'cache' | 'frequency' | undefined
-  /** The NUMA node of the card; `undefined` or negative: unknown, or there is but one. */
+  /** The NUMA node of the card; `undefined` or negative: it is unknown, or there is only one. */
   node?: number | undefined
 }
 
-/** What a guest is pinned to. All lists of CPUs are in numeric order; `cpuList` of lib/host/cpu.ts writes them as text. */
+/** The CPUs that a guest is pinned to. Lists of CPUs are in numeric order; `cpuList` of lib/host/cpu.ts writes them. */
 export interface Pinning {
-  /** In the order of the vCPUs: sibling threads side by side, the cores of one L3 cluster side by side. */
+  /** The CPU of each vCPU: sibling threads are side by side, and so are the cores of one L3 cluster. */
   vcpus: { vcpu: number; cpu: number }[]
   emulator: number[]
   iothread: number[]
-  /** NUMA nodes of the guest's CPUs; empty when the machine does not say. */
+  /** The NUMA nodes of the guest's CPUs; empty when the machine does not say. */
   nodes: number[]
-  /** As the guest should see it: their product is the number of vCPUs. */
+  /** The topology that the guest should see: the product of its numbers is the number of vCPUs. */
   topology: Topology
-  /** The host's: whole cores that hold none of the guest's CPUs. */
+  /** The CPUs of the host: whole cores that hold none of the guest's CPUs. */
   host: number[]
-  /** Siblings of the guest's CPUs that hold no vCPU: neither guest nor host should use them. */
+  /** The siblings of the guest's CPUs that hold no vCPU: neither guest nor host should use them. */
   idle: number[]
   /** Does the guest need the CPU feature `topoext` to believe its threads (AMD)? */
   topoext: boolean
-  /** `passthrough`: the host's caches are shared in the guest as they are on the host; `emulate`: they would not be. */
+  /** `passthrough`: the guest's CPUs share the host's caches as the processor says; `emulate`: they do not. */
   caches: 'passthrough' | 'emulate'
-  /** Why, one sentence each, in the order of the decisions. */
+  /** The reasons, one sentence each, in the order of the decisions. */
   reasons: string[]
 }
 
 /**
- * Which CPUs a guest gets: whole cores, near the card, in as few L3 clusters as can be; the host keeps one core at least.
+ * Decides which CPUs a guest gets: whole cores near the card, in as few L3 clusters as possible; the host keeps one at
+ * least.
  * Throws a UserError: `too-many-vcpus`, `no-cpus` (the machine does not say what it has) or `usage`.
  */
 export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   const cores = coresOf(machine)
   const fast = cores.filter((core) => !core.efficient)
   const slow = cores.filter((core) => core.efficient)
-  // Interrupts and much else of the host's are on its first CPU unless told otherwise.
+  // Interrupts and much else of the host run on its first CPU by default.
   const hostCore = slow[0] ?? fast[0]
   const bootCore = cores[0]
   if (hostCore === undefined || bootCore === undefined)
@@ -93,7 +94,7 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
 
 type PinningWithoutReasons = Omit<Pinning, 'reasons'>
 
-/** The number that was asked for; `undefined` for all cores. */
+/** Returns the number that was requested; `undefined` for all cores. */
 function requestedCount(size: PinRequest['size']): number | undefined {
   if (size === 'all-cores') return undefined
   const count = 'vcpus' in size ? size.vcpus : size.cores
@@ -115,7 +116,7 @@ function tooManyError(cores: readonly Core[], required: number, most: number, wh
   )
 }
 
-/** What the guest is told of its CPUs, so that it believes in threads and shared caches only where they are. */
+/** Returns the topology for the guest, with threads and shared caches only where they really exist. */
 function guestTopology(
   machine: Cpus,
   all: readonly Core[],
@@ -135,7 +136,7 @@ function guestTopology(
   return {
     topology: { sockets: 1, dies, cores: used.length / threads / dies, threads },
     topoext,
-    // The processor tells how many CPUs share its caches, whatever the guest has of them.
+    // The processor tells how many CPUs share its caches, even if the guest has only some of these CPUs.
     caches:
       same && (parts.length === 1 || (equal && parts.every(({ complete }) => complete))) ? 'passthrough' : 'emulate',
   }

@@ -1,23 +1,23 @@
 import type { NumaNode } from '../host/cpu.ts'
 import { type Core, groupBy } from './cores.ts'
 
-/** What decides between places that hold as many CPUs. */
+/** The rules that decide between places that hold as many CPUs. */
 export interface PlacementRules {
-  /** What a core adds to what is needed. */
+  /** Returns how much a core contributes to the required number: 1, or its threads. */
   weight: (core: Core) => number
-  /** The core that the host keeps if it costs nothing. */
+  /** The core of the host's first CPU: the host keeps it if that costs nothing. */
   bootCore: Core
   prefer: 'cache' | 'frequency' | undefined
-  /** Cluster → 0 for the preferred ones, 1 for the next … */
+  /** The rank of each cluster: 0 for the preferred ones, 1 for the next … */
   ranks: ReadonlyMap<number, number>
   distance: (home: number, node: number | undefined) => number
 }
 
 /**
- * Cores that hold `need`, of those given (which do hold it): from the place nearest `home`, the card's NUMA node; of
- * places as near, the smallest (an L3 cluster, a node, a package) that holds them all; of these the preferred one, then
- * the one that shares no L3 with the host's first CPU, then the one with the lowest numbers. No place so small: the
- * fewest clusters.
+ * Selects from `cores`, which are enough, some of the `required` weight: from the place nearest `home`, the card's NUMA
+ * node; of places as near, the smallest (an L3 cluster, a node, a package) that is large enough; of these the preferred
+ * one, then the one that shares no L3 with the host's first CPU, then the one with the lowest numbers. Where no L3
+ * cluster is large enough, as few clusters as possible are used.
  */
 export function placeCores(
   cores: readonly Core[],
@@ -69,7 +69,7 @@ function smallestPlacement(
   return best ?? { cores: [...cores], isCluster: true }
 }
 
-/** Of one cluster: cores with all their threads first. */
+/** Selects cores within one cluster: those with the most threads first. */
 function placeInCluster(cores: readonly Core[], required: number, { weight, prefer }: PlacementRules): Core[] {
   const sorted = sortByNumbers(cores, (core) => [
     -core.cpus.length,
@@ -81,13 +81,13 @@ function placeInCluster(cores: readonly Core[], required: number, { weight, pref
   return bound
 }
 
-/** How far the farthest of these cores is from home; without a home, how many nodes they are of. */
+/** Returns the distance of the farthest of these cores from home; without a home, the number of their nodes. */
 function farthest(cores: readonly Core[], home: number | undefined, { distance }: PlacementRules): number {
   if (home === undefined) return new Set(cores.map(({ node }) => node)).size
   return Math.max(...cores.map(({ node }) => distance(home, node)))
 }
 
-/** A package that has the card's node is nearer than one whose farthest node is as far: firmware need not tell more. */
+/** Returns the distance of the nearest core: firmware may call a package as far as the card's, which comes first. */
 function nearest(cores: readonly Core[], home: number | undefined, { distance }: PlacementRules): number {
   return home === undefined ? 0 : Math.min(...cores.map(({ node }) => distance(home, node)))
 }
@@ -96,7 +96,7 @@ function bestRank(cores: readonly Core[], { ranks }: PlacementRules): number {
   return Math.min(...cores.map(({ cluster }) => ranks.get(cluster) ?? 0))
 }
 
-/** By the first number that differs. */
+/** Sorts by the first number that differs. */
 function sortByNumbers<T>(values: readonly T[], numbers: (value: T) => number[]): T[] {
   const keyed = values.map((value) => ({ value, key: numbers(value) }))
   keyed.sort((one, other) => {
@@ -106,7 +106,7 @@ function sortByNumbers<T>(values: readonly T[], numbers: (value: T) => number[])
   return keyed.map(({ value }) => value)
 }
 
-/** How much these cores hold together. */
+/** Returns the sum of the weights of these cores. */
 export function totalWeight(cores: readonly Core[], weight: (core: Core) => number): number {
   return cores.reduce((total, core) => total + weight(core), 0)
 }
@@ -115,7 +115,7 @@ function lowest(cores: readonly Core[]): number {
   return Math.min(...cores.map(({ cpus }) => cpus[0] ?? 0))
 }
 
-/** A node's distance from another, as the firmware tells it: 10 is the node itself (ACPI SLIT). */
+/** Returns a function for the distance between nodes, as the firmware tells it: 10 is the node itself (ACPI SLIT). */
 export function distanceFrom(nodes: readonly NumaNode[] | undefined): PlacementRules['distance'] {
   return (home, node) => {
     const reported = nodes?.find(({ number }) => number === home)?.distances?.get(node ?? home)
@@ -124,8 +124,9 @@ export function distanceFrom(nodes: readonly NumaNode[] | undefined): PlacementR
 }
 
 /**
- * Cluster → rank, all 0 when there is no preference or nothing to tell them apart by. Of two clusters that are said to
- * be as fast, the one with the smaller cache is: a stacked cache lowers the clock, and drivers need not say so (X3D).
+ * Returns the rank of each cluster: all 0 without a preference, or where clusters do not differ. Of two clusters with
+ * equal reported clocks, the one with the smaller cache counts as faster: a stacked cache lowers the clock, and drivers
+ * need not report that (X3D).
  */
 export function clusterRanks(cores: readonly Core[], prefer: PlacementRules['prefer']): Map<number, number> {
   const fast = groupBy(

@@ -12,8 +12,8 @@ export function isListMember(token: string): boolean {
 
 /**
  * Does the line have the argument? For a list such as `vfio-pci.ids=10de:1cb6`, the last list of that name must have
- * all of its members; for others, the value or one of the values between commas (`intel_iommu=on,sm_on`) must be equal. `-` and
- * `_` are the same in names.
+ * all of its members; for others, the value or one of the values between commas (`intel_iommu=on,sm_on`) must be equal.
+ * `-` and `_` are the same in names.
  */
 export function hasArgument(line: string, token: string): boolean {
   const [required] = parseCommandLine(token)

@@ -1,12 +1,12 @@
 import { headComment } from '../change/settings.ts'
 import type { PciDevice } from '../host/pci.ts'
 
-/** The boot script that binds by address; the same path on the system and in every image. */
+/** The path of the boot script that binds by address, on the system and in every image alike. */
 export const BOOT_SCRIPT = '/etc/vfio-scripts/override'
 
 /**
- * A function as the boot script must find it again: address, vendor, device, subsystem (`1462:397d`; `-` where it has
- * none), and its folder in sysfs, which names every port above it.
+ * Returns the line by which the boot script recognizes a function: its address, vendor, device, subsystem (`1462:397d`;
+ * `-` where it has none), and its folder in sysfs, which names every port above it.
  */
 export function bootScriptFunction({ address, vendor, device, subsystem, path }: PciDevice): string {
   const board = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
@@ -14,9 +14,9 @@ export function bootScriptFunction({ address, vendor, device, subsystem, path }:
 }
 
 /**
- * The boot script. POSIX shell, as dash and busybox have it (whose modprobe knows no -i); of other programs it needs
- * readlink and modprobe. `functions` prints an `overrideFunction` a line.
- * vfio-pci is loaded first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
+ * Returns the body of the boot script in POSIX shell, as dash and busybox have it (whose modprobe knows no -i). Other
+ * programs it needs: readlink and modprobe. `functions`: a shell command that prints lines of `bootScriptFunction`.
+ * It loads vfio-pci first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
 export function bootScriptProgram(functions: string): string {
@@ -92,7 +92,7 @@ exit 0
 `
 }
 
-/** The boot script as a file, but for its lines, which stand at its end. */
+/** The file of the boot script without the lines of the functions, which follow at its end. */
 export const BOOT_SCRIPT_HEAD = `#!/bin/sh
 ${headComment()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
 # one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
@@ -104,7 +104,7 @@ ${bootScriptProgram(`while read -r mark function; do
   done <"$self"`)}`
 
 /**
- * The systemd unit that runs it, but for its ExecStart=. An unbind that never ends must not stop the boot.
+ * The systemd unit that runs the boot script, without its ExecStart=. An unbind that never ends must not stop the boot.
  * Source: bootup(7), systemd.service(5).
  */
 export const BOOT_SCRIPT_UNIT = `${headComment()}[Unit]

@@ -5,19 +5,19 @@ import type { Distro, Host } from './system.ts'
 export const INIT_FOLDER = '/etc/init.d'
 export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
 
-/** A tool that keeps settings, and is neither boot loader nor generator: how it is asked, and told. */
+/** A tool that keeps settings and is neither boot loader nor generator: how to ask it, and how to change them. */
 interface ExternalTool {
-  /** Has it what a token names? Unless it can tell, it is told anyway. */
+  /** Does the tool have what a token names? Without this function its commands are run anyway. */
   has?(host: Host, token: string): boolean
-  /** The commands that add tokens, and that remove them: all in one, or one each; none where it is not told from here. */
+  /** Returns the commands that add and remove tokens, all at once or one by one; none where none can be run. */
   commands(tokens: readonly string[], host: Host, distro: Distro | undefined): { add: string[]; remove: string[] }[]
-  /** Why they run, for the plan. */
+  /** The reasons for the commands, for the plan. */
   reason: { add: string; remove: string }
 }
 
 const runlevel = (what: 'add' | 'del', name: string): string[] => ['rc-update', what, name, 'default']
 
-/** In the order in which they add; they remove in the reverse one: a service is stopped before its package goes. */
+/** The tools in the order of adding; removing goes in reverse: a service is stopped before its package is removed. */
 const EXTERNAL_TOOLS = {
   packages: {
     commands(tokens, _, distro) {
@@ -58,7 +58,7 @@ const EXTERNAL_TOOLS = {
 
 export type ExternalToolName = keyof typeof EXTERNAL_TOOLS
 
-/** The commands for settings that come, and for those that go, in the system that runs or in a chroot. */
+/** Returns the commands that add `coming` settings and remove `leaving` ones, in the running system or a chroot. */
 export function externalCommands(
   host: Host,
   distro: Distro | undefined,

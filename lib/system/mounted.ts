@@ -2,14 +2,14 @@ import { UserError } from '../core/error.ts'
 import { mountOf, readFstab, readMounts } from '../host/mounts.ts'
 import type { Reader } from '../host/reader.ts'
 
-/** Where the journal, the kernels and what boots them lie. */
+/** The mount points that may hold the journal, the kernels, or the files that boot them. */
 const REQUIRED_MOUNTS = /^\/(var(\/lib)?|boot(\/efi)?|efi)$/
 const VOLATILE = /^(tmpfs|ramfs)$/
 
 /**
- * Sees that what fstab(5) puts below /var and /boot is there: without it a journal would be looked for in an empty
- * folder, and images be written into one. `root` is where the system stands in `own`, the running machine.
- * Throws a UserError with code `not-mounted`, or `journal-volatile` where the journal would end with the boot.
+ * Checks that all that fstab(5) mounts at /var, /boot and the ESP is mounted: otherwise the journal would be looked for
+ * in an empty folder, and images be written into one. `root`: the path of the system in `own`, the running machine.
+ * Throws a UserError with code `not-mounted`, or `journal-volatile` where the journal would be lost at the next boot.
  */
 export function expectMounted(files: Reader, own: Reader, root: string): void {
   const prefix = root === '/' ? '' : root

@@ -3,26 +3,26 @@ import { readUefiImages } from '../host/guest-firmware.ts'
 import { readOsRelease } from '../host/os-release.ts'
 import type { Reader } from '../host/reader.ts'
 
-/** What a host needs to run guests. */
+/** A piece of software that a host needs to run guests. */
 export type GuestSoftware = 'qemu' | 'libvirt' | 'ovmf' | 'swtpm' | 'virt-manager' | 'virtiofsd'
 
-/** A package manager: the command that installs what a host needs, and how it calls that (several names: all of them). */
+/** A package manager: its command to install software, and its package names (several in one text: all are needed). */
 export interface PackageManager {
-  /** `apt install`, followed by names; of a declarative system, what a person does instead. */
+  /** The command that package names follow (`apt install`); on a declarative system, what a person does instead. */
   command: string
-  /** The same without a question, and what takes packages away again; none where it is not done in place. */
+  /** The commands that install and remove packages without a question; none where that is not done in place. */
   unattended?: { install: readonly string[]; remove: readonly string[] }
   packageNames: Readonly<Record<GuestSoftware, string>>
-  /** Other names in some releases, by codename. */
+  /** Other package names in some releases, by codename. */
   releases?: Readonly<Record<string, Partial<Record<GuestSoftware, string>>>>
 }
 
-/** What this system calls the packages that bring a need. */
+/** Returns the names of the packages that bring the software on this system; the name of the software if unknown. */
 export function packageNameFor(packages: PackageManager | undefined, software: GuestSoftware, files: Reader): string {
   return packages?.releases?.[readOsRelease(files).codename]?.[software] ?? packages?.packageNames[software] ?? software
 }
 
-/** What each need is known by: any of these programs. */
+/** The programs that show that the software is installed: any one of them does. */
 const PROGRAMS: Readonly<Record<Exclude<GuestSoftware, 'ovmf' | 'virt-manager'>, readonly string[]>> = {
   qemu: ['qemu-system-x86_64', 'qemu-kvm'],
   libvirt: ['libvirtd', 'virtqemud'],
@@ -31,8 +31,8 @@ const PROGRAMS: Readonly<Record<Exclude<GuestSoftware, 'ovmf' | 'virt-manager'>,
 }
 
 /**
- * The file by which a need is met; `undefined`: by none. `null`: not to be seen, for of a machine without its system
- * (no /usr/bin) nobody knows what is installed there.
+ * Returns the path of a file that shows that the software is installed; `undefined` where none does; `null` where it
+ * cannot be known, because the machine was captured without its system (neither /usr/bin nor /bin).
  */
 export function findInstalled(
   files: Reader,

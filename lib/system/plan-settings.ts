@@ -17,10 +17,10 @@ import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.t
 import { parseCommandLine } from '../host/kernel.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
-/** The system as it is set up: what settings are decided on. */
+/** The system as it is set up: the facts that settings are decided on. */
 export interface SystemFacts {
   host: Host
-  /** What modprobe reads now. */
+  /** The directives that modprobe reads now. */
   modprobe: readonly Directive[]
   distro: Detected<Distro>
   bootloader: Detected<Bootloader>
@@ -30,15 +30,15 @@ export interface SystemFacts {
   journal: readonly JournalRecord[]
 }
 
-/** Settings by what has to be made again when they change. */
+/** Settings, grouped by what has to be made again when they change. */
 export interface SettingGroups {
-  /** Effective as they stand. */
+  /** Settings that are effective as they stand. */
   files?: readonly PlannedSetting[]
-  /** What images hold. */
+  /** Settings that initramfs images hold. */
   image: readonly PlannedSetting[]
-  /** What boot entries hold. */
+  /** Settings that boot entries hold. */
   loader: readonly PlannedSetting[]
-  /** Settings of ours that go for these: effective as they stand, and what boot entries hold. */
+  /** Settings of ours that these replace: those effective as they stand, and those that boot entries hold. */
   leaving?: { files: readonly Setting[]; loader: readonly Setting[] }
 }
 
@@ -49,8 +49,8 @@ export interface SettingsPlan {
 }
 
 /**
- * The changes that settings mean here: less those that the system makes already by a person's own hand, and with the
- * commands that make images and boot entries again.
+ * Returns the changes that bring the settings into effect, with the commands that make images and boot entries again.
+ * Settings that a person has already made on this system by hand are left out.
  */
 export function planSettings(
   facts: SystemFacts,
@@ -65,7 +65,7 @@ export function planSettings(
       !isInForce(facts, setting),
   )
   const changed = changesReplacing([...leaving.files, ...leaving.loader], settings, contentReader(host.files))
-  // What a program keeps is no file: it comes along with the command that adds it.
+  // A setting that a program keeps is in no file: the command that adds it takes its token.
   const added = (some: readonly Setting[]): string[] =>
     settings.flatMap((one) =>
       one.kind === 'external' && some.includes(one) && !isInForce(facts, one) ? [one.token] : [],
@@ -93,7 +93,7 @@ function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
   return hasSetting(contentReader(host.files)(setting.path), setting)
 }
 
-/** Does the system say this already, wherever it does? */
+/** Is the setting already in force, whichever file or program it comes from? */
 function isInForce(facts: SystemFacts, setting: Setting): boolean {
   const { modprobe, configured } = facts
   if (setting.kind === 'modprobe-id')
@@ -107,8 +107,8 @@ function isInForce(facts: SystemFacts, setting: Setting): boolean {
 }
 
 /**
- * Where loader, generator or distribution are not known for sure, or are not ours to write, the steps are for the person:
- * throws a UserError with code `unknown-system` that holds them. `tokens`: kernel arguments.
+ * Checks that boot loader, initramfs generator and distribution are known for sure and may be written by us. Otherwise
+ * throws a UserError with code `unknown-system` that holds the steps for the person. `tokens`: kernel arguments.
  */
 export function expectKnownSystem(
   { host, bootloader, initramfs, distro }: SystemFacts,

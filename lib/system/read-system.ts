@@ -8,13 +8,13 @@ import type { Reader } from '../host/reader.ts'
 import type { SystemFacts } from './plan-settings.ts'
 import type { Adapters, Host } from './system.ts'
 
-/** The system as it is now: a reader remembers where paths lead, so each look takes a new one. */
+/** Returns the system as it is now, with a new reader, since a reader remembers where paths lead. */
 export function readHost({ files, reader, running }: Machine): Host {
   const now = files.reopen()
   return { files: now, machine: reader === files ? now : reader, running, kernels: readKernels(now) }
 }
 
-/** The system as it is set up; `named`: the adapters that the person named. */
+/** Returns the system as it is set up, each fact read on demand. `requested`: the adapters that the person named. */
 export function readSystemFacts(
   host: Host,
   adapters: Adapters,
@@ -34,16 +34,17 @@ export function readSystemFacts(
   return facts
 }
 
+/** Finds the distribution by os-release. */
 export function readDistro({ files }: Host, adapters: Adapters): SystemFacts['distro'] {
   return adapters.findDistro(files)
 }
 
-/** Every kernel brings its own modules.softdep; what the newest says is what the next boot most likely reads. */
+/** Returns the newest kernel: each has its own modules.softdep, and the next boot most likely reads the newest one. */
 function newestKernel({ kernels }: Host): Kernel | undefined {
   return kernels.at(-1)
 }
 
-/** Without root a plan is made as if this toolkit had changed nothing yet, and says so. */
+/** Reads the journal. Without root it counts as empty, as if nothing had been changed yet, and the denial is noted. */
 function readableJournal(files: Reader): JournalRecord[] {
   const { length } = files.denials
   try {

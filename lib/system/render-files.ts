@@ -12,32 +12,35 @@ import {
 import { type RequiredState, type Requirement, requirementsOf } from './requirement.ts'
 import type { InitramfsRequirements } from './system.ts'
 
-/** The name of our file in modprobe.d. Of several softdeps for one module kmod follows the first: it sorts first. */
+/** The name of our file in modprobe.d. It sorts first: of several softdeps for a module kmod follows the first. */
 export const OWN_MODPROBE_FILE = '00-vfio-scripts.conf'
 const OWN_MODPROBE_PATH = `/etc/modprobe.d/${OWN_MODPROBE_FILE}`
 
-/** Where our value of a sysctl stands: after all that other files say of it. */
+/** The path of our file of sysctl values. It sorts last, so that our value wins over those of other files. */
 export const OWN_SYSCTL_PATH = '/etc/sysctl.d/zz-vfio-scripts.conf'
 
-/** What a backend made of requirements. */
+/** The settings and changes that a backend made of requirements. */
 export interface RenderedRequirements extends SettingsPlan {
-  /** What the boot entries must carry afterwards. */
+  /** The kernel arguments that the boot entries must have afterwards. */
   tokens: string[]
-  /** What the images must hold afterwards; `null`: nothing. */
+  /** The contents that the images must have afterwards; `null`: none. */
   imageRequirements: InitramfsRequirements | null
 }
 
-/** Settings by what has to be made again for them, and what boot entries and images must hold then. */
+/** Settings, grouped by what has to be made again for them, and the resulting contents of boot entries and images. */
 type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<RenderedRequirements, keyof SettingsPlan>
 
-/** The backend `files`, whole: the settings, and what makes images and boot entries of them. */
+/**
+ * The whole backend `files`: returns the settings and the changes, with commands that make images and entries again.
+ * Throws the UserErrors of `fileSettings`.
+ */
 export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
   const { tokens, imageRequirements, ...groups } = fileSettings(facts, requirements)
   return { ...planSettings(facts, groups), tokens, imageRequirements }
 }
 
 /**
- * The backend `files`: requirements as edits of the system's own files, and as what its tools keep.
+ * The backend `files`: returns the settings that meet the requirements, in the system's own files and in its tools.
  * Throws the UserErrors of `expectKnownSystem`, and of the adapters' settings.
  */
 export function fileSettings(facts: SystemFacts, requirements: readonly Requirement[]): RenderedSettings {
@@ -70,7 +73,7 @@ function ownedBy({ owners, request }: Requirement, setting: Setting): PlannedSet
   return { ...setting, owners, ...(request === undefined ? {} : { request }) }
 }
 
-/** What is effective as it stands: a setting as it is, or a line of a file of our own. */
+/** Returns the setting for a requirement that needs no new image or entry: the one given, or a line of our own file. */
 function fileSetting(files: Reader, one: Requirement): PlannedSetting | undefined {
   if (one.kind === 'setting') return ownedBy(one, atRealPath(files, one.setting))
   const [path, line, section = ''] = ownLine(one) ?? []
@@ -97,7 +100,7 @@ function ownLine(one: RequiredState): [path: string, line: string, section?: str
   return undefined
 }
 
-/** A setting where its folder really is. */
+/** Returns the setting with the links in the path of its folder resolved. */
 function atRealPath(files: Reader, setting: Setting): Setting {
   if (setting.path === '') return setting
   const folder = setting.path.replace(/\/[^/]*$/, '')
@@ -108,7 +111,7 @@ type ArgumentRequirement = Extract<Requirement, { kind: 'argument' }>
 
 const GOVERNOR = 'cpufreq.default_governor'
 
-/** The arguments, and the IDs of a module that a kernel has built in. */
+/** Returns the required kernel arguments, with the IDs of a module that is built into a kernel. */
 function requiredArguments(requirements: readonly Requirement[]): ArgumentRequirement[] {
   const builtin = requirementsOf(requirements, 'id').filter((one) => one.builtin)
   return [
@@ -123,7 +126,7 @@ function requiredArguments(requirements: readonly Requirement[]): ArgumentRequir
   ]
 }
 
-/** `options` with the IDs, and a softdep for every module that could come first. */
+/** Returns the settings for modprobe.d: `options` with the IDs, and a softdep for each driver that could come first. */
 function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
   const ids = requirementsOf(requirements, 'id').filter(({ loadable }) => loadable)
   const [first] = ids
@@ -131,7 +134,7 @@ function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonl
   const { module } = first
   const orders = requirementsOf(requirements, 'order')
   const own = { path: host.files.resolve(OWN_MODPROBE_PATH) ?? OWN_MODPROBE_PATH, head: headComment() }
-  // A second list would replace the first: where somebody has one already, ours goes into it.
+  // A second list would replace the first: where somebody has one already, our IDs go into it.
   const theirs = findIds(modprobe, module)
     .filter(({ file }) => file !== own.path)
     .at(-1)
@@ -147,7 +150,7 @@ function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonl
   ]
 }
 
-/** The boot script with a line for each function that goes by address. */
+/** Returns the settings for the boot script: a line for each function that is bound by address. */
 function bootScriptSettings({ host }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
   const place = { path: host.files.resolve(BOOT_SCRIPT) ?? BOOT_SCRIPT, head: BOOT_SCRIPT_HEAD, mode: 0o755 }
   return requirementsOf(requirements, 'address').map(({ function: bound, reason, owners }): PlannedSetting => {

@@ -11,8 +11,8 @@ import type { Requirement } from './requirement.ts'
 import type { DeclarativeSystem, NixModule } from './system.ts'
 
 /**
- * The backend `nix`, whole: requirements as one module of our own, which a person imports. `output`: its file, where the
- * person named one. Throws the UserErrors of `moduleSettings` and `nixModuleChanges`.
+ * The whole backend `nix`: returns the requirements as one module of our own, which a person imports, and its `path`.
+ * `output`: the file that the person named, if any. Throws the UserErrors of `moduleSettings` and `nixModuleChanges`.
  */
 export function renderNix(
   facts: SystemFacts,
@@ -27,8 +27,9 @@ export function renderNix(
 }
 
 /**
- * The backend `nix`: what a module of our own says for requirements, its file, and the requirements that it has no word
- * for: their files are as on other systems. Throws a UserError: `not-ours` for a file that somebody else wrote.
+ * The backend `nix`: returns the settings of a module of our own that meet the requirements (`items`), its path, and
+ * the requirements that it cannot express (`others`): their files are as on other systems.
+ * Throws a UserError with code `not-ours` for a file that somebody else wrote.
  */
 export function moduleSettings(
   { host, journal }: SystemFacts,
@@ -47,7 +48,7 @@ export function moduleSettings(
   const items = requirements.flatMap((one): PlannedSetting[] => {
     const { reason, owners, request } = one
     const owned = { owners, ...(request === undefined ? {} : { request }) }
-    // As an earlier run wrote it.
+    // A setting that an earlier run wrote.
     if (one.kind === 'setting' && one.setting.kind === 'nix-item') return [{ ...one.setting, ...owned }]
     if (one.kind === 'setting') {
       others.push(one)
@@ -59,8 +60,8 @@ export function moduleSettings(
 }
 
 /**
- * Where it is and what it holds without any setting: as it was when it was first written. `asked` by the person, else
- * where it is already, else a `usual` place; what is ours is told by the first line of `head`.
+ * Returns the path of our module, and its text without any setting, as it was first written. The path is the one that
+ * the person `requested`, else that of the present module, else `usual`; the first line of `head` marks a file as ours.
  * Throws a UserError with code `not-ours` for a file that somebody else wrote.
  */
 export function locateNixModule(
@@ -80,7 +81,10 @@ export function locateNixModule(
   return { path, head: known.find((setting) => setting.path === path)?.head ?? head }
 }
 
-/** The change of the module; `leaving` goes for the new settings. Throws a UserError with code `changed` where it has no place for a setting any more. */
+/**
+ * Returns the changes of the module; the new settings replace those of `leaving`.
+ * Throws a UserError with code `changed` where the module has no place for a setting any more.
+ */
 export function nixModuleChanges(
   files: Reader,
   settings: readonly PlannedSetting[],

@@ -9,39 +9,39 @@ import type { RequiredState } from './requirement.ts'
 
 /** The system that is read and changed, as adapters see it. */
 export interface Host {
-  /** Its files. */
+  /** The files of the system. */
   files: Reader
-  /** The captured or running machine: /proc and /sys. Not that of `files` when another root is looked at. */
+  /** The captured or running machine: /proc and /sys. It is not that of `files` when another root is looked at. */
   machine: Reader
-  /** Is this the system that runs? Else nothing can be said of the boot that was. */
+  /** Is this the system that runs? If not, nothing can be said about its last boot. */
   running: boolean
   /** Every kernel that is installed. */
   kernels: readonly Kernel[]
 }
 
-/** What an adapter found out about present boot entries or images. `ok: null`: could not be seen. */
+/** A finding of an adapter about present boot entries or images. `ok: null`: they could not be seen. */
 export interface Observation {
   ok: boolean | null
   /** `/boot/grub/grub.cfg: 2 of 2 normal entries have intel_iommu=on`. */
   proof: string
 }
 
-/** Tokens of kept settings that come and go. */
+/** Tokens to add to, and to remove from, the settings that a loader or generator keeps itself. */
 export interface ExternalTokens {
   add: readonly string[]
   remove: readonly string[]
 }
 
-/** A part of a system that is known here; `Opened`: the same on one host. */
+/** The code for one boot loader or initramfs generator; `Opened`: the same for one host. */
 interface Adapter<Opened> {
   name: string
-  /** The page that a person would read. */
+  /** The address of the page that a person would read. */
   documentation: string
-  /** Reads each fact when it is first asked for, and once: what is to see changes of the host is opened anew. */
+  /** Returns the adapter for a host. It reads each fact once, on first use: open it anew to see changes of the host. */
   open(host: Host): Omit<Opened, 'name'>
 }
 
-/** The evidence for a boot loader. `booted`: this boot came from it; `configured`: its files are here. */
+/** The evidence for a boot loader. `booted`: this boot came from it; `configured`: its files are present. */
 export interface BootEvidence {
   kind: 'booted' | 'configured'
   why: string
@@ -54,54 +54,54 @@ export interface BootloaderAdapter extends Adapter<Bootloader> {
 /** A boot loader on one host. */
 export interface Bootloader {
   name: string
-  /** The kernel arguments that its files set for the next boot, in the order in which the kernel sees them. */
+  /** Returns the kernel arguments that its files set for the next boot, in the order that the kernel sees. */
   configured(): ConfiguredArgument[]
-  /** Settings that add these tokens (`vfio-pci.ids=…` with one ID each), where recovery entries do not see them. */
+  /** Returns settings that add these tokens (`vfio-pci.ids=…` with one ID each), unseen by recovery entries. */
   settings(tokens: readonly { token: string; reason: string }[]): Setting[]
   /**
-   * Settings with these tokens in files that programs have made since, for kernels to come, out of what settings of ours
-   * say: they go with them.
+   * Returns settings with these tokens in files for future kernels, which programs have since made from our settings:
+   * they are removed together with ours.
    */
   derived?(tokens: readonly string[]): Setting[]
-  /** The commands that make the files effective; of a loader that keeps arguments itself, what adds and removes these. */
+  /** Returns the commands that make the files effective, or that change the arguments which the loader keeps itself. */
   commands(external?: ExternalTokens): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(tokens: readonly string[], absent: boolean): Observation[]
-  /** How to reach the boot menu and change the line for one boot. */
+  /** Returns the text on how to reach the boot menu and change the kernel command line for one boot. */
   menu(): string
-  /** The steps for a person to do it by hand. */
+  /** Returns the steps for a person to add the tokens by hand. */
   steps(tokens: readonly string[]): string[]
-  /** Its images hold the initramfs too: they are made again with it. */
+  /** Set where the loader's images hold the initramfs too: they are made again with it. */
   embedsInitramfs?: true
-  /** Of images that hold the command line: what speaks for it that no image would be left that Secure Boot lets start. */
+  /** Returns the evidence that no image would be left that Secure Boot starts, if images hold the command line. */
   unsigned?(): string[]
-  /** Is nothing written, and the steps are all that there is? */
+  /** Does the adapter write nothing, and only tell the steps? */
   isManual?(): boolean
 }
 
-/** What an initramfs has to hold and do. */
+/** The requirements for an initramfs: its contents, and what it does. */
 export interface InitramfsRequirements {
-  /** `vfio-pci` (or `pci-stub`): in the image, and loaded early. */
+  /** The module that is in the image and loaded early: `vfio-pci` or `pci-stub`. */
   module: string
-  /** Files of /etc/modprobe.d that must be in it. */
+  /** The files of /etc/modprobe.d that must be in the image. */
   modprobe: readonly string[]
-  /** The boot script that binds by address, run before udev; `null`: none. */
+  /** The path of the boot script that binds by address and runs before udev; `null`: none. */
   bootScript: string | null
-  /** With it: the drivers of the displays among the chosen functions. */
+  /** The drivers of the displays among the selected functions, for use with the boot script. */
   drivers: readonly string[]
 }
 
-/** An image that a generator makes for a kernel, and that is there; `path`: without links. */
+/** A present image that a generator made for a kernel; `path` has no links in it. */
 export interface KernelImage {
   release: string
   path: string
 }
 
-/** Where the script that binds by address runs. */
+/** The place where the script that binds by address runs: the initramfs image or the root file system. */
 export type BootScriptLocation = 'image' | 'root'
 
 export interface InitramfsAdapter extends Adapter<Initramfs> {
-  /** The evidence for it. */
+  /** Returns the evidence for the generator; `undefined`: there is none. */
   detect(host: Host): string | undefined
 }
 
@@ -109,81 +109,81 @@ export interface InitramfsAdapter extends Adapter<Initramfs> {
 export interface Initramfs {
   name: string
   /**
-   * Where the boot script runs, before udev: in its images, or, as they run no script of ours, on the root file system.
-   * `undefined`: nowhere.
+   * Returns where the boot script runs before udev: in its images or, if those run no script of ours, on the root file
+   * system; `undefined`: nowhere.
    */
   bootScriptLocation(): BootScriptLocation | undefined
   settings(requirements: InitramfsRequirements): Setting[]
-  /** Of a generator that keeps its settings itself: what it keeps now. */
+  /** Returns the tokens of the present settings, where the generator keeps its settings itself. */
   externalTokens?(): string[]
   commands(external?: ExternalTokens): CommandChange[]
-  /** The image of each kernel that has one. */
+  /** Returns the image of each kernel that has one. */
   images(): KernelImage[]
-  /** Of modprobe.d its images hold the options in a form of their own: the files themselves are not listed. */
+  /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
-  /** The command that lists an image's files, one path somewhere in each line. */
+  /** Returns the command that lists an image's files, with one path somewhere in each line. */
   listCommand(image: string): readonly string[]
   steps(requirements: InitramfsRequirements): string[]
-  /** As of `Bootloader`. */
+  /** Does the adapter write nothing, and only tell the steps? */
   isManual?(): boolean
 }
 
-/** What was decided on by evidence, and what that was; without `adapter`, why nothing could be decided. */
+/** An adapter, and `why` it was chosen: by evidence or by name; without `adapter`, `why` none could be chosen. */
 export interface Detected<T> {
   adapter: T | undefined
-  /** Did the person name it? */
+  /** Did the person name the adapter? */
   named?: true
   why: string
 }
 
-/** A family of distributions: what its name decides, which is little; loader and generator are found by evidence. */
+/** A family of distributions. Its name decides little: boot loader and initramfs generator are found by evidence. */
 export interface Distro {
   name: string
   documentation: string
-  /** `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
+  /** The `ID` values of os-release(5) that belong to it, in lower case, blanks as `-`; or `ID/VARIANT_ID`. */
   ids: readonly string[]
   packages: PackageManager
-  /** How one gets a kernel of another configuration; unless told, from a package, or built from its source. */
+  /** The way to get a kernel of another configuration; without it, from a package or built from source. */
   kernel?: string
-  /** Its system is described in files of a language of its own: one such file of ours binds devices. */
+  /** Set where files in a language of its own describe the system: one such file of ours binds devices. */
   declarative?: DeclarativeSystem
 }
 
 /** A module of our own, which a person imports. */
 export interface NixModule {
-  /** Where a person would put the file. */
+  /** The path where a person would put the file. */
   path: string
-  /** The file without any setting; `version`: VERSION_ID of os-release. */
+  /** Returns the text of the file without any setting; `version`: VERSION_ID of os-release. */
   head(version: string): string
 }
 
-/** A system that is described in files of a language of its own. */
+/** A system that is described by files in a language of its own. */
 export interface DeclarativeSystem {
-  /** The module that binds devices, and the one that is the rest of a host. */
+  /** The module that binds devices; `tuning`: the module for the rest of a host's settings. */
   binding: NixModule
   tuning: NixModule
-  /** What a module says for a requirement. */
+  /** Returns the items of a module that express a requirement. */
   render(requirement: RequiredState, version: string): NixItem[]
-  /** The kernel arguments of the system that boots next. */
+  /** Returns the kernel arguments of the system that boots next. */
   arguments(files: Reader): ConfiguredArgument[]
-  /** What the boot script cannot come before, for the person. */
+  /** The note for the person on what the boot script cannot come before. */
   earlier: string
-  /** How to reach the boot menu, and boot without the file. */
+  /** The text on how to reach the boot menu and boot without the file. */
   menu: string
-  /** How the file comes into effect, and how its going does. */
+  /** Returns the steps that bring the file into effect; `undoSteps`: those that bring its removal into effect. */
   steps(path: string): string[]
   undoSteps(path: string): string[]
 }
 
-/** What is known of distributions, handed to those who decide: lib imports none of it. */
+/** The adapters of distributions, as lib gets them handed in: it imports none of them. */
 export interface Adapters {
   bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
   initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
   findDistro(files: Reader): Detected<Distro>
-  /** The one that is named, or the one that the evidence is for, opened. */
+  /** Returns, opened, the adapter that is named, or the one that the evidence is for. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>
   findInitramfs(host: Host, name: string | undefined): Detected<Initramfs>
-  /** The one of this name, which the journal has or which was found before; `undefined` where there is none. */
+  /** Returns the adapter of this name, which the journal has or which was found before; `undefined`: there is none. */
   openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
   openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
 }
