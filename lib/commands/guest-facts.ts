@@ -35,7 +35,7 @@ export function findRequestedCards({ machine, arguments: given, warn }: Context)
 }
 
 /**
- * Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus`, `usage` …
+ * Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus`, `usage`…
  */
 export async function readGuestFacts(
   { machine, arguments: given }: Context,

@@ -21,7 +21,7 @@ import { requestedDevices } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /**
- * Answers what installed kernels and the source tree lack, for these devices or any. Throws a UserError: `no-config`.
+ * Answers what kernels and the source tree lack, for these devices or any. Throws a UserError with code `no-config`.
  */
 export function answerKernelConfig(context: Context, adapters: Adapters): Answer {
   const { machine, warn, arguments: given } = context

@@ -47,10 +47,7 @@ export function checkPatchUsage(given: Arguments): void {
   }
 }
 
-/**
- * Reads the domain of `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `document-type`,
- * `no-domain`.
- */
+/** Reads `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `document-type`, `no-domain`. */
 export function readPatched(file: string): string {
   const bytes = file === '-' ? readStandardInput(LARGEST) : openReader('/').bytes(resolve(file), LARGEST + 1)
   const name = file === '-' ? 'standard input' : file
