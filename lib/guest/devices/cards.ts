@@ -118,9 +118,7 @@ function decideCards(
 const GPU = 'ua-vfio-gpu'
 const PORT = 'ua-vfio-port-'
 
-/**
- * Returns a card's root port, named `ua-vfio-port-0000-01-00-0` by its first function; libvirt has names from 3.9 on.
- */
+/** Returns a card's root port, named `ua-vfio-port-0000-01-00-0` by its first function (libvirt 3.9 and later). */
 function rootPort({ functions: [first] }: GuestCard, port: number, versions: Versions): XmlElement {
   return xmlElement(
     'controller',

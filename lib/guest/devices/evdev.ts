@@ -5,7 +5,7 @@ import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
 interface DecidedEvdev {
-  /** The host's input devices; the guest has them while both control keys were last pressed for it. */
+  /** The host's input devices; both control keys, pressed together, give them to the guest or back to the host. */
   evdev: string[]
 }
 

@@ -30,9 +30,9 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   options: readonly Option[]
   /** The names of the options that a patch refuses. */
   forNew?: readonly string[]
-  /** Reads the facts that it is decided from. Throws a UserError with code `usage` for an option of a wrong form … */
+  /** Reads the facts that it is decided from. Throws a UserError with code `usage` for a wrong option, or `no-user`. */
   read?(machine: Machine, given: Arguments): Facts
-  /** Decides its part of the guest. Throws a UserError for a wrong option, or a device that cannot be had. */
+  /** Decides its part of the guest. Throws a UserError for a wrong option, and for a device that cannot be had. */
   decide(given: Arguments, facts: BoardFacts & Facts, remarks: Remarks): Decided
   /** Must other processes map the guest's memory? */
   sharesMemory?(guest: Decided): boolean

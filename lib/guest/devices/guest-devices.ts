@@ -54,15 +54,13 @@ export type DeviceFacts = AllOf<ReturnType<NonNullable<AnyDevice['read']>>>
 export type Guest = GuestBoard & DecidedDevices
 type DecidedDevices = AllOf<ReturnType<AnyDevice['decide']>>
 
-/**
- * Reads the facts that devices are decided from. Throws a UserError: `usage` for an option of a wrong form, `no-user`.
- */
+/** Reads the facts that devices are decided from. Throws a UserError: `usage` for a wrong option, `no-user`. */
 export function readDevices(machine: Machine, given: Arguments): DeviceFacts {
   return merge(GUEST_DEVICES.map((device) => device.read?.(machine, given)))
 }
 
 /**
- * Decides all devices; `remarksOn` returns where a device's remarks go. Throws `usage`, `no-device` or `two-devices`.
+ * Decides all devices; `remarksOn` returns where remarks go. Throws a UserError: `usage`, `no-device`, `two-devices`.
  */
 export function decideDevices(
   given: Arguments,

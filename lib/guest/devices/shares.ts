@@ -60,18 +60,13 @@ function parseShare(text: string): SharedFolder {
   return { path, tag: name.slice(0, 36) || 'root' }
 }
 
-/**
- * Shell lines that find virtiofsd: it is on nobody's PATH, and QEMU's own, until 7.2, has another option for the
- * folder.
- */
+/** Shell lines that find virtiofsd, which is on nobody's PATH. The one of QEMU until 7.2 calls the folder otherwise. */
 const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
 shared=--shared-dir=
 virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
 `
 
-/**
- * Returns lines that start virtiofsd and wait for its socket, which QEMU needs at once; if virtiofsd ends, so do they.
- */
+/** Returns lines that start virtiofsd and wait for its socket, which QEMU needs at once; they end if virtiofsd ends. */
 function startVirtiofsd(socket: string, path: string): string {
   return `rm -f ${socket}
 virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &

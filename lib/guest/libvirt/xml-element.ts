@@ -13,9 +13,7 @@ export interface XmlElement {
 
 type XmlChild = XmlElement | string | null | undefined | false | readonly XmlElement[]
 
-/**
- * Builds `xmlElement('disk', { type: 'file' }, xmlElement('source'))`: a string is the text, empty parts are left out.
- */
+/** Builds `xmlElement('disk', { type: 'file' }, xmlElement('source'))`; a string is the text, `null` is left out. */
 export function xmlElement(
   name: string,
   attributes: Readonly<Record<string, string | number | null | undefined>> = {},
