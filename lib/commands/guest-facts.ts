@@ -34,9 +34,7 @@ export function findRequestedCards({ machine, arguments: given, warn }: Context)
   return { pci, chosen: selected }
 }
 
-/**
- * Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus`, `usage`…
- */
+/** Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus` … */
 export async function readGuestFacts(
   { machine, arguments: given }: Context,
   request: BoardRequest,

@@ -20,9 +20,7 @@ import { answerJson, type BindVfio } from '../views/changes.ts'
 import { requestedDevices } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/**
- * Answers what kernels and the source tree lack, for these devices or any. Throws a UserError with code `no-config`.
- */
+/** Answers what kernels and the source tree lack, for some or all devices. Throws a UserError with code `no-config`. */
 export function answerKernelConfig(context: Context, adapters: Adapters): Answer {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)

@@ -36,9 +36,7 @@ const GIB = 1024 * 1024
 /** The first NVIDIA driver that starts in a guest by itself. */
 const NVIDIA_LIFTED = '465.0.0'
 
-/**
- * Decides all of a guest. Throws a UserError: `too-much-memory`, `no-hugepages`, `no-firmware`, `usage`, a device's.
- */
+/** Decides all of a guest. Throws a UserError: `too-much-memory`, `no-hugepages`, `no-firmware`, `usage` … */
 export function decideGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision {
   const remarks = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'

@@ -37,7 +37,7 @@ export interface GuestBoard {
   ioapicKvm: boolean
   /** Does the clock hold local time? */
   localtime: boolean
-  /** Is the timer on that Windows reads? `null`: it is neither asked for nor switched off. */
+  /** Is the timer that Windows reads switched on? `null`: neither asked for nor switched off. */
   hypervclock: boolean | null
   /** OVMF's 64-bit window for BARs, in MiB; `null`: its own will do. */
   mmio64Mib: number | null

@@ -24,7 +24,7 @@ function shortVendor(name: string): string {
   )
 }
 
-/** Returns a line of `lspci -nns ADDRESS`: `01:00.0 VGA compatible controller [0300]: NVIDIA [10de:1cb6] (rev a1)`. */
+/** Returns one line of `lspci -nns`: `01:00.0 VGA compatible controller [0300]: NVIDIA … [10de:1cb6] (rev a1)`. */
 export function lspciLine(device: PciDevice, address: string): string {
   const { vendor, device: product, class: type } = device
   const revision = device.revision === null || device.revision === '00' ? '' : ` (rev ${device.revision})`

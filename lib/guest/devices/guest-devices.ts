@@ -59,9 +59,7 @@ export function readDevices(machine: Machine, given: Arguments): DeviceFacts {
   return merge(GUEST_DEVICES.map((device) => device.read?.(machine, given)))
 }
 
-/**
- * Decides all devices; `remarksOn` returns where remarks go. Throws a UserError: `usage`, `no-device`, `two-devices`.
- */
+/** Decides all devices; remarks go where `remarksOn` says. Throws a UserError: `usage`, `no-device`, `two-devices`. */
 export function decideDevices(
   given: Arguments,
   facts: BoardFacts & DeviceFacts,

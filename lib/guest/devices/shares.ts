@@ -66,7 +66,7 @@ shared=--shared-dir=
 virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
 `
 
-/** Returns lines that start virtiofsd and wait for its socket, which QEMU needs at once; they end if virtiofsd ends. */
+/** Returns lines that start virtiofsd and wait for its socket, for QEMU; if virtiofsd ends, so does the program. */
 function startVirtiofsd(socket: string, path: string): string {
   return `rm -f ${socket}
 virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &
