@@ -7,12 +7,12 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
-/** The devices that the arguments name. Throws a UserError with code `no-device` for one that names nothing. */
+/** Returns the devices that the arguments name. Throws a UserError: `no-device` for one that names nothing, `usage`. */
 export function requestedDevices(pci: PciFacts, given: Arguments): PciDevice[] {
   return findRequestedDevices(pci, given.operands)
 }
 
-/** The devices that these texts name. Throws a UserError with code `no-device` for one that names nothing. */
+/** Returns the devices that these texts name. Throws a UserError: `no-device` for one that names nothing, `usage`. */
 export function findRequestedDevices(pci: PciFacts, texts: readonly string[]): PciDevice[] {
   if (texts.length === 0) return []
   const devices = texts.map(parseSelector)
@@ -26,7 +26,7 @@ export function findRequestedDevices(pci: PciFacts, texts: readonly string[]): P
   return requested.filter((device) => !device.bridge || named.some(({ matches }) => matches(device)))
 }
 
-/** Stops at the first guard that is not overridden by its name: a UserError with the guard's code. */
+/** Throws a UserError with the code of the first guard that refuses and is not overridden by its name (`--force`). */
 export function refuse(findings: readonly Finding[], given: Arguments): void {
   const problems = findings.filter(
     ({ state, code, forceable }) => state === 'problem' && !(forceable && given.list('force').includes(code)),
@@ -45,7 +45,7 @@ export function refuse(findings: readonly Finding[], given: Arguments): void {
   throw new UserError(first.code, `refused (${first.code}): ${first.summary}${override}`, [...lines, ...others])
 }
 
-/** Of what was bound, the addresses that the arguments name; all when they name none. */
+/** Returns the bound addresses that the arguments name, or all. Throws a UserError with code `no-device`. */
 export function requestedAddresses(functions: readonly BoundFunction[], given: Arguments, script: string): string[] {
   if (given.operands.length === 0) return functions.map(({ address }) => address)
   return given.operands.flatMap((text) => {
@@ -58,10 +58,12 @@ export function requestedAddresses(functions: readonly BoundFunction[], given: A
   })
 }
 
+/** Returns the ID of the present boot; `null` where the system does not run, or gives none. */
 export function readBootId({ machine }: Context): string | null {
   return machine.running ? (machine.reader.optionalText('/proc/sys/kernel/random/boot_id') ?? null) : null
 }
 
+/** Returns a device as the journal keeps it; `twins` are the addresses of other devices with the same ID. */
 export function toBoundFunction(one: PciDevice, all: readonly PciDevice[]): BoundFunction {
   const { address, vendor, device, subsystem, driver } = one
   const board = subsystem === null ? null : `${subsystem.vendor}:${subsystem.device}`

@@ -15,7 +15,7 @@ import { refuse, requestedAddresses, requestedDevices, toBoundFunction } from '.
 import { changeSystem, type Proposal } from './change-cycle.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** `--now`: drivers change at once, without a boot, and only until the next one. */
+/** Answers `--now`: drivers change at once, until the next boot. Throws a UserError: `usage`, or a guard's code. */
 export function answerNow(context: Context): Promise<Answer> {
   const { arguments: given, machine } = context
   if (!machine.running) throw new UserError('usage', '--now changes the running system: leave --root and --machine out')
@@ -23,7 +23,7 @@ export function answerNow(context: Context): Promise<Answer> {
   return changeSystem(context, 'binding', propose, given.flag('apply'), LIVE_JOURNAL)
 }
 
-/** All functions of the groups go to vfio-pci, or none does. */
+/** Proposes to bind all functions of the groups to vfio-pci, or none. */
 function proposeNow(context: Context): Proposal {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
@@ -44,7 +44,7 @@ function proposeNow(context: Context): Proposal {
   return driverProposal(context, plan, { functions })
 }
 
-/** Gives functions back to the drivers that had them. */
+/** Proposes to give functions back to the drivers that had them. */
 function proposeRelease(context: Context): Proposal {
   const { arguments: given, machine, script } = context
   const claims = claimsOf(readJournal(openReader(machine.files.root), LIVE_JOURNAL))

@@ -22,7 +22,7 @@ import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
 
-/** The options of bind-vfio. */
+/** Returns the options of bind-vfio. */
 export function bindOptions(adapters: Adapters): Option[] {
   return changeOptions(adapters, {
     status: 'is all as planned? each point with its evidence',
@@ -47,10 +47,10 @@ export function bindOptions(adapters: Adapters): Option[] {
   })
 }
 
-/** By ID where that is enough, or by address because somebody asked for it. */
+/** The way to match devices: by ID where that is enough, or by address because somebody asked for it. */
 type IdentifiedBy = 'id' | 'address'
 
-/** bind-vfio and override-same-id-gpu: plan, apply, status, undo, now or from the next boot on. */
+/** Answers bind-vfio and override-same-id-gpu: plan, apply, status, undo, now or from the next boot on. */
 export async function answerBindVfio(context: Context, adapters: Adapters, by: IdentifiedBy = 'id'): Promise<Answer> {
   const given = context.arguments
   checkBindUsage(given)

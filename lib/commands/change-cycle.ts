@@ -28,31 +28,31 @@ import { targetFor } from './target.ts'
 import { planUndoClaims, requestedClaims } from './undo-claims.ts'
 import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
 
-/** A kind of change that scripts plan, apply, look at and take back; what any of them set up belongs to all of a kind. */
+/** A kind of change that scripts plan, apply, check and undo. Any script of the kind can undo what another set up. */
 export interface ChangeCycle {
   kind: ClaimKind
-  /** Plans what the arguments ask for; `apply`: it is going to be written. */
+  /** Plans what the arguments ask for; `apply`: the plan is going to be written. */
   propose(context: Context, apply: boolean): Promise<Proposal> | Proposal
-  /** Looks whether all that was set up is as planned. */
+  /** Checks whether all that was set up is as planned. */
   status(context: Context): Promise<ChangeStatus>
 }
 
-/** A plan, with all that it takes to show it, to apply it, and to know it again. */
+/** A plan, with all that is needed to show it, to apply it, and to recognise it later. */
 export interface Proposal {
   plan: Plan
   host: Pick<Host, 'files' | 'running'>
-  /** What was done before, by which runs that were cut short and the seconds of commands are known. */
+  /** The journal, which tells the runs that were cut short and the seconds that commands took. */
   journal: readonly JournalRecord[]
-  /** Those that the answer is about. */
+  /** The devices that the answer is about. */
   devices: BindVfio['devices']
   findings: Finding[]
-  /** Is there anything to apply [are there changes]? An undo may end claims, and change no file. */
+  /** Is there anything to apply? By default, any change of a file; an undo may only end claims. */
   pending?: boolean
-  /** Is the answer no all the same, because something is missing that no plan brings? */
+  /** Is the answer no all the same, because something is missing that no plan can add? */
   lacking?: boolean
-  /** For the journal, beside the plan. */
+  /** The facts for the journal, beside the plan. */
   entry?: Partial<EntryFacts>
-  /** What the commands have to make. */
+  /** The contents that the commands must give boot entries and images. */
   bootFiles?: BootFileRequirements
   view: ChangeView
 }
@@ -67,7 +67,7 @@ export interface ChangeStatus {
   findings: Finding[]
 }
 
-/** Answers a script of a cycle: the plan, or with --apply the doing; --status, --undo, --confirm, --choose. */
+/** Answers a script of a cycle: the plan, which --apply carries out, or --status, --undo, --confirm, --choose. */
 export async function answerCycle(context: Context, adapters: Adapters, cycle: ChangeCycle): Promise<Answer> {
   const { arguments: given, machine, script } = context
   if (given.flag('status')) return answerStatus(context, await cycle.status(context))
@@ -85,7 +85,7 @@ export async function answerCycle(context: Context, adapters: Adapters, cycle: C
   return confirms ? { ...answer, text: () => `${script.name}: confirmed; what was applied stays.\n` } : answer
 }
 
-/** Shows a proposal, or with `apply` does it, under the lock and by the journal. */
+/** Shows a proposal, or with `apply` carries it out, under the lock and with the journal. */
 export async function changeSystem(
   context: Context,
   kind: ClaimKind,
@@ -131,7 +131,7 @@ function entryFacts(context: Context, kind: ClaimKind, { plan, entry }: Proposal
   }
 }
 
-/** A plan of something new, with the confirm timer that was asked for, and with a word of what could not be read. */
+/** Adds to a proposal of something new the confirm timer that was asked for, and notes on what could not be read. */
 function completed({ machine, arguments: given, script }: Context, proposal: Proposal, apply: boolean): Proposal {
   const { host, journal } = proposal
   const within = given.value('confirm-within')
@@ -155,7 +155,7 @@ function answerStatus({ script }: Context, status: ChangeStatus): Answer {
   }
 }
 
-/** Takes back what was set up, all of it or what the arguments name; with --confirm, the confirm timer alone. */
+/** Proposes to undo what was set up, all of it or what the arguments name; with --confirm, the confirm timer alone. */
 function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
   const { machine, script, arguments: given } = context
   const host = readHost(machine)

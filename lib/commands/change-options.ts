@@ -3,19 +3,19 @@ import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { forceOption } from './force.ts'
 
-/** The options of every script that changes a system, in the order in which --help lists them, with its own between. */
+/** Returns the options of every script that changes a system, in the order of --help, with its `own` between them. */
 export function changeOptions(
   adapters: Adapters,
   own: {
     status: string
     undo: string
-    /** After --undo. */
+    /** The options that follow --undo. */
     modes?: readonly Option[]
-    /** The guards that it refuses by. */
+    /** The guards by which the script refuses. */
     guards: readonly CheckName[]
-    /** After --force. */
+    /** The options that follow --force. */
     settings?: readonly Option[]
-    /** After --output. */
+    /** The options that follow --output. */
     module?: readonly Option[]
   },
 ): Option[] {
@@ -52,14 +52,14 @@ export function changeOptions(
   ]
 }
 
-/** The loader and the generator that the person named, where the evidence does not settle it. */
+/** Returns the boot loader and initramfs generator that the person named, where the evidence does not settle them. */
 export function requestedAdapters(given: Arguments): { bootloader: string | undefined; initramfs: string | undefined } {
   return { bootloader: given.value('bootloader'), initramfs: given.value('initramfs') }
 }
 
 /**
- * The modes among `names` that are asked for: none, or one. Those in `looking` write nothing.
- * Throws a UserError with code `usage` for several, and for an --apply that cannot be meant.
+ * Returns the mode among `names` that is asked for, if any. Those in `looking` write nothing. Throws a UserError with
+ * code `usage` for several, and for an --apply that cannot be meant.
  */
 export function requestedMode(
   given: Arguments,

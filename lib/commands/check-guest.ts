@@ -15,7 +15,7 @@ import { readDeviceUsage } from '../host/usage.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { Context } from './run-script.ts'
 
-/** Finds what speaks against the guest, and what the person should know. */
+/** Returns the findings against the guest, and warnings that the person should know. */
 export async function checkGuest(
   { machine, arguments: given }: Context,
   facts: GuestFacts,
@@ -63,8 +63,8 @@ export async function checkGuest(
 }
 
 /**
- * The devices with what shares their groups and is set aside for guests already: VFIO asks no more of a group than
- * that nobody else drives it.
+ * Returns the devices and those of their groups that no host driver has: VFIO asks no more of a group than that nobody
+ * else drives it.
  */
 function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDevice[]): PciDevice[] {
   const groups = new Set(requested.map(({ group }) => group))

@@ -22,12 +22,12 @@ import { askKernelLog } from './ask-kernel-log.ts'
 import type { Answer, Context } from './run-script.ts'
 import { readBindingStatus } from './status.ts'
 
-/** What check-host prints with `--json`. */
+/** The value that `check-host --json` prints. */
 export interface CheckHost {
   schema: 'vfio-scripts/check-host/1'
-  /** Is anything a problem? */
+  /** Is no finding a problem? */
   healthy: boolean
-  /** With `--device`: those that were named, and their group mates. */
+  /** The devices that `--device` named. */
   devices: readonly PciDevice[]
   findings: Finding[]
 }
@@ -49,13 +49,13 @@ export const CHECK_OPTIONS: readonly Option[] = [
   },
 ]
 
-/** Is this host ready for guests with devices; with `--device`, for this one? */
+/** Answers whether this host is ready for guests with devices, or with `--device` for this one. */
 export async function answerCheckHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const file = given.value('rom')
   if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
   const { files, reader, running } = machine
-  // Not by a reader of its own: a capture is of what was read.
+  // The machine's own reader is used, since a capture consists of what was read.
   const readers = [files, reader]
   const host: Host = onDemand(readers, {
     files: () => files,
@@ -85,7 +85,7 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
       romFile: file === undefined || data === null ? null : { path: file, data },
     },
   )
-  // A capture is to be enough for gen-domain as well.
+  // A capture must be enough for gen-domain as well.
   if (given.value('capture') !== undefined) withDenials(readers, () => readHypervisor(files, reader))
   const { requested } = facts
   const findings = [
@@ -100,7 +100,7 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
 
 const ROM_SIZE = 16 * 1024 * 1024
 
-/** Before a binding: what speaks against it. After: is it as it was promised? */
+/** Returns what speaks against binding the devices or, once they are bound, whether all is as it was promised. */
 async function deviceFindings(
   context: Context,
   adapters: Adapters,
@@ -117,7 +117,7 @@ async function deviceFindings(
   return [...checks, ...(await runChecksAsync(checksFor(GUARDS, 'taking'), facts, readers))]
 }
 
-/** Problems first, then what could not be seen; what is well as one line, or all of it. */
+/** Returns the findings as text: problems, then what could not be seen, then what is well, as one line or all of it. */
 function checkText(style: TerminalStyle, script: string, findings: readonly Finding[], all: boolean): string {
   const by = (state: Finding['state']): Finding[] => findings.filter((one) => one.state === state)
   const [problems, open, well] = [by('problem'), by('unknown'), by('ok')]

@@ -8,7 +8,7 @@ import { type FunctionReset, resetGuide, resetText } from '../views/resets.ts'
 import { CAPTURE_OPTION, FILTER_OPTIONS, filterDevices, filterFrom, selectedGroups } from './filter.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** What `check-reset --json` prints. */
+/** The value that `check-reset --json` prints. */
 export interface CheckReset {
   schema: 'vfio-scripts/check-reset/1'
   /** Is the vendor-reset module loaded? */
@@ -24,7 +24,7 @@ export const RESET_OPTIONS: readonly Option[] = [
   CAPTURE_OPTION,
 ]
 
-/** check-reset: each card's verdict, and what it stands on. */
+/** Answers check-reset: each card's verdict, and the evidence for it. */
 export function answerCheckReset({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
   const format = formatFrom(given)

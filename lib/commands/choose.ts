@@ -7,7 +7,7 @@ import { addressFormatter, deviceName } from '../views/devices.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /**
- * Lets a person on a terminal choose a card, see its plan, and confirm. `bind` is asked twice: for the plan, and to
+ * Lets a person on a terminal choose a card, see its plan, and confirm. `bind` is called twice: for the plan, and to
  * apply it. Throws a UserError with code `usage` without a terminal, `not-confirmed` for any answer but a yes.
  */
 export async function chooseCard(
@@ -56,7 +56,7 @@ function cardLine(
   return `${String(number).padStart(3)}  ${paint(style, 'bold', address(first.address))}  ${printable(what)}\n`
 }
 
-/** Asks one question after another; an input that ends answers nothing. */
+/** Opens a prompt that asks one question after another; where the input has ended, the answer is empty. */
 async function openPrompt(write: Caller['write']): Promise<{ ask(question: string): Promise<string>; close(): void }> {
   const { createInterface } = await import('node:readline')
   const terminal = createInterface({ input: process.stdin, terminal: false })

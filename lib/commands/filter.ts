@@ -11,7 +11,7 @@ import type { IommuGroup } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 
-/** The options with which a script chooses devices; the operands are device arguments. */
+/** The options by which a script selects devices; its operands are device arguments. */
 export const FILTER_OPTIONS: readonly Option[] = [
   { name: 'gpu', kind: 'flag', help: 'display controllers (class 03: VGA, XGA, 3D, other)' },
   { name: 'usb', kind: 'flag', help: 'USB controllers (class 0c03)' },
@@ -26,7 +26,7 @@ export const FILTER_OPTIONS: readonly Option[] = [
   { name: 'card', kind: 'flag', help: 'widen each match to all functions of its card' },
 ]
 
-/** Of every script that only reads. */
+/** The option `--capture` of every script that only reads. */
 export const CAPTURE_OPTION: Option = {
   name: 'capture',
   kind: 'value',
@@ -34,7 +34,7 @@ export const CAPTURE_OPTION: Option = {
   help: 'write what was read to the new folder DIR, for --machine or a report',
 }
 
-/** What DEVICE may be; the line that `--help` ends its description with. */
+/** The forms that DEVICE may have, for the end of the description in `--help`. */
 export const DEVICE_HELP =
   'DEVICE is an address (0000:01:00.0, 01:00.0), a slot (01:00), an ID (10de:1cb6) or group:14.\n' +
   'Several options of one kind widen the choice (--gpu --usb), different kinds narrow it (--gpu --driver nouveau).'
@@ -53,7 +53,7 @@ export function filterFrom(given: Arguments): Filter {
   }
 }
 
-/** The devices that the filter asks for; says which device arguments name nothing, and when nothing is left. */
+/** Returns the devices that the filter selects; warns of arguments that name nothing, and when nothing is left. */
 export function filterDevices(
   devices: readonly PciDevice[],
   filter: Filter,
@@ -66,8 +66,8 @@ export function filterDevices(
 }
 
 /**
- * The groups cut down to the picked devices. Members that are no PCI devices show where their group is shown whole; a
- * group of nothing else matches no filter, and shows where everything was picked.
+ * Returns the groups with their selected devices only. Members that are no PCI devices appear where their group is
+ * whole; a group of nothing else matches no filter, and appears where every device is selected.
  */
 export function selectedGroups(groups: readonly IommuGroup[], selected: readonly PciDevice[]): IommuGroup[] {
   const chosen = new Set(selected)

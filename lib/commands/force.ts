@@ -1,7 +1,7 @@
 import type { CheckName } from '../core/finding.ts'
 import type { Option } from '../terminal/options.ts'
 
-/** The option `--force` of a script that refuses by these guards. */
+/** Returns the option `--force` of a script that refuses by these guards. */
 export function forceOption(guards: readonly CheckName[]): Option {
   const choices = guards.flatMap(({ code, forceable }) => (forceable ? [code] : []))
   return {

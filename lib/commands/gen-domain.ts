@@ -16,25 +16,25 @@ import { findRequestedCards, readGuestFacts } from './guest-facts.ts'
 import { checkPatchUsage, patchDomain, readPatched } from './patch-domain.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** What `gen-domain --json` prints. */
+/** The value that `gen-domain --json` prints. */
 export interface GenDomain {
   schema: 'vfio-scripts/gen-domain/1'
-  /** As libvirt defines it; `null` with --format qemu. */
+  /** The domain, ready for libvirt to define; `null` with --format qemu. */
   xml: string | null
-  /** With --format qemu: the shell program that runs it. */
+  /** The shell program that runs the guest; `null` without --format qemu. */
   script: string | null
-  /** Is it another text than the one that was given? */
+  /** Does the text differ from the one that was given? */
   changed: boolean
-  /** What was decided; `null` for a patch. */
+  /** The guest as decided; `null` for a patch. */
   guest: Guest | null
-  /** Why. */
+  /** The reasons for decisions, one sentence each. */
   reasons: string[]
-  /** What was left out, and what is to be done. */
+  /** Notes on what was left out, and on what is to be done. */
   notes: string[]
   findings: Finding[]
 }
 
-/** gen-domain: a new guest on standard output, or (`--patch`) another's domain with what was asked for. */
+/** Answers gen-domain: a new guest on standard output, or with `--patch` a given domain with what was asked for. */
 export async function answerDomain(context: Context): Promise<Answer> {
   const { arguments: given, warn } = context
   const request = requestBoard(given)
@@ -91,7 +91,7 @@ function checkDomainUsage(given: Arguments): void {
   if (given.value('guest') === undefined) throw usage('--guest NAME: say what will run in it; --help lists them')
 }
 
-/** Warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
+/** Prints warnings, guards that were overridden or could not be answered, and with `--explain` the reasons. */
 function printWarnings(
   { arguments: given, warn }: Context,
   { reasons, notes }: Pick<GuestDecision, 'reasons' | 'notes'>,
@@ -104,7 +104,7 @@ function printWarnings(
     if (state !== 'ok') warn(`${summary} (${state === 'problem' ? `--force ${code}` : code}): ${evidence.join('; ')}`)
 }
 
-/** Source: Microsoft, "Enabling Message-Signaled Interrupts in the Registry". */
+/** The steps that switch a guest to MSI. Source: Microsoft, "Enabling Message-Signaled Interrupts in the Registry". */
 const MSI_STEPS = [
   'in the guest: Device Manager, the card, Properties, Details, "Device instance path" gives PCI\\VEN_…',
   'in regedit: HKLM\\SYSTEM\\CurrentControlSet\\Enum\\PCI\\VEN_…\\…\\Device Parameters\\Interrupt Management',

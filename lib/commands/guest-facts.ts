@@ -19,7 +19,7 @@ import type { Reader } from '../host/reader.ts'
 import { findRequestedDevices } from './answer.ts'
 import type { Context } from './run-script.ts'
 
-/** The devices that `--gpu` and `--pci` name, and the machine that has them; nothing is read when none is named. */
+/** Reads the devices that `--gpu` and `--pci` name, if any. Throws a UserError: `usage`, `no-device`. */
 export function findRequestedCards({ machine, arguments: given, warn }: Context): {
   pci: PciFacts | null
   chosen: RequestedDevices
@@ -34,7 +34,7 @@ export function findRequestedCards({ machine, arguments: given, warn }: Context)
   return { pci, chosen: selected }
 }
 
-/** All that a guest is decided from. Throws a UserError for what cannot be. */
+/** Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus` … */
 export async function readGuestFacts(
   { machine, arguments: given }: Context,
   request: BoardRequest,
@@ -82,7 +82,7 @@ export async function readGuestFacts(
   }
 }
 
-/** A card's BARs by its slot: its functions stand behind one bridge. */
+/** Returns each card's BARs by its slot, since its functions are behind one bridge. */
 function cardBars(reader: Reader, devices: readonly PciDevice[]): Map<string, number[]> {
   const cards = new Map<string, number[]>()
   for (const device of devices)
@@ -90,7 +90,7 @@ function cardBars(reader: Reader, devices: readonly PciDevice[]): Map<string, nu
   return cards
 }
 
-/** The releases of UEFI images from rpm, whose database is no text. */
+/** Adds to UEFI images their releases from rpm, whose database is no text. */
 async function withUefiReleases(
   { files, running }: Context['machine'],
   images: readonly UefiImage[] | null,
@@ -110,13 +110,13 @@ async function withUefiReleases(
   )
 }
 
-/** What programs say of this host's QEMU, by the file that a captured machine has it in. */
+/** The files in which a captured machine has what programs report of its QEMU. */
 const PROGRAM_REPORTS = {
   libvirt: '/run/vfio-scripts/domcapabilities.xml',
   qemu: '/run/vfio-scripts/qemu-help.txt',
 } as const
 
-/** What libvirt or QEMU says that it can give guests; nothing where there is none to ask. */
+/** Reads what libvirt or QEMU reports that it can give guests; nothing is known where there is none to ask. */
 async function readCapabilities(machine: Context['machine'], { format, chipset }: BoardRequest): Promise<Capabilities> {
   const text =
     machine.reader.optionalText(PROGRAM_REPORTS[format]) ??
@@ -146,7 +146,7 @@ async function askPrograms(
   return `${devices?.stdout ?? ''}${chardevs?.stdout ?? ''}`
 }
 
-/** QEMU's version from itself, where no database of packages has it in plain text (rpm, NixOS). */
+/** Asks QEMU for its version, where no database of packages has it in plain text (rpm, NixOS). */
 async function askQemuVersion({ files, running }: Context['machine']): Promise<string | null> {
   const path = running ? findProgram(files, 'qemu-system-x86_64', 'qemu-kvm') : undefined
   if (path === undefined) return null

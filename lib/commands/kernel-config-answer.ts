@@ -20,7 +20,7 @@ import { answerJson, type BindVfio } from '../views/changes.ts'
 import { requestedDevices } from './answer.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** What the installed kernels and the source tree lack, for these devices or for any. */
+/** Answers what kernels and the source tree lack, for some or all devices. Throws a UserError with code `no-config`. */
 export function answerKernelConfig(context: Context, adapters: Adapters): Answer {
   const { machine, warn, arguments: given } = context
   const pci = readPciFacts(machine, warn)
@@ -79,7 +79,7 @@ function kernelHintText(style: TerminalStyle, hint: KernelHint): string {
   return lines.map((line, index) => `  ${index === 0 ? mark : '        '}  ${printable(line)}\n`).join('')
 }
 
-/** What a refusal that a kernel's configuration is the cause of says below its message. */
+/** Returns the lines below the message of a refusal whose cause is a kernel's configuration. */
 function kernelLines(findings: readonly Finding[], notes: readonly string[]): string[] {
   const lines = findings.flatMap(({ summary, evidence, next }) => [
     summary,
@@ -89,7 +89,7 @@ function kernelLines(findings: readonly Finding[], notes: readonly string[]): st
   return [...lines, ...notes]
 }
 
-/** Refusals that a kernel's configuration may explain are given its findings. */
+/** Runs `work`, and adds these findings to a refusal that a kernel's configuration may explain. */
 export function withKernelFindings<T>(work: () => T, { findings, notes }: { findings: Finding[]; notes: string[] }): T {
   try {
     return work()

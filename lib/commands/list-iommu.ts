@@ -8,7 +8,7 @@ import { FORMATS, usbListing } from '../views/listing.ts'
 import { CAPTURE_OPTION, FILTER_OPTIONS, filterDevices, filterFrom, selectedGroups } from './filter.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** What `list-iommu --json` prints. `usb` is there with `--usb-ports`. */
+/** The value that `list-iommu --json` prints; `usb` is there with `--usb-ports`. */
 export interface ListIommu {
   schema: 'vfio-scripts/list-iommu/1'
   iommu: IommuState
@@ -30,7 +30,7 @@ export const LIST_OPTIONS: readonly Option[] = [
   CAPTURE_OPTION,
 ]
 
-/** list-iommu: devices by group. */
+/** Answers list-iommu: the devices by group. */
 export function answerListIommu({ arguments: given, machine, warn }: Context): Answer {
   const filter = filterFrom(given)
   const format = formatFrom(given, 'usb-ports')

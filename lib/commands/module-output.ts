@@ -3,7 +3,7 @@ import { UserError } from '../core/error.ts'
 import type { Distro } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
 
-/** `--output`, as the system's root sees it: a relative path is one of this system. */
+/** Returns the path of `--output` below the system's root, or `null`. Throws a UserError with code `usage`. */
 export function moduleOutput(given: Arguments, root: string): string | null {
   const file = given.value('output')
   if (file === undefined) return null
@@ -12,7 +12,7 @@ export function moduleOutput(given: Arguments, root: string): string | null {
   return resolve(file)
 }
 
-/** Throws a UserError with code `usage` for options that are for such systems alone, and where one of them is missing. */
+/** Throws a UserError with code `usage` for options of NixOS elsewhere, and where one of them is missing. */
 export function expectModuleOutput(
   given: Arguments,
   distro: Distro | undefined,

@@ -7,7 +7,7 @@ import { addressFormatter, deviceName } from '../views/devices.ts'
 import { answerBindVfio } from './bind-vfio.ts'
 import type { Answer, Context } from './run-script.ts'
 
-/** Without a device, the list of equal cards; else bind-vfio, by address. */
+/** Answers override-same-id-gpu: without a device, by the list of equal cards; else as bind-vfio does, by address. */
 export async function answerOverride(context: Context, adapters: Adapters): Promise<Answer> {
   return requestsAction(context.arguments) ? answerBindVfio(context, adapters, 'address') : listEqualCards(context)
 }
@@ -18,14 +18,14 @@ export function requestsAction(given: Arguments): boolean {
   return given.operands.length > 0 || flags.some((name) => given.flag(name))
 }
 
-/** What override-same-id-gpu prints without a device: the devices that only their address tells apart. */
+/** The value that override-same-id-gpu prints without a device: the devices that only their address tells apart. */
 export interface EqualCards {
   schema: string
   action: 'list'
   twins: { id: string; devices: PciDevice[] }[]
 }
 
-/** Which devices share an ID, and which of them shows the console? Graphics cards first; bridges never go to a guest. */
+/** Lists the devices that share an ID, graphics cards first; bridges are left out, for none goes to a guest. */
 function listEqualCards({ machine, script, warn }: Context): Answer {
   const { devices } = readPciFacts(machine, warn)
   const byId = new Map<string, PciDevice[]>()

@@ -28,10 +28,10 @@ import { openReader, readStandardInput } from '../host/sysroot.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
-/** No domain comes near it: the longest of people's own have 15 kB. */
+/** The size limit of a domain, in bytes; no domain comes near it: the longest of people's own have 15 kB. */
 const LARGEST = 4 * 1024 * 1024
 
-/** Options of a new guest alone, beside those that its devices name; a patch leaves all that as it is. */
+/** The options of a new guest alone, beside those that its devices name; a patch leaves these settings as they are. */
 const FOR_NEW = ['name', 'guest', 'format', 'chipset', 'firmware', 'loader', 'cpu']
 
 /** Throws a UserError with code `usage` where options do not go with `--patch`. */
@@ -47,7 +47,7 @@ export function checkPatchUsage(given: Arguments): void {
   }
 }
 
-/** Reads the document of `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `no-domain` … */
+/** Reads `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `document-type`, `no-domain`. */
 export function readPatched(file: string): string {
   const bytes = file === '-' ? readStandardInput(LARGEST) : openReader('/').bytes(resolve(file), LARGEST + 1)
   const name = file === '-' ? 'standard input' : file
@@ -69,7 +69,7 @@ export function readPatched(file: string): string {
   return text
 }
 
-/** The domain with what was asked for; what it has already stays as it is. */
+/** Returns the domain with what was asked for; what it has stays. Throws a UserError: `numa-cells`, `usage` … */
 export function patchDomain(
   context: Context,
   text: string,
@@ -122,7 +122,7 @@ export function patchDomain(
   return { ...remarks, text: result }
 }
 
-/** Takes a device out; one that the domain does not have is said, and changes nothing. */
+/** Removes a device from the domain's text; warns where the domain has no such device, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, selector: string): string {
   const { matches } = parseSelector(selector)
   // An ID or a group is a fact of the machine; an address is one of the domain alone.

@@ -8,7 +8,7 @@ import type { Caller } from '../terminal/caller.ts'
 import { type Arguments, helpJson, helpText, parseArguments, type Script } from '../terminal/options.ts'
 import { jsonText, printable, type TerminalStyle } from '../terminal/text.ts'
 
-/** What a script answers: the exit code, the value for `--json`, and the same value for people. */
+/** The answer of a script: the exit code, the value for `--json`, and the same value as text for people. */
 export interface Answer {
   /** 0: done, nothing to do, healthy. 1: the answer is no. */
   code: 0 | 1
@@ -21,13 +21,13 @@ export interface Context {
   machine: Machine
   script: Script
   caller: Caller
-  /** A line on standard error. */
+  /** Writes a line to standard error. */
   warn: (message: string) => void
 }
 
 /**
- * Runs a script: parses, answers, prints, and gives the caller the exit code: the answer's, or 2 for what went wrong.
- * A script that only reads has answered when this returns; one that runs programs answers later.
+ * Runs a script: parses its arguments, answers, prints, and gives the caller the exit code: the answer's, or 2 for an
+ * error. A script that only reads has answered when this returns; one that runs programs answers later.
  */
 export function runCli(script: Script, caller: Caller, answer: (context: Context) => Answer | Promise<Answer>): void {
   const { argv, write } = caller
@@ -83,13 +83,13 @@ export function runCli(script: Script, caller: Caller, answer: (context: Context
   }
 }
 
-/** What --help and --version print. */
+/** Returns the text of --help or --version; `undefined` where neither was given. */
 function aboutScript(script: Script, given: Arguments): string | undefined {
   if (given.flag('help')) return given.flag('json') ? jsonText(helpJson(script)) : helpText(script)
   return given.flag('version') ? `${script.name} ${VERSION}\n` : undefined
 }
 
-/** Was JSON asked for? Also of arguments that cannot be parsed. */
+/** Was JSON asked for? This is known even of arguments that cannot be parsed. */
 function wantsJson(argv: readonly string[]): boolean {
   const at = argv.indexOf('--json')
   return at >= 0 && !argv.slice(0, at).includes('--')

@@ -13,7 +13,7 @@ import { askKernelLog } from './ask-kernel-log.ts'
 import type { ChangeStatus } from './change-cycle.ts'
 import type { Context } from './run-script.ts'
 
-/** Is what was bound in force, each point with its evidence? */
+/** Checks whether what was bound is in force, each point with its evidence. Throws a UserError with code `denied`. */
 export async function readBindingStatus(
   context: Context,
   adapters: Adapters,
@@ -41,7 +41,7 @@ export async function readBindingStatus(
   })
 }
 
-/** What is in force is told by the journal: without it there is no answer. */
+/** Reads the journal, without which there is no answer. Throws a UserError with code `denied`. */
 function wholeJournal({ files }: Host): JournalRecord[] {
   const { value, denied } = withDenials([files], () => readJournal(files))
   const [first] = denied
@@ -57,13 +57,13 @@ const MEANINGS: Record<BindState, string> = {
   moved: 'a card is at another address than it was',
 }
 
-/** Is what any script bound in force? */
+/** Returns whether what any script bound is in force. Throws a UserError with code `denied`. */
 export async function bindingStatus(context: Context, adapters: Adapters): Promise<ChangeStatus> {
   const { state, functions, findings } = await readBindingStatus(context, adapters)
   return { state, meaning: MEANINGS[state], names: functions.map(({ address }) => address), functions, findings }
 }
 
-/** Is what tune-host set up in force? */
+/** Returns whether what tune-host set up is in force. Throws a UserError with code `denied`. */
 export async function tuningStatus(context: Context, adapters: Adapters): Promise<ChangeStatus> {
   const host = readHost(context.machine)
   const claims = claimsOf(wholeJournal(host), 'tuning')

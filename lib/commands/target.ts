@@ -6,7 +6,7 @@ import { printable } from '../terminal/text.ts'
 import { changeJson, changesText } from '../views/changes.ts'
 import type { Context } from './run-script.ts'
 
-/** Where a script applies its plan, how commands run there, and how the person hears of it. */
+/** Returns the target of a script's plan: the root, how commands run there, and how the person hears of it. */
 export function targetFor({ machine, arguments: given, warn, caller }: Context, journal = JOURNAL): ApplyTarget {
   const { root } = machine.files
   const verbose = given.flag('verbose')
@@ -23,7 +23,7 @@ export function targetFor({ machine, arguments: given, warn, caller }: Context, 
   }
 }
 
-/** Says what runs; on a terminal, for how long it has. */
+/** Tells the person what runs, and on a terminal for how many seconds; the function that it returns ends this. */
 function watch({ terminalStyle, write }: Caller, title: string): () => void {
   if (!terminalStyle(true, 2).columns) {
     write(2, `> ${title}\n`)

@@ -16,14 +16,14 @@ import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import type { Answer, Context } from './run-script.ts'
 import { tuningStatus } from './status.ts'
 
-/** The options of tune-host. */
+/** Returns the options of tune-host. */
 export function tuneOptions(adapters: Adapters): Option[] {
   const status = 'is all as planned, and in force? each point with its evidence'
   const undo = 'take back what this script did, for FEATURE or altogether'
   return [...FEATURE_OPTIONS, ...changeOptions(adapters, { status, undo, guards: TUNING_GUARDS })]
 }
 
-/** tune-host: plan, apply, status, undo. */
+/** Answers tune-host: plan, apply, status, undo. */
 export async function answerTuneHost(context: Context, adapters: Adapters): Promise<Answer> {
   checkTuneUsage(context.arguments)
   return answerCycle(context, adapters, {

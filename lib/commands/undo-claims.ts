@@ -15,7 +15,7 @@ import { requestedAddresses } from './answer.ts'
 import type { Context } from './run-script.ts'
 
 /**
- * The claims of a kind (with --all, of every kind), for the devices or features that are named, or for all.
+ * Returns the claims of a kind (with --all, of every kind), for the devices or features that are named, or for all.
  * Throws a UserError: `no-device`, `no-feature` for what is not set up.
  */
 export function requestedClaims(
@@ -34,14 +34,14 @@ export function requestedClaims(
     )
   const named = unknown === undefined ? given.operands : requestedAddresses(boundFunctions(claims), given, script.name)
   const leaving = claims.filter(({ owner }) => named.includes(owner))
-  // A confirm timer would take the same back once more.
+  // A confirm timer would undo the same once more.
   const entries = new Set(leaving.map(({ entry }) => entry))
   return claims.filter((claim) => leaving.includes(claim) || (claim.owner === CONFIRM && entries.has(claim.entry)))
 }
 
 /**
- * The plan that takes claims back: files, and what has to be made of them again, by the adapters that did it, for the
- * kernels of today. An undo is never refused; what a person has to do for it is in the notes.
+ * Plans to undo claims: changes their files, and makes again what was made of them, by the adapters that did it, for
+ * the kernels of today. An undo is never refused; the notes say what a person has to do for it.
  */
 export function planUndoClaims(
   host: Host,
@@ -71,7 +71,7 @@ export function planUndoClaims(
     ...externalCommands(host, distro, [], leaving),
     ...reloadCommands(host, paths, false),
   ])
-  // Our arguments where the boot loaders' tools have copied them since.
+  // Our kernel arguments, where the boot loaders' tools have copied them since.
   const tokens = leaving.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const derived = loaders.flatMap((one) => one.derived?.(tokens) ?? []).filter(({ path }) => !paths.includes(path))
   const plan = planUndo(host.files, journal, claims, commands, derived)

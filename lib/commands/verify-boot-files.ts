@@ -3,19 +3,19 @@ import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
 import type { Adapters, Host, InitramfsRequirements } from '../system/system.ts'
 
-/** What boot entries and images must hold after the commands of a plan; or, once it is taken back, must not. */
+/** The contents that boot entries and images must have after a plan's commands or, with `gone`, must no longer have. */
 export interface BootFileRequirements {
   gone?: boolean
   adapters: Adapters
-  /** Kernel arguments, and the name of the loader whose entries carry them; `null`: none was made again. */
+  /** The name of the boot loader whose entries carry the kernel arguments `tokens`; `null`: no entry was made again. */
   bootloader: string | null
   tokens: readonly string[]
-  /** The name of the images' generator; `null`: none was made again. */
+  /** The name of the initramfs generator; `null`: no image was made again. */
   initramfs?: string | null
   requirements?: InitramfsRequirements | null
 }
 
-/** Looks at the boot entries and images of the system as it is now; each line says what is not so. */
+/** Checks the boot entries and images of the system as it is now; returns a line for each that is wrong. */
 export async function verifyBootFiles(
   host: Host,
   required: BootFileRequirements,

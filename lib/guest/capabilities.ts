@@ -2,15 +2,15 @@ import type { ImageFeature } from './guest.ts'
 import { parseDocument } from './libvirt/document.ts'
 import { attribute, child, childrenOf, elementText } from './libvirt/edit-document.ts'
 
-/** What libvirt or QEMU says that it can give a guest; a list that is `null`: it does not say. */
+/** The features that libvirt or QEMU reports that it can give a guest; `null` for a list that it does not report. */
 export interface Capabilities {
   /** Hyper-V flags, as libvirt calls them. */
   hyperv: string[] | null
-  /** `spice`, `vnc` … */
+  /** The protocols of the display: `spice`, `vnc` … */
   graphics: string[] | null
-  /** `qxl`, `virtio`, `bochs`, `vga` … */
+  /** The models of the video card: `qxl`, `virtio`, `bochs`, `vga` … */
   video: string[] | null
-  /** Of UEFI images that are described for this board: `yes` where one has the feature, `no` where one has not (12.1). */
+  /** UEFI images described for this board (12.1): `yes` where one has the feature, `no` where one has not. */
   firmware: Record<ImageFeature[0], string[] | null>
 }
 
@@ -41,7 +41,7 @@ export function parseCapabilities(text: string): Capabilities {
   }
 }
 
-/** Its devices by libvirt's names. */
+/** QEMU's video devices by libvirt's names of them. */
 const VIDEO = { qxl: 'qxl-vga', virtio: 'virtio-vga', bochs: 'bochs-display', vga: 'VGA' } as const
 
 /** Reads what `qemu-system-x86_64 -device help` and `-chardev help` print, one behind the other. */

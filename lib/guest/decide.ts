@@ -13,30 +13,30 @@ import { decideHyperv, type HypervFacts } from './hyperv.ts'
 import type { BoardRequest } from './request.ts'
 import { decideWindow, type WindowFacts } from './window.ts'
 
-/** What a guest is decided from. */
+/** The facts that a guest is decided from. */
 export type GuestFacts = Omit<BoardFacts, 'firmware'> &
   DeviceFacts &
   HypervFacts & {
-    /** `null`: not pinned. */
+    /** The pinning of the vCPUs; `null`: not pinned. */
     pinning: Pinning | null
-    /** Of an unpinned guest. */
+    /** The topology of a guest that is not pinned. */
     unpinned: { topology: Topology; topoext: boolean }
     window: WindowFacts
   }
 
 export interface GuestDecision {
   guest: Guest
-  /** Why, one sentence each: `--explain`. */
+  /** The reasons, one sentence each, for `--explain`. */
   reasons: string[]
-  /** What was left out, and what the person should know. */
+  /** Notes on what was left out, and on what the person should know. */
   notes: string[]
 }
 
 const GIB = 1024 * 1024
-/** NVIDIA's driver 465 starts in a guest by itself. */
+/** The first NVIDIA driver that starts in a guest by itself. */
 const NVIDIA_LIFTED = '465.0.0'
 
-/** Decides all of a guest. Throws a UserError for what cannot be: more memory than the host has, no firmware. */
+/** Decides all of a guest. Throws a UserError: `too-much-memory`, `no-hugepages`, `no-firmware`, `usage` … */
 export function decideGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision {
   const remarks = { reasons: [] as string[], notes: [] as string[] }
   const windows = request.preset !== 'linux'
@@ -74,7 +74,7 @@ export function decideGuest(given: Arguments, request: BoardRequest, facts: Gues
   return { guest, ...remarks }
 }
 
-/** Memory and its pages: as asked, and as the host has them. */
+/** Decides memory and pages, as asked and as the host has them. Throws `too-much-memory`, `no-hugepages` or `usage`. */
 export function decideMemory(
   request: Pick<BoardRequest, 'memoryKib' | 'hugepageKib'>,
   { memoryKib, hugepages }: Hypervisor,
@@ -116,7 +116,7 @@ function hugepageSize(kib: number): string {
   return kib % GIB === 0 ? `${kib / GIB}G` : `${kib / 1024}M`
 }
 
-/** Error 43: old NVIDIA drivers refuse to start where they see a hypervisor. */
+/** Decides what is hidden: old NVIDIA drivers refuse to start where they see a hypervisor (error 43). */
 export function decideHiding(
   request: Pick<BoardRequest, 'nvidiaDriver' | 'hideKvm' | 'vendorId'>,
   versions: Versions,
@@ -140,7 +140,7 @@ export function decideHiding(
     hideKvm,
     vendorId: named ? (request.vendorId ?? 'vfioscripts') : null,
     ioapicKvm: hideKvm && supportsElseNote(versions, 'ioapic', "ioapic driver='kvm'", remarks),
-    /** Without another name, Hyper-V's flags would show what is to be hidden. */
+    /** May the guest have Hyper-V's flags? Without another name, they would show what is to be hidden. */
     hypervAllowed: !rename || named,
   }
 }

@@ -6,7 +6,7 @@ import type { Capabilities } from './capabilities.ts'
 import type { GuestFirmware, ImageFeature } from './guest.ts'
 import type { BoardRequest } from './request.ts'
 
-/** A guest's firmware, and the release of edk2 that it is of (202211; `null`: not known, or a BIOS). */
+/** A guest's firmware, and its release of edk2 (202211; `null`: not known, or a BIOS). */
 export interface FirmwareDecision {
   firmware: GuestFirmware
   edk2: number | null
@@ -18,12 +18,12 @@ interface FirmwareFacts {
   capabilities: Pick<Capabilities, 'firmware'>
 }
 
-/** What libvirt says of the images that it looks at. */
+/** The features that libvirt reports of the images that it looks at. */
 type ReportedImages = Capabilities['firmware']
 
 type FirmwareRequest = Pick<BoardRequest, 'name' | 'preset' | 'chipset' | 'format' | 'firmware' | 'loader'>
 
-/** Throws a UserError where no image of this host will do, and where the guest cannot be had with what was asked for. */
+/** Decides the firmware. Throws a UserError: `no-firmware` where no image here fits, `usage` for a wrong request. */
 export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, remarks: Remarks): FirmwareDecision {
   const { uefiImages: images } = facts.hypervisor
   const { versions } = facts
@@ -67,12 +67,12 @@ export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, r
   return { firmware: { kind: 'files', secure, smm, format: stored, code, vars, nvram }, edk2 }
 }
 
-/** Is there an image that this feature, wanted or unwanted, leaves? `null`: libvirt does not say. */
+/** Is there an image that has this feature, or lacks it, as wanted? `null`: libvirt does not say. */
 function hasImageWith(reported: ReportedImages, [name, required]: ImageFeature): boolean | null {
   return reported[name]?.includes(required ? 'yes' : 'no') ?? null
 }
 
-/** The host's images are not seen: what libvirt says of them, and else no more than every host has. */
+/** Decides the firmware where the host's images are not seen: by libvirt's report, else by what every host has. */
 function decideWithoutImages(
   request: FirmwareRequest,
   versions: Versions,
@@ -100,9 +100,9 @@ function decideWithoutImages(
 }
 
 /**
- * What to ask libvirt for, and the image that it takes then: the first described one that fits. `undefined`: none, or
- * one that this libvirt cannot use or should not remember. Features exclude images, so they are asked for only where
- * images of both kinds are described.
+ * Finds the features to ask libvirt for, and the image that it then takes: the first described one that fits.
+ * `undefined`: none, or one that this libvirt cannot use or should not remember. Features exclude images, so they are
+ * asked for only where images of both kinds are described.
  */
 function findAutoImage(
   secure: boolean,
@@ -138,7 +138,7 @@ function findAutoImage(
   return linked || (image.format === 'qcow2' && !supports(versions, 'firmwareQcow2')) ? undefined : { features, image }
 }
 
-/** Of images that fit, with a name that stays: as secure as wanted, then with or without keys. */
+/** Finds the best of the fitting images whose name stays: as secure as wanted, then with or without keys. */
 function findImage(
   { loader, preset, format }: FirmwareRequest,
   all: readonly Image[],
@@ -176,7 +176,7 @@ function noFirmwareError(what: string, secure: boolean): UserError {
   return new UserError('no-firmware', `${what}: not found on this host; install OVMF (tune-host --packages)${instead}`)
 }
 
-/** Is Secure Boot as the guest wants it? Source: virt-fw-vars(1). */
+/** Notes where the image's keys make Secure Boot other than the guest wants it. Source: virt-fw-vars(1). */
 function noteEnrolledKeys(
   { name, preset, format, loader }: FirmwareRequest,
   image: Pick<Image, 'enrolled' | 'format'>,
@@ -195,7 +195,7 @@ function noteEnrolledKeys(
     )
 }
 
-/** libvirt switches SMM on by itself for an image that it chooses; said all the same where Secure Boot is wanted. */
+/** Is SMM needed? libvirt switches it on for images that it chooses; with Secure Boot it is written all the same. */
 export function needsSmm(firmware: GuestFirmware): boolean {
   return firmware.kind !== 'bios' && (firmware.secure || (firmware.kind === 'files' && firmware.smm))
 }

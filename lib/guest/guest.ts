@@ -18,7 +18,7 @@ export interface GuestBoard {
     shared: boolean
   }
   vcpus: number
-  /** As the guest sees its vCPUs: the product is their number. */
+  /** The topology of its vCPUs that the guest sees; the product is their number. */
   topology: Topology
   /** Does the guest need the CPU feature `topoext` to believe its threads (AMD)? */
   topoext: boolean
@@ -29,21 +29,21 @@ export interface GuestBoard {
   pinning: Pinning | null
   /** Windows only; `null`: the flags are left off. */
   hyperv: HypervFlag[] | null
-  /** What CPUID says instead of `Microsoft Hv`. */
+  /** The name that CPUID gives instead of `Microsoft Hv`; `null`: none. */
   vendorId: string | null
   /** Is KVM's own CPUID signature hidden? */
   hideKvm: boolean
-  /** The interrupt controller in the kernel, for drivers that are upset by a split one. */
+  /** Is the interrupt controller in the kernel, for drivers that a split one upsets? */
   ioapicKvm: boolean
   /** Does the clock hold local time? */
   localtime: boolean
-  /** The timer that Windows reads; `null`: neither asked for nor switched off. */
+  /** Is the timer that Windows reads switched on? `null`: neither asked for nor switched off. */
   hypervclock: boolean | null
   /** OVMF's 64-bit window for BARs, in MiB; `null`: its own will do. */
   mmio64Mib: number | null
 }
 
-/** What libvirt is asked to look for in the descriptions of images, or to stay away from. */
+/** A feature that libvirt is asked to look for in the descriptions of images, or to avoid. */
 export type ImageFeature = readonly [name: 'secure-boot' | 'enrolled-keys', wanted: boolean]
 
 export type GuestFirmware =

@@ -16,14 +16,14 @@ const FLAG_FEATURES: Partial<Record<HypervFlag, VersionedFeature>> = {
 
 export interface HypervFacts {
   versions: Versions
-  /** What libvirt says of this host and its KVM decides, and versions only where it does not say. */
+  /** The report of libvirt on this host and its KVM decides; versions decide only where it does not say. */
   capabilities: Capabilities
   vendor: 'intel' | 'amd' | undefined
   /** Does the host's KVM use APICv or AVIC? `null`: not known. */
   virtualApic: boolean | null
 }
 
-/** The Hyper-V flags of a Windows guest. Source: QEMU, docs/system/i386/hyperv.rst. */
+/** Decides the Hyper-V flags of a Windows guest. Source: QEMU, docs/system/i386/hyperv.rst. */
 export function decideHyperv(preset: Preset, facts: HypervFacts, remarks: Remarks): HypervFlag[] {
   const { hyperv } = facts.capabilities
   const fits = (flag: HypervFlag): boolean =>

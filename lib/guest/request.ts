@@ -51,7 +51,7 @@ export function requestBoard(given: Arguments): BoardRequest {
   }
 }
 
-/** `--libvirt` and `--qemu`. */
+/** Returns the version that `--libvirt` or `--qemu` gives, if any. Throws a UserError with code `usage`. */
 export function versionFrom(given: Arguments, name: 'libvirt' | 'qemu'): string | undefined {
   const text = given.value(name)
   if (text === undefined) return undefined

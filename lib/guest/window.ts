@@ -1,9 +1,9 @@
 import type { Remarks } from '../core/versions.ts'
 import type { GuestFirmware } from './guest.ts'
 
-/** What decides where a guest's firmware puts large windows (BARs). */
+/** The facts that decide where a guest's firmware puts large windows (BARs). */
 export interface WindowFacts {
-  /** Address → sizes of its 64-bit BARs in bytes. */
+  /** Slot of a card → sizes of its 64-bit BARs in bytes. */
   bars: ReadonlyMap<string, readonly number[]>
   /** The host CPU's physical address bits; `null`: not known. */
   addressBits: number | null
@@ -23,14 +23,14 @@ export interface PciWindow {
 
 const MIB = 2 ** 20
 const GIB = 2 ** 30
-/** Before edk2-stable202211, and where the width is not believed. */
+/** OVMF's window in bytes, before edk2-stable202211 and where it does not believe the address width. */
 const CLASSIC = 32 * GIB
-/** From this release on the window is an eighth of the guest's address space. */
+/** The edk2 release from which on the window is an eighth of the guest's address space. */
 const DYNAMIC = 202211
 
 /**
- * The window that OVMF gives 64-bit BARs, in bytes. `null`: not known.
- * Source: edk2, OvmfPkg/Library/PlatformInitLib/MemDetect.c.
+ * Returns the size in bytes of the window that OVMF gives 64-bit BARs; `null`: not known. Source: edk2,
+ * OvmfPkg/Library/PlatformInitLib/MemDetect.c.
  */
 export function ovmfWindow(
   edk2: number,
@@ -44,8 +44,8 @@ export function ovmfWindow(
 }
 
 /**
- * Do the cards' BARs fit, and does the IOMMU reach them? `memoryKib` is the guest's; `taints`: libvirt has no element for
- * fewer address bits, so that they go to QEMU itself.
+ * Decides whether the cards' BARs fit, and whether the IOMMU reaches them. `memoryKib` is the guest's; `taints`:
+ * libvirt has no element for fewer address bits, so that they go to QEMU itself.
  */
 export function decideWindow(
   facts: WindowFacts,
@@ -93,14 +93,17 @@ export function decideWindow(
   return { mmio64Mib, addressBits: limit }
 }
 
-/** What a card takes behind a bridge: up to a multiple of its largest BAR. */
+/** Returns the bytes that a card takes behind a bridge: up to a multiple of its largest BAR. */
 function aligned(sizes: readonly number[]): number {
   const sum = sizes.reduce((total, size) => total + size, 0)
   const largest = Math.max(MIB, ...sizes)
   return Math.ceil(sum / largest) * largest
 }
 
-/** OVMF's 64-bit window, for which libvirt has no element: it keeps these names of `<sysinfo type='fwcfg'>` to itself. */
+/**
+ * Returns QEMU's arguments for OVMF's window of `mib` MiB; libvirt keeps these names of `<sysinfo type='fwcfg'>` to
+ * itself, and has no element for it.
+ */
 export function windowArguments(mib: number): [string, string] {
   return ['-fw_cfg', `name=opt/ovmf/X-PciMmio64Mb,string=${mib}`]
 }

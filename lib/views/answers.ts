@@ -8,33 +8,33 @@ import { type Color, paint, printable, type TerminalStyle } from '../terminal/te
 import { type BindVfio, changesText, findingsText, leftText, notesText, shellWord } from './changes.ts'
 import { addressFormatter, deviceName } from './devices.ts'
 
-/** A change as people are told of it: what stands around the changes themselves. */
+/** The texts around the changes themselves, by which people are told of a change. */
 export interface ChangeView {
-  /** The title, what it is about, and what speaks against it; `done`: it was applied. */
+  /** Returns the title, the subject, and what speaks against it; `done`: it was applied. */
   head(style: TerminalStyle, done: boolean): string
-  /** All that is said when nothing is to be done; `above`: the head and the notes. */
+  /** Returns the whole text when nothing is to be done; `above`: the head and the notes. */
   nothing(above: string): string
-  /** How to go on with the plan. */
+  /** The text on how to go on with the plan. */
   planned: string
-  /** How to go on now; `left`: the commands that are left to the person, if there are. */
+  /** Returns the text on how to go on now; `left`: the commands that are left to the person, or an empty text. */
   applied(left: string): string
-  /** Is one new file a whole one for the person to put somewhere, as long as no place for it was named? */
+  /** Is one new file shown whole, for the person to put somewhere, as long as no place for it was named? */
   printsModule?: boolean
 }
 
-/** What was planned, and what is known beside it. */
+/** The plan, and the facts that are shown with it. */
 export interface ChangeFacts {
   json: BindVfio
   /** Is there anything to apply? */
   pending: boolean
-  /** Was a run cut short, so that not even what is there is whole? */
+  /** Was a run cut short, so that even the present files are not whole? */
   cutShort: boolean
   given: Arguments
-  /** Seconds that a command took the last time. */
+  /** Command → seconds that it took the last time. */
   durations: Readonly<Record<string, number>>
 }
 
-/** The plan: what changes and why, how to go on and how to go back. With `printed`, the commands that are left, what was done. */
+/** Returns the plan as text: changes, reasons, how to go on and back; `printed`: commands left once it was applied. */
 export function changeText(
   style: TerminalStyle,
   view: ChangeView,
@@ -55,12 +55,12 @@ export function changeText(
   )
 }
 
-/** A new file as it stands, for copying. */
+/** Returns the text of a new file, for copying. */
 function wholeText(diff: readonly string[]): string {
   return `${diff.map((line) => printable(line.slice(1))).join('\n')}\n`
 }
 
-/** How the script is called again for the same system. */
+/** Returns the call of the script for the same system. */
 function ownCall({ name }: Script, given: Arguments): string {
   const root = given.value('root')
   return `${name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
@@ -68,12 +68,12 @@ function ownCall({ name }: Script, given: Arguments): string {
 
 const NOT_WRITTEN = 'Nothing was written. Add --apply.\n'
 
-/** A binding from the next boot on. */
+/** The facts that a binding from the next boot on is shown by. */
 export interface BindingFacts {
   selected: readonly PciDevice[]
   pci: PciFacts
   findings: readonly Finding[]
-  /** How to reach the boot menu. */
+  /** The way to the boot menu. */
   bootMenu: string | undefined
   /** The driver that holds the devices from the boot on. */
   holder: 'vfio-pci' | 'pci-stub'
@@ -82,10 +82,11 @@ export interface BindingFacts {
 
 const BOOT_ESCAPE = 'in the boot menu, append vfio-pci.ids= vfio_scripts.override=off to the kernel command line'
 
+/** Returns the texts around a binding: its devices, open findings, and how to go on, back, or boot without it. */
 export function bindingView(script: Script, given: Arguments, facts: BindingFacts): ChangeView {
   const { findings } = facts
   const lacking = hasKernelProblem(findings)
-  // Guards that could not look, and what the kernel lacks; a person decides whether to go on.
+  // Findings of guards that could not look, and of what the kernel lacks; a person decides whether to go on.
   const open = findings.filter((one) => one.state === 'unknown' || hasKernelProblem([one]))
   const own = ownCall(script, given)
   // Each driver has a list of its own.
@@ -103,7 +104,7 @@ export function bindingView(script: Script, given: Arguments, facts: BindingFact
   }
 }
 
-/** Nothing that is written helps against a kernel that lacks something. */
+/** Does the kernel lack something that no written file can replace? */
 function hasKernelProblem(findings: readonly Finding[]): boolean {
   return findings.some(({ code, state }) => code === 'kernel-config' && state === 'problem')
 }
@@ -124,7 +125,7 @@ function deviceText(style: TerminalStyle, script: Script, { selected, pci }: Bin
   return `${paint(style, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
 }
 
-/** The tuning of the host, by features. */
+/** Returns the texts around a tuning of the host, by features. */
 export function tuningView(
   script: Script,
   given: Arguments,
@@ -143,7 +144,7 @@ export function tuningView(
   }
 }
 
-/** What goes with an undo; `all`: the claims of every script. */
+/** Returns the texts around an undo; `all`: the claims of every script. */
 export function undoView(
   script: Script,
   leaving: readonly Claim[],
@@ -170,13 +171,13 @@ export function undoView(
   }
 }
 
-/** What was set up for no device. */
+/** Returns the names of the features that are set up for no device. */
 function featureNames(claims: readonly Claim[]): string {
   const names = [...new Set(claims.map(({ owner }) => owner))].filter((name) => name !== 'host')
   return names.join(', ') || 'the kernel arguments'
 }
 
-/** Drivers that change at once. */
+/** Returns the texts around drivers that change at once. */
 export function liveView(script: Script, releasing: boolean): ChangeView {
   const name = `${script.name} --now${releasing ? ' --undo' : ''}`
   return {
@@ -192,7 +193,7 @@ const STATE_COLORS: Record<NonNullable<BindVfio['state']>, Color> = {
   ...{ 'reboot-needed': 'yellow', drifted: 'red', moved: 'red' },
 }
 
-/** The state, then each point with its evidence. */
+/** Returns the state, then each point with its evidence. */
 export function statusText(
   style: TerminalStyle,
   script: string,

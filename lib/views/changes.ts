@@ -9,29 +9,29 @@ import type { Arguments, Script } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { TuneState } from '../tune/tuning-status.ts'
 
-/** One change as `--json` prints it: `+` a new file, `~` an edited one, `-` a removed one, `>` a command, `=` a driver. */
+/** One change as `--json` prints it: `+` new file, `~` edited file, `-` removed file, `>` command, `=` driver. */
 export interface ChangeJson {
   sign: '+' | '~' | '-' | '>' | '='
   path?: string
-  /** A function that gets another driver; `null`: none. */
+  /** The address of a function that gets another driver. */
   address?: string
   driver?: { before: string | null; after: string | null }
   command?: readonly string[]
   reason: string
-  /** Of a file: the lines that differ and two around them, each with its sign. */
+  /** The lines of a file that differ and two around them, each with its sign. */
   diff?: string[]
 }
 
-/** What bind-vfio prints with `--json`. */
+/** The value that bind-vfio prints with `--json`. */
 export interface BindVfio {
   /** `vfio-scripts/bind-vfio/1`, or with the name of the script that answers. */
   schema: string
   action: 'plan' | 'apply' | 'status' | 'kernel-config'
   /** Was anything written? */
   changed: boolean
-  /** Does what is (or would be) written take effect with the next boot only? */
+  /** Does what is (or would be) written take effect only with the next boot? */
   rebootNeeded: boolean
-  /** With `--status`. */
+  /** The state of what was set up, with `--status`. */
   state?: BindState | TuneState
   devices: (PciDevice | BoundFunction)[]
   changes: ChangeJson[]
@@ -39,12 +39,13 @@ export interface BindVfio {
   commands: (readonly string[])[]
   notes: string[]
   findings: Finding[]
-  /** What a run that was cut short left, and the next one that applies anything puts back first. */
+  /** Changes left by a run that was cut short; the next run that applies anything puts them back first. */
   cutShort?: ChangeJson[]
-  /** With `--kernel-config`: what each configuration lacks. */
+  /** The settings that each kernel configuration lacks, with `--kernel-config`. */
   kernels?: KernelReport[]
 }
 
+/** Returns a change as `--json` prints it. */
 export function changeJson(change: Change): ChangeJson {
   const { reason } = change
   if (change.kind === 'command') return { sign: '>', command: change.argv, reason }
@@ -56,7 +57,7 @@ export function changeJson(change: Change): ChangeJson {
   return { sign: before === null ? '+' : after === null ? '-' : '~', path, reason, diff: diffLines(before, after) }
 }
 
-/** The answer of a script with a plan that was not applied. */
+/** Returns the answer of a script with a plan that was not applied. */
 export function answerJson(
   { name }: Script,
   action: BindVfio['action'],
@@ -83,7 +84,7 @@ export function answerJson(
 
 const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yellow' } as const
 
-/** A plan's changes, each with its reason and the lines that differ; `took`: seconds of a command the last time. */
+/** Returns changes as text, with reasons and the lines that differ; `durations`: seconds of commands the last time. */
 export function changesText(
   style: TerminalStyle,
   changes: readonly ChangeJson[],
@@ -108,17 +109,17 @@ export function changesText(
     .join('')
 }
 
-/** Of a line with its sign. */
+/** Returns the colour of a line by its sign. */
 export function diffColor(line: string): 'green' | 'red' | undefined {
   return line.startsWith('+') ? 'green' : line.startsWith('-') ? 'red' : undefined
 }
 
-/** A word as a shell reads it, quoted only where it must be. */
+/** Returns a word as a shell reads it, quoted only where it must be. */
 export function shellWord(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`
 }
 
-/** Findings, a line each with its evidence and what to do next; those that are well only when all are asked for. */
+/** Returns findings as text, a line each, with its evidence and what to do next. */
 export function findingsText(style: TerminalStyle, findings: readonly Finding[]): string {
   const marks = {
     ok: paint(style, 'green', 'ok     '),
@@ -134,7 +135,7 @@ export function findingsText(style: TerminalStyle, findings: readonly Finding[])
     .join('')
 }
 
-/** Commands that are left to the person. */
+/** Returns the text on commands that are left to the person. */
 export function leftText(printed: readonly (readonly string[])[], given: Arguments): string {
   const root = given.value('root')
   const chroot = root === undefined || root === '/' ? '' : `chroot ${shellWord(root)} `
@@ -142,7 +143,7 @@ export function leftText(printed: readonly (readonly string[])[], given: Argumen
   return `The files are written. Now run these, or nothing takes effect:\n${lines}\n`
 }
 
-/** What was decided and why, what is left to do. */
+/** Returns the notes as text: what was decided and why, and what is left to do. */
 export function notesText(notes: readonly string[]): string {
   return notes.length === 0 ? '' : `\n${notes.map((note) => `  note: ${printable(note)}\n`).join('')}`
 }

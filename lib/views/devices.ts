@@ -3,19 +3,19 @@ import { domainOf, type PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
 import { type Cell, type Color, paint, printable, type TerminalStyle, table } from '../terminal/text.ts'
 
-/** Addresses as lspci shows them: with the domain only where a machine has more than one, or when asked. */
+/** Returns a writer of addresses as lspci shows them: with the domain only where there are several, or when asked. */
 export function addressFormatter(devices: readonly PciDevice[], domains: boolean): (address: string) => string {
   const full = domains || devices.some((device) => domainOf(device.address) !== '0000')
   return (address) => (full ? address : address.slice(5))
 }
 
-/** `NVIDIA GP107GL [Quadro P620]`, or what is known of it: the vendor as people call it, since columns are short. */
+/** Returns `NVIDIA GP107GL [Quadro P620]`, or what is known of it; the vendor's name is short, as columns are. */
 export function deviceName({ vendor, device }: PciDevice): string {
   if (vendor.name === null) return 'Device'
   return `${shortVendor(vendor.name)} ${device.name ?? 'Device'}`
 }
 
-/** `Advanced Micro Devices, Inc. [AMD/ATI]` → `AMD/ATI`, `Intel Corporation` → `Intel`. */
+/** Shortens `Advanced Micro Devices, Inc. [AMD/ATI]` to `AMD/ATI`, `Intel Corporation` to `Intel`. */
 function shortVendor(name: string): string {
   const known = /\[([^\]]+)\]$/.exec(name)?.[1]
   return (
@@ -24,7 +24,7 @@ function shortVendor(name: string): string {
   )
 }
 
-/** One line of `lspci -nns ADDRESS`: `01:00.0 VGA compatible controller [0300]: NVIDIA … [10de:1cb6] (rev a1)`. */
+/** Returns one line of `lspci -nns`: `01:00.0 VGA compatible controller [0300]: NVIDIA … [10de:1cb6] (rev a1)`. */
 export function lspciLine(device: PciDevice, address: string): string {
   const { vendor, device: product, class: type } = device
   const revision = device.revision === null || device.revision === '00' ? '' : ` (rev ${device.revision})`
@@ -46,7 +46,7 @@ const COLUMNS = [
   { title: 'NOTES', least: 8, drop: 1 },
 ] as const
 
-/** The table of list-iommu: groups in order, then devices without one. */
+/** Returns the table of list-iommu: groups in order, then devices without one. */
 export function deviceTable(
   style: TerminalStyle,
   groups: readonly IommuGroup[],
@@ -93,7 +93,7 @@ function driverColor(driver: string | null): Color | undefined {
   return driver.startsWith('vfio') || driver.endsWith('-vfio-pci') ? 'green' : 'cyan'
 }
 
-/** `IOMMU: Intel VT-d, on`, or why it is off. */
+/** Returns `IOMMU: Intel VT-d, on`, or why it is off. */
 export function iommuLine(style: TerminalStyle, iommu: IommuState, groups: number, devices: number): string {
   const kinds = {
     intel: 'Intel VT-d',
@@ -110,7 +110,7 @@ export function iommuLine(style: TerminalStyle, iommu: IommuState, groups: numbe
   return `${paint(style, 'yellow', head)} ${printable(iommu.reason ?? '')}\n`
 }
 
-/** USB buses with what is plugged into them: plug something in and see where it turns up. */
+/** Returns USB buses with what is plugged into them: plug something in and see where it turns up. */
 export function usbText(
   style: TerminalStyle,
   buses: readonly UsbBus[],

@@ -7,11 +7,11 @@ import { type addressFormatter, deviceTable, iommuLine, lspciLine, usbText } fro
 import { pciTree, treeText } from './pci-tree.ts'
 import { treeSvg } from './svg.ts'
 
-/** What list-iommu found and was asked to show. */
+/** The devices that list-iommu found and was asked to show. */
 export interface Listing {
   facts: PciFacts
   selected: readonly PciDevice[]
-  /** The groups of the picked devices, with these only. */
+  /** The groups of the selected devices, with these only. */
   groups: readonly IommuGroup[]
   address: ReturnType<typeof addressFormatter>
 }
@@ -23,7 +23,7 @@ export const FORMATS: Record<string, (listing: Listing, style: TerminalStyle) =>
     const table = selected.length === 0 ? '' : `${deviceTable(style, groups, ungrouped, address)}\n`
     return table + iommuLine(style, facts.iommu, facts.groups.length, facts.devices.length)
   },
-  /** As the guides' loop: `IOMMU Group N ` and what `lspci -nns ADDRESS` prints. */
+  /** The output of the guides' loop: `IOMMU Group N ` and what `lspci -nns ADDRESS` prints. */
   lspci({ groups, address }) {
     const lines = groups.flatMap(({ id, devices }) =>
       devices.map((device) => `IOMMU Group ${id} ${lspciLine(device, address(device.address))}\n`),
@@ -36,7 +36,7 @@ export const FORMATS: Record<string, (listing: Listing, style: TerminalStyle) =>
   svg: ({ facts, selected, address }) => treeSvg(pciTree(facts.devices, selected), address),
 }
 
-/** The view of --usb-ports. */
+/** Returns the view of --usb-ports. */
 export function usbListing({ facts, address }: Listing, buses: readonly UsbBus[], style: TerminalStyle): string {
   const groups = new Map(facts.devices.map((device) => [device.address, device.group]))
   return usbText(style, buses, (controller) => groups.get(controller) ?? null, address)

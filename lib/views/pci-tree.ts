@@ -7,13 +7,13 @@ export interface TreeNode {
   children: TreeNode[]
 }
 
-/** A root bus (`0000:00`) and what hangs on it. */
+/** A root bus (`0000:00`) and the devices on it. */
 export interface TreeRoot {
   bus: string
   children: TreeNode[]
 }
 
-/** The PCI tree of the picked devices and of the bridges above them. */
+/** Returns the PCI tree of the selected devices and of the bridges above them. */
 export function pciTree(all: readonly PciDevice[], selected: readonly PciDevice[]): TreeRoot[] {
   const byAddress = new Map(all.map((device) => [device.address, device]))
   const required = new Set<PciDevice>()
@@ -41,7 +41,7 @@ export function pciTree(all: readonly PciDevice[], selected: readonly PciDevice[
   return [...roots.values()]
 }
 
-/** The tree as text: one device a line, with its group and driver. */
+/** Returns the tree as text: one device a line, with its group and driver. */
 export function treeText(
   style: TerminalStyle,
   roots: readonly TreeRoot[],

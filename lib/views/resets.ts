@@ -29,7 +29,7 @@ const COLUMNS = [
   { title: 'POWER', drop: 3 },
 ] as const
 
-/** The table of check-reset: a row a function, then why each card got its verdict. */
+/** Returns the table of check-reset: a row for each function, then why each card got its verdict. */
 export function resetText(
   style: TerminalStyle,
   cards: readonly (Omit<CardReset, 'functions'> & { functions: readonly FunctionReset[] })[],
@@ -73,7 +73,7 @@ function sourceText({ source, since, sure }: CardQuirk): string {
   return `known since ${since} (${who}): ${source}`
 }
 
-/** What resets a function when its guest stops; `host`: it stays there. */
+/** Returns the cell for what resets a function when its guest stops; `host`: it stays with the host. */
 function leftCell(left: FunctionReset['left']): Cell {
   if (left === null) return { text: 'host', color: 'dim' }
   return { text: left === 'unknown' ? '?' : left, color: left === 'refused' || left === 'none' ? 'red' : undefined }
@@ -90,7 +90,7 @@ function interruptText(interrupt: { supported: boolean; enabled: boolean } | nul
   return interrupt.supported ? (interrupt.enabled ? 'on' : 'off') : '-'
 }
 
-/** The listing of the ArchWiki guide: groups, and `[RESET]` before each device that has a reset. */
+/** Returns the listing of the ArchWiki guide: groups, and `[RESET]` before each device that has a reset. */
 export function resetGuide(groups: readonly IommuGroup[], address: (address: string) => string): string {
   return groups
     .filter(({ devices }) => devices.length > 0)

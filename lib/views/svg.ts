@@ -5,7 +5,7 @@ import type { TreeNode, TreeRoot } from './pci-tree.ts'
 const ROW = 28
 const INDENT = 26
 const MARGIN = 16
-/** Advance of one character of the 13 px monospace text, a little generous: viewers differ in fonts. */
+/** The width of a character of the 13 px monospace text, a little generous: viewers differ in fonts. */
 const CHARACTER = 8
 
 interface TreeRow {
@@ -17,7 +17,7 @@ interface TreeRow {
   label: string
 }
 
-/** The PCI tree as a picture: a box a device, coloured by IOMMU group, boxes of one group in one colour. */
+/** Returns the PCI tree as a picture: a box for each device, boxes of one IOMMU group in one colour. */
 export function treeSvg(roots: readonly TreeRoot[], address: (address: string) => string): string {
   const rows: TreeRow[] = []
   const place = (node: TreeNode, depth: number, parent: TreeRow): void => {
@@ -80,7 +80,7 @@ function box({ x, y, node, label }: TreeRow, top: number, width: number, badge: 
   ].join('')
 }
 
-/** Neighbouring numbers get distant hues: steps of the golden angle. */
+/** Returns a group's colours; neighbouring numbers get distant hues, by steps of the golden angle. */
 function colors(group: number | null): [fill: string, stroke: string, ink: string] {
   if (group === null) return ['#f6f8fa', '#8c959f', '#57606a']
   const hue = Math.round((group * 137.508) % 360)

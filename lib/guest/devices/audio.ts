@@ -12,14 +12,14 @@ import type { GuestDevice } from './guest-device.ts'
 // A sound card, and where its sound goes.
 
 interface AudioFacts {
-  /** The user whose sound server plays: its number. */
+  /** The number of the user whose sound server plays. */
   audioUid: number
 }
 
 interface DecidedAudio {
   audio: {
     kind: 'pipewire' | 'pulseaudio' | 'spice'
-    /** `/run/user/1000`: where the sound server of a user listens; unused for SPICE. */
+    /** The folder where a user's sound server listens, `/run/user/1000`; unused for SPICE. */
     runtimeDir: string | null
   } | null
 }
@@ -56,7 +56,7 @@ export const soundCard: GuestDevice<AudioFacts, DecidedAudio> = {
     if (audio === null) return []
     const model = chipset === 'q35' ? 'ich9' : 'ich6'
     const { kind, runtimeDir } = audio
-    // SPICE's own needs no more words.
+    // SPICE's sound needs no `<audio>`.
     if (kind === 'spice') return [xmlElement('sound', { model })]
     const server = kind === 'pipewire' ? { runtimeDir } : { serverName: `${runtimeDir}/pulse/native` }
     return [
@@ -80,7 +80,7 @@ export const soundCard: GuestDevice<AudioFacts, DecidedAudio> = {
   },
 }
 
-/** A sound card that is there stays; where its sound goes is set. */
+/** Adds a sound card, unless there is one, and sets where its sound goes. */
 function addSound(text: string, element: XmlElement): string {
   const { id: _, ...rest } = element.attributes
   return element.name === 'sound' || child(devicesOf(text), element.name) === undefined

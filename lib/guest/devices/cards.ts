@@ -18,9 +18,9 @@ import type { BoardFacts, GuestDevice } from './guest-device.ts'
 /** The functions of a host's card, on one slot of the guest. */
 interface GuestCard {
   functions: { address: string; rom: string | null }[]
-  /** Legacy VGA through this card (BIOS guests). */
+  /** Has the guest legacy VGA through this card (BIOS guests)? */
   xVga: boolean
-  /** Boots from it, where the guest has no disk: an NVMe drive. */
+  /** Does the guest boot from this card, an NVMe drive, since it has no disk? */
   boot: boolean
 }
 
@@ -75,7 +75,7 @@ export const cardDevices: GuestDevice<object, DecidedCards> = {
     const known = { address, vendor: { id: '' }, device: { id: '' }, group: null } as PciDevice
     return address !== undefined && (addresses.includes(address) || parseSelector(named).matches(known))
   },
-  // Before libvirt 8.2, which has an element for it (`xVgaOverride`).
+  // Only for libvirt before 8.2, which has no element for it (`xVgaOverride`).
   passedOn: ({ cards }, versions) =>
     cards.some(({ xVga }) => xVga) && !supports(versions, 'override')
       ? ['-set', `device.${supports(versions, 'aliases') ? GPU : 'hostdev0'}.x-vga=on`]
@@ -83,7 +83,7 @@ export const cardDevices: GuestDevice<object, DecidedCards> = {
   qemu: ({ cards, chipset }) => cards.flatMap((card, index) => cardArguments(card, index, chipset === 'q35')),
 }
 
-/** One card for each slot of the host; a virtual function is one of its own. */
+/** Groups the devices into cards: one for each slot of the host; a virtual function is a card of its own. */
 function decideCards(
   given: Arguments,
   { requested: { gpus, others }, firmware }: BoardFacts,
@@ -114,11 +114,11 @@ function decideCards(
   })
 }
 
-/** Aliases that begin so are ours; libvirt keeps them. */
+/** The beginnings of the aliases that are ours; libvirt keeps them. */
 const GPU = 'ua-vfio-gpu'
 const PORT = 'ua-vfio-port-'
 
-/** A card's root port, called `ua-vfio-port-0000-01-00-0` by its first function; libvirt knows names from 3.9 on. */
+/** Returns a card's root port, named `ua-vfio-port-0000-01-00-0` by its first function (libvirt 3.9 and later). */
 function rootPort({ functions: [first] }: GuestCard, port: number, versions: Versions): XmlElement {
   return xmlElement(
     'controller',
@@ -131,13 +131,13 @@ function rootPort({ functions: [first] }: GuestCard, port: number, versions: Ver
 
 const hexByte = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`
 
-/** `0000:01:00.0` → the address on the host, as libvirt writes it. */
+/** Returns the host's address `0000:01:00.0` as libvirt writes it. */
 function hostAddress(address: string): XmlElement {
   const [domain, bus, slot, fn] = address.split(/[:.]/).map((part) => `0x${part}`)
   return xmlElement('address', { domain, bus, slot, function: fn })
 }
 
-/** The functions of a card, on one slot, in the order of the host's; what is alone is function 0. */
+/** Returns the hostdevs of a card's functions, on one slot, in the host's order; a single one is function 0. */
 function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, alias: boolean): XmlElement[] {
   return card.functions.map(({ address, rom }, index) => {
     // Function 0 must be there for a guest to look at the others.
@@ -161,7 +161,7 @@ function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, alias: bo
   })
 }
 
-/** The element by which libvirt (8.2) gives a card legacy VGA; `null` where none shall have it. */
+/** Returns the element by which libvirt (8.2) gives a card legacy VGA; `null` where no card gets it so. */
 export function xVgaOverride({ cards }: DecidedCards, versions: Versions): XmlElement | null {
   if (!cards.some(({ xVga }) => xVga) || !supports(versions, 'override')) return null
   const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
@@ -199,7 +199,7 @@ function addCard(text: string, card: GuestCard, versions: Versions): string {
   return addDevices(ported, cardHostdevs(lacking, place, supports(versions, 'aliases')))
 }
 
-/** On the slot of the functions that are there already; function 0 then says that there are more. */
+/** Adds functions to the slot of those that are there already; function 0 then says that there are more. */
 function addToSameSlot(text: string, card: GuestCard, beside: ParsedElement): string {
   const [bus, slot] = [Number(attribute(beside, 'bus')), Number(attribute(beside, 'slot'))]
   const functionsOf = (result: string): Map<number, ParsedElement> =>
@@ -227,7 +227,7 @@ function addRom(text: string, { address, rom }: GuestCard['functions'][number]):
   return attribute(known, 'file') === rom ? text : setAttribute(text, known, 'file', rom)
 }
 
-/** With the last function of a card goes the root port that a patch gave it. */
+/** Removes the root port that a patch gave a card, when the card's last function is gone. */
 export function removeEmptyPort(text: string, removed: ParsedElement): string {
   const bus = Number(attribute(child(removed, 'address'), 'bus') ?? Number.NaN)
   const port = childrenOf(devicesOf(text), 'controller').find(

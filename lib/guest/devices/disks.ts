@@ -28,7 +28,7 @@ export interface DecidedDisks {
   cdroms: string[]
 }
 
-/** The drivers that a guest has when it starts first: virtio's too, its own alone, or those of Windows 7. */
+/** Returns the drivers that a guest has at its first start: virtio's too, its own alone, or those of Windows 7. */
 export function firstDrivers(given: Arguments, preset: Preset): 'virtio' | 'own' | 'old' {
   if (preset === 'windows7') return 'old'
   const [iso, virtioIso] = ['iso', 'virtio-iso'].map((name) => given.value(name))
@@ -71,7 +71,7 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
       ? [`${iso}: holds no UEFI boot image; choose another, or --firmware bios`]
       : []
   },
-  // Names go on where others of the same kind stopped.
+  // Names continue where others of the same kind stopped.
   xml({ disks: own, cdroms, cards, chipset, pinning }) {
     const used = { vd: 0, sd: 0, hd: 0 }
     const name = (prefix: keyof typeof used): string => `${prefix}${String.fromCharCode(97 + used[prefix]++)}`
@@ -119,13 +119,13 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
   },
 }
 
-/** The CD-ROMs, which a guest has until it is installed. */
+/** Returns the CD-ROMs, which a guest has until it is installed. */
 function mediaOf(given: Arguments): string[] {
   const media = [pathValue(given, 'iso'), pathValue(given, 'virtio-iso')].filter((path) => path !== undefined)
   return given.flag('headless') ? [] : media
 }
 
-/** A card may boot first: an NVMe drive. */
+/** Returns the first disk's boot order: a card, an NVMe drive, may boot before it. */
 function firstOrder(cards: DecidedCards['cards']): number {
   return cards.some(({ boot }) => boot) ? 2 : 1
 }
@@ -156,7 +156,7 @@ function diskElement(
   )
 }
 
-/** Adds a disk, unless its source is there, under the next free name of its bus. */
+/** Adds a disk under the next free name of its bus, unless its source is there already. */
 function addDisk(text: string, disk: Disk): string {
   const present = childrenOf(devicesOf(text), 'disk')
   const sources = present.map((each) => child(each, 'source'))

@@ -8,7 +8,7 @@ import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
 import { STATE_DIR } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
-// Display, video card and tablet, with SPICE USB redirection too: what an installation is seen and used by.
+// Display, video card, tablet and SPICE USB redirection: the devices by which an installation is seen and used.
 
 interface Graphics {
   display: 'spice' | 'vnc'
@@ -58,7 +58,7 @@ export const installationDisplay: GuestDevice<object, { graphics: Graphics | nul
   },
 }
 
-/** SPICE and QXL, where this QEMU has them (RHEL 9 and its kin do not); else VNC, and what any guest shows. */
+/** Chooses SPICE and QXL where this QEMU has them (RHEL 9 and its kin do not); else VNC and a card for any guest. */
 export function chooseGraphics(preset: Preset, { graphics, video }: Capabilities): Graphics {
   const wished = preset === 'linux' ? (['virtio'] as const) : (['qxl', 'virtio'] as const)
   const models = [...wished, 'bochs', 'vga'] as const
@@ -68,12 +68,12 @@ export function chooseGraphics(preset: Preset, { graphics, video }: Capabilities
   }
 }
 
-/** libvirt gives a guest a video card by itself, unless it is told that there is none. */
+/** Returns the element that keeps libvirt from adding a video card by itself. */
 export function noVideo(): XmlElement {
   return xmlElement('video', {}, xmlElement('model', { type: 'none' }))
 }
 
-/** Tells what `--headless` takes away: all that shows and feeds the screen of an installation, and its media. */
+/** Does `--headless` remove it? It removes all that shows and feeds an installation's screen, and its media. */
 function isForInstallation(element: ParsedElement): boolean {
   const type = attribute(element, 'type')
   switch (element.name) {
@@ -94,7 +94,7 @@ function isForInstallation(element: ParsedElement): boolean {
   }
 }
 
-/** Sound that went to SPICE goes nowhere; sound cards may name its element, so it stays. */
+/** Sends SPICE's sound nowhere; the element stays, since sound cards may name it. */
 function silenceSpice(text: string): string {
   const spice = childrenOf(devicesOf(text), 'audio').find((each) => attribute(each, 'type') === 'spice')
   return spice === undefined ? text : setAttribute(text, spice, 'type', 'none')

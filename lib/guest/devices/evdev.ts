@@ -5,7 +5,7 @@ import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
 interface DecidedEvdev {
-  /** The host's input devices, taken while both control keys were pressed last in the guest. */
+  /** The host's input devices; both control keys, pressed together, give them to the guest or back to the host. */
   evdev: string[]
 }
 
@@ -16,7 +16,7 @@ export const evdevInput: GuestDevice<object, DecidedEvdev> = {
     return { evdev: evdev.length > 0 && supportsElseNote(versions, 'evdev', 'evdev input', remarks) ? evdev : [] }
   },
   files: (given) => ({ others: given.list('evdev') }),
-  // The first is what the others follow when both control keys are pressed.
+  // The other devices follow the first when both control keys are pressed.
   xml: ({ evdev }) =>
     evdev.map((dev, index) =>
       xmlElement(

@@ -8,7 +8,7 @@ import type { ParsedElement } from '../libvirt/document.ts'
 import type { XmlElement } from '../libvirt/xml-element.ts'
 import type { BoardRequest, RequestedDevices } from '../request.ts'
 
-/** All facts that any device may be decided from; a device reads what it alone wants to know. */
+/** The facts that any device may be decided from; a device reads those that it alone needs. */
 export interface BoardFacts extends Pick<BoardRequest, 'preset' | 'format'> {
   hypervisor: Hypervisor
   versions: Versions
@@ -17,28 +17,28 @@ export interface BoardFacts extends Pick<BoardRequest, 'preset' | 'format'> {
   requested: RequestedDevices
 }
 
-/** The part of a guest's board that its devices are written from; of a domain that is patched there is no more. */
+/** The part of a guest's board that its devices are written from; a domain that is patched has no more of it. */
 type DeviceBoard = Pick<GuestBoard, 'chipset' | 'preset' | 'pinning'>
 
 /**
- * One kind of device of a guest, whole: its options, what is decided of it, how libvirt and QEMU are told, and by what
- * it is found again in a domain that somebody has already. `Facts` is what it reads of the host, `Decided` its part of
- * the guest, and `Beside` what it needs of other devices to be written.
+ * One kind of device of a guest: its options, how it is decided, how libvirt and QEMU are told of it, and how it is
+ * found again in an existing domain. `Facts` is what it reads of the host, `Decided` its part of the guest, and
+ * `Beside` what it needs of other devices to be written.
  */
 export interface GuestDevice<Facts, Decided, Beside = object> {
-  /** Its rows of --help. Lists, and the first of all, ask for a device; the others say how it is attached. */
+  /** The rows of --help. Lists, and the first of all, ask for a device; the others say how it is attached. */
   options: readonly Option[]
-  /** Those of its options that a patch refuses. */
+  /** The names of the options that a patch refuses. */
   forNew?: readonly string[]
-  /** Reads the facts that it is decided from. Throws a UserError with code `usage` for an option of a wrong form. */
+  /** Reads the facts that it is decided from. Throws a UserError with code `usage` for a wrong option, or `no-user`. */
   read?(machine: Machine, given: Arguments): Facts
-  /** Decides its part of the guest. Throws a UserError for an option of a wrong form, and for a device that is not there or cannot be had. */
+  /** Decides its part of the guest. Throws a UserError for a wrong option, and for a device that cannot be had. */
   decide(given: Arguments, facts: BoardFacts & Facts, remarks: Remarks): Decided
-  /** Tells whether other processes must map the guest's memory. */
+  /** Must other processes map the guest's memory? */
   sharesMemory?(guest: Decided): boolean
-  /** Names the host's files that must be there; `images` are opened by QEMU's own user. */
+  /** Returns the host's files that must exist; `images` are opened by QEMU's own user. */
   files?(given: Arguments): { images?: readonly string[]; others?: readonly string[] }
-  /** Says what a person should know of this host before the guest is started. */
+  /** Returns what a person should know of this host before the guest is started. */
   warnings?(machine: Machine, given: Arguments): string[]
   /** Writes its elements of `<devices>`. Source: https://libvirt.org/formatdomain.html */
   xml(guest: DeviceBoard & Decided & Beside, versions: Versions): XmlElement[]
@@ -51,17 +51,17 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   /** Writes lines for QEMU's monitor that a person may want; they go into the script's comment. */
   monitor?(guest: Decided): string[]
   /**
-   * Its elements that a patch adds, by name, and what tells two of one name apart: `@type` is an attribute,
+   * The elements that a patch adds, by name, with the parts that tell two of one name apart: `@type` is an attribute,
    * `source@dev` a child's, `source/vendor` all attributes of a grandchild.
    */
   match?: Readonly<Record<string, readonly string[]>>
-  /** Adds to a domain what `match` and `xml` cannot. */
+  /** Adds to a domain what `match` and `xml` cannot add. */
   patch?(text: string, guest: DeviceBoard & Decided & Beside, versions: Versions, remarks: Remarks): string
-  /** Tells whether `--remove DEVICE` names this element; `addresses` are those of the machine's devices that it names. */
+  /** Does `--remove DEVICE` name this element? `addresses` are those of the machine's devices that it names. */
   removes?(element: ParsedElement, named: string, addresses: readonly string[]): boolean
 }
 
-/** Tells whether any of its options is given. A device without options goes along with others. */
+/** Is any of the device's options given? A device without options goes along with others. */
 export function isDeviceGiven({ options }: { options: readonly Option[] }, given: Arguments): boolean {
   return options.length === 0 || options.some(({ name }) => given.list(name).length > 0)
 }

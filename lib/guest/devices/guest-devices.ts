@@ -30,13 +30,13 @@ export const ATTACHED_DEVICES = [
   soundCard,
 ] as const
 
-/** The devices on its board; --help names them behind the board's own options. */
+/** The devices on a guest's board; --help names them behind the board's own options. */
 export const BUILT_IN_DEVICES = [tpmDevice, installationDisplay] as const
 
 /** Every kind of device that a guest may have. */
 export const GUEST_DEVICES = [...ATTACHED_DEVICES, ...BUILT_IN_DEVICES] as const
 
-/** QEMU gives PCI slots in this order, and a guest looks for its devices where they were: what is new comes last. */
+/** The order in which QEMU gives PCI slots. A guest looks for devices where they were: new kinds come last. */
 const SLOT_ORDER: readonly AnyDevice[] = [
   ...[scsiController, disks, opticalDrives, networkCards, cardDevices, usbDevices],
   ...[evdevInput, installationDisplay, soundCard, tpmDevice],
@@ -44,22 +44,22 @@ const SLOT_ORDER: readonly AnyDevice[] = [
 export const QEMU_DEVICES = [...SLOT_ORDER, ...GUEST_DEVICES.filter((device) => !SLOT_ORDER.includes(device))]
 
 type AnyDevice = (typeof GUEST_DEVICES)[number]
-/** A type that is each of a union at once. */
+/** The type that is every member of a union at once. */
 type AllOf<Union> = (Union extends unknown ? (each: Union) => void : never) extends (all: infer All) => void
   ? All
   : never
 
 export type DeviceFacts = AllOf<ReturnType<NonNullable<AnyDevice['read']>>>
-/** A guest, decided: plain data that is written as libvirt XML or as a program that starts QEMU. */
+/** A decided guest: plain data that is written as libvirt XML or as a program that starts QEMU. */
 export type Guest = GuestBoard & DecidedDevices
 type DecidedDevices = AllOf<ReturnType<AnyDevice['decide']>>
 
-/** Reads what devices are decided from. Throws a UserError with code `usage` for options of a wrong form. */
+/** Reads the facts that devices are decided from. Throws a UserError: `usage` for a wrong option, `no-user`. */
 export function readDevices(machine: Machine, given: Arguments): DeviceFacts {
   return merge(GUEST_DEVICES.map((device) => device.read?.(machine, given)))
 }
 
-/** Decides all devices; `remarksOn` says where a device's remarks go. Throws a UserError for one that cannot be had. */
+/** Decides all devices; remarks go where `remarksOn` says. Throws a UserError: `usage`, `no-device`, `two-devices`. */
 export function decideDevices(
   given: Arguments,
   facts: BoardFacts & DeviceFacts,

@@ -5,7 +5,7 @@ import type { GuestDevice } from './guest-device.ts'
 // Shared memory for Looking Glass's frames. Source: https://looking-glass.io/docs (Installation, IVSHMEM)
 
 interface DecidedFrames {
-  /** Looking Glass. */
+  /** The shared memory of Looking Glass, and the device that holds it; `null`: not asked for. */
   frames: { mib: number; device: 'kvmfr' | 'shm' } | null
 }
 
@@ -13,7 +13,7 @@ const KVMFR = '/dev/kvmfr0'
 
 export const lookingGlass: GuestDevice<object, DecidedFrames> = {
   options: [valueOption('looking-glass', 'WxH', 'shared memory for Looking Glass at this resolution')],
-  // Two frames of four bytes a pixel and 10 MiB for the rest, up to a power of two.
+  // The size is two frames of four bytes a pixel and 10 MiB for the rest, rounded up to a power of two.
   decide(given, { hypervisor }, { reasons }) {
     const text = given.value('looking-glass')
     if (text === undefined) return { frames: null }

@@ -73,7 +73,7 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
 
 const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const
 
-/** `default`, `user`, `none`, `bridge:br0` and so on; each in turn, the MAC for the first. */
+/** Decides the network cards from `default`, `user`, `none`, `bridge:br0` and so on; the MAC is for the first one. */
 function decideNics(given: Arguments, format: string, model: string): Nic[] {
   const like = 'six bytes of one card, such as 52:54:00:12:34:56'
   const mac = shapedValue(given, 'mac', /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, like)

@@ -5,7 +5,7 @@ import { xmlElement } from '../libvirt/xml-element.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
-// A SCSI device whole: burning and region codes work, which a CD-ROM image of the drive cannot do.
+// The SCSI device is passed on whole: burning and region codes work, which a CD-ROM image of the drive cannot do.
 
 interface ScsiDevice {
   path: string
@@ -59,7 +59,7 @@ export const opticalDrives: GuestDevice<OpticalFacts, DecidedOptical> = {
       ['-drive', driveValue(path, index)],
       ['-device', deviceValue(index)],
     ]),
-  // It comes and goes while the guest runs.
+  // The monitor's lines that take the drive out and put it back while the guest runs.
   monitor: ({ scsi }) =>
     scsi.flatMap(({ path }, index) => [
       `device_del optical${index}`,

@@ -3,7 +3,7 @@ import type { DecidedDisks } from './disks.ts'
 import type { GuestDevice } from './guest-device.ts'
 import type { DecidedOptical } from './optical.ts'
 
-// What SCSI disks and drives are attached to. libvirt's own choice would be a model that new guests have no driver for.
+// The controller of SCSI disks and drives. libvirt's own choice would be a model for which new guests have no driver.
 
 const isNeeded = ({ disks, scsi }: DecidedDisks & DecidedOptical): boolean =>
   scsi.length > 0 || disks.some(({ bus }) => bus === 'scsi')

@@ -60,13 +60,13 @@ function parseShare(text: string): SharedFolder {
   return { path, tag: name.slice(0, 36) || 'root' }
 }
 
-/** It is on nobody's PATH. The one that came with QEMU until 7.2 calls the folder otherwise. */
+/** Shell lines that find virtiofsd, which is on nobody's PATH. The one of QEMU until 7.2 calls the folder otherwise. */
 const VIRTIOFSD = `PATH=$PATH:/usr/libexec:/usr/lib/qemu:/usr/lib:/usr/lib/virtiofsd
 shared=--shared-dir=
 virtiofsd --help 2>&1 | grep -q -e --shared-dir || shared=-osource=
 `
 
-/** QEMU asks for the socket at once, so it has to be there; where virtiofsd ends instead, so does the program. */
+/** Returns lines that start virtiofsd and wait for its socket, for QEMU; if virtiofsd ends, so does the program. */
 function startVirtiofsd(socket: string, path: string): string {
   return `rm -f ${socket}
 virtiofsd --socket-path=${socket} "$shared"${shellQuote(path)} &

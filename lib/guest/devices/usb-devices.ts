@@ -16,7 +16,7 @@ interface UsbFacts {
 
 interface DecidedUsb {
   usb: UsbChoice[]
-  /** Windows 7 has no driver for xHCI. */
+  /** The USB controller: `ich9` for Windows 7, which has no driver for xHCI. */
   usbController: 'qemu-xhci' | 'ich9'
 }
 

@@ -1,14 +1,14 @@
 import { UserError } from '../../core/error.ts'
 
-/** An element as it stands in a text; positions are offsets into it. */
+/** An element of a document; positions are offsets into the document's text. */
 export interface ParsedElement {
   name: string
   attributes: Map<string, { value: string; start: number; end: number }>
   children: ParsedElement[]
-  /** From `<` of the start tag to behind `>` of the end tag. */
+  /** The offset of `<` of the start tag; `end` is behind `>` of the end tag. */
   start: number
   end: number
-  /** Its content's; equal to `end` for `<element/>`. */
+  /** The offsets of its content; both equal `end` for `<element/>`. */
   inner: { start: number; end: number }
 }
 
@@ -35,8 +35,8 @@ const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]|[\ud800-
 
 /**
  * Reads a document strictly and returns its root. Throws a UserError with code `malformed`, which names the line, for
- * anything that is not well-formed, and with code `document-type` for a DOCTYPE: libvirt writes none, and entities
- * of it could name files or grow without end.
+ * anything that is not well-formed, and with code `document-type` for a DOCTYPE: libvirt writes none, and its entities
+ * could name files or grow without end.
  */
 export function parseDocument(text: string): ParsedElement {
   const bad = (at: number, what: string): UserError =>
@@ -130,7 +130,7 @@ function parseAttributes(text: string, offset: number, bad: ErrorAt): ParsedElem
 
 const ENTITIES: Readonly<Record<string, string>> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" }
 
-/** The text that an attribute's value or an element's content stands for. */
+/** Returns the text that an attribute's value or an element's content stands for. */
 export function unescapeXml(text: string): string {
   return text.replace(/&(?:#(\d+)|#x([0-9a-fA-F]+)|(\w+));/g, (whole, decimal, hex, name) => {
     if (name !== undefined) return ENTITIES[name] ?? whole

@@ -1,30 +1,31 @@
 import { type ParsedElement, unescapeXml } from './document.ts'
 import { renderElements, type XmlElement } from './xml-element.ts'
 
-// Changes of a document's text that leave every other character as it is. Each gives a new text: read it anew.
+// Changes of a document's text that leave every other character as it is. Each returns a new text, to be parsed anew.
 
-/** The first child element of that name, along a path: `child(root, 'features', 'kvm')`. */
+/** Finds the first child element of each name along a path: `child(root, 'features', 'kvm')`. */
 export function child(element: ParsedElement | undefined, ...path: string[]): ParsedElement | undefined {
   return path.reduce<ParsedElement | undefined>((at, name) => at?.children.find((each) => each.name === name), element)
 }
 
-/** The child elements of that name. */
+/** Returns the child elements of that name. */
 export function childrenOf(element: ParsedElement | undefined, name: string): ParsedElement[] {
   return element?.children.filter((each) => each.name === name) ?? []
 }
 
+/** Returns the value of an element's attribute; `undefined` where the element or the attribute is missing. */
 export function attribute(element: ParsedElement | undefined, name: string): string | undefined {
   return element?.attributes.get(name)?.value
 }
 
-/** An element's own text, without the space around it. */
+/** Returns an element's own text, without the space around it. */
 export function elementText(text: string, element: ParsedElement): string {
   return unescapeXml(text.slice(element.inner.start, element.inner.end).replace(/<!--[\s\S]*?-->/g, '')).trim()
 }
 
 /**
- * Puts elements into `parent`: behind its last child whose name is in `after`, or else behind the last of all. Their
- * indentation is that of their new siblings.
+ * Inserts elements into `parent`: behind its last child whose name is in `after`, or else behind the last of all. They
+ * are indented like their new siblings.
  */
 export function insertElements(
   text: string,
@@ -51,7 +52,7 @@ export function insertElements(
   return splice(text, parent.start, parent.end, `${tag}${added}${line ?? ''}</${parent.name}>`)
 }
 
-/** Takes an element out, with the line that it stands on. */
+/** Removes an element, with the line that it stands on. */
 export function removeElement(text: string, element: ParsedElement): string {
   const line = lineBefore(text, element.start) ?? ''
   return splice(text, element.start - line.length, element.end, '')
@@ -76,17 +77,17 @@ function splice(text: string, start: number, end: number, between: string): stri
   return text.slice(0, start) + between + text.slice(end)
 }
 
-/** The line break and the space before an element that begins its line; `null` for one that does not. */
+/** Returns the line break and the space before an element that begins its line; `null` for one that does not. */
 function lineBefore(text: string, at: number): string | null {
   return /\r?\n[ \t]*$/.exec(text.slice(0, at))?.[0] ?? null
 }
 
-/** What the document puts around attributes. */
+/** Returns the quote that most attributes of the document have. */
 function quoteOf(text: string): "'" | '"' {
   return (text.match(/='/g)?.length ?? 0) >= (text.match(/="/g)?.length ?? 0) ? "'" : '"'
 }
 
-/** One step of its indentation: that of the first element which begins a line. */
+/** Returns one step of the document's indentation: that of the first element which begins a line. */
 function stepOf(text: string): string {
   return /\n([ \t]+)</.exec(text)?.[1] ?? '  '
 }

@@ -3,9 +3,9 @@ import { type ParsedElement, parseDocument } from './document.ts'
 import { attribute, child, childrenOf, elementText, insertElements, setAttribute, setText } from './edit-document.ts'
 import { type XmlElement, xmlElement } from './xml-element.ts'
 
-// A domain of libvirt that somebody has already: what is found in it, and what is added.
+// Functions that read an existing domain of libvirt, and add to it.
 
-/** The root of a domain. Throws a UserError with code `malformed` or `no-domain`. */
+/** Returns the root of a domain. Throws a UserError with code `malformed`, `document-type` or `no-domain`. */
 export function parseDomain(text: string): ParsedElement {
   const root = parseDocument(text)
   if (root.name !== 'domain')
@@ -13,7 +13,7 @@ export function parseDomain(text: string): ParsedElement {
   return root
 }
 
-/** The elements at the top of a domain, in libvirt's own order: a new one goes behind those that come before it. */
+/** The elements at the top of a domain, in libvirt's order: a new one goes behind those that come before it. */
 const ORDER = [
   'name uuid genid title description metadata maxMemory memory currentMemory blkiotune memtune memoryBacking vcpu vcpus',
   'iothreads iothreadids cputune numatune resource sysinfo bootloader os features cpu clock on_poweroff on_reboot',
@@ -22,7 +22,7 @@ const ORDER = [
   .join(' ')
   .split(' ')
 
-/** Sees that the element at `path` is there and says what `wanted` says; what it says besides stays. */
+/** Makes the element at `path` exist with the attributes and text of `required`; what it has besides stays. */
 export function ensureElement(text: string, path: readonly string[], required: XmlElement): string {
   let at = parseDomain(text)
   for (const [depth, name] of [...path, required.name].entries()) {
@@ -41,7 +41,7 @@ export function ensureElement(text: string, path: readonly string[], required: X
   return text
 }
 
-/** The devices of a domain; `undefined` where it has none. */
+/** Returns the `<devices>` of a domain; `undefined` where it has none. */
 export function devicesOf(text: string): ParsedElement | undefined {
   return child(parseDomain(text), 'devices')
 }
@@ -55,7 +55,7 @@ export function addDevices(text: string, elements: readonly XmlElement[]): strin
   }, text)
 }
 
-/** Adds a device, unless the domain has one that is the same in all that `match` names (`GuestDevice.match`). */
+/** Adds a device, unless the domain has one that is equal in all that `match` names (`GuestDevice.match`). */
 export function addIfMissing(text: string, required: XmlElement, match: readonly string[]): string {
   return childrenOf(devicesOf(text), required.name).some((each) => isSameDevice(each, required, match))
     ? text

@@ -8,7 +8,7 @@ import { windowArguments } from '../window.ts'
 import { cpuElement, memoryBackingElement, tuneElements } from './resource-xml.ts'
 import { QEMU_NAMESPACE, renderElements, type XmlElement, xmlElement } from './xml-element.ts'
 
-/** The whole domain, ready for `virsh define`. Source: https://libvirt.org/formatdomain.html */
+/** Returns the whole domain, ready for `virsh define`. Source: https://libvirt.org/formatdomain.html */
 export function guestXml(guest: Guest, versions: Versions): string {
   const tail = qemuElements(guest, versions)
   const { memory } = guest
@@ -99,13 +99,13 @@ function clockElement({ localtime, hypervclock }: Guest): XmlElement {
   )
 }
 
-/** The order of elements in `<devices>`; what is not among them is last. */
+/** The order of elements in `<devices>`; other kinds come last. */
 const KINDS = [
   ...['disk', 'controller', 'interface', 'console', 'channel', 'input', 'graphics', 'video', 'redirdev'],
   ...['sound', 'audio', 'tpm', 'filesystem', 'hostdev', 'shmem'],
 ]
 
-/** Puts device elements into the order of their kinds; those of one kind stay as they are. */
+/** Returns device elements in the order of their kinds; those of one kind keep their order. */
 export function sortDevices<Sorted extends { name: string }>(elements: readonly Sorted[]): Sorted[] {
   const rank = ({ name }: Sorted): number => (KINDS.includes(name) ? KINDS.indexOf(name) : KINDS.length)
   return [...elements].sort((one, other) => rank(one) - rank(other))
@@ -123,7 +123,7 @@ function devicesElement(guest: Guest, versions: Versions): XmlElement {
   )
 }
 
-/** QEMU's own arguments for the cards' windows, where libvirt has no element, or has none yet (9.3). */
+/** Returns QEMU's own arguments for the cards' windows, where libvirt has no element, or has none yet (9.3). */
 export function addressingArguments(
   { mmio64Mib, addressBits, cpuModel }: Pick<GuestBoard, 'mmio64Mib' | 'addressBits' | 'cpuModel'>,
   versions: Versions,
@@ -135,7 +135,7 @@ export function addressingArguments(
   ]
 }
 
-/** Writes what libvirt has no element for, or has none yet. */
+/** Returns the elements that pass on to QEMU what libvirt has no element for, or has none yet. */
 function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
   const args = [
     ...GUEST_DEVICES.flatMap((device) => device.passedOn?.(guest, versions) ?? []),

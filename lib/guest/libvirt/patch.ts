@@ -14,10 +14,10 @@ import { ensureElement, parseDomain } from './edit-domain.ts'
 import { cacheElement, hugepagesElement, tuneElements } from './resource-xml.ts'
 import { QEMU_NAMESPACE, xmlElement } from './xml-element.ts'
 
-// Changes of a domain that somebody has already. Each takes a text and gives a text; what is there already stays as it
-// is, so that a second patch changes nothing.
+// Changes of an existing domain. Each takes a text and returns a text; what is there already stays as it is, so that a
+// second patch changes nothing.
 
-/** Hides the hypervisor as decided; another name that Hyper-V has already does as well, unless one was `named`. */
+/** Hides the hypervisor as decided. A Hyper-V name that the domain has stays, unless another one was `requested`. */
 export function patchHiding(
   text: string,
   { hideKvm, vendorId, ioapicKvm }: Pick<GuestBoard, 'hideKvm' | 'vendorId' | 'ioapicKvm'>,
@@ -32,7 +32,7 @@ export function patchHiding(
   return result
 }
 
-/** Sizes in KiB: libvirt's units (virScaleInteger). */
+/** libvirt's units of size, in KiB (virScaleInteger). */
 const UNITS: Readonly<Record<string, number>> = {
   b: 1 / 1024,
   bytes: 1 / 1024,
@@ -49,7 +49,7 @@ const UNITS: Readonly<Record<string, number>> = {
   TiB: 1024 ** 3,
 }
 
-/** A domain's memory in KiB; `undefined` when it does not say. */
+/** Returns a domain's memory in KiB; `undefined` where it gives none. */
 export function memoryKibOf(text: string): number | undefined {
   const element = child(parseDomain(text), 'memory')
   const unit = UNITS[attribute(element, 'unit') ?? 'KiB']
@@ -57,6 +57,7 @@ export function memoryKibOf(text: string): number | undefined {
   return unit === undefined || !Number.isFinite(size) ? undefined : Math.round(size * unit)
 }
 
+/** Sets the memory in KiB. Throws a UserError with code `numa-cells` where the domain divides it among NUMA cells. */
 export function patchMemory(text: string, kib: number): string {
   if (memoryKibOf(text) === kib) return text
   expectUndivided(text, 'memory', ['cpu', 'numa'])
@@ -67,7 +68,7 @@ export function patchMemory(text: string, kib: number): string {
     : ensureElement(sized, [], xmlElement('currentMemory', { unit: 'KiB' }, String(kib)))
 }
 
-/** Pages of this size for all of the memory; pages of other sizes go. */
+/** Sets pages of this size in KiB for all of the memory; pages of other sizes are removed. */
 export function patchHugepages(text: string, kib: number): string {
   const required = hugepagesElement(kib)
   const pages = childrenOf(child(parseDomain(text), 'memoryBacking', 'hugepages'), 'page')
@@ -85,7 +86,7 @@ export function patchHugepages(text: string, kib: number): string {
     : ensureElement(text, ['memoryBacking', 'hugepages'], xmlElement('page', { size: kib, unit: 'KiB' }))
 }
 
-/** What virtiofs needs: memory that its daemon can map. */
+/** Makes the memory one that the daemon of virtiofs can map. */
 export function patchSharing(text: string): string {
   const source = child(parseDomain(text), 'memoryBacking', 'source')
   const backed =
@@ -106,7 +107,7 @@ function expectUndivided(text: string, what: string, ...paths: string[][]): void
     )
 }
 
-/** vCPUs and where they run: their number, their pins, and the topology that the guest sees. */
+/** Sets the number of vCPUs, their pins and the topology that the guest sees. Throws a UserError: `numa-cells`. */
 export function patchPinning(text: string, pinning: Pinning, cache: boolean): string {
   const number = String(pinning.vcpus.length)
   let result = ensureElement(text, [], xmlElement('vcpu', {}, number))
@@ -145,7 +146,7 @@ export function patchPinning(text: string, pinning: Pinning, cache: boolean): st
   return patchTopology(result, { ...pinning, caches: cache ? pinning.caches : null })
 }
 
-/** What the guest sees of its vCPUs; caches that are `null` stay as they are. */
+/** Sets the topology that the guest sees, and its caches; caches that are `null` stay as they are. */
 export function patchTopology(
   text: string,
   { topology, topoext, caches }: Pick<Pinning, 'topology' | 'topoext'> & { caches: Pinning['caches'] | null },
@@ -153,7 +154,7 @@ export function patchTopology(
   const { sockets, dies, cores, threads } = topology
   const cpu = child(parseDomain(text), 'cpu')
   const known = child(cpu, 'topology')
-  // libvirt multiplies all that it is told: what somebody set besides must be 1.
+  // libvirt multiplies all the numbers of a topology: other levels that somebody set must be 1.
   const dieCount = attribute(known, 'dies') !== undefined || dies > 1 ? dies : null
   const clusters = attribute(known, 'clusters') === undefined ? null : 1
   let result = ensureElement(
@@ -179,7 +180,7 @@ export function patchTopology(
     : setAttribute(result, feature, 'policy', 'require')
 }
 
-/** Arguments for QEMU itself, unless they stand there one behind the other. */
+/** Adds arguments for QEMU itself, unless the domain has them already, one behind the other. */
 export function patchArguments(text: string, args: readonly string[]): string {
   if (args.length === 0) return text
   const root = parseDomain(text)

@@ -3,16 +3,16 @@ import type { ParsedElement } from './document.ts'
 import { attribute, child, childrenOf, setAttribute } from './edit-document.ts'
 import { devicesOf, parseDomain } from './edit-domain.ts'
 
-// The PCI devices of a domain that somebody has already.
+// The PCI devices of an existing domain.
 
-/** A card's place in the guest; `free` are the functions of that slot that are left, when some are not. */
+/** A card's place in the guest; `free` are the unused functions of its slot, where some are in use. */
 export interface GuestSlot {
   bus: number
   slot: number
   free?: readonly number[]
 }
 
-/** `0000:01:00.0` of a PCI hostdev's source. */
+/** Returns the host's address of a PCI hostdev, such as `0000:01:00.0`; `undefined` for other elements. */
 export function hostAddressOf(hostdev: ParsedElement): string | undefined {
   const source = child(hostdev, 'source', 'address')
   if (attribute(hostdev, 'type') !== 'pci' || source === undefined) return undefined
@@ -23,18 +23,18 @@ export function hostAddressOf(hostdev: ParsedElement): string | undefined {
   return `${field('domain', 4)}:${field('bus', 2)}:${field('slot', 2)}.${field('function', 1)}`
 }
 
-/** The elements that have an address on the guest's PCI bus of that number. */
+/** Returns the elements that have an address on the guest's PCI bus of that number. */
 export function elementsOnBus(text: string, bus: number): ParsedElement[] {
   return (devicesOf(text)?.children ?? []).filter((each) => guestBusOf(each) === bus)
 }
 
-/** The guest's PCI bus that an element is on; NaN for one that has no such address. */
+/** Returns the guest's PCI bus that an element is on; NaN for one that has no such address. */
 function guestBusOf(element: ParsedElement): number {
   const address = child(element, 'address')
   return attribute(address, 'type') === 'pci' ? Number(attribute(address, 'bus') ?? Number.NaN) : Number.NaN
 }
 
-/** A place where nothing is: bus 1 and up are behind a root port that is to be made, `first` is i440fx's first slot. */
+/** Finds a free place. Bus 1 and up are behind a root port that must still be made; `first` is i440fx's first slot. */
 export function freeSlot(text: string, first: number): GuestSlot {
   const devices = devicesOf(text)?.children ?? []
   const machine = attribute(child(parseDomain(text), 'os', 'type'), 'machine') ?? 'pc'
@@ -52,7 +52,7 @@ export function freeSlot(text: string, first: number): GuestSlot {
   return { bus: Math.max(0, ...used.filter(Number.isFinite)) + 1, slot: 0 }
 }
 
-/** Shows the guest the ROMs of the functions at these addresses: one that a file is set for is meant to be seen. */
+/** Shows the guest the ROMs of the functions at these addresses: a ROM with a file set is meant to be seen. */
 export function showRoms(text: string, addresses: readonly string[], { notes }: Remarks): string {
   const hidden = [
     ['bar', 'off', 'on'],
@@ -71,7 +71,7 @@ export function showRoms(text: string, addresses: readonly string[], { notes }: 
   )
 }
 
-/** Says of a card's functions what the domain does with them and a person may not know. */
+/** Returns notes on what the domain does with a card's functions and a person may not know. */
 export function cardNotes(text: string, addresses: readonly string[]): string[] {
   const own = childrenOf(devicesOf(text), 'hostdev').filter((each) => addresses.includes(hostAddressOf(each) ?? ''))
   const unmanaged = own.filter((each) => attribute(each, 'managed') !== 'yes').map(hostAddressOf)

@@ -6,7 +6,7 @@ import { type XmlElement, xmlElement } from './xml-element.ts'
 
 // A guest's CPUs and memory, for new guests and for patches.
 
-/** I/O threads and pinned CPUs, and the memory of their NUMA nodes. */
+/** Returns the elements for I/O threads, pinned CPUs, and the memory of their NUMA nodes. */
 export function tuneElements({ pinning }: Pick<GuestBoard, 'pinning'>): XmlElement[] {
   if (pinning === null) return []
   const { vcpus, emulator, iothread, nodes } = pinning
@@ -35,16 +35,17 @@ function topologyElement({ topology }: Pick<GuestBoard, 'topology'>, versions: V
   })
 }
 
-/** Emulated is the third level alone. */
+/** Returns `<cache>`; only the third level can be emulated. */
 export function cacheElement({ caches }: Pick<Pinning, 'caches'>): XmlElement {
   return xmlElement('cache', { mode: caches, level: caches === 'emulate' ? 3 : null })
 }
 
-/** Fewer address bits than the host's CPU has. */
+/** Returns the element for fewer address bits than the host's CPU has. */
 export function addressBitsElement(bits: number): XmlElement {
   return xmlElement('maxphysaddr', { mode: 'passthrough', limit: bits })
 }
 
+/** Returns `<cpu>`: the model, with its address bits, topology and cache. */
 export function cpuElement(guest: GuestBoard, versions: Versions): XmlElement {
   const { cpuModel, pinning, addressBits } = guest
   const host = cpuModel === 'host-passthrough'
@@ -61,6 +62,7 @@ export function cpuElement(guest: GuestBoard, versions: Versions): XmlElement {
   )
 }
 
+/** Returns `<memoryBacking>`; `null` where the guest neither has hugepages nor shares its memory. */
 export function memoryBackingElement({ memory }: Pick<GuestBoard, 'memory'>): XmlElement | null {
   const { hugepageKib, shared } = memory
   if (hugepageKib === null && !shared) return null
@@ -73,6 +75,7 @@ export function memoryBackingElement({ memory }: Pick<GuestBoard, 'memory'>): Xm
   )
 }
 
+/** Returns `<hugepages>` with pages of this size in KiB. */
 export function hugepagesElement(kib: number): XmlElement {
   return xmlElement('hugepages', {}, xmlElement('page', { size: kib, unit: 'KiB' }))
 }

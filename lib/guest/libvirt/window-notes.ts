@@ -10,8 +10,8 @@ import { addressBitsElement } from './resource-xml.ts'
 import { QEMU_NAMESPACE, renderElements, xmlElement } from './xml-element.ts'
 
 /**
- * What the domain lacks for the cards' BARs, and for an IOMMU that reaches less far than the CPU. Said and not written:
- * what is written with a card would have to go with it again, and nothing marks such lines as ours.
+ * Returns notes on what the domain lacks for the cards' BARs, and for an IOMMU that reaches less far than the CPU. It
+ * is not written: what is written for a card would have to be removed with it, and nothing marks such lines as ours.
  */
 export function windowNotes(
   text: string,

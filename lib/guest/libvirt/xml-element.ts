@@ -3,7 +3,7 @@ import { XMLBuilder } from 'fast-xml-parser'
 /** The namespace of libvirt's elements for arguments that go to QEMU as they are. */
 export const QEMU_NAMESPACE = 'http://libvirt.org/schemas/domain/qemu/1.0'
 
-/** An element to write: values are plain text, escaped when it is built. */
+/** An element to write: its values are plain text, which is escaped when the XML is built. */
 export interface XmlElement {
   name: string
   attributes: Readonly<Record<string, string | number>>
@@ -13,7 +13,7 @@ export interface XmlElement {
 
 type XmlChild = XmlElement | string | null | undefined | false | readonly XmlElement[]
 
-/** `part('disk', { type: 'file' }, part('source', …))`; a string is the element's text, nothing at all is left out. */
+/** Builds `xmlElement('disk', { type: 'file' }, xmlElement('source'))`; a string is the text, `null` is left out. */
 export function xmlElement(
   name: string,
   attributes: Readonly<Record<string, string | number | null | undefined>> = {},
@@ -29,7 +29,7 @@ export function xmlElement(
   }
 }
 
-/** What fast-xml-parser builds from with `preserveOrder`. */
+/** The nodes that fast-xml-parser builds XML from with `preserveOrder`. */
 type BuilderNode = Record<string, unknown>
 
 function builderNode({ name, attributes, children, text }: XmlElement): BuilderNode {
@@ -39,7 +39,7 @@ function builderNode({ name, attributes, children, text }: XmlElement): BuilderN
 }
 
 /**
- * The text of elements, one a line, without a newline at the end. `quote` is what stands around attributes: libvirt
+ * Returns the text of elements, one a line, without a newline at the end. `quote` goes around attributes: libvirt
  * writes `'`, so that a patch of its own output shows no change of quotes.
  */
 export function renderElements(elements: readonly XmlElement[], quote: "'" | '"' = "'", indent = '  '): string {

@@ -23,8 +23,8 @@ const FLAGS: Readonly<Record<HypervFlag, string>> = {
 }
 
 /**
- * A POSIX shell program that runs the guest. Throws a UserError with code `usage` for what libvirt alone can do: its
- * networks, and macvtap.
+ * Returns a POSIX shell program that runs the guest. Throws a UserError with code `usage` for what only libvirt can do:
+ * its networks, and macvtap.
  */
 export function guestScript(guest: Guest): string {
   const { name, pinning } = guest
@@ -112,13 +112,13 @@ function varsName(format: 'raw' | 'qcow2'): string {
   return format === 'raw' ? 'vars.fd' : 'vars.qcow2'
 }
 
-/** The guest's own copy of the template, in the template's format. */
+/** Returns the line that makes the guest's own copy of the template, in the template's format. */
 function copyVariables({ format, vars }: { format: 'raw' | 'qcow2'; vars: string }): string {
   const own = `"$dir/${varsName(format)}"`
   return `[ -e ${own} ] || cp ${shellQuote(vars)} ${own}\n`
 }
 
-/** Prepares what has to be there before QEMU: the guest's own copy of the variables, and what its devices need. */
+/** Returns lines that prepare what QEMU needs: the guest's own copy of the variables, and what its devices need. */
 function startHelpers(guest: Guest): string {
   const { firmware } = guest
   return [
