@@ -90,7 +90,7 @@ function readInitramfsState(files: Reader, deployment: string | undefined): { en
   }
 }
 
-/** Finds the next deployment: one made in this boot, which has no entry before shutdown, else that of the first entry. */
+/** Finds the next deployment: one made in this boot, which has no entry before shutdown, else the first entry's. */
 function findNextDeployment({ files, machine }: Host): string | undefined {
   const all = listFolder(files, DEPLOYMENTS).flatMap((name) =>
     listFolder(files, `${DEPLOYMENTS}/${name}/deploy`)

@@ -51,7 +51,7 @@ function members(option: string, form: NixForm, ...items: readonly string[]): Ni
 const MODPROBE = 'boot.extraModprobeConfig'
 const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
 
-/** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
+/** The boot script for either stage 1: NixOS options boot.initrd.preDeviceCommands and boot.initrd.systemd.services. */
 const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
 const OVERRIDE = `  imports = [
     (
