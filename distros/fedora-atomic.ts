@@ -4,7 +4,7 @@ import { layeredDnf } from './packages/dnf.ts'
 const BRANDS = ['bazzite', 'bluefin', 'aurora', 'ucore']
 const DESKTOPS = ['silverblue', 'kinoite', 'sericea', 'sway-atomic', 'onyx', 'budgie-atomic', 'cosmic-atomic']
 
-/** Packages are layered on an image (rpm-ostree), or built into it (bootc). */
+/** Fedora Atomic: packages are layered on an image (rpm-ostree), or built into it (bootc). */
 export const fedoraAtomic: Distro = {
   name: 'Fedora Atomic',
   documentation: 'https://docs.fedoraproject.org/en-US/fedora-silverblue/',

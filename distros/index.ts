@@ -41,7 +41,7 @@ import { opensuse } from './opensuse.ts'
 import { rhel } from './rhel.ts'
 import { voidLinux } from './void.ts'
 
-/** Every distribution that is known: a new one is one line here. */
+/** The known distributions; a new one is one line here. */
 export const DISTROS: readonly Distro[] = [
   debian,
   arch,
@@ -55,7 +55,7 @@ export const DISTROS: readonly Distro[] = [
   alpine,
   voidLinux,
 ]
-/** Systems that name a parent whose way of setting up a boot is not theirs. */
+/** The systems that name a parent, and whose boot is not set up in its way; each with the reason. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
   steamos: 'its updates replace the system, and what is set up with it',
   unraid: 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
@@ -105,8 +105,8 @@ const INITRAMFS: readonly InitramfsAdapter[] = [
 ]
 
 /**
- * The family that a system belongs to: by its own name, else by the nearest that it derives from; a variant that works
- * in another way (`fedora/silverblue`) is one of its own.
+ * Finds the family that a system belongs to: by its own name, else by the nearest that it derives from. A variant that
+ * works in another way (`fedora/silverblue`) is a family of its own.
  */
 function findDistro(files: Reader): Detected<Distro> {
   const { id, like, name, variant } = readOsRelease(files)
@@ -127,19 +127,19 @@ function findDistro(files: Reader): Detected<Distro> {
   return { adapter: undefined, why: `${name} (ID ${id || 'missing'}) ${what}` }
 }
 
-/** The boot loader that brings this host up: the one named, else by evidence, of this boot before that of files. */
+/** Finds this host's boot loader: the one named, else by evidence, of which that of this boot goes before files. */
 function findBootloader(host: Host, name: string | undefined): Detected<Bootloader> {
   const evidence = () => {
     const all = BOOTLOADERS.map((adapter) => ({ name: adapter.name, ...adapter.detect(host) }))
     const booted = all.filter(({ kind }) => kind === 'booted')
-    // A unified image has its own command line, whatever loader started it.
+    // A unified image holds its command line, whatever loader started it.
     const unified = booted.filter((one) => one.name === uki.name)
     return [unified, booted].find((some) => some.length > 0) ?? all
   }
   return openDetected(BOOTLOADERS, host, { option: 'bootloader', what: 'boot loader', name }, evidence)
 }
 
-/** The initramfs generator: the one named, else by evidence. */
+/** Finds the initramfs generator: the one named, else by evidence. */
 function findInitramfs(host: Host, name: string | undefined): Detected<Initramfs> {
   const evidence = () => INITRAMFS.map((adapter) => ({ name: adapter.name, why: adapter.detect(host) }))
   return openDetected(INITRAMFS, host, { option: 'initramfs', what: 'initramfs generator', name }, evidence)
@@ -155,7 +155,7 @@ function openNamed<T>(known: readonly Openable<T>[], host: Host, name: unknown):
   return adapter && { ...adapter.open(host), name: adapter.name }
 }
 
-/** The adapter that is named, or that is the only one with evidence, opened; else why there is none. */
+/** Opens the adapter that is named, or the only one with evidence; else returns why there is none. */
 function openDetected<T>(
   known: readonly Openable<T>[],
   host: Host,
@@ -174,7 +174,7 @@ function openDetected<T>(
   return { adapter: undefined, why: `${problem}; name it: --${option} ${names}` }
 }
 
-/** All that the scripts need to know of distributions. */
+/** The adapters of all distributions, as the scripts use them. */
 export const adapters: Adapters = {
   bootloaders: BOOTLOADERS,
   initramfs: INITRAMFS,

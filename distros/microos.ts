@@ -1,7 +1,7 @@
 import type { Distro } from '../lib/system/system.ts'
 import { transactionalZypper } from './packages/zypper.ts'
 
-/** Its root is read-only: changes go into a new snapshot, which the next boot takes. */
+/** openSUSE MicroOS: the root is read-only, and changes go into a new snapshot for the next boot. */
 export const microos: Distro = {
   name: 'openSUSE MicroOS',
   documentation: 'https://en.opensuse.org/Portal:MicroOS',

@@ -3,7 +3,7 @@ import { parseCommandLine } from '../lib/host/kernel.ts'
 import type { DeclarativeSystem, Distro } from '../lib/system/system.ts'
 import { nixItems, nixosFirmware, nixosPackages } from './packages/nixos-options.ts'
 
-/** The system that boots next, and the one that runs, where the first cannot be seen. */
+/** The system that boots next and, where that cannot be seen, the one that runs. */
 const SYSTEMS = ['/nix/var/nix/profiles/system', '/run/current-system']
 
 const declarative: DeclarativeSystem = {
@@ -53,7 +53,7 @@ ${nixosFirmware(version)}  virtualisation.libvirtd.qemu.swtpm.enable = true;
   ],
 }
 
-/** `./vfio.nix`: beside the file that imports it, as a rule. */
+/** Returns the path to import, `./vfio.nix`: as a rule, beside the file that imports it. */
 function importOf(path: string): string {
   return `./${path.slice(path.lastIndexOf('/') + 1)}`
 }

@@ -6,6 +6,6 @@ export const rhel: Distro = {
   documentation:
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/configuring_and_managing_virtualization/',
   ids: ['rhel', 'centos', 'rocky', 'almalinux', 'ol', 'eurolinux', 'scientific', 'virtuozzo', 'cloudlinux'],
-  // virt-manager is deprecated there, yet installable; RHEL 10 leaves it to Cockpit.
+  // virt-manager is deprecated on RHEL, yet installable; RHEL 10 leaves it to Cockpit.
   packages: dnf,
 }

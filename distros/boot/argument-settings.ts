@@ -8,19 +8,19 @@ import {
   sureLine,
 } from '../../lib/edit/shell-variables.ts'
 
-/** A kernel argument that is to be set, and why. */
+/** A kernel argument to set, and the reason for it. */
 export interface AddedArgument {
   token: string
   reason: string
 }
 
-/** A file that an argument goes into; `head`: what it starts with, if it is ours. */
+/** A file that an argument is written into; `head` is the start of a file of our own. */
 export interface ArgumentFile {
   path: string
   head?: string
 }
 
-/** The argument in a file that is a command line (`file`), or in an entry's `options`. */
+/** Returns the setting of an argument in a file that is a command line (`file`), or in an entry's `options`. */
 export function inCommandLine(
   layout: CommandLineLayout,
   { path, head }: ArgumentFile,
@@ -29,20 +29,20 @@ export function inCommandLine(
   return { kind: 'command-line', layout, path, ...(head === undefined ? {} : { head }), token, reason }
 }
 
-/** What a tool keeps in a way of its own, which its commands add and remove. */
+/** Returns the setting of an argument that a tool keeps in its own way; the tool's commands add and remove it. */
 export function keptBy(tool: string, { token, reason }: AddedArgument): SettingOf<'external'> {
   return { kind: 'external', tool, path: '', token, reason }
 }
 
-/** The list that a token such as `vfio-pci.ids=10de:1cb6` has to go into, for of two the kernel takes the last. */
+/** Finds the list that a token such as `vfio-pci.ids=10de:1cb6` must join, because the kernel takes the last of two. */
 export function findListFor(current: readonly ConfiguredArgument[], token: string): ConfiguredArgument | undefined {
   const name = token.replace(/=.*/, '').replaceAll('-', '_')
   return isListMember(token) ? current.filter((one) => one.name === name && one.value !== '').at(-1) : undefined
 }
 
 /**
- * Would the kernel get the argument, with all that the other files do? `sources`: the files in which variables make a
- * command line: `main` first, and drop-ins by name; `pathOf`: such a file without links.
+ * Would the kernel get the argument, given the other files? `sources` are the files whose variables make the command
+ * line: `main` is read first, then drop-ins by name. `pathOf` returns the path of such a file without links.
  */
 export function isEffective(
   sources: readonly ShellFile[],

@@ -5,20 +5,20 @@ import { onDemand } from '../../lib/host/denied.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 
-// Boot partitions are often closed to all but root: a plan made without root goes on, and says what it could not see.
+// Often only root may read a boot partition. A plan made without root goes on, and says what it could not see.
 
-/** A fact of a host that is read when it is first asked for, and once. */
+/** Returns a function that reads a fact of a host at its first call, and only then. */
 export function readOnce<T>({ files, machine }: Host, read: () => T): () => T {
   const facts = onDemand<{ fact: T }>([files, machine], { fact: read })
   return () => facts.fact
 }
 
-/** The path without links, where it is there; what may not be looked at is remembered as denied. */
+/** Returns the path without links; `undefined` where nothing is there. One that may not be read is noted as denied. */
 export function findPath(files: Reader, path: string): string | undefined {
   return undefinedIfDenied(files, path, () => files.resolve(path))
 }
 
-/** The names in a folder; none where there is no such folder, and where it may not be looked into. */
+/** Returns the names in a folder; none where the folder does not exist or may not be read. */
 export function listFolder(files: Reader, folder: string): string[] {
   return undefinedIfDenied(files, folder, () => files.list(folder)) ?? []
 }
@@ -34,17 +34,17 @@ function undefinedIfDenied<T>(files: Reader, path: string, read: () => T | undef
   }
 }
 
-/** The path without links, or as it stands where nothing is there. */
+/** Returns the path without links; unchanged where nothing is there. */
 export function realPath(files: Reader, path: string): string {
   return files.resolve(path) ?? path
 }
 
-/** A file's text, one character a byte; `undefined` where there is none, or none that may be read. */
+/** Returns a file's text, one character for each byte; `undefined` where there is no file or it may not be read. */
 export function rawText(files: Reader, path: string | undefined): string | undefined {
   return path === undefined ? undefined : files.optionalBytes(path)?.toString('latin1')
 }
 
-/** Those of the files that are there, in this order. */
+/** Reads those of the files that exist, in the given order. */
 export function readShellFiles(files: Reader, paths: readonly string[]): ShellFile[] {
   return paths.flatMap((path) => {
     const text = rawText(files, path)
@@ -52,29 +52,29 @@ export function readShellFiles(files: Reader, paths: readonly string[]): ShellFi
   })
 }
 
-/** The paths of the files in a folder whose names end in this (`.conf`), hidden ones aside, by name. */
+/** Returns the paths of the files in a folder whose names end in `end` (`.conf`), by name, without hidden ones. */
 export function filesEndingIn(files: Reader, folder: string, end: string): string[] {
   const names = (files.list(folder) ?? []).filter((name) => !name.startsWith('.') && name.endsWith(end))
   return names.map((name) => `${folder}/${name}`)
 }
 
-/** `/boot/TOKEN/RELEASE/initrd` and its kin, as kernel-install(8) lays them out. */
+/** Returns the folders of a kernel's boot files, such as `/boot/TOKEN/RELEASE`, in the layout of kernel-install(8). */
 export function entryFolders(files: Reader, release: string): string[] {
   const tokens = new Set(readEntryTokens(files))
   return [...tokens].flatMap((token) => ['/efi', '/boot', '/boot/efi'].map((folder) => `${folder}/${token}/${release}`))
 }
 
-/** What the names of kernel-install's entries may start with. */
+/** Returns the tokens with which the names of kernel-install's entries may start. */
 export function readEntryTokens(files: Reader): string[] {
   return ['/etc/kernel/entry-token', '/etc/machine-id'].flatMap((path) => files.optionalText(path)?.trim() || [])
 }
 
-/** The name that Arch's kernel packages give: `linux`, `linux-lts`. */
+/** Returns the name that Arch's kernel package gives a kernel: `linux`, `linux-lts`. */
 export function packageBaseOf(files: Reader, release: string): string | undefined {
   return files.optionalText(`/lib/modules/${release}/pkgbase`)?.trim()
 }
 
-/** The image of each kernel that has one: the first of the paths that it may have. */
+/** Finds the image of each kernel: the first of its possible paths that exists. */
 export function findImages({ files, kernels }: Host, pathsOf: (release: string) => readonly string[]): KernelImage[] {
   return kernels.flatMap(({ release }) => {
     const found = pathsOf(release).flatMap((path) => findPath(files, path) ?? [])
@@ -82,7 +82,7 @@ export function findImages({ files, kernels }: Host, pathsOf: (release: string) 
   })
 }
 
-/** The command that makes generated files again; as its inverse it runs again, unless another is given. */
+/** Returns the command that makes generated files again. Its inverse is the same command, unless another is given. */
 export function generatorCommand(
   argv: readonly string[],
   touches: readonly string[],
@@ -92,12 +92,12 @@ export function generatorCommand(
   return { kind: 'command', argv, inverse, touches, reason }
 }
 
-/** The same for one image. */
+/** Returns the command that makes the initramfs of one kernel again. */
 export function imageCommand({ release, path }: KernelImage, argv: string[], inverse = argv): CommandChange {
   return generatorCommand(argv, [path], `the initramfs of ${release}`, inverse)
 }
 
-/** A line of a file of ours, below a folder that may be a link. `head`: what the file starts with. */
+/** Returns the setting of a line in a file of our own, whose folder may be a link. `head` is the start of the file. */
 export function ownFileLine(
   files: Reader,
   path: string,

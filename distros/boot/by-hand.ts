@@ -2,14 +2,14 @@ import { addArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
 import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 
-// What is not written here: the steps are for the person.
+// Steps that a person takes where an adapter writes nothing.
 
 /** An adapter that writes nothing. */
 export const BY_HAND = { isManual: () => true, settings: () => [], commands: () => [] }
 
 /**
- * The steps for lists such as `vfio-pci.ids=` that are set already: of two the kernel takes the last, so they have to be
- * completed. `rest`: the arguments that are to be added.
+ * Returns the steps for lists such as `vfio-pci.ids=` that are set already: the kernel takes the last of two, so the
+ * list that is there must be completed. `rest`: the arguments to add.
  */
 export function listSteps(
   current: readonly Pick<ConfiguredArgument, 'file' | 'line' | 'name' | 'token'>[],
@@ -25,7 +25,7 @@ export function listSteps(
   return { steps, rest: tokens.filter((token) => !lists.some(({ name }) => nameOf(token) === name)) }
 }
 
-/** The step where an image may hold drivers; `where`: what brings them into it. */
+/** Returns the step that keeps drivers out of an image; `where` names what brings them in. */
 export function keepOutStep(drivers: readonly string[], where: string): string {
   const names = drivers.length > 0 ? drivers.join(', ') : 'the drivers of these devices'
   return `Leave ${names} out of the image (${where}): what is loaded there comes before the script.`

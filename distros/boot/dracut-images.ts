@@ -8,10 +8,10 @@ import { kernelInstallCommands, kernelInstallImagesOf, readInstallConfig } from 
 import { unifiedImagesOf } from './uki-image.ts'
 import { updateCommands, updateInitramfs } from './update-initramfs.ts'
 
-/** The configuration of dracut, in the order in which it sources it. Source: dracut.conf(5). */
+/** Reads dracut's configuration files, in the order in which dracut sources them. Source: dracut.conf(5). */
 export function dracutConfig(files: Reader): ShellFile[] {
   const folders = ['/usr/lib/dracut/dracut.conf.d', '/etc/dracut.conf.d']
-  // A file in /etc stands for the one of the same name in /usr/lib.
+  // A file in /etc replaces the one of the same name in /usr/lib.
   const named = folders.flatMap((folder) =>
     (files.list(folder) ?? []).filter((name) => name.endsWith('.conf')).map((name) => [name, folder] as const),
   )
@@ -19,7 +19,7 @@ export function dracutConfig(files: Reader): ShellFile[] {
   return readShellFiles(files, ['/etc/dracut.conf', ...drop.map(([name, folder]) => `${folder}/${name}`)])
 }
 
-/** What a dracut that is told `uefi=yes` makes: `linux-RELEASE-MACHINE.efi`, or what a person calls it. */
+/** Finds the images that dracut makes with `uefi=yes`: `linux-RELEASE-MACHINE.efi`, or a name that a person chose. */
 export function dracutUnifiedImages(host: Host): KernelImage[] {
   const { files } = host
   const texts = dracutConfig(files).map(({ text }) => text)
@@ -28,9 +28,9 @@ export function dracutUnifiedImages(host: Host): KernelImage[] {
 }
 
 /**
- * The images that dracut makes, and the commands that make them again. An image each, by its path: `--regenerate-all`
- * writes to where dracut itself would, also for kernels that have no image. Both work in a chroot, where `uname -r` is
- * another's. As the inverse it is right: other kernels may be installed by then. Source: dracut(8).
+ * Returns the images that dracut makes, and the commands that make them again: one for each image, by its path, since
+ * `--regenerate-all` writes to dracut's own paths, also for kernels that have no image. It is the inverse, as other
+ * kernels may be installed by then. Both work in a chroot, where `uname -r` is another system's. Source: dracut(8).
  */
 export function dracutImages(host: Host): { images: KernelImage[]; commands: CommandChange[] } {
   const { files } = host
@@ -42,13 +42,13 @@ export function dracutImages(host: Host): { images: KernelImage[]; commands: Com
       ? unified
       : findImages(host, (release) => [
           ...ownPaths(files, release),
-          // As Arch's hooks call it.
+          // The name that Arch's hooks give it.
           `/boot/initramfs-${packageBaseOf(files, release) ?? release}.img`,
         ])
   const wrapped = updateInitramfs(files) === 'dracut'
   const commands = images.flatMap((image) => {
     const { release, path } = image
-    // It runs /etc/initramfs/post-update.d too, which takes images on to boot loaders.
+    // update-initramfs also runs /etc/initramfs/post-update.d, which hands images to boot loaders.
     if (wrapped && path === `/boot/initrd.img-${release}`) return updateCommands(files, [image])
     const argv = ['dracut', '--force', path, release]
     const isOwn = ownPaths(files, release).includes(path) || path.includes(`/EFI/Linux/linux-${release}`)
@@ -57,7 +57,7 @@ export function dracutImages(host: Host): { images: KernelImage[]; commands: Com
   return { images, commands }
 }
 
-/** Where dracut itself puts a kernel's image, in its own order. Source: dracut(8), FILES. */
+/** Returns the paths at which dracut itself puts a kernel's image, in its own order. Source: dracut(8), FILES. */
 function ownPaths(files: Reader, release: string): string[] {
   return [
     ...entryFolders(files, release).map((folder) => `${folder}/initrd`),

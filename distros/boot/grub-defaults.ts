@@ -6,34 +6,34 @@ import type { Reader } from '../../lib/host/reader.ts'
 import { findListFor, isEffective } from './argument-settings.ts'
 import { filesEndingIn, rawText, readShellFiles, realPath } from './boot-files.ts'
 
-// What grub-mkconfig makes GRUB's menu from: /etc/default/grub, and Debian's drop-ins.
+// The files that grub-mkconfig makes GRUB's menu from: /etc/default/grub, and Debian's drop-ins.
 
 export const GRUB_DEFAULTS = '/etc/default/grub'
 const DROP_INS = '/etc/default/grub.d'
-// Sorts behind what images and packages bring; with more of z behind a person's.
+// Sorts after the files of images and packages; with more letters z, also after a person's.
 const OURS = /\/z+-vfio-scripts\.cfg$/
-/** What normal entries get, besides what all get. */
+/** The variable whose arguments only normal entries get. */
 export const NORMAL_VARIABLE = 'GRUB_CMDLINE_LINUX_DEFAULT'
-/** In the order in which the kernel sees them. */
+/** The variables of normal entries, in the order in which the kernel sees them. */
 const VARIABLES = ['GRUB_CMDLINE_LINUX', NORMAL_VARIABLE]
 
-/** Debian's and Ubuntu's grub-mkconfig read drop-ins; upstream's does not. Its own text says. */
+/** Does grub-mkconfig read drop-ins? Debian's and Ubuntu's does, upstream's does not: its own text tells. */
 function readsDropIns(files: Reader): boolean {
   const text = rawText(files, findProgram(files, 'grub-mkconfig') ?? findProgram(files, 'grub2-mkconfig'))
   return text === undefined ? files.exists(DROP_INS) : text.includes('default/grub.d')
 }
 
-/** The files that grub-mkconfig sources, in its order. */
+/** Reads the files that grub-mkconfig sources, in its order. */
 export function readGrubDefaults(files: Reader): ShellFile[] {
   return readShellFiles(files, [GRUB_DEFAULTS, ...(readsDropIns(files) ? filesEndingIn(files, DROP_INS, '.cfg') : [])])
 }
 
-/** What normal entries get, in the order in which the kernel sees it. */
+/** Returns the arguments of normal entries, in the order in which the kernel sees them. */
 export function grubArguments(defaults: readonly ShellFile[]): ConfiguredArgument[] {
   return VARIABLES.flatMap((variable) => argumentsInVariable(defaults, variable))
 }
 
-/** The setting that gives normal entries a token. Throws a UserError, code `contradiction`, where none would for certain. */
+/** Returns the setting that gives normal entries a token. Throws a UserError, `contradiction`, where none surely does. */
 export function grubSetting(
   files: Reader,
   defaults: readonly ShellFile[],
@@ -53,13 +53,13 @@ export function grubSetting(
   )
 }
 
-/** Where an argument could go, the best place first. */
+/** Returns the files that an argument could be written to, the best first. */
 function candidateFiles(
   files: Reader,
   defaults: readonly ShellFile[],
   token: string,
 ): Pick<SettingOf<'shell-argument'>, 'path' | 'variable' | 'head'>[] {
-  // Where a list of this name is, a member more goes into it; recovery entries have it already, then.
+  // A list of this name gets one more member; recovery entries have that list already, then.
   const list = findListFor(grubArguments(defaults), token)
   if (list !== undefined && !OURS.test(list.file))
     return [{ path: realPath(files, list.file), variable: list.variable }]

@@ -4,16 +4,16 @@ import type { Host, Observation } from '../../lib/system/system.ts'
 import { rawText } from './boot-files.ts'
 import { observeLines } from './loader-entries.ts'
 
-// GRUB's menu, as grub-mkconfig makes it: /boot/grub/grub.cfg.
+// GRUB's menu that grub-mkconfig makes: /boot/grub/grub.cfg.
 
 const MENUS = ['/boot/grub/grub.cfg', '/boot/grub2/grub.cfg']
 
-/** The menu's file, where there is one. */
+/** Returns the path of the menu; `undefined` where there is none. */
 export function findGrubMenu(files: Reader): string | undefined {
   return MENUS.find((path) => files.exists(path))
 }
 
-/** The texts of the menus that there are. */
+/** Returns the texts of the menus that exist. */
 export function readGrubMenus(files: Reader): string[] {
   return MENUS.flatMap((path) => rawText(files, path) ?? [])
 }
@@ -26,7 +26,7 @@ export function hasBlscfgMenu(files: Reader): boolean {
 const isBlscfg = (text: string): boolean => /^\s*blscfg\b/m.test(text)
 
 interface GrubEntry {
-  /** Its title. */
+  /** The title of the entry. */
   name: string
   /** The kernel's file name. */
   kernel: string
@@ -34,7 +34,7 @@ interface GrubEntry {
   recovery: boolean
 }
 
-/** The entries that boot a Linux of this system; those that os-prober found are another's. */
+/** Returns the entries that boot a Linux of this system, without those of other systems that os-prober found. */
 function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
   let [name, foreign] = ['', false]
   return text.split('\n').flatMap((row) => {
@@ -49,7 +49,7 @@ function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
   })
 }
 
-/** Has each normal entry of the menu the tokens, and each kernel an entry; with `absent`, has no entry any of them? */
+/** Observes whether normal entries have the tokens and each kernel an entry; with `absent`, whether none has any. */
 export function observeGrubMenu(host: Host, tokens: readonly string[], absent: boolean): Observation[] {
   const menu = findGrubMenu(host.files)
   const text = rawText(host.files, menu)

@@ -11,15 +11,15 @@ import { readBootedLine } from './loader-variables.ts'
 export const CMDLINE_FILE = '/etc/kernel/cmdline'
 export const VENDOR_CMDLINE_FILE = '/usr/lib/kernel/cmdline'
 
-/** What the file says; nothing where there is none. */
+/** Returns the arguments in /etc/kernel/cmdline; none where there is no such file. */
 export function cmdlineArguments({ files }: Host): ConfiguredArgument[] {
   return argumentsInFile(CMDLINE_FILE, rawText(files, CMDLINE_FILE) ?? '', 'file')
 }
 
 /**
- * The file that kernel-install(8) and makers of unified images take the command line from. Where there is none they take
- * that of this boot: one that we make has to hold all of it, or the next kernel does not find its root. `entries`: lines
- * of entries that are there. Throws a UserError, code `unknown-system`, when nobody knows what it has to hold.
+ * Returns the file that kernel-install(8) and makers of unified images take the command line from. Without it they take
+ * the line of this boot, so a file of our own must hold all of that line, or the next kernel does not find its root.
+ * `entries`: the lines of the present entries. Throws a UserError, code `unknown-system`, when the line is not known.
  */
 export function kernelCmdline(host: Host, entries: readonly string[]): ArgumentFile {
   const { files } = host
@@ -33,7 +33,7 @@ export function kernelCmdline(host: Host, entries: readonly string[]): ArgumentF
   ])
 }
 
-/** Settings that add tokens to that file. */
+/** Returns the settings that add tokens to that file. Throws the UserError of `kernelCmdline`. */
 export function cmdlineSettings(
   host: Host,
   entries: readonly string[],
@@ -43,7 +43,7 @@ export function cmdlineSettings(
   return tokens.map((one) => inCommandLine('file', place, one))
 }
 
-/** All that a kernel of this system has to be told, by this boot or by the entries; `undefined`: nobody knows. */
+/** Returns the whole command line of this system, from this boot or the entries; `undefined` if it is not certain. */
 export function wholeLine(host: Host, entries: readonly string[]): string | undefined {
   const roots = new Set(entries.map(rootOf))
   const booted = readBootedLine(host)
@@ -54,7 +54,7 @@ export function wholeLine(host: Host, entries: readonly string[]): string | unde
   return sure ? withoutLoaderArgs(last) : undefined
 }
 
-/** Less what loaders add, and what frees devices for one boot. Source: 90-loaderentry.install in systemd. */
+/** Removes what loaders add, and what frees devices for one boot. Source: 90-loaderentry.install in systemd. */
 function withoutLoaderArgs(line: string): string {
   const tokens = parseCommandLine(line.trim()).map(({ token }) => token)
   return tokens.filter((token) => !/^(BOOT_IMAGE=|initrd=|vfio[-_]pci\.ids=$|vfio_scripts\.)/.test(token)).join(' ')

@@ -4,9 +4,9 @@ import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { filesEndingIn, findPath, generatorCommand, packageBaseOf, readEntryTokens } from './boot-files.ts'
 import { unifiedImagesOf } from './uki-image.ts'
 
-// Unified images as kernel-install(8) makes them, with the initramfs generator that it is told.
+// The unified images that kernel-install(8) makes with the initramfs generator of its configuration.
 
-/** What kernel-install is told: `layout=`, `initrd_generator=`, `uki_generator=`. */
+/** Reads the configuration of kernel-install: `layout=`, `initrd_generator=`, `uki_generator=`. */
 export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | 'uki', string | undefined> {
   const folders = ['/etc/kernel', '/run/kernel', '/usr/local/lib/kernel', '/usr/lib/kernel']
   const main = folders.map((folder) => `${folder}/install.conf`).filter((path) => files.exists(path))
@@ -17,7 +17,7 @@ export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | '
   return { layout: value('layout'), initrd: value('initrd_generator'), uki: value('uki_generator') }
 }
 
-/** What it makes where it is told `layout=uki`: `TOKEN-RELEASE.efi`, with `+TRIES` where boots are counted. */
+/** Finds the images that it makes with `layout=uki`: `TOKEN-RELEASE.efi`, with `+TRIES` where boots are counted. */
 export function kernelInstallImages(host: Host): KernelImage[] {
   const { files } = host
   if (readInstallConfig(files).layout !== 'uki') return []
@@ -26,7 +26,7 @@ export function kernelInstallImages(host: Host): KernelImage[] {
   return unifiedImagesOf(host, (path, release) => tokens.some((token) => bare(path) === `${token}-${release}`))
 }
 
-/** The same, for the generator of initramfs that kernel-install has run: the one that is told, or whose plugin is there. */
+/** Finds the same images if kernel-install runs this initramfs generator: its plugin is there, and no other is set. */
 export function kernelInstallImagesOf(host: Host, generator: 'dracut' | 'mkinitcpio'): KernelImage[] {
   const folders = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d']
   const plugin = folders.some((folder) => host.files.exists(`${folder}/50-${generator}.install`))
@@ -34,7 +34,7 @@ export function kernelInstallImagesOf(host: Host, generator: 'dracut' | 'mkinitc
   return plugin && (initrd ?? generator) === generator ? kernelInstallImages(host) : []
 }
 
-/** One `kernel-install add` a kernel. A kernel that brings a unified image of its own is only copied: none for that. */
+/** Returns one `kernel-install add` a kernel; none for a kernel that brings a unified image, which is only copied. */
 export function kernelInstallCommands({ files, kernels }: Host, images: readonly KernelImage[]): CommandChange[] {
   return kernels.flatMap(({ release }): CommandChange[] => {
     const touches = images.filter((one) => one.release === release).map(({ path }) => path)

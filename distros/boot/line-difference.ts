@@ -3,18 +3,18 @@ import { addArgument, isListMember, removeArgument } from '../../lib/edit/kernel
 import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { ExternalTokens } from '../../lib/system/system.ts'
 
-/** What a program has to be told, so that a line becomes another. */
+/** The changes that turn one command line into another, for a program that keeps it. */
 export interface LineDifference {
   from: string
   to: string
-  /** Whole arguments, in order. */
+  /** The whole arguments to add, in order. */
   added: string[]
   removed: string[]
-  /** Lists that lose or gain members: programs know whole arguments only. */
+  /** The lists that lose or gain members: programs know only whole arguments. */
   replaced: { from: string; to: string }[]
 }
 
-/** The command that has a tool change the kernel command line that it keeps, with its inverse; none where nothing changes. */
+/** Returns the command by which a tool changes the command line that it keeps, and its inverse; none if not needed. */
 export function lineCommands(
   before: string,
   { add, remove }: ExternalTokens = { add: [], remove: [] },

@@ -8,22 +8,22 @@ import { findPath, listFolder, rawText, realPath } from './boot-files.ts'
 
 /** An entry of the Boot Loader Specification, type 1, that boots a Linux. */
 export interface BootEntry {
-  /** Without symbolic links. */
+  /** The path without symbolic links. */
   path: string
   text: string
   title: string
-  /** `/vmlinuz-6.12`, as seen from its partition. */
+  /** The kernel's path as seen from its partition: `/vmlinuz-6.12`. */
   linux: string
-  /** Its arguments; blank where something else stands. */
+  /** The entry's arguments; blanks stand for the rest of the file. */
   line: string
-  /** For when nothing else boots: it stays as it is. */
+  /** Is it for when nothing else boots? Then it stays unchanged. */
   recovery: boolean
 }
 
-/** Where a boot partition or ESP may be mounted. */
+/** The mount points at which a boot partition or an ESP is looked for. */
 export const ESP_MOUNTS = ['/efi', '/boot', '/boot/efi']
 
-/** The entries in all places, by file name. Source: the Boot Loader Specification; boot_entry_add_type1() in systemd. */
+/** Reads the entries of all mount points. Source: the Boot Loader Specification; boot_entry_add_type1() in systemd. */
 export function readEntries(files: Reader): BootEntry[] {
   const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/loader/entries`)))
   return [...folders].flatMap((folder) =>
@@ -39,7 +39,7 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   const value = (key: string): string | undefined =>
     new RegExp(`^[ \\t]*${key}[ \\t]+(.*?)[ \\t\\r]*$`, 'm').exec(text)?.[1]
   const line = commandLineIn(text, 'options')
-  // A kernel can be started as the EFI program that it is; memory tests and other systems are, too.
+  // A kernel can also be started as an EFI program; but so are memory tests and other systems.
   const linux = value('linux') ?? (/(^|\s)root=/.test(line) ? value('efi') : undefined)
   if (linux === undefined) return undefined
   const title = value('title') ?? path.replace(/.*\//, '').replace(/\.conf$/, '')
@@ -50,19 +50,20 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   return { path: realPath(files, path), text, title, linux, line, recovery }
 }
 
-/** The entries of OSTree's deployments; the first, which has the highest version, boots unless another is chosen. */
+/** Reads the entries of OSTree's deployments. The first has the highest version, and boots unless another is chosen. */
 export function ostreeEntries(files: Reader): BootEntry[] {
   const versionOf = ({ text }: BootEntry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
   const entries = readEntries(files).filter(isOfOstree)
   return entries.sort((one, other) => versionOf(other) - versionOf(one))
 }
 
+/** Is it an entry of an OSTree deployment? */
 export function isOfOstree({ path }: BootEntry): boolean {
   return /\/ostree-[^/]*\.conf$/.test(path)
 }
 
 /**
- * The entries that arguments are written to; those for recovery stay as they are.
+ * Returns the entries that arguments are written to; those for recovery stay as they are.
  * Throws a UserError, code `unknown-system`, where all entries are for recovery: nothing would be set for any boot.
  */
 export function normalEntries(entries: readonly BootEntry[]): BootEntry[] {
@@ -75,14 +76,14 @@ export function normalEntries(entries: readonly BootEntry[]): BootEntry[] {
   return normal
 }
 
-/** The arguments of each entry; recovery entries aside. */
+/** Returns the arguments of each entry, without recovery entries. */
 export function entryArguments(entries: readonly BootEntry[]): ConfiguredArgument[] {
   return entries
     .filter(({ recovery }) => !recovery)
     .flatMap(({ path, text }) => argumentsInFile(path, text, 'options').map((one) => ({ ...one, entry: path })))
 }
 
-/** Do the entries have the tokens; with `absent`, has none of them any? Recovery entries aside. */
+/** Observes whether all normal entries have the tokens or, with `absent`, none has any of them. */
 export function observeEntries(
   entries: readonly BootEntry[],
   tokens: readonly string[],
@@ -95,7 +96,7 @@ export function observeEntries(
   return [observeLines(one.path.replace(/\/[^/]*$/, ''), named, tokens, absent)]
 }
 
-/** Have these entries of a menu all of the tokens (or, with `absent`, none of them any)? `place`: where the menu is. */
+/** Observes whether these entries have all tokens or, with `absent`, none has any; `place` is their menu or folder. */
 export function observeLines(
   place: string,
   entries: readonly { name: string; line: string }[],
@@ -112,7 +113,7 @@ export function observeLines(
   return { ok: without.length === 0, proof: without.length === 0 ? have : `${have}; not: ${names}` }
 }
 
-/** The same of one command line. */
+/** Observes the same of one command line. */
 export function observeLine(place: string, line: string, tokens: readonly string[], absent: boolean): Observation {
   const has = tokens.filter((token) => hasArgument(line, token))
   const ok = has.length === (absent ? 0 : tokens.length)

@@ -1,16 +1,16 @@
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootEvidence, Host } from '../../lib/system/system.ts'
 
-// What boot loaders say of themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
+// EFI variables in which boot loaders describe themselves: https://systemd.io/BOOT_LOADER_INTERFACE/
 const VARIABLES = '/sys/firmware/efi/efivars'
 const LOADER_GUID = '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f'
 
-/** What the loader of this boot said of itself: `systemd-boot 255.4`. Of another root nothing is known. */
+/** Returns the name and version that this boot's loader gave, such as `systemd-boot 255.4`; none for another root. */
 export function readLoaderInfo(host: Host): string | undefined {
   return readLoaderVariable(host, 'LoaderInfo')
 }
 
-/** What the stub of a unified image said of itself, if one was booted: `systemd-stub 255.4`. */
+/** Returns the name and version that the booted unified image's stub gave, such as `systemd-stub 255.4`, if any. */
 export function readStubInfo(host: Host): string | undefined {
   return readLoaderVariable(host, 'StubInfo')
 }
@@ -20,14 +20,14 @@ function readLoaderVariable({ machine, running }: Host, name: string): string | 
   return bytes?.subarray(4).toString('utf16le').replaceAll('\0', '')
 }
 
-/** The command line of this boot; of another root nothing is known. */
+/** Returns the command line of this boot; `undefined` for another root. */
 export function readBootedLine({ machine, running }: Host): string | undefined {
   return running ? machine.optionalText('/proc/cmdline')?.trim() : undefined
 }
 
 /**
- * The evidence for a loader that says its name; `files`, where it does not; none, where it is another. `also` is what
- * else speaks for it.
+ * Returns the evidence for a loader: the name that it gave, or `files` where none was given; `undefined` where another
+ * gave its name. `also` is further evidence.
  */
 export function loaderEvidence(
   host: Host,
@@ -42,14 +42,14 @@ export function loaderEvidence(
   return why === undefined ? undefined : { kind: 'configured', why }
 }
 
-/** What says that GRUB booted this: it itself, or the command line; `null`: another did; `undefined`: nothing does. */
+/** Returns the evidence that GRUB booted this: its name or the command line. `null`: another did; `undefined`: none. */
 export function grubEvidence(host: Host): string | null | undefined {
   const loader = readLoaderInfo(host)
   if (loader !== undefined) return /grub/i.test(loader) ? loader : null
   return /(^|\s)BOOT_IMAGE=/.test(readBootedLine(host) ?? '') ? 'BOOT_IMAGE= in /proc/cmdline' : undefined
 }
 
-/** The evidence for a tool (`rpm-ostree`) whose deployments boot. */
+/** Returns the evidence for a tool (`rpm-ostree`) whose deployments boot. */
 export function deploymentEvidence(host: Host, tool: string): BootEvidence | undefined {
   const program = findProgram(host.files, tool)
   if (program === undefined) return undefined
@@ -58,8 +58,8 @@ export function deploymentEvidence(host: Host, tool: string): BootEvidence | und
   return host.files.exists('/ostree/deploy') ? { kind: 'configured', why: `/ostree/deploy and ${program}` } : undefined
 }
 
-/** What frees devices for one boot, whatever bound them. */
+/** The arguments that free devices for one boot, whatever bound them. */
 export const UNBIND_ARGUMENTS = 'vfio-pci.ids= vfio_scripts.override=off'
 
-/** How the menu of systemd-boot is reached, and a line of it changed for one boot. */
+/** The steps to reach the menu of systemd-boot and to change a line of it for one boot. */
 export const SYSTEMD_BOOT_MENU = `hold the space bar while the machine starts, for systemd-boot's menu: press e, append ${UNBIND_ARGUMENTS}, press Enter`

@@ -7,25 +7,25 @@ import type { PresetImage } from './mkinitcpio-images.ts'
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
 export const MKINITCPIO_CONFIG = '/etc/mkinitcpio.conf'
 const DROP_INS = `${MKINITCPIO_CONFIG}.d`
-// Behind all others: they are read by name, joined into one text.
+// Sorts after all others: they are read by name, and joined into one text.
 const OURS = 'zz-vfio-scripts.conf'
-// Begins with an empty line: what is joined before it may have no end.
+// Begins with an empty line: the file that is joined before it may lack a last newline.
 const HEAD = `\n${headComment()}`
 
-/** The program itself, where it is there. */
+/** Returns the path of mkinitcpio; `undefined` where it is not installed. */
 export function findMkinitcpio(files: Reader): string | undefined {
   return PROGRAMS.find((path) => files.exists(path))
 }
 
 interface MkinitcpioConfig {
   place: ArgumentFile
-  /** What is read together with a file of our own. */
+  /** The texts that are read together with a file of our own. */
   others: string[]
 }
 
 /**
- * The configurations that images are made from: a drop-in of our own where mkinitcpio (from version 36 on) reads them,
- * else the main file; and what presets name, which is read alone.
+ * Returns the configurations that images are made from: a drop-in of our own where mkinitcpio reads drop-ins (from
+ * version 36 on), else the main file; and the files that presets name, which are read alone.
  */
 export function mkinitcpioConfigs(files: Reader, presets: readonly PresetImage[]): MkinitcpioConfig[] {
   const text = (path: string): string => rawText(files, path) ?? ''

@@ -14,22 +14,22 @@ import {
 } from './boot-files.ts'
 import { kernelInstallCommands, kernelInstallImagesOf } from './kernel-install.ts'
 
-/** One image, or unified image, that a preset of mkinitcpio makes and that is there. */
+/** An image, unified or not, that a preset of mkinitcpio makes and that exists. */
 export interface PresetImage {
-  /** The preset file's, as `mkinitcpio -p` takes it. */
+  /** The name of the preset, as `mkinitcpio -p` takes it. */
   preset: string
-  /** Without symbolic links. */
+  /** The path without symbolic links. */
   path: string
   release: string
-  /** The configuration that it names; with one, mkinitcpio reads no drop-ins. */
+  /** The configuration that the preset names; with one, mkinitcpio reads no drop-ins. */
   config: string | undefined
-  /** Has it the kernel in it, too? */
+  /** Does it also hold the kernel? */
   unified: boolean
-  /** Of a unified image: the file or folder of its command line that the preset names. */
+  /** The file or folder that the preset names for the command line of a unified image. */
   cmdline: string | undefined
 }
 
-/** Source: mkinitcpio(8), PRESETS; process_preset() in mkinitcpio. */
+/** Reads the presets. Source: mkinitcpio(8), PRESETS; process_preset() in mkinitcpio. */
 function presetImages({ files, kernels }: Host): PresetImage[] {
   return filesEndingIn(files, '/etc/mkinitcpio.d', '.preset').flatMap((file) => {
     const text = rawText(files, file) ?? ''
@@ -52,7 +52,7 @@ function presetImages({ files, kernels }: Host): PresetImage[] {
   })
 }
 
-/** Images that no preset makes: as kernel-install(8) has them, or by hand as the documentation does. */
+/** Finds images that no preset makes: those of kernel-install(8), or made by hand as the documentation does. */
 export function otherImages(host: Host): KernelImage[] {
   const { files } = host
   return findImages(host, (release) => [
@@ -61,7 +61,7 @@ export function otherImages(host: Host): KernelImage[] {
   ])
 }
 
-/** The images that mkinitcpio makes, and the commands that make them again. */
+/** Returns the images that mkinitcpio makes, and the commands that make them again. */
 export function mkinitcpioImages(host: Host): {
   presets: PresetImage[]
   images: KernelImage[]
@@ -71,7 +71,7 @@ export function mkinitcpioImages(host: Host): {
   const names = [...new Set(presets.map(({ preset }) => preset))]
   const commands = names.map((name): CommandChange => {
     const touches = presets.filter(({ preset }) => preset === name).map(({ path }) => path)
-    // As the inverse all: by then other kernels may be installed.
+    // The inverse makes all: other kernels may be installed by then.
     const [argv, inverse] = [
       ['mkinitcpio', '-p', name],
       ['mkinitcpio', '-P'],
@@ -86,7 +86,7 @@ export function mkinitcpioImages(host: Host): {
   return { presets, images, commands: images.map((image) => imageCommand(image, argvFor(image))) }
 }
 
-/** `kernel` is a release, or the path of a kernel's file: by its package's name, or as the file itself says. */
+/** Returns the release of `kernel`, a release or a kernel's path: by its package's name, or from the file itself. */
 function releaseOf(files: Reader, kernels: readonly Kernel[], preset: string, kernel: string): string {
   const parts = [kernel, ...kernel.split('/')]
   const bases = [preset, kernel.replace(/^.*\/vmlinuz-/, '')]

@@ -5,7 +5,7 @@ import { BOOT_SCRIPT_UNIT } from '../../lib/system/boot-script.ts'
 import type { Host, Initramfs } from '../../lib/system/system.ts'
 import { ownFileLine } from './boot-files.ts'
 
-// Where no initramfs can run the boot script: the root file system, before anything there loads drivers.
+// Runs the boot script on the root file system where no initramfs can, before anything there loads drivers.
 
 const UNITS = '/etc/systemd/system'
 const OPENRC = ['/sbin/openrc-run', '/usr/sbin/openrc-run', '/usr/bin/openrc-run']
@@ -23,14 +23,14 @@ depend() {
 
 `
 
-/** Where the boot script runs if no image can run it: the root file system, with an init system that is known here. */
+/** Returns `root` if the root file system can run the boot script where no image can: its init system is known here. */
 export function rootLocation({ files }: Host): 'root' | undefined {
   return hasSystemd(files) || hasOpenrc(files) ? 'root' : undefined
 }
 
 /**
- * Has the boot script run on the root file system before udev, for each init system that is here. Files alone: they do
- * what `systemctl enable` and `rc-update` do with links.
+ * Returns settings that run the boot script on the root file system before udev, for each init system that is here.
+ * All are files, which have the effect of the links that `systemctl enable` and `rc-update` make.
  */
 export function rootSettings(
   { files }: Host,
@@ -55,7 +55,7 @@ export function rootSettings(
   return [...(hasSystemd(files) ? systemd() : []), ...(hasOpenrc(files) ? openrc() : [])]
 }
 
-/** What a generator has in common that writes nothing, and whose init runs no script of ours. */
+/** Returns the members shared by generators that write nothing, and whose init runs no script of ours. */
 export function onRoot(host: Host): Pick<Initramfs, 'bootScriptLocation' | 'settings'> {
   return {
     bootScriptLocation: () => rootLocation(host),

@@ -15,11 +15,11 @@ interface UkiGenerator {
   commands: CommandChange[]
   /** The files that the images' command lines come from. */
   cmdlineSources(): CmdlineSource[]
-  /** Does it sign what it makes, with keys that are here? */
+  /** Does it sign its images, with keys that are here? */
   isSigned(): boolean
 }
 
-/** The tool that makes the images; `undefined` where there is none, or more than one. */
+/** Finds the tool that makes the images; `undefined` where there is none, or more than one. */
 export function findUkiGenerator(host: Host): UkiGenerator | undefined {
   const all = [mkinitcpioGenerator(host), dracutGenerator(host), kernelInstallGenerator(host)]
   const found = all.filter(({ images, commands }) => images.length > 0 && commands.length > 0)
@@ -55,7 +55,7 @@ function dracutGenerator(host: Host): UkiGenerator {
 }
 
 function kernelInstallGenerator(host: Host): UkiGenerator {
-  // A line in this file stands for those of all others.
+  // A line in this file replaces those of all others.
   const hasOwnLine = /^[ \t]*Cmdline[ \t]*=/m.test(rawText(host.files, '/etc/kernel/uki.conf') ?? '')
   const images = hasOwnLine ? [] : kernelInstallImages(host)
   return {

@@ -6,10 +6,10 @@ import { ESP_MOUNTS } from './loader-entries.ts'
 
 // Unified kernel images: https://uapi-group.org/specifications/specs/unified_kernel_image/
 
-/** The sections of a unified image come before its kernel and initramfs. */
+/** The bytes to read of a unified image: its sections of text come before its kernel and initramfs. */
 const HEAD = 4 << 20
 
-/** Every unified image on the ESP, whoever made it. */
+/** Finds every unified image on the ESP, whoever made it. */
 export function unifiedImages(files: Reader): string[] {
   const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/EFI/Linux`)))
   return [...folders].flatMap((folder) =>
@@ -19,7 +19,7 @@ export function unifiedImages(files: Reader): string[] {
   )
 }
 
-/** Those of the kernels that are here, by their names. */
+/** Finds the unified images of the installed kernels, by their file names. */
 export function unifiedImagesOf(
   { files, kernels }: Host,
   isOf: (path: string, release: string) => boolean,
@@ -31,8 +31,8 @@ export function unifiedImagesOf(
 }
 
 /**
- * The command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table of sections
- * behind the optional header).
+ * Returns the command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table
+ * of sections behind the optional header).
  */
 export function readEmbeddedLine(files: Reader, path: string): string | undefined {
   const bytes = files.optionalBytes(path, HEAD)
@@ -51,7 +51,7 @@ export function readEmbeddedLine(files: Reader, path: string): string | undefine
   return ''
 }
 
-/** Does mkinitcpio or kernel-install sign what it makes, with keys that are here? Dracut's own configuration says so. */
+/** Does mkinitcpio or kernel-install sign its images, with keys that are here? For dracut, its configuration tells. */
 export function isSignedBy(files: Reader, tool: 'mkinitcpio' | 'kernel-install'): boolean {
   const settings = rawText(files, '/etc/kernel/uki.conf') ?? ''
   const ukify = findProgram(files, 'ukify') ?? findPath(files, '/usr/lib/systemd/ukify')
@@ -64,7 +64,7 @@ export function isSignedBy(files: Reader, tool: 'mkinitcpio' | 'kernel-install')
   })
 }
 
-/** Whether sbctl has keys, only root can see. */
+/** Does sbctl have keys? Only root can see them. */
 function hasKeys(files: Reader): boolean {
   const keys = ['/var/lib/sbctl/keys/db/db.key', '/usr/share/secureboot/keys/db/db.key']
   return keys.some((path) => findPath(files, path) !== undefined || files.denied.has(path))

@@ -8,11 +8,11 @@ import { filesEndingIn, findPath, rawText, readShellFiles, realPath } from './bo
 import { dracutConfig } from './dracut-images.ts'
 import { CMDLINE_FILE, kernelCmdline, VENDOR_CMDLINE_FILE, wholeLine } from './kernel-cmdline.ts'
 
-/** The files that the command line of a unified image comes from. */
+/** The source of a unified image's command line. */
 export interface CmdlineSource {
   /** The file that arguments go into. */
   path: string
-  /** What it says now. */
+  /** The arguments that are set now. */
   currentArguments: ConfiguredArgument[]
   setting(token: string, reason: string): Setting
 }
@@ -22,9 +22,10 @@ const DROP_INS = '/etc/cmdline.d'
 const VARIABLE = 'kernel_cmdline'
 
 /**
- * Of mkinitcpio and kernel-install: a file, or the files in a folder. `named`: what a preset names; `embedded`: the lines
- * of the images now. Source: mkinitcpio(8), --cmdline (before version 40 a folder with files stands for the file, since
- * then both are read); kernel-install(8).
+ * Returns the source for mkinitcpio and kernel-install: a file, or the files in a folder. `named` is the one that a
+ * preset names; `embedded` are the lines in the present images. Its `setting` throws the UserError of `kernelCmdline`.
+ * Source: mkinitcpio(8), --cmdline (before version 40 a folder with files replaces the file, since then both are read);
+ * kernel-install(8).
  */
 export function fileSource(
   host: Host,
@@ -62,7 +63,10 @@ export function fileSource(
   }
 }
 
-/** Of dracut: `kernel_cmdline`; where nothing sets it, what it would have found out has to be said with it. */
+/**
+ * Returns the source for dracut: `kernel_cmdline`. If nothing sets it, ours must hold all that dracut would find out.
+ * Its `setting` throws a UserError: `unknown-system` where that is not known, `contradiction` where none is certain.
+ */
 export function dracutSource(host: Host, embedded: readonly string[]): CmdlineSource {
   const { files } = host
   const config = dracutConfig(files)
@@ -101,7 +105,7 @@ function readsFileAndFolder({ files }: Host): boolean {
   return /\bcmdline_dir=/.test(rawText(files, '/usr/bin/mkinitcpio') ?? '')
 }
 
-/** Some distributions have kernel-install read a folder too: its plugins say so. */
+/** Finds the folder that kernel-install reads too on some distributions, as its plugins tell. */
 function findCmdlineFolder({ files }: Host): string | undefined {
   const folder = '/etc/kernel/cmdline.d'
   const plugins = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'].flatMap((from) =>

@@ -7,7 +7,7 @@ import { entryArguments, observeEntries, readEntries } from '../boot/loader-entr
 import { deploymentEvidence } from '../boot/loader-variables.ts'
 import { grub } from './grub.ts'
 
-/** Image-based systems without rpm-ostree: arguments belong to the image that is built, not to this machine. */
+/** bootc, of image-based systems without rpm-ostree: arguments belong to the image that is built, not to a machine. */
 export const bootc: BootloaderAdapter = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',

@@ -8,7 +8,7 @@ import { GRUB_DEFAULTS, grubArguments, grubSetting, NORMAL_VARIABLE, readGrubDef
 import { findGrubMenu, observeGrubMenu } from '../boot/grub-menu.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
-/** GRUB 2 with its menu made by grub-mkconfig. Entries of the Boot Loader Specification are another's business. */
+/** GRUB 2 with a menu made by grub-mkconfig; other adapters take entries of the Boot Loader Specification. */
 export const grub: BootloaderAdapter = {
   name: 'grub',
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
@@ -17,7 +17,7 @@ export const grub: BootloaderAdapter = {
     const { files } = host
     const menu = findGrubMenu(files)
     if (menu === undefined || !files.exists(GRUB_DEFAULTS)) return undefined
-    // Entries that grub-mkconfig does not make: grubby's, and copies of the menu on ESPs that are not mounted.
+    // grub-mkconfig does not make grubby's entries, nor the menus on ESPs that are not mounted.
     if (/^\s*blscfg\b/m.test(rawText(files, menu) ?? '') || files.exists('/etc/kernel/proxmox-boot-uuids'))
       return undefined
     const configured = { kind: 'configured', why: `${GRUB_DEFAULTS} and ${menu}` } as const
@@ -26,7 +26,7 @@ export const grub: BootloaderAdapter = {
     const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(readBootedLine(host) ?? '')?.[1]
     if (loader !== undefined && /grub/i.test(loader)) return { kind: 'booted', why: `${loader} booted this` }
     if (image === undefined) return loader === undefined ? configured : undefined
-    // Other loaders start GRUB, and command lines are copied from one to the other.
+    // Another loader may start GRUB, and command lines are copied from one to the other.
     if (loader !== undefined) return { kind: 'configured', why: `${image} in /proc/cmdline, but ${loader} ran too` }
     return { kind: 'booted', why: `${image} in /proc/cmdline, and ${menu}` }
   },

@@ -15,9 +15,10 @@ import { grub } from './grub.ts'
 const ENVIRONMENT = '/boot/grub2/grubenv'
 
 /**
- * Fedora, RHEL and their kin: GRUB whose menu is /boot/loader/entries (blscfg). Each kernel is named, so that the rescue
- * entry, which `ALL` takes in, stays as it is; what `ALL` would write to /etc/default/grub and /etc/kernel/cmdline, for
- * grub2-mkconfig and for kernels to come, are settings of ours. grubby replaces whole arguments, never members of a list.
+ * grubby of Fedora, RHEL and their kin: GRUB whose menu is /boot/loader/entries (blscfg). Commands name each kernel, so
+ * that the rescue entry, which `ALL` includes, stays unchanged. Settings replace what `ALL` would write for
+ * grub2-mkconfig to /etc/default/grub, and for new kernels to /etc/kernel/cmdline. grubby replaces whole arguments,
+ * never members of a list.
  */
 export const grubby: BootloaderAdapter = {
   name: 'grubby',
@@ -77,7 +78,7 @@ export const grubby: BootloaderAdapter = {
   },
 }
 
-/** Older entries (RHEL 8) say `$kernelopts`, which stands in GRUB's environment, also for kernels to come. */
+/** Reads the entries. Older ones (RHEL 8), also of new kernels, say `$kernelopts`, a variable of GRUB's environment. */
 function readGrubbyEntries({ files }: Host, options: string): (BootEntry & { shared: boolean })[] {
   const name = /\$\{?kernelopts\}?/
   return readEntries(files).map((entry) => ({
@@ -89,20 +90,20 @@ function readGrubbyEntries({ files }: Host, options: string): (BootEntry & { sha
 }
 
 function readKernelOptions({ files }: Host): string {
-  // A backslash stands there as two.
+  // The environment block doubles each backslash.
   return (/^kernelopts=(.*)$/m.exec(rawText(files, ENVIRONMENT) ?? '')?.[1] ?? '').replaceAll('\\\\', '\\')
 }
 
 const SHARED = { touches: [ENVIRONMENT], reason: 'the kernel arguments of entries that say $kernelopts' }
 
-/** grubby would write what it stands for into each entry, and that for good. */
+/** Returns the command that sets `kernelopts`. grubby would write its value into each entry for good. */
 function environmentCommand({ to }: LineDifference): string[] {
   return ['grub2-editenv', '-', 'set', `kernelopts=${to}`]
 }
 
 function grubbyCommand(kernel: string, { to, added, removed, replaced }: LineDifference): string[] {
   const args = [...added, ...replaced.map((one) => one.to)]
-  // grubby of old finds `iommu=` in `intel_iommu=on` too: said again, it comes right, or is seen to be wrong.
+  // Old versions of grubby find `iommu=` in `intel_iommu=on` too: given again, it is put right, or seen to be wrong.
   const keys = args.map((token) => token.replace(/=.*/, '='))
   const near = argumentsInFile('', to, 'file').filter(
     ({ token }) => !args.includes(token) && keys.some((key) => token.replace(/=.*/, '=').endsWith(key)),

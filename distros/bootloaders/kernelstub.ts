@@ -10,8 +10,8 @@ import { loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
 const CONFIGURATION = '/etc/kernelstub/configuration'
 
 /**
- * Pop!_OS: systemd-boot whose entries kernelstub makes; the recovery system has one of its own. `--delete-options` would
- * put all others into any order: what loses arguments is given whole. Source: kernelstub's application.py.
+ * kernelstub of Pop!_OS: it makes the entries of systemd-boot, except that of the recovery system. `--delete-options`
+ * would reorder the other options, so a line that loses arguments is given whole. Source: kernelstub's application.py.
  */
 export const kernelstub: BootloaderAdapter = {
   name: 'kernelstub',
@@ -55,11 +55,11 @@ export const kernelstub: BootloaderAdapter = {
 
 function kernelstubCommand({ from, to, added, removed, replaced }: LineDifference): string[] {
   if (removed.length + replaced.length === 0) return ['kernelstub', '--add-options', added.join(' ')]
-  // Without any it would not listen.
+  // An empty --options would be ignored.
   return to === '' ? ['kernelstub', '--delete-options', from] : ['kernelstub', '--options', to]
 }
 
-/** The options that a person may change: a list, or (an older configuration) one string. */
+/** Returns the options that a person may change: a list or, in an older configuration, one string. */
 function userOptions(configuration: string): string {
   try {
     const options: unknown = JSON.parse(configuration).user?.kernel_options

@@ -63,7 +63,7 @@ function hasEntryTool({ files }: Host): boolean {
   return findProgram(files, 'limine-update', 'limine-entry-tool') !== undefined
 }
 
-/** Does limine-entry-tool make unified images? Then its files have their command line, too. */
+/** Does limine-entry-tool make unified images? Then its files hold their command line, too. */
 export function limineMakesUki(host: Host): boolean {
   return hasEntryTool(host) && readToolFiles(host).some(({ text }) => /^\s*ENABLE_UKI=["']?yes/m.test(text))
 }
@@ -73,7 +73,7 @@ function readToolFiles({ files }: Host): ShellFile[] {
   return readShellFiles(files, [...names.map((name) => `${DROP_INS}/${name}`), DEFAULTS])
 }
 
-/** Where it looks for its configuration. */
+/** Finds the configurations at the paths where Limine looks for one. */
 function findLimineConfigs({ files }: Host): string[] {
   const names = ['limine.conf', 'limine/limine.conf', 'EFI/limine/limine.conf', 'EFI/BOOT/limine.conf', 'limine.cfg']
   return [...new Set(ESP_MOUNTS.flatMap((place) => names.flatMap((name) => findPath(files, `${place}/${name}`) ?? [])))]

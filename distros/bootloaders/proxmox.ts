@@ -11,7 +11,7 @@ const UUIDS = '/etc/kernel/proxmox-boot-uuids'
 const DOCUMENTATION = 'https://pve.proxmox.com/wiki/Host_Bootloader'
 const REFRESH = ['proxmox-boot-tool', 'refresh']
 
-/** What both have in common. */
+/** The members that both adapters share. */
 const REFRESHED = {
   commands: () => [generatorCommand(REFRESH, [], 'kernels and entries on every ESP')],
   observe: () => [
@@ -19,7 +19,7 @@ const REFRESHED = {
   ],
 }
 
-/** Proxmox with ESPs that proxmox-boot-tool fills, started by systemd-boot: entries are made of /etc/kernel/cmdline. */
+/** Proxmox with ESPs that proxmox-boot-tool fills, and systemd-boot: entries are made from /etc/kernel/cmdline. */
 export const proxmox: BootloaderAdapter = {
   name: 'proxmox-boot-tool',
   documentation: DOCUMENTATION,
@@ -33,7 +33,7 @@ export const proxmox: BootloaderAdapter = {
 
   open: (host) => ({
     ...REFRESHED,
-    // It takes the first line.
+    // proxmox-boot-tool reads only the first line.
     configured: () =>
       argumentsInFile(CMDLINE_FILE, (rawText(host.files, CMDLINE_FILE) ?? '').replace(/\n.*/s, '\n'), 'file'),
 
@@ -43,7 +43,7 @@ export const proxmox: BootloaderAdapter = {
   }),
 }
 
-/** The same, started by GRUB: each ESP gets a menu of its own from /etc/default/grub. */
+/** The same with GRUB as the loader: each ESP gets its own menu from /etc/default/grub. */
 export const proxmoxGrub: BootloaderAdapter = {
   name: 'proxmox-boot-tool-grub',
   documentation: DOCUMENTATION,

@@ -14,7 +14,7 @@ export const refind: BootloaderAdapter = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
 
-  // It says nothing of itself; a line of its file that runs does.
+  // rEFInd may not give its name; a line of its file that equals the booted one is evidence, too.
   detect(host) {
     const config = findRefindConfig(host)
     const lines = readRefindLines(host)
@@ -69,7 +69,7 @@ interface RefindLine {
   options: string
 }
 
-/** Two words in quotes each; the first is what boots by default. A doubled quote stands for one. */
+/** Reads lines of two quoted words each; the first line boots by default. A doubled quote stands for one. */
 function readRefindLines({ files }: Host): RefindLine[] {
   const text = files.optionalBytes(LINES)?.toString('utf8') ?? ''
   return text.split('\n').flatMap((row, index) => {
@@ -78,7 +78,7 @@ function readRefindLines({ files }: Host): RefindLine[] {
   })
 }
 
-/** Less what names an initramfs, which rEFInd may add. */
+/** Removes the arguments that name an initramfs, which rEFInd may add. */
 function withoutInitrd(line: string): string {
   const tokens = parseCommandLine(line).map(({ token }) => token)
   return tokens.filter((token) => !token.startsWith('initrd=')).join(' ')

@@ -9,7 +9,7 @@ import { grub } from './grub.ts'
 
 const STAGED = '/run/ostree/staged-deployment'
 
-/** Fedora Atomic desktops, CoreOS, Bazzite: each change is a new deployment; the entry of the former one stays. */
+/** rpm-ostree of Fedora Atomic desktops, CoreOS, Bazzite: each change is a new deployment; the former entry stays. */
 export const rpmOstreeKargs: BootloaderAdapter = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
@@ -57,8 +57,8 @@ function kargsCommand({ added, removed, replaced }: LineDifference): string[] {
 }
 
 /**
- * What a deployment that was made in this boot will have: its entry is written when the machine shuts down.
- * A GVariant dictionary, whose member `kargs` is an array of strings: ostree-sysroot-deploy.c.
+ * Reads the command line of a deployment made in this boot, whose entry is only written when the machine shuts down:
+ * from a GVariant dictionary, whose member `kargs` is an array of strings. Source: ostree-sysroot-deploy.c.
  */
 function readStagedLine({ machine, running }: Host): string | undefined {
   const bytes = running ? rawText(machine, STAGED) : undefined

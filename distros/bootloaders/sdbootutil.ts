@@ -9,8 +9,8 @@ import { grub } from './grub.ts'
 const COMMAND = ['sdbootutil', 'update-all-entries']
 
 /**
- * openSUSE's own way with systemd-boot, or with a GRUB that reads such entries: those of the present snapshot are made
- * from /etc/kernel/cmdline, and what a TPM expects of them is computed anew. Entries of older snapshots stay as they are.
+ * sdbootutil of openSUSE, for systemd-boot or a GRUB that reads such entries. It makes those of the present snapshot
+ * from /etc/kernel/cmdline, and computes anew what a TPM expects of them. Entries of older snapshots stay unchanged.
  */
 export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
@@ -33,7 +33,7 @@ export const sdbootutil: BootloaderAdapter = {
       settings: (tokens) => cmdlineSettings(host, lines(), tokens),
       commands: () => [generatorCommand(COMMAND, paths(), 'the boot entries of this snapshot')],
 
-      // Which entries are those of the present snapshot is not told apart here.
+      // Entries of the present snapshot are not told from those of older ones here.
       observe: (tokens, absent) =>
         observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
 

@@ -15,8 +15,8 @@ import {
 import { loaderEvidence, readStubInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
 
 /**
- * systemd-boot with entries in files: these are changed, and what kernel-install makes the entries of kernels to come
- * from. Unified images, and entries that other tools keep (kernelstub, proxmox-boot-tool, sdbootutil) are not its.
+ * systemd-boot with entries in files: it changes these, and the file from which kernel-install makes entries of new
+ * kernels. Other adapters take unified images, and the entries of kernelstub, proxmox-boot-tool and sdbootutil.
  */
 export const systemdBoot: BootloaderAdapter = {
   name: 'systemd-boot',
@@ -53,12 +53,12 @@ export const systemdBoot: BootloaderAdapter = {
           .filter((entry) => isGenerated(host, entry))
           .flatMap(({ path }) => tokens.map((token) => inCommandLine('options', { path }, { token, reason: '' }))),
 
-      // Entries are read at each boot as they are.
+      // The loader reads the entries at each boot.
       commands: () => [],
 
       observe(tokens, absent) {
         const seen = observeEntries(entries(), tokens, absent)
-        // What a person had in an entry stays there.
+        // Arguments that a person had in an entry stay there.
         return absent ? seen.map((one) => ({ ...one, ok: one.ok || null })) : seen
       },
 
@@ -76,7 +76,7 @@ function ownEntries({ files }: Host): BootEntry[] {
   return readEntries(files).filter((entry) => !isOfOstree(entry))
 }
 
-/** Did kernel-install make it? It calls it `TOKEN-RELEASE.conf`, with `+TRIES` where boots are counted. */
+/** Did kernel-install make this entry? Its name is `TOKEN-RELEASE.conf`, with `+TRIES` where boots are counted. */
 function isGenerated({ files, kernels }: Host, { path, text }: BootEntry): boolean {
   if (/^# Boot Loader Specification type#1 entry/.test(text)) return true
   const name = path.replace(/.*\//, '').replace(/(\+\d+(-\d+)?)?\.conf$/, '')

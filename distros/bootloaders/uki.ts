@@ -7,7 +7,7 @@ import { findUkiGenerator } from '../boot/uki-generator.ts'
 import { readEmbeddedLine, unifiedImages } from '../boot/uki-image.ts'
 import { limineMakesUki } from './limine.ts'
 
-/** Unified kernel images: the command line is inside, and is made anew with the image, by who makes it. */
+/** Unified kernel images: the command line is inside, and changes when their tool makes the image again. */
 export const uki: BootloaderAdapter = {
   name: 'uki',
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
@@ -16,7 +16,7 @@ export const uki: BootloaderAdapter = {
     if (limineMakesUki(host)) return undefined
     const stub = readStubInfo(host)
     if (stub !== undefined) return { kind: 'booted', why: `${stub} booted this` }
-    // It would have said so.
+    // The loader's variable can be read, so the variable of a booted stub would be there too.
     if (readLoaderInfo(host) !== undefined) return undefined
     const generator = findUkiGenerator(host)
     const [image] = generator?.images ?? []

@@ -9,9 +9,9 @@ const PROGRAM = '/usr/bin/booster'
 const CONFIG = '/etc/booster.yaml'
 
 /**
- * Arch Linux and others, by choice. Of modprobe.d it takes the options alone, into a file of its own: softdeps have no
- * effect in its image, where modules are loaded side by side. GPU drivers are in there only when they are named. Its init
- * runs no scripts. Source: readModprobeOptions() in generator/kmod.go, boot() in init/main.go.
+ * booster, by choice on Arch Linux and others. It takes only options from modprobe.d, into a file of its own: softdeps
+ * have no effect in its image, which loads modules in parallel. The image holds GPU drivers only if they are named. Its
+ * init runs no scripts. Source: readModprobeOptions() in generator/kmod.go, boot() in init/main.go.
  */
 export const booster: InitramfsAdapter = {
   name: 'booster',
@@ -43,7 +43,7 @@ export const booster: InitramfsAdapter = {
       return [{ kind: 'yaml-member', ...own, variable: 'modules_force_load', word, reason }]
     },
 
-    /** An image each: its own regenerate_images makes those of Arch's kernel packages alone. */
+    /** One command for each image, since booster's regenerate_images makes only those of Arch's kernel packages. */
     commands: () =>
       boosterImages(host).map((image) => {
         const argv = ['booster', 'build', '--force', '--kernel-version', image.release, image.path]
@@ -68,8 +68,8 @@ function boosterImages(host: Host): KernelImage[] {
 }
 
 /**
- * Does its configuration bring this module into the image: by name, by its path or a folder's, or with all of them? By
- * itself it takes modules for disks, keyboards and USB alone. Source: defaultModulesList in generator/generator.go.
+ * Does the configuration bring this module into the image: by name, by its path or a folder's, or with all modules? By
+ * default it takes only modules for disks, keyboards and USB. Source: defaultModulesList in generator/generator.go.
  */
 function isInBoosterImage({ files, kernels }: Host, name: string): boolean {
   const text = rawText(files, CONFIG) ?? ''

@@ -14,20 +14,20 @@ ${headComment()}check() { return 255; }
 depends() { :; }
 `
 
-/** Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
+/** dracut, of Fedora, RHEL, openSUSE, Void, EndeavourOS, Ubuntu from 25.10, and wherever else it was chosen. */
 export const dracut: InitramfsAdapter = {
   name: 'dracut',
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
 
   detect({ files }) {
-    // There it is rpm-ostree that runs it.
+    // On such systems rpm-ostree runs dracut.
     if (files.exists('/ostree/deploy')) return undefined
     const program = PROGRAMS.find((path) => files.exists(path))
     if (program === undefined || !files.exists('/usr/lib/dracut')) return undefined
     const update = updateInitramfs(files)
     if (update === 'dracut') return `${program}, which update-initramfs runs`
     const [debian, install] = HOOKS.map((path) => files.exists(path))
-    // Debian's dracut-core alone is a tool for other images: initramfs-tools makes those of this machine.
+    // Debian's dracut-core alone is for other images: initramfs-tools makes those of this machine.
     if (update === 'initramfs-tools' && !debian) return undefined
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
@@ -39,20 +39,20 @@ export const dracut: InitramfsAdapter = {
       bootScriptLocation: () => 'image',
 
       settings({ module, modprobe, bootScript }) {
-        // Only what ends in .conf is read, by name: behind one that assigns where it should append.
+        // dracut reads names that end in .conf, in order: ours comes after a file that assigns instead of appending.
         const config = (line: string, reason: string) =>
           ownFileLine(files, `${FOLDER}/zz-vfio-scripts.conf`, { line, reason })
         const settings = [
-          // dracut itself turns the first hyphen of the whole list into an underscore, and no other.
+          // dracut turns only the first hyphen of the whole list into an underscore.
           config(
             `force_drivers+=" ${module.replaceAll('-', '_')} "`,
             `${module} is in every initramfs, loaded before udev`,
           ),
-          // /etc/modprobe.d goes into host-only images alone.
+          // Only host-only images get /etc/modprobe.d.
           ...modprobe.map((file) => config(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
         ]
         if (bootScript === null) return settings
-        // A dracut module of our own, the only way to a hook; hooks are sourced, so the script gets a shell of its own.
+        // Only a dracut module of our own can add a hook; hooks are sourced, so the script gets its own shell.
         const reason = 'runs the script before udev'
         const own = (name: string, head: string, line: string) =>
           ownFileLine(files, `${realPath(files, MODULES)}/90vfio-scripts/${name}`, { line, reason, head, mode: 0o755 })

@@ -7,8 +7,8 @@ import { onRoot } from '../boot/root-script.ts'
 const PROGRAM = '/usr/bin/genkernel'
 
 /**
- * Gentoo, by choice. It takes all of /etc/modprobe.d along, but builds from kernel sources with options that only the
- * person knows, so the steps are for the person. Its init runs no scripts of ours: defaults/linuxrc.
+ * genkernel, by choice on Gentoo. It takes all of /etc/modprobe.d along, but builds from kernel sources with options
+ * that only the person knows, so it gives steps. Its init runs no scripts of ours: defaults/linuxrc.
  * Source: append_modprobed() and append_modules() in gen_initramfs.sh.
  */
 export const genkernel: InitramfsAdapter = {
@@ -24,7 +24,7 @@ export const genkernel: InitramfsAdapter = {
     ...BY_HAND,
     ...onRoot(host),
     images: () => genkernelImages(host),
-    // Of its package.
+    // lsinitrd comes with genkernel's package.
     listCommand: (image) => ['lsinitrd', image],
 
     steps({ module, bootScript, drivers }) {

@@ -23,13 +23,13 @@ if [ "$1" = prereqs ]; then
 fi
 `
 
-/** Debian, Ubuntu before 25.10, Proxmox VE. It takes /etc/modprobe.d/*.conf into every image by itself. */
+/** initramfs-tools, of Debian, Ubuntu before 25.10, Proxmox VE. It puts /etc/modprobe.d/*.conf into every image. */
 export const initramfsTools: InitramfsAdapter = {
   name: 'initramfs-tools',
   documentation: 'https://manpages.debian.org/initramfs-tools.7',
 
   detect({ files }) {
-    // Both files outlive the removal of the package, so they say nothing without the program.
+    // Both files outlive the removal of the package, so they prove nothing without the program.
     const kept = ['/etc/kernel/postinst.d/initramfs-tools', `${FOLDER}/initramfs.conf`]
     const left = kept.find((path) => files.exists(path))
     if (left === undefined || updateInitramfs(files) !== 'initramfs-tools') return undefined

@@ -8,9 +8,9 @@ import { findMkinitcpio, MKINITCPIO_CONFIG, mkinitcpioConfigs } from '../boot/mk
 import { mkinitcpioImages } from '../boot/mkinitcpio-images.ts'
 
 const NAME = 'vfio-scripts'
-// Not where the system itself would read it.
+// Outside the folders that the system itself reads.
 const UNIT = '/etc/vfio-scripts/initramfs.service'
-// Shell and programs as the hook `base` has them, which comes later, or not at all beside `systemd`.
+// Brings the shell and programs of the hook `base`, which comes later or, beside `systemd`, not at all.
 const INSTALL = `#!/usr/bin/env bash
 ${headComment()}build() {
   add_file "$vfio_script"
@@ -30,7 +30,7 @@ help() {
 
 `
 
-/** Arch Linux, Manjaro, CachyOS and others of their kin. */
+/** mkinitcpio, of Arch Linux, Manjaro, CachyOS and others of their kin. */
 export const mkinitcpio: InitramfsAdapter = {
   name: 'mkinitcpio',
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
@@ -52,12 +52,12 @@ export const mkinitcpio: InitramfsAdapter = {
         const first = `${module} is in every initramfs, loaded before other modules`
         const conf = 'this hook has /etc/modprobe.d in every initramfs'
         const words: Pick<SettingOf<'shell-word'>, 'variable' | 'word' | 'after' | 'reason'>[] = [
-          // add_module() takes in what it depends on. Modules are loaded in this order; for the GPU drivers that the hook
-          // `kms` brings, and for udev, the softdeps say it once more.
+          // add_module() adds dependencies. Modules are loaded in this order, which the softdeps set once more for udev
+          // and for the GPU drivers of the hook `kms`.
           { variable: 'MODULES', word: underscored(module), reason: first },
-          // Its place among the hooks does not matter: it copies files. The documentation has it there.
+          // Its place among the hooks does not matter, since it copies files; this one is the documentation's.
           { variable: 'HOOKS', word: 'modconf', after: 'autodetect', reason: conf },
-          // In front of all, so that no hook can load drivers earlier.
+          // It comes first, so that no hook can load drivers earlier.
           ...(bootScript === null ? [] : [{ variable: 'HOOKS', word: NAME, reason: early }]),
         ]
         const isSet = (texts: string[], variable: string, word: string): boolean =>
@@ -86,8 +86,8 @@ export const mkinitcpio: InitramfsAdapter = {
 const underscored = (name: string): string => name.replaceAll('-', '_')
 
 /**
- * A hook of our own, and what it runs when the machine boots: before any hook of the busybox init, which loads MODULES
- * after those; or as a unit of the systemd one. What is of no use in an image is two small files.
+ * Returns the lines of our hook and of the files that it runs at boot: before any hook of the busybox init, which loads
+ * MODULES after those, or as a unit of the systemd init. What an image does not use is two small files.
  * Source: mkinitcpio(8), BUILD HOOKS and RUNTIME HOOKS; init, install/base and install/systemd in its source.
  */
 function hookLines(files: Reader, bootScript: string, reason: string): SettingOf<'line'>[] {

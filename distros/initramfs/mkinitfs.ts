@@ -7,8 +7,8 @@ const PROGRAMS = ['/sbin/mkinitfs', '/usr/sbin/mkinitfs']
 const CONFIG = '/etc/mkinitfs/mkinitfs.conf'
 
 /**
- * Alpine Linux. Its image is for finding the root file system; GPU drivers are not in it unless somebody put them there.
- * Its init runs no scripts of ours: initramfs-init.in.
+ * mkinitfs of Alpine Linux. Its image is for finding the root file system, and has no GPU drivers unless somebody added
+ * them. Its init runs no scripts of ours: initramfs-init.in.
  */
 export const mkinitfs: InitramfsAdapter = {
   name: 'mkinitfs',
@@ -19,7 +19,7 @@ export const mkinitfs: InitramfsAdapter = {
   open: (host) => ({
     ...BY_HAND,
     ...onRoot(host),
-    // 6.12.1-0-lts has initramfs-lts.
+    // The image of 6.12.1-0-lts is initramfs-lts.
     images: () => findImages(host, (release) => [`/boot/initramfs-${release.replace(/^.*-/, '')}`]),
     listCommand: (image) => ['sh', '-c', 'zcat "$1" | cpio -t', 'sh', image],
 

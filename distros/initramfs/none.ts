@@ -8,8 +8,8 @@ const FOLDER = '/etc/modules-load.d'
 const OPENRC = '/etc/conf.d/modules'
 
 /**
- * No initramfs, common on Gentoo: the kernel mounts the root file system itself, and modprobe there goes by modprobe.d.
- * Nothing is built. Softdeps decide the order; the list of modules is for devices that no host driver would claim.
+ * No initramfs, common on Gentoo: the kernel mounts the root file system itself, where modprobe obeys modprobe.d, and
+ * nothing is built. Softdeps decide the order; the list of modules is for devices that no host driver would claim.
  */
 export const noInitramfs: InitramfsAdapter = {
   name: 'none',
@@ -22,7 +22,7 @@ export const noInitramfs: InitramfsAdapter = {
       entryFolders(files, release).flatMap((folder) => listFolder(files, folder).map((name) => `${folder}/${name}`)),
     )
     const unified = ESP_MOUNTS.flatMap((folder) => listFolder(files, `${folder}/EFI/Linux`))
-    // An unmounted /boot has no image either: a kernel must be there. What may not be looked at could hold one.
+    // A kernel must be seen, as an unmounted /boot has no image either. What may not be looked at could hold one.
     const kernel = [...paths, ...entries].find((path) => /\/(vmlinu[xz]|kernel|bzImage|linux)([-.][^/]*)?$/.test(path))
     if (kernel === undefined || own !== undefined || unified.length > 0 || files.exists('/ostree')) return undefined
     if ([...paths, ...entries].some((path) => /\/(initr|booster)[^/]*$/.test(path))) return undefined
@@ -45,7 +45,7 @@ export const noInitramfs: InitramfsAdapter = {
         // The script loads the module itself.
         if (bootScript !== null) return rootSettings(host, bootScript)
         const reason = `${module} is loaded while the system starts`
-        // OpenRC of today reads modules-load.d too; its own text says.
+        // Newer versions of OpenRC read modules-load.d too, as their own text tells.
         const script = rawText(files, '/etc/init.d/modules')
         if (script !== undefined && !script.includes('modules-load.d') && files.exists(OPENRC)) {
           const path = realPath(files, OPENRC)

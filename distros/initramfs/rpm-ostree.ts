@@ -8,12 +8,12 @@ import { rootSettings } from '../boot/root-script.ts'
 
 const PROGRAM = '/usr/bin/rpm-ostree'
 const DEPLOYMENTS = '/ostree/deploy'
-// On its own: images are made on this machine at all, instead of taken from the distribution.
+// Makes images on this machine, instead of taking the distribution's.
 const ENABLE = '--enable'
 
 /**
- * Fedora Atomic desktops, CoreOS, Bazzite. Each run makes a new deployment with its own image, for the next boot; the
- * arguments given then are all that there are, so former ones are given again. Given any, it always runs dracut.
+ * rpm-ostree of Fedora Atomic desktops, CoreOS, Bazzite. Each run makes a new deployment with its own image for the
+ * next boot. Its arguments replace former ones, so these are given again. Given any, it always runs dracut.
  * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in src/daemon/rpmostreed-transaction-types.cxx.
  */
 export const rpmOstree: InitramfsAdapter = {
@@ -61,7 +61,7 @@ export const rpmOstree: InitramfsAdapter = {
 }
 
 function dracutArguments(host: Host, { module, modprobe, bootScript }: InitramfsRequirements): Setting[] {
-  // dracut's modules are in /usr, which is not ours there; a unit needs none. It is of no use, and no harm, later.
+  // dracut's modules are in read-only /usr, and a unit needs none. After the initramfs the unit has no effect.
   const reason = 'runs the script in the initramfs, before udev'
   const unit = bootScript === null ? [] : rootSettings(host, bootScript, reason)
   const script = bootScript === null ? [] : [bootScript, ...new Set(unit.map(({ path }) => path))]
@@ -79,7 +79,7 @@ function initramfsCommand(enabled: boolean, args: readonly string[]): string[] {
   return ['rpm-ostree', 'initramfs', ...options]
 }
 
-/** What a deployment was made with. Source: rust/src/origin.rs in rpm-ostree. */
+/** Reads the initramfs options that a deployment was made with. Source: rust/src/origin.rs in rpm-ostree. */
 function readInitramfsState(files: Reader, deployment: string | undefined): { enabled: boolean; args: string[] } {
   const text = deployment === undefined ? '' : (files.text(`${deployment}.origin`) ?? '')
   const value = (key: string): string => new RegExp(`^${key}[ \\t]*=[ \\t]*(.*)$`, 'm').exec(text)?.[1] ?? ''
@@ -90,7 +90,7 @@ function readInitramfsState(files: Reader, deployment: string | undefined): { en
   }
 }
 
-/** One that was made in this boot has no boot entry before the machine shuts down; else that of the first entry. */
+/** Finds the next deployment: one made in this boot, which has no entry before shutdown, else the first entry's. */
 function findNextDeployment({ files, machine }: Host): string | undefined {
   const all = listFolder(files, DEPLOYMENTS).flatMap((name) =>
     listFolder(files, `${DEPLOYMENTS}/${name}/deploy`)

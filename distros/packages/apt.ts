@@ -8,14 +8,14 @@ export const apt: PackageManager = {
   },
   packageNames: {
     qemu: 'qemu-system-x86 qemu-utils',
-    // Its network wants dnsmasq, which libvirt only recommends.
+    // libvirt's network needs dnsmasq, which its package only recommends.
     libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',
     ovmf: 'ovmf',
     swtpm: 'swtpm swtpm-tools',
     'virt-manager': 'virt-manager',
     virtiofsd: 'virtiofsd',
   },
-  // A package of its own since Debian 13 and Ubuntu 24.04.
+  // virtiofsd has its own package since Debian 13 and Ubuntu 24.04.
   releases: Object.fromEntries(
     ['bullseye', 'bookworm', 'focal', 'jammy'].map((name) => [name, { virtiofsd: 'qemu-system-common' }]),
   ),

@@ -13,5 +13,5 @@ export const dnf: PackageManager = {
   },
 }
 
-/** The same packages, layered on an image: not in place. */
+/** The same packages, layered on an image instead of installed in place. */
 export const layeredDnf: PackageManager = { command: 'rpm-ostree install', packageNames: dnf.packageNames }

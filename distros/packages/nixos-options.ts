@@ -3,9 +3,9 @@ import { bootScriptProgram } from '../../lib/system/boot-script.ts'
 import type { GuestSoftware, PackageManager } from '../../lib/system/packages.ts'
 import type { RequiredState } from '../../lib/system/requirement.ts'
 
-// What bind-vfio and tune-host require, as options of NixOS. Source: https://search.nixos.org/options
+// The requirements of bind-vfio and tune-host as options of NixOS. Source: https://search.nixos.org/options
 
-/** Names with a dot are options to be enabled. */
+/** The names of packages; a name with a dot is an option to enable. */
 export const nixosPackages: PackageManager['packageNames'] = {
   qemu: 'qemu_kvm',
   libvirt: 'virtualisation.libvirtd.enable',
@@ -16,7 +16,7 @@ export const nixosPackages: PackageManager['packageNames'] = {
 }
 
 const OVMF = 'virtualisation.libvirtd.qemu.ovmf'
-/** Since 25.11 these options are an error: libvirt finds the firmware that QEMU brings. */
+/** The options for the firmware. Since 25.11 they are an error: libvirt finds the firmware that QEMU brings. */
 const OVMF_PACKAGES = `  virtualisation.libvirtd.qemu.ovmf.packages = [
     (pkgs.OVMFFull.override {
       secureBoot = true;
@@ -25,7 +25,7 @@ const OVMF_PACKAGES = `  virtualisation.libvirtd.qemu.ovmf.packages = [
   ];
 `
 
-/** The lines that give guests UEFI with Secure Boot; none where the options are gone. `version`: of os-release. */
+/** Returns the lines that give guests UEFI with Secure Boot; none where the options are gone. `version`: VERSION_ID. */
 export function nixosFirmware(version: string): string {
   return firmwareItems(version)
     .map(({ item }) => item)
@@ -38,12 +38,12 @@ function firmwareItems(version: string): NixItem[] {
   return [optionItem(`${OVMF}.enable`, 'true'), { option: `${OVMF}.packages`, form: 'whole', item: OVMF_PACKAGES }]
 }
 
-/** An option that is one value. */
+/** Returns an option with one value. */
 function optionItem(option: string, value: string): NixItem {
   return { option, form: 'whole', item: `  ${option} = ${value};\n` }
 }
 
-/** Members of an option's list. */
+/** Returns members of an option's list. */
 function members(option: string, form: NixForm, ...items: readonly string[]): NixItem[] {
   return items.map((item) => ({ option, form, item }))
 }
@@ -51,7 +51,7 @@ function members(option: string, form: NixForm, ...items: readonly string[]): Ni
 const MODPROBE = 'boot.extraModprobeConfig'
 const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
 
-/** The boot script for either kind of stage 1: NixOS options boot.initrd.preDeviceCommands, boot.initrd.systemd.services. */
+/** The boot script for either stage 1: NixOS options boot.initrd.preDeviceCommands and boot.initrd.systemd.services. */
 const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
 const OVERRIDE = `  imports = [
     (
@@ -85,7 +85,7 @@ ${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
   ];
 `
 
-/** What a module says for a requirement. `version`: VERSION_ID of os-release. */
+/** Returns the items of a NixOS module for a requirement. `version`: VERSION_ID of os-release. */
 export function nixItems(one: RequiredState, version: string): NixItem[] {
   switch (one.kind) {
     case 'argument':
@@ -126,7 +126,7 @@ export function nixItems(one: RequiredState, version: string): NixItem[] {
     case 'libvirt':
       return [optionItem('virtualisation.libvirtd.enable', 'true')]
     case 'qemu-conf':
-      // The first is what NixOS has there unless something is set.
+      // The first line is NixOS's default, which any value replaces.
       return members('virtualisation.libvirtd.qemu.verbatimConfig', 'lines', 'namespaces = []', one.line)
     case 'setting':
       return []
@@ -156,11 +156,11 @@ function bridgeItems({ name, port, mac, vlan }: Extract<RequiredState, { kind: '
   return [
     ...(vlan === undefined ? [] : [optionItem(`networking.vlans."${lower}"`, vlans)]),
     ...members(`networking.bridges."${name}".interfaces`, 'strings', lower),
-    // Else systemd's 99-default.link gives the bridge an address of its own.
+    // Without it, systemd's 99-default.link gives the bridge another address.
     ...(vlan === undefined && mac !== undefined
       ? [optionItem(`networking.interfaces."${name}".macAddress`, nixString(mac))]
       : []),
-    // Of the VLAN the host has no address.
+    // The host has no address in the VLAN.
     optionItem(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
   ]
 }

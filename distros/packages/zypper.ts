@@ -13,7 +13,7 @@ export const zypper: PackageManager = {
   },
 }
 
-/** The same packages, in a new snapshot: not in place. */
+/** The same packages, in a new snapshot instead of in place. */
 export const transactionalZypper: PackageManager = {
   command: 'transactional-update pkg install',
   packageNames: zypper.packageNames,

@@ -8,13 +8,13 @@ import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
 import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
 
-/** `drifted`: set up, booted, and yet not as promised; `moved`: a device has another address now. */
+/** The state of a binding. `drifted`: set up, booted, and yet not as promised; `moved`: a device's address changed. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 
 export interface StatusFacts extends ClaimFacts {
   devices: readonly PciDevice[]
   initramfs: Initramfs | undefined
-  /** The files in an image; `null` when it could not be listed. */
+  /** Runs a command that lists the files in an image; `null` when it could not be listed. */
   imageFiles: (argv: readonly string[]) => Promise<string | null>
   /** The kernel log of this boot; `null` when it may not be read. */
   log: string | null
@@ -29,7 +29,7 @@ export interface BindStatus {
 /** A check of `bind-vfio --status`, and the facts that it needs. */
 type BindingCheck<Needs extends keyof StatusFacts> = AsyncCheck<Pick<StatusFacts, Needs>>
 
-/** Do the images hold what has to be there before the drivers? */
+/** Do the images hold the module and settings that must come before the drivers? */
 const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> = {
   code: 'images',
   askedBy: ['binding-status'],
@@ -51,7 +51,7 @@ const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> 
   },
 }
 
-/** Who has each function now, and is it still that function? */
+/** Is each function still at its address, and on vfio-pci? */
 const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
   code: 'drivers',
   askedBy: ['binding-status'],
@@ -77,7 +77,7 @@ function boundIds({ vendor, device, subsystem }: BoundFunction): string {
   return [`${vendor}:${device}`, subsystem].join(' ')
 }
 
-/** The other addresses that have a function's IDs, and had not when it was bound. */
+/** Finds the devices at other addresses that have a function's IDs now, but did not when it was bound. */
 function addressesNow(one: BoundFunction, devices: readonly PciDevice[]): PciDevice[] {
   return devices.filter(
     (device) =>
@@ -85,7 +85,7 @@ function addressesNow(one: BoundFunction, devices: readonly PciDevice[]): PciDev
   )
 }
 
-/** Is another device, or none, where it was, and has another address its IDs? */
+/** Has the function gone from its address, and does another address have its IDs now? */
 function hasMoved(one: BoundFunction, devices: readonly PciDevice[]): boolean {
   const here = devices.find(({ address }) => address === one.address)
   return (here === undefined || deviceIds(here) !== boundIds(one)) && addressesNow(one, devices).length > 0
@@ -107,7 +107,7 @@ function lostResult(one: BoundFunction, here: PciDevice | undefined, devices: re
   )
 }
 
-/** Drivers say the address of what they take: was a host driver there first? */
+/** Did a host driver have the function first? Drivers log the address of a device that they take. */
 const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
   code: 'kernel-log',
   askedBy: ['binding-status'],
@@ -130,7 +130,7 @@ const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
   },
 }
 
-/** Everything that a binding promised: files, boot entries, images, drivers, kernel log. */
+/** The checks of all that a binding promised: files, boot entries, images, drivers, kernel log. */
 export const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
   unconfirmedCheck,
   filesCheck,
@@ -140,7 +140,7 @@ export const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
   kernelLogCheck,
 ]
 
-/** Says whether what was bound is in force. `boot`: this boot; `null` when another root is looked at. */
+/** Checks whether the bindings are in force. `boot` is the ID of this boot; `null` when another root is looked at. */
 export async function checkBindStatus({
   journal,
   boot,

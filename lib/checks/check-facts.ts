@@ -16,13 +16,13 @@ import type { Check } from './check.ts'
 /** The facts that speak for or against giving devices to a guest. */
 export interface GuardFacts {
   pci: Pick<PciFacts, 'devices' | 'groups'>
-  /** The devices that were named: a bridge that came along with `group:14` is none of them. */
+  /** The devices that were named, without bridges that came along with `group:14`. */
   requested: readonly PciDevice[]
-  /** These, and their group mates without the bridges. */
+  /** The requested devices and their group mates, without the bridges among these. */
   selected: readonly PciDevice[]
-  /** The functions that the guest gets, which should be whole cards: those selected, or of a guest those requested. */
+  /** The functions that the guest gets, which should be whole cards: those selected or, for gen-domain, requested. */
   given: readonly PciDevice[]
-  /** The answer of `readDeviceUsage` for those selected. */
+  /** The answer of `readDeviceUsage` for the selected devices. */
   usage: DeviceUsage
 }
 
@@ -34,28 +34,28 @@ export interface CheckFacts extends SystemFacts, GuardFacts {
   user: User
   /** The kernel log of this boot; `null` when it may not be read, or was not captured. */
   log: string | null
-  /** Why not. */
+  /** The reason why there is no log. */
   logMissing: string
   packages: PackageManager | undefined
   kernelReports: KernelReports
-  /** A ROM file that somebody wants to give to a guest; `null`: none. */
+  /** The ROM file that a guest is to get; `null`: none. */
   romFile: { path: string; data: Buffer } | null
-  /** Asks a program for its version, the first line that it says; `null` when it could not be asked. */
+  /** Asks a program for its version, the first line of its answer; `null` when it could not be asked. */
   version(path: string): Promise<string | null>
 }
 
-/** A check that bind-vfio and gen-domain refuse by, and the facts that it needs. */
+/** A check by which bind-vfio and gen-domain refuse, and the facts that it needs. */
 export type Guard<Needs extends keyof GuardFacts> = Check<Pick<GuardFacts, Needs>, CheckResult>
 
 /** A check of check-host, and the facts that it needs. */
 export type HostCheck<Needs extends keyof CheckFacts> = Check<Pick<CheckFacts, Needs>>
 
-/** Are the system and the machine one: the running one, or a capture of both? */
+/** Do the system and the machine belong together: both running, or captured together? */
 export function isSameSystem({ running, machine, files }: CheckFacts['host']): boolean {
   return running || machine.root === files.root
 }
 
-/** The facts that each check asks for, read when it asks. */
+/** Returns the facts of checks; each is read when a check first asks for it. */
 export function readCheckFacts(
   machine: Machine,
   system: SystemFacts,

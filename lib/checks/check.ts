@@ -1,30 +1,30 @@
 import { type CheckName, type CheckResult, type Finding, toFinding } from '../core/finding.ts'
 import { type Readers, withDenials, withDenialsAsync } from '../host/denied.ts'
 
-/** What asks checks, and what it wants to know. */
+/** A question that a script asks the checks. */
 export type Question =
   /** check-host: is the host ready for guests? */
   | 'host'
-  /** check-host --device: what is to know of the card? */
+  /** check-host --device: is the card ready for a guest? */
   | 'device'
-  /** bind-vfio, gen-domain, check-host --device: can the host do without the devices, and a guest have them? */
+  /** bind-vfio, gen-domain, check-host --device: can the host spare the devices, and can a guest have them? */
   | 'taking'
-  /** bind-vfio --now: the same, at once. */
+  /** bind-vfio --now: can the host spare them at once? */
   | 'taking-now'
-  /** bind-vfio --now --undo: can they go back at once? */
+  /** bind-vfio --now --undo: can the host have them back at once? */
   | 'releasing'
-  /** gen-domain: what still matters of devices that are set aside for guests already? */
+  /** gen-domain: can a guest have devices that are set aside already? */
   | 'bound'
-  /** bind-vfio: can it go by ID, and can the boot files be made again? */
+  /** bind-vfio: can devices be bound by ID, and can the boot files be made again? */
   | 'binding'
   /** gen-domain: can the guest have the rest? */
   | 'guest'
-  /** bind-vfio --status, check-host --device: is what was bound in force? */
+  /** bind-vfio --status, check-host --device: are the bindings in force? */
   | 'binding-status'
-  /** tune-host --status: is what was set up in force? */
+  /** tune-host --status: are the features in force? */
   | 'tuning-status'
 
-/** One check: who asks it, and its answer. It reads of the facts what it names, and only that is read. */
+/** A check: the questions that ask it, and its answer. Only the facts that it names are read. */
 export interface Check<Facts, Result = CheckResult | CheckResult[]> extends CheckName {
   askedBy: readonly Question[]
   run(facts: Facts): Result
@@ -33,14 +33,14 @@ export interface Check<Facts, Result = CheckResult | CheckResult[]> extends Chec
 /** A check that may ask programs. */
 export type AsyncCheck<Facts> = Check<Facts, CheckResult | CheckResult[] | Promise<CheckResult | CheckResult[]>>
 
-/** Those of the checks that a question asks, in their order. */
+/** Returns the checks that a question asks, in their order. */
 export function checksFor<C extends { askedBy: readonly Question[] }>(checks: readonly C[], question: Question): C[] {
   return checks.filter(({ askedBy }) => askedBy.includes(question))
 }
 
 /**
- * The findings of these checks. When something that one asked for was not ours to read, nobody knows what it would have
- * said: it is unknown then, and names it. With `refusing`, what was seen to be a problem is one whatever else there is.
+ * Returns the findings of these checks. A check that asked for something that may not be read is `unknown`, and names
+ * it. With `refusing`, a problem that was seen stays a problem.
  */
 export function runChecks<Facts>(
   checks: readonly Check<Facts>[],
@@ -54,7 +54,7 @@ export function runChecks<Facts>(
   })
 }
 
-/** The same for checks that may ask programs; one after the other, or one would hear of another's denials. */
+/** Does the same for checks that may ask programs: one after the other, so that each hears only of its own denials. */
 export async function runChecksAsync<Facts>(
   checks: readonly AsyncCheck<Facts>[],
   facts: Facts,
@@ -68,7 +68,7 @@ export async function runChecksAsync<Facts>(
   return findings
 }
 
-/** The results of some work, unknown where not all that it asked for could be read. */
+/** Returns the results of some work; they are `unknown` where not all that it asked for could be read. */
 export function resultsAsRead<R extends CheckResult>(readers: Readers, work: () => R[], refusing = false): R[] {
   const { value, denied } = withDenials(readers, work)
   return value.map((one) => asRead(one, denied, refusing))

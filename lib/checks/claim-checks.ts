@@ -7,13 +7,13 @@ import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import type { Bootloader, Host } from '../system/system.ts'
 import type { Check } from './check.ts'
 
-// Do files and boot entries say what was claimed?
+// Checks whether files and boot entries still hold the claimed settings.
 
-/** The facts about what was set up. */
+/** The facts about the settings of earlier runs. */
 export interface ClaimFacts {
   host: Host
   claims: readonly Claim[]
-  /** The boot loader that it was set up through. */
+  /** The boot loader that holds the arguments. */
   bootloader: Bootloader | undefined
 }
 
@@ -32,14 +32,14 @@ export const unconfirmedCheck: ClaimCheck<'claims'> = {
   },
 }
 
-/** Do the files still say what was put there? */
+/** Do the files still hold their settings? */
 export const filesCheck: ClaimCheck<'host' | 'claims'> = {
   code: 'files',
   askedBy: ['binding-status', 'tuning-status'],
   run({ host, claims }) {
     const read = contentReader(host.files)
     const files = claims.filter(({ setting }) => setting.kind !== 'external')
-    // A boot entry goes with its kernel.
+    // A boot entry disappears with its kernel.
     const ended = ({ setting }: Claim): boolean =>
       setting.kind === 'command-line' && setting.layout === 'options' && read(setting.path) === null
     const paths = [...new Set(files.filter((one) => !ended(one)).map(({ setting }) => setting.path))]

@@ -6,7 +6,7 @@ import { findKernelMessages } from '../host/kernel-messages.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
 import type { HostCheck } from './check-facts.ts'
 
-/** Does the card share its group, and which slot would be better? */
+/** Does the card share its IOMMU group, and which slot would be better? */
 export const groupsCheck: HostCheck<'pci' | 'requested'> = {
   code: 'groups',
   askedBy: ['device'],
@@ -67,7 +67,7 @@ export const resetCheck: HostCheck<'pci' | 'log' | 'host' | 'requested'> = {
   },
 }
 
-/** What the kernel said of the card since the boot. */
+/** Has the kernel logged anything against the card since the boot? */
 export const deviceLogCheck: HostCheck<'log' | 'logMissing' | 'requested'> = {
   code: 'device-log',
   askedBy: ['device'],
@@ -85,7 +85,7 @@ export const deviceLogCheck: HostCheck<'log' | 'logMissing' | 'requested'> = {
 
 const FRAMEBUFFERS = /efifb|vesafb|simplefb|simple-framebuffer|simpledrm|BOOTFB/
 
-/** A framebuffer of the firmware keeps memory of the card busy: QEMU says `BAR 0: can't reserve`. */
+/** Does a framebuffer of the firmware keep memory of the card busy? QEMU then says `BAR 0: can't reserve`. */
 export const framebufferCheck: HostCheck<'host' | 'requested'> = {
   code: 'framebuffer',
   askedBy: ['device'],
@@ -112,7 +112,7 @@ export const framebufferCheck: HostCheck<'host' | 'requested'> = {
   },
 }
 
-/** Behind such a bridge there are no messages: all share one interrupt line, which VFIO cannot share. */
+/** Is the card behind a bridge to conventional PCI? No messages pass it, and VFIO cannot share its interrupt line. */
 export const interruptLinesCheck: HostCheck<'pci' | 'host' | 'requested'> = {
   code: 'shared-interrupts',
   askedBy: ['device'],
@@ -122,7 +122,7 @@ export const interruptLinesCheck: HostCheck<'pci' | 'host' | 'requested'> = {
     )
     const kinds = new Map(below.map((device) => [device, isExpress(machine, device)]))
     const open = below.filter((device) => kinds.get(device) === null)
-    // A kernel that tells it of any device tells it of all.
+    // A kernel that reports the link speed of any device reports that of all PCI Express devices.
     const reported =
       open.length > 0 && pci.devices.some((device) => machine.exists(`${device.path}/current_link_speed`))
     const behind = below.filter((device) => kinds.get(device) === false || (reported && kinds.get(device) === null))
@@ -142,10 +142,10 @@ export const interruptLinesCheck: HostCheck<'pci' | 'host' | 'requested'> = {
   },
 }
 
-/** IORESOURCE_ROM_SHADOW in include/linux/ioport.h */
+/** The flag IORESOURCE_ROM_SHADOW in include/linux/ioport.h. */
 const ROM_SHADOW = 2n
 
-/** The ROM of the card that shows the console may be the copy in memory, which the firmware has changed. */
+/** Is the ROM of the card that shows the console only the copy in memory, which the firmware has changed? */
 export const romCheck: HostCheck<'host' | 'requested'> = {
   code: 'rom',
   askedBy: ['device'],
@@ -164,7 +164,7 @@ export const romCheck: HostCheck<'host' | 'requested'> = {
 }
 
 /**
- * What an expansion ROM holds: images one behind the other, each with its code type.
+ * Returns the images in an expansion ROM, in their order, each with its IDs and its code type.
  * Source: PCI Firmware Specification 3.0, 5.1 (signature 55AA, PCIR, code type 3 is UEFI).
  */
 export function romImages(data: Buffer): { vendor: string; device: string; type: number }[] {
@@ -181,7 +181,7 @@ export function romImages(data: Buffer): { vendor: string; device: string; type:
   return images
 }
 
-/** Is a ROM file that somebody wants to give to a guest fit for it? */
+/** Is the ROM file fit for the card and the guest? */
 export const romFileCheck: HostCheck<'romFile' | 'requested'> = {
   code: 'rom-file',
   askedBy: ['device'],

@@ -20,8 +20,8 @@ export const bridgeGuard: Guard<'requested'> = {
 }
 
 /**
- * A group goes to a guest whole. What stays must not have a driver of its own: the kernel refuses the group while one
- * does DMA for the host (drivers/iommu/iommu.c, iommu_group_claim_dma_owner; PCI bridges' portdrv is exempt).
+ * Would an IOMMU group be bound in part? A device of it that stays must not have a driver: the kernel refuses the group
+ * while one does DMA for the host (drivers/iommu/iommu.c, iommu_group_claim_dma_owner; PCI bridges' portdrv is exempt).
  */
 export const halfGroupGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'half-group',
@@ -55,7 +55,7 @@ function blocksGroup({ driver }: PciDevice): boolean {
   return driver !== null && driver !== 'pcieport' && !isVfio(driver)
 }
 
-/** Which display controllers does the host keep? One that is set aside for guests already is none of them. */
+/** Does the host keep a display controller? One that is set aside for guests already does not count. */
 export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
   code: 'only-gpu',
   forceable: true,
@@ -103,8 +103,8 @@ export const bootVgaGuard: Guard<'selected'> = {
 }
 
 /**
- * The functions of one card work together. On a root bus, those of a slot are parts of the chipset that have nothing
- * to do with each other, unless they are a GPU's.
+ * Are only some functions of a card given? They work together. On a root bus, those of a slot are unrelated parts of
+ * the chipset, unless they are a GPU's.
  */
 export const partialCardGuard: Guard<'pci' | 'given'> = {
   code: 'partial-card',
@@ -130,7 +130,7 @@ export const partialCardGuard: Guard<'pci' | 'given'> = {
   },
 }
 
-/** Source: Documentation/PCI/pci-iov-howto.rst: functions of a driver that goes, go. */
+/** Do virtual functions or mediated devices end with the host's driver? Source: Documentation/PCI/pci-iov-howto.rst. */
 export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'virtual-functions',
   forceable: true,
@@ -152,7 +152,7 @@ export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
   },
 }
 
-/** For bindings by ID only: devices outside the chosen ones that the same ID would catch, bridges included. */
+/** Would a binding by ID catch devices that are not selected? Bridges count. */
 export const sharedIdGuard: Guard<'pci' | 'selected'> = {
   code: 'shared-id',
   forceable: true,
@@ -180,7 +180,7 @@ function deviceTitle(device: PciDevice): string {
   return device.device.name ?? device.class.name ?? `${device.vendor.id}:${device.device.id}`
 }
 
-/** Where the firmware starts only what is signed: images that would be made without. `unsigned`: what speaks for that. */
+/** Would images be made unsigned though Secure Boot starts only signed ones? `unsigned` is the evidence for that. */
 export const secureBootGuard: Check<{ secureBoot: boolean | null; unsigned: readonly string[] }, CheckResult> = {
   code: 'uki-secure-boot',
   forceable: true,

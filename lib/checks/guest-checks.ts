@@ -9,9 +9,9 @@ import { volumeUsage } from './in-use.ts'
 export interface GuestCheckFacts {
   /** The verdicts for its cards; `null`: it has no PCI devices. */
   cards: readonly CardReset[] | null
-  /** Its block devices. */
+  /** The guest's block devices. */
   disks: readonly Storage[]
-  /** Its files. */
+  /** The guest's disk images and other files. */
   images: readonly DiskImage[]
   /** Is this the machine itself? Another's capture need not hold its disks and images. */
   running: boolean
@@ -20,7 +20,7 @@ export interface GuestCheckFacts {
 /** A check of gen-domain, and the facts that it needs. */
 type GuestCheck<Needs extends keyof GuestCheckFacts> = Check<Pick<GuestCheckFacts, Needs>>
 
-/** What VFIO refuses or what failed is a problem; a reset that is known to be bad is said, and tried all the same. */
+/** Would VFIO refuse a card, or did a reset fail? One that is only known to be bad gets a warning: `resetWarnings`. */
 export const guestResetCheck: GuestCheck<'cards'> = {
   code: 'reset',
   forceable: true,
@@ -36,14 +36,14 @@ export const guestResetCheck: GuestCheck<'cards'> = {
   },
 }
 
-/** Warnings of cards that are known to be bad at it, and no problem. */
+/** Returns a warning for each card whose reset is known to be bad, but is no problem. */
 export function resetWarnings(cards: readonly CardReset[]): string[] {
   return cards
     .filter((card) => !hasResetProblem(card) && (card.verdict === 'none' || card.verdict === 'quirk'))
     .map(({ card, verdict, reason }) => `${card}: reset ${verdict}: ${reason}`)
 }
 
-/** Two that write to one disk destroy what is on it. */
+/** Does the host use a disk of the guest? Two systems that write to one disk destroy its contents. */
 export const diskInUseCheck: GuestCheck<'disks'> = {
   code: 'disk-in-use',
   forceable: true,

@@ -11,7 +11,7 @@ import { type CheckFacts, type HostCheck, isSameSystem } from './check-facts.ts'
 type ProgramFacts = Pick<CheckFacts, 'host' | 'packages' | 'version'>
 type ProgramCheck = AsyncCheck<ProgramFacts>
 
-/** A program that guests need: who has it, its version, or the package that brings it. `absent`: why that is no fault. */
+/** Finds a program that guests need: its version, or the package to install. `absent`: why its absence is no problem. */
 async function programResult(
   { host: { files }, packages, version }: ProgramFacts,
   software: Exclude<GuestSoftware, 'virt-manager'>,
@@ -58,7 +58,7 @@ export const virtiofsdCheck: ProgramCheck = {
   run: (facts) => programResult(facts, 'virtiofsd', 'virtiofsd', 'it shares folders with guests'),
 }
 
-/** One daemon, or one for each driver: either listens below /run/libvirt. Source: libvirt's manpages, virtqemud(8). */
+/** Does libvirt run, as one daemon or one for each driver? Source: libvirt's manpages, virtqemud(8). */
 export const libvirtCheck: HostCheck<'host'> = {
   code: 'libvirt-running',
   askedBy: ['host'],
@@ -77,10 +77,10 @@ export const libvirtCheck: HostCheck<'host'> = {
   },
 }
 
-/** systemd gives /dev/kvm to everybody, some distributions to the group kvm alone. */
+/** The access to /dev/kvm that guests need. systemd gives it to everybody, some distributions only to the group kvm. */
 const READ_WRITE = 0o6
 
-/** Is the user in the groups that give access, and has this login what /etc/group says? */
+/** Is the user in the groups that give access, and does this login have them yet? */
 export const userGroupsCheck: HostCheck<'user' | 'host'> = {
   code: 'user-groups',
   askedBy: ['host'],
@@ -111,7 +111,7 @@ export const userGroupsCheck: HostCheck<'user' | 'host'> = {
   },
 }
 
-/** VFIO locks all memory of a guest; libvirt raises the limit for its own. */
+/** May guests lock their memory? VFIO locks all of it; libvirt raises the limit for its own guests. */
 export const memlockCheck: HostCheck<'user' | 'memory' | 'host'> = {
   code: 'memory-lock',
   askedBy: ['host'],
@@ -148,7 +148,7 @@ export const hugePagesCheck: HostCheck<'memory' | 'host'> = {
   },
 }
 
-/** As many as were asked for? The kernel gives what it finds in one piece. */
+/** Are all requested huge pages there? The kernel sets aside only memory that it finds in one piece. */
 export const hugePagesGivenCheck: HostCheck<'memory' | 'host'> = {
   code: 'hugepages-given',
   askedBy: ['host'],
@@ -173,7 +173,8 @@ export const hugePagesGivenCheck: HostCheck<'memory' | 'host'> = {
 }
 
 /**
- * Size → how many. `hugepagesz=` is the size of what follows it; before the first, it is the default size.
+ * Returns the number of pages for each size in bytes. `hugepagesz=` is the size of the pages after it; those before the
+ * first have the default size.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst
  */
 function requestedHugePages(line: string): Map<number, number> {
@@ -187,7 +188,7 @@ function requestedHugePages(line: string): Map<number, number> {
   const requested = new Map<number, number>()
   for (const { name, value } of tokens) {
     if (name === 'hugepagesz') size = bytes(value) ?? size
-    // By node (`0:512,1:512`) is another question.
+    // Counts for each node (`0:512,1:512`) are not checked here.
     if (name === 'hugepages' && /^\d+$/.test(value ?? '')) requested.set(size, Number(value))
   }
   return requested
@@ -202,7 +203,7 @@ export const governorCheck: HostCheck<'host'> = {
     const seen = new Set(policies.map((name) => machine.optionalText(`${base}/${name}/scaling_governor`)?.trim()))
     if (seen.size === 0) return okResult('The CPUs have one clock, or firmware governs it')
     const driver = machine.optionalText(`${base}/${policies[0]}/scaling_driver`)?.trim() ?? ''
-    // With these, powersave is what others call ondemand.
+    // For these drivers, powersave is what ondemand is for others.
     const managed = /^(intel_pstate|amd-pstate-epp)$/.test(driver)
     if (!seen.has('powersave') || managed) return okResult(`The CPUs are governed by ${[...seen].join(', ')}`)
     return problemResult(
@@ -213,7 +214,7 @@ export const governorCheck: HostCheck<'host'> = {
   },
 }
 
-/** Images are made beside the present ones: a full /boot breaks that half-way. */
+/** Has /boot room for new images? They are made beside the present ones, which fails half-way if it is full. */
 export const bootSpaceCheck: HostCheck<'host'> = {
   code: 'boot-space',
   askedBy: ['host'],

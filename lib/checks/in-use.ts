@@ -3,9 +3,9 @@ import type { Volume } from '../host/block.ts'
 import type { Interface, Route } from '../host/network.ts'
 import type { Guard } from './check-facts.ts'
 
-// Guards against taking what the host uses now.
+// Guards against taking devices that the host uses now.
 
-/** The text console: fbcon keeps its frame buffer's driver from letting go (Documentation/fb/fbcon.rst). */
+/** Does it show the text console? fbcon keeps the frame buffer's driver from letting go: Documentation/fb/fbcon.rst. */
 export const consoleGuard: Guard<'usage'> = {
   code: 'console',
   forceable: true,
@@ -22,8 +22,8 @@ export const consoleGuard: Guard<'usage'> = {
 }
 
 /**
- * Open device nodes: unbinding waits for them, some drivers for ever (snd_card_free in sound/core/init.c; NVIDIA's
- * driver stays in the kernel).
+ * Are device nodes open? Unbinding waits for them, with some drivers for ever (snd_card_free in sound/core/init.c;
+ * NVIDIA's driver stays in the kernel).
  */
 export const inUseGuard: Guard<'usage'> = {
   code: 'in-use',
@@ -44,7 +44,7 @@ export const inUseGuard: Guard<'usage'> = {
   },
 }
 
-/** Mounted, swapped to, part of something larger, named by fstab or crypttab, or what this boot came from. */
+/** Is a drive mounted, swap, part of a larger volume, named by fstab or crypttab, or the source of this boot? */
 export const storageGuard: Guard<'usage'> = {
   code: 'storage',
   forceable: true,
@@ -62,7 +62,7 @@ export const storageGuard: Guard<'usage'> = {
   },
 }
 
-/** blkid's types of what is a part of something larger. */
+/** The types that blkid gives to parts of larger volumes. */
 const MEMBER_SIGNATURES: readonly [pattern: RegExp, text: string][] = [
   [/^LVM2?_member$/, 'an LVM physical volume'],
   [/_raid_member$/, 'a member of a RAID array'],
@@ -74,7 +74,7 @@ const MEMBER_SIGNATURES: readonly [pattern: RegExp, text: string][] = [
   [/^(ceph_bluestore|stratis)$/, 'a part of a storage pool'],
 ]
 
-/** One line for each use of a volume and of what was built on it; `at` is the way to it. */
+/** Returns one line for each use of a volume and of the volumes on top of it; `at` is the way to it. */
 export function volumeUsage(volume: Volume, at: string): string[] {
   const lines: string[] = []
   if (volume.mounts.length > 0) lines.push(`${at} is mounted on ${mountPointsText(volume.mounts)}`)
@@ -100,7 +100,7 @@ function mountPointsText(points: readonly string[]): string {
   return rest === 0 ? shown.join(', ') : `${shown.join(', ')} and ${rest} more`
 }
 
-/** A default route over it, through bonds, VLANs and bridges; of another one that stays, the evidence tells. */
+/** Does a default route run over it, also through bonds, VLANs and bridges? The evidence names others that stay. */
 export const networkGuard: Guard<'usage'> = {
   code: 'network',
   forceable: true,
@@ -130,7 +130,7 @@ function routeNote({ family, metric }: Route): string {
   return ` (IPv${family}, metric ${metric})`
 }
 
-/** `0000:03:00.0 → eth0 → bond0 → br0` for each way from a card to one of these interfaces. */
+/** Returns each way from a card to one of these interfaces, such as `0000:03:00.0 → eth0 → bond0 → br0`. */
 function chainsOver(interfaces: readonly Interface[], names: readonly string[]): string[] {
   return interfaces.flatMap(({ address, chains }) =>
     chains
@@ -139,7 +139,7 @@ function chainsOver(interfaces: readonly Interface[], names: readonly string[]):
   )
 }
 
-/** Sessions by the sockets of sshd: sudo drops SSH_CONNECTION. */
+/** Does an SSH session run over it? sshd's sockets tell, since sudo drops SSH_CONNECTION. */
 export const sshGuard: Guard<'usage'> = {
   code: 'ssh',
   forceable: true,
@@ -158,8 +158,8 @@ export const sshGuard: Guard<'usage'> = {
 }
 
 /**
- * For live binding: an interface that is up and has a route, be it the default one or not, or that something is built on:
- * a macvtap or a bridge is a guest's way out, and the host has no address there.
+ * For live binding: is an interface up, and does it have a route of any kind, or something built on it? A macvtap or a
+ * bridge may connect guests where the host has no address.
  */
 export const interfaceUpGuard: Guard<'usage'> = {
   code: 'interface-up',
@@ -186,7 +186,7 @@ export const interfaceUpGuard: Guard<'usage'> = {
   },
 }
 
-/** The controller of the last keyboard; one on i8042 (PS/2, most laptops) always stays. */
+/** Does the last keyboard hang on it? One on i8042 (PS/2, most laptops) always stays. */
 export const lastKeyboardGuard: Guard<'usage'> = {
   code: 'last-keyboard',
   forceable: true,

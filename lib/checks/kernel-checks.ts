@@ -7,7 +7,7 @@ import { readFirmwareKind, readSecureBoot, SECURE_BOOT_VARIABLE } from '../host/
 import { type HostCheck, isSameSystem } from './check-facts.ts'
 
 /**
- * What the firmware has switched off, in the kernel's words. The flag is gone then, on Linux 5.6 and later.
+ * The kernel's messages that the firmware switched virtualisation off. Since Linux 5.6 the CPU's flag is gone then.
  * Source: arch/x86/kernel/cpu/feat_ctl.c, arch/x86/kvm/svm/svm.c, and kvm_main.c of older kernels.
  */
 const FIRMWARE_OFF = /(?:VMX \(.*\)|SVM|kvm:) disabled (?:\(by BIOS\)|by (?:the )?BIOS)|SVM disabled/i
@@ -20,7 +20,7 @@ function firmwareOffLines(log: string | null): string[] {
     .map((line) => line.trim())
 }
 
-/** VT-x and AMD-V. */
+/** Does the CPU have VT-x or AMD-V, and is it on? */
 export const virtualisationCheck: HostCheck<'cpus' | 'log'> = {
   code: 'cpu-virtualisation',
   askedBy: ['host'],
@@ -67,14 +67,17 @@ export const iommuCheck: HostCheck<'pci'> = {
   },
 }
 
-/** Without it a guest could raise any interrupt of the host. Source: drivers/iommu/intel/irq_remapping.c, amd/init.c. */
+/**
+ * Are interrupts remapped? If not, a guest could raise any interrupt of the host.
+ * Source: drivers/iommu/intel/irq_remapping.c, amd/init.c.
+ */
 export const remappingCheck: HostCheck<'log' | 'logMissing' | 'host'> = {
   code: 'interrupt-remapping',
   askedBy: ['host'],
   run({ log, logMissing, host: { machine } }) {
     if (machine.optionalText('/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts') === 'Y')
       return okResult('Whether interrupts are remapped does not matter: unsafe ones are allowed')
-    // Every user may read this one. A kernel that remaps names its interrupt chips so (IR-IO-APIC, IR-PCI-MSI).
+    // Every user may read this file. With remapping, names of interrupt chips start with IR- (IR-IO-APIC, IR-PCI-MSI).
     const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
     if (chip !== undefined)
       return okResult('Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
@@ -92,11 +95,11 @@ export const remappingCheck: HostCheck<'log' | 'logMissing' | 'host'> = {
   },
 }
 
-/** Arguments that guests depend on; that a boot is less quiet than it was asked to be harms nobody. */
+/** The arguments that guests depend on. Others do no harm when they are missing: the boot is just less quiet. */
 const GUEST_ARGUMENTS =
   /^(iommu|intel_iommu|amd_iommu|vfio|kvm|huge|default_hugepagesz|isolcpus|nohz_full|rcu_nocbs|module_blacklist|pci|video|initcall_blacklist|threadirqs|systemd\.unit)/
 
-/** What the boot loader's files say, and this boot does not have. */
+/** Does this boot have the arguments that are set in the boot loader's files? */
 export const bootArgumentsCheck: HostCheck<'configured' | 'host' | 'bootloader' | 'distro'> = {
   code: 'kernel-arguments',
   askedBy: ['host'],
@@ -139,7 +142,7 @@ export const vfioModulesCheck: HostCheck<'host'> = {
   },
 }
 
-/** Settings that weaken the host, and are in force. */
+/** Are settings in force that weaken the host? */
 export const unsafeSettingsCheck: HostCheck<'host'> = {
   code: 'dangerous-settings',
   askedBy: ['host'],
@@ -211,7 +214,7 @@ export const secureBootCheck: HostCheck<'host'> = {
   },
 }
 
-/** Is a kernel without what it should have been built with installed? */
+/** Does an installed kernel lack options that it should have been built with? */
 export const kernelConfigCheck: HostCheck<'kernelReports' | 'distro'> = {
   code: 'kernel-config',
   askedBy: ['host'],

@@ -6,7 +6,7 @@ import { isDisplay, type PciDevice } from '../host/pci.ts'
 import type { Region, ReservedRegions } from '../host/reserved.ts'
 import type { Guard } from './check-facts.ts'
 
-/** A device that does not answer can be bound; QEMU then stops at its header type, which is none (127). */
+/** Does a device not answer? It can be bound, but QEMU then stops at its header type, which is none (127). */
 export const noAnswerGuard: Guard<'usage'> = {
   code: 'no-answer',
   forceable: true,
@@ -22,7 +22,7 @@ export const noAnswerGuard: Guard<'usage'> = {
   },
 }
 
-/** Binding works, and no guest starts: the kernel keeps a device with such a region from user space. */
+/** Does the kernel keep a device from user space for a reserved region? Binding works then, but no guest starts. */
 export const reservedRegionGuard: Guard<'usage' | 'selected'> = {
   code: 'reserved-region',
   forceable: true,
@@ -41,8 +41,9 @@ export const reservedRegionGuard: Guard<'usage' | 'selected'> = {
 }
 
 /**
- * Since Linux 6.6 the kernel keeps every device with a `direct` region from user space (iommu.c, require_direct). Before,
- * VT-d alone did, and not for displays and USB (device_rmrr_is_relaxable, which has been `direct-relaxable` since 5.3).
+ * Does the kernel keep the device from user space? Since Linux 6.6 it does for every `direct` region (iommu.c,
+ * require_direct). Before, only VT-d did, and not for displays and USB (device_rmrr_is_relaxable, whose regions are
+ * `direct-relaxable` since 5.3).
  */
 function blocksUserSpace(
   { kernel, kind }: ReservedRegions,

@@ -60,10 +60,10 @@ import {
 import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
 import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
 
-// Every check there is, in the order in which people read them: a new one is a line here. Each says who asks it. The
-// lists are apart by the facts that their checks need, so that a script holds none that it never asks.
+// All checks, in the order in which people read them; a new one is a line here. Each names the questions that ask it.
+// The lists are split by the facts that checks need, so that a script holds none that it never asks.
 
-/** What check-host looks at: those of the card with --device. */
+/** The checks of check-host; those of the card are asked with --device. */
 export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   virtualisationCheck,
   kvmCheck,
@@ -97,7 +97,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   romFileCheck,
 ]
 
-/** What may speak against giving devices to a guest: those first that nothing overrides. */
+/** The guards against giving devices to a guest; those that nothing overrides come first. */
 export const GUARDS: readonly Check<GuardFacts>[] = [
   bridgeGuard,
   halfGroupGuard,
@@ -119,8 +119,8 @@ export const GUARDS: readonly Check<GuardFacts>[] = [
   interfaceUpGuard,
 ]
 
-/** All that bind-vfio refuses by. */
+/** The guards by which bind-vfio refuses. */
 export const BINDING_GUARDS: readonly CheckName[] = [GUARDS, secureBootGuard].flat()
 
-/** What else may speak against a guest. */
+/** The other checks of a guest. */
 export const GUEST_CHECKS: readonly Check<GuestCheckFacts>[] = [guestResetCheck, noSuchFileCheck, diskInUseCheck]

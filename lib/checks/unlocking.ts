@@ -4,11 +4,11 @@ import type { DeviceUsage } from '../host/usage.ts'
 import type { Guard } from './check-facts.ts'
 import { consoleGuard, lastKeyboardGuard, networkGuard } from './in-use.ts'
 
-// Guards of an encrypted root file system: what it needs to be unlocked, and what a change of the boot chain does.
+// Guards of an encrypted root file system: the devices that unlock it, and the effect of a changed boot chain.
 
 /**
- * At the machine, a passphrase takes a keyboard and a console; over the network, the card that the initramfs uses.
- * Where it can be unlocked over the network, keyboard and console are not needed.
+ * Is a device needed to unlock the root file system: at the machine a keyboard and a console, over the network the card
+ * that the initramfs uses? Where it can be unlocked over the network, keyboard and console are not needed.
  */
 export const unlockDeviceGuard: Guard<'usage'> = {
   code: 'unlock-device',
@@ -40,7 +40,7 @@ function requiredLocally(usage: DeviceUsage): string[] {
   ]
 }
 
-/** The card that the initramfs is told to use, or else the one that has the default route now. */
+/** Returns evidence for the card that the initramfs is told to use, else for the one with the default route now. */
 function requiredRemotely(usage: DeviceUsage): string[] {
   const { interfaces } = usage.network
   const named = interfaces.filter(({ name }) => usage.unlock.interfaces.includes(name))
@@ -57,7 +57,7 @@ function unreadableUnlock({ unlock, keyboards, screens, network }: DeviceUsage, 
   return unlock.remote.length > 0 ? network.unseen : [...keyboards.unseen, ...screens.unseen]
 }
 
-/** systemd-cryptenroll(1): a secret is sealed to measurements; a new initramfs or command line changes some of them. */
+/** Is a secret sealed to measurements that a new initramfs or command line changes? Source: systemd-cryptenroll(1). */
 export const tpmUnlockGuard: Guard<'usage'> = {
   code: 'tpm-unlock',
   forceable: true,

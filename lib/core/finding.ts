@@ -16,14 +16,14 @@ export interface Finding {
 /** The name of a check. */
 export interface CheckName {
   code: string
-  /** May `--force CODE` override its problem? Nothing does unless it says so. */
+  /** May `--force CODE` override its problem? By default it may not. */
   forceable?: boolean
 }
 
 /** A finding without the name of its check. */
 export type CheckResult = Omit<Finding, keyof CheckName>
 
-/** Makes a finding of a check's result: the only way to one. */
+/** Makes a finding of a check's result; findings are made in no other way. */
 export function toFinding(
   { code, forceable = false }: CheckName,
   { state, summary, evidence, next }: CheckResult,
@@ -31,36 +31,36 @@ export function toFinding(
   return { code, state, summary, evidence, next, forceable }
 }
 
-/** All is well. */
+/** Returns the result that all is well. */
 export function okResult(summary: string, evidence: string[] = []): CheckResult {
   return { state: 'ok', summary, evidence, next: null }
 }
 
-/** Somebody has to do something: `next`. */
+/** Returns a problem; `next` is the action to take. */
 export function problemResult(summary: string, evidence: string[], next: string | null): CheckResult {
   return { state: 'problem', summary, evidence, next }
 }
 
-/** It could not be seen, and why not. */
+/** Returns the result that the answer could not be seen; the evidence says why. */
 export function unknownResult(summary: string, evidence: string[], next: string | null = null): CheckResult {
   return { state: 'unknown', summary, evidence, next }
 }
 
-/** The texts of a check that goes by evidence. */
+/** The texts of a check that is decided by evidence. */
 export interface EvidenceTexts {
-  /** One line each: what is so when there is evidence, and when there is none. */
+  /** The summaries where there is evidence, and where there is none; one line each. */
   problem: string
   ok: string
-  /** What to do about the problem. */
+  /** The action to take on the problem. */
   next: string
   evidence: string[]
-  /** What could not be seen, and whether root would see it. */
+  /** The things that could not be seen, and whether root would see them. */
   unreadable?: readonly { what: string; root: boolean }[]
-  /** What shows that all is well. */
+  /** The evidence that all is well. */
   okEvidence?: string[]
 }
 
-/** Evidence makes a problem; without any, what could not be seen makes it unknown; only then is it ok. */
+/** Returns a problem where there is evidence, else `unknown` where something could not be seen, else `ok`. */
 export function evidenceResult(texts: EvidenceTexts): CheckResult {
   const { problem, ok, next, evidence, unreadable = [], okEvidence = [] } = texts
   if (evidence.length > 0) return problemResult(problem, evidence, next)

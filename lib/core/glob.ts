@@ -1,6 +1,6 @@
 /**
- * The pattern of glob(7) as a regular expression: `*` and `?` stop at a slash, and a bracket that does not close stands
- * for itself. Source: fnmatch(3).
+ * Returns a pattern of glob(7) as a regular expression: `*` and `?` stop at a slash, and a bracket that is not closed
+ * stands for itself. Source: fnmatch(3).
  */
 export function globPattern(pattern: string): RegExp {
   const text = pattern

@@ -1,12 +1,12 @@
 import lt from 'semver/functions/lt.js'
 
-/** The versions that the guest will run under; `null` is an unknown one, which is taken as new enough. */
+/** The versions that the guest will run under; `null` is an unknown version, which counts as new enough. */
 export interface Versions {
   libvirt: string | null
   qemu: string | null
 }
 
-/** The first versions that have something, as `9.10.0`. */
+/** The first versions that have a feature, such as `9.10.0`. */
 export interface MinimumVersions {
   libvirt: string
   qemu: string
@@ -34,7 +34,7 @@ const MINIMUM_VERSIONS = {
 } as const
 export type VersionedFeature = keyof typeof MINIMUM_VERSIONS
 
-/** May this feature be used with these versions? A guest's device brings the first versions that have it. */
+/** May this feature be used with these versions? A guest's device has minimum versions of its own. */
 export function supports(versions: Versions, feature: VersionedFeature | MinimumVersions): boolean {
   return tooOldText(versions, feature) === undefined
 }
@@ -48,7 +48,7 @@ function tooOldText({ libvirt, qemu }: Versions, feature: VersionedFeature | Min
   return undefined
 }
 
-/** The remarks on the decisions: their reasons (`--explain`), and notes of what was left out or needs to be done. */
+/** The remarks on the decisions: their reasons (`--explain`), and notes on what is left out or has to be done. */
 export interface Remarks {
   reasons: string[]
   notes: string[]

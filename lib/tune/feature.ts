@@ -12,21 +12,21 @@ import type { RequiredState } from '../system/requirement.ts'
 import type { Host } from '../system/system.ts'
 import type { Arguments, Option } from '../terminal/options.ts'
 
-/** The facts that tuning is decided on. */
+/** The facts by which tuning is decided. */
 export interface TuneFacts extends SystemFacts {
   devices: readonly PciDevice[]
 }
 
-/** One thing that a host can be set up with: a file of lib/tune/features, and a line in the list of features.ts. */
+/** A feature that a host can be set up with: a file of lib/tune/features, and a line in the list of features.ts. */
 export interface TuneFeature {
-  /** The option that asks for it, and what `--undo` takes: `hugepages`. */
+  /** The name of the option that requests it, which `--undo` also takes: `hugepages`. */
   name: string
   option: Omit<Option, 'name'>
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
   /** The names of the checks that may refuse it. */
   guards?: readonly CheckName[]
-  /** Decides what the host must have for it. Throws a UserError for what it cannot have. */
+  /** Decides what the host must have for it. Throws a UserError where the host cannot have that. */
   requirements(facts: TuneFacts, given: Arguments, request: FeatureRequest): FeatureRequirements
   /**
    * Checks whether the running machine has what earlier runs set up, as the kernel shows it: a file or an argument is
@@ -37,20 +37,18 @@ export interface TuneFeature {
   overruled?(files: Reader, setting: SettingOf<'line'>): string[]
 }
 
-/** What the host must have for one requested feature. */
+/** The requirements of one requested feature. */
 export interface FeatureRequirements {
-  /** What must be so, each with a reason of its own where that is not the feature's. */
+  /** The states that the host must have, each with its own reason where that is not the feature's. */
   required: readonly (RequiredState & { reason?: string })[]
-  /** The reason that the plan shows. Nothing is decided by it. */
+  /** The reason that the plan shows; nothing depends on it. */
   reason: string
   notes: readonly string[]
-  /** Refusals. */
+  /** The findings that may refuse the feature. */
   findings: readonly Finding[]
-  /** Is it in force with the next boot only? */
+  /** Is it in force only after the next boot? */
   rebootNeeded: boolean
-  /**
-   * Is this setting, which an earlier run made for the feature, another value of the same thing? Then it is removed.
-   */
+  /** Is this setting, which an earlier run made for the feature, an old value of the same thing? Then it is removed. */
   replaces(setting: PlannedSetting): boolean
 }
 
@@ -60,12 +58,12 @@ export interface TuneRequirements extends FeatureRequirements {
   request: FeatureRequest
 }
 
-/** The options that were given for a feature, and their values: later runs and `--status` find them in the journal. */
+/** The options given for a feature, and their values; later runs and `--status` find them in the journal. */
 export type FeatureRequest = Readonly<Record<string, string>>
 
 /**
- * Returns the requirements of a feature; what is not given is empty. `arguments`: kernel arguments, in the order in which
- * the kernel has to see them. `settings`: what files say, or tools keep, on every system alike.
+ * Returns the requirements of a feature; members that are not given are empty. `arguments`: kernel arguments, in the
+ * order in which the kernel must see them. `settings`: those that are the same on every system.
  */
 export function tuneRequirements(
   reason: string,
@@ -91,12 +89,12 @@ export function tuneRequirements(
   }
 }
 
-/** Returns settings that a tool keeps in a way of its own. */
+/** Returns the settings of tokens that a tool keeps in its own way. */
 export function externalSettings(tool: ExternalToolName, tokens: readonly string[], reason: string): Setting[] {
   return tokens.map((token) => ({ kind: 'external', tool, path: '', token, reason }))
 }
 
-/** Is this a system that is described in files? Then it has words of its own for network and packages. */
+/** Is this system described in files (declarative)? Then it has its own options for network and packages. */
 export function isDescribed({ distro }: TuneFacts): boolean {
   return distro.adapter?.declarative !== undefined
 }
@@ -108,7 +106,7 @@ export function isSameRequest(setting: PlannedSetting, request: FeatureRequest):
 
 /**
  * Throws a UserError, code `contradiction`, where the boot settings give one of the arguments another value already:
- * the kernel would take the last, or both. What is ours, of this feature, goes for the new value.
+ * the kernel would take the last, or both. Our own arguments of this feature do not count: the new value replaces them.
  */
 export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
   const required = tokens.flatMap((token) => parseCommandLine(token))
@@ -132,15 +130,13 @@ export function ownFeatureArguments(journal: TuneFacts['journal'], feature: stri
   )
 }
 
-/** Throws a UserError, code `unknown-system`, where systemd does not start this system. */
+/** Throws a UserError, code `unknown-system`, where systemd is not the init system. */
 export function expectSystemd(facts: TuneFacts, option: string, instead: string): void {
   if (!isDescribed(facts) && !hasSystemd(facts.host.files))
     throw new UserError('unknown-system', `${option} is a matter of systemd here; ${instead}`)
 }
 
-/**
- * Throws a UserError with code `usage` for what cannot be the name of a network interface (IFNAMSIZ, dev_valid_name()).
- */
+/** Throws a UserError, code `usage`, for an invalid name of a network interface (IFNAMSIZ, dev_valid_name()). */
 export function expectInterfaceName(option: string, name: string): void {
   if (!/^[A-Za-z0-9_.-]{1,15}$/.test(name) || name === '.' || name === '..')
     throw new UserError(

@@ -24,10 +24,7 @@ import { threadIrqs } from './features/threadirqs.ts'
 import { unsafeInterrupts } from './features/unsafe-interrupts.ts'
 import { vfioGroup } from './features/vfio-group.ts'
 
-/**
- * Everything that tune-host can set up, in the order of `--help` and of a plan. A new feature is a file, and a line
- * here.
- */
+/** All features of tune-host, in the order of `--help` and of a plan. A new one is a file, and a line here. */
 const TUNE_FEATURES: readonly TuneFeature[] = [
   hugepages,
   isolate,
@@ -57,7 +54,7 @@ export const FEATURE_OPTIONS: readonly Option[] = TUNE_FEATURES.flatMap(({ name,
 /** The checks by which tune-host refuses. */
 export const TUNING_GUARDS: readonly CheckName[] = TUNE_FEATURES.flatMap(({ guards = [] }) => guards)
 
-/** Was anything asked for? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
+/** Is a feature requested? Throws a UserError, code `usage`, for an option that goes with another that is not given. */
 export function hasFeatureOption(given: Arguments): boolean {
   for (const { name, with: more = [] } of TUNE_FEATURES) {
     const stray = more.find((one) => hasOption(given, one.name))
@@ -84,7 +81,7 @@ function hasOption(given: Arguments, name: string): boolean {
   return given.flag(name) || given.list(name).length > 0
 }
 
-/** Checks whether the running machine has what was set up, feature by feature. */
+/** Checks, feature by feature, whether the settings of earlier runs are in force on the running machine. */
 export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[] {
   return TUNE_FEATURES.flatMap(({ name, inForce }) => {
     const settings = claims.flatMap(({ owner, setting }) => (owner === name ? [setting] : []))
@@ -92,9 +89,7 @@ export function inForceFindings(host: Host, claims: readonly Claim[]): Finding[]
   })
 }
 
-/**
- * Returns the lines of other files that win over a setting of this feature: it is in its file then, and not in force.
- */
+/** Returns the lines of other files that win over a setting of this feature, which is then not in force. */
 export function overruledBy(files: Reader, feature: string | undefined, setting: Setting): string[] {
   const found = TUNE_FEATURES.find(({ name }) => name === feature)
   return setting.kind === 'line' ? [...new Set(found?.overruled?.(files, setting))] : []

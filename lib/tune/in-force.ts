@@ -2,9 +2,9 @@ import type { PlannedSetting, Setting } from '../change/settings.ts'
 import { type Finding, toFinding } from '../core/finding.ts'
 import type { Host } from '../system/system.ts'
 
-// What the features share of the question whether the machine that runs has what was set up.
+// Functions by which features check whether their settings are in force on the running machine.
 
-/** Returns what the settings say, once each: a line, a kernel argument, or an item of a NixOS module. */
+/** Returns the text of each setting, without doubles: a line, a kernel argument, or an item of a NixOS module. */
 export function settingTexts(settings: readonly Setting[]): string[] {
   const texts = settings.map((setting) => {
     if (setting.kind === 'line') return setting.line
@@ -13,21 +13,19 @@ export function settingTexts(settings: readonly Setting[]): string[] {
   return [...new Set(texts)]
 }
 
-/** Returns the matches of a pattern in what the settings say. */
+/** Returns the matches of a pattern in the texts of the settings. */
 export function matchSettings(settings: readonly Setting[], pattern: RegExp): RegExpExecArray[] {
   return settingTexts(settings)
     .map((text) => pattern.exec(text))
     .filter((found) => found !== null)
 }
 
-/** What was asked for by an option when these settings were made, once each. */
+/** Returns the values of an option in the requests that made these settings, without doubles. */
 export function requestedValues(settings: readonly PlannedSetting[], option: string): string[] {
   return [...new Set(settings.flatMap(({ request }) => request?.[option] ?? []))]
 }
 
-/**
- * Returns a finding of `--status`. `ok` is `null` where it could not be seen; `next` says what to do about a problem.
- */
+/** Returns a finding of `--status`. `ok` is `null` where it could not be seen; `next` is the action to take. */
 export function inForceFinding(
   code: string,
   ok: boolean | null,
@@ -39,10 +37,7 @@ export function inForceFinding(
   return toFinding({ code }, { state, summary, evidence, next: ok ? null : next })
 }
 
-/**
- * Compares parameters of modules with what `options MODULE NAME=VALUE …` or the kernel argument `MODULE.NAME=VALUE`
- * says.
- */
+/** Compares module parameters with the settings `options MODULE NAME=VALUE …` and `MODULE.NAME=VALUE` (an argument). */
 export function parameterFindings({ machine }: Host, settings: readonly Setting[]): Finding[] {
   const wanted = [
     ...matchSettings(settings, /^(\w+)\.(\w+=\S+)$/),
@@ -51,7 +46,7 @@ export function parameterFindings({ machine }: Host, settings: readonly Setting[
   return wanted.flatMap(([module, name, value]) => {
     const path = `/sys/module/${module}/parameters/${name}`
     const now = machine.optionalText(path)?.trim()
-    // A module that is not loaded gets it when it is.
+    // A module that is not loaded gets the value when it is loaded.
     if (now === undefined) return []
     const same = now === value || { Y: '1', N: '0' }[now] === value
     return inForceFinding('parameter', same, `${path} is ${now}${same ? '' : `, not ${value}`}`)
@@ -59,8 +54,8 @@ export function parameterFindings({ machine }: Host, settings: readonly Setting[
 }
 
 /**
- * Checks that the interfaces which earlier runs were to make are there. Interfaces of this kind have the file
- * `attribute` in /sys.
+ * Checks that the interfaces which earlier runs requested are there. Interfaces of this kind have the file `attribute`
+ * in /sys.
  */
 export function interfaceFindings(
   { machine }: Host,

@@ -3,7 +3,7 @@ import { hasSystemd } from '../host/find-program.ts'
 import { readMeminfo } from '../host/memory.ts'
 import { ownFeatureArguments, type TuneFacts } from './feature.ts'
 
-// Huge pages that others set aside at boot.
+// Huge pages that other settings set aside at boot.
 
 const UNITS: Readonly<Record<string, number>> = { K: 1024, M: 1024 ** 2, G: 1024 ** 3 }
 const COUNT = /^\/proc\/sys\/vm\/nr_hugepages(_mempolicy)?$/
@@ -17,16 +17,13 @@ export interface OtherPages {
   count: number
   /** The NUMA node; `null` for all nodes alike. */
   node: number | null
-  /** The line that says so: The line that says so: `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
+  /** The line that sets them: `/etc/sysctl.d/10-x.conf:3: vm.nr_hugepages = 512`. */
   configLine: string
   /** Are they set by tmpfiles.d, which is read after sysctl.d? */
   byTmpfiles: boolean
 }
 
-/**
- * Returns the page size that is meant where none is given, in bytes. Source: hugetlbpage.rst, default_hugepagesz=; 2
- * MiB on x86.
- */
+/** Returns the default page size in bytes, 2 MiB on x86. Source: hugetlbpage.rst, default_hugepagesz=. */
 export function defaultPage({ configured, host: { machine } }: TuneFacts): number {
   const said = configured.filter(({ name }) => name === 'default_hugepagesz').at(-1)?.value
   return pageSizeBytes(said) ?? readMeminfo(machine, '/proc/meminfo').get('Hugepagesize') ?? 2 * 1024 ** 2
@@ -38,7 +35,7 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
   const page = defaultPage(facts)
   const ours = ownFeatureArguments(journal, 'hugepages')
   const found: OtherPages[] = []
-  // A later value for the same pages takes the place of the earlier one.
+  // A later value for the same pages replaces the earlier one.
   const set = (one: OtherPages): void => {
     for (const [index, { size, node }] of [...found.entries()].reverse())
       if (size === one.size && (one.node === null || node === null || node === one.node)) found.splice(index, 1)
@@ -71,7 +68,7 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
   return found.filter(({ count }) => count > 0)
 }
 
-/** Reads `2M`, `1G`, `2048K` or `2048kB` as the kernel's memparse() does; in bytes. */
+/** Returns the bytes of `2M`, `1G`, `2048K` or `2048kB`, read as by the kernel's memparse(). */
 export function pageSizeBytes(text: string | undefined): number | undefined {
   const [, digits, unit = ''] = /^(\d{1,9})([KMG]?)B?$/i.exec(text ?? '') ?? []
   return digits === undefined ? undefined : Number(digits) * (UNITS[unit.toUpperCase()] ?? 1)

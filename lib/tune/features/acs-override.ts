@@ -3,7 +3,7 @@ import { expectUnset, type TuneFacts, type TuneFeature, tuneRequirements } from 
 
 const acsOverrideGuard: CheckName = { code: 'acs-override', forceable: true }
 
-/** IOMMU groups that are split though the hardware does not isolate. It weakens the host: with `--force` only. */
+/** Splits IOMMU groups though the hardware does not isolate. This weakens the host, so it needs `--force`. */
 export const acsOverride: TuneFeature = {
   name: 'acs-override',
   option: { kind: 'flag', help: 'split IOMMU groups that are one; wants --force acs-override' },
@@ -38,7 +38,7 @@ export const acsOverride: TuneFeature = {
   },
 }
 
-/** The patch shows in no symbol of the configuration: names of kernels that carry it, or its own text in the image. */
+/** Does the kernel have the patch? No configuration symbol shows it, but the kernel's name or the text of its image. */
 function hasAcsOverride({ host: { files } }: TuneFacts, release: string): boolean {
   if (/-(zen|cachyos|pve|xanmod|liquorix|tkg)/i.test(release)) return true
   const map = files.optionalBytes(`/boot/System.map-${release}`)?.toString('latin1')

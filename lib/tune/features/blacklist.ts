@@ -8,8 +8,8 @@ import { inForceFinding, matchSettings } from '../in-force.ts'
 const driverNeededGuard: CheckName = { code: 'driver-needed' }
 
 /**
- * A module that is never loaded. Refused while the host, or a guest, needs it. Source: kernel-parameters.txt,
- * module_blacklist=, which knows a module by the name that it has when it is loaded, with `_`.
+ * Keeps a module from ever being loaded; refused while the host or a guest needs it. Source: kernel-parameters.txt,
+ * module_blacklist=, which takes the name of the loaded module, with `_`.
  */
 export const blacklist: TuneFeature = {
   name: 'blacklist',

@@ -25,7 +25,7 @@ const NET = '/sys/class/net'
 const noBridgeGuard: CheckName = { code: 'no-bridge', forceable: true }
 const bridgePortGuard: CheckName = { code: 'bridge-port' }
 
-/** A bridge that guests are attached to, with a network card as its port. */
+/** Makes a bridge that guests are attached to, with a network card as its port. */
 export const bridge: TuneFeature = {
   name: 'bridge',
   option: { kind: 'value', value: 'NAME', help: 'make a bridge for guests (br0), from the next boot on' },
@@ -40,8 +40,8 @@ export const bridge: TuneFeature = {
 }
 
 /**
- * Decides how to make a bridge for guests with what sets up this host's network. It comes with the next boot, as a
- * whole: a network that is changed while it is used may leave nobody to finish. Throws a UserError: `no-interface`,
+ * Decides how the program that sets up this host's network makes a bridge for guests. The next boot makes it as a whole:
+ * a change of the network in use could cut off the person who makes it. Throws a UserError: `no-interface`,
  * `unknown-system`.
  */
 function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureRequest): FeatureRequirements {
@@ -119,7 +119,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
       ...(external === undefined
         ? []
         : [`cloud-init wrote ${edited} and would again: it leaves the network alone now.`]),
-      // It reads the address when it makes the bridge.
+      // ifupdown reads the address when it makes the bridge.
       ...(config.name === 'ifupdown' ? [] : unnamed),
       ...notes,
       'A remote host: add --confirm-within 10m, so that it comes back by itself if you cannot reach it.',
@@ -128,7 +128,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
   })
 }
 
-/** Is there a bridge of this name, or is one being made? `made`: the one that the same run makes. */
+/** Checks that a bridge of this name is there or is being made. `made`: the one that the same run makes. */
 export function bridgeFinding(facts: TuneFacts, name: string, made: string | undefined): Finding {
   const { machine, files } = facts.host
   const ours = claimsOf(facts.journal).some(
@@ -157,9 +157,8 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
 }
 
 /**
- * Returns what shows that the initramfs sets the network up: a root file system over it, or an address on the command
- * line.
- * Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
+ * Finds the evidence that the initramfs sets the network up: a root file system over it, or an address on the command
+ * line. Source: Documentation/admin-guide/nfs/nfsroot.rst, dracut.cmdline(7).
  */
 function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): string | undefined {
   const booted = parseCommandLine(machine.optionalText('/proc/cmdline') ?? '')
@@ -174,7 +173,7 @@ function findInitramfsNetwork({ host: { machine }, configured }: TuneFacts): str
   return kind === undefined ? undefined : `the root file system is ${kind}`
 }
 
-/** Checks that the interface can be the port of a bridge, and is none already. */
+/** Checks that the interface can be the port of a bridge, and is not one already. */
 function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Finding {
   const folder = `${NET}/${port}`
   const refused = (summary: string, next: string): Finding =>
@@ -186,7 +185,7 @@ function bridgePortFinding({ host: { machine } }: TuneFacts, port: string): Find
       'give guests a libvirt network with NAT instead',
     )
   if (master !== undefined) return refused(`${port} is a port of ${master} already`, `use ${master} for guests`)
-  // What is no card says what it is; ARPHRD_ETHER of if_arp.h.
+  // An interface that is no card has a DEVTYPE; a card has the type ARPHRD_ETHER of if_arp.h.
   const kind = /^DEVTYPE=(.+)$/m.exec(machine.optionalText(`${folder}/uevent`) ?? '')?.[1]
   const type = machine.optionalText(`${folder}/type`)?.trim() ?? (port === 'lo' ? '772' : '1')
   if (type !== '1' || (kind !== undefined && kind !== 'dsa'))

@@ -3,7 +3,7 @@ import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { matchSettings } from '../in-force.ts'
 import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 
-/** A disk or optical drive for members of a group, by a name below /dev/disk/by-id, which stays the same. */
+/** Gives a disk or optical drive to members of a group, by a name below /dev/disk/by-id, which stays the same. */
 export const diskAccess: TuneFeature = {
   name: 'disk',
   option: { kind: 'value', value: 'PATH', help: 'let members of a group use this disk (/dev/disk/by-id/…)' },
@@ -22,7 +22,7 @@ export const diskAccess: TuneFeature = {
     const disk = `SUBSYSTEM=="block", ENV{DEVLINKS}=="*/by-id/${name}|*/by-id/${name} *"`
     return tuneRequirements(reason, {
       required: [{ kind: 'udev-rule', rule: `${disk}, GROUP="${group}", MODE="0660"` }],
-      // Another group for the same disk.
+      // An earlier run may have given the same disk to another group.
       replaces: (setting) => setting.request?.disk === path,
     })
   },

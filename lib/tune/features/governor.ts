@@ -4,7 +4,7 @@ import { inForceFinding, requestedValues } from '../in-force.ts'
 
 const CPUFREQ = '/sys/devices/system/cpu/cpufreq'
 
-/** The governor of all CPUs, from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
+/** Sets the governor of all CPUs from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
 export const governor: TuneFeature = {
   name: 'governor',
   option: { kind: 'value', value: 'NAME', help: 'start all CPUs with this governor (performance)' },

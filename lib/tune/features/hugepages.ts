@@ -17,14 +17,14 @@ import {
 import { inForceFinding, matchSettings, requestedValues, settingTexts } from '../in-force.ts'
 import { defaultPage, type OtherPages, otherPages, pageSizeBytes } from '../pages.ts'
 
-/** The pages that vm.nr_hugepages counts here, in bytes. */
+/** The size in bytes of the pages that vm.nr_hugepages counts here. */
 const SYSCTL_PAGE = 2 * 1024 ** 2
 /** The memory in bytes that a host needs for itself, whatever its size. */
 const HOST_MEMORY = 1024 ** 3
 
 const hostMemoryGuard: CheckName = { code: 'host-memory', forceable: true }
 
-/** Memory for guests, set aside at boot in pages of 2 MiB or 1 GiB. */
+/** Sets memory for guests aside at boot, in pages of 2 MiB or 1 GiB. */
 export const hugepages: TuneFeature = {
   name: 'hugepages',
   option: { kind: 'value', value: 'SIZE', help: 'set huge pages aside for guests of this size (16G)' },
@@ -53,7 +53,7 @@ export const hugepages: TuneFeature = {
     ]
   },
 
-  // Of several lines for one variable the last is in force. Source: sysctl.d(5).
+  // The last of several lines for one variable is in force. Source: sysctl.d(5).
   overruled(files, { path, line }) {
     const target = `/proc/sys/${(/^[^=\s]+/.exec(line)?.[0] ?? '').replaceAll('.', '/')}`
     const last = readBootWrites(files, hasSystemd(files))
@@ -63,16 +63,15 @@ export const hugepages: TuneFeature = {
   },
 }
 
-/** The pages of a size in bytes that hold what was asked for: `16G`. */
+/** Returns the number of pages, of a size in bytes, that hold the requested memory: `16G`. */
 function pageCount(memory: string, page: number): number {
   return Math.ceil(parseSize('hugepages', memory) / page)
 }
 
 /**
- * Decides how to set static huge pages aside for a guest. Pages of 2 MiB on no node in particular are a sysctl, where
- * that means pages of this size; others must be set aside by the kernel before memory is in pieces. `--page-size` is 2M
- * unless told.
- * Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
+ * Decides how to set static huge pages aside for a guest. A sysctl sets pages of 2 MiB aside on no particular node, if
+ * that is the default size here; the kernel must set others aside at boot, before memory is fragmented. `--page-size`
+ * is 2M by default. Throws a UserError: `page-size`, `no-node`, `old-kernel`, `contradiction`.
  * Source: Documentation/admin-guide/mm/hugetlbpage.rst (hugepages=NODE:COUNT since Linux 5.16).
  */
 function requireHugepages(
@@ -90,7 +89,7 @@ function requireHugepages(
   const bySysctl = page === SYSCTL_PAGE && page === usual && given.node === undefined
   const others = otherPages(facts, OWN_SYSCTL_PATH)
   const same = others.find(({ size }) => size === page)
-  // Ours is the last word of sysctl.d; arguments are not, where sysctl.d means pages of their size.
+  // Our file is the last of sysctl.d. Arguments of ours would lose to one that counts pages of the same size.
   if (same !== undefined && (!bySysctl || same.byTmpfiles))
     throw new UserError(
       'contradiction',
@@ -147,7 +146,7 @@ function isOlderThan(version: string, major: number, minor: number): boolean {
   return one < major || (one === major && two < minor)
 }
 
-/** Would the host, or the node, be left with too little, with all that is set aside, ours and `others`? */
+/** Checks that enough memory is left to the host, or the node, by the new pages and `others`. */
 function leftMemoryFinding(
   { host: { machine } }: TuneFacts,
   bytes: number,
@@ -158,7 +157,7 @@ function leftMemoryFinding(
   const all = hostMemoryFinding(machine, '/proc/meminfo', bytes, others, () => 1)
   if (node === undefined || all.state === 'problem') return all
   const nodes = (machine.list(folder) ?? []).filter((name) => /^node\d+$/.test(name)).length
-  // Pages of no node in particular count with their share.
+  // A node gets an equal share of the pages that are on no particular node.
   const shareOf = (one: OtherPages): number =>
     one.node === null ? 1 / Math.max(1, nodes) : Number(one.node === Number(node))
   return hostMemoryFinding(machine, `${folder}/node${node}/meminfo`, bytes, others, shareOf)
@@ -190,15 +189,13 @@ function hostMemoryFinding(
   )
 }
 
-/** The kernel may find less memory in one piece than was asked for. */
+/** Compares the pages set aside with those requested: the kernel may have found less memory in one piece. */
 function pageCountFinding(now: number | undefined, required: number, what: string): Finding {
   const found = `${now ?? 'nobody knows how many'} of ${required} huge pages ${what}are set aside`
   return inForceFinding('hugepages', now === undefined ? null : now >= required, found)
 }
 
-/**
- * Compares the pages of `hugepages=`, of the size that the argument before it gives, on all nodes or each on its own.
- */
+/** Compares the pages of `hugepages=`, whose size the argument before it gives, on all nodes together or on each. */
 function argumentPageFindings(machine: Reader, value: string, all: readonly string[]): Finding[] {
   const size = pageSizeBytes(all.flatMap((text) => /^hugepagesz=(.+)$/.exec(text)?.[1] ?? []).at(-1))
   const known = readMemory(machine).hugePages.find((one) => one.size === size)

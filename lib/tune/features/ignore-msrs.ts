@@ -5,10 +5,7 @@ import { hasSystemd } from '../../host/find-program.ts'
 import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { parameterFindings } from '../in-force.ts'
 
-/**
- * Windows guests read model-specific registers that KVM does not know. Source: kvm.ignore_msrs in the kernel's
- * parameters.
- */
+/** Ignores model-specific registers that Windows guests read and KVM does not know. Source: kvm.ignore_msrs of the kernel. */
 export const ignoreMsrs: TuneFeature = {
   name: 'ignore-msrs',
   option: { kind: 'flag', help: 'let guests read registers that KVM does not know (Windows does)' },
@@ -26,7 +23,7 @@ export const ignoreMsrs: TuneFeature = {
 
   inForce: parameterFindings,
 
-  // Options of several lines follow each other, and of equal ones the kernel takes the last. Source: modprobe.d(5).
+  // Options of several lines are joined, and the kernel takes the last of equal ones. Source: modprobe.d(5).
   overruled(files, { path, line }) {
     const [, module = '', ...words] = line.split(/\s+/)
     const names = words.map((word) => word.replace(/=.*/, '='))

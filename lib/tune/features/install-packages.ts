@@ -2,7 +2,7 @@ import { UserError } from '../../core/error.ts'
 import { findInstalled, packageNameFor } from '../../system/packages.ts'
 import { externalSettings, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 
-/** The packages that a host needs and has not. An undo removes these, and none that was there. */
+/** Installs the packages that a host needs and does not have. An undo removes only these. */
 export const installPackages: TuneFeature = {
   name: 'packages',
   option: { kind: 'flag', help: 'install what guests need and is not there: QEMU, firmware, libvirt …' },

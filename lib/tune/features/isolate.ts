@@ -6,7 +6,7 @@ import { configLines, configLineText, dropInFolders, readDropIns } from '../../h
 import { expectSystemd, expectUnset, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { inForceFinding, matchSettings } from '../in-force.ts'
 
-/** All that systemd starts; guests are in machine.slice. Source: systemd.special(7). */
+/** The units of all that systemd starts, except guests, which are in machine.slice. Source: systemd.special(7). */
 const UNITS = ['system.slice', 'user.slice', 'init.scope'] as const
 
 const UNIT_FOLDERS = [
@@ -59,7 +59,7 @@ export const isolate: TuneFeature = {
       const required = UNITS.map((unit) => ({ kind: 'unit-property' as const, unit, name: 'AllowedCPUs', value: host }))
       return tuneRequirements(reason, { replaces, required, notes: pinning.reasons })
     }
-    // Without the option in the kernel, it would say so in its log and go on.
+    // A kernel without the option would only log that, and go on.
     const ticks = kernels.every(({ config }) => config('CONFIG_NO_HZ_FULL') !== 'n')
     const tokens = [
       `isolcpus=managed_irq,domain,${guest}`,
@@ -94,12 +94,12 @@ export const isolate: TuneFeature = {
     return [...isolated, ...slices]
   },
 
-  // CPUs of several lines are added up, and an empty line forgets those before it. Source: systemd.resource-control(5).
+  // CPUs of several lines are added up, and an empty value resets the list. Source: systemd.resource-control(5).
   overruled(files, { path, line }) {
     const unit = unitOf(path)
     const key = /^AllowedCPUs=/.exec(line)?.[0]
     if (unit === undefined || key === undefined) return []
-    // Of two files of one name the first folder's counts; a folder for the unit goes before one for its type.
+    // Of two files with one name, that in the first folder counts; a unit's folder goes before that of its type.
     const names = [unit, unit.replace(/^.*\./, '')]
     const places = names.flatMap((name) => UNIT_FOLDERS.map((folder) => `${folder}/${name}.d`))
     const all = configLines(readDropIns(files, places)).filter(({ text }) => text.startsWith(key))

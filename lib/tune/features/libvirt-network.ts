@@ -3,7 +3,7 @@ import { UserError } from '../../core/error.ts'
 import { expectInterfaceName, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { bridgeFinding } from './bridge.ts'
 
-/** A libvirt network that is the bridge: guests name it, and not the bridge. Source: libvirt's formatnetwork. */
+/** Makes the bridge a libvirt network, which guests name instead of the bridge. Source: libvirt's formatnetwork. */
 export const libvirtNetwork: TuneFeature = {
   name: 'libvirt-network',
   option: { kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
@@ -14,7 +14,7 @@ export const libvirtNetwork: TuneFeature = {
     expectFreeNetwork(facts, bridge)
     const reason = `libvirt knows ${bridge} as a network`
     const path = `/etc/vfio-scripts/network-${bridge}.xml`
-    // No two hyphens in a comment.
+    // XML allows no two hyphens in a comment.
     const content = `<!-- Written by vfio-scripts; the undo of tune-host takes it back. -->\n<network>\n  <name>${bridge}</name>\n  <forward mode='bridge'/>\n  <bridge name='${bridge}'/>\n</network>\n`
     return tuneRequirements(reason, {
       settings: [{ kind: 'file', path, content, reason }],
@@ -23,9 +23,7 @@ export const libvirtNetwork: TuneFeature = {
   },
 }
 
-/**
- * Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours: it would keep its own.
- */
+/** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours, which it would keep. */
 function expectFreeNetwork({ journal, host: { files } }: TuneFacts, name: string): void {
   const path = `/etc/libvirt/qemu/networks/${name}.xml`
   const ours = claimsOf(journal).some(({ setting }) => setting.path.endsWith(`/network-${name}.xml`))

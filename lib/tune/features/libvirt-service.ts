@@ -2,7 +2,7 @@ import { UserError } from '../../core/error.ts'
 import { findProgram } from '../../host/find-program.ts'
 import { externalSettings, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 
-/** libvirt listens from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
+/** Has libvirt listen from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
 export const libvirtService: TuneFeature = {
   name: 'libvirt',
   option: { kind: 'flag', help: 'have libvirt run, from now on' },

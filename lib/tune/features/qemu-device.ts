@@ -11,8 +11,8 @@ const LIST = 'cgroup_device_acl'
 const APPARMOR = '/etc/apparmor.d/abstractions/libvirt-qemu'
 
 /**
- * Devices that QEMU opens by arguments of its own (`qemu:commandline`), which libvirt does not see: kvmfr of Looking
- * Glass, or evdev before libvirt 7.4. libvirt shows a guest the devices of this list and of its own elements, no other.
+ * Gives guests devices that QEMU opens by its own arguments (`qemu:commandline`), which libvirt does not see: kvmfr of
+ * Looking Glass, or evdev before libvirt 7.4. A guest sees only the devices of this list and of libvirt's own elements.
  * Throws a UserError: `not-needed` where libvirt does it by itself, `no-libvirt`, `contradiction`.
  * Source: qemu.conf of libvirt; https://libvirt.org/formatdomain.html (input devices).
  */
@@ -49,7 +49,7 @@ export const qemuDevice: TuneFeature = {
   },
 }
 
-/** AppArmor keeps QEMU from the same devices once more. Source: apparmor.d(5). */
+/** Returns the rules by which AppArmor, too, lets QEMU open these devices. Source: apparmor.d(5). */
 function appArmorRules({ host: { files } }: TuneFacts, paths: readonly string[]): { rules: Setting[]; left: string[] } {
   const text = files.optionalText(APPARMOR)
   if (text === undefined) return { rules: [], left: [] }

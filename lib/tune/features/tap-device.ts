@@ -16,7 +16,7 @@ import { findTapConfig } from '../networks/known-networks.ts'
 import { type TapRequest, tapReason } from '../networks/network-config.ts'
 import { bridgeFinding } from './bridge.ts'
 
-/** A network interface that a guest is attached to, for QEMU without root. */
+/** Makes a network interface that a guest is attached to, for QEMU without root. */
 export const tapDevice: TuneFeature = {
   name: 'tap',
   option: { kind: 'value', value: 'NAME', help: 'make a TAP device' },
@@ -41,10 +41,7 @@ export const tapDevice: TuneFeature = {
     interfaceFindings(host, settings, { option: 'tap', attribute: 'tun_flags', kind: 'TAP device' }),
 }
 
-/**
- * Throws a UserError, code `no-user`, for a user that this system does not know. Where users come from elsewhere,
- * nobody knows.
- */
+/** Throws a UserError: `usage` for an invalid name, `no-user` for a user that this system surely does not have. */
 function expectUser({ host: { files } }: TuneFacts, user: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(user)) throw new UserError('usage', `--user ${user}: not the name of a user`)
   if (hasAccount(files, 'passwd', user) === false)
@@ -72,7 +69,7 @@ function requireTap(facts: TuneFacts, request: TapRequest): FeatureRequirements 
   const settings = config.tap(files, request)
   return tuneRequirements(`${reason}, by ${config.name}`, {
     settings,
-    // systemd-networkd alone makes it at once.
+    // Only systemd-networkd makes it at once.
     rebootNeeded: !settings.some(({ path }) => path.endsWith('.netdev')),
   })
 }

@@ -1,6 +1,6 @@
 import { expectSystemd, expectUnset, type TuneFeature, tuneRequirements } from '../feature.ts'
 
-/** No display manager at boot: the graphics card is free for a guest. */
+/** Starts no display manager at boot, so that the graphics card is free for a guest. */
 export const textMode: TuneFeature = {
   name: 'text-mode',
   option: { kind: 'flag', help: 'start the host without a display manager' },

@@ -1,6 +1,6 @@
 import { type TuneFeature, tuneRequirements } from '../feature.ts'
 
-/** Interrupt handlers as threads, which can be kept off the guest's CPUs. */
+/** Runs interrupt handlers as threads, which can be kept off the guest's CPUs. */
 export const threadIrqs: TuneFeature = {
   name: 'threadirqs',
   option: { kind: 'flag', help: 'handle interrupts in threads' },

@@ -4,7 +4,7 @@ import { parameterFindings } from '../in-force.ts'
 
 const unsafeInterruptsGuard: CheckName = { code: 'unsafe-interrupts', forceable: true }
 
-/** Passthrough without interrupt remapping. It weakens the host: for those who know why, with `--force`. */
+/** Allows passthrough without interrupt remapping. This weakens the host, so it needs `--force`. */
 export const unsafeInterrupts: TuneFeature = {
   name: 'unsafe-interrupts',
   option: { kind: 'flag', help: 'do without interrupt remapping; wants --force unsafe-interrupts' },

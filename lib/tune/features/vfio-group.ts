@@ -11,7 +11,7 @@ import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 /** The bytes that QEMU locks beside the memory of the guest. */
 const QEMU_MEMORY = 1024 ** 3
 
-/** /dev/vfio for a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
+/** Gives /dev/vfio to a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
 export const vfioGroup: TuneFeature = {
   name: 'vfio-group',
   option: { kind: 'value', value: 'GROUP', help: 'let members of a group (kvm) use /dev/vfio' },
@@ -52,7 +52,7 @@ export const vfioGroup: TuneFeature = {
 }
 
 /**
- * Returns the limits that win: a line for a user goes before one for a group; of two for one group the last counts.
+ * Returns the limits that win: a line for a user goes before one for a group, and the last of two for one group counts.
  * Source: limits.conf(5).
  */
 function overrulingMemlock(files: Reader, { path, line }: SettingOf<'line'>): string[] {
