@@ -110,7 +110,7 @@ export function kernelFindings(
 }
 
 /** Returns the advice to build the source tree, where that lacks no required symbol. */
-export function builtAlready(reports: readonly KernelReport[]): string | undefined {
+function builtAlready(reports: readonly KernelReport[]): string | undefined {
   const tree = reports.find((one) => one.release === null && !isLacking(one))
   return tree && `${tree.path} has it: build and install that kernel, and reboot`
 }

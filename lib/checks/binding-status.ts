@@ -131,7 +131,7 @@ const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
 }
 
 /** The checks of all that a binding promised: files, boot entries, images, drivers, kernel log. */
-export const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
+const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
   unconfirmedCheck,
   filesCheck,
   bootEntriesCheck,

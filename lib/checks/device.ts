@@ -167,7 +167,7 @@ export const romCheck: HostCheck<'host' | 'requested'> = {
  * Returns the images in an expansion ROM, in their order, each with its IDs and its code type.
  * Source: PCI Firmware Specification 3.0, 5.1 (signature 55AA, PCIR, code type 3 is UEFI).
  */
-export function romImages(data: Buffer): { vendor: string; device: string; type: number }[] {
+function romImages(data: Buffer): { vendor: string; device: string; type: number }[] {
   const images: { vendor: string; device: string; type: number }[] = []
   const hex = (at: number): string => data.readUInt16LE(at).toString(16).padStart(4, '0')
   for (let at = 0; at + 0x1a < data.length && data.readUInt16LE(at) === 0xaa55; ) {

@@ -64,7 +64,7 @@ export function moduleSettings(
  * the person `requested`, else that of the present module, else `usual`; the first line of `head` marks a file as ours.
  * Throws a UserError with code `not-ours` for a file that somebody else wrote.
  */
-export function locateNixModule(
+function locateNixModule(
   files: Reader,
   journal: readonly JournalRecord[],
   { requested, usual, head }: { requested: string | null; usual: string; head: string },
