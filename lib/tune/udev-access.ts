@@ -13,8 +13,6 @@ import { inForceFinding } from './in-force.ts'
 // Who may use a device node: rules of udev that give it to a group. libvirt arranges that for its own guests; this is
 // for those who run QEMU themselves, without root.
 
-const RULES = '/etc/udev/rules.d/99-vfio-scripts.rules'
-
 /** Throws a UserError: `usage` for what is no name of a group, `no-group` for one that this system does not know. */
 export function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
