@@ -7,7 +7,7 @@ export const noConfirmGuard: CheckName = { code: 'no-confirm', forceable: true }
 
 /**
  * Checks whether this machine is reached over the card that becomes a bridge's port: by the default route or an SSH
- * session, on the card or on interfaces above it. If that bridge does not come up, only a dead man's switch can undo it.
+ * session, on the card or what is built on it. If the bridge does not come up, only a dead man's switch can undo it.
  */
 export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
   const network = readInterface(machine, port)

@@ -15,7 +15,7 @@ import { inForceFinding } from './in-force.ts'
 
 export const RULES = '/etc/udev/rules.d/99-vfio-scripts.rules'
 
-/** Throws a UserError: `usage` for an invalid name of a group, `no-group` for a group that this system does not know. */
+/** Throws a UserError: `usage` for an invalid name of a group, `no-group` for one that this system does not know. */
 export function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
   if (hasAccount(files, 'group', group) === false)

@@ -67,7 +67,7 @@ function sourcesOf(files: Reader, { path, words }: InterfacesLine): string[] {
   )
 }
 
-/** Returns the patterns that `source` and `source-directory` include; only the last part of a path may have wildcards. */
+/** Returns the patterns of `source` and `source-directory`; wildcards are understood in the last part of a path. */
 function patternsOf(path: string, [start, ...names]: readonly string[]): SourcePattern[] {
   if (start !== 'source' && start !== 'source-directory') return []
   return names.map((name) => {

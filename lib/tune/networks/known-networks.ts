@@ -7,12 +7,12 @@ import type { NetworkConfig } from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { networkd } from './networkd.ts'
 
-/** The programs in the order in which they are asked for a card: netplan writes for others, NetworkManager has the rest. */
+/** The order in which they are asked for a card: netplan writes for the others; NetworkManager has all other cards. */
 const CARD_ORDER: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
 /** The order in which they are asked for a TAP device: those that leave unknown devices alone are last. */
 const TAP_ORDER: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
 
-/** Finds the program that sets a card up, and the proof. Throws a UserError, code `unknown-system`, if it is not certain. */
+/** Finds the program that sets a card up, and the proof. Throws a UserError, `unknown-system`, if it is not certain. */
 export function findCardConfig(
   files: Reader,
   port: string,

@@ -13,7 +13,7 @@ import {
 
 const NET = '/etc/conf.d/net'
 
-/** Gentoo's netifrc: variables of /etc/conf.d/net, whose names end in the interface's. Source: netifrc's net.example. */
+/** Gentoo's netifrc: variables of /etc/conf.d/net whose names end in the interface's. Source: its net.example. */
 export const netifrc: NetworkConfig = {
   name: 'netifrc',
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',

@@ -13,7 +13,7 @@ export interface BridgeRequest {
   iaid: number | undefined
   /** The profile of NetworkManager that is active on it. */
   active: string | undefined
-  /** The VLAN of the guests, while the host stays as it is; without one, the host's addresses move to the bridge. */
+  /** The VLAN of the guests; the host stays as it is. Without one, its addresses, DNS and routes move to the bridge. */
   vlan: number | undefined
   /** The interface that becomes the bridge's port: the card, or the VLAN on it. */
   lower: string
@@ -45,7 +45,7 @@ export interface NetworkConfig {
   tap(files: Reader, request: TapRequest): Setting[]
 }
 
-/** Returns a UserError, code `unknown-system`, for a change that needs a guess, or could leave the host without network. */
+/** Returns a UserError, `unknown-system`, for a change that needs a guess or would leave the host without network. */
 export function unmovable(message: string): UserError {
   return new UserError('unknown-system', message)
 }

@@ -119,7 +119,7 @@ function splitSections({ path, sections }: NetworkFile): { stay: string; move: s
   return { stay, move }
 }
 
-/** Returns the client ID by which the server knows the card; the bridge, without a name from udev, would have another. */
+/** Returns the client ID by which the server knows the card: a bridge, without a name from udev, would get another. */
 function dhcpIdSections(sections: IniSections, { iaid }: BridgeRequest): string {
   if (iaid === undefined) return ''
   // DHCPv6 uses the IAID of DHCPv4, unless it has its own.

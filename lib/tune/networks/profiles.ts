@@ -63,7 +63,7 @@ export function profileNamed(files: Reader, name: string): string | undefined {
   return readProfiles(files).find(({ sections }) => lastValue(sections, 'connection', 'interface-name') === name)?.path
 }
 
-/** Does NetworkManager set the card up? Throws a UserError, code `unknown-system`, where that depends on unread facts. */
+/** Does NetworkManager set the card up? Throws a UserError, `unknown-system`, if its configuration leaves it open. */
 export function isManaged(files: Reader, card: ProfileCard): boolean {
   const unmanaged = isInDeviceList(configuredValue(files, 'keyfile', 'unmanaged-devices'), card)
   const devices = configSections(files).filter(({ name }) => /^device\b/.test(name))
