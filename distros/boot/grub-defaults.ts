@@ -33,7 +33,7 @@ export function grubArguments(defaults: readonly ShellFile[]): ConfiguredArgumen
   return VARIABLES.flatMap((variable) => argumentsInVariable(defaults, variable))
 }
 
-/** Returns the setting that gives normal entries a token. Throws a UserError, `contradiction`, where none surely does. */
+/** Returns the setting that gives normal entries a token. Throws a UserError: `contradiction` if none surely does. */
 export function grubSetting(
   files: Reader,
   defaults: readonly ShellFile[],

@@ -9,7 +9,7 @@ import { ownFileLine } from './boot-files.ts'
 
 const UNITS = '/etc/systemd/system'
 const OPENRC = ['/sbin/openrc-run', '/usr/sbin/openrc-run', '/usr/bin/openrc-run']
-/** Services of OpenRC that load drivers for devices, or by name. */
+/** The services of OpenRC that load drivers for devices, or by name. */
 const LOADERS = ['udev', 'mdev', 'modules']
 
 const SERVICE = `#!/sbin/openrc-run
@@ -39,8 +39,8 @@ export function rootSettings(
 ): SettingOf<'line'>[] {
   const own = (path: string, line: string, head = headComment(), mode = 0o644): SettingOf<'line'> =>
     ownFileLine(files, path, { line, reason, head, mode })
-  // A service that is wanted starts whether it is in a runlevel or not, and holds nobody up when it is gone. Of the two
-  // variables only the first that is set counts: _depend() in OpenRC's rc-functions.sh.
+  // A wanted service starts without being in a runlevel, and blocks nothing when it is gone. Only the first of the two
+  // variables that is set counts: _depend() in OpenRC's rc-functions.sh.
   const wants = LOADERS.filter((name) => files.exists(`/etc/init.d/${name}`)).map(
     (name) => `rc_${name}_want="\${rc_${name}_want:-\${rc_want}} vfio-scripts"`,
   )

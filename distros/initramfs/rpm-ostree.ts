@@ -14,7 +14,7 @@ const ENABLE = '--enable'
 /**
  * rpm-ostree of Fedora Atomic desktops, CoreOS, Bazzite. Each run makes a new deployment with its own image for the
  * next boot. Its arguments replace former ones, so these are given again. Given any, it always runs dracut.
- * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in src/daemon/rpmostreed-transaction-types.cxx.
+ * Source: rpm-ostree(1), initramfs; initramfs_state_transaction_execute() in rpmostreed-transaction-types.cxx.
  */
 export const rpmOstree: InitramfsAdapter = {
   name: 'rpm-ostree-initramfs',

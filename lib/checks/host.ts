@@ -11,7 +11,7 @@ import { type CheckFacts, type HostCheck, isSameSystem } from './check-facts.ts'
 type ProgramFacts = Pick<CheckFacts, 'host' | 'packages' | 'version'>
 type ProgramCheck = AsyncCheck<ProgramFacts>
 
-/** Finds a program that guests need: its version, or the package to install. `absent`: why its absence is no problem. */
+/** Finds a program that guests need: its version, or the package to install. `absent`: why it may be missing. */
 async function programResult(
   { host: { files }, packages, version }: ProgramFacts,
   software: Exclude<GuestSoftware, 'virt-manager'>,

@@ -37,7 +37,7 @@ export function inForceFinding(
   return toFinding({ code }, { state, summary, evidence, next: ok ? null : next })
 }
 
-/** Compares module parameters with the settings `options MODULE NAME=VALUE …` and `MODULE.NAME=VALUE` (an argument). */
+/** Compares module parameters with lines `options MODULE NAME=VALUE …` and kernel arguments `MODULE.NAME=VALUE`. */
 export function parameterFindings({ machine }: Host, settings: readonly Setting[]): Finding[] {
   const wanted = [
     ...matchSettings(settings, /^(\w+)\.(\w+=\S+)$/),

@@ -25,8 +25,8 @@ interface TunePlan {
 
 /**
  * Plans all requested features. A setting is owned by its feature, so that each can be taken back alone.
- * Throws the UserErrors of `findReplaced`, and: `unknown-system` where kernel arguments are required and the boot loader
- * is not known; `contradiction` where a line of another file would win.
+ * Throws the UserErrors of `findReplaced`, and: `unknown-system` where kernel arguments are required and the boot
+ * loader is not known; `contradiction` where a line of another file would win.
  */
 export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements[], output: string | null): TunePlan {
   const { host, distro } = facts

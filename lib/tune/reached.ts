@@ -6,9 +6,8 @@ import type { TuneFacts } from './feature.ts'
 export const noConfirmGuard: CheckName = { code: 'no-confirm', forceable: true }
 
 /**
- * Is this machine reached over the card that becomes the port of a bridge: by the default route, or an SSH session, on
- * it or on what is built on it? Then a bridge that does not come up leaves nobody to take it back, but a dead man's
- * switch.
+ * Checks whether this machine is reached over the card that becomes a bridge's port: by the default route or an SSH
+ * session, on the card or what is built on it. If the bridge does not come up, only a dead man's switch can undo it.
  */
 export function reachedOver({ host: { machine } }: TuneFacts, port: string): Finding {
   const network = readInterface(machine, port)

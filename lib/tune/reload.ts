@@ -1,25 +1,25 @@
 import type { CommandChange } from '../change/plan.ts'
 import type { Host } from '../system/system.ts'
 
-/** The programs that read a file again, by its folder; all others do with the next boot. */
+/** The commands that have programs read a file again, by its folder; other files are read at the next boot. */
 const RELOADS: readonly { below: string; commands: readonly (readonly [string, ...string[]])[] }[] = [
   {
     below: '/etc/udev/rules.d/',
     commands: [
       ['udevadm', 'control', '--reload'],
-      // Owner and mode that no rule sets any more stay until the boot.
+      // Where a rule is removed, the node's owner and mode stay until the boot.
       ['udevadm', 'trigger', '--subsystem-match=vfio', '--subsystem-match=block'],
     ],
   },
-  // It says what netplan itself does not understand, before the boot does.
+  // Shows before the boot what netplan does not understand.
   { below: '/etc/netplan/', commands: [['netplan', 'generate']] },
   { below: '/etc/systemd/system/', commands: [['systemctl', 'daemon-reload']] },
-  // The TAP device; a bridge waits for the boot.
+  // Makes the TAP device; a bridge waits for the boot.
   { below: '/etc/systemd/network/50-vfio-scripts-', commands: [['networkctl', 'reload']] },
 ]
 
 const QEMU_CONF = '/etc/libvirt/qemu.conf'
-/** libvirt keeps a copy of its own. */
+/** The files of networks, of which libvirt keeps its own copy. */
 const NETWORK = /^\/etc\/vfio-scripts\/network-(.+)\.xml$/
 
 /** Returns the commands that make changes of these files, or their removal, effective on the running system. */
@@ -44,7 +44,7 @@ export function reloadCommands({ running, files }: Host, paths: readonly string[
   return [...read, ...again, ...networks]
 }
 
-/** Restarts libvirt where it runs; guests run on. */
+/** Returns the command that restarts libvirt where it runs; guests run on. */
 function restartLibvirt(files: Host['files']): CommandChange[] {
   const units = ['libvirtd.service', 'virtqemud.service'].filter((unit) =>
     ['/usr/lib', '/lib'].some((folder) => files.exists(`${folder}/systemd/system/${unit}`)),

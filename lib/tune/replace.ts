@@ -7,20 +7,20 @@ import type { TuneFacts, TuneRequirements } from './feature.ts'
 
 /** The settings that are removed because a feature gets another value. */
 export interface Replaced {
-  /** The settings that leave the machine, by what has to be made again. */
+  /** The settings that leave the machine, in groups by what has to be made again. */
   leaving: { files: Setting[]; loader: Setting[]; items: Setting[] }
-  /** For the journal: the entries whose claims end with this run, and for which features. */
+  /** For the journal: the entries whose claims end with this run, and the features. */
   undoes: number[]
   undone: string[]
-  /** Claims that would end with them and stay: another disk of the same entry. */
+  /** The settings of these entries that stay claimed, such as another disk. */
   remaining: PlannedSetting[]
   notes: string[]
 }
 
 /**
- * One feature has one value: what an earlier run set up for it, and `settings` do not say any more, goes in the same
- * plan. Throws a UserError: `unconfirmed` where that waits for a confirmation, `contradiction` where another boot
- * loader than today's had it.
+ * Finds the settings of earlier runs that the new `settings` of a feature replace: one feature has one value. Throws a
+ * UserError: `unconfirmed` where such a run waits for a confirmation, `contradiction` where a setting was made through
+ * another boot loader than today's.
  */
 export function findReplaced(
   facts: TuneFacts,

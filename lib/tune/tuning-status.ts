@@ -10,8 +10,8 @@ import { inForceFindings, overruledBy } from './features.ts'
 export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 
 /**
- * Are the files as they were left, do others leave them in force, do boot entries carry the arguments, and is all of it
- * in force?
+ * Checks whether files and boot entries still hold the settings, no other file wins over them, and all is in force.
+ * `boot` is the ID of this boot.
  */
 export function tuneHostStatus(
   host: Host,
@@ -36,7 +36,7 @@ export function tuneHostStatus(
   const findings = [...promised, ...now]
   if (promised.some(({ state }) => state === 'problem')) return { state: 'drifted', findings }
   const fresh = claims.some(({ entry: { entry } }) => entry.plan.rebootNeeded && entry.boot === boot)
-  // What a module says is nowhere before the system was made of it, and a boot.
+  // A NixOS module has no effect before the system is built from it and booted.
   const made = claims.some(({ setting, entry: { entry } }) => setting.kind === 'nix-item' && entry.boot === boot)
   if (!now.some(({ state }) => state === 'problem') && !made)
     return { state: host.running ? 'in-force' : 'reboot-needed', findings }

@@ -10,10 +10,10 @@ import type { Host } from '../system/system.ts'
 import type { TuneFacts } from './feature.ts'
 import { inForceFinding } from './in-force.ts'
 
-// Who may use a device node: rules of udev that give it to a group. libvirt arranges that for its own guests; this is
-// for those who run QEMU themselves, without root.
+// udev rules that give a device node to a group. libvirt arranges access for its own guests; this is for people who run
+// QEMU themselves, without root.
 
-/** Throws a UserError: `usage` for what is no name of a group, `no-group` for one that this system does not know. */
+export /** Throws a UserError: `usage` for an invalid name of a group, `no-group` for one that this system does not know. */
 export function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
   if (hasAccount(files, 'group', group) === false)
@@ -23,9 +23,7 @@ export function expectGroup({ host: { files } }: TuneFacts, group: string): void
     )
 }
 
-/**
- * Checks whether the node is open to the group now. No finding where it is not there, or the group's number is unknown.
- */
+/** Checks that the node is open to the group now. No finding where there is no node, or the group's ID is unknown. */
 export function accessFindings({ machine, files }: Host, path: string, group: string): Finding[] {
   const { gid } = readGroupMembers(files, group)
   const now = machine.access(path)
@@ -60,7 +58,7 @@ export function overrulingRules(files: Reader, { path, line }: SettingOf<'line'>
               operator === '==' &&
               value.split('|').some((each) => globPattern(each).test(subsystem)),
           )
-          // Of a disk, a rule that names it, or is for all of them.
+          // For a disk: a rule that names it, or one for all disks.
           const near =
             name === undefined ||
             conditions.every(({ key }) => /^(SUBSYSTEM|ACTION)$/.test(key)) ||

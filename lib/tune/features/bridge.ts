@@ -40,8 +40,8 @@ export const bridge: TuneFeature = {
 }
 
 /**
- * Decides how the program that sets up this host's network makes a bridge for guests. The next boot makes it as a whole:
- * a change of the network in use could cut off the person who makes it. Throws a UserError: `no-interface`,
+ * Decides how the program that sets up this host's network makes a bridge for guests. The next boot makes it as a
+ * whole: a change of the network in use could cut off the person who makes it. Throws a UserError: `no-interface`,
  * `unknown-system`.
  */
 function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureRequest): FeatureRequirements {

@@ -89,7 +89,7 @@ function requireHugepages(
   const bySysctl = page === SYSCTL_PAGE && page === usual && given.node === undefined
   const others = otherPages(facts, OWN_SYSCTL_PATH)
   const same = others.find(({ size }) => size === page)
-  // Our file is the last of sysctl.d. Arguments of ours would lose to one that counts pages of the same size.
+  // Our sysctl.d file is read last; but a line of sysctl.d about pages of this size would win over our arguments.
   if (same !== undefined && (!bySysctl || same.byTmpfiles))
     throw new UserError(
       'contradiction',

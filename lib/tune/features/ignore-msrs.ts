@@ -5,7 +5,7 @@ import { hasSystemd } from '../../host/find-program.ts'
 import { type TuneFeature, tuneRequirements } from '../feature.ts'
 import { parameterFindings } from '../in-force.ts'
 
-/** Ignores model-specific registers that Windows guests read and KVM does not know. Source: kvm.ignore_msrs of the kernel. */
+/** Ignores model-specific registers that Windows guests read and KVM does not know. Source: kernel, kvm.ignore_msrs. */
 export const ignoreMsrs: TuneFeature = {
   name: 'ignore-msrs',
   option: { kind: 'flag', help: 'let guests read registers that KVM does not know (Windows does)' },

@@ -23,7 +23,7 @@ export const libvirtNetwork: TuneFeature = {
   },
 }
 
-/** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours, which it would keep. */
+/** Throws a UserError, code `exists`, where libvirt has a network of this name that is not ours; it would keep it. */
 function expectFreeNetwork({ journal, host: { files } }: TuneFacts, name: string): void {
   const path = `/etc/libvirt/qemu/networks/${name}.xml`
   const ours = claimsOf(journal).some(({ setting }) => setting.path.endsWith(`/network-${name}.xml`))

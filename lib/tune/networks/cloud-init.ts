@@ -7,8 +7,8 @@ const FOLDER = `${CONFIG}.d`
 const DISABLED = /^\s*network:\s*(\{\s*|\n\s+)["']?config["']?:\s*["']?disabled\b/m
 
 /**
- * cloud-init writes its network file anew, with the card's addresses, when it sees a new instance or is told to: they
- * would stand on the card and on the bridge. `undefined`: this file is not its, or it does not write any.
+ * Returns the setting that keeps cloud-init from writing its network file anew, for a new instance or on request: the
+ * addresses would be on both card and bridge. `undefined`: the file is not cloud-init's, or it writes none.
  * Source: cloud-init, "Network configuration", "Disabling network configuration".
  */
 export function withoutCloudInit(files: Reader, path: string, reason: string): Setting | undefined {

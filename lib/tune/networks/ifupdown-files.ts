@@ -5,7 +5,7 @@ import type { Reader } from '../../host/reader.ts'
 
 export const INTERFACES_FILE = '/etc/network/interfaces'
 
-/** A logical line of the file: with the lines that a backslash continues it in. */
+/** A logical line of the file, joined with those that continue it after a backslash. */
 export interface InterfacesLine {
   path: string
   /** The text as it stands, without the last end of line. */
@@ -13,7 +13,7 @@ export interface InterfacesLine {
   words: string[]
 }
 
-/** A line that starts something, and the options below it. Comments stand where they are, with no words. */
+/** A line that starts a section, and its options. Comments keep their places, and have no words. */
 export interface Stanza {
   head: InterfacesLine
   options: InterfacesLine[]
@@ -21,12 +21,12 @@ export interface Stanza {
 
 const STARTS = /^(auto|allow-\S+|iface|mapping|source|source-directory|no-auto-down|no-scripts|rename|template)$/
 
-/** Reads all stanzas; those of an included file stand where the line is that includes it. */
+/** Reads all stanzas; those of an included file take the place of the line that includes it. */
 export function readInterfaces(files: Reader): Stanza[] {
   return readStanzas(files, INTERFACES_FILE, [])
 }
 
-/** Would a file of this path be included? */
+/** Would a file with this path be included? */
 export function isIncluded(files: Reader, path: string): boolean {
   return readInterfaces(files).some(({ head: { path: from, words } }) =>
     patternsOf(from, words).some((pattern) => pattern.test(path)),
@@ -67,14 +67,14 @@ function sourcesOf(files: Reader, { path, words }: InterfacesLine): string[] {
   )
 }
 
-/** Returns what `source` and `source-directory` include; wildcards are understood in the last part of a path. */
+/** Returns the patterns of `source` and `source-directory`; wildcards are understood in the last part of a path. */
 function patternsOf(path: string, [start, ...names]: readonly string[]): SourcePattern[] {
   if (start !== 'source' && start !== 'source-directory') return []
   return names.map((name) => {
     const whole = name.startsWith('/') ? name : `${path.replace(/[^/]*$/, '')}${name}`
     const folder = start === 'source' ? whole.replace(/\/[^/]*$/, '') : whole.replace(/\/$/, '')
     const last = start === 'source' ? globPattern(whole.slice(folder.length + 1)) : /^[\w-]+$/
-    // A wildcard does not match a point in front.
+    // A wildcard does not match a leading point.
     const isName = (one: string): boolean => !one.startsWith('.') && last.test(one)
     return { folder, test: (one) => one.startsWith(`${folder}/`) && isName(one.slice(folder.length + 1)) }
   })

@@ -13,22 +13,22 @@ import {
 } from './network-config.ts'
 
 const FOLDER = '/etc/network/interfaces.d'
-/** Options about a master, another layer below, or the card's own hardware. */
+/** The options about a master, another layer below, or the card's own hardware. */
 const LAYERS =
   /^(bond|bridge|vlan|wpa|wireless|link|ethernet|hardware|offload|lacp|ovs|batman|openvpn)[-_]|^(slaves|master)$/
 const COMMANDS = /^(pre-up|up|post-up|pre-down|down|post-down)$/
-/** Commands about addresses and routes, and those about the card. */
+/** The commands about addresses and routes, and those about the card. */
 const ROUTES = /^(\S*\/)?(ip(\s+-\S+)*\s+(r|ro|route|a|addr|address|ru|rule|n|neigh)\s|route\s)/
 const HARDWARE = /^(\S*\/)?(ethtool\s|ip(\s+-\S+)*\s+(l|link)\s+set\s)/
 
-/** Debian's ifup and ifdown: stanzas of /etc/network/interfaces. The bridge is made with ip, which is always there. */
+/** Debian's ifup and ifdown, with stanzas in /etc/network/interfaces. ip makes the bridge, as it is always there. */
 export const ifupdown: NetworkConfig = {
   name: 'ifupdown',
   documentation: 'https://manpages.debian.org/bookworm/ifupdown/interfaces.5.en.html',
 
   cardProof(files, port) {
     if (ifupdown.activeProof(files) === undefined) return undefined
-    // What only names the card is its owner too: it is looked at, and refused, in `bridge`.
+    // A stanza that only names the card counts, too: `bridge` looks at it, and refuses.
     return readInterfaces(files).find((one) => isOfPort(one, port) || conflictIn(one, port) !== undefined)?.head.path
   },
 
@@ -42,7 +42,7 @@ export const ifupdown: NetworkConfig = {
       `auto ${name}`,
       `iface ${name} inet manual`,
       `    pre-up ip tuntap add dev ${name} mode tap user ${user}`,
-      // The folder is read before the bridge's own lines, as a rule. ifupdown-ng goes by the first.
+      // As a rule, the folder is read before the bridge's own lines. The first line is for ifupdown-ng.
       ...(bridge === undefined
         ? []
         : [
@@ -109,7 +109,7 @@ function isCard(name: string, port: string): boolean {
   return name === port || name.startsWith(`${port}:`)
 }
 
-/** Returns why a stanza of something else stands in the way; `undefined` if it does not. */
+/** Returns why a stanza of another interface stands in the way; `undefined` if it does not. */
 function conflictIn({ head, options }: Stanza, port: string): string | undefined {
   const [start = '', what = ''] = head.words
   if (start === 'mapping' && head.words.slice(1).some((one) => globPattern(one.replace(/^\//, '')).test(port)))
@@ -121,7 +121,7 @@ function conflictIn({ head, options }: Stanza, port: string): string | undefined
     const [key = '', ...values] = words
     const ports = /^bridge[-_]ports$/.test(key)
     if (ports && (values.includes('all') || values.includes('regex'))) return `${what} takes every card as its port`
-    // Below a VLAN, a card can be a port too.
+    // A card below a VLAN can still be a port.
     if (/^vlan[-_]raw[-_]device$/.test(key) || !namesPort(text, port) || words.length === 0) continue
     if (ports) return `${port} is a port of ${what} already`
     if (/^(bond[-_](slaves|primary)|slaves)$/.test(key)) return `${port} is a member of ${what}`
@@ -130,7 +130,7 @@ function conflictIn({ head, options }: Stanza, port: string): string | undefined
   return undefined
 }
 
-/** Does it name the interface: not `eth0.5` for `eth0`, but `conf/eth0/forwarding` and `conf.eth0.forwarding`? */
+/** Does the text name the interface: for `eth0`, `conf/eth0/forwarding` or `conf.eth0.forwarding`, but not `eth0.5`? */
 function namesPort(text: string, port: string): boolean {
   return portPattern(port).test(text)
 }
@@ -139,9 +139,7 @@ function portPattern(port: string): RegExp {
   return new RegExp(`(?<![\\w-])${port.replaceAll('.', '\\.')}(?![\\w-]|[.:]\\d)`, 'g')
 }
 
-/**
- * Renames the card in lines that list interfaces. A bridge never appears by itself, so `allow-hotplug` becomes `auto`.
- */
+/** Renames the card in lines that list interfaces. No event announces a bridge, so `allow-hotplug` becomes `auto`. */
 function renamedLines(head: InterfacesLine, port: string, name: string): LineEdit[] {
   const [start = ''] = head.words
   const { text } = head
@@ -180,14 +178,14 @@ function movedStanza(
   ]
 }
 
-/** Throws a UserError, code `unknown-system`, for what is not known to be the bridge's or the card's. */
+/** Returns an option for the bridge. Throws a UserError, `unknown-system`, if it may be the bridge's or the card's. */
 function movedOption({ path, text, words }: InterfacesLine, request: BridgeRequest): string {
   const { name, port } = request
   const [key = ''] = words
   if (LAYERS.test(key)) throw unknownLine(path, text, request)
   if (words.length === 0 || !(namesPort(text, port) || /\$\{?IFACE\b/.test(text))) return text
   const command = words.slice(1).join(' ')
-  // Several commands in a line may be about several things.
+  // Several commands in a line may be about both.
   if (!COMMANDS.test(key) || /[;&|`]|\$\(/.test(command.replace(/\s*\|\| *(true|:)$/, '')))
     throw unknownLine(path, text, request)
   if (ROUTES.test(command)) return text.replace(portPattern(port), name)
@@ -196,8 +194,8 @@ function movedOption({ path, text, words }: InterfacesLine, request: BridgeReque
 }
 
 /**
- * Returns the lines that make the bridge. Without an address, systemd's 99-default.link would give it one of its own,
- * and no server would know the host.
+ * Returns the lines that make the bridge. Without a MAC address, systemd's 99-default.link would give it another, and
+ * no server would know the host.
  */
 function portLines({ name, port, mac, vlan }: BridgeRequest, before: readonly string[] = []): string[] {
   const address = vlan === undefined ? `address ${mac ?? `$(cat /sys/class/net/${port}/address)`} ` : ''
@@ -210,7 +208,7 @@ function portLines({ name, port, mac, vlan }: BridgeRequest, before: readonly st
   ]
 }
 
-/** Returns the line that hands the DUID on: dhclient keeps it with the leases of each interface. */
+/** Returns the line that copies the DUID, which dhclient keeps with the leases of each interface. */
 function duidLine({ name, port }: BridgeRequest, program: string): string {
   const leases = (one: string): string => `/var/lib/dhcp/${program}.${one}.leases`
   return `    pre-up [ -s ${leases(name)} ] || grep -s ^default-duid ${leases(port)} >${leases(name)} || true`

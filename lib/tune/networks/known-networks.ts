@@ -7,18 +7,12 @@ import type { NetworkConfig } from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { networkd } from './networkd.ts'
 
-/**
- * The order in which they are asked for a card: netplan writes for the others; NetworkManager has what nobody else
- * names.
- */
+/** The order in which they are asked for a card: netplan writes for the others; NetworkManager has all other cards. */
 const CARD_ORDER: readonly NetworkConfig[] = [netplan, ifupdown, netifrc, networkd, networkManager]
-/** The order in which they are asked for a TAP device: those that leave unknown devices alone come last. */
+/** The order in which they are asked for a TAP device: those that leave unknown devices alone are last. */
 const TAP_ORDER: readonly NetworkConfig[] = [netplan, networkd, networkManager, ifupdown, netifrc]
 
-/**
- * Finds the one that sets a card up, and what shows it. Throws a UserError, code `unknown-system`, where that is not
- * certain.
- */
+/** Finds the program that sets a card up, and the proof. Throws a UserError, `unknown-system`, if it is not certain. */
 export function findCardConfig(
   files: Reader,
   port: string,
@@ -31,7 +25,7 @@ export function findCardConfig(
   return undefined
 }
 
-/** Is an interface of this name set up by one of them? An entry that may be of any card is of no bridge. */
+/** Does one of them set up an interface of this name? An entry that may be for any card is for no bridge. */
 export function isSetUp(files: Reader, name: string): boolean {
   return CARD_ORDER.some((config) => {
     try {
@@ -43,10 +37,7 @@ export function isSetUp(files: Reader, name: string): boolean {
   })
 }
 
-/**
- * Finds the one that makes a TAP device: it makes the bridge that the device is a port of, or sets up this host's
- * network.
- */
+/** Finds the program for a TAP device: the one that makes the bridge it is a port of, or that sets up the network. */
 export function findTapConfig(files: Reader, bridge: string | undefined): NetworkConfig | undefined {
   return (
     [ifupdown, netifrc].find((one) => bridge !== undefined && one.cardProof(files, bridge, undefined) !== undefined) ??

@@ -13,9 +13,7 @@ import {
 
 const NET = '/etc/conf.d/net'
 
-/**
- * Gentoo's netifrc: variables of /etc/conf.d/net, whose names end in the interface's. Source: net.example of netifrc.
- */
+/** Gentoo's netifrc: variables of /etc/conf.d/net whose names end in the interface's. Source: its net.example. */
 export const netifrc: NetworkConfig = {
   name: 'netifrc',
   documentation: 'https://wiki.gentoo.org/wiki/Netifrc',
@@ -53,7 +51,7 @@ export const netifrc: NetworkConfig = {
       vlan === undefined
         ? [
             `config_${card}="null"`,
-            // Else systemd's 99-default.link gives the bridge an address of its own.
+            // Without it, systemd's 99-default.link gives the bridge another address.
             ...(mac === undefined ? [] : [`mac_${bridge}="${mac}"`]),
             `bridge_${bridge}="${lower}"`,
           ]
@@ -74,7 +72,7 @@ export const netifrc: NetworkConfig = {
   },
 }
 
-/** Returns the interface's service, a link and its place in a runlevel, where they are not there already. */
+/** Returns settings for the interface's service, a link, and its place in a runlevel, unless they are there already. */
 function runlevelSettings(files: Reader, name: string): Setting[] {
   const external = (tool: ExternalToolName, place: string): Setting[] =>
     files.exists(`${place}/net.${name}`)
@@ -83,12 +81,12 @@ function runlevelSettings(files: Reader, name: string): Setting[] {
   return [...external('init-links', INIT_FOLDER), ...external('runlevel', DEFAULT_RUNLEVEL)]
 }
 
-/** Writes the interface's name as part of a variable: letters that no variable has become `_`. */
+/** Returns the interface's name as part of a variable: characters that no variable may have become `_`. */
 function variableSuffix(port: string): string {
   return port.replace(/\W/g, '_')
 }
 
-/** Variables that say where the host is, and those that say how the card works. */
+/** The variables about the host's addresses, and those about the card. */
 const MOVED =
   'config|routes|rules6?|fallback(?:_routes|_route)?|dns_\\w+|dhcpcd?|dhclient(?:v6)?|udhcpc|domain|metric|ipv6\\w*'
 const CARDS = 'mtu|mac|txqueuelen|carrier_timeout|dad_timeout|ifdown|vlans|vlan_\\w+|ethtool_\\w+|rc_net'

@@ -2,7 +2,7 @@ import { globPattern } from '../../core/glob.ts'
 import type { Reader } from '../../host/reader.ts'
 import { configText, unmovable } from './network-config.ts'
 
-// netplan's YAML, read line by line, so that what is edited stays as its author wrote it. Source: netplan(5).
+// netplan's YAML, read line by line, so that an edit leaves the rest as its author wrote it. Source: netplan(5).
 
 export const NETPLAN_FOLDER = '/etc/netplan'
 export const NETPLAN_OWN_FILE = `${NETPLAN_FOLDER}/99-vfio-scripts.yaml`
@@ -12,15 +12,15 @@ export interface NetplanBlock {
   path: string
   /** The name in the configuration: the interface's, unless the card is matched by something else. */
   id: string
-  /** The line with the name, and what belongs to it. */
+  /** The line with the name, and the lines that belong to it. */
   lines: string[]
-  /** The indentation of what belongs to it. */
+  /** The indentation of the lines that belong to it. */
   indent: number
   /** The renderer of all of the file's cards; `undefined` where the file does not say. */
   renderer: string | undefined
 }
 
-/** Reads the YAML of persons and installers. Profiles that NetworkManager keeps there are its own to read. */
+/** Reads the YAML of persons and installers, without the profiles that NetworkManager keeps there. */
 export function yamlFiles(files: Reader): { path: string; lines: string[] }[] {
   return (files.list(NETPLAN_FOLDER) ?? [])
     .filter((name) => name.endsWith('.yaml') && !NETPLAN_OWN_FILE.endsWith(name) && !/^90-NM-/.test(name))
@@ -107,7 +107,7 @@ function cardsOf(within: readonly string[]): { id: string; rest: string; block: 
   })
 }
 
-/** Does the block set the card up? `more`: other cards too; `undefined`: it cannot be told. */
+/** Does the block set the card up? `more`: it sets up other cards too; `undefined`: it cannot be told. */
 function matchBlock(
   id: string,
   block: readonly string[],
@@ -134,7 +134,7 @@ function matchBlock(
   return globPattern(name).test(port) ? 'more' : false
 }
 
-/** Returns what belongs to the key in a line: what is deeper, and members of a list that are as deep. */
+/** Returns the lines that belong to the key in a line: deeper ones, and members of a list with the same indentation. */
 function linesBelow(lines: readonly string[], at: number): string[] {
   const own = depth(lines[at])
   const rest = lines.slice(at + 1)

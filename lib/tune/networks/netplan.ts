@@ -24,14 +24,14 @@ import {
 import { networkManager } from './network-manager.ts'
 import { addressNotes, networkd } from './networkd.ts'
 
-/** Keys that are the card's own, whatever rests on it. */
+/** The keys that stay with the card, whatever rests on it. */
 const CARDS =
   /^(match|set-name|mtu|macaddress|wakeonlan|emit-lldp|[\w-]*offload|auth|virtual-function-count|embedded-switch-mode|delay-virtual-functions-rebind|infiniband-mode|networkmanager|link)$/
-/** Keys that card and bridge both get. */
+/** The keys that both card and bridge get. */
 const BOTH = /^(renderer|optional)$/
 
 /**
- * netplan, of Ubuntu: lists of several files are joined, so that addresses can only be moved out of the file that has
+ * netplan of Ubuntu. It joins lists of several files, so addresses can only be moved by an edit of the file that has
  * them. Source: netplan(5), netplan-generate(8).
  */
 export const netplan: NetworkConfig = {
@@ -45,7 +45,7 @@ export const netplan: NetworkConfig = {
     return name && `${NETPLAN_FOLDER}/${name}`
   },
 
-  // It has no such device; what it writes for takes files of its own beside.
+  // netplan has no TAP devices; the program that it writes for also reads files of its own.
   tap(files, request) {
     return (rendererOf(files, undefined) === 'NetworkManager' ? networkManager : networkd).tap(files, request)
   },
@@ -77,7 +77,7 @@ export const netplan: NetworkConfig = {
     const managed = rendererOf(files, block) === 'NetworkManager'
     const told = !managed || parts.some(({ key }) => key === 'networkmanager')
     const identity = told ? [] : ['networkmanager:', '  passthrough:', `    ipv6.dhcp-iaid: "${iaidOfName(port)}"`]
-    // NetworkManager's bridges speak STP unless told: half a minute without network, and a switch may close its port.
+    // By default NetworkManager's bridges speak STP: no network for half a minute, and a switch may close its port.
     const stp = ['parameters:', '  stp: false']
     const added = [`interfaces: [${block.id}]`, ...stp, ...address, ...renderer, ...identity]
     const lines = [...added, ...move.map((line) => line.slice(block.indent))].map((line) => `      ${line}\n`)
@@ -110,7 +110,7 @@ function networkdSections({ lines }: NetplanBlock): IniSections {
   ]
 }
 
-/** Throws a UserError, code `unknown-system`, for what cannot be moved for certain. */
+/** Finds the card's block. Throws a UserError, code `unknown-system`, for one that cannot be moved for certain. */
 function findMovableBlock(files: Reader, { name, port, mac }: BridgeRequest): NetplanBlock | undefined {
   const [block, ...more] = findNetplanBlocks(files, port, mac)
   if (block === undefined) return undefined
@@ -137,7 +137,7 @@ function rendererOf(files: Reader, block: NetplanBlock | undefined): string {
   return own ?? valueIn(said.slice(-1), 'renderer') ?? 'networkd'
 }
 
-/** Keeps what DHCP servers know the host by: it is made from the card's name, which the bridge has not. */
+/** Returns settings that keep the ID by which DHCP servers know the host: it is made from the card's name. */
 function dhcpIdentity(files: Reader, { name, port, iaid }: BridgeRequest): Setting[] {
   if (iaid === undefined) return []
   const path = `/etc/systemd/network/10-netplan-${name}.network.d/vfio-scripts.conf`

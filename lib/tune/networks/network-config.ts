@@ -13,7 +13,7 @@ export interface BridgeRequest {
   iaid: number | undefined
   /** The profile of NetworkManager that is active on it. */
   active: string | undefined
-  /** Guests are in this VLAN, and the host stays as it is; else its addresses, DNS and routes move to the bridge. */
+  /** The VLAN of the guests; the host stays as it is. Without one, its addresses, DNS and routes move to the bridge. */
   vlan: number | undefined
   /** The interface that becomes the bridge's port: the card, or the VLAN on it. */
   lower: string
@@ -27,30 +27,30 @@ export interface TapRequest {
   bridge: string | undefined
 }
 
-/** One of the programs that set up a host's network, as far as a bridge or a TAP device goes. */
+/** A program that sets up a host's network, as far as it makes bridges and TAP devices. */
 export interface NetworkConfig {
   name: string
   documentation: string
   /** Returns the file that shows that it sets this card up. */
   cardProof(files: Reader, port: string, mac: string | undefined): string | undefined
   /**
-   * Makes the card a port of a new bridge. `notes` say which of the host's addresses may be another on the bridge,
-   * where that cannot be prevented or is not known.
+   * Returns the settings that make the card a port of a new bridge. `notes` say which of the host's addresses may
+   * change on the bridge, where that cannot be prevented or is not known.
    * Throws a UserError, code `unknown-system`, for a configuration that it does not understand for certain.
    */
   bridge(files: Reader, request: BridgeRequest): { settings: Setting[]; notes?: string[] }
   /** Returns the file that shows that it sets up this host's network, whatever cards there are. */
   activeProof(files: Reader): string | undefined
-  /** Throws a UserError for what it cannot make. */
+  /** Returns the settings that make a TAP device. Throws a UserError for one that it cannot make. */
   tap(files: Reader, request: TapRequest): Setting[]
 }
 
-/** Returns the refusal of what would have to be guessed, or would leave the host without its network. */
+/** Returns a UserError, `unknown-system`, for a change that needs a guess or would leave the host without network. */
 export function unmovable(message: string): UserError {
   return new UserError('unknown-system', message)
 }
 
-/** Returns the refusal of a line that may be the bridge's or the card's. */
+/** Returns a UserError, code `unknown-system`, for a line that may be the bridge's or the card's. */
 export function unknownLine(path: string, line: string, { name, port }: BridgeRequest): UserError {
   return unmovable(
     `${path}: "${line.trim()}" is not known to go with ${name} or with ${port}; a bridge is made by hand here`,
@@ -62,18 +62,20 @@ export function bridgeReason({ name, port, vlan }: BridgeRequest): string {
   return `${name} is a bridge with ${port}${vlan === undefined ? '' : `, VLAN ${vlan},`} as its port`
 }
 
+/** Returns the reason that the plan shows for a TAP device's settings. */
 export function tapReason(name: string, user: string): string {
   return `${user} may attach guests to ${name}`
 }
 
-/** Reads a file's text, one character a byte; empty where it is not there. */
+/** Returns a file's text, one character for each byte; empty where there is no file. */
 export function configText(files: Reader, path: string): string {
   return files.bytes(path)?.toString('latin1') ?? ''
 }
 
-/** Sections of an INI file as systemd and NetworkManager write them: their names, and their lines as they stand. */
+/** The sections of an INI file of systemd or NetworkManager: their names, and their lines as they stand. */
 export type IniSections = { name: string; lines: string[] }[]
 
+/** Returns the sections of a text, without comments and empty lines. */
 export function parseSections(text: string): IniSections {
   const sections: IniSections = []
   for (const line of text.split('\n')) {
@@ -95,12 +97,12 @@ export function sectionValues(sections: IniSections, section: string, key: strin
     })
 }
 
-/** Returns the value that counts, the last; empty where there is none. */
+/** Returns the last value, which is the one that counts; empty where there is none. */
 export function lastValue(sections: IniSections, section: string, key: string): string {
   return sectionValues(sections, section, key).at(-1) ?? ''
 }
 
-/** Writes a section, behind an empty line; nothing where it has no lines. */
+/** Returns the text of a section, after an empty line; empty where it has no lines. */
 export function sectionText(name: string, lines: readonly string[]): string {
   return lines.length === 0 ? '' : `\n[${name}]\n${lines.map((line) => `${line}\n`).join('')}`
 }

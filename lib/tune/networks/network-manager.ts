@@ -18,17 +18,17 @@ import {
 import { findBootProfile, isManaged, PROFILES, type Profile, profileNamed } from './profiles.ts'
 
 const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
-/** Sections that are about the host's network, and not about the card. */
+/** The sections about the host's network, and not about the card. */
 const BRIDGES = /^(ipv4|ipv6|proxy|hostname)$/
-/** Lines of [connection] that go to the bridge. */
+/** The lines of [connection] that go to the bridge. */
 const OWN = /^(zone|metered|mdns|llmnr|dns-over-tls|secondaries|gateway-ping-timeout|wait-device-timeout)\s*=/
 const CARDS_OWN = /^lldp\s*=/
-/** Sections that each profile has of its own. */
+/** The sections that each profile has of its own. */
 const NEW = /^(connection|user|match|bridge-port)$/
 
 /**
- * NetworkManager: profiles of our own, for the bridge with what the card's profile says of addresses, and for the card
- * as its port, which goes before any other. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
+ * NetworkManager, with profiles of our own: one for the bridge, with the addresses of the card's profile, and one for
+ * the card as its port, which goes before any other. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
  */
 export const networkManager: NetworkConfig = {
   name: 'NetworkManager',
@@ -52,7 +52,7 @@ export const networkManager: NetworkConfig = {
     if (uid === undefined)
       throw new UserError('no-user', `--user ${user}: NetworkManager takes a number, and /etc/passwd has no such user`)
     const id = `vfio-scripts-${name}`
-    // A port says nothing of addresses.
+    // A port has no settings about addresses.
     const [port, rest] = bridge === undefined ? ['', `\n${NO_ADDRESS}`] : [bridgePortLines(bridge), '']
     const text = `${connectionSection(id, 'tun', name, port)}\n[tun]\nmode=2\nowner=${uid}\n${rest}`
     return [profileSetting(files, id, text, tapReason(name, user))]
@@ -102,7 +102,7 @@ export const networkManager: NetworkConfig = {
 /** Returns notes about addresses that are made from the names of profile and interface. */
 function profileNotes(profile: Profile | undefined, { name, port }: BridgeRequest): string[] {
   const sections = profile?.sections ?? []
-  // A profile that NetworkManager makes itself says so, a keyfile that does not say means the card's address.
+  // NetworkManager's automatic profile has `default`; a keyfile without the key means the card's address.
   const mode = profile === undefined ? 'default' : lastValue(sections, 'ipv6', 'addr-gen-mode')
   const made = /^(1|3|stable-privacy|default)$/.test(mode) && lastValue(sections, 'ipv6', 'method') !== 'manual'
   const known = ['ipv4', 'ipv6'].some((one) =>
@@ -118,7 +118,7 @@ function profileNotes(profile: Profile | undefined, { name, port }: BridgeReques
   ]
 }
 
-/** Throws a UserError, code `unknown-system`, for a profile that a bridge cannot take over. */
+/** Finds the card's profile. Throws a UserError, code `unknown-system`, for one that a bridge cannot take over. */
 function findMovableProfile(files: Reader, { port, mac, active }: BridgeRequest): Profile | undefined {
   const found = findBootProfile(files, { name: port, mac, active })
   if (found === undefined) return undefined
@@ -138,7 +138,7 @@ function sectionLines(sections: IniSections, name: string): string[] {
   return sections.filter((one) => one.name === name).flatMap(({ lines }) => lines)
 }
 
-/** Returns the addresses as they are; a DHCP client's IAID is made from the interface's name, so it is written down. */
+/** Returns the sections about addresses, with the DHCP client's IAID, which else is made from the interface's name. */
 function addressSections(sections: IniSections, port: string): string {
   return ['ipv4', 'ipv6']
     .map((name) => {
@@ -168,7 +168,7 @@ function bridgePortLines(bridge: string): string {
   return `master=${bridge}\nslave-type=bridge\n`
 }
 
-/** Makes the UUID from the name, so that a second run writes the same file. */
+/** Returns a UUID made from the name, so that a second run writes the same file. */
 function uuidOf(name: string): string {
   const hex = createHash('sha256').update(name).digest('hex')
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-5${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`

@@ -3,19 +3,19 @@ import { dropInFolders, dropInPaths } from '../../host/drop-ins.ts'
 import type { Reader } from '../../host/reader.ts'
 import { configText, type IniSections, parseSections, sectionValues, unmovable } from './network-config.ts'
 
-// Which file of systemd-networkd a link is set up by. Source: systemd.network(5), systemd.netdev(5).
+// Finds the file of systemd-networkd that sets a link up. Source: systemd.network(5), systemd.netdev(5).
 
 export const NETWORKD = '/etc/systemd/network'
 const FOLDERS = dropInFolders('systemd/network')
 
-/** A file with the sections of its drop-ins. */
+/** A file and its sections, with those of its drop-ins. */
 export interface NetworkFile {
   path: string
   name: string
   sections: IniSections
 }
 
-/** The properties that files match a card, or a bridge that is to come, by. */
+/** The properties by which files match a card, or a bridge that does not exist yet. */
 interface LinkMatch {
   name: string
   mac: string | undefined
@@ -23,9 +23,7 @@ interface LinkMatch {
   bridge?: boolean
 }
 
-/**
- * Finds the first file that matches a card. Throws a UserError, code `unknown-system`, for one that may match or not.
- */
+/** Finds the first file that matches a card. Throws a UserError, code `unknown-system`, for one that may or may not. */
 export function findNetworkFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   for (const file of networkFiles(files)) {
     const fits = isMatch(file, link)
@@ -38,7 +36,7 @@ export function findNetworkFile(files: Reader, link: LinkMatch): NetworkFile | u
   return undefined
 }
 
-/** Finds the first file that matches a link, or may. */
+/** Finds the first file that matches a link, or may match it. */
 export function findPossibleFile(files: Reader, link: LinkMatch): NetworkFile | undefined {
   return networkFiles(files).find((file) => isMatch(file, link) !== false)
 }
@@ -50,10 +48,7 @@ export function deviceFile(files: Reader, device: string): string | undefined {
   )
 }
 
-/**
- * Reads the files in the order in which they are tried. Drop-ins are those of all folders, whichever the file itself is
- * in.
- */
+/** Reads the files in the order in which they are tried. A file has drop-ins in all folders, not only in its own. */
 function networkFiles(files: Reader): NetworkFile[] {
   return foreignPaths(files, FOLDERS, 'network').map((path) => {
     const name = path.replace(/.*\//, '')
@@ -72,12 +67,12 @@ function foreignPaths(files: Reader, folders: readonly string[], ending: string)
 }
 
 function readSections(files: Reader, path: string): IniSections {
-  // A link to /dev/null hides a file.
+  // A link to /dev/null disables a file.
   if (files.resolve(path) === '/dev/null') return []
   return parseSections(configText(files, path).replace(/\\\n\s*/g, ' '))
 }
 
-/** Does the file match? A string is the condition of which that cannot be told. */
+/** Does the file match? A string is a condition for which that cannot be told. */
 function isMatch({ sections }: NetworkFile, link: LinkMatch): boolean | string {
   const lines = sections.filter(({ name }) => name === 'Match').flatMap((section) => section.lines)
   if (lines.length === 0) return false

@@ -13,19 +13,19 @@ import {
 } from './network-config.ts'
 import { deviceFile, findNetworkFile, findPossibleFile, NETWORKD, type NetworkFile } from './networkd-files.ts'
 
-/** Sections about addresses, which go to the bridge; other sections are about the card. */
+/** The sections about addresses, which go to the bridge; other sections are about the card. */
 const ADDRESSES =
   /^(Network|Address|Neighbor|IPv6AddressLabel|RoutingPolicyRule|NextHop|Route|DHCP(v[46]|Server(StaticLease)?|PrefixDelegation|v6PrefixDelegation)?|IPv6(AcceptRA|SendRA|Prefix|RoutePrefix|PREF64Prefix|PrefixDelegation))$/
-/** Lines of [Link] that are about being online: they go to the bridge. */
+/** The lines of [Link] about being online, which go to the bridge. */
 const ONLINE = /^Required(FamilyFor|For)Online\s*=/
-/** An interface has one master. */
+/** The keys that name a master; an interface has only one. */
 const MASTERS = ['Bridge', 'Bond', 'VRF', 'BatmanAdvanced']
-/** Starts of our files' names: they have to be tried before any that matches the card or the bridge. */
+/** The starts of our files' names, which must be tried before any file that matches the card or the bridge. */
 const BASES = ['05-vfio-scripts', '00-vfio-scripts']
 
 /**
- * systemd-networkd. The file that matches the card stays as it is; files of ours that sort before it make the card a
- * port, and give what it says to the bridge. Source: systemd.network(5), systemd.netdev(5).
+ * systemd-networkd. The file that matches the card stays unchanged; files of ours that sort before it make the card a
+ * port, and give its sections about addresses to the bridge. Source: systemd.network(5), systemd.netdev(5).
  */
 export const networkd: NetworkConfig = {
   name: 'systemd-networkd',
@@ -102,7 +102,7 @@ function portOf(bridge: string, interfaceName: string): string {
   return `[Match]\nName=${interfaceName}\n\n[Network]\nBridge=${bridge}\n`
 }
 
-/** Splits the file into what stays with the card, as a text that goes on in [Network], and what goes to the bridge. */
+/** Splits the file: `stay` is the card's part, a text that continues [Network], and `move` is the bridge's part. */
 function splitSections({ path, sections }: NetworkFile): { stay: string; move: string } {
   const master = MASTERS.find((key) => sectionValues(sections, 'Network', key).length > 0)
   if (master !== undefined)
@@ -119,16 +119,16 @@ function splitSections({ path, sections }: NetworkFile): { stay: string; move: s
   return { stay, move }
 }
 
-/** Returns the client ID that the server knows the card by: without a name from udev, the bridge would have another. */
+/** Returns the client ID by which the server knows the card: a bridge, without a name from udev, would get another. */
 function dhcpIdSections(sections: IniSections, { iaid }: BridgeRequest): string {
   if (iaid === undefined) return ''
-  // That of DHCPv4 is DHCPv6's too, unless that has one of its own.
+  // DHCPv6 uses the IAID of DHCPv4, unless it has its own.
   const reported = (...names: string[]): boolean => names.some((one) => sectionValues(sections, one, 'IAID').length > 0)
   if (reported('DHCPv4', 'DHCP')) return ''
   return ['DHCPv4', 'DHCPv6'].map((one) => (reported(one) ? '' : sectionText(one, [`IAID=${iaid}`]))).join('')
 }
 
-/** Returns notes about addresses that are made from what a bridge does not have. */
+/** Returns notes on addresses that may change, because they are made from properties that a bridge does not have. */
 export function addressNotes(sections: IniSections, { name, port, iaid, mac }: BridgeRequest): string[] {
   const dhcp = lastValue(sections, 'Network', 'DHCP')
   const byMac = ['DHCPv4', 'DHCP'].some((one) => lastValue(sections, one, 'ClientIdentifier') === 'mac')

@@ -3,7 +3,7 @@ import { dropInPaths } from '../../host/drop-ins.ts'
 import type { Reader } from '../../host/reader.ts'
 import { configText, type IniSections, lastValue, parseSections, sectionValues, unmovable } from './network-config.ts'
 
-// The profiles of NetworkManager, and what it leaves alone. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
+// NetworkManager's profiles, and the devices it leaves alone. Source: nm-settings-keyfile(5), NetworkManager.conf(5).
 
 export const PROFILES = '/etc/NetworkManager/system-connections'
 /** The folders of profiles; an earlier one hides profiles of the same UUID in later ones. */
@@ -24,8 +24,8 @@ interface ProfileCard {
 }
 
 /**
- * Finds the one profile that the card gets at boot; `undefined`: none is written, and NetworkManager makes one that
- * asks for addresses. Throws a UserError, code `unknown-system`, where it may be another, and names all that it may be.
+ * Finds the one profile that the card gets at boot; `undefined`: there is no file, and NetworkManager makes a profile
+ * that requests addresses. Throws a UserError, code `unknown-system`, if it is not certain, with all that it may be.
  */
 export function findBootProfile(files: Reader, card: ProfileCard): Profile | undefined {
   const script = scriptOf(files, card)
@@ -63,10 +63,7 @@ export function profileNamed(files: Reader, name: string): string | undefined {
   return readProfiles(files).find(({ sections }) => lastValue(sections, 'connection', 'interface-name') === name)?.path
 }
 
-/**
- * Does NetworkManager set the card up? Throws a UserError, code `unknown-system`, where its configuration goes by what
- * is not read here.
- */
+/** Does NetworkManager set the card up? Throws a UserError, `unknown-system`, if its configuration leaves it open. */
 export function isManaged(files: Reader, card: ProfileCard): boolean {
   const unmanaged = isInDeviceList(configuredValue(files, 'keyfile', 'unmanaged-devices'), card)
   const devices = configSections(files).filter(({ name }) => /^device\b/.test(name))
@@ -85,7 +82,7 @@ function isEthernet({ sections }: Profile): boolean {
   return /^(ethernet|802-3-ethernet)$/.test(lastValue(sections, 'connection', 'type'))
 }
 
-/** Throws a UserError, code `unreadable`, for what only root may read: who is not root would be told another plan. */
+/** Reads the profiles. Throws a UserError, code `unreadable`, if only root may read one: the plan would be another. */
 function readProfiles(files: Reader): Profile[] {
   const seen = new Set<string>()
   return FOLDERS.flatMap((folder) =>
@@ -124,7 +121,7 @@ function profileFits({ sections }: Profile, { name, mac }: ProfileCard): boolean
   return match.length > 0 || (required !== '' && mac === undefined && own !== name) ? undefined : true
 }
 
-/** Returns the file of initscripts that has the card, which NetworkManager of Fedora and its kin reads too. */
+/** Returns the card's file of initscripts, which NetworkManager of Fedora and its kin also reads. */
 function scriptOf(files: Reader, { name, mac }: ProfileCard): string | undefined {
   return (files.list(SCRIPTS) ?? [])
     .filter((one) => /^ifcfg-/.test(one) && one !== 'ifcfg-lo' && !/~$|\.(bak|orig|rej|rpmnew|rpmsave)$/.test(one))
@@ -139,7 +136,7 @@ function scriptOf(files: Reader, { name, mac }: ProfileCard): string | undefined
     })
 }
 
-/** Reads the main file first; later ones win. netplan undoes one at boot where it writes for NetworkManager. */
+/** Reads the main file first; later ones win. Where netplan writes for NetworkManager, it disables one at boot. */
 function configSections(files: Reader): IniSections {
   const undone = netplanUsesThis(files) ? '/usr/lib/NetworkManager/conf.d/10-globally-managed-devices.conf' : ''
   const below = dropInPaths(files, CONFIGS, /\.conf$/).filter((path) => path !== undone)
@@ -157,9 +154,7 @@ function configuredValue(files: Reader, section: string, key: string): string {
   return [lastValue(sections, section, key), ...added].filter(Boolean).join(';')
 }
 
-/**
- * Is the card in a list of device specifications, of which those with `except:` win? `undefined`: it cannot be told.
- */
+/** Is the card in a list of device specifications, where `except:` wins? `undefined`: it cannot be told. */
 function isInDeviceList(list: string, card: ProfileCard): boolean | undefined {
   const specs = list
     .split(/[;,]/)
