@@ -13,7 +13,7 @@ import { inForceFinding } from './in-force.ts'
 // udev rules that give a device node to a group. libvirt arranges access for its own guests; this is for people who run
 // QEMU themselves, without root.
 
-export /** Throws a UserError: `usage` for an invalid name of a group, `no-group` for one that this system does not know. */
+/** Throws a UserError: `usage` for an invalid name of a group, `no-group` for one that this system does not know. */
 export function expectGroup({ host: { files } }: TuneFacts, group: string): void {
   if (!/^[a-z_][a-z0-9_-]*$/.test(group)) throw new UserError('usage', `${group}: not the name of a group`)
   if (hasAccount(files, 'group', group) === false)
