@@ -9,6 +9,8 @@ export type Question =
   | 'device'
   /** bind-vfio, gen-domain, check-host --device: can the host spare the devices, and can a guest have them? */
   | 'taking'
+  /** bind-vfio: can they be bound from the next boot on? */
+  | 'at-boot'
   /** bind-vfio --now: can the host spare them at once? */
   | 'taking-now'
   /** bind-vfio --now --undo: can the host have them back at once? */

@@ -152,6 +152,25 @@ export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
   },
 }
 
+/**
+ * A virtual function is there only after `sriov_numvfs` was written, which is after all that binds devices at boot; the
+ * boot script would let go of every other function with it. Source: Documentation/PCI/pci-iov-howto.rst.
+ */
+export const lateFunctionGuard: Guard<'selected'> = {
+  code: 'virtual-function',
+  forceable: false,
+  askedBy: ['at-boot'],
+  run: ({ selected }) =>
+    evidenceResult({
+      problem: 'A virtual function is not there yet when devices are bound at boot',
+      ok: 'No virtual function is to be bound at boot',
+      next: "bind it with --now once it is there, or leave it to libvirt (managed='yes'), which takes it when the guest starts",
+      evidence: selected.flatMap(({ address, physicalFunction }) =>
+        physicalFunction === null ? [] : [`${address} is made by ${physicalFunction}`],
+      ),
+    }),
+}
+
 /** Would a binding by ID catch devices that are not selected? Bridges count. */
 export const sharedIdGuard: Guard<'pci' | 'selected'> = {
   code: 'shared-id',

@@ -14,6 +14,7 @@ import {
   bootVgaGuard,
   bridgeGuard,
   halfGroupGuard,
+  lateFunctionGuard,
   onlyGpuGuard,
   partialCardGuard,
   secureBootGuard,
@@ -101,6 +102,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
 export const GUARDS: readonly Check<GuardFacts>[] = [
   bridgeGuard,
   halfGroupGuard,
+  lateFunctionGuard,
   unlockDeviceGuard,
   tpmUnlockGuard,
   onlyGpuGuard,

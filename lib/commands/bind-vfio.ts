@@ -88,7 +88,8 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   const readers = [machine.reader, facts.host.files]
   const guarded = { pci, requested, selected, given: selected, usage }
-  const findings = runChecks(checksFor(GUARDS, 'taking'), guarded, readers, true)
+  const guards = [...checksFor(GUARDS, 'taking'), ...checksFor(GUARDS, 'at-boot')]
+  const findings = runChecks(guards, guarded, readers, true)
   refuse(findings, given)
   const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: taken }))
   const forced = given.list('force').includes(shared.code)

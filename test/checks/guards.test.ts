@@ -17,7 +17,17 @@ describe('a second GPU that nobody uses', () => {
       next: 'override-same-id-gpu binds by address',
     })
     expect(found.map(({ code, forceable }) => (forceable ? code : `${code}!`))).toEqual([
-      ...['bridge!', 'half-group!', 'unlock-device!', 'tpm-unlock', 'only-gpu', 'boot-vga', 'console', 'in-use'],
+      ...[
+        'bridge!',
+        'half-group!',
+        'virtual-function!',
+        'unlock-device!',
+        'tpm-unlock',
+        'only-gpu',
+        'boot-vga',
+        'console',
+        'in-use',
+      ],
       ...[
         'storage',
         'network',

@@ -72,6 +72,17 @@ describe('a plan', () => {
     ])
   })
 
+  it('refuses a virtual function, which is made after the boot binding, and says what binds it', () => {
+    const dir = systemDir({ ...system, machine: 'sriov-nic' })
+    const before = snapshotOf(dir)
+    for (const more of [[], ['--apply'], ['--force', 'virtual-functions', '--apply']]) {
+      const ran = bind(dir, '3b:02.0', ...more)
+      expectRan(ran, 2, /refused \(virtual-function\): A virtual function is not there yet/)
+      expect(ran.stderr).toMatch(/0000:3b:02\.0 is made by 0000:3b:00\.0[\s\S]*--now/)
+    }
+    expect(snapshotOf(dir)).toBe(before)
+  })
+
   it('uses pci-stub where every kernel is older than 4.1', () => {
     const dir = systemDir({ ...system, kernels: ['3.16.0-4-amd64'], builtin: ['pci_stub'] })
     const ran = bind(dir, card)
