@@ -26,11 +26,25 @@ export const ESP_MOUNTS = ['/efi', '/boot', '/boot/efi']
 /** Reads the entries of all mount points. Source: the Boot Loader Specification; boot_entry_add_type1() in systemd. */
 export function readEntries(files: Reader): BootEntry[] {
   const folders = new Set(ESP_MOUNTS.map((place) => findPath(files, `${place}/loader/entries`)))
-  return [...folders].flatMap((folder) =>
+  const entries = [...folders].flatMap((folder) =>
     (folder === undefined ? [] : listFolder(files, folder))
       .filter((name) => /^[^.].*\.conf$/.test(name))
       .flatMap((name) => readEntry(files, `${folder}/${name}`) ?? []),
   )
+  return entries.map((entry) => ({ ...entry, recovery: entry.recovery || isSpare(entry, entries) }))
+}
+
+/** The kernel and the initramfs images that an entry boots. */
+function imagesOf({ linux, text }: Pick<BootEntry, 'linux' | 'text'>): string[] {
+  return [linux, ...[...text.matchAll(/^[ \t]*initrd[ \t]+(.*)$/gm)].map(([, initrd = '']) => initrd)]
+}
+
+/** Does it boot a fallback image of a kernel that another entry boots with its usual one? Some people have no other. */
+function isSpare(entry: BootEntry, entries: readonly BootEntry[]): boolean {
+  const hasFallback = (some: readonly string[]): boolean =>
+    some.some((name) => /(^|[^a-z])fallback([^a-z]|$)/i.test(name))
+  const usual = entries.filter((one) => !one.recovery && !hasFallback(imagesOf(one)))
+  return hasFallback(imagesOf(entry)) && usual.some(({ linux }) => linux === entry.linux || hasFallback([entry.linux]))
 }
 
 function readEntry(files: Reader, path: string): BootEntry | undefined {
@@ -45,8 +59,7 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   const title = value('title') ?? path.replace(/.*\//, '').replace(/\.conf$/, '')
   const single = /(^|\s)(single|(systemd\.unit=)?(rescue|emergency)(\.target)?)(\s|$)/.test(line)
   // What it boots decides, and not its name: a person may call any entry a fallback.
-  const booted = [linux, ...[...text.matchAll(/^[ \t]*initrd[ \t]+(.*)$/gm)].map(([, initrd = '']) => initrd)]
-  const recovery = single || booted.some((name) => /(^|[^a-z])(fallback|rescue|recovery)([^a-z]|$)/i.test(name))
+  const recovery = single || /(^|[^a-z])(rescue|recovery)([^a-z]|$)/i.test(imagesOf({ linux, text }).join(' '))
   return { path: realPath(files, path), text, title, linux, line, recovery }
 }
 

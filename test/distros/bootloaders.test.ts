@@ -113,11 +113,19 @@ describe('entries of the Boot Loader Specification', () => {
     expect(options(dir, fallback)).toBe(`${ROOT} rw`)
   })
 
-  it('that are all for recovery are refused: nothing would be set for any boot', () => {
+  it('that boot a fallback image, and no other entry the same kernel with its usual one, are set up', () => {
     const dir = loaderDir(systemdBoot)
     rmSync(join(dir, arch))
+    applied(dir)
+    expect(options(dir, fallback)).toBe(`${ROOT} rw ${OURS}`)
+  })
+
+  it('that are all for recovery are refused: nothing would be set for any boot', () => {
+    const dir = loaderDir(systemdBoot)
+    rmSync(join(dir, fallback))
+    writeIn(dir, arch, (textOf(dir, arch) ?? '').replace(' rw', ' rw single'))
     const before = treeOf(dir)
-    expectRan(apply(dir, card), 2, /arch-fallback\.conf: for recovery only, by the kernel or initramfs that they boot/)
+    expectRan(apply(dir, card), 2, /arch\.conf: for recovery only, by the kernel or initramfs that they boot/)
     expect(treeOf(dir)).toBe(before)
   })
 
