@@ -24,11 +24,8 @@ export function readBindFacts(
   requested: Parameters<typeof readSystemFacts>[2],
 ): BindFacts {
   const host = readHost(machine)
-  return {
-    ...readSystemFacts(host, adapters, requested),
-    iommu: pci.iommu,
-    candidateModules: readCandidateModules(machine, host, selected),
-  }
+  const own = { iommu: pci.iommu, candidateModules: readCandidateModules(machine, host, selected) }
+  return Object.assign(readSystemFacts(host, adapters, requested), own)
 }
 
 /** Returns a function that looks up, for a kernel, the modules that its own tables name for each selected function. */

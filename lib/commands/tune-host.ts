@@ -45,10 +45,8 @@ function checkTuneUsage(given: Arguments): void {
 async function proposeTuning(context: Context, adapters: Adapters, apply: boolean): Promise<Proposal> {
   const { machine, warn, script, arguments: given } = context
   const host = readHost(machine)
-  const facts: TuneFacts = {
-    ...readSystemFacts(host, adapters, requestedAdapters(given)),
-    devices: readPciFacts(machine, warn).devices,
-  }
+  const system = readSystemFacts(host, adapters, requestedAdapters(given))
+  const facts: TuneFacts = Object.assign(system, { devices: readPciFacts(machine, warn).devices })
   const requirements = requirementsFrom(facts, given)
   const findings = requirements.flatMap((requirement) => requirement.findings)
   refuse(findings, given)
