@@ -2,7 +2,7 @@ import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Observation } from '../../lib/system/system.ts'
 import { rawText } from './boot-files.ts'
-import { observeLines } from './loader-entries.ts'
+import { bootsRecovery, observeLines } from './loader-entries.ts'
 
 // GRUB's menu that grub-mkconfig makes: /boot/grub/grub.cfg.
 
@@ -44,8 +44,7 @@ function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
     const [, path, line] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(row) ?? []
     const kernel = path?.replace(/.*\//, '')
     if (kernel === undefined || line === undefined || foreign || !files.exists(`/boot/${kernel}`)) return []
-    const recovery = /\((recovery mode|.*rescue.*)\)/i.test(name) || /(^|\s)(single|recovery)(\s|$)/.test(line)
-    return [{ name, kernel, line, recovery }]
+    return [{ name, kernel, line, recovery: bootsRecovery(line, [kernel]) }]
   })
 }
 

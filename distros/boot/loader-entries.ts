@@ -34,6 +34,12 @@ export function readEntries(files: Reader): BootEntry[] {
   return entries.map((entry) => ({ ...entry, recovery: entry.recovery || isSpare(entry, entries) }))
 }
 
+/** Do a command line or the images that it boots with make a system for repairs? A title is what anybody likes to write. */
+export function bootsRecovery(line: string, images: readonly string[]): boolean {
+  const asks = /(^|\s)(single|recovery|(systemd\.unit=)?(rescue|emergency)(\.target)?)(\s|$)/.test(line)
+  return asks || images.some((name) => /(^|[^a-z])(rescue|recovery)([^a-z]|$)/i.test(name))
+}
+
 /** The kernel and the initramfs images that an entry boots. */
 function imagesOf({ linux, text }: Pick<BootEntry, 'linux' | 'text'>): string[] {
   return [linux, ...[...text.matchAll(/^[ \t]*initrd[ \t]+(.*)$/gm)].map(([, initrd = '']) => initrd)]
@@ -57,9 +63,8 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
   const linux = value('linux') ?? (/(^|\s)root=/.test(line) ? value('efi') : undefined)
   if (linux === undefined) return undefined
   const title = value('title') ?? path.replace(/.*\//, '').replace(/\.conf$/, '')
-  const single = /(^|\s)(single|(systemd\.unit=)?(rescue|emergency)(\.target)?)(\s|$)/.test(line)
   // What it boots decides, and not its name: a person may call any entry a fallback.
-  const recovery = single || /(^|[^a-z])(rescue|recovery)([^a-z]|$)/i.test(imagesOf({ linux, text }).join(' '))
+  const recovery = bootsRecovery(line, imagesOf({ linux, text }))
   return { path: realPath(files, path), text, title, linux, line, recovery }
 }
 

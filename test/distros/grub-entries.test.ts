@@ -129,6 +129,18 @@ describe('a grub.cfg', () => {
     expect(grub.open(host).observe(tokens, true)[0]?.ok).toBe(true)
   })
 
+  it('with an entry that a person calls a rescue, and that boots as any other does, lacks what that lacks', () => {
+    const entry = (title: string, more: string): string =>
+      `menuentry '${title}' {\n\tlinux\t/boot/vmlinuz-6.1.0-37-amd64 root=/dev/sda1 ro${more}\n}\n`
+    const text = entry('Debian (my rescue)', '') + entry('Debian (Rettung)', ' systemd.unit=rescue.target')
+    const host = hostWith({ ...debian, ...kernels, '/boot/grub/grub.cfg': text })
+    const [, seen] = grub.open(host).observe(tokens, false).slice(-2)
+    expect(seen).toEqual({
+      ok: false,
+      proof: expect.stringMatching(/0 of 1 normal entries .*; not: Debian \(my rescue\)/),
+    })
+  })
+
   it('with images named by the package, as Arch does', () => {
     const entry = `menuentry 'Arch Linux' --class arch {\n\tlinux\t/vmlinuz-linux root=/dev/sda1 rw intel_iommu=on\n}\n`
     const host = hostWith({
