@@ -4,6 +4,7 @@ import type { NixItem } from '../edit/nix.ts'
 import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { Reader } from '../host/reader.ts'
+import type { BootStage, MenuEntry } from './boot.ts'
 import type { PackageManager } from './packages.ts'
 import type { RequiredState } from './requirement.ts'
 
@@ -67,6 +68,8 @@ export interface Bootloader {
   commands(external?: ExternalTokens): CommandChange[]
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(tokens: readonly string[], absent: boolean): Observation[]
+  /** Returns the entries that its menu shows, with those for recovery. */
+  entries?(): MenuEntry[]
   /** Returns the text on how to reach the boot menu and change the kernel command line for one boot. */
   menu(): string
   /** Returns the steps for a person to add the tokens by hand. */
@@ -103,6 +106,8 @@ export type BootScriptLocation = 'image' | 'root'
 export interface InitramfsAdapter extends Adapter<Initramfs> {
   /** Returns the evidence for the generator; `undefined`: there is none. */
   detect(host: Host): string | undefined
+  /** Returns the boot of an image; `undefined`: it is none of this generator. `image` reads what is in it. */
+  stageOf?(image: Reader, release: string): BootStage | undefined
 }
 
 /** An initramfs generator on one host. */
@@ -119,6 +124,8 @@ export interface Initramfs {
   commands(external?: ExternalTokens): CommandChange[]
   /** Returns the image of each kernel that has one. */
   images(): KernelImage[]
+  /** Returns the boot of an image that it makes of the present files for a kernel. */
+  nextStage?(release: string): BootStage
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
@@ -186,4 +193,6 @@ export interface Adapters {
   /** Returns the adapter of this name, which the journal has or which was found before; `undefined`: there is none. */
   openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
   openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
+  /** Returns the boot of an image, whichever generator made it; `undefined`: none that is known here. */
+  stageOf?(image: Reader, release: string): BootStage | undefined
 }
