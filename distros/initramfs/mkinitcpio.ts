@@ -72,6 +72,7 @@ export const mkinitcpio: InitramfsAdapter = {
 
       commands: () => made().commands,
       images: () => made().images,
+      obeysBlacklist: true,
       listCommand: (image) => ['lsinitcpio', image],
 
       steps: ({ module }) => [

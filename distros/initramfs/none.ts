@@ -60,6 +60,7 @@ export const noInitramfs: InitramfsAdapter = {
 
       commands: () => [],
       images: () => [],
+      obeysBlacklist: true,
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [
