@@ -1,9 +1,8 @@
 // Cards that a person's own settings bind: they stay with what binds them.
-import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { bind, card, expectRan, override, system } from '../support/bind.ts'
-import { snapshotOf, systemDir, writeIn } from '../support/system.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 
 const ids = '10de:1cb6,10de:0fb9'
 const before = ['nouveau', 'nvidia', 'nvidia_drm', 'nvidiafb', 'snd_hda_intel']
@@ -11,12 +10,9 @@ const softdeps = before.map((name) => `softdep ${name} pre: vfio-pci\n`).join(''
 
 /** The functions are on vfio-pci, as after a boot with the person's settings. */
 function held(dir: string, ...addresses: string[]): string {
-  const driver = join(dir, 'sys/bus/pci/drivers/vfio-pci')
-  mkdirSync(driver, { recursive: true })
   for (const address of addresses) {
-    const link = join(dir, `sys/bus/pci/devices/0000:${address}/driver`)
-    rmSync(link, { force: true })
-    symlinkSync(driver, link)
+    const path = `sys/bus/pci/devices/0000:${address}/uevent`
+    writeIn(dir, path, (textOf(dir, path) ?? '').replace(/^DRIVER=.*/m, 'DRIVER=vfio-pci'))
   }
   return dir
 }
