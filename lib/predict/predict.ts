@@ -1,3 +1,4 @@
+import { moduleName } from '../edit/modprobe.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { BootStage, Cause } from '../system/boot.ts'
@@ -54,19 +55,46 @@ export function predictBoot(now: MachineNow, boot: Boot): Prediction[] {
     simulateBoot(now.devices, kernel, line, stages, answers)
   const predictions = (fates: ReadonlyMap<PciDevice, DeviceFate>): Prediction[] =>
     now.devices.map((device) => toPrediction(device, fates.get(device) as DeviceFate, answers, kernel))
-  if (initramfs === null) return predictions(run([root]))
-  if (!('why' in initramfs)) return predictions(run([initramfs, root]))
-  const [without, likely] = [predictions(run([root])), predictions(run([initramfs.likely, root]))]
-  return likely.map((one, index) => {
-    const other = without[index] ?? one
-    return one.driver === other.driver && one.certainty === other.certainty
-      ? one
-      : unknownBetween(one, other, initramfs)
-  })
+  const [first = [], ...others] = variantsOf(kernel, initramfs).map((stages) => predictions(run([...stages, root])))
+  const why =
+    initramfs !== null && 'why' in initramfs ? initramfs.why : 'which modules the initramfs holds is not known'
+  return others.reduce(
+    (known, other) =>
+      known.map((one, index) => {
+        const same = other[index]
+        const agrees = same === undefined || (one.driver === same.driver && one.certainty === same.certainty)
+        return agrees ? one : unknownBetween(one, same, why)
+      }),
+    first,
+  )
 }
 
-function unknownBetween(one: Prediction, other: Prediction, { why }: UnknownStage): Prediction {
-  const or = [...new Set([one, other].flatMap(({ driver, or }) => [driver ?? 'no driver', ...or]))]
+/** Returns what the initramfs may do: with all modules of the kernel in it, and with those only that it loads by name. */
+function variantsOf(kernel: Kernel, initramfs: Boot['initramfs']): BootStage[][] {
+  if (initramfs === null) return [[]]
+  if ('why' in initramfs) return [[initramfs.likely], []]
+  if (initramfs.modules !== null) return [[initramfs]]
+  return [[initramfs], [{ ...initramfs, modules: modulesLoadedBy(kernel, initramfs) }]]
+}
+
+/** Returns the modules that a stage loads by their names, with those that they depend on. */
+export function modulesLoadedBy(kernel: Kernel, { steps }: BootStage): Set<string> {
+  const loads = steps.flatMap((step) => {
+    if (step.kind === 'load') return [step.module]
+    if (step.kind === 'coldplug') return step.beside.map(({ module }) => module)
+    return step.kind === 'boot-script' ? ['vfio-pci'] : []
+  })
+  return new Set(loads.flatMap((name) => [name, ...kernel.dependencies(name)]).map(moduleName))
+}
+
+function unknownBetween(one: Prediction, other: Prediction, why: string): Prediction {
+  const or = [
+    ...new Set(
+      [one, other].flatMap(({ driver, certainty, or }) =>
+        certainty === 'undecided' ? or : [driver ?? 'no driver', ...or],
+      ),
+    ),
+  ]
   return { ...one, driver: null, module: null, certainty: 'undecided', or, because: why, darkens: false }
 }
 

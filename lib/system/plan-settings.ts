@@ -4,6 +4,7 @@ import {
   addSetting,
   hasSetting,
   isInOwnFile,
+  kernelArgumentIn,
   type PlannedSetting,
   type Setting,
   settingKey,
@@ -50,11 +51,13 @@ export interface SettingsPlan {
 
 /**
  * Returns the changes that bring the settings into effect, with the commands that make images and boot entries again.
- * Settings that a person has already made on this system by hand are left out.
+ * Settings that a person has already made on this system by hand are left out. The commands are there too where files
+ * say what boot entries do not, or images (`staleImages`): nobody has run them since.
  */
 export function planSettings(
   facts: SystemFacts,
   { files = [], image, loader, leaving = { files: [], loader: [] } }: SettingGroups,
+  staleImages = false,
 ): SettingsPlan {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
@@ -73,20 +76,30 @@ export function planSettings(
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
-    gone: readonly Setting[] = [],
+    gone: readonly Setting[],
+    stale: boolean,
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
     const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
+    return stale || touched || external.add.length + external.remove.length > 0
+      ? (adapter?.commands(external) ?? [])
+      : []
   }
-  const images = commandsOf(facts.initramfs.adapter, image)
+  const images = commandsOf(facts.initramfs.adapter, image, [], staleImages && image.length > 0)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
+  const stale = images.length > 0 && held.length > 0 ? staleImages : hasStaleEntries(facts, loader)
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, stale)
   return {
     changes: [...changed, ...onceEach([...images, ...entries])],
     settings,
     regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
+}
+
+/** Do the present entries lack kernel arguments that the loader's own files have? */
+function hasStaleEntries({ bootloader: { adapter } }: SystemFacts, loader: readonly Setting[]): boolean {
+  const tokens = loader.flatMap((one) => kernelArgumentIn(one, [adapter?.name ?? null]) ?? [])
+  return tokens.length > 0 && (adapter?.observe([...new Set(tokens)], false) ?? []).some(({ ok }) => ok === false)
 }
 
 function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
