@@ -36,6 +36,8 @@ export const noInitramfs: InitramfsAdapter = {
     return `${kernel}, and no image beside it`
   },
 
+  stageOf: () => undefined,
+
   open(host) {
     const { files } = host
     return {
@@ -60,6 +62,7 @@ export const noInitramfs: InitramfsAdapter = {
 
       commands: () => [],
       images: () => [],
+      nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [

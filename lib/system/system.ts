@@ -107,7 +107,7 @@ export interface InitramfsAdapter extends Adapter<Initramfs> {
   /** Returns the evidence for the generator; `undefined`: there is none. */
   detect(host: Host): string | undefined
   /** Returns the boot of an image; `undefined`: it is none of this generator. `image` reads what is in it. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }
 
 /** An initramfs generator on one host. */
@@ -124,8 +124,11 @@ export interface Initramfs {
   commands(external?: ExternalTokens): CommandChange[]
   /** Returns the image of each kernel that has one. */
   images(): KernelImage[]
-  /** Returns the boot of an image that it makes of the present files for a kernel. */
-  nextStage?(release: string): BootStage
+  /**
+   * Returns the boot of an image that it makes of the present files for a kernel; `external`: after these changes of
+   * what it keeps itself.
+   */
+  nextStage(release: string, external?: ExternalTokens): BootStage
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
@@ -194,5 +197,5 @@ export interface Adapters {
   openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
   openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
   /** Returns the boot of an image, whichever generator made it; `undefined`: none that is known here. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }
