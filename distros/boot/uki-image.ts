@@ -30,11 +30,16 @@ export function unifiedImagesOf(
   )
 }
 
-/**
- * Returns the command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table
- * of sections behind the optional header).
- */
+/** Returns the command line inside a unified image; `undefined` where it cannot be told. */
 export function readEmbeddedLine(files: Reader, path: string): string | undefined {
+  return readSection(files, path, '.cmdline')
+}
+
+/**
+ * Returns the text in a section of a unified image, empty where it has none; `undefined` where it cannot be told.
+ * Source: the PE format (a table of sections behind the optional header).
+ */
+export function readSection(files: Reader, path: string, name: `.${string}`): string | undefined {
   const bytes = files.optionalBytes(path, HEAD)
   if (bytes === undefined || bytes.length < 0x40 || bytes.toString('latin1', 0, 2) !== 'MZ') return undefined
   const header = bytes.readUInt32LE(0x3c)
@@ -43,7 +48,7 @@ export function readEmbeddedLine(files: Reader, path: string): string | undefine
   for (let index = 0; index < bytes.readUInt16LE(header + 6); index++) {
     const at = table + 40 * index
     if (at + 40 > bytes.length) return undefined
-    if (bytes.toString('latin1', at, at + 8).replace(/\0+$/, '') !== '.cmdline') continue
+    if (bytes.toString('latin1', at, at + 8).replace(/\0+$/, '') !== name) continue
     const from = bytes.readUInt32LE(at + 20)
     const to = from + Math.min(bytes.readUInt32LE(at + 8), bytes.readUInt32LE(at + 16))
     return to > bytes.length ? undefined : bytes.toString('latin1', from, to).replace(/\0.*/s, '').trim()

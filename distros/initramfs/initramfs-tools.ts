@@ -1,7 +1,7 @@
 import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { findImages, ownFileLine } from '../boot/boot-files.ts'
-import { UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
+import { findPostUpdate, UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const FOLDER = '/etc/initramfs-tools'
 
@@ -57,6 +57,7 @@ export const initramfsTools: InitramfsAdapter = {
         ]
       },
 
+      handsOn: () => findPostUpdate(files),
       commands: () => updateCommands(files, images()),
       images,
       listCommand: (image) => ['lsinitramfs', image],

@@ -58,6 +58,7 @@ export const noInitramfs: InitramfsAdapter = {
         return isThere ? [] : [ownFileLine(files, `${FOLDER}/vfio-scripts.conf`, { line: module, reason })]
       },
 
+      withoutImages: true,
       commands: () => [],
       images: () => [],
       listCommand: (image) => ['ls', image],

@@ -15,6 +15,8 @@ import { type Directive, moduleName } from '../edit/modprobe.ts'
 import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
+import type { MenuEntry } from './boot.ts'
+import { expectImagesMade, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -27,6 +29,8 @@ export interface SystemFacts {
   /** The kernel arguments that its files set for the next boot. */
   configured: readonly ConfiguredArgument[]
   initramfs: Detected<Initramfs>
+  /** The entries that boot, as far as they can be seen. */
+  entries: readonly MenuEntry[]
   journal: readonly JournalRecord[]
 }
 
@@ -46,6 +50,8 @@ export interface SettingsPlan {
   changes: Change[]
   settings: PlannedSetting[]
   regenerated: { images: boolean; entries: boolean }
+  /** Sentences on entries that stay as they are. */
+  notes: string[]
 }
 
 /**
@@ -70,21 +76,32 @@ export function planSettings(
     settings.flatMap((one) =>
       one.kind === 'external' && some.includes(one) && !isInForce(facts, one) ? [one.token] : [],
     )
+  const isTouched = (some: readonly Setting[]): boolean =>
+    added(some).length > 0 || changed.some((change) => some.some(({ path }) => path === change.path))
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
     gone: readonly Setting[] = [],
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
-    const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
+    return isTouched([...some, ...gone]) || external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
   }
   const images = commandsOf(facts.initramfs.adapter, image)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
   const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
+  const changes = [...changed, ...onceEach([...images, ...entries])]
+  const { initramfs, bootloader } = facts
+  const stale =
+    isTouched(image) && initramfs.adapter !== undefined && !(initramfs.named && initramfs.adapter.withoutImages)
+      ? expectImagesMade({
+          ...{ changes, entries: facts.entries },
+          initramfs: initramfs.adapter,
+          bootloader: bootloader.adapter,
+        })
+      : []
+  const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
-    changes: [...changed, ...onceEach([...images, ...entries])],
-    settings,
+    ...{ changes, settings, notes: [...stale, ...skipped] },
     regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
 }
