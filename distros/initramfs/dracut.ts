@@ -3,7 +3,7 @@ import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
 import { dracutImages } from '../boot/dracut-images.ts'
 import { dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
-import { updateInitramfs } from '../boot/update-initramfs.ts'
+import { findPostUpdate, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
@@ -68,6 +68,7 @@ export const dracut: InitramfsAdapter = {
         ]
       },
 
+      handsOn: () => (updateInitramfs(files) === 'dracut' ? findPostUpdate(files) : undefined),
       commands: () => made().commands,
       images: () => made().images,
       nextStage: (release) => nextDracutStage(files, release),

@@ -2,7 +2,7 @@ import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { findImages, ownFileLine } from '../boot/boot-files.ts'
 import { initramfsToolsStage, nextInitramfsToolsStage } from '../boot/initramfs-tools-stage.ts'
-import { UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
+import { findPostUpdate, UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const FOLDER = '/etc/initramfs-tools'
 
@@ -60,6 +60,7 @@ export const initramfsTools: InitramfsAdapter = {
         ]
       },
 
+      handsOn: () => findPostUpdate(files),
       commands: () => updateCommands(files, images()),
       images,
       nextStage: (release) => nextInitramfsToolsStage(files, release),

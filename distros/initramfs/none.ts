@@ -60,6 +60,7 @@ export const noInitramfs: InitramfsAdapter = {
         return isThere ? [] : [ownFileLine(files, `${FOLDER}/vfio-scripts.conf`, { line: module, reason })]
       },
 
+      withoutImages: true,
       commands: () => [],
       images: () => [],
       nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),

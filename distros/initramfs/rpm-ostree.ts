@@ -32,6 +32,7 @@ export const rpmOstree: InitramfsAdapter = {
     const deployment = readOnce(host, () => findNextDeployment(host))
     const state = readOnce(host, () => readInitramfsState(files, deployment()))
     return {
+      makesEntries: true,
       bootScriptLocation: () => 'image',
       settings: (requirements) => dracutArguments(host, requirements),
       externalTokens: () => (state().enabled ? [ENABLE, ...state().args] : []),

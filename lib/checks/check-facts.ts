@@ -70,6 +70,7 @@ export function readCheckFacts(
     bootloader: () => system.bootloader,
     configured: () => system.configured,
     initramfs: () => system.initramfs,
+    entries: () => system.entries,
     journal: () => system.journal,
     log: () => rest.log,
     logMissing: () => rest.logMissing,

@@ -18,7 +18,7 @@ export function bootSystem(
   adapters: Adapters,
 ): BootSystem {
   return {
-    ...{ host, adapters, devices: pci.devices },
+    ...{ host, adapters, entries, devices: pci.devices },
     bootloader: bootloader.adapter,
     initramfs: initramfs.adapter,
     candidateModules: readCandidateModules(host, pci.devices),

@@ -2,6 +2,7 @@ import type { Kernel } from '../host/installed-kernels.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import type { BootStage, MenuEntry } from '../system/boot.ts'
+import { isMicrocode } from '../system/booted-images.ts'
 import { rootStage } from '../system/root-stage.ts'
 import type { Adapters, Bootloader, Host, Initramfs } from '../system/system.ts'
 import type { Boot, UnknownStage } from './predict.ts'
@@ -19,6 +20,8 @@ export interface BootSystem {
   adapters: Adapters
   bootloader: Bootloader | undefined
   initramfs: Initramfs | undefined
+  /** The entries of the menu. */
+  entries: readonly MenuEntry[]
   devices: readonly PciDevice[]
   /** What a kernel's tables name for each of the devices. */
   candidateModules: (kernel: Kernel) => (readonly string[] | null)[]
@@ -26,8 +29,6 @@ export interface BootSystem {
 
 /** Returns a reader of what is in an image, or why that cannot be told. */
 export type ReadImage = (path: string) => Promise<Reader | string>
-
-const FIRMWARE_ONLY = /(^|[/-])(intel-ucode|amd-ucode|early_ucode|ucode)[^/]*$/
 
 /** Returns every boot of the present files: what its entry says, and what its image does. */
 export async function readEntryBoots(system: BootSystem, readImage: ReadImage): Promise<EntryBoot[]> {
@@ -47,8 +48,7 @@ export async function readEntryBoots(system: BootSystem, readImage: ReadImage): 
 }
 
 /** Returns the entries of the menu; where none are known, one for each kernel, with the line of this boot. */
-export function menuEntries({ host, bootloader, initramfs }: BootSystem): MenuEntry[] {
-  const entries = bootloader?.entries?.() ?? []
+export function menuEntries({ host, entries, initramfs }: BootSystem): readonly MenuEntry[] {
   if (entries.length > 0) return entries
   const images = initramfs?.images() ?? []
   return host.kernels.map(({ release }) => ({
@@ -84,7 +84,7 @@ async function readStage(
   release: string,
   readImage: ReadImage,
 ): Promise<BootStage | UnknownStage | null> {
-  const main = images.filter(({ path }) => !FIRMWARE_ONLY.test(path))
+  const main = images.filter(({ path }) => !isMicrocode(path))
   const [image, ...more] = main
   if (image === undefined) return null
   const unknown = (why: string): UnknownStage => ({ why, likely: likelyStage(system, release) })
@@ -92,11 +92,11 @@ async function readStage(
   if (!image.found) return unknown(`${image.path} is in no mounted file system`)
   const inside = await readImage(image.path)
   if (typeof inside === 'string') return unknown(inside)
-  const stage = system.adapters.stageOf?.(inside, release)
+  const stage = system.adapters.stageOf(inside, release)
   return stage ?? unknown(`${image.path}: made by no initramfs generator that is known here`)
 }
 
 /** Returns what the image of a kernel most likely does: what its generator would make, or what the root has udev do. */
 export function likelyStage({ host, initramfs }: BootSystem, release: string): BootStage {
-  return initramfs?.nextStage?.(release) ?? rootStage(host, release)
+  return initramfs?.nextStage(release) ?? rootStage(host, release)
 }

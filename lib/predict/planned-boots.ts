@@ -37,7 +37,7 @@ export function plannedEntryBoots(
     if (typeof kernel === 'string') return { entry, boot: kernel }
     const planned = { ...entry, line: plannedLine(after, entry, change) }
     const stage = stageNow(entry, kernel.release)
-    const next = change.regenerated.images ? after.initramfs?.nextStage?.(kernel.release) : undefined
+    const next = change.regenerated.images ? after.initramfs?.nextStage(kernel.release) : undefined
     return { entry: planned, boot: bootOf(after, kernel, planned, next ? madeAgain(kernel, next, stage) : stage) }
   })
 }

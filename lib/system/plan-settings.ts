@@ -16,6 +16,8 @@ import { type Directive, moduleName } from '../edit/modprobe.ts'
 import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
+import type { MenuEntry } from './boot.ts'
+import { expectImagesMade, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -28,6 +30,8 @@ export interface SystemFacts {
   /** The kernel arguments that its files set for the next boot. */
   configured: readonly ConfiguredArgument[]
   initramfs: Detected<Initramfs>
+  /** The entries that boot, as far as they can be seen. */
+  entries: readonly MenuEntry[]
   journal: readonly JournalRecord[]
 }
 
@@ -47,6 +51,8 @@ export interface SettingsPlan {
   changes: Change[]
   settings: PlannedSetting[]
   regenerated: { images: boolean; entries: boolean }
+  /** Sentences on entries that stay as they are. */
+  notes: string[]
 }
 
 /**
@@ -73,6 +79,8 @@ export function planSettings(
     settings.flatMap((one) =>
       one.kind === 'external' && some.includes(one) && !isInForce(facts, one) ? [one.token] : [],
     )
+  const isTouched = (some: readonly Setting[]): boolean =>
+    added(some).length > 0 || changed.some((change) => some.some(({ path }) => path === change.path))
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
@@ -80,18 +88,29 @@ export function planSettings(
     stale: boolean,
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
-    const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return stale || touched || external.add.length + external.remove.length > 0
+    return stale || isTouched([...some, ...gone]) || external.remove.length > 0
       ? (adapter?.commands(external) ?? [])
       : []
   }
   const images = commandsOf(facts.initramfs.adapter, image, [], staleImages && image.length > 0)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
-  const stale = images.length > 0 && held.length > 0 ? staleImages : hasStaleEntries(facts, loader)
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, stale)
+  const staleEntries = (staleImages && held.length > 0) || hasStaleEntries(facts, loader)
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, staleEntries)
+  const changes = [...changed, ...onceEach([...images, ...entries])]
+  const { initramfs, bootloader } = facts
+  const unmade =
+    (staleImages || isTouched(image)) &&
+    initramfs.adapter !== undefined &&
+    !(initramfs.named && initramfs.adapter.withoutImages)
+      ? expectImagesMade({
+          ...{ changes, entries: facts.entries },
+          initramfs: initramfs.adapter,
+          bootloader: bootloader.adapter,
+        })
+      : []
+  const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
-    changes: [...changed, ...onceEach([...images, ...entries])],
-    settings,
+    ...{ changes, settings, notes: [...unmade, ...skipped] },
     regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
 }
