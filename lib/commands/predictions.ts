@@ -13,7 +13,7 @@ import type { PredictedBoot } from '../views/predictions.ts'
 
 /** Returns the system as boots are read from it. */
 export function bootSystem(
-  { host, bootloader, initramfs }: SystemFacts,
+  { host, bootloader, initramfs, entries }: SystemFacts,
   pci: PciFacts,
   adapters: Adapters,
 ): BootSystem {

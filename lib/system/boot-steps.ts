@@ -121,7 +121,7 @@ function modprobeLoads(text: string, obeysBlacklist: boolean, cause: Cause): Loa
 export function namedScripts(files: Reader, command: string): DropIn[] {
   const paths = command.match(/\/[\w./@-]+/g)?.filter((path) => !/^\/(dev|sys|proc)\//.test(path)) ?? []
   return paths.flatMap((path) => {
-    const text = files.optionalBytes(path, 1 << 16)?.toString('latin1') ?? ''
+    const text = files.size(path) === undefined ? '' : (files.optionalBytes(path, 1 << 16)?.toString('latin1') ?? '')
     return text.startsWith('#!') ? [{ path, text }] : []
   })
 }
