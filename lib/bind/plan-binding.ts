@@ -85,7 +85,7 @@ export function planBinding(
   const known = declarative === undefined ? iommu : { ...iommu, enabled: null }
   const requirements = bindRequirements(host, known, mechanism, all, selected, request)
   const nix = declarative && renderNix(facts, declarative, requirements, request.output)
-  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements)
+  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.staleImages)
   const notes = [
     ...bindingNotes(iommu, mechanism),
     ...left,

@@ -1,7 +1,6 @@
 import { runFilter } from '../change/run.ts'
 import { readBootImage } from '../host/boot-image.ts'
 import { readPciFacts } from '../host/machine.ts'
-import { isVfio } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import type { ReadImage } from '../predict/entry-boots.ts'
 import type { Prediction } from '../predict/predict.ts'
@@ -10,7 +9,7 @@ import type { Adapters } from '../system/system.ts'
 import { paint } from '../terminal/text.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
 import { addressFormatter } from '../views/devices.ts'
-import { predictionsText } from '../views/predictions.ts'
+import { isOfInterest, predictionsText } from '../views/predictions.ts'
 import { requestedDevices } from './answer.ts'
 import { requestedAdapters } from './change-options.ts'
 import { bootSystem, predictNow } from './predictions.ts'
@@ -30,17 +29,12 @@ export async function answerPredict(context: Context, adapters: Adapters): Promi
   const boots = await predictNow(bootSystem(facts, pci, adapters), pci, imageReader(facts.host.files))
   const none = { changes: [], settings: [], notes: [], rebootNeeded: false }
   const json: BindVfio = { ...answerJson(script, 'predict', none, [], []), boots }
-  const shown = (device: Prediction): boolean =>
+  const shows = (device: Prediction): boolean =>
     requested.length > 0 ? requested.includes(device.address) : given.flag('verbose') || isOfInterest(device)
   return {
     code: 0,
     json,
     text: (style) =>
-      `${paint(style, 'bold', `${script.name} --predict`)}: by the files as they are now\n\n${predictionsText(style, boots, addressFormatter(pci.devices, false), shown, true)}`,
+      `${paint(style, 'bold', `${script.name} --predict`)}: by the files as they are now\n\n${predictionsText(style, boots, { address: addressFormatter(pci.devices, false), shows, causes: true })}`,
   }
-}
-
-/** Does the device change, or do lines speak of it? */
-export function isOfInterest({ driver, now, certainty, without }: Prediction): boolean {
-  return certainty !== 'certain' || driver !== now || isVfio(driver) || without.length > 0
 }

@@ -16,12 +16,13 @@ export function bootSystem(
   { host, bootloader, initramfs, entries }: SystemFacts,
   pci: PciFacts,
   adapters: Adapters,
+  candidateModules = readCandidateModules(host, pci.devices),
 ): BootSystem {
   return {
     ...{ host, adapters, entries, devices: pci.devices },
     bootloader: bootloader.adapter,
     initramfs: initramfs.adapter,
-    candidateModules: readCandidateModules(host, pci.devices),
+    candidateModules,
   }
 }
 

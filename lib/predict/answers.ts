@@ -78,7 +78,9 @@ export function openAnswers(
     const { driver } = device
     if (driver === null || isVfio(driver)) return known
     // A driver that is no module of its own is in no table: pcieport.
-    const isBuiltin = now.moduleOf.get(driver) === null && !known.some(({ module }) => sameDriver(module, driver))
+    const isBuiltin =
+      (now.moduleOf.get(driver) === null || driver === 'pcieport') &&
+      !known.some(({ module }) => sameDriver(module, driver))
     return isBuiltin ? [{ module: driver, builtin: true }, ...known] : known
   }
 
