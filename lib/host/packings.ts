@@ -14,7 +14,7 @@ export interface ByteSource {
 }
 
 /** Returns what a program of the host writes when it is given these bytes. Throws a UserError when it is missing or fails. */
-export type Filter = (argv: readonly string[], input: Iterable<Buffer>) => AsyncIterable<Buffer>
+export type Unpacker = (argv: readonly string[], input: Iterable<Buffer>) => AsyncIterable<Buffer>
 
 /** A compressed part of a file: what it holds and, once that was read, where it ends. */
 export interface Unpacked {
@@ -24,7 +24,7 @@ export interface Unpacked {
 
 interface Packing {
   magic: string
-  unpack(source: ByteSource, at: number, filter: Filter): Unpacked
+  unpack(source: ByteSource, at: number, unpacker: Unpacker): Unpacked
 }
 
 const CHUNK = 1 << 20
@@ -43,9 +43,9 @@ const PACKINGS: readonly Packing[] = [
 ]
 
 /** Opens the compressed part that begins at `at`; `undefined` where none does that the kernel knows. */
-export function openPacked(source: ByteSource, at: number, filter: Filter): Unpacked | undefined {
+export function openPacked(source: ByteSource, at: number, unpacker: Unpacker): Unpacked | undefined {
   const start = source.read(at, 16).toString('hex')
-  return PACKINGS.find(({ magic }) => start.startsWith(magic))?.unpack(source, at, filter)
+  return PACKINGS.find(({ magic }) => start.startsWith(magic))?.unpack(source, at, unpacker)
 }
 
 /** Returns the bytes of a source from `from` up to `to`, in pieces. */
@@ -60,15 +60,15 @@ export function* piecesOf(source: ByteSource, from: number, to = source.size): G
 
 /** What a program unpacks; one whose end is not sought has all the rest of the file. */
 function byProgram(argv: readonly string[], endOf?: (source: ByteSource, at: number) => number): Packing['unpack'] {
-  return (source, at, filter) => {
+  return (source, at, unpacker) => {
     const end = endOf?.(source, at) ?? source.size
-    return { chunks: filter(argv, piecesOf(source, at, end)), end: () => end }
+    return { chunks: unpacker(argv, piecesOf(source, at, end)), end: () => end }
   }
 }
 
-function unzstdPart(source: ByteSource, at: number, filter: Filter): Unpacked {
+function unzstdPart(source: ByteSource, at: number, unpacker: Unpacker): Unpacked {
   const { createZstdDecompress } = loadZlib()
-  if (createZstdDecompress === undefined) return byProgram(['zstd', '-dc'], endOfZstd)(source, at, filter)
+  if (createZstdDecompress === undefined) return byProgram(['zstd', '-dc'], endOfZstd)(source, at, unpacker)
   const end = endOfZstd(source, at)
   return { chunks: through(createZstdDecompress({ chunkSize: CHUNK }), piecesOf(source, at, end)), end: () => end }
 }
