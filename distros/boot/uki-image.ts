@@ -28,13 +28,18 @@ export function unifiedImagesOf(
   )
 }
 
-/** Returns the command line inside a unified image, empty where it has none; `undefined` where it cannot be told. */
+/** Returns the command line inside a unified image; `undefined` where it cannot be told. */
 export function readEmbeddedLine(files: Reader, path: string): string | undefined {
+  return readSection(files, path, '.cmdline')
+}
+
+/** Returns the text in a section of a unified image, empty where it has none; `undefined` where it cannot be told. */
+export function readSection(files: Reader, path: string, name: `.${string}`): string | undefined {
   const sections = readPeSections(files, path)
-  const section = sections?.find(({ name }) => name === '.cmdline')
+  const section = sections?.find((one) => one.name === name)
   if (section === undefined) return sections && ''
-  const line = files.optionalBytes(path, section.length, section.from)
-  return line?.length === section.length ? line.toString('latin1').replace(/\0.*/s, '').trim() : undefined
+  const text = files.optionalBytes(path, section.length, section.from)
+  return text?.length === section.length ? text.toString('latin1').replace(/\0.*/s, '').trim() : undefined
 }
 
 /** Does mkinitcpio or kernel-install sign its images, with keys that are here? For dracut, its configuration tells. */

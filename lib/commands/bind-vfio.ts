@@ -19,6 +19,7 @@ import { answerCycle, type Proposal } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
+import { answerPredict } from './predict-answer.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
 
@@ -31,6 +32,7 @@ export function bindOptions(adapters: Adapters): Option[] {
       { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
       { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
       { name: 'choose', kind: 'flag', help: 'choose the card from a list, see the plan, confirm (on a terminal)' },
+      { name: 'predict', kind: 'flag', help: 'who has each device (or DEVICE) after a reboot now, and by which line' },
       {
         name: 'kernel-config',
         kind: 'flag',
@@ -55,6 +57,7 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   const given = context.arguments
   checkBindUsage(given)
   if (given.flag('now')) return answerNow(context)
+  if (given.flag('predict')) return answerPredict(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   return answerCycle(context, adapters, {
     kind: 'binding',
@@ -64,8 +67,8 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
 }
 
 function checkBindUsage(given: Arguments): void {
-  const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config']
-  const mode = requestedMode(given, modes, ['status', 'kernel-config'])
+  const modes = ['status', 'undo', 'choose', 'confirm', 'predict', 'kernel-config']
+  const mode = requestedMode(given, modes, ['status', 'predict', 'kernel-config'])
   if (mode === 'status' && given.operands.length > 0)
     throw usageError('--status looks at all that is bound: leave the devices out')
   if (given.flag('now') && (given.flag('all') || (mode !== undefined && mode !== 'undo')))

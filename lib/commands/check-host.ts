@@ -75,7 +75,6 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
   if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
   const facts = readCheckFacts(
-    machine,
     system,
     () => readPciFacts(machine, warn),
     (pci) => findRequestedDevices(pci, given.list('device')),
