@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer'
 import { spawnSync } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { gzipSync } from 'node:zlib'
 import { expect, it } from 'vitest'
 import { expectFiles, image, look, MICROCODE, paddedTo4, seen } from '../support/boot-images.ts'
@@ -47,6 +48,15 @@ for (const argv of PROGRAMS) {
         const found = await seen(Buffer.concat(parts.map((one) => Buffer.concat([paddedTo4(one), Buffer.alloc(512)]))))
         expectFiles(found)
         expect([found.text('/later'), found.text('/last')]).toEqual(['x', 'y'])
+      })
+
+    if (program === 'xz')
+      it('modules that are packed themselves, and so stay as they are, do not end it', async () => {
+        const modules = Array.from({ length: 16 }, (_, at) => ({
+          name: `module${at}.ko.xz`,
+          content: Buffer.concat([randomBytes(at), packedBy(argv, randomBytes(200_000))]),
+        }))
+        expectFiles(await seen(packedBy(argv, Buffer.concat([cpioOf(modules), image]))))
       })
   })
 }
