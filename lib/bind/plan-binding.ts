@@ -89,9 +89,10 @@ export function planBinding(
   const foreign = declarative === undefined ? [] : foreignIds(facts, declarative, requirements)
   const copied = foreign.map(({ requirement }) => requirement)
   const nix = declarative && renderNix(facts, declarative, [...requirements, ...copied], request.output)
-  const { changes, settings, ...rendered } = nix ?? renderFiles(facts, requirements)
+  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.staleImages)
   const notes = [
     ...bindingNotes(iommu, mechanism),
+    ...left,
     ...(requirementsOf(requirements, 'address').length > 0 && declarative !== undefined ? [declarative.earlier] : []),
     ...foreignNotes(foreign, all, selected),
     ...(nix === undefined ? [] : (declarative?.steps(nix.path) ?? [])),

@@ -19,6 +19,7 @@ export function bootScriptFunction({ address, vendor, device, subsystem, path }:
  * A function that is not what it was keeps its card and its IOMMU group with the host: of the group that a missing one was
  * in, the port above it tells. Numbers of groups may change from boot to boot, and so they are compared within one.
  * It loads vfio-pci first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
+ * In images of initramfs-tools MODPROBE_OPTIONS is -qb: `blacklist vfio-pci` would keep the module from being loaded.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
 export function bootScriptProgram(functions: string): string {
@@ -95,6 +96,7 @@ if [ -z "$taken" ]; then
   exit 0
 fi
 
+unset MODPROBE_OPTIONS
 /sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci
 if ! [ -e "$pci/drivers/vfio-pci" ]; then
   log 'nothing is taken: there is no vfio-pci'
