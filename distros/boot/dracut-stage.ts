@@ -43,6 +43,8 @@ interface DracutParts {
   modprobe: Directive[]
   beside: LoadStep[]
   hooks(stage: string): DropIn[]
+  /** Is the hook in the image? Of others, what they load is left out, as that would be said for certain. */
+  isSure?(hook: DropIn): boolean
   /** The step of the boot script as a unit of systemd. */
   unit: BootStep[]
 }
@@ -119,6 +121,7 @@ export function nextDracutStage(
           )
         : [],
       hooks: (stage) => hooksOfModules(files, stage, words('add_dracutmodules'), omitted),
+      isSure: ({ path }) => words('add_dracutmodules').includes(/\/\d\d([^/]+)\/[^/]+$/.exec(path)?.[1] ?? ''),
       unit: systemd && installed.some((path) => path.endsWith('/vfio-scripts.service')) ? bootScriptUnit(files) : [],
     }),
   }
@@ -126,11 +129,12 @@ export function nextDracutStage(
 
 function stageOfParts(
   files: Reader,
-  { systemd, arguments: given, modprobe, beside, hooks, unit }: DracutParts,
+  { systemd, arguments: given, modprobe, beside, hooks, isSure = () => true, unit }: DracutParts,
 ): Pick<BootStage, 'modprobe' | 'steps'> {
   const run = (stage: string): BootStep[] =>
     hooks(stage).flatMap((hook) => {
-      if (!loadsArguments(hook)) return scriptSteps(files, hook, false)
+      if (!loadsArguments(hook))
+        return scriptSteps(files, hook, false).filter(({ kind }) => kind !== 'load' || isSure(hook))
       return systemd ? [] : given.pre
     })
   const isSeen = systemd || BEFORE.some((stage) => hooks(stage).some(loadsArguments))

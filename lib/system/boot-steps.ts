@@ -96,7 +96,8 @@ export function scriptSteps(files: Reader, script: DropIn, obeysBlacklist: boole
   if (script.text.split('\n').some((line) => runs.test(line))) return bootScriptStep(files, causeOf(script, runs))
   const loads = parseShell(script.text).steps.flatMap((step) => {
     if (step.kind !== 'code') return []
-    const [, rest] = /^\s*(?:\/usr)?(?:\/s?bin\/)?modprobe\s+([^;&|<>]*)/.exec(step.text) ?? []
+    const [, rest] =
+      /^\s*(?:\/usr)?(?:\/s?bin\/)?modprobe\s+([^;&|<>]*?)\s*(?:\d?[<>].*|[;&|].*)?$/s.exec(step.text) ?? []
     return rest === undefined ? [] : modprobeLoads(rest, obeysBlacklist, causeAt(script.path, step.line, step.text))
   })
   return [...loads, ...unknownScript(script)]

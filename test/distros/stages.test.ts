@@ -257,7 +257,7 @@ describe('an image of dracut', () => {
       [`${folder}/90kernel-modules/parse-kernel.sh`]: 'for i in $(getargs rd.driver.pre); do :; done\n',
       'etc/dracut.conf.d/z.conf': 'add_dracutmodules+=" vfio-scripts "\n',
     }
-    const [ours, ...mine] = [`script ${FUNCTION}`, 'load vfio_pci', 'unknown 0000:02:00.0 0000:03:00.1']
+    const [ours, ...mine] = [`script ${FUNCTION}`, 'unknown 0000:02:00.0 0000:03:00.1']
     expect(tellAll(nextOf('dracut', { ...config, ...hooks }))).toEqual([ours, ...mine, 'load vfio_pci', 'coldplug'])
     const without = { 'etc/dracut.conf.d/o.conf': 'omit_dracutmodules+=" systemd "\n' }
     expect(tellAll(nextOf('dracut', { ...config, ...hooks, ...without }))).toEqual([
@@ -512,7 +512,7 @@ needs('VFIO_STAGE_ROOTS', roots.length > 0 && process.getuid?.() === 0).describe
           ...script,
           'etc/initramfs-tools/scripts/init-top/00-vfio-scripts': `${PREREQ}/etc/vfio-scripts/override\n`,
           'etc/initramfs-tools/scripts/init-top/zz-mine': `${PREREQ}${BIND.replace('#!/bin/sh\n', '')}`,
-          'etc/initramfs-tools/scripts/init-top/aa-later': `${PREREQ.replace('""', '"udev"')}modprobe snd-hda-intel\n`,
+          'etc/initramfs-tools/scripts/init-top/aa-later': `${PREREQ.replace('""', '"udev"')}modprobe snd-hda-intel 2>/dev/null\n`,
           'etc/initramfs-tools/scripts/init-premount/mine': `${PREREQ}modprobe i915\n`,
           'etc/initramfs-tools/hooks/vfio-scripts':
             '#!/bin/sh\nif [ "$1" = prereqs ]; then\n  exit 0\nfi\n. /usr/share/initramfs-tools/hook-functions\nforce_load nouveau modeset=0\ncopy_file script /etc/vfio-scripts/override\n',
@@ -521,7 +521,7 @@ needs('VFIO_STAGE_ROOTS', roots.length > 0 && process.getuid?.() === 0).describe
       : {
           ...script,
           'etc/dracut.conf.d/zz.conf':
-            'hostonly="no"\nforce_drivers+=" vfio_pci "\nadd_drivers+=" nouveau "\ninstall_items+=" /etc/modprobe.d/mine.conf "\nadd_dracutmodules+=" vfio-scripts "\nkernel_cmdline="rd.driver.pre=snd-hda-intel"\n',
+            'hostonly="no"\ncompress="cat"\ndrivers+=" ext4 snd-hda-intel "\nforce_drivers+=" vfio_pci "\nadd_drivers+=" nouveau "\ninstall_items+=" /etc/modprobe.d/mine.conf "\nadd_dracutmodules+=" vfio-scripts "\nkernel_cmdline="rd.driver.pre=snd-hda-intel"\n',
           'usr/lib/dracut/modules.d/90vfio-scripts/module-setup.sh':
             '#!/bin/bash\ncheck() { return 255; }\ndepends() { :; }\ninstall() { inst_hook pre-udev 00 "$moddir/override.sh"; inst_simple /etc/vfio-scripts/override; }\n',
           'usr/lib/dracut/modules.d/90vfio-scripts/override.sh': '#!/bin/sh\n(/etc/vfio-scripts/override)\n',
@@ -535,7 +535,7 @@ needs('VFIO_STAGE_ROOTS', roots.length > 0 && process.getuid?.() === 0).describe
       const make = tools
         ? `mkinitramfs -o /stage.img ${kernel} && unmkinitramfs /stage.img /stage-image`
         : `dracut --force /stage.img ${kernel} && cd /stage-image && lsinitrd --unpack /stage.img`
-      const ran = runProgram('chroot', [dir, 'sh', '-c', `${make} 2>&1`])
+      const ran = runProgram('chroot', [dir, 'sh', '-c', `{ ${make}; } 2>&1`], { env: { TMPDIR: '/var/tmp' } })
       expect({ code: ran.code, end: ran.stdout.slice(-300) }).toMatchObject({ code: 0 })
       const top = openReader(image).exists('/main') ? join(image, 'main') : image
       const real = adapters.stageOf(openReader(top), kernel)
@@ -544,7 +544,9 @@ needs('VFIO_STAGE_ROOTS', roots.length > 0 && process.getuid?.() === 0).describe
         dir,
         real?.steps.map((step) => `${told(step)}   <- ${step.cause}`),
       )
-      expect(next?.steps.map(told)).toEqual(real?.steps.map(told))
+      // What dracut's own modules load without asking is told of an image alone.
+      const asked = real?.steps.filter(({ kind, cause }) => kind !== 'load' || !/\/dracut\/hooks\//.test(cause))
+      expect(next?.steps.map(told)).toEqual(asked?.map(told))
       const read = (stage: BootStage | undefined): string[] =>
         (stage?.modprobe ?? [])
           .filter(({ file }) => !file.includes('softdep'))
