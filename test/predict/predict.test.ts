@@ -80,7 +80,14 @@ const load = (module: string, more: Partial<LoadStep> = {}): LoadStep => {
 const coldplug = (beside: readonly LoadStep[] = []): BootStep => ({ kind: 'coldplug', beside, cause: 'udev' })
 
 function predict(given: Case): (address: string) => Prediction {
-  const { devices = all, kernel = kernelWith(), line = '', modprobe = '', inImage = modprobe, modules = null } = given
+  const {
+    devices = all,
+    kernel = kernelWith(),
+    line = '',
+    modprobe = '',
+    inImage = modprobe,
+    modules = MODULES,
+  } = given
   const parse = (text: string) => parseModprobe([{ path: '/etc/modprobe.d/vfio.conf', text } satisfies ModprobeFile])
   const initramfs: BootStage = {
     modprobe: parse(inImage),
