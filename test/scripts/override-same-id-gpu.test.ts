@@ -111,10 +111,15 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
       .replace('pci=/', `pci=${root}/`)
       .replace('</proc', `<${root}/proc`)
       .replace('>/dev/kmsg', `>>${root}/dev/kmsg`)
-      .replace('/sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci', ':')
+      .replace(
+        '/sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci',
+        `echo "modprobe has \${MODPROBE_OPTIONS-no options}" >>${root}/dev/kmsg`,
+      )
     const file = join(root, 'override')
     writeFileSync(file, text)
-    const ran = runProgram(shell, shell === 'busybox' ? ['sh', file] : [file])
+    // As the init of initramfs-tools has it: with it, `blacklist vfio-pci` would keep the module from being loaded.
+    const env = { MODPROBE_OPTIONS: '-qb' }
+    const ran = runProgram(shell, shell === 'busybox' ? ['sh', file] : [file], { env })
     expect(ran).toEqual({ code: 0, stdout: '', stderr: '' })
     const overrides = ['0', '1'].map(
       (fn) => textOf(root, `sys/bus/pci/devices/0000:05:00.${fn}/driver_override`) ?? '(null)\n',
@@ -127,6 +132,10 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
     const { log, overrides } = boot(() => {})
     expect(log).toMatch(/0000:05:00\.0 was not taken: none has it; the host may use it\n.*0000:05:00\.1 was not taken/)
     expect(overrides).toBe('\n\n')
+  })
+
+  it('loads vfio-pci whatever the blacklist says', () => {
+    expect(boot(() => {}).log).toMatch(/^modprobe has no options$/m)
   })
 
   it('takes a device from the driver that has it, which may be built in', () => {
