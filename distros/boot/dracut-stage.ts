@@ -104,9 +104,9 @@ export function nextDracutStage(
   const ofEtc = modprobeFiles(files, undefined, ['/etc/modprobe.d']).filter(
     ({ path }) => hostonly || named.includes(path),
   )
-  const masked = new Set(ofEtc.map(({ path }) => fileNameOf(path)))
-  const rest = modprobeFiles(files, release, OF_PACKAGES).filter(({ path }) => !masked.has(fileNameOf(path)))
-  const read = [...ofEtc, ...rest].sort((one, other) => (fileNameOf(one.path) < fileNameOf(other.path) ? -1 : 1))
+  const masked = new Set(ofEtc.map(({ path }) => lastPart(path)))
+  const rest = modprobeFiles(files, release, OF_PACKAGES).filter(({ path }) => !masked.has(lastPart(path)))
+  const read = [...ofEtc, ...rest].sort((one, other) => (lastPart(one.path) < lastPart(other.path) ? -1 : 1))
   return {
     busybox: false,
     modules: null,
@@ -197,7 +197,7 @@ function hooksOf(image: Reader, stage: string): DropIn[] {
   const paths = new Map<string, string>()
   for (const folder of HOOKS)
     for (const path of filesEndingIn(image, `${folder}/${stage}`, '.sh'))
-      if (!paths.has(fileNameOf(path))) paths.set(fileNameOf(path), path)
+      if (!paths.has(lastPart(path))) paths.set(lastPart(path), path)
   return textFiles(image, [...paths.values()])
 }
 
@@ -241,4 +241,4 @@ function valuesOf(options: readonly string[], name: string): string[] {
   })
 }
 
-const fileNameOf = (path: string): string => path.replace(/.*\//, '')
+const lastPart = (path: string): string => path.replace(/.*\//, '')
