@@ -89,6 +89,7 @@ function refusal(
 ): UserError {
   const files = changes.flatMap((change) => (change.kind === 'file' ? [change] : []))
   const commands = changes.flatMap((change) => (change.kind === 'command' ? [change.argv.join(' ')] : []))
+  const paths = initramfs.images().map(({ path }) => path)
   const own = bootloader?.imageSteps?.() ?? []
   const makers = initramfs.steps({ module: 'vfio-pci', modprobe: [], bootScript: null, drivers: [] })
   return new UserError('unmade-image', `${what}. Nothing was written; by hand:`, [
