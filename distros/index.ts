@@ -185,4 +185,5 @@ export const adapters: Adapters = {
   firmwareEntries,
   openBootloader: (host, name) => openNamed(BOOTLOADERS, host, name),
   openInitramfs: (host, name) => openNamed(INITRAMFS, host, name),
+  stageOf: (image, release) => INITRAMFS.map((adapter) => adapter.stageOf(image, release)).find((stage) => stage),
 }

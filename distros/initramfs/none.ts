@@ -36,6 +36,8 @@ export const noInitramfs: InitramfsAdapter = {
     return `${kernel}, and no image beside it`
   },
 
+  stageOf: () => undefined,
+
   open(host) {
     const { files } = host
     return {
@@ -61,6 +63,8 @@ export const noInitramfs: InitramfsAdapter = {
       withoutImages: true,
       commands: () => [],
       images: () => [],
+      nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),
+      obeysBlacklist: true,
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [

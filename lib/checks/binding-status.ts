@@ -1,9 +1,10 @@
 import { boundFunctions, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
-import { claimsOf, type JournalRecord } from '../change/journal.ts'
+import type { ImageContents } from '../bind/image-contents.ts'
+import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
-import { isVfio, type PciDevice } from '../host/pci.ts'
+import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
 import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
@@ -14,8 +15,8 @@ export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 export interface StatusFacts extends ClaimFacts {
   devices: readonly PciDevice[]
   initramfs: Initramfs | undefined
-  /** Runs a command that lists the files in an image; `null` when it could not be listed. */
-  imageFiles: (argv: readonly string[]) => Promise<string | null>
+  /** Looks into an image of the generator; a text says why that cannot be told. */
+  lookInto: (initramfs: Initramfs, path: string) => Promise<ImageContents | string>
   /** The kernel log of this boot; `null` when it may not be read. */
   log: string | null
 }
@@ -30,20 +31,20 @@ export interface BindStatus {
 type BindingCheck<Needs extends keyof StatusFacts> = AsyncCheck<Pick<StatusFacts, Needs>>
 
 /** Do the images hold the module and settings that must come before the drivers? */
-const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> = {
+const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'lookInto'> = {
   code: 'images',
   askedBy: ['binding-status'],
-  async run({ host, claims, initramfs, imageFiles }) {
+  async run({ host, claims, initramfs, lookInto }) {
     const requirements = claimedRequirements(claims)
     if (requirements === null) return []
     if (initramfs === undefined) return unknownResult('which program makes the initramfs is not known', [])
     const commands = initramfs.commands().map(({ argv }) => argv.join(' '))
     const results: CheckResult[] = []
     for (const { release, path } of initramfs.images()) {
-      const listing = await imageFiles(initramfs.listCommand(path))
+      const image = await lookInto(initramfs, path)
       const builtin = host.kernels.find((one) => one.release === release)?.provides(requirements.module) === 'builtin'
-      const lost = listing === null ? [] : missingInImage(listing, requirements, builtin, initramfs)
-      if (listing === null) results.push(unknownResult(`${path} could not be looked into`, []))
+      const lost = typeof image === 'string' ? [] : missingInImage(image, requirements, builtin, initramfs)
+      if (typeof image === 'string') results.push(unknownResult(`${path} could not be looked into`, [image]))
       else if (lost.length === 0) results.push(okResult(`${path} holds ${requirements.module} and its IDs`))
       else results.push(problemResult(`${path} lacks ${lost.join(' and ')}`, [], commands.join(' && ')))
     }
@@ -60,13 +61,24 @@ const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
       if (!host.running) return unknownResult(`${one.address}: only the running system shows its driver`, [])
       const here = devices.find(({ address }) => address === one.address)
       if (here === undefined || deviceIds(here) !== boundIds(one)) return lostResult(one, here, devices)
-      if (here.driver !== null && isVfio(here.driver)) return okResult(`${one.address} is on ${here.driver}`)
+      // Only where it was set up to hold devices is pci-stub right: no guest gets a device from it beside vfio-pci.
+      const stub = usesStub(claims, one)
+      const held = isStub(here.driver) ? stub : isVfio(here.driver)
+      if (held) return okResult(`${one.address} is on ${here.driver}`)
       return problemResult(
-        `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
+        `${one.address} is on ${here.driver ?? 'no driver'}, not on ${stub ? 'pci-stub' : 'vfio-pci'}`,
         [],
         'reboot; if that was done, look at the findings above',
       )
     }),
+}
+
+function usesStub(claims: readonly Claim[], { address }: BoundFunction): boolean {
+  return claims.some(({ owner, setting }) => {
+    if (owner !== address) return false
+    const text = setting.kind === 'modprobe-id' ? `${setting.module}.ids` : 'token' in setting ? setting.token : ''
+    return /^pci[-_]stub\.ids/.test('item' in setting ? setting.item : text)
+  })
 }
 
 function deviceIds({ vendor, device, subsystem }: PciDevice): string {

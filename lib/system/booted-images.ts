@@ -52,6 +52,11 @@ export function expectImagesMade(planned: PlannedBoot): string[] {
   return names === '' ? [] : [`Not of a kernel that has its modules here, and so without these settings: ${names}.`]
 }
 
+/** Is it, by its name, an archive of nothing but microcode? */
+export function isMicrocode(path: string): boolean {
+  return MICROCODE.test(nameOf(path))
+}
+
 interface BootedImage {
   entry: MenuEntry
   path: string
@@ -62,7 +67,7 @@ interface BootedImage {
 /** Returns the initramfs of an entry: one that is made again, else one that is there; `undefined`: it boots none. */
 function bootedImage(entry: MenuEntry, made: ReadonlySet<string>): BootedImage | undefined {
   const images = entry.images
-    .filter(({ path }) => !MICROCODE.test(nameOf(path)))
+    .filter(({ path }) => !isMicrocode(path))
     .map((image) => ({ entry, ...image, isMade: made.has(image.path.toLowerCase()) }))
   return images.find(({ isMade }) => isMade) ?? images.find(({ found }) => found) ?? images[0]
 }

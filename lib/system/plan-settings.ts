@@ -4,6 +4,7 @@ import {
   addSetting,
   hasSetting,
   isInOwnFile,
+  kernelArgumentIn,
   type PlannedSetting,
   type Setting,
   settingKey,
@@ -56,11 +57,13 @@ export interface SettingsPlan {
 
 /**
  * Returns the changes that bring the settings into effect, with the commands that make images and boot entries again.
- * Settings that a person has already made on this system by hand are left out.
+ * Settings that a person has already made on this system by hand are left out. The commands are there too where files
+ * say what boot entries do not, or images (`staleImages`): nobody has run them since.
  */
 export function planSettings(
   facts: SystemFacts,
   { files = [], image, loader, leaving = { files: [], loader: [] } }: SettingGroups,
+  staleImages = false,
 ): SettingsPlan {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
@@ -81,18 +84,24 @@ export function planSettings(
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
-    gone: readonly Setting[] = [],
+    gone: readonly Setting[],
+    stale: boolean,
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
-    return isTouched([...some, ...gone]) || external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
+    return stale || isTouched([...some, ...gone]) || external.remove.length > 0
+      ? (adapter?.commands(external) ?? [])
+      : []
   }
-  const images = commandsOf(facts.initramfs.adapter, image)
+  const images = commandsOf(facts.initramfs.adapter, image, [], staleImages && image.length > 0)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
+  const staleEntries = (staleImages && held.length > 0) || hasStaleEntries(facts, loader)
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, staleEntries)
   const changes = [...changed, ...onceEach([...images, ...entries])]
   const { initramfs, bootloader } = facts
-  const stale =
-    isTouched(image) && initramfs.adapter !== undefined && !(initramfs.named && initramfs.adapter.withoutImages)
+  const unmade =
+    (staleImages || isTouched(image)) &&
+    initramfs.adapter !== undefined &&
+    !(initramfs.named && initramfs.adapter.withoutImages)
       ? expectImagesMade({
           ...{ changes, entries: facts.entries },
           initramfs: initramfs.adapter,
@@ -101,9 +110,15 @@ export function planSettings(
       : []
   const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
-    ...{ changes, settings, notes: [...stale, ...skipped] },
+    ...{ changes, settings, notes: [...unmade, ...skipped] },
     regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
+}
+
+/** Do the present entries lack kernel arguments that the loader's own files have? */
+function hasStaleEntries({ bootloader: { adapter } }: SystemFacts, loader: readonly Setting[]): boolean {
+  const tokens = loader.flatMap((one) => kernelArgumentIn(one, [adapter?.name ?? null]) ?? [])
+  return tokens.length > 0 && (adapter?.observe([...new Set(tokens)], false) ?? []).some(({ ok }) => ok === false)
 }
 
 function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {

@@ -109,7 +109,7 @@ export interface InitramfsAdapter extends Adapter<Initramfs> {
   /** Returns the evidence for the generator; `undefined`: there is none. */
   detect(host: Host): string | undefined
   /** Returns the boot of an image; `undefined`: it is none of this generator. `image` reads what is in it. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }
 
 /** An initramfs generator on one host. */
@@ -126,8 +126,11 @@ export interface Initramfs {
   commands(external?: ExternalTokens): CommandChange[]
   /** Returns the image of each kernel that has one. */
   images(): KernelImage[]
-  /** Returns the boot of an image that it makes of the present files for a kernel. */
-  nextStage?(release: string): BootStage
+  /**
+   * Returns the boot of an image that it makes of the present files for a kernel; `external`: after these changes of
+   * what it keeps itself.
+   */
+  nextStage(release: string, external?: ExternalTokens): BootStage
   /** Set where there is no image to make: its settings are effective as they stand. */
   withoutImages?: true
   /** Set where each run makes images of its own with entries of their own, and the former ones stay as they are. */
@@ -136,6 +139,8 @@ export interface Initramfs {
   handsOn?(): string | undefined
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
+  /** Set where what loads the module early obeys `blacklist` and modprobe.blacklist= for a module that it is told. */
+  obeysBlacklist?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
   listCommand(image: string): readonly string[]
   steps(requirements: InitramfsRequirements): string[]
@@ -204,5 +209,5 @@ export interface Adapters {
   /** Returns the images that may boot where no menu could be read. */
   firmwareEntries(host: Host): MenuEntry[]
   /** Returns the boot of an image, whichever generator made it; `undefined`: none that is known here. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }
