@@ -1,16 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { apply, card, expectRan, tune } from '../support/bind.ts'
 import { arch, generatorDir, PRESET, RELEASE } from '../support/generators.ts'
-import {
-  type Files,
-  kernelInstall,
-  limineTool,
-  loaderDir,
-  MACHINE_ID,
-  OURS,
-  ROOT,
-  systemdBoot,
-} from '../support/loaders.ts'
+import { type Files, kernelInstall, loaderDir, MACHINE_ID, OURS, ROOT, systemdBoot } from '../support/loaders.ts'
 import { type System, snapshotOf, systemDir, textOf } from '../support/system.ts'
 
 // A plan stops where an entry boots an image that the plan does not make again.
@@ -254,9 +245,5 @@ describe('an entry that is left', () => {
     const dir = loaderDir(kernelInstall)
     expectRan(apply(dir, card), 0)
     expect(textOf(dir, `boot/efi/loader/entries/${MACHINE_ID}-6.9.1-1.conf`)).toContain(OURS)
-  })
-
-  it('of a loader that is set up by hand is told by its steps', () => {
-    expectRan(apply(loaderDir(limineTool), card), 2, /is set up by hand/)
   })
 })

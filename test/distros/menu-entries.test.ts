@@ -1,5 +1,4 @@
 import { describe, expect, it } from 'vitest'
-import { compareVersions } from '../../distros/boot/entry-order.ts'
 import { adapters } from '../../distros/index.ts'
 import type { MenuEntry } from '../../lib/system/boot.ts'
 import { MACHINE_ID, ROOT, unifiedImage } from '../support/loaders.ts'
@@ -186,7 +185,7 @@ describe('a menu of systemd-boot', () => {
   it('has files of its own partition', () => {
     const [entry] = entriesOf('systemd-boot', {
       ...kernels,
-      [`/efi/loader/entries/x.conf`]: `linux /${MACHINE_ID}/${releases[1]}/linux\ninitrd /${MACHINE_ID}/${releases[1]}/initrd\noptions ${ROOT}\n`,
+      '/efi/loader/entries/x.conf': `linux /${MACHINE_ID}/${releases[1]}/linux\ninitrd /${MACHINE_ID}/${releases[1]}/initrd\noptions ${ROOT}\n`,
       [`/efi/${MACHINE_ID}/${releases[1]}/linux`]: 'kernel',
     })
     expect(entry).toMatchObject({
@@ -222,69 +221,5 @@ describe('a menu of entries that GRUB reads', () => {
     expect(marked(entriesOf('rpm-ostree', all))).toEqual(['*10', '2'])
     expect(marked(entriesOf('bootc', all))).toEqual(['*10', '2'])
     expect(entriesOf('bootc', all)[0]?.release).toBe('6.12.1-1')
-  })
-})
-
-describe('other menus', () => {
-  it('of Limine', () => {
-    const conf = `timeout: 3\ndefault_entry: 3\n\n/+Arch\n  //Usual\n  protocol: linux\n  path: boot():/vmlinuz-linux#0a\n  cmdline: ${ROOT} rw\n  module_path: boot():/amd-ucode.img\n  module_path: boot():/initramfs-linux.img\n  //Fallback\n  protocol: linux\n  kernel_path: boot():/vmlinuz-linux\n  cmdline: ${ROOT} rw\n/Windows\n  protocol: efi\n  path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n`
-    const entries = entriesOf('limine', { ...arch, '/boot/limine.conf': conf, '/boot/vmlinuz-linux': 'kernel' })
-    expect(marked(entries)).toEqual(['Usual', '*Fallback'])
-    expect(entries[0]).toMatchObject({
-      ...{ kernel: '/boot/vmlinuz-linux', release: '6.9.1-arch1-1', line: `${ROOT} rw` },
-      images: [
-        { path: '/amd-ucode.img', found: false },
-        { path: '/initramfs-linux.img', found: false },
-      ],
-    })
-    const old = `:Arch\nPROTOCOL=linux\nKERNEL_PATH=boot:///vmlinuz-linux\nCMDLINE=${ROOT}\nMODULE_PATH=boot:///initramfs-linux.img\n`
-    expect(entriesOf('limine', { ...arch, '/boot/limine.cfg': old, '/boot/vmlinuz-linux': 'kernel' })).toMatchObject([
-      { title: 'Arch', kernel: '/boot/vmlinuz-linux', line: ROOT, isDefault: true },
-    ])
-  })
-
-  it('of rEFInd', () => {
-    const lines = `"Usual" "${ROOT} rw initrd=\\amd-ucode.img initrd=\\initramfs-%v.img"\n"Single" "${ROOT} single"\n`
-    const files = {
-      ...arch,
-      '/boot/refind_linux.conf': lines,
-      '/boot/vmlinuz-linux': 'kernel',
-      '/boot/initramfs-linux.img': 'i',
-    }
-    const [first, second] = entriesOf('refind', files)
-    expect(first).toMatchObject({ kernel: '/boot/vmlinuz-linux', recovery: false, isDefault: null })
-    expect(second).toMatchObject({
-      ...{ recovery: true, isDefault: false },
-      images: [{ path: '/boot/initramfs-linux.img', found: true }],
-    })
-  })
-
-  it('of Proxmox: what a refresh makes, by the pinned kernel', () => {
-    const files = { ...kernels, '/etc/kernel/cmdline': 'root=ZFS=rpool/ROOT/pve-1 boot=zfs\nnot this\n' }
-    expect(entriesOf('proxmox-boot-tool', files)[0]).toMatchObject({
-      ...{ release: '6.12.1-1', line: 'root=ZFS=rpool/ROOT/pve-1 boot=zfs', isDefault: true },
-      images: [{ path: '/boot/initrd.img-6.12.1-1', found: true }],
-    })
-    const pin = { '/etc/kernel/proxmox-boot-pin': `${releases[0]}\n` }
-    expect(marked(entriesOf('proxmox-boot-tool', { ...files, ...pin }))).toEqual([
-      'Proxmox (6.12.1-1)',
-      `*Proxmox (${releases[0]})`,
-    ])
-  })
-})
-
-describe('versions', () => {
-  it.each([
-    ['6.9', '6.12'],
-    ['6.1.0-9', '6.1.0-37'],
-    ['1~rc1', '1'],
-    ['1', '1^post'],
-    ['1-1', '1.1'],
-    ['1.a', '1.1'],
-    ['123', '123.1'],
-  ])('%s is older than %s', (one, other) => {
-    expect(compareVersions(one, other)).toBeLessThan(0)
-    expect(compareVersions(other, one)).toBeGreaterThan(0)
-    expect(compareVersions(one, one)).toBe(0)
   })
 })
