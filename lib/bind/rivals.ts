@@ -89,7 +89,8 @@ function blacklists(
   const everywhere = configured
     .filter(({ name }) => name === 'module_blacklist')
     .flatMap((one) => {
-      const named = (one.value ?? '').split(',').find((each) => parts.includes(moduleName(each)))
+      // The kernel compares with its own names, which have `_`.
+      const named = (one.value ?? '').split(',').find((each) => parts.includes(each))
       return named === undefined ? [] : rivalOf(one, `keeps ${named} out, whatever loads it: take it out`)
     })
   if (initramfs.adapter?.obeysBlacklist === undefined || bound.every(({ boundBy }) => boundBy === 'address'))

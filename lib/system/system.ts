@@ -121,6 +121,8 @@ export interface Initramfs {
    */
   bootScriptLocation(): BootScriptLocation | undefined
   settings(requirements: InitramfsRequirements): Setting[]
+  /** The list of modules to load whose lines may have options, for a generator that has one. */
+  modulesWithOptions?: string
   /** Returns the tokens of the present settings, where the generator keeps its settings itself. */
   externalTokens?(): string[]
   commands(external?: ExternalTokens): CommandChange[]

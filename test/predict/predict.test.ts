@@ -259,10 +259,16 @@ describe('IDs on the command line', () => {
 describe('a blacklist', () => {
   it('on the kernel itself stops a module everywhere', () => {
     const who = predict({
-      ...{ modprobe: IDS + SOFTDEPS, line: 'module_blacklist=foo,vfio-pci', early: [load('vfio-pci'), coldplug()] },
+      ...{ modprobe: IDS + SOFTDEPS, line: 'module_blacklist=foo,vfio_pci', early: [load('vfio-pci'), coldplug()] },
     })('01:00.0')
     expect(who).toMatchObject({ driver: 'nouveau', certainty: 'certain' })
-    expect(who.without.join()).toMatch(/module_blacklist=foo,vfio-pci: vfio_pci is not loaded/)
+    expect(who.without.join()).toMatch(/module_blacklist=foo,vfio_pci: vfio_pci is not loaded/)
+  })
+
+  it('on the kernel itself counts in its own names, and of several lists the last', () => {
+    const early = [load('vfio-pci'), coldplug()]
+    for (const line of ['module_blacklist=vfio-pci', 'module_blacklist=vfio_pci module_blacklist=foo'])
+      expect(predict({ modprobe: IDS, line, early })('01:00.0').driver, line).toBe('vfio-pci')
   })
 
   it('in modprobe.d stops a program that obeys it, and no softdep', () => {

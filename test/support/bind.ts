@@ -27,6 +27,12 @@ export function expectRan(ran: Ran, code: number, says?: RegExp): void {
   expect(ran.code).toBe(code)
 }
 
+/** All is written; where commands were printed only, they are still to be run. */
+export function expectSettled(dir: string, ...args: string[]): void {
+  const plan = JSON.parse(bind(dir, ...args, '--json').stdout) as { changes: { sign: string }[] }
+  expect(plan.changes.filter(({ sign }) => sign !== '>')).toEqual([])
+}
+
 /** Does what update-grub does with the menu of a Debian from test/support/families.ts. */
 export function updateGrub(dir: string): void {
   const path = join(dir, 'boot/grub/grub.cfg')
