@@ -54,7 +54,7 @@ export function expectImagesMade(planned: PlannedBoot): string[] {
 
 /** Is it, by its name, an archive of nothing but microcode? */
 export function isMicrocode(path: string): boolean {
-  return MICROCODE.test(nameOf(path))
+  return MICROCODE.test(imageName(path))
 }
 
 interface BootedImage {
@@ -79,7 +79,7 @@ export function recoveryNotes(entries: readonly MenuEntry[]): string[] {
   return [`${titles.length === 1 ? 'Stays as it is' : 'Stay as they are'}: ${titles.join(', ')}, for recovery.`]
 }
 
-const nameOf = (path: string): string => path.replace(/.*\//, '')
+const imageName = (path: string): string => path.replace(/.*\//, '')
 const titleOf = ({ title, file }: MenuEntry): string => (file === title ? title : `${title} (${file})`)
 
 function refusal(
