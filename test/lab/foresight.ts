@@ -34,7 +34,7 @@ export const noForesight = (): Foresight => ({ boots: 0, devices: 0, right: 0, u
  * names no default entry.
  */
 export function readForesight({ code, stdout, stderr }: Outcome): ForeseenBoot | null {
-  if (code === 2 && /unknown option.*--predict/.test(stderr)) return null
+  if (code === 2 && /--predict: no such option/.test(stderr)) return null
   if (code !== 0) throw new LabError(`bind-vfio --predict: exit code ${code}\n    | ${stderr.trim()}`)
   const { boots } = JSON.parse(stdout) as { boots: (ForeseenBoot & { default: boolean | null })[] }
   const first = boots.find((boot) => boot.default === true)
@@ -72,11 +72,9 @@ export function heldAgainst(boot: ForeseenBoot, looked: string): Foresight {
       result.faults.push(`${address} has ${driver}: nothing was said of it`)
       continue
     }
-    const said = [device.driver, ...(device.certainty === 'certain' ? [] : device.or)]
-    const declined = device.certainty === 'may-decline' && driver === '-'
+    const may = device.certainty === 'certain' ? [device.driver] : [device.driver, ...device.or, null]
     if (device.certainty === 'undecided') result.undecided++
-    else if (said.some(has) || has(device.driver ?? device.module) || same(device.module, module) || declined)
-      result.right++
+    else if (may.some(has) || same(device.module, module)) result.right++
     else
       result.faults.push(`${address} has ${driver}, foreseen ${device.driver} (${device.certainty}): ${device.because}`)
   }
