@@ -12,6 +12,7 @@ import type {
 } from '../lib/system/system.ts'
 import { alpine } from './alpine.ts'
 import { arch } from './arch.ts'
+import { firmwareEntries } from './boot/firmware-entries.ts'
 import { bootc } from './bootloaders/bootc.ts'
 import { grub } from './bootloaders/grub.ts'
 import { grubby } from './bootloaders/grubby.ts'
@@ -181,6 +182,8 @@ export const adapters: Adapters = {
   findDistro,
   findBootloader,
   findInitramfs,
+  firmwareEntries,
   openBootloader: (host, name) => openNamed(BOOTLOADERS, host, name),
   openInitramfs: (host, name) => openNamed(INITRAMFS, host, name),
+  stageOf: (image, release) => INITRAMFS.map((adapter) => adapter.stageOf(image, release)).find((stage) => stage),
 }

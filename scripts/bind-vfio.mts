@@ -15,7 +15,7 @@ const script: Script = {
     'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
   operands: 'DEVICE',
   options: bindOptions(adapters),
-  isReadOnly: (given) => given.flag('status') || given.flag('kernel-config'),
+  isReadOnly: (given) => ['status', 'predict', 'kernel-config'].some((mode) => given.flag(mode)),
   exits: [
     'applied, nothing to do, or (--status) bound as planned',
     'a plan that was not applied, or (--status) not bound as planned',

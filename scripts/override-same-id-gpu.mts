@@ -17,7 +17,8 @@ const script: Script = {
     'What shares an IOMMU group with a device goes along. Nothing is written without --apply.',
   operands: 'DEVICE',
   options: bindOptions(adapters),
-  isReadOnly: (given) => given.flag('status') || given.flag('kernel-config') || !requestsAction(given),
+  isReadOnly: (given) =>
+    ['status', 'predict', 'kernel-config'].some((mode) => given.flag(mode)) || !requestsAction(given),
   exits: [
     'applied, nothing to do, (--status) bound as planned, or equal devices were listed',
     'a plan that was not applied, (--status) not bound as planned, or no two devices are equal',

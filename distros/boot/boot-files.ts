@@ -74,6 +74,17 @@ export function packageBaseOf(files: Reader, release: string): string | undefine
   return files.optionalText(`/lib/modules/${release}/pkgbase`)?.trim()
 }
 
+/**
+ * Returns the release that a kernel's file says itself; `undefined` where it does not.
+ * Source: Documentation/arch/x86/boot.rst, kernel_version.
+ */
+export function kernelFileRelease(files: Reader, path: string): string | undefined {
+  const bytes = files.optionalBytes(path, 1 << 16)
+  if (bytes === undefined || bytes.length < 0x210) return undefined
+  const at = bytes.readUInt16LE(0x20e) + 0x200
+  return /^[\w.+~-]+/.exec(bytes.toString('latin1', at, at + 127))?.[0]
+}
+
 /** Finds the image of each kernel: the first of its possible paths that exists. */
 export function findImages({ files, kernels }: Host, pathsOf: (release: string) => readonly string[]): KernelImage[] {
   return kernels.flatMap(({ release }) => {

@@ -2,7 +2,8 @@ import { hasArgument } from '../../lib/edit/kernel-arguments.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, Observation } from '../../lib/system/system.ts'
 import { rawText } from './boot-files.ts'
-import { bootsRecovery, observeLines } from './loader-entries.ts'
+import { grubEntries } from './grub-entries.ts'
+import { observeLines } from './loader-entries.ts'
 
 // GRUB's menu that grub-mkconfig makes: /boot/grub/grub.cfg.
 
@@ -25,27 +26,11 @@ export function hasBlscfgMenu(files: Reader): boolean {
 
 const isBlscfg = (text: string): boolean => /^\s*blscfg\b/m.test(text)
 
-interface GrubEntry {
-  /** The title of the entry. */
-  name: string
-  /** The kernel's file name. */
-  kernel: string
-  line: string
-  recovery: boolean
-}
-
-/** Returns the entries that boot a Linux of this system, without those of other systems that os-prober found. */
-function parseGrubEntries({ files }: Host, text: string): GrubEntry[] {
-  let [name, foreign] = ['', false]
-  return text.split('\n').flatMap((row) => {
-    const found = /^\s*menuentry\s+(?:'((?:[^']|'\\'')*)'|"([^"]*)")/.exec(row)
-    if (found !== null)
-      [name, foreign] = [(found[1] ?? found[2] ?? '').replaceAll("'\\''", "'"), /\sosprober-|'osprober-/.test(row)]
-    const [, path, line] = /^\s*linux(?:16|efi)?\s+(\S+)\s*(.*)$/.exec(row) ?? []
-    const kernel = path?.replace(/.*\//, '')
-    if (kernel === undefined || line === undefined || foreign || !files.exists(`/boot/${kernel}`)) return []
-    return [{ name, kernel, line, recovery: bootsRecovery(line, [kernel]) }]
-  })
+/** Returns the entries of the menu itself whose kernel is here, by title. */
+function entriesHere(host: Host, menu: string): { name: string; kernel: string; line: string; recovery: boolean }[] {
+  return grubEntries(host, menu).flatMap(({ title, file, kernel, line, recovery }) =>
+    kernel === null || file !== menu ? [] : [{ name: title, kernel: kernel.replace(/.*\//, ''), line, recovery }],
+  )
 }
 
 /** Observes whether normal entries have the tokens and each kernel an entry; with `absent`, whether none has any. */
@@ -53,7 +38,7 @@ export function observeGrubMenu(host: Host, tokens: readonly string[], absent: b
   const menu = findGrubMenu(host.files)
   const text = rawText(host.files, menu)
   if (menu === undefined || text === undefined) return [{ ok: null, proof: `${menu ?? MENUS[0]} may not be read` }]
-  const entries = parseGrubEntries(host, text)
+  const entries = entriesHere(host, menu)
   if (absent) return [observeLines(menu, entries, tokens, absent)]
   if (entries.length === 0 && isBlscfg(text))
     return [{ ok: null, proof: `${menu} takes its entries from /boot/loader/entries` }]

@@ -41,7 +41,7 @@ export function bootsRecovery(line: string, images: readonly string[]): boolean 
 }
 
 /** The kernel and the initramfs images that an entry boots. */
-function imagesOf({ linux, text }: Pick<BootEntry, 'linux' | 'text'>): string[] {
+export function imagesOf({ linux, text }: Pick<BootEntry, 'linux' | 'text'>): string[] {
   return [linux, ...[...text.matchAll(/^[ \t]*initrd[ \t]+(.*)$/gm)].map(([, initrd = '']) => initrd)]
 }
 

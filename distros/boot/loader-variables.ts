@@ -15,7 +15,8 @@ export function readStubInfo(host: Host): string | undefined {
   return readLoaderVariable(host, 'StubInfo')
 }
 
-function readLoaderVariable({ machine, running }: Host, name: string): string | undefined {
+/** Returns a variable of the boot loader interface, as text; none for another root. */
+export function readLoaderVariable({ machine, running }: Host, name: string): string | undefined {
   const bytes = running ? machine.optionalBytes(`${VARIABLES}/${name}-${LOADER_GUID}`) : undefined
   return bytes?.subarray(4).toString('utf16le').replaceAll('\0', '')
 }

@@ -1,7 +1,8 @@
 import { headComment } from '../../lib/change/settings.ts'
+import type { DropIn } from '../../lib/host/drop-ins.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { ArgumentFile } from './argument-settings.ts'
-import { filesEndingIn, rawText, realPath } from './boot-files.ts'
+import { filesEndingIn, rawText, readShellFiles, realPath } from './boot-files.ts'
 import type { PresetImage } from './mkinitcpio-images.ts'
 
 const PROGRAMS = ['/usr/bin/mkinitcpio', '/usr/local/bin/mkinitcpio', '/sbin/mkinitcpio']
@@ -15,6 +16,17 @@ const HEAD = `\n${headComment()}`
 /** Returns the path of mkinitcpio; `undefined` where it is not installed. */
 export function findMkinitcpio(files: Reader): string | undefined {
   return PROGRAMS.find((path) => files.exists(path))
+}
+
+/** Returns the texts that mkinitcpio joins to one configuration; `config`: one that a preset names, read alone. */
+export function mkinitcpioTexts(files: Reader, config: string | undefined): DropIn[] {
+  const joins = readsDropIns(files) && config === undefined
+  const paths = [config ?? MKINITCPIO_CONFIG, ...(joins ? filesEndingIn(files, DROP_INS, '.conf') : [])]
+  return readShellFiles(files, paths)
+}
+
+function readsDropIns(files: Reader): boolean {
+  return /\b_d_config\b|mkinitcpio\.conf\.d\b/.test(rawText(files, findMkinitcpio(files)) ?? '')
 }
 
 interface MkinitcpioConfig {
@@ -32,8 +44,7 @@ export function mkinitcpioConfigs(files: Reader, presets: readonly PresetImage[]
   const named = [...new Set(presets.flatMap(({ config }) => config ?? []))]
   const configs = named.map((path): MkinitcpioConfig => ({ place: { path: realPath(files, path) }, others: [] }))
   if (presets.length > 0 && presets.every(({ config }) => config !== undefined)) return configs
-  const program = text(findMkinitcpio(files) ?? '')
-  if (!/\b_d_config\b|mkinitcpio\.conf\.d\b/.test(program)) {
+  if (!readsDropIns(files)) {
     const path = realPath(files, MKINITCPIO_CONFIG)
     return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
   }

@@ -9,6 +9,7 @@ import {
   findImages,
   findPath,
   imageCommand,
+  kernelFileRelease,
   packageBaseOf,
   rawText,
 } from './boot-files.ts'
@@ -94,9 +95,5 @@ function releaseOf(files: Reader, kernels: readonly Kernel[], preset: string, ke
     kernels.find(({ release }) => parts.includes(release)) ??
     kernels.find(({ release }) => bases.includes(packageBaseOf(files, release) ?? release))
   if (known !== undefined) return known.release
-  // The version string that the boot protocol points to: Documentation/arch/x86/boot.rst, kernel_version.
-  const bytes = files.optionalBytes(kernel, 1 << 16)
-  if (bytes === undefined || bytes.length < 0x210) return preset
-  const at = bytes.readUInt16LE(0x20e) + 0x200
-  return /^[\w.+~-]+/.exec(bytes.toString('latin1', at, at + 127))?.[0] ?? preset
+  return kernelFileRelease(files, kernel) ?? preset
 }

@@ -1,13 +1,11 @@
 import { findProgram } from '../../lib/host/find-program.ts'
+import { readPeSections } from '../../lib/host/pe-sections.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { filesEndingIn, findPath, listFolder, rawText } from './boot-files.ts'
 import { ESP_MOUNTS } from './loader-entries.ts'
 
 // Unified kernel images: https://uapi-group.org/specifications/specs/unified_kernel_image/
-
-/** The bytes to read of a unified image: its sections of text come before its kernel and initramfs. */
-const HEAD = 4 << 20
 
 /** Finds every unified image on the ESP, whoever made it. */
 export function unifiedImages(files: Reader): string[] {
@@ -30,25 +28,18 @@ export function unifiedImagesOf(
   )
 }
 
-/**
- * Returns the command line inside a unified image; `undefined` where it cannot be told. Source: the PE format (a table
- * of sections behind the optional header).
- */
+/** Returns the command line inside a unified image; `undefined` where it cannot be told. */
 export function readEmbeddedLine(files: Reader, path: string): string | undefined {
-  const bytes = files.optionalBytes(path, HEAD)
-  if (bytes === undefined || bytes.length < 0x40 || bytes.toString('latin1', 0, 2) !== 'MZ') return undefined
-  const header = bytes.readUInt32LE(0x3c)
-  if (header + 24 > bytes.length || bytes.toString('latin1', header, header + 4) !== 'PE\0\0') return undefined
-  const table = header + 24 + bytes.readUInt16LE(header + 20)
-  for (let index = 0; index < bytes.readUInt16LE(header + 6); index++) {
-    const at = table + 40 * index
-    if (at + 40 > bytes.length) return undefined
-    if (bytes.toString('latin1', at, at + 8).replace(/\0+$/, '') !== '.cmdline') continue
-    const from = bytes.readUInt32LE(at + 20)
-    const to = from + Math.min(bytes.readUInt32LE(at + 8), bytes.readUInt32LE(at + 16))
-    return to > bytes.length ? undefined : bytes.toString('latin1', from, to).replace(/\0.*/s, '').trim()
-  }
-  return ''
+  return readSection(files, path, '.cmdline')
+}
+
+/** Returns the text in a section of a unified image, empty where it has none; `undefined` where it cannot be told. */
+export function readSection(files: Reader, path: string, name: `.${string}`): string | undefined {
+  const sections = readPeSections(files, path)
+  const section = sections?.find((one) => one.name === name)
+  if (section === undefined) return sections && ''
+  const text = files.optionalBytes(path, section.length, section.from)
+  return text?.length === section.length ? text.toString('latin1').replace(/\0.*/s, '').trim() : undefined
 }
 
 /** Does mkinitcpio or kernel-install sign its images, with keys that are here? For dracut, its configuration tells. */

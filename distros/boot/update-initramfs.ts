@@ -1,7 +1,7 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { KernelImage } from '../../lib/system/system.ts'
-import { imageCommand, rawText } from './boot-files.ts'
+import { filesEndingIn, imageCommand, rawText } from './boot-files.ts'
 
 // The command by which people and kernel packages run initramfs-tools; in Ubuntu from 25.10 and with Debian's dracut
 // from 112, it runs dracut.
@@ -12,6 +12,14 @@ export function updateInitramfs(files: Reader): 'initramfs-tools' | 'dracut' | u
   const text = rawText(files, UPDATE_INITRAMFS) ?? ''
   if (/\bmkinitramfs\b/.test(text)) return 'initramfs-tools'
   return /\bdracut\b/.test(text) ? 'dracut' : undefined
+}
+
+/** Finds a program that update-initramfs runs with each image, and that copies it for a boot loader. */
+export function findPostUpdate(files: Reader): string | undefined {
+  const all = filesEndingIn(files, '/etc/initramfs/post-update.d', '')
+  return all.find((path) =>
+    /\b(kernel-install|kernelstub|proxmox-boot|bootctl|cp|install|rsync)\b/.test(rawText(files, path) ?? ''),
+  )
 }
 
 /**

@@ -3,8 +3,9 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { readOnce } from '../boot/boot-files.ts'
 import { BY_HAND, listSteps } from '../boot/by-hand.ts'
-import { entryArguments, observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { entryArguments, observeEntries, ostreeEntries, readEntries } from '../boot/loader-entries.ts'
 import { deploymentEvidence } from '../boot/loader-variables.ts'
+import { ostreeMenu } from '../boot/systemd-boot-menu.ts'
 import { grub } from './grub.ts'
 
 /** bootc, of image-based systems without rpm-ostree: arguments belong to the image that is built, not to a machine. */
@@ -21,6 +22,7 @@ export const bootc: BootloaderAdapter = {
       ...BY_HAND,
       configured: () => entryArguments(last()),
       observe: (tokens, absent) => observeEntries(last(), tokens, absent),
+      entries: () => ostreeMenu(host, ostreeEntries(host.files)),
       menu: () => `${grub.open(host).menu()}; or choose the former deployment there`,
 
       steps(tokens) {

@@ -5,6 +5,7 @@ import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { generatorCommand, rawText, readOnce } from '../boot/boot-files.ts'
 import { listSteps } from '../boot/by-hand.ts'
 import { GRUB_DEFAULTS, grubArguments, grubSetting, NORMAL_VARIABLE, readGrubDefaults } from '../boot/grub-defaults.ts'
+import { grubEntries } from '../boot/grub-entries.ts'
 import { findGrubMenu, observeGrubMenu } from '../boot/grub-menu.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
@@ -48,6 +49,7 @@ export const grub: BootloaderAdapter = {
       },
 
       observe: (tokens, absent) => observeGrubMenu(host, tokens, absent),
+      entries: () => grubEntries(host, findGrubMenu(files) ?? ''),
 
       menu() {
         const key = machine.exists('/sys/firmware/efi') ? 'press Esc once' : 'hold Shift'

@@ -3,13 +3,15 @@ import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { inCommandLine, keptBy } from '../boot/argument-settings.ts'
-import { rawText, readOnce } from '../boot/boot-files.ts'
+import { readOnce } from '../boot/boot-files.ts'
 import { GRUB_DEFAULTS } from '../boot/grub-defaults.ts'
+import { readGrubEnvironment } from '../boot/grub-entries.ts'
 import { hasBlscfgMenu } from '../boot/grub-menu.ts'
 import { CMDLINE_FILE } from '../boot/kernel-cmdline.ts'
 import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
 import { type BootEntry, entryArguments, normalEntries, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { grubEvidence } from '../boot/loader-variables.ts'
+import { blscfgMenu } from '../boot/systemd-boot-menu.ts'
 import { grub } from './grub.ts'
 
 const ENVIRONMENT = '/boot/grub2/grubenv'
@@ -72,6 +74,7 @@ export const grubby: BootloaderAdapter = {
       },
 
       observe: (tokens, absent) => observeEntries(entries(), tokens, absent),
+      entries: () => blscfgMenu(host, entries()),
       menu,
       steps: (tokens) => [`grubby --update-kernel=ALL --args="${tokens.join(' ')}"`],
     }
@@ -90,8 +93,7 @@ function readGrubbyEntries({ files }: Host, options: string): (BootEntry & { sha
 }
 
 function readKernelOptions({ files }: Host): string {
-  // The environment block doubles each backslash.
-  return (/^kernelopts=(.*)$/m.exec(rawText(files, ENVIRONMENT) ?? '')?.[1] ?? '').replaceAll('\\\\', '\\')
+  return readGrubEnvironment(files).get('kernelopts') ?? ''
 }
 
 const SHARED = { touches: [ENVIRONMENT], reason: 'the kernel arguments of entries that say $kernelopts' }

@@ -6,6 +6,7 @@ import { readOnce } from '../boot/boot-files.ts'
 import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 
 const CONFIGURATION = '/etc/kernelstub/configuration'
 
@@ -47,6 +48,7 @@ export const kernelstub: BootloaderAdapter = {
         return observeEntries(entries, tokens, absent)
       },
 
+      entries: () => systemdBootMenu(host, readEntries(files)),
       menu: () => SYSTEMD_BOOT_MENU,
       steps: (tokens) => [`kernelstub --add-options "${tokens.join(' ')}"`],
     }

@@ -5,6 +5,7 @@ import { parseCommandLine } from '../../lib/host/kernel.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { findPath, listFolder, rawText, readShellFiles } from '../boot/boot-files.ts'
 import { BY_HAND, listSteps } from '../boot/by-hand.ts'
+import { limineEntries } from '../boot/limine-entries.ts'
 import { ESP_MOUNTS } from '../boot/loader-entries.ts'
 import { loaderEvidence, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
 
@@ -22,7 +23,12 @@ export const limine: BootloaderAdapter = {
     ...BY_HAND,
     configured: () => [],
     observe: () => [{ ok: null, proof: 'what Limine boots is not read here' }],
+    entries: () =>
+      findLimineConfigs(host)
+        .slice(0, 1)
+        .flatMap((path) => limineEntries(host, path)),
     menu: () => `in Limine's menu: press E on the entry, append ${UNBIND_ARGUMENTS} to its cmdline, press F10`,
+    imageSteps: () => (hasEntryTool(host) ? ['limine-update'] : []),
     steps: (tokens) => (hasEntryTool(host) ? entryToolSteps(host, tokens) : ownFileSteps(host, tokens)),
   }),
 }

@@ -1,10 +1,13 @@
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
+import type { MenuEntry } from '../../lib/system/boot.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { generatorCommand, rawText } from '../boot/boot-files.ts'
+import { compareVersions } from '../boot/entry-order.ts'
 import { GRUB_DEFAULTS } from '../boot/grub-defaults.ts'
 import { CMDLINE_FILE, cmdlineSettings } from '../boot/kernel-cmdline.ts'
 import { grubEvidence, loaderEvidence, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { toMenuEntry } from '../boot/menu-entries.ts'
 import { grub } from './grub.ts'
 
 const UUIDS = '/etc/kernel/proxmox-boot-uuids'
@@ -34,10 +37,10 @@ export const proxmox: BootloaderAdapter = {
   open: (host) => ({
     ...REFRESHED,
     // proxmox-boot-tool reads only the first line.
-    configured: () =>
-      argumentsInFile(CMDLINE_FILE, (rawText(host.files, CMDLINE_FILE) ?? '').replace(/\n.*/s, '\n'), 'file'),
+    configured: () => argumentsInFile(CMDLINE_FILE, firstLine(host), 'file'),
 
     settings: (tokens) => cmdlineSettings(host, [], tokens),
+    entries: () => refreshedEntries(host, firstLine(host)),
     menu: () => SYSTEMD_BOOT_MENU,
     steps: (tokens) => [`Add to the first line of ${CMDLINE_FILE}: ${tokens.join(' ')}`, REFRESH.join(' ')],
   }),
@@ -58,8 +61,41 @@ export const proxmoxGrub: BootloaderAdapter = {
 
   open(host) {
     const base = grub.open(host)
-    return { ...base, ...REFRESHED, steps: (tokens) => [...base.steps(tokens).slice(0, -1), REFRESH.join(' ')] }
+    const entries = (): MenuEntry[] =>
+      refreshedEntries(
+        host,
+        base
+          .configured()
+          .map(({ token }) => token)
+          .join(' '),
+      )
+    return {
+      ...base,
+      ...REFRESHED,
+      entries,
+      steps: (tokens) => [...base.steps(tokens).slice(0, -1), REFRESH.join(' ')],
+    }
   },
+}
+
+const firstLine = ({ files }: Host): string => (rawText(files, CMDLINE_FILE) ?? '').replace(/\n.*/s, '\n')
+
+/**
+ * Returns the entries that a refresh makes on the ESPs, from the kernels and images in /boot; those of now cannot be seen.
+ * A pinned kernel boots, else the newest. Source: proxmox-boot/zz-proxmox-boot of pve-kernel-helper.
+ */
+function refreshedEntries(host: Host, line: string): MenuEntry[] {
+  const { files, kernels } = host
+  const newest = [...kernels].sort((one, other) => compareVersions(other.release, one.release))
+  const pins = ['next-boot-pin', 'proxmox-boot-pin'].map((name) => rawText(files, `/etc/kernel/${name}`)?.trim())
+  const pinned = pins.flatMap((pin) => newest.find(({ release }) => release === pin) ?? [])
+  const first = pinned[0] ?? newest[0]
+  return newest.map((kernel) => {
+    const { release } = kernel
+    const row = { title: `Proxmox (${release})`, file: UUIDS, line: line.trim(), recovery: false }
+    const images = [`/boot/initrd.img-${release}`]
+    return toMenuEntry(host, { ...row, kernel: `/boot/vmlinuz-${release}`, images, isDefault: kernel === first })
+  })
 }
 
 /** Is the tool there, with ESPs to fill, and this file? */

@@ -6,8 +6,7 @@ import { findPath, readOnce } from '../boot/boot-files.ts'
 import { BY_HAND } from '../boot/by-hand.ts'
 import { ESP_MOUNTS, observeLine } from '../boot/loader-entries.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
-
-const LINES = '/boot/refind_linux.conf'
+import { REFIND_LINES as LINES, readRefindLines, refindEntries } from '../boot/refind-entries.ts'
 
 /** rEFInd, which finds kernels by itself and takes their arguments from a file beside them, or from its own entries. */
 export const refind: BootloaderAdapter = {
@@ -46,6 +45,7 @@ export const refind: BootloaderAdapter = {
         return [observeLine(`${LINES}:${first.number}`, first.options, tokens, absent)]
       },
 
+      entries: () => refindEntries(host),
       menu: () => `in rEFInd's menu: press F2 twice on the entry, append ${UNBIND_ARGUMENTS}, press Enter`,
 
       steps(tokens) {
@@ -61,21 +61,6 @@ export const refind: BootloaderAdapter = {
       },
     }
   },
-}
-
-interface RefindLine {
-  number: number
-  title: string
-  options: string
-}
-
-/** Reads lines of two quoted words each; the first line boots by default. A doubled quote stands for one. */
-function readRefindLines({ files }: Host): RefindLine[] {
-  const text = files.optionalBytes(LINES)?.toString('utf8') ?? ''
-  return text.split('\n').flatMap((row, index) => {
-    const found = /^\s*(?:"((?:[^"]|"")*)"|([^\s"#]\S*))\s+"((?:[^"]|"")*)"/.exec(row)
-    return found === null ? [] : [{ number: index + 1, title: found[1] ?? found[2] ?? '', options: found[3] ?? '' }]
-  })
 }
 
 /** Removes the arguments that name an initramfs, which rEFInd may add. */

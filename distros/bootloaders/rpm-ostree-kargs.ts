@@ -1,10 +1,12 @@
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
+import type { MenuEntry } from '../../lib/system/boot.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { keptBy } from '../boot/argument-settings.ts'
 import { rawText, readOnce } from '../boot/boot-files.ts'
 import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
 import { entryArguments, observeEntries, observeLines, ostreeEntries } from '../boot/loader-entries.ts'
 import { deploymentEvidence } from '../boot/loader-variables.ts'
+import { ostreeMenu } from '../boot/systemd-boot-menu.ts'
 import { grub } from './grub.ts'
 
 const STAGED = '/run/ostree/staged-deployment'
@@ -38,6 +40,15 @@ export const rpmOstreeKargs: BootloaderAdapter = {
         if (line === undefined) return observeEntries(entry(), tokens, absent)
         const { ok, proof } = observeLines('/run/ostree', [{ name: 'staged-deployment', line }], tokens, absent)
         return [{ ok, proof: `${proof} (staged, for the next boot)` }]
+      },
+
+      entries() {
+        const line = staged()
+        const all = ostreeMenu(host, ostreeEntries(host.files))
+        if (line === undefined) return all
+        const next = { title: 'the staged deployment', file: STAGED, release: null, kernel: null, images: [] }
+        const former = all.map((one): MenuEntry => ({ ...one, isDefault: false }))
+        return [{ ...next, line, recovery: false, isDefault: true }, ...former]
       },
 
       menu: () => `${grub.open(host).menu()}; or choose the former deployment there`,

@@ -4,6 +4,7 @@ import { generatorCommand, rawText, readOnce } from '../boot/boot-files.ts'
 import { CMDLINE_FILE, cmdlineArguments, cmdlineSettings } from '../boot/kernel-cmdline.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { loaderEvidence, readLoaderInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 import { grub } from './grub.ts'
 
 const COMMAND = ['sdbootutil', 'update-all-entries']
@@ -37,6 +38,8 @@ export const sdbootutil: BootloaderAdapter = {
       observe: (tokens, absent) =>
         observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
 
+      entries: () => systemdBootMenu(host, entries()),
+      imageSteps: () => ['sdbootutil mkinitrd'],
       menu: () => (isGrub(host) ? grub.open(host).menu() : SYSTEMD_BOOT_MENU),
       steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, COMMAND.join(' ')],
     }

@@ -13,6 +13,7 @@ import {
   readEntries,
 } from '../boot/loader-entries.ts'
 import { loaderEvidence, readStubInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 
 /**
  * systemd-boot with entries in files: it changes these, and the file from which kernel-install makes entries of new
@@ -60,6 +61,17 @@ export const systemdBoot: BootloaderAdapter = {
         const seen = observeEntries(entries(), tokens, absent)
         // Arguments that a person had in an entry stay there.
         return absent ? seen.map((one) => ({ ...one, ok: one.ok || null })) : seen
+      },
+
+      entries: () => systemdBootMenu(host, entries()),
+
+      imageSteps() {
+        const made = host.kernels.filter(({ release }) =>
+          entries().some((entry) => isGenerated(host, entry) && entry.path.includes(release)),
+        )
+        return made.map(
+          ({ release }) => `kernel-install add ${release} /boot/vmlinuz-${release} /boot/initrd.img-${release}`,
+        )
       },
 
       menu: () => SYSTEMD_BOOT_MENU,

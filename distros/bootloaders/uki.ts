@@ -3,6 +3,7 @@ import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { readOnce } from '../boot/boot-files.ts'
 import { ESP_MOUNTS, observeLine, readEntries } from '../boot/loader-entries.ts'
 import { readLoaderInfo, readStubInfo, SYSTEMD_BOOT_MENU, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
+import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 import { findUkiGenerator } from '../boot/uki-generator.ts'
 import { readEmbeddedLine, unifiedImages } from '../boot/uki-image.ts'
 import { limineMakesUki } from './limine.ts'
@@ -52,6 +53,11 @@ export const uki: BootloaderAdapter = {
         const others = [...unifiedImages(files), ...readEntries(files).map(({ path }) => path)]
         if (others.some((path) => !made.includes(path))) return []
         return made.map((path) => `${path} would be made again without a signature`)
+      },
+
+      entries() {
+        const images = generator()?.images.map(({ path }) => path)
+        return systemdBootMenu(host, readEntries(files), images)
       },
 
       menu() {

@@ -2,6 +2,7 @@ import { headComment } from '../../lib/change/settings.ts'
 import { UserError } from '../../lib/core/error.ts'
 import { hasYamlMember } from '../../lib/edit/yaml.ts'
 import type { Host, InitramfsAdapter, KernelImage } from '../../lib/system/system.ts'
+import { boosterStage, nextBoosterStage } from '../boot/booster-stage.ts'
 import { findImages, imageCommand, packageBaseOf, rawText, realPath } from '../boot/boot-files.ts'
 import { rootLocation, rootSettings } from '../boot/root-script.ts'
 
@@ -22,7 +23,10 @@ export const booster: InitramfsAdapter = {
     return !host.files.exists(PROGRAM) || image === undefined ? undefined : `${PROGRAM}, and ${image.path}`
   },
 
+  stageOf: boosterStage,
+
   open: (host) => ({
+    nextStage: () => nextBoosterStage(host.files),
     optionsOnly: true,
     bootScriptLocation: () => rootLocation(host),
 

@@ -2,7 +2,8 @@ import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
 import { dracutImages } from '../boot/dracut-images.ts'
-import { updateInitramfs } from '../boot/update-initramfs.ts'
+import { dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
+import { findPostUpdate, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
 const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
@@ -31,6 +32,8 @@ export const dracut: InitramfsAdapter = {
     if (update === 'initramfs-tools' && !debian) return undefined
     return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
   },
+
+  stageOf: dracutStage,
 
   open(host) {
     const { files } = host
@@ -65,8 +68,10 @@ export const dracut: InitramfsAdapter = {
         ]
       },
 
+      handsOn: () => (updateInitramfs(files) === 'dracut' ? findPostUpdate(files) : undefined),
       commands: () => made().commands,
       images: () => made().images,
+      nextStage: (release) => nextDracutStage(files, release),
       listCommand: (image) => ['lsinitrd', image],
 
       steps: ({ module, modprobe }) => [

@@ -1,7 +1,8 @@
 import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { findImages, ownFileLine } from '../boot/boot-files.ts'
-import { UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
+import { initramfsToolsStage, nextInitramfsToolsStage } from '../boot/initramfs-tools-stage.ts'
+import { findPostUpdate, UPDATE_INITRAMFS, updateCommands, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const FOLDER = '/etc/initramfs-tools'
 
@@ -36,6 +37,8 @@ export const initramfsTools: InitramfsAdapter = {
     return `${UPDATE_INITRAMFS} runs mkinitramfs, and there is ${left}`
   },
 
+  stageOf: initramfsToolsStage,
+
   open(host) {
     const { files } = host
     const images = () => findImages(host, (release) => [`/boot/initrd.img-${release}`])
@@ -57,8 +60,10 @@ export const initramfsTools: InitramfsAdapter = {
         ]
       },
 
+      handsOn: () => findPostUpdate(files),
       commands: () => updateCommands(files, images()),
       images,
+      nextStage: (release) => nextInitramfsToolsStage(files, release),
       listCommand: (image) => ['lsinitramfs', image],
 
       steps: ({ module }) => [

@@ -6,6 +6,7 @@ import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce } from '../boot/boot-files.ts'
 import { findMkinitcpio, MKINITCPIO_CONFIG, mkinitcpioConfigs } from '../boot/mkinitcpio-config.ts'
 import { mkinitcpioImages } from '../boot/mkinitcpio-images.ts'
+import { mkinitcpioStage, nextMkinitcpioStage } from '../boot/mkinitcpio-stage.ts'
 
 const NAME = 'vfio-scripts'
 // Outside the folders that the system itself reads.
@@ -41,6 +42,8 @@ export const mkinitcpio: InitramfsAdapter = {
     return program === undefined || image === undefined ? undefined : `${program}, and ${image.path}`
   },
 
+  stageOf: mkinitcpioStage,
+
   open(host) {
     const { files } = host
     const made = readOnce(host, () => mkinitcpioImages(host))
@@ -72,6 +75,11 @@ export const mkinitcpio: InitramfsAdapter = {
 
       commands: () => made().commands,
       images: () => made().images,
+      nextStage(release) {
+        const preset = made().presets.find((one) => one.release === release)
+        return nextMkinitcpioStage(files, release, preset?.config)
+      },
+
       listCommand: (image) => ['lsinitcpio', image],
 
       steps: ({ module }) => [

@@ -36,6 +36,8 @@ export const noInitramfs: InitramfsAdapter = {
     return `${kernel}, and no image beside it`
   },
 
+  stageOf: () => undefined,
+
   open(host) {
     const { files } = host
     return {
@@ -58,8 +60,10 @@ export const noInitramfs: InitramfsAdapter = {
         return isThere ? [] : [ownFileLine(files, `${FOLDER}/vfio-scripts.conf`, { line: module, reason })]
       },
 
+      withoutImages: true,
       commands: () => [],
       images: () => [],
+      nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [

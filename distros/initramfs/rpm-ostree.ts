@@ -3,6 +3,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, InitramfsAdapter, InitramfsRequirements } from '../../lib/system/system.ts'
 import { keptBy } from '../boot/argument-settings.ts'
 import { listFolder, readOnce } from '../boot/boot-files.ts'
+import { nextDracutStage } from '../boot/dracut-stage.ts'
 import { ostreeEntries } from '../boot/loader-entries.ts'
 import { rootSettings } from '../boot/root-script.ts'
 
@@ -23,11 +24,15 @@ export const rpmOstree: InitramfsAdapter = {
   detect: ({ files }) =>
     files.exists(PROGRAM) && files.exists(DEPLOYMENTS) ? `${PROGRAM}, and ${DEPLOYMENTS}` : undefined,
 
+  // dracut makes them.
+  stageOf: () => undefined,
+
   open(host) {
     const { files } = host
     const deployment = readOnce(host, () => findNextDeployment(host))
     const state = readOnce(host, () => readInitramfsState(files, deployment()))
     return {
+      makesEntries: true,
       bootScriptLocation: () => 'image',
       settings: (requirements) => dracutArguments(host, requirements),
       externalTokens: () => (state().enabled ? [ENABLE, ...state().args] : []),
@@ -47,6 +52,14 @@ export const rpmOstree: InitramfsAdapter = {
           const path = `${modules}/${release}/initramfs.img`
           return files.exists(path) ? [{ release, path }] : []
         })
+      },
+
+      nextStage(release, { add, remove } = { add: [], remove: [] }) {
+        const [{ enabled, args }, ours] = [state(), (arg: string) => arg !== ENABLE]
+        const given = [...args.filter((arg) => !remove.includes(arg)), ...add.filter(ours)]
+        // The distribution's own image has nothing of this machine.
+        const own = (enabled && !remove.includes(ENABLE)) || add.includes(ENABLE) || given.length > 0
+        return nextDracutStage(files, release, own ? [...given] : ['--no-hostonly'], own)
       },
 
       listCommand: (image) => ['lsinitrd', image],

@@ -3,6 +3,7 @@ import type { BoundFunction } from '../change/journal-entry.ts'
 import { kernelArgumentIn } from '../change/settings.ts'
 import { BOOT_SCRIPT } from '../system/boot-script.ts'
 import type { Initramfs, InitramfsRequirements } from '../system/system.ts'
+import type { ImageContents } from './image-contents.ts'
 
 // The state of the machine after the next boot, as the claims in the journal require it.
 
@@ -50,14 +51,14 @@ export function requiredFiles({ modprobe, bootScript }: InitramfsRequirements): 
   return [...modprobe, ...(bootScript === null ? [] : [bootScript])]
 }
 
-/** Returns the required module and files that the listing of an image lacks; `builtin`: the module needs no file. */
+/** Returns the required module and files that an image lacks; `builtin`: the module needs no file. */
 export function missingInImage(
-  listing: string,
+  image: ImageContents,
   requirements: InitramfsRequirements,
   builtin: boolean,
   { optionsOnly }: Pick<Initramfs, 'optionsOnly'>,
 ): string[] {
-  const module = new RegExp(`/${requirements.module.replace(/[-_]/g, '[-_]')}\\.ko`)
-  const files = requiredFiles(requirements).filter((path) => !optionsOnly && !listing.includes(path.slice(1)))
-  return [...(builtin || module.test(listing) ? [] : [requirements.module]), ...files]
+  const { module } = requirements
+  const files = requiredFiles(requirements).filter((path) => !optionsOnly && !image.hasFile(path))
+  return [...(builtin || image.hasModule(module) ? [] : [module]), ...files]
 }

@@ -85,9 +85,10 @@ export function planBinding(
   const known = declarative === undefined ? iommu : { ...iommu, enabled: null }
   const requirements = bindRequirements(host, known, mechanism, all, selected, request)
   const nix = declarative && renderNix(facts, declarative, requirements, request.output)
-  const { changes, settings, ...rendered } = nix ?? renderFiles(facts, requirements)
+  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.staleImages)
   const notes = [
     ...bindingNotes(iommu, mechanism),
+    ...left,
     ...(declarative === undefined ? [] : moduleNotes(facts, declarative, requirements)),
     ...(nix === undefined ? [] : (declarative?.steps(nix.path) ?? [])),
   ]

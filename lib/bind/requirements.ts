@@ -15,6 +15,8 @@ export interface BindRequest {
   address: string | null
   /** Other software that guests need, on a described system: virtiofsd. */
   software: readonly GuestSoftware[]
+  /** Do images not hold what the files say, so that they are made again in any case? */
+  staleImages?: boolean
   /** The file to write on a described system; `null`: none is written, and the present or usual one is shown. */
   output: string | null
 }

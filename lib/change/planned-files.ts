@@ -13,11 +13,15 @@ export function filesAfter(files: Reader, changes: readonly Change[]): Reader {
     return text === undefined ? otherwise() : text === null ? undefined : of(text)
   }
   const bytes = (text: string): Buffer => Buffer.from(text, 'latin1')
+  const part =
+    (limit?: number, from = 0) =>
+    (content: string): Buffer =>
+      bytes(content).subarray(from, limit === undefined ? undefined : from + limit)
   const text = (content: string): string => bytes(content).toString('utf8').replace(/\n$/, '')
   return {
     ...files,
-    bytes: (path, limit) => read(path, bytes, () => files.bytes(path, limit)),
-    optionalBytes: (path, limit) => read(path, bytes, () => files.optionalBytes(path, limit)),
+    bytes: (path, limit, from) => read(path, part(limit, from), () => files.bytes(path, limit, from)),
+    optionalBytes: (path, limit, from) => read(path, part(limit, from), () => files.optionalBytes(path, limit, from)),
     text: (path) => read(path, text, () => files.text(path)),
     optionalText: (path) => read(path, text, () => files.optionalText(path)),
     exists: (path) =>

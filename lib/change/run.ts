@@ -1,3 +1,4 @@
+import type { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 
@@ -57,8 +58,7 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
   // Loaded only here: it costs a plan that runs nothing five milliseconds.
   const { spawn } = await import('node:child_process')
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
-  const { PATH, ...rest } = process.env
-  const env = { ...rest, PATH: PATH === undefined ? SBIN : `${PATH}:${SBIN}`, LC_ALL: 'C', ...QUIET }
+  const env = programEnvironment()
   const began = Date.now()
   return new Promise((settle) => {
     let [stdout, output] = ['', '']
@@ -103,6 +103,54 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
     })
     child.on('close', end)
   })
+}
+
+/** Returns the environment of every program: the C locale, and the folders of system programs on the PATH. */
+function programEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, ...rest } = process.env
+  return { ...rest, PATH: PATH === undefined ? SBIN : `${PATH}:${SBIN}`, LC_ALL: 'C', ...QUIET }
+}
+
+/**
+ * Runs a program of this machine that writes what it makes of its input, and returns that as it comes: neither is ever
+ * in memory as a whole. One whose output nobody reads any more is ended. Throws a UserError with code `missing-program`
+ * or, when the program fails, `damaged`.
+ */
+export async function* runFilter(argv: readonly string[], input: Iterable<Buffer>): AsyncGenerator<Buffer, void> {
+  const [{ spawn }, { pipeline, Readable }] = await Promise.all([import('node:child_process'), import('node:stream')])
+  const [program = '', ...args] = argv
+  const child = spawn(program, args, { env: programEnvironment(), detached: true, stdio: 'pipe' })
+  let failure: Error | undefined
+  let said = ''
+  const ended = new Promise<number | null>((settle) => {
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      const missing = `it takes the program ${program}, which is not installed`
+      failure = new UserError('missing-program', error.code === 'ENOENT' ? missing : error.message)
+      settle(null)
+    })
+    child.on('close', settle)
+  })
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    if (said.length < 1000) said += text
+  })
+  pipeline(Readable.from(input, { highWaterMark: 1 }), child.stdin, (error) => {
+    // A program that fails does not read to the end: its exit code says it.
+    if (error instanceof UserError) failure ??= error
+  })
+  let whole = false
+  try {
+    for await (const chunk of child.stdout) yield chunk
+    whole = true
+  } finally {
+    if (!whole && child.pid !== undefined) endGroup(child.pid)
+  }
+  const code = await ended
+  if (failure !== undefined) throw failure
+  if (code !== 0)
+    throw new UserError(
+      'damaged',
+      `${program} cannot unpack it${said === '' ? '' : ` (${said.trim().split('\n')[0]})`}`,
+    )
 }
 
 /**

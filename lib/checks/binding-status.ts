@@ -1,4 +1,5 @@
 import { boundFunctions, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
+import type { ImageContents } from '../bind/image-contents.ts'
 import { claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
@@ -14,8 +15,8 @@ export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
 export interface StatusFacts extends ClaimFacts {
   devices: readonly PciDevice[]
   initramfs: Initramfs | undefined
-  /** Runs a command that lists the files in an image; `null` when it could not be listed. */
-  imageFiles: (argv: readonly string[]) => Promise<string | null>
+  /** Looks into an image of the generator; a text says why that cannot be told. */
+  lookInto: (initramfs: Initramfs, path: string) => Promise<ImageContents | string>
   /** The kernel log of this boot; `null` when it may not be read. */
   log: string | null
 }
@@ -30,20 +31,20 @@ export interface BindStatus {
 type BindingCheck<Needs extends keyof StatusFacts> = AsyncCheck<Pick<StatusFacts, Needs>>
 
 /** Do the images hold the module and settings that must come before the drivers? */
-const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'imageFiles'> = {
+const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'lookInto'> = {
   code: 'images',
   askedBy: ['binding-status'],
-  async run({ host, claims, initramfs, imageFiles }) {
+  async run({ host, claims, initramfs, lookInto }) {
     const requirements = claimedRequirements(claims)
     if (requirements === null) return []
     if (initramfs === undefined) return unknownResult('which program makes the initramfs is not known', [])
     const commands = initramfs.commands().map(({ argv }) => argv.join(' '))
     const results: CheckResult[] = []
     for (const { release, path } of initramfs.images()) {
-      const listing = await imageFiles(initramfs.listCommand(path))
+      const image = await lookInto(initramfs, path)
       const builtin = host.kernels.find((one) => one.release === release)?.provides(requirements.module) === 'builtin'
-      const lost = listing === null ? [] : missingInImage(listing, requirements, builtin, initramfs)
-      if (listing === null) results.push(unknownResult(`${path} could not be looked into`, []))
+      const lost = typeof image === 'string' ? [] : missingInImage(image, requirements, builtin, initramfs)
+      if (typeof image === 'string') results.push(unknownResult(`${path} could not be looked into`, [image]))
       else if (lost.length === 0) results.push(okResult(`${path} holds ${requirements.module} and its IDs`))
       else results.push(problemResult(`${path} lacks ${lost.join(' and ')}`, [], commands.join(' && ')))
     }

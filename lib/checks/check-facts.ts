@@ -1,14 +1,14 @@
-import { readCandidateModules } from '../bind/bind-facts.ts'
 import { type KernelReports, readKernelReports } from '../bind/kernel-report.ts'
 import { withGroupMates } from '../bind/plan-binding.ts'
 import type { CheckResult } from '../core/finding.ts'
 import { type Cpus, readCpus } from '../host/cpu.ts'
 import { onDemand } from '../host/denied.ts'
-import type { Machine, PciFacts } from '../host/machine.ts'
+import type { PciFacts } from '../host/machine.ts'
 import { type Memory, readMemory } from '../host/memory.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
 import { readUser, type User } from '../host/user.ts'
+import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { Check } from './check.ts'
@@ -57,7 +57,6 @@ export function isSameSystem({ running, machine, files }: CheckFacts['host']): b
 
 /** Returns the facts of checks; each is read when a check first asks for it. */
 export function readCheckFacts(
-  machine: Machine,
   system: SystemFacts,
   pci: () => PciFacts,
   requested: (pci: PciFacts) => PciDevice[],
@@ -71,6 +70,7 @@ export function readCheckFacts(
     bootloader: () => system.bootloader,
     configured: () => system.configured,
     initramfs: () => system.initramfs,
+    entries: () => system.entries,
     journal: () => system.journal,
     log: () => rest.log,
     logMissing: () => rest.logMissing,
@@ -82,7 +82,7 @@ export function readCheckFacts(
     given: () => facts.selected,
     usage: () => readDeviceUsage(reader, files, facts.selected),
     kernelReports: () =>
-      readKernelReports(facts, facts.selected, (devices) => readCandidateModules(machine, facts.host, devices)),
+      readKernelReports(facts, facts.selected, (devices) => readCandidateModules(facts.host, devices)),
     cpus: () => readCpus(reader),
     memory: () => readMemory(reader),
     user: () => readUser(reader, files, running),

@@ -11,6 +11,8 @@ export type Question =
   | 'taking'
   /** bind-vfio: can they be bound from the next boot on? */
   | 'at-boot'
+  /** bind-vfio: can the host spare devices that nobody named, and that the next boot takes from it all the same? */
+  | 'also-taken'
   /** bind-vfio --now: can the host spare them at once? */
   | 'taking-now'
   /** bind-vfio --now --undo: can the host have them back at once? */

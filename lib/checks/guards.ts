@@ -59,7 +59,7 @@ function blocksGroup({ driver }: PciDevice): boolean {
 export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
   code: 'only-gpu',
   forceable: true,
-  askedBy: ['taking'],
+  askedBy: ['taking', 'also-taken'],
   run({ pci: { devices: all }, selected }) {
     const bound = new Set(selected)
     const displays = selected.filter((device) => isDisplay(device) && device.physicalFunction === null)
@@ -86,7 +86,7 @@ export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
 export const bootVgaGuard: Guard<'selected'> = {
   code: 'boot-vga',
   forceable: true,
-  askedBy: ['taking'],
+  askedBy: ['taking', 'also-taken'],
   run({ selected }) {
     return evidenceResult({
       problem: 'The firmware shows its display on this GPU',

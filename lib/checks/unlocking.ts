@@ -12,7 +12,7 @@ import { consoleGuard, lastKeyboardGuard, networkGuard } from './in-use.ts'
  */
 export const unlockDeviceGuard: Guard<'usage'> = {
   code: 'unlock-device',
-  askedBy: ['taking'],
+  askedBy: ['taking', 'also-taken'],
   run({ usage }) {
     const { encrypted, remote, volumes } = usage.unlock
     const needed = remote.length > 0 ? requiredRemotely(usage) : requiredLocally(usage)

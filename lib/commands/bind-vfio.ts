@@ -1,6 +1,6 @@
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
 import { canBindByAddress, kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
-import { nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
+import { type Binding, nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
 import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
@@ -13,12 +13,16 @@ import { readDeviceUsage } from '../host/usage.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { bindingView } from '../views/answers.ts'
+import { findAlsoTaken } from './also-taken.ts'
 import { refuse, requestedDevices, toBoundFunction } from './answer.ts'
 import { answerNow } from './bind-now.ts'
 import { answerCycle, type Proposal } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
+import { answerPredict, imageReader } from './predict-answer.ts'
+import { predictedBinding } from './predicted-binding.ts'
+import { bootSystem } from './predictions.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
 
@@ -31,6 +35,7 @@ export function bindOptions(adapters: Adapters): Option[] {
       { name: 'all', kind: 'flag', help: 'with --undo: what every script of this toolkit did' },
       { name: 'now', kind: 'flag', help: 'bind (with --undo: release) at once, without a reboot, until the next one' },
       { name: 'choose', kind: 'flag', help: 'choose the card from a list, see the plan, confirm (on a terminal)' },
+      { name: 'predict', kind: 'flag', help: 'who has each device (or DEVICE) after a reboot now, and by which line' },
       {
         name: 'kernel-config',
         kind: 'flag',
@@ -55,6 +60,7 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   const given = context.arguments
   checkBindUsage(given)
   if (given.flag('now')) return answerNow(context)
+  if (given.flag('predict')) return answerPredict(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   return answerCycle(context, adapters, {
     kind: 'binding',
@@ -64,8 +70,8 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
 }
 
 function checkBindUsage(given: Arguments): void {
-  const modes = ['status', 'undo', 'choose', 'confirm', 'kernel-config']
-  const mode = requestedMode(given, modes, ['status', 'kernel-config'])
+  const modes = ['status', 'undo', 'choose', 'confirm', 'predict', 'kernel-config']
+  const mode = requestedMode(given, modes, ['status', 'predict', 'kernel-config'])
   if (mode === 'status' && given.operands.length > 0)
     throw usageError('--status looks at all that is bound: leave the devices out')
   if (given.flag('now') && (given.flag('all') || (mode !== undefined && mode !== 'undo')))
@@ -78,7 +84,12 @@ function checkBindUsage(given: Arguments): void {
     throw usageError('no device given; list-iommu shows them, --choose offers them on a terminal')
 }
 
-function proposeBinding(context: Context, adapters: Adapters, apply: boolean, identifiedBy: IdentifiedBy): Proposal {
+async function proposeBinding(
+  context: Context,
+  adapters: Adapters,
+  apply: boolean,
+  identifiedBy: IdentifiedBy,
+): Promise<Proposal> {
   const { machine, warn, script, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   const requested = requestedDevices(pci, given)
@@ -103,16 +114,26 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
     readKernelReports(facts, taken, () => facts.candidateModules),
     facts.distro.adapter?.kernel,
   )
-  const binding = withKernelFindings(
-    () =>
-      planBinding(facts, pci.devices, taken, {
-        passThrough: given.flag('iommu-pt'),
-        address,
-        software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
-        output: moduleOutput(given, machine.files.root),
-      }),
-    kernel,
-  )
+  const planWith = (staleImages: boolean): Binding =>
+    withKernelFindings(
+      () =>
+        planBinding(facts, pci.devices, taken, {
+          passThrough: given.flag('iommu-pt'),
+          address,
+          staleImages,
+          software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
+          output: moduleOutput(given, machine.files.root),
+        }),
+      kernel,
+    )
+  const system = bootSystem(facts, pci, adapters, facts.allCandidateModules)
+  const { binding, boots } =
+    declarative === undefined
+      ? await predictedBinding(planWith, system, pci, imageReader(facts.host.files))
+      : { binding: planWith(false), boots: [] }
+  const also = findAlsoTaken(facts, pci, selected, boots)
+  findings.push(...also.findings)
+  refuse(also.findings, given)
   if (binding.regenerated.images || binding.regenerated.entries) {
     const unsigned = facts.bootloader.adapter?.unsigned?.() ?? []
     const secureBoot = readSecureBoot(facts.host.machine)
@@ -121,7 +142,7 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
   }
   findings.push(...kernel.findings)
   const { plan } = binding
-  plan.notes.push(...nestedNotes(selected), ...kernel.notes)
+  plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...also.notes)
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding
   const names = {
@@ -129,7 +150,7 @@ function proposeBinding(context: Context, adapters: Adapters, apply: boolean, id
     initramfs: requirements === null ? null : (used?.initramfs.adapter?.name ?? null),
   }
   return {
-    ...{ plan, host: facts.host, journal: facts.journal, devices: selected, findings },
+    ...{ plan, host: facts.host, journal: facts.journal, devices: selected, findings, boots },
     lacking: kernel.findings.length > 0,
     entry: {
       functions: binding.bound.map(({ device }) => toBoundFunction(device, pci.devices)),

@@ -21,6 +21,7 @@ import { readHost } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
+import { type PredictedBoot, withoutUnchanged } from '../views/predictions.ts'
 import { readBootId } from './answer.ts'
 import { chooseCard } from './choose.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -46,6 +47,8 @@ export interface Proposal {
   /** The devices that the answer is about. */
   devices: BindVfio['devices']
   findings: Finding[]
+  /** Who has each device after a boot with the plan; none where that is not foreseen. */
+  boots?: readonly PredictedBoot[]
   /** Is there anything to apply? By default, any change of a file; an undo may only end claims. */
   pending?: boolean
   /** Is the answer no all the same, because something is missing that no plan can add? */
@@ -96,10 +99,13 @@ export async function changeSystem(
   const target = apply ? targetFor(context, journal) : undefined
   const work = async (): Promise<Answer> => {
     const proposal = await propose()
-    const { plan, bootFiles, view, pending = plan.changes.length > 0 } = proposal
+    const { plan, bootFiles, view, boots = [], pending = plan.changes.length > 0 } = proposal
     const short = cutShortRuns(proposal.host.files, proposal.journal)
     plan.notes.push(...short.notes)
-    const json = answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes)
+    const json: BindVfio = {
+      ...answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes),
+      ...(boots.length === 0 ? {} : { boots: boots.map(withoutUnchanged) }),
+    }
     const facts = {
       ...{ json, pending, cutShort: short.notes.length > 0, given: context.arguments },
       durations: Object.assign({}, ...proposal.journal.map(({ seconds }) => seconds)) as Record<string, number>,

@@ -7,6 +7,7 @@ import { GUARDS, HOST_CHECKS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { type Finding, toFinding, unknownResult } from '../core/finding.ts'
 import { onDemand, type Readers, withDenials } from '../host/denied.ts'
+import { readDriverModules } from '../host/driver-modules.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { readKernels } from '../host/installed-kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
@@ -75,7 +76,6 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
   if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
   const facts = readCheckFacts(
-    machine,
     system,
     () => readPciFacts(machine, warn),
     (pci) => findRequestedDevices(pci, given.list('device')),
@@ -85,8 +85,9 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
       romFile: file === undefined || data === null ? null : { path: file, data },
     },
   )
-  // A capture must be enough for gen-domain as well.
-  if (given.value('capture') !== undefined) withDenials(readers, () => readHypervisor(files, reader))
+  // A capture must be enough for gen-domain and for a prediction as well.
+  if (given.value('capture') !== undefined)
+    withDenials(readers, () => [readHypervisor(files, reader), readDriverModules(reader, facts.pci.devices)])
   const { requested } = facts
   const findings = [
     ...(await runChecksAsync(checksFor(HOST_CHECKS, 'host'), facts, readers)),

@@ -1,4 +1,3 @@
-import { readCandidateModules } from '../bind/bind-facts.ts'
 import { configLine, type KernelHint } from '../bind/kernel-config.ts'
 import {
   hintText,
@@ -13,6 +12,7 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
+import { readCandidateModules } from '../system/candidate-modules.ts'
 import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
@@ -29,7 +29,7 @@ export function answerKernelConfig(context: Context, adapters: Adapters): Answer
   const host = readHost(machine)
   const requested = { bootloader: undefined, initramfs: given.value('initramfs') }
   const facts = readSystemFacts(host, adapters, requested)
-  const kernels = readKernelReports(facts, selected, (devices) => readCandidateModules(machine, host, devices))
+  const kernels = readKernelReports(facts, selected, (devices) => readCandidateModules(host, devices))
   if (kernels.reports.length === 0)
     throw new UserError(
       'no-config',

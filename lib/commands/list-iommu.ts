@@ -1,3 +1,4 @@
+import { readDriverModules } from '../host/driver-modules.ts'
 import type { IommuGroup, IommuState } from '../host/iommu.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
@@ -35,6 +36,8 @@ export function answerListIommu({ arguments: given, machine, warn }: Context): A
   const filter = filterFrom(given)
   const format = formatFrom(given, 'usb-ports')
   const facts = readPciFacts(machine, warn)
+  // A capture must be enough for a prediction as well.
+  if (given.value('capture') !== undefined) readDriverModules(machine.reader, facts.devices)
   const selected = filterDevices(facts.devices, filter, warn)
   const groups = selectedGroups(facts.groups, selected)
   const ungrouped = selected.filter((device) => device.group === null)

@@ -11,6 +11,7 @@ import { tuneHostStatus } from '../tune/tuning-status.ts'
 import { readBootId } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { ChangeStatus } from './change-cycle.ts'
+import { lookIntoImage } from './look-into-image.ts'
 import type { Context } from './run-script.ts'
 
 /** Checks whether what was bound is in force, each point with its evidence. Throws a UserError with code `denied`. */
@@ -33,10 +34,11 @@ export async function readBindingStatus(
     boot: readBootId(context),
     bootloader: adapters.openBootloader(host, last?.bootloader),
     initramfs: adapters.openInitramfs(host, generator),
-    imageFiles: async (argv) => {
-      const ran = machine.running ? await runCommand(argv, { root: '/' }) : undefined
-      return ran?.code === 0 ? ran.stdout : null
-    },
+    lookInto: (initramfs, path) =>
+      lookIntoImage(host.files, initramfs, path, async (argv) => {
+        const ran = machine.running ? await runCommand(argv, { root: '/' }) : undefined
+        return ran?.code === 0 ? ran.stdout : undefined
+      }),
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
 }

@@ -2,6 +2,7 @@ import { missingInImage, requiredFiles } from '../bind/claimed-requirements.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
 import type { Adapters, Host, InitramfsRequirements } from '../system/system.ts'
+import { lookIntoImage } from './look-into-image.ts'
 
 /** The contents that boot entries and images must have after a plan's commands or, with `gone`, must no longer have. */
 export interface BootFileRequirements {
@@ -32,14 +33,14 @@ export async function verifyBootFiles(
   for (const { release, path } of initramfs.images()) {
     const provided = host.kernels.find((one) => one.release === release)?.provides(module)
     if (provided === 'absent' && !gone) continue
-    const listing = await listImage(initramfs.listCommand(path), target)
-    if (listing === undefined) {
-      if (!gone) target.notify(`${path}: could not be looked into; see that it holds ${module}`)
+    const image = await lookIntoImage(host.files, initramfs, path, (argv) => listImage(argv, target))
+    if (typeof image === 'string') {
+      if (!gone) target.notify(`${image}; see that it holds ${module}`)
       continue
     }
     const names = gone
-      ? removed.filter((file) => listing.includes(file.slice(1)))
-      : missingInImage(listing, requirements, provided === 'builtin', initramfs)
+      ? removed.filter((file) => image.hasFile(file))
+      : missingInImage(image, requirements, provided === 'builtin', initramfs)
     if (names.length > 0) wrong.push(`${path} ${gone ? 'still holds' : 'lacks'} ${names.join(' and ')}`)
   }
   return wrong

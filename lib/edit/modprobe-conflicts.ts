@@ -156,7 +156,7 @@ function hasSoftdep(softdep: Directive, kind: 'pre' | 'post', module: string): b
 }
 
 /** Does the pattern, one of fnmatch(3), match the module's name? */
-function covers(pattern: string, module: string): boolean {
+export function covers(pattern: string, module: string): boolean {
   const source = pattern.replace(/\[!?[^\]]+\]|[^\w]/g, (part) => {
     if (part === '*') return '.*'
     if (part === '?') return '.'

@@ -24,13 +24,17 @@ export interface Directive {
 
 /**
  * Returns the files that modprobe reads, in its order. With a kernel's release, that kernel's modules.softdep is one of
- * them, at its place in the alphabet.
+ * them, at its place in the alphabet. `folders`: those of which an image has files.
  * Source: modprobe.d(5); kmod_config_new() in kmod's libkmod/libkmod-config.c.
  */
-export function modprobeFiles(files: Reader, release?: string): ModprobeFile[] {
+export function modprobeFiles(
+  files: Reader,
+  release?: string,
+  folders: readonly string[] = dropInFolders('modprobe.d'),
+): ModprobeFile[] {
   const softdep = `/lib/modules/${release}/modules.softdep`
   const more = release === undefined ? [] : ([['modules.softdep', softdep]] as const)
-  return readDropIns(files, dropInFolders('modprobe.d'), /^[^.].*\.conf$/s, more)
+  return readDropIns(files, folders, /^[^.].*\.conf$/s, more)
 }
 
 /** Returns the directives of the files in kmod's order, without lines that it ignores as bad. Source: modprobe.d(5). */

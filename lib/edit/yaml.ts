@@ -8,6 +8,15 @@ export function hasYamlMember(text: string, key: string, member: string): boolea
   return findYamlMember(text, key, member) !== undefined
 }
 
+/** Returns the members of the key's list, and the line on which the key stands, from 1; `undefined`: there is no key. */
+export function yamlMembers(text: string, key: string): { line: number; members: string[] } | undefined {
+  const value = findValue(text, key)
+  if (value === undefined) return undefined
+  const list = text.slice(value.first, value.end).replace(/(^|[ \t])#.*/g, '')
+  const members = list.split(/[\s,"'[\]]+|^- /).filter((word) => word !== '' && word !== '-')
+  return { line: text.slice(0, value.colon).split('\n').length, members }
+}
+
 /** Returns the text with the member at the start of the key's list. */
 export function addYamlMember(text: string, key: string, member: string): string {
   if (hasYamlMember(text, key, member)) return text

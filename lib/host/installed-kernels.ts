@@ -10,6 +10,8 @@ export interface Kernel {
   version: string | null
   /** Returns how the kernel has a module (`vfio-pci` or `vfio_pci`); `null` when its tables are not readable. */
   provides(module: string): 'builtin' | 'module' | 'absent' | null
+  /** Returns the place of a built-in driver in the order in which they start; -1 where its table does not name it. */
+  builtinOrder(module: string): number
   /** Returns all modules that a module depends on, by their file names; none where its table does not say. */
   dependencies(module: string): string[]
   /**
@@ -36,24 +38,26 @@ export function readKernels(files: Reader): Kernel[] {
     if (!names.includes('modules.dep') && !names.includes('modules.builtin')) continue
     const table = lazily((name: string) => files.optionalBytes(`${folder}/${name}`)?.toString('latin1'))
     const config = lazily(() => kernelConfigText(files, release))
+    const find = (name: string, module: string): RegExpExecArray | null => {
+      const pattern = `^(?:\\S*/)?${module.replace(/[-_]/g, '[-_]')}\\.ko(?:\\.\\w+)?(?::(.*))?$`
+      return new RegExp(pattern, 'm').exec(table(name) ?? '')
+    }
+    const provides = lazily((module): ReturnType<Kernel['provides']> => {
+      if (find('modules.builtin', module) !== null) return 'builtin'
+      if (find('modules.dep', module) !== null) return 'module'
+      return table('modules.builtin') === undefined || table('modules.dep') === undefined ? null : 'absent'
+    })
     kernels.push({
       release,
       version: coerce(release)?.version ?? null,
-      provides(module) {
-        const pattern = new RegExp(`(?:^|/)${module.replace(/[-_]/g, '[-_]')}\\.ko(?:\\.\\w+)?(?::|$)`, 'm')
-        const [builtin, modules] = [table('modules.builtin'), table('modules.dep')]
-        if (builtin !== undefined && pattern.test(builtin)) return 'builtin'
-        if (modules !== undefined && pattern.test(modules)) return 'module'
-        return builtin === undefined || modules === undefined ? null : 'absent'
-      },
-      dependencies(module) {
-        const name = module.replace(/[-_]/g, '[-_]')
-        const line = new RegExp(`^(?:\\S*/)?${name}\\.ko(?:\\.\\w+)?:(.*)$`, 'm').exec(table('modules.dep') ?? '')?.[1]
-        return (line ?? '')
+      provides,
+      builtinOrder: (module) => find('modules.builtin', module)?.index ?? -1,
+      dependencies: lazily((module) =>
+        (find('modules.dep', module)?.[1] ?? '')
           .split(/\s+/)
           .filter(Boolean)
-          .map((path) => path.replace(/^.*\//, '').replace(/\.ko.*$/, ''))
-      },
+          .map((path) => path.replace(/^.*\//, '').replace(/\.ko.*$/, '')),
+      ),
       config(symbol) {
         const text = config('')
         if (text === undefined) return null

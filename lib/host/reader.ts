@@ -25,15 +25,15 @@ export interface ReaderOptions {
 export interface Reader {
   readonly root: string
   /**
-   * Returns a whole file. At most `limit` bytes are read (default 64 MiB; a longer file is an error unless `limit` is
-   * given).
+   * Returns a whole file, or what stands in it behind the first `from` bytes. At most `limit` bytes are read (default
+   * 64 MiB; more is an error unless `limit` is given).
    */
-  bytes(path: string, limit?: number): Buffer | undefined
+  bytes(path: string, limit?: number, from?: number): Buffer | undefined
   /** Returns a small attribute as text, without the newline at its end. Bytes that are not UTF-8 become U+FFFD. */
   text(path: string): string | undefined
   /** Does the same as `text`, but what may not be read is `undefined` too, and is remembered in `denied`. */
   optionalText(path: string): string | undefined
-  optionalBytes(path: string, limit?: number): Buffer | undefined
+  optionalBytes(path: string, limit?: number, from?: number): Buffer | undefined
   /** Returns the last part of a link's text (`../../bus/pci/drivers/nouveau` → `nouveau`); `undefined` if no link. */
   linkName(path: string): string | undefined
   /**

@@ -109,7 +109,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     }
   }
 
-  function bytes(path: string, limit?: number): Buffer | undefined {
+  function bytes(path: string, limit?: number, from?: number): Buffer | undefined {
     const file = open(path)
     if (file === undefined) return undefined
     try {
@@ -121,14 +121,15 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
           throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
         const most = limit ?? WHOLE_FILE
         // sysfs and procfs give a size of 0 or one page, whatever they hold: read until the end.
-        let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1, 4096)))
+        let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1 - (from ?? 0), 4096)))
         let length = 0
         for (;;) {
-          const count = readChunk(() => readSync(file.fd, buffer, length, buffer.length - length, null))
+          const at = from === undefined ? null : from + length
+          const count = readChunk(() => readSync(file.fd, buffer, length, buffer.length - length, at))
           length += count
           if (count === 0 || length === limit) {
             const content = buffer.subarray(0, length)
-            if (options.record && stat.isFile()) seen.set(file.at, { file: content })
+            if (options.record && stat.isFile() && from === undefined) seen.set(file.at, { file: content })
             return content
           }
           if (length === buffer.length) {
@@ -183,7 +184,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     text,
     resolve,
     optionalText: (path) => optional(path, () => text(path)),
-    optionalBytes: (path, limit) => optional(path, () => bytes(path, limit)),
+    optionalBytes: (path, limit, from) => optional(path, () => bytes(path, limit, from)),
     link,
     linkName: (path) => link(path)?.replace(/^.*\//s, ''),
     list(path) {

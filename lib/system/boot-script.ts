@@ -17,6 +17,7 @@ export function bootScriptFunction({ address, vendor, device, subsystem, path }:
  * Returns the body of the boot script in POSIX shell, as dash and busybox have it (whose modprobe knows no -i). Other
  * programs it needs: readlink and modprobe. `functions`: a shell command that prints lines of `bootScriptFunction`.
  * It loads vfio-pci first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
+ * In images of initramfs-tools MODPROBE_OPTIONS is -qb: `blacklist vfio-pci` would keep the module from being loaded.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
  */
 export function bootScriptProgram(functions: string): string {
@@ -67,6 +68,7 @@ functions | {
   done
 } || exit 0
 
+unset MODPROBE_OPTIONS
 /sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci
 if ! [ -e "$pci/drivers/vfio-pci" ]; then
   log 'nothing is taken: there is no vfio-pci'

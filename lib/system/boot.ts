@@ -59,4 +59,8 @@ export interface BootStage {
   /** The modules that are in it, with `_` in names; `null`: every module of the kernel may be in it. */
   modules: ReadonlySet<string> | null
   steps: readonly BootStep[]
+  /** The kernel arguments that name modules to load, in front of all steps or beside the coldplug: `rd.driver.pre`. */
+  loadArguments?: readonly { name: string; when: 'first' | 'beside' }[]
+  /** The kernel arguments that blacklist modules in this stage alone: `rd.driver.blacklist`. */
+  blacklistArguments?: readonly string[]
 }

@@ -4,6 +4,7 @@ import {
   addSetting,
   hasSetting,
   isInOwnFile,
+  kernelArgumentIn,
   type PlannedSetting,
   type Setting,
   settingKey,
@@ -15,6 +16,8 @@ import { type Directive, moduleName } from '../edit/modprobe.ts'
 import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
+import type { MenuEntry } from './boot.ts'
+import { expectImagesMade, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -27,6 +30,8 @@ export interface SystemFacts {
   /** The kernel arguments that its files set for the next boot. */
   configured: readonly ConfiguredArgument[]
   initramfs: Detected<Initramfs>
+  /** The entries that boot, as far as they can be seen. */
+  entries: readonly MenuEntry[]
   journal: readonly JournalRecord[]
 }
 
@@ -46,15 +51,19 @@ export interface SettingsPlan {
   changes: Change[]
   settings: PlannedSetting[]
   regenerated: { images: boolean; entries: boolean }
+  /** Sentences on entries that stay as they are. */
+  notes: string[]
 }
 
 /**
  * Returns the changes that bring the settings into effect, with the commands that make images and boot entries again.
- * Settings that a person has already made on this system by hand are left out.
+ * Settings that a person has already made on this system by hand are left out. The commands are there too where files
+ * say what boot entries do not, or images (`staleImages`): nobody has run them since.
  */
 export function planSettings(
   facts: SystemFacts,
   { files = [], image, loader, leaving = { files: [], loader: [] } }: SettingGroups,
+  staleImages = false,
 ): SettingsPlan {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
@@ -70,23 +79,46 @@ export function planSettings(
     settings.flatMap((one) =>
       one.kind === 'external' && some.includes(one) && !isInForce(facts, one) ? [one.token] : [],
     )
+  const isTouched = (some: readonly Setting[]): boolean =>
+    added(some).length > 0 || changed.some((change) => some.some(({ path }) => path === change.path))
   const commandsOf = (
     adapter: Bootloader | Initramfs | undefined,
     some: readonly Setting[],
-    gone: readonly Setting[] = [],
+    gone: readonly Setting[],
+    stale: boolean,
   ): CommandChange[] => {
     const external = { add: added(some), remove: gone.flatMap((one) => (one.kind === 'external' ? [one.token] : [])) }
-    const touched = changed.some((change) => [...some, ...gone].some(({ path }) => path === change.path))
-    return touched || external.add.length + external.remove.length > 0 ? (adapter?.commands(external) ?? []) : []
+    return stale || isTouched([...some, ...gone]) || external.remove.length > 0
+      ? (adapter?.commands(external) ?? [])
+      : []
   }
-  const images = commandsOf(facts.initramfs.adapter, image)
+  const images = commandsOf(facts.initramfs.adapter, image, [], staleImages && image.length > 0)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
-  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader)
+  const staleEntries = (staleImages && held.length > 0) || hasStaleEntries(facts, loader)
+  const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, staleEntries)
+  const changes = [...changed, ...onceEach([...images, ...entries])]
+  const { initramfs, bootloader } = facts
+  const unmade =
+    (staleImages || isTouched(image)) &&
+    initramfs.adapter !== undefined &&
+    !(initramfs.named && initramfs.adapter.withoutImages)
+      ? expectImagesMade({
+          ...{ changes, entries: facts.entries },
+          initramfs: initramfs.adapter,
+          bootloader: bootloader.adapter,
+        })
+      : []
+  const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
-    changes: [...changed, ...onceEach([...images, ...entries])],
-    settings,
+    ...{ changes, settings, notes: [...unmade, ...skipped] },
     regenerated: { images: images.length > 0, entries: entries.length > 0 },
   }
+}
+
+/** Do the present entries lack kernel arguments that the loader's own files have? */
+function hasStaleEntries({ bootloader: { adapter } }: SystemFacts, loader: readonly Setting[]): boolean {
+  const tokens = loader.flatMap((one) => kernelArgumentIn(one, [adapter?.name ?? null]) ?? [])
+  return tokens.length > 0 && (adapter?.observe([...new Set(tokens)], false) ?? []).some(({ ok }) => ok === false)
 }
 
 function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {

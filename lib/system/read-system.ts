@@ -29,6 +29,10 @@ export function readSystemFacts(
     configured: () =>
       facts.distro.adapter?.declarative?.arguments(files) ?? facts.bootloader.adapter?.configured() ?? [],
     initramfs: () => adapters.findInitramfs(host, requested.initramfs),
+    entries: () => {
+      const menu = facts.bootloader.adapter?.entries() ?? []
+      return menu.length > 0 ? menu : adapters.firmwareEntries(host)
+    },
     journal: () => readableJournal(files),
   })
   return facts

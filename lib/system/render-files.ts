@@ -34,9 +34,13 @@ type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<Rendered
  * The whole backend `files`: returns the settings and the changes, with commands that make images and entries again.
  * Throws the UserErrors of `fileSettings`.
  */
-export function renderFiles(facts: SystemFacts, requirements: readonly Requirement[]): RenderedRequirements {
+export function renderFiles(
+  facts: SystemFacts,
+  requirements: readonly Requirement[],
+  staleImages = false,
+): RenderedRequirements {
   const { tokens, imageRequirements, ...groups } = fileSettings(facts, requirements)
-  return { ...planSettings(facts, groups), tokens, imageRequirements }
+  return { ...planSettings(facts, groups, staleImages), tokens, imageRequirements }
 }
 
 /**

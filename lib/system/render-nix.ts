@@ -23,7 +23,7 @@ export function renderNix(
   const { items: settings, path } = moduleSettings(facts, declarative, declarative.binding, requirements, output)
   const changes = nixModuleChanges(facts.host.files, settings)
   const regenerated = { images: false, entries: false }
-  return { changes, settings, regenerated, tokens: [], imageRequirements: null, path }
+  return { changes, settings, notes: [], regenerated, tokens: [], imageRequirements: null, path }
 }
 
 /**

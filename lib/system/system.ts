@@ -69,7 +69,9 @@ export interface Bootloader {
   /** Do the entries that would boot now have every one of the tokens (or, with `absent`, none of them)? */
   observe(tokens: readonly string[], absent: boolean): Observation[]
   /** Returns the entries that its menu shows, with those for recovery. */
-  entries?(): MenuEntry[]
+  entries(): MenuEntry[]
+  /** Returns the commands by which a tool of the loader makes the images again that its entries boot. */
+  imageSteps?(): string[]
   /** Returns the text on how to reach the boot menu and change the kernel command line for one boot. */
   menu(): string
   /** Returns the steps for a person to add the tokens by hand. */
@@ -107,7 +109,7 @@ export interface InitramfsAdapter extends Adapter<Initramfs> {
   /** Returns the evidence for the generator; `undefined`: there is none. */
   detect(host: Host): string | undefined
   /** Returns the boot of an image; `undefined`: it is none of this generator. `image` reads what is in it. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }
 
 /** An initramfs generator on one host. */
@@ -124,8 +126,17 @@ export interface Initramfs {
   commands(external?: ExternalTokens): CommandChange[]
   /** Returns the image of each kernel that has one. */
   images(): KernelImage[]
-  /** Returns the boot of an image that it makes of the present files for a kernel. */
-  nextStage?(release: string): BootStage
+  /**
+   * Returns the boot of an image that it makes of the present files for a kernel; `external`: after these changes of
+   * what it keeps itself.
+   */
+  nextStage(release: string, external?: ExternalTokens): BootStage
+  /** Set where there is no image to make: its settings are effective as they stand. */
+  withoutImages?: true
+  /** Set where each run makes images of its own with entries of their own, and the former ones stay as they are. */
+  makesEntries?: true
+  /** Returns the program that hands each new image on to where a boot loader has it, if its commands run one. */
+  handsOn?(): string | undefined
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
@@ -193,6 +204,8 @@ export interface Adapters {
   /** Returns the adapter of this name, which the journal has or which was found before; `undefined`: there is none. */
   openBootloader(host: Host, name: string | null | undefined): Bootloader | undefined
   openInitramfs(host: Host, name: string | null | undefined): Initramfs | undefined
+  /** Returns the images that may boot where no menu could be read. */
+  firmwareEntries(host: Host): MenuEntry[]
   /** Returns the boot of an image, whichever generator made it; `undefined`: none that is known here. */
-  stageOf?(image: Reader, release: string): BootStage | undefined
+  stageOf(image: Reader, release: string): BootStage | undefined
 }

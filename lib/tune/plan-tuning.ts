@@ -56,7 +56,7 @@ export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements
     plan: {
       changes: [...module, ...settled.changes, ...fromPrograms, ...reloadCommands(host, [...changed], true)],
       settings: [...items, ...settled.settings, ...replaced.remaining],
-      notes: [...replaced.notes, ...tuning.flatMap(({ notes }) => notes), ...steps],
+      notes: [...replaced.notes, ...settled.notes, ...tuning.flatMap(({ notes }) => notes), ...steps],
       rebootNeeded: module.length > 0 || entries || fresh.some(({ rebootNeeded }) => rebootNeeded),
     },
     tokens,

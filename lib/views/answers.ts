@@ -7,6 +7,7 @@ import type { Arguments, Script } from '../terminal/options.ts'
 import { type Color, paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { type BindVfio, changesText, findingsText, leftText, notesText, shellWord } from './changes.ts'
 import { addressFormatter, deviceName } from './devices.ts'
+import { predictionsText } from './predictions.ts'
 
 /** The texts around the changes themselves, by which people are told of a change. */
 export interface ChangeView {
@@ -18,6 +19,8 @@ export interface ChangeView {
   planned: string
   /** Returns the text on how to go on now; `left`: the commands that are left to the person, or an empty text. */
   applied(left: string): string
+  /** Returns an address as it is written for people. */
+  address?(full: string): string
   /** Is one new file shown whole, for the person to put somewhere, as long as no place for it was named? */
   printsModule?: boolean
 }
@@ -49,7 +52,8 @@ export function changeText(
   const [change, ...more] = changes
   if (view.printsModule && change?.sign === '+' && more.length === 0)
     return `${head}\n${wholeText(change.diff ?? [])}${notes}Nothing was written. Save this, or add --output FILE --apply.\n`
-  const body = `${head}\n${changesText(style, changes, durations)}${notes}`
+  const foreseen = predictionsText(style, json.boots ?? [], view)
+  const body = `${head}\n${changesText(style, changes, durations)}${notes}${foreseen === '' ? '' : `${foreseen}\n`}`
   return (
     body + (printed === undefined ? view.planned : view.applied(printed.length > 0 ? leftText(printed, given) : ''))
   )
@@ -100,6 +104,7 @@ export function bindingView(script: Script, given: Arguments, facts: BindingFact
     planned: `After the reboot:       ${own} --status\nTo take it back:        ${own} --undo --apply\n${boots}${NOT_WRITTEN}`,
     applied: (left) =>
       `${left || 'Done. '}Reboot, then:           ${script.name} --status\nTo take it back:        ${script.name} --undo --apply\n${boots}`,
+    address: addressFormatter(facts.pci.devices, false),
     printsModule: facts.printsModule,
   }
 }

@@ -8,6 +8,7 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { TuneState } from '../tune/tuning-status.ts'
+import type { PredictedBoot } from './predictions.ts'
 
 /** One change as `--json` prints it: `+` new file, `~` edited file, `-` removed file, `>` command, `=` driver. */
 export interface ChangeJson {
@@ -26,7 +27,7 @@ export interface ChangeJson {
 export interface BindVfio {
   /** `vfio-scripts/bind-vfio/1`, or with the name of the script that answers. */
   schema: string
-  action: 'plan' | 'apply' | 'status' | 'kernel-config'
+  action: 'plan' | 'apply' | 'status' | 'kernel-config' | 'predict'
   /** Was anything written? */
   changed: boolean
   /** Does what is (or would be) written take effect only with the next boot? */
@@ -41,6 +42,8 @@ export interface BindVfio {
   findings: Finding[]
   /** Changes left by a run that was cut short; the next run that applies anything puts them back first. */
   cutShort?: ChangeJson[]
+  /** Who has each device after a boot: by the files as they are now, or with the plan. */
+  boots?: PredictedBoot[]
   /** The settings that each kernel configuration lacks, with `--kernel-config`. */
   kernels?: KernelReport[]
 }

@@ -1,7 +1,9 @@
-import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs'
+import { Buffer } from 'node:buffer'
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { runCommand, setInheritedLock } from '../../lib/change/run.ts'
+import { runCommand, runFilter, setInheritedLock } from '../../lib/change/run.ts'
+import { UserError } from '../../lib/core/error.ts'
 import { newFolder } from '../support/expect.ts'
 
 // What every program that a script runs is promised, each seen from inside the program.
@@ -145,5 +147,51 @@ describe('of a program that is run', () => {
     stop.abort()
     expect((await running).stdout).toBe('cleaned up\n')
     expect(existsSync(`${folder}/cleaned`)).toBe(true)
+  })
+})
+
+describe('a program that is run as a filter', () => {
+  async function bytesOf(argv: readonly string[], input: Iterable<Buffer>): Promise<number> {
+    let length = 0
+    for await (const chunk of runFilter(argv, input)) length += chunk.length
+    return length
+  }
+  const pieces = Array.from({ length: 40 }, () => Buffer.alloc(1 << 20, 1))
+
+  it('has its input piece by piece, and its output is given as it comes', async () => {
+    expect(await bytesOf(['cat'], pieces)).toBe(40 << 20)
+    let asked = 0
+    const counted = (function* () {
+      for (const piece of pieces) {
+        asked++
+        yield piece
+      }
+    })()
+    for await (const _ of runFilter(['cat'], counted)) break
+    expect(asked).toBeLessThan(10)
+  })
+
+  it('is missing, or fails with what it says first, also where it reads nothing', async () => {
+    await expect(bytesOf(['no-such-program'], pieces)).rejects.toMatchObject({
+      code: 'missing-program',
+      message: 'it takes the program no-such-program, which is not installed',
+    })
+    const fails = bytesOf(sh('echo some; echo broken >&2; echo more >&2; exit 3'), pieces)
+    await expect(fails).rejects.toMatchObject({ code: 'damaged', message: 'sh cannot unpack it (broken)' })
+    const unread = function* (): Generator<Buffer> {
+      yield Buffer.alloc(10)
+      throw new UserError('denied', 'not read')
+    }
+    await expect(bytesOf(['cat'], unread())).rejects.toMatchObject({ code: 'denied' })
+  })
+
+  it('is ended once nobody reads what it writes', async () => {
+    const seen = join(newFolder(), 'pid')
+    for await (const _ of runFilter(sh(`echo $$ >${seen}; exec yes`), [])) break
+    const pid = readFileSync(seen, 'utf8').trim()
+    const began = Date.now()
+    while (existsSync(`/proc/${pid}/fd/1`) && Date.now() - began < 5000)
+      await new Promise((wake) => setTimeout(wake, 20))
+    expect(existsSync(`/proc/${pid}/fd/1`)).toBe(false)
   })
 })

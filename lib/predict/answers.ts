@@ -1,0 +1,117 @@
+import coerce from 'semver/functions/coerce.js'
+import lt from 'semver/functions/lt.js'
+import type { Kernel } from '../host/installed-kernels.ts'
+import type { IommuState } from '../host/iommu.ts'
+import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
+import { iommuOnLine, type KernelLine, kernelArgumentsOf } from './kernel-line.ts'
+
+/** The machine as it runs: what its drivers have taken already says what they take. */
+export interface MachineNow {
+  devices: readonly PciDevice[]
+  /** The modules that are loaded, with `_`; `null`: not known. */
+  loaded: ReadonlySet<string> | null
+  /** The module of each driver that has a device, with `_`; `null`: the driver is built into the kernel. */
+  moduleOf: ReadonlyMap<string, string | null>
+  /** The release of the kernel that runs; `undefined`: not known. */
+  release: string | undefined
+  iommu: Pick<IommuState, 'enabled' | 'kind'>
+}
+
+/** Does a driver take a device that it is offered? Its ID is an attempt: the driver's probe may decline. */
+export type ProbeAnswer = 'takes' | 'may-decline' | 'declines'
+
+/** vfio-pci's own list of devices that it does not take. Source: vfio_pci_dev_in_denylist() in the kernel's vfio_pci.c. */
+const VFIO_DENIED = /^8086:(19e2|19e3|37c8|37c9|0435|0443|0b25|0cfe)$/
+/** Drivers that decline chips which they do not know, or are told not to take: force_probe, si_support, dsp_driver. */
+const CHOOSY = /^(nouveau|nova_core|nvidia|amdgpu|radeon|i915|xe|snd_(sof|soc)_\w+|snd_hda_intel)$/
+/** Drivers that take no display where the line says nomodeset. Source: drm_firmware_drivers_only() in the kernel. */
+const DRM =
+  /^(nouveau|nova_core|amdgpu|radeon|i915|xe|ast|mgag200|bochs|cirrus|cirrus_qemu|qxl|virtio_gpu|vmwgfx|gma500_gfx)$/
+/** The driver's name, where it is not that of its module. */
+const DRIVER_NAMES: Readonly<Record<string, string>> = {
+  vfio_pci: 'vfio-pci',
+  pci_stub: 'pci-stub',
+  xhci_pci: 'xhci_hcd',
+  xhci_pci_renesas: 'xhci_hcd',
+  ehci_pci: 'ehci-pci',
+  ohci_pci: 'ohci-pci',
+  virtio_pci: 'virtio-pci',
+  sdhci_pci: 'sdhci-pci',
+  bochs: 'bochs-drm',
+  i2c_i801: 'i801_smbus',
+  i2c_piix4: 'piix4_smbus',
+  i2c_nvidia_gpu: 'nvidia-gpu',
+  intel_lpss_pci: 'intel-lpss',
+}
+/** Modules that name devices in their tables, and leave the binding to another module. */
+const HELPERS = /^(nvidia_drm|nvidia_modeset|nvidia_uvm|nvidia_peermem)$/
+
+/** The answers of drivers on one boot of a machine. */
+export interface Answers {
+  /** Returns the loadable or built-in drivers, by their modules, that the kernel offers the device to. */
+  candidates(device: PciDevice): { module: string; builtin: boolean }[]
+  answer(module: string, device: PciDevice): ProbeAnswer
+  /** Returns the name of the driver in a module. */
+  driverName(module: string): string
+}
+
+/**
+ * Opens the answers for a kernel and a command line. `modules` gives what the kernel's tables name for each device.
+ */
+export function openAnswers(
+  now: MachineNow,
+  kernel: Kernel,
+  line: KernelLine,
+  modules: ReadonlyMap<PciDevice, readonly string[] | null>,
+): Answers {
+  const isRunning = kernel.release === now.release
+  const driverOf = new Map([...now.moduleOf].flatMap(([driver, module]) => (module === null ? [] : [[module, driver]])))
+  const nomodeset = kernelArgumentsOf(line).some(({ name }) => name === 'nomodeset')
+  const moduleNow = ({ driver }: PciDevice): string | null =>
+    driver === null ? null : (now.moduleOf.get(driver) ?? driver.replaceAll('-', '_'))
+
+  const candidates: Answers['candidates'] = (device) => {
+    const known = (modules.get(device) ?? device.modules ?? [])
+      .map((name) => name.replaceAll('-', '_'))
+      .filter((name) => !HELPERS.test(name) && !isVfio(name))
+      .map((module) => ({ module, builtin: kernel.provides(module) === 'builtin' }))
+    const { driver } = device
+    if (driver === null || isVfio(driver)) return known
+    // A driver that is no module of its own is in no table: pcieport.
+    const isBuiltin =
+      (now.moduleOf.get(driver) === null || driver === 'pcieport') &&
+      !known.some(({ module }) => sameDriver(module, driver))
+    return isBuiltin ? [{ module: driver, builtin: true }, ...known] : known
+  }
+
+  const sameDriver = (module: string, driver: string): boolean =>
+    driverName(module) === driver || module === driver.replaceAll('-', '_')
+
+  const answer = (module: string, device: PciDevice): ProbeAnswer => {
+    if (module === 'vfio_pci') return vfioAnswer(device)
+    if (module === 'pci_stub') return 'takes'
+    if (nomodeset && DRM.test(module)) return 'declines'
+    if (isRunning && moduleNow(device) === module) return 'takes'
+    if (isRunning && device.driver === null && now.loaded?.has(module)) return 'declines'
+    return CHOOSY.test(module) && (isDisplay(device) || device.vendor.id === '8086') ? 'may-decline' : 'takes'
+  }
+
+  const vfioAnswer = (device: PciDevice): ProbeAnswer => {
+    if (device.bridge) return 'declines'
+    const permits = kernelArgumentsOf(line).some(({ token }) => /^vfio[-_]pci\.disable_denylist=[1Yy]/.test(token))
+    if (VFIO_DENIED.test(`${device.vendor.id}:${device.device.id}`) && !permits) return 'declines'
+    const switched = iommuOnLine(line, now.iommu.kind === 'intel' || now.iommu.kind === 'amd' ? now.iommu.kind : null)
+    if (switched === false) return 'declines'
+    if (device.group !== null) return 'takes'
+    return now.iommu.enabled === false && switched === null ? 'declines' : 'may-decline'
+  }
+
+  const driverName = (module: string): string => driverOf.get(module) ?? DRIVER_NAMES[module] ?? module
+  return { candidates, answer, driverName }
+}
+
+/** Does vfio-pci remove the console of a display that it takes? It does since Linux 6.0: aperture helpers. */
+export function darkensConsole(kernel: Kernel, device: PciDevice): boolean {
+  const version = coerce(kernel.version)
+  return device.class.id === '0300' && version !== null && !lt(version, '6.0.0')
+}

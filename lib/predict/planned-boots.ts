@@ -1,0 +1,58 @@
+import type { Plan } from '../change/plan.ts'
+import { filesAfter } from '../change/planned-files.ts'
+import { kernelArgumentIn } from '../change/settings.ts'
+import { addArgument, removeArgument } from '../edit/kernel-arguments.ts'
+import type { Kernel } from '../host/installed-kernels.ts'
+import type { BootStage, MenuEntry } from '../system/boot.ts'
+import { type BootSystem, bootOf, type EntryBoot, kernelOf, menuEntries } from './entry-boots.ts'
+import { type Boot, modulesLoadedBy } from './predict.ts'
+
+/** A plan, as far as the next boot depends on it. */
+export interface PlannedChange extends Pick<Plan, 'changes' | 'settings'> {
+  regenerated: { images: boolean; entries: boolean }
+  /** The kernel arguments that it takes out. */
+  gone: readonly string[]
+}
+
+/**
+ * Returns the boots of the normal entries as they will be with a plan. `stageNow`: what the initramfs of an entry does
+ * now, which counts where the plan makes no image again; a new image holds the same modules, and those that it loads.
+ */
+export function plannedEntryBoots(
+  system: BootSystem,
+  change: PlannedChange,
+  stageNow: (entry: MenuEntry, release: string) => Boot['initramfs'],
+): EntryBoot[] {
+  const host = { ...system.host, files: filesAfter(system.host.files, change.changes) }
+  const { adapters } = system
+  const after: BootSystem = {
+    ...system,
+    host,
+    bootloader: adapters.openBootloader(host, system.bootloader?.name),
+    initramfs: adapters.openInitramfs(host, system.initramfs?.name),
+  }
+  const entries = menuEntries(system).filter(({ recovery }) => !recovery)
+  return entries.map((entry) => {
+    const kernel = kernelOf(system, entry)
+    if (typeof kernel === 'string') return { entry, boot: kernel }
+    const planned = { ...entry, line: plannedLine(after, entry, change) }
+    const stage = stageNow(entry, kernel.release)
+    const next = change.regenerated.images ? after.initramfs?.nextStage(kernel.release) : undefined
+    return { entry: planned, boot: bootOf(after, kernel, planned, next ? madeAgain(kernel, next, stage) : stage) }
+  })
+}
+
+function madeAgain(kernel: Kernel, next: BootStage, now: Boot['initramfs']): BootStage {
+  if (now === null || 'why' in now || now.modules === null) return next
+  return { ...next, modules: new Set([...now.modules, ...modulesLoadedBy(kernel, next)]) }
+}
+
+/** Returns the arguments of an entry once the plan's commands have made it again. */
+function plannedLine({ bootloader }: BootSystem, { file, line }: MenuEntry, change: PlannedChange): string {
+  if (!change.regenerated.entries) return line
+  // What the files of a loader say replaces its entry; a loader that keeps its arguments itself has them in the entry.
+  const own = (bootloader?.configured() ?? []).filter(({ entry }) => entry === undefined || entry === file)
+  const text = own.length > 0 ? own.map(({ token }) => token).join(' ') : line
+  const added = change.settings.flatMap((one) => kernelArgumentIn(one, [bootloader?.name ?? null]) ?? [])
+  return change.gone.reduce(removeArgument, added.reduce(addArgument, text))
+}
