@@ -9,7 +9,10 @@ export interface ForeseenDevice {
   certainty: 'certain' | 'may-decline' | 'undecided'
   /** Who else may have it. */
   or: readonly (string | null)[]
-  because: string
+  /** The line that decides; null: none does but the kernel's own tables. */
+  because: string | null
+  /** The lines that look as if they did, and why they do not. */
+  without?: readonly string[]
 }
 
 /** The entry that GRUB starts by itself. */
@@ -76,7 +79,9 @@ export function heldAgainst(boot: ForeseenBoot, looked: string): Foresight {
     if (device.certainty === 'undecided') result.undecided++
     else if (may.some(has) || same(device.module, module)) result.right++
     else
-      result.faults.push(`${address} has ${driver}, foreseen ${device.driver} (${device.certainty}): ${device.because}`)
+      result.faults.push(
+        `${address} has ${driver}, foreseen ${device.driver} (${device.certainty}): ${device.because ?? 'no line'}`,
+      )
   }
   for (const address of left.keys()) result.faults.push(`${address}: foreseen, and not there`)
   if (result.undecided > result.devices * 0.05)

@@ -16,7 +16,7 @@ export interface BadBoot {
   core?: true
   /** What the person wrote. */
   wrote: string
-  /** Who has what besides `usual`, and the file whose line says so; without a driver: it is not certain. */
+  /** Who has what besides `usual`, and a line that says why or why not; null: nothing orders who comes first. */
   has: Record<string, Has>
 }
 
@@ -29,22 +29,27 @@ const file = (path: string, ...lines: string[]) =>
 const softdeps = (...drivers: string[]) => drivers.map((driver) => `softdep ${driver} pre: vfio-pci`)
 const remade = 'in_root update-initramfs -u -k "$KERNEL"'
 const dracut = 'in_root dracut --force --kver "$KERNEL"'
+const inDracut = (path: string) =>
+  file('etc/dracut.conf.d/vfio.conf', 'add_drivers+=" vfio_pci vfio_iommu_type1 "', `install_items+=" ${path} "`)
 const script = (...lines: string[]) => lines.join('\n')
 
 const vfio = (because?: RegExp): Has => ['vfio-pci', because]
-const cards = (because?: RegExp) => ({
-  '04:00.0': vfio(because),
-  '05:00.0': vfio(because),
-  '0c:00.0': vfio(because),
-})
-const radeon = (because?: RegExp) => ({ '01:00.0': vfio(because), '01:00.1': vfio(because) })
+const all = (slots: string, because?: RegExp) =>
+  Object.fromEntries(slots.split(' ').map((slot) => [slot, vfio(because)]))
+const cards = (because?: RegExp) => all('04:00.0 05:00.0 0c:00.0', because)
+const radeon = (because?: RegExp) => all('01:00.0 01:00.1', because)
+
+/** A list of which nothing comes without an IOMMU. */
+const declined = modprobe('vfio', 'options vfio-pci ids=8086:10d3,1234:11e8,1002:5159', ...softdeps('e1000e'))
+
+const cardsAndDrive = modprobe('vfio', 'options vfio-pci ids=8086:10d3,1b36:0010', ...softdeps('e1000e', 'nvme'))
+const inline = file('etc/initramfs-tools/modules', 'vfio_pci ids=8086:10d3,1002:5159,8086:2668')
 
 /** The drivers of Intel's devices that the image of initramfs-tools has, and these devices with all others of Intel. */
 const intelDrivers = ['e1000e', 'e1000', 'ahci', 'lpc_ich', 'i2c_i801']
-const allIntel: Record<string, Has> = Object.fromEntries(
-  '00:00.0 00:1f.0 00:1f.2 00:1f.3 01:00.1 02:00.1 03:00.1 04:00.0 05:00.0 09:01.0 09:02.0 0c:00.0'
-    .split(' ')
-    .map((slot) => [slot, vfio(/modprobe\.d\/vfio\.conf/)]),
+const allIntel = all(
+  '00:00.0 00:1f.0 00:1f.2 00:1f.3 01:00.1 02:00.1 03:00.1 04:00.0 05:00.0 09:01.0 09:02.0 0c:00.0',
+  /modprobe\.d\/vfio\.conf/,
 )
 
 export const badBoots: Record<string, BadBoot> = {
@@ -67,7 +72,7 @@ export const badBoots: Record<string, BadBoot> = {
       remade,
       append('vfio-pci.ids=8086:2415,8086:2668'),
     ),
-    has: { '01:00.1': vfio(/grub\.cfg/), '09:02.0': vfio(/grub\.cfg/) },
+    has: { '01:00.1': vfio(/grub\.cfg/), '09:02.0': vfio(/grub\.cfg/), '01:00.0': ['radeon', /vfio\.conf.*grub\.cfg/] },
   },
   blacklists: {
     about: 'blacklist and modprobe.blacklist= do not stop a softdep; they and install do stop udev',
@@ -87,29 +92,24 @@ export const badBoots: Record<string, BadBoot> = {
   },
   'module-blacklist': {
     about: 'module_blacklist= stops vfio-pci and a host driver everywhere',
-    core: true,
     machine: grub(amd, 'uefi'),
     wrote: script(
       modprobe('vfio', 'options vfio-pci ids=8086:10d3,8086:100e,1002:5159', ...softdeps('e1000e', 'e1000', 'radeon')),
       remade,
       append('module_blacklist=vfio_pci,e1000'),
     ),
-    has: { '09:01.0': ['', /grub\.cfg/] },
+    has: { '09:01.0': ['', /grub\.cfg/], '04:00.0': ['e1000e', /module_blacklist=vfio_pci/] },
   },
   inline: {
     about: 'a list inline in /etc/initramfs-tools/modules is in force after udev: too late for the network cards',
-    wrote: script(file('etc/initramfs-tools/modules', 'vfio_pci ids=8086:10d3,1002:5159,8086:2668'), remade),
-    has: radeon(/initramfs-tools\/modules|conf\/modules/),
+    wrote: script(inline, remade),
+    has: { ...radeon(/vfio_pci ids=/), '04:00.0': ['e1000e', /vfio_pci ids=/] },
   },
   'inline-softdep': {
     about: 'the same with a softdep: the module is there already, without a list, and nothing is bound',
     machine: grub(intel, 'uefi'),
-    wrote: script(
-      file('etc/initramfs-tools/modules', 'vfio_pci ids=8086:10d3,1002:5159,8086:2668'),
-      modprobe('vfio', ...softdeps('e1000e', 'radeon', 'snd_hda_intel')),
-      remade,
-    ),
-    has: {},
+    wrote: script(inline, modprobe('vfio', ...softdeps('e1000e', 'radeon', 'snd_hda_intel')), remade),
+    has: { '01:00.0': ['radeon', /vfio_pci ids=/] },
   },
   forgotten: {
     about: 'neither update-initramfs nor update-grub was run: the root file system binds what the initramfs left',
@@ -122,7 +122,7 @@ export const badBoots: Record<string, BadBoot> = {
       ),
       `sed -i 's|quiet|& vfio-pci.ids=1234:1111|' "$ROOT/etc/default/grub"`,
     ),
-    has: radeon(/modprobe\.d\/vfio\.conf/),
+    has: { ...radeon(/modprobe\.d\/vfio\.conf/), '04:00.0': ['e1000e', /modprobe\.d\/vfio\.conf/] },
   },
   'pci-stub': {
     about:
@@ -189,7 +189,6 @@ export const badBoots: Record<string, BadBoot> = {
   },
   'class-wildcard': {
     about: 'a class with its mask takes all audio of a vendor; another subsystem takes none',
-    core: true,
     machine: grub(amd, 'bios'),
     wrote: script(
       modprobe(
@@ -204,10 +203,8 @@ export const badBoots: Record<string, BadBoot> = {
   recovery: {
     about: 'the recovery entry has not what GRUB_CMDLINE_LINUX_DEFAULT says',
     wrote: script(
-      modprobe('vfio', ...softdeps('e1000e')),
-      remade,
       `sed -i 's|quiet|& vfio-pci.ids=8086:10d3,1002:5159|; s|^GRUB_DEFAULT=.*|GRUB_DEFAULT="1>1"|' "$ROOT/etc/default/grub"`,
-      'in_root update-grub',
+      `in_root update-grub; ${modprobe('vfio', ...softdeps('e1000e'))}; ${remade}`,
     ),
     has: {},
   },
@@ -215,38 +212,27 @@ export const badBoots: Record<string, BadBoot> = {
     about: 'without an IOMMU vfio-pci declines, and the host drivers have their devices',
     core: true,
     machine: grub(none, 'bios'),
-    wrote: script(
-      modprobe('vfio', 'options vfio-pci ids=8086:10d3,1234:11e8,1002:5159', ...softdeps('e1000e')),
-      remade,
-    ),
+    wrote: script(declined, remade),
     has: {},
   },
   'iommu-off': {
     about: 'the same with intel_iommu=off on the line',
     machine: grub(intel, 'uefi'),
-    wrote: script(
-      modprobe('vfio', 'options vfio-pci ids=8086:10d3,1234:11e8,1002:5159', ...softdeps('e1000e')),
-      remade,
-      append('intel_iommu=off'),
-    ),
+    wrote: script(declined, remade, append('intel_iommu=off')),
     has: {},
   },
   'dracut-forgotten': {
     about: 'dracut was not run: what its image has no driver for is bound later, the NVMe drive is not',
     core: true,
     generator: 'dracut',
-    wrote: modprobe('vfio', 'options vfio-pci ids=8086:10d3,1b36:0010', ...softdeps('e1000e', 'nvme')),
+    wrote: cardsAndDrive,
     has: cards(),
   },
   'dracut-no-modprobe': {
     about: 'vfio-pci forced by dracut.conf, and an image for every machine has no /etc/modprobe.d',
     machine: grub(intel, 'uefi'),
     generator: 'dracut',
-    wrote: script(
-      modprobe('vfio', 'options vfio-pci ids=8086:10d3,1b36:0010', ...softdeps('e1000e', 'nvme')),
-      file('etc/dracut.conf.d/vfio.conf', 'force_drivers+=" vfio_pci vfio_iommu_type1 "'),
-      dracut,
-    ),
+    wrote: script(cardsAndDrive, file('etc/dracut.conf.d/vfio.conf', 'force_drivers+=" vfio_pci "'), dracut),
     has: {},
   },
   'dracut-wildcard': {
@@ -255,11 +241,7 @@ export const badBoots: Record<string, BadBoot> = {
     generator: 'dracut',
     wrote: script(
       modprobe('vfio', 'options vfio-pci ids=8086:ffffffff,1b36:0010', ...softdeps('nvme', 'ahci')),
-      file(
-        'etc/dracut.conf.d/vfio.conf',
-        'add_drivers+=" vfio_pci vfio_iommu_type1 "',
-        'install_items+=" /etc/modprobe.d/vfio.conf "',
-      ),
+      inDracut('/etc/modprobe.d/vfio.conf'),
       dracut,
     ),
     has: { ...allIntel, '06:00.0': vfio() },
@@ -270,12 +252,7 @@ export const badBoots: Record<string, BadBoot> = {
     systemd: true,
     wrote: script(
       file('etc/modules-load.d/vfio.conf', 'vfio-pci'),
-      file(
-        'etc/dracut.conf.d/vfio.conf',
-        'add_drivers+=" vfio_pci vfio_iommu_type1 "',
-        'install_items+=" /etc/modules-load.d/vfio.conf "',
-      ),
-      dracut,
+      `${inDracut('/etc/modules-load.d/vfio.conf')}; ${dracut}`,
       append('vfio-pci.ids=8086:10d3,8086:2415'),
     ),
     has: { ...cards(), '09:02.0': vfio() },

@@ -6,7 +6,7 @@ import { type BadBoot, badBoots } from './bad-boots.ts'
 import { withSystemd } from './tune-host.ts'
 
 /** Who has what where nothing is configured; '' for nobody. */
-const usual: Record<string, string> = {
+export const usual: Record<string, string> = {
   '00:00.0': '',
   '00:04.0': '',
   '00:1f.0': 'lpc_ich',
@@ -49,8 +49,9 @@ function scenario(name: string, boot: BadBoot): Scenario {
       if (foreseen === undefined) return
       for (const [slot, [driver, because = /(?:)/]] of Object.entries(has)) {
         const device = foreseen.devices.find(({ address }) => address === `0000:${slot}`)
-        if (driver !== null && (device?.certainty === 'undecided' || !because.test(device?.because ?? '')))
-          throw new LabError(`${slot}: ${JSON.stringify(device)}, expected ${because}`)
+        const reasons = [device?.because, ...(device?.without ?? [])].join('\n')
+        if (driver !== null && (device?.certainty === 'undecided' || !because.test(reasons)))
+          throw new LabError(`0000:${slot}: ${because} is not among the reasons of ${JSON.stringify(device)}`)
       }
     },
   }
