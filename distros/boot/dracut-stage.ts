@@ -43,6 +43,8 @@ interface DracutParts {
   modprobe: Directive[]
   beside: LoadStep[]
   hooks(stage: string): DropIn[]
+  /** Is the hook in the image? Of others, what they load is left out, as that would be said for certain. */
+  isSure?(hook: DropIn): boolean
   /** The step of the boot script as a unit of systemd. */
   unit: BootStep[]
 }
@@ -102,9 +104,9 @@ export function nextDracutStage(
   const ofEtc = modprobeFiles(files, undefined, ['/etc/modprobe.d']).filter(
     ({ path }) => hostonly || named.includes(path),
   )
-  const masked = new Set(ofEtc.map(({ path }) => nameOf(path)))
-  const rest = modprobeFiles(files, release, OF_PACKAGES).filter(({ path }) => !masked.has(nameOf(path)))
-  const read = [...ofEtc, ...rest].sort((one, other) => (nameOf(one.path) < nameOf(other.path) ? -1 : 1))
+  const masked = new Set(ofEtc.map(({ path }) => lastPart(path)))
+  const rest = modprobeFiles(files, release, OF_PACKAGES).filter(({ path }) => !masked.has(lastPart(path)))
+  const read = [...ofEtc, ...rest].sort((one, other) => (lastPart(one.path) < lastPart(other.path) ? -1 : 1))
   return {
     busybox: false,
     modules: null,
@@ -119,6 +121,7 @@ export function nextDracutStage(
           )
         : [],
       hooks: (stage) => hooksOfModules(files, stage, words('add_dracutmodules'), omitted),
+      isSure: ({ path }) => words('add_dracutmodules').includes(/\/\d\d([^/]+)\/[^/]+$/.exec(path)?.[1] ?? ''),
       unit: systemd && installed.some((path) => path.endsWith('/vfio-scripts.service')) ? bootScriptUnit(files) : [],
     }),
   }
@@ -126,11 +129,12 @@ export function nextDracutStage(
 
 function stageOfParts(
   files: Reader,
-  { systemd, arguments: given, modprobe, beside, hooks, unit }: DracutParts,
+  { systemd, arguments: given, modprobe, beside, hooks, isSure = () => true, unit }: DracutParts,
 ): Pick<BootStage, 'modprobe' | 'steps'> {
   const run = (stage: string): BootStep[] =>
     hooks(stage).flatMap((hook) => {
-      if (!loadsArguments(hook)) return scriptSteps(files, hook, false)
+      if (!loadsArguments(hook))
+        return scriptSteps(files, hook, false).filter(({ kind }) => kind !== 'load' || isSure(hook))
       return systemd ? [] : given.pre
     })
   const isSeen = systemd || BEFORE.some((stage) => hooks(stage).some(loadsArguments))
@@ -193,7 +197,7 @@ function hooksOf(image: Reader, stage: string): DropIn[] {
   const paths = new Map<string, string>()
   for (const folder of HOOKS)
     for (const path of filesEndingIn(image, `${folder}/${stage}`, '.sh'))
-      if (!paths.has(nameOf(path))) paths.set(nameOf(path), path)
+      if (!paths.has(lastPart(path))) paths.set(lastPart(path), path)
   return textFiles(image, [...paths.values()])
 }
 
@@ -237,4 +241,4 @@ function valuesOf(options: readonly string[], name: string): string[] {
   })
 }
 
-const nameOf = (path: string): string => path.replace(/.*\//, '')
+const lastPart = (path: string): string => path.replace(/.*\//, '')

@@ -5,7 +5,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import type { BootStage, BootStep, LoadStep } from '../../lib/system/boot.ts'
 import {
   causeAt,
-  causeOf,
+  causeWhere,
   hasBusyboxModprobe,
   listedLoads,
   loadStep,
@@ -74,7 +74,7 @@ function stepsOf(
 ): Pick<BootStage, 'steps'> {
   const run = (script: DropIn): BootStep[] =>
     script.text.split('\n').some((line) => COLDPLUG.test(line))
-      ? [{ kind: 'coldplug', beside: [], cause: causeOf(script, COLDPLUG) }]
+      ? [{ kind: 'coldplug', beside: [], cause: causeWhere(script, COLDPLUG) }]
       : scriptSteps(files, script, true)
   const [first = [], ...rest] = FOLDERS.map((folder) => scripts(folder).flatMap(run))
   const modprobe = parseModprobe(modprobeFiles(files, release, folders))

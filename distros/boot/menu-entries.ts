@@ -77,7 +77,9 @@ export function fromUnifiedImages(host: Host, paths: readonly string[]): MenuEnt
 function findBootFile(files: Reader, path: string, home: string): string | undefined {
   const plain = path.replace(/^\([^)]*\)/, '').replaceAll('\\', '/')
   const places = [...new Set([home, '', ...ESP_MOUNTS])]
-  for (const each of new Set([plain, withoutSubvolume(files, plain)]))
+  // A path of a file system that is not mounted is taken for that of /boot at last.
+  const last = plain.replace(/^.*(?=\/boot\/)/, '')
+  for (const each of new Set([plain, withoutSubvolume(files, plain), last]))
     for (const place of places) {
       const found = findPath(files, `${place}/${each}`.replace(/\/+/g, '/'))
       if (found !== undefined) return found

@@ -20,12 +20,12 @@ export function findMkinitcpio(files: Reader): string | undefined {
 
 /** Returns the texts that mkinitcpio joins to one configuration; `config`: one that a preset names, read alone. */
 export function mkinitcpioTexts(files: Reader, config: string | undefined): DropIn[] {
-  const joins = readsDropIns(files) && config === undefined
+  const joins = joinsDropIns(files) && config === undefined
   const paths = [config ?? MKINITCPIO_CONFIG, ...(joins ? filesEndingIn(files, DROP_INS, '.conf') : [])]
   return readShellFiles(files, paths)
 }
 
-function readsDropIns(files: Reader): boolean {
+function joinsDropIns(files: Reader): boolean {
   return /\b_d_config\b|mkinitcpio\.conf\.d\b/.test(rawText(files, findMkinitcpio(files)) ?? '')
 }
 
@@ -44,7 +44,7 @@ export function mkinitcpioConfigs(files: Reader, presets: readonly PresetImage[]
   const named = [...new Set(presets.flatMap(({ config }) => config ?? []))]
   const configs = named.map((path): MkinitcpioConfig => ({ place: { path: realPath(files, path) }, others: [] }))
   if (presets.length > 0 && presets.every(({ config }) => config !== undefined)) return configs
-  if (!readsDropIns(files)) {
+  if (!joinsDropIns(files)) {
     const path = realPath(files, MKINITCPIO_CONFIG)
     return [...configs.filter(({ place }) => place.path !== path), { place: { path }, others: [] }]
   }

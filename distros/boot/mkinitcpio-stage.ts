@@ -6,7 +6,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import type { BootStage, BootStep, LoadStep } from '../../lib/system/boot.ts'
 import {
   bootScriptStep,
-  causeOf,
+  causeWhere,
   hasBusyboxModprobe,
   loadStep,
   modulesBelow,
@@ -93,7 +93,7 @@ function moduleLoads(texts: readonly DropIn[]): LoadStep[] {
     const plain = name.replace(/[^\w]/g, '.')
     const place = [...texts].reverse().find(({ text }) => new RegExp(`^[^#\\n]*\\b${plain}\\b`, 'm').test(text)) ??
       texts[0] ?? { path: '', text: '' }
-    return loadStep(name, true, causeOf(place, new RegExp(`^[^#]*\\b${plain}\\b`)))
+    return loadStep(name, true, causeWhere(place, new RegExp(`^[^#]*\\b${plain}\\b`)))
   })
 }
 
@@ -115,7 +115,7 @@ function hookSteps(files: Reader, hooks: readonly DropIn[], name: (typeof RUNS)[
     if (part === undefined) return []
     const hook = { path, text: part }
     if (part.split('\n').some((line) => COLDPLUG.test(line)))
-      return [{ kind: 'coldplug', beside: [], cause: causeOf(hook, COLDPLUG) }]
+      return [{ kind: 'coldplug', beside: [], cause: causeWhere(hook, COLDPLUG) }]
     return scriptSteps(files, hook, false)
   })
 }

@@ -34,7 +34,7 @@ export function refindEntries(host: Host): MenuEntry[] {
   const kernels = listFolder(host.files, '/boot').filter((name) => /^(vmlinuz|bzImage|kernel)/.test(name))
   return kernels.flatMap((kernel) =>
     lines.map(({ title, options }, at): MenuEntry => {
-      const line = options.replaceAll('%v', versionIn(kernel)).replaceAll('%%', '%')
+      const line = options.replaceAll('%v', refindVersion(kernel)).replaceAll('%%', '%')
       const named = parseCommandLine(line).flatMap(({ name, value = '' }) => (name === 'initrd' ? [value] : []))
       const images = named.length > 0 ? named : imagesBeside(host.files, kernel)
       const recovery = bootsRecovery(line, [kernel, ...images])
@@ -46,13 +46,13 @@ export function refindEntries(host: Host): MenuEntry[] {
 }
 
 /** Returns the version in a file's name, from its first digit to its last: `6.1.0-37-amd6`. */
-const versionIn = (name: string): string => /\d.*\d|\d/.exec(name)?.[0] ?? ''
+const refindVersion = (name: string): string => /\d.*\d|\d/.exec(name)?.[0] ?? ''
 
 /** Finds the initramfs that rEFInd takes for a kernel: that of the same version, else of the longest like name. */
 function imagesBeside(files: Reader, kernel: string): string[] {
-  const version = versionIn(kernel)
+  const version = refindVersion(kernel)
   const found = listFolder(files, '/boot').filter(
-    (name) => /^(init|booster).*/.test(name) && !/fallback/.test(name) && versionIn(name) === version,
+    (name) => /^(init|booster).*/.test(name) && !/fallback/.test(name) && refindVersion(name) === version,
   )
   const name = kernel.replace(/^\w+-?/, '')
   const best = found.find((one) => one.replace(/^[^-]*-|\.img$/g, '') === name) ?? found[0]

@@ -44,6 +44,7 @@ export const initramfsTools: InitramfsAdapter = {
     const images = () => findImages(host, (release) => [`/boot/initrd.img-${release}`])
     return {
       bootScriptLocation: () => 'image',
+      modulesWithOptions: `${FOLDER}/modules`,
 
       settings({ module, bootScript }) {
         const own = (name: string, head: string, line: string, reason: string) =>

@@ -64,6 +64,7 @@ export const noInitramfs: InitramfsAdapter = {
       commands: () => [],
       images: () => [],
       nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),
+      obeysBlacklist: true,
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [

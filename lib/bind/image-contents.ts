@@ -8,11 +8,14 @@ export interface ImageContents {
   hasModule(name: string): boolean
 }
 
+/** The folders of modules: an init that loads them itself need not have the first. */
+const MODULES = ['/lib/modules', '/usr/lib/modules']
+
 /** Tells what is in an image that was read. */
 export function contentsOfImage(image: Reader): ImageContents {
   return {
     hasFile: (path) => image.exists(path),
-    hasModule: (name) => hasModuleBelow(image, '/lib/modules', moduleFile(name)),
+    hasModule: (name) => MODULES.some((folder) => hasModuleBelow(image, folder, moduleFile(name))),
   }
 }
 

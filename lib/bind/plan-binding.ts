@@ -1,6 +1,7 @@
 import { claimsOf } from '../change/journal.ts'
 import type { DriverChange, Plan } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
+import { coversId } from '../edit/modprobe-conflicts.ts'
 import type { IommuState } from '../host/iommu.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { type RenderedRequirements, renderFiles } from '../system/render-files.ts'
@@ -80,42 +81,94 @@ export function planBinding(
   }
   const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
   const bound = boundByBoot(mechanism)
-  expectNoConflict(facts, mechanism, bound)
+  // What binds all of it already is not to be corrected.
+  if (request.bound === undefined || selected.length > 0) expectNoConflict(facts, mechanism, bound)
   // On a described system the next kernel may be another: that the IOMMU is on now says nothing about it.
   const known = declarative === undefined ? iommu : { ...iommu, enabled: null }
   const requirements = bindRequirements(host, known, mechanism, all, selected, request)
-  const nix = declarative && renderNix(facts, declarative, requirements, request.output)
+  const foreign = declarative === undefined ? [] : foreignIds(facts, declarative, requirements)
+  const copied = foreign.map(({ requirement }) => requirement)
+  const nix = declarative && renderNix(facts, declarative, [...requirements, ...copied], request.output)
   const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.staleImages)
   const notes = [
     ...bindingNotes(iommu, mechanism),
     ...left,
-    ...(declarative === undefined ? [] : moduleNotes(facts, declarative, requirements)),
+    ...(requirementsOf(requirements, 'address').length > 0 && declarative !== undefined ? [declarative.earlier] : []),
+    ...foreignNotes(foreign, all, selected),
     ...(nix === undefined ? [] : (declarative?.steps(nix.path) ?? [])),
   ]
   return { ...rendered, plan: { changes, settings, notes, rebootNeeded: changes.length > 0 }, bound }
 }
 
-/** Returns notes on what a described system loads before the boot script, or sets in place of our list of IDs. */
-function moduleNotes(
+/** An ID that the person's own configuration has in a list, and the requirement that ours holds it too. */
+interface ForeignId {
+  id: string
+  /** The list as the configuration has it. */
+  token: string
+  requirement: Requirement
+}
+
+/** By this an ID in our list is known as a copy, which is kept for as long as one of our devices needs the list. */
+const COPIED = { copied: 'configuration' }
+
+/**
+ * Returns the IDs that the person has in lists elsewhere in the configuration of a described system: of several lists
+ * only the last counts, which is ours, and so ours holds them too.
+ */
+function foreignIds(
   { host, journal }: BindFacts,
   declarative: DeclarativeSystem,
   requirements: readonly Requirement[],
-): string[] {
-  if (requirementsOf(requirements, 'address').length > 0) return [declarative.earlier]
-  // The person may have a list of IDs elsewhere in the configuration: only the last one counts.
+): ForeignId[] {
+  const ids = requirementsOf(requirements, 'id')
+  const [first] = ids
+  if (first === undefined) return []
+  const name = `${first.module.replaceAll('-', '_')}.ids`
   const own = new Set([
-    ...requirementsOf(requirements, 'id').map(({ module, id }) => `${module}.ids=${id}`),
-    ...claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.item] : [])),
+    ...ids.map(({ id }) => id),
+    ...claimsOf(journal).flatMap(({ setting }) => {
+      const isOurs = setting.kind === 'nix-item' && setting.request?.copied === undefined
+      return isOurs && setting.item.startsWith(`${first.module}.ids=`) ? setting.item.split('=').slice(1) : []
+    }),
   ])
-  const isOwnList = (value = ''): boolean =>
-    value.split(',').every((id) => own.has(`vfio-pci.ids=${id}`) || own.has(`pci-stub.ids=${id}`))
+  const owners = [...new Set(ids.flatMap((one) => one.owners))]
+  const known = new Set<string>()
   return declarative
     .arguments(host.files)
-    .filter(({ name, value }) => /^(vfio_pci|pci_stub)\.ids$/.test(name) && !isOwnList(value))
-    .map(
-      ({ token }) =>
-        `Your configuration sets ${token} already, and of several such lists only the last counts: leave it to this module.`,
+    .filter((one) => one.name === name)
+    .flatMap(({ token, value = '' }) =>
+      value.split(',').flatMap((id): ForeignId[] => {
+        const key = id.toLowerCase()
+        if (id === '' || own.has(key) || known.has(key)) return []
+        known.add(key)
+        const reason = `your configuration has ${id} in a list of its own`
+        return [{ id, token, requirement: { ...first, id, reason, owners, request: COPIED } }]
+      }),
     )
+}
+
+/** Returns a note on the copied IDs, and one on each device that they take besides the selected ones. */
+function foreignNotes(
+  foreign: readonly ForeignId[],
+  all: readonly PciDevice[],
+  selected: readonly PciDevice[],
+): string[] {
+  const [first] = foreign
+  if (first === undefined) return []
+  const ids = foreign.map(({ id }) => id).join(' and ')
+  const taken = all
+    .filter((device) => !selected.includes(device) && !device.bridge)
+    .flatMap((device) => {
+      const found = foreign.find(({ id }) => coversId(id, `${device.vendor.id}:${device.device.id}`))
+      return found === undefined ? [] : [{ device, found }]
+    })
+  return [
+    `Your configuration has a list of its own (${first.token}), and of several lists only the last counts: this module's, which therefore holds ${ids} too.`,
+    ...taken.map(
+      ({ device, found }) =>
+        `That list takes ${device.address} (${device.driver ?? 'no driver'} now) from the host as well: take ${found.id} out of your configuration if the host is to keep it.`,
+    ),
+  ]
 }
 
 /** Is the IOMMU off? Throws a UserError with code `iommu-off` where no kernel argument would switch it on. */
@@ -135,12 +188,8 @@ function bindingNotes(iommu: IommuState, mechanism: Mechanism | null): string[] 
 }
 
 /** Throws a UserError with code `contradiction` where settings would undo ours, or do not do what they look like. */
-function expectNoConflict(
-  facts: Pick<BindFacts, 'configured' | 'modprobe' | 'iommu'>,
-  mechanism: Mechanism | null,
-  bound: readonly FunctionBinding[],
-): void {
-  const lines = bindingConflicts(facts.configured, facts.modprobe, mechanism, bound, facts.iommu.kind)
+function expectNoConflict(facts: BindFacts, mechanism: Mechanism | null, bound: readonly FunctionBinding[]): void {
+  const lines = bindingConflicts(facts, mechanism, bound, facts.iommu.kind)
   if (lines.length === 0) return
   const more = lines.length > 1 ? ` (and ${lines.length - 1} more)` : ''
   throw new UserError('contradiction', `${lines[0]}${more}; correct that first, nothing was written`, lines.slice(1))

@@ -19,6 +19,8 @@ export interface BindRequest {
   staleImages?: boolean
   /** The file to write on a described system; `null`: none is written, and the present or usual one is shown. */
   output: string | null
+  /** The functions that settings of the person bind: they only need the IOMMU. */
+  bound?: readonly PciDevice[]
 }
 
 /**
@@ -31,15 +33,16 @@ export function bindRequirements(
   mechanism: Mechanism | null,
   all: readonly PciDevice[],
   selected: readonly PciDevice[],
-  { passThrough, software }: BindRequest,
+  { passThrough, software, bound: already = [] }: BindRequest,
 ): Requirement[] {
   const bound = boundByBoot(mechanism)
-  if (mechanism !== null && bound.length === 0) return []
-  const owners = bound.length > 0 ? addressesOf(bound) : ['host']
-  const switches = iommuArguments(host, iommu, selected, passThrough).map(
+  if (mechanism !== null && bound.length + already.length === 0) return []
+  const owners =
+    bound.length + already.length > 0 ? [...addressesOf(bound), ...already.map(({ address }) => address)] : ['host']
+  const switches = iommuArguments(host, iommu, [...selected, ...already], passThrough).map(
     (one): Requirement => ({ kind: 'argument', ...one, owners }),
   )
-  if (mechanism === null) return switches
+  if (mechanism === null || bound.length === 0) return switches
   const { module, byArgument: builtin, byModule: loadable } = mechanism
   const byId = bound.filter(({ boundBy }) => boundBy === 'id')
   const ids = [...new Set(byId.map(({ id }) => id))]

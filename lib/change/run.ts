@@ -55,8 +55,7 @@ const END_SECONDS = 5
  * does not add them). It has a session of its own: Ctrl-C and a lost terminal reach only this process, which decides.
  */
 export async function runCommand(argv: readonly string[], options: RunOptions): Promise<CommandResult> {
-  // Loaded only here: it costs a plan that runs nothing five milliseconds.
-  const { spawn } = await import('node:child_process')
+  const { spawn } = await loadProcesses()
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
   const env = programEnvironment()
   const began = Date.now()
@@ -105,6 +104,11 @@ export async function runCommand(argv: readonly string[], options: RunOptions): 
   })
 }
 
+/** Loads what runs programs only where one is run: it costs a plan five milliseconds. */
+function loadProcesses() {
+  return import('node:child_process')
+}
+
 /** Returns the environment of every program: the C locale, and the folders of system programs on the PATH. */
 function programEnvironment(): NodeJS.ProcessEnv {
   const { PATH, ...rest } = process.env
@@ -117,7 +121,7 @@ function programEnvironment(): NodeJS.ProcessEnv {
  * or, when the program fails, `damaged`.
  */
 export async function* runFilter(argv: readonly string[], input: Iterable<Buffer>): AsyncGenerator<Buffer, void> {
-  const [{ spawn }, { pipeline, Readable }] = await Promise.all([import('node:child_process'), import('node:stream')])
+  const [{ spawn }, { pipeline, Readable }] = await Promise.all([loadProcesses(), import('node:stream')])
   const [program = '', ...args] = argv
   const child = spawn(program, args, { env: programEnvironment(), detached: true, stdio: 'pipe' })
   let failure: Error | undefined

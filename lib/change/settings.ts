@@ -1,5 +1,6 @@
 import { addToCommandLine, type CommandLineLayout, cutFromCommandLine, isInCommandLine } from '../edit/command-line.ts'
 import { addLibvirtMember, hasLibvirtMember, removeLibvirtMember } from '../edit/libvirt-conf.ts'
+import { addListedId, hasListedId, removeListedId } from '../edit/listed-ids.ts'
 import { addId, addLine, hasId, hasLine, removeId, removeLine } from '../edit/modprobe.ts'
 import { addNixItem, hasNixItem, type NixItem, removeNixItem } from '../edit/nix.ts'
 import { hasLines, swapLines } from '../edit/replaced-lines.ts'
@@ -61,6 +62,14 @@ const KINDS = {
     has: (text, { module, id }) => hasId(text, module, id),
     add: (text, { module, id }) => addId(text, module, id),
     remove: (text, { module, id }) => removeId(text, module, id),
+    show: ({ module, id }) => `${module} ids=${id}`,
+  }),
+  /** An ID beside a module's name in a list of modules to load: `vfio-pci ids=…` in /etc/initramfs-tools/modules. */
+  'listed-id': kindOf<{ module: string; id: string }>({
+    fields: ['module', 'id'],
+    has: (text, { module, id }) => hasListedId(text, module, id),
+    add: (text, { module, id }) => addListedId(text, module, id),
+    remove: (text, { module, id }) => removeListedId(text, module, id),
     show: ({ module, id }) => `${module} ids=${id}`,
   }),
   /**

@@ -1,10 +1,10 @@
 import { boundFunctions, claimedRequirements, missingInImage } from '../bind/claimed-requirements.ts'
 import type { ImageContents } from '../bind/image-contents.ts'
-import { claimsOf, type JournalRecord } from '../change/journal.ts'
+import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
-import { isVfio, type PciDevice } from '../host/pci.ts'
+import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
 import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
@@ -61,13 +61,24 @@ const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
       if (!host.running) return unknownResult(`${one.address}: only the running system shows its driver`, [])
       const here = devices.find(({ address }) => address === one.address)
       if (here === undefined || deviceIds(here) !== boundIds(one)) return lostResult(one, here, devices)
-      if (here.driver !== null && isVfio(here.driver)) return okResult(`${one.address} is on ${here.driver}`)
+      // Only where it was set up to hold devices is pci-stub right: no guest gets a device from it beside vfio-pci.
+      const stub = usesStub(claims, one)
+      const held = isStub(here.driver) ? stub : isVfio(here.driver)
+      if (held) return okResult(`${one.address} is on ${here.driver}`)
       return problemResult(
-        `${one.address} is on ${here.driver ?? 'no driver'}, not on vfio-pci`,
+        `${one.address} is on ${here.driver ?? 'no driver'}, not on ${stub ? 'pci-stub' : 'vfio-pci'}`,
         [],
         'reboot; if that was done, look at the findings above',
       )
     }),
+}
+
+function usesStub(claims: readonly Claim[], { address }: BoundFunction): boolean {
+  return claims.some(({ owner, setting }) => {
+    if (owner !== address) return false
+    const text = setting.kind === 'modprobe-id' ? `${setting.module}.ids` : 'token' in setting ? setting.token : ''
+    return /^pci[-_]stub\.ids/.test('item' in setting ? setting.item : text)
+  })
 }
 
 function deviceIds({ vendor, device, subsystem }: PciDevice): string {

@@ -1,4 +1,5 @@
 import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
+import { boundAlready, boundNote } from '../bind/bound-already.ts'
 import { canBindByAddress, kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { type Binding, nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
@@ -102,24 +103,31 @@ async function proposeBinding(
   const guards = [...checksFor(GUARDS, 'taking'), ...checksFor(GUARDS, 'at-boot')]
   const findings = runChecks(guards, guarded, readers, true)
   refuse(findings, given)
-  const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: taken }))
+  const already = pci.iommu.enabled === false ? [] : boundAlready(facts, pci.devices, taken)
+  const left = already.map(({ device }) => device)
+  const added = taken.filter((device) => !left.includes(device))
+  const { candidateModules } = facts
+  facts.candidateModules = (kernel) =>
+    candidateModules(kernel).filter((_, index) => added.includes(taken[index] as PciDevice))
+  const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: added }))
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
   const address = equal ?? (identifiedBy === 'address' ? 'as asked' : null)
-  if (identifiedBy === 'address' && equal === null) expectSameIdDevice(facts, taken)
+  if (identifiedBy === 'address' && equal === null && added.length > 0) expectSameIdDevice(facts, added)
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
   if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts, taken, () => facts.candidateModules),
+    readKernelReports(facts, added, () => facts.candidateModules),
     facts.distro.adapter?.kernel,
   )
   const planWith = (staleImages: boolean): Binding =>
     withKernelFindings(
       () =>
-        planBinding(facts, pci.devices, taken, {
+        planBinding(facts, pci.devices, added, {
           passThrough: given.flag('iommu-pt'),
-          address,
+          address: added.length > 0 ? address : null,
+          ...(left.length > 0 ? { bound: left } : {}),
           staleImages,
           software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
           output: moduleOutput(given, machine.files.root),
@@ -142,6 +150,7 @@ async function proposeBinding(
   }
   findings.push(...kernel.findings)
   const { plan } = binding
+  plan.notes.unshift(...already.map(boundNote))
   plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...also.notes)
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding

@@ -47,11 +47,11 @@ async function proposeTuning(context: Context, adapters: Adapters, apply: boolea
   const host = readHost(machine)
   const system = readSystemFacts(host, adapters, requestedAdapters(given))
   const facts: TuneFacts = Object.assign(system, { devices: readPciFacts(machine, warn).devices })
-  const requirements = requirementsFrom(facts, given)
+  const output = moduleOutput(given, machine.files.root)
+  const requirements = requirementsFrom(facts, given, (some) => planTuneHost(facts, some, output))
   const findings = requirements.flatMap((requirement) => requirement.findings)
   refuse(findings, given)
   const { adapter } = facts.distro
-  const output = moduleOutput(given, machine.files.root)
   const { plan, tokens, made, replaced } = planTuneHost(facts, requirements, output)
   await rehearseNetplan(openReader('/'), machine.files, plan.changes)
   const declares = plan.settings.some(({ kind }) => kind === 'nix-item')

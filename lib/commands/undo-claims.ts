@@ -1,4 +1,5 @@
 import { boundFunctions } from '../bind/claimed-requirements.ts'
+import { overrideNotes } from '../bind/rivals.ts'
 import { CONFIRM, isConfirmFile, stopTimerCommands } from '../change/confirm.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { ClaimKind } from '../change/journal-entry.ts'
@@ -75,6 +76,7 @@ export function planUndoClaims(
   const tokens = leaving.flatMap((one) => (one.kind === 'command-line' && one.layout === 'file' ? [one.token] : []))
   const derived = loaders.flatMap((one) => one.derived?.(tokens) ?? []).filter(({ path }) => !paths.includes(path))
   const plan = planUndo(host.files, journal, claims, commands, derived)
+  plan.notes.push(...overrideNotes(host.files, [...new Set(claims.map(({ owner }) => owner))]))
   const modules = new Set(claims.flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.path] : [])))
   plan.notes.push(...[...modules].flatMap((path) => distro?.declarative?.undoSteps(path) ?? []))
   if (commandsOf(plan).length > 0 && readSecureBoot(host.machine) !== false)

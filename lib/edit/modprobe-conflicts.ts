@@ -25,6 +25,11 @@ export function isVfioId(text: string): boolean {
   return VFIO_ID.test(text)
 }
 
+/** Does this ID of a list take every device that the other takes? A shorter one takes all boards, or all classes. */
+export function coversId(id: string, other: string): boolean {
+  return `${other.trim()}:`.toLowerCase().startsWith(`${id.trim()}:`.toLowerCase())
+}
+
 /** A first word that stood behind two blanks, one of which was cut off with the module's name. */
 const TWO_BLANKS = /^\s\S+/
 
@@ -40,7 +45,7 @@ export function findIds(directives: readonly Directive[], module: string): Confi
   })
   const last = found.at(-1)
   for (const set of found.slice(0, -1)) {
-    if (last !== undefined)
+    if (last !== undefined && set.ids.some((id) => !last.ids.some((later) => coversId(later, id))))
       set.problems.push(`has no effect: the last ids= wins, and that is ${last.file}, line ${last.line}`)
   }
   return found

@@ -1,4 +1,4 @@
-import { addArgument, hasArgument, removeArgument } from './kernel-arguments.ts'
+import { addArgument, hasArgument, isListMember, removeArgument } from './kernel-arguments.ts'
 
 // The lists of a NixOS module of our own. Its text has one attribute a line, indented by two spaces; anything that
 // somebody added beside these lists stays as it is.
@@ -92,7 +92,7 @@ interface NixListBlock {
 }
 
 function findNixList(text: string, option: string, form: NixForm): NixListBlock | undefined {
-  const [open, close] = form === 'lines' ? ["''\\n", "^  ''"] : ['\\[', '\\]']
+  const [open, close] = form === 'lines' ? ["''\\n", "^  ''"] : [`(?:${escapePattern(AT_END)})?\\[`, '\\]']
   const pattern = new RegExp(`^  ${escapePattern(option)} = ${open}(?<inner>[\\s\\S]*?)${close};\\n`, 'm')
   const found = pattern.exec(text)
   if (found === null) return undefined
@@ -115,7 +115,8 @@ function parseNixItems(inner: string, form: NixForm): string[] {
 /** Returns the text with the list written anew; a list in another layout only loses and gains single members. */
 function replaceNixList(text: string, block: NixListBlock, form: NixForm, items: readonly string[]): string {
   const [before, after] = [text.slice(0, block.at), text.slice(block.at + block.text.length)]
-  if (block.text === renderNixList(block.option, form, block.items))
+  const plain = renderNixList(block.option, form, block.items)
+  if (block.text === plain || block.text === plain.replace(AT_END, ''))
     return before + renderNixList(block.option, form, items) + after
   let changed = block.text
   const gone = block.items.filter((one) => !items.includes(one))
@@ -137,11 +138,15 @@ function replaceNixList(text: string, block: NixListBlock, form: NixForm, items:
   return before + changed + after
 }
 
+/** Of several lists of IDs on the kernel command line the last counts, so that with ours comes behind all others. */
+const AT_END = 'pkgs.lib.mkAfter '
+
 /** Returns the list in the layout of nixfmt: a sole member on the same line, several below each other. */
 function renderNixList(option: string, form: NixForm, items: readonly string[]): string {
   const lines = items.map((one) => `    ${renderNixItem(one, form)}\n`).join('')
   if (form === 'lines') return `  ${option} = ''\n${lines}  '';\n`
-  return items.length === 1 ? `  ${option} = [ ${lines.trim()} ];\n` : `  ${option} = [\n${lines}  ];\n`
+  const order = form === 'arguments' && items.some(isListMember) ? AT_END : ''
+  return `  ${option} = ${order}${items.length === 1 ? `[ ${lines.trim()} ]` : `[\n${lines}  ]`};\n`
 }
 
 function renderNixItem(item: string, form: NixForm): string {

@@ -2,25 +2,25 @@ import { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
 import { type CpioBudget, openCpio } from './cpio.ts'
 import { emptyFolder, type MemoryNode, openMemoryReader } from './memory-reader.ts'
-import { type ByteSource, type Filter, openPacked, piecesOf } from './packings.ts'
+import { type ByteSource, openPacked, piecesOf, type Unpacker } from './packings.ts'
 import { readPeSections } from './pe-sections.ts'
 import type { Reader } from './reader.ts'
 
 /**
  * Returns a reader of what an initramfs holds: the files that the kernel unpacks before it starts /init, whose contents
  * are kept up to 64 KiB each, those of modules and firmware not at all. `path` is that of an initrd or of a unified
- * image; `filter` runs the program that unpacks what Node cannot. Returns a text for a person, a line that names the
+ * image; `unpacker` runs the program that unpacks what Node cannot. Returns a text for a person, a line that names the
  * path, where this cannot be told: no such file, not readable, of a foreign format, damaged, packed with what is not
  * here. Source: Documentation/driver-api/early-userspace/buffer-format.rst.
  */
-export async function readBootImage(files: Reader, path: string, filter: Filter): Promise<Reader | string> {
+export async function readBootImage(files: Reader, path: string, unpacker: Unpacker): Promise<Reader | string> {
   const top = emptyFolder()
   const budget = { kept: 0, unpacked: 0 }
   try {
     const parts = openParts(files, path)
     if (typeof parts === 'string') return `${path} ${parts}`
     for (const part of parts) {
-      const unknown = await unpackInto(top, part, filter, budget)
+      const unknown = await unpackInto(top, part, unpacker, budget)
       if (unknown !== undefined) return `${path} ${unknown}`
     }
     return openMemoryReader(path, top)
@@ -62,7 +62,7 @@ function openPart(files: Reader, path: string, from: number, size: number): Byte
 async function unpackInto(
   top: MemoryNode,
   source: ByteSource,
-  filter: Filter,
+  unpacker: Unpacker,
   budget: CpioBudget,
 ): Promise<string | undefined> {
   const at = skipZeros(source, 0)
@@ -79,7 +79,7 @@ async function unpackInto(
         if (taken < piece.length) break
       }
     } else {
-      const packed = openPacked(source, from, filter)
+      const packed = openPacked(source, from, unpacker)
       if (packed === undefined) return foreign
       let first = true
       for await (const piece of packed.chunks) {

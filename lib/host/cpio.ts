@@ -12,7 +12,7 @@ const LONGEST_NAME = 4096
 /** The size of the largest file whose content is kept. */
 const KEPT_FILE = 64 * 1024
 /** The bytes of names and contents that are kept in all, so that no image takes all memory. */
-const KEPT = 128 << 20
+const KEPT = 64 << 20
 /** What one more file costs beside its name and content. */
 const NODE_COST = 256
 /** The bytes that an image may unpack to. */
@@ -36,11 +36,6 @@ export interface CpioArchive {
 export interface CpioBudget {
   kept: number
   unpacked: number
-}
-
-interface CpioEntry extends MemoryNode {
-  key: string
-  shared: boolean
 }
 
 /** Opens a stream of cpio archives (newc, crc) that puts files into the tree below `top` as the kernel would. */
@@ -69,12 +64,12 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
   function header(bytes: Buffer): void {
     const text = bytes.toString('latin1')
     if (!/^07070[12][0-9a-f]{104}$/i.test(text)) throw new UserError('damaged', 'a header in it is wrong')
-    const [inode, mode, uid, gid, links, , size, major, minor, , , nameSize] = Array.from({ length: 13 }, (_, index) =>
-      Number.parseInt(text.slice(6 + 8 * index, 14 + 8 * index), 16),
-    ) as [number, number, number, number, number, number, number, number, number, number, number, number]
-    const entry = { mode, uid, gid, size, shared: links > 1, key: `${major}:${minor}:${inode}:${typeOf({ mode })}` }
+    const field = (index: number): number => Number.parseInt(text.slice(6 + 8 * index, 14 + 8 * index), 16)
+    const [mode, size, nameSize] = [field(1), field(6), field(11)]
+    const node = { mode, uid: field(2), gid: field(3), size }
+    const key = field(4) > 1 ? `${text.slice(62, 78)}${text.slice(6, 14)}${typeOf(node)}` : undefined
     const name = padded(HEADER + nameSize) - HEADER
-    if (nameSize > 0 && nameSize <= LONGEST_NAME) want(name, (read) => named(textIn(read, nameSize), entry))
+    if (nameSize > 0 && nameSize <= LONGEST_NAME) want(name, (read) => named(textIn(read, nameSize), node, key))
     else leaveOut(name + padded(size))
   }
 
@@ -83,7 +78,7 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
     want(HEADER, header)
   }
 
-  function named(name: string, entry: CpioEntry): void {
+  function named(name: string, entry: MemoryNode, key: string | undefined): void {
     const { size } = entry
     if (name === TRAILER) {
       hardLinks.clear()
@@ -93,11 +88,11 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
       if (size > LONGEST_NAME) leaveOut(padded(size))
       else
         want(padded(size), (bytes) => {
-          put(name, { ...entry, link: textIn(bytes, size) })
+          put(name, { ...entry, link: textIn(bytes, size) }, key)
           want(HEADER, header)
         })
     } else if (typeOf(entry) === NODE_TYPES.file) {
-      const node = put(name, entry)
+      const node = put(name, entry, key)
       const kept = size > 0 && size <= KEPT_FILE && !BY_NAME.test(pathOf(name))
       if (node === undefined || !kept) leaveOut(padded(size))
       else
@@ -107,13 +102,13 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
           want(HEADER, header)
         })
     } else {
-      put(name, typeOf(entry) === NODE_TYPES.folder ? { ...entry, size: 0, names: new Map() } : entry)
+      put(name, typeOf(entry) === NODE_TYPES.folder ? { ...entry, size: 0, names: new Map() } : entry, key)
       leaveOut(padded(size))
     }
   }
 
   /** Puts a file where its name says; `undefined` where it cannot be: its folder is absent, or a folder is in its way. */
-  function put(name: string, { key, shared, ...node }: CpioEntry): MemoryNode | undefined {
+  function put(name: string, node: MemoryNode, key: string | undefined): MemoryNode | undefined {
     const path = name.replace(/\/+$/, '')
     const own = path.slice(path.lastIndexOf('/') + 1)
     const folder = findNode(top, path.slice(0, path.length - own.length))?.node.names
@@ -122,7 +117,7 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
     const old = folder.get(own)
     const stays = old !== undefined && typeOf(old) === type
     if (old?.names !== undefined && !stays && old.names.size > 0) return undefined
-    const linked = shared && type !== NODE_TYPES.folder ? hardLinks.get(key) : undefined
+    const linked = key !== undefined && type !== NODE_TYPES.folder ? hardLinks.get(key) : undefined
     // Of a file with several names only one has the content; the others have a size of 0.
     if (linked !== undefined) {
       if (node.size > 0) {
@@ -134,10 +129,9 @@ export function openCpio(top: MemoryNode, budget: CpioBudget): CpioArchive {
     }
     keep(own.length + NODE_COST)
     if (stays && type === NODE_TYPES.folder) return Object.assign(old, { ...node, names: old.names })
-    if (type === NODE_TYPES.file) node.content = Buffer.alloc(0)
-    if (node.size > 0) delete node.content
+    if (type === NODE_TYPES.file && node.size === 0) node.content = Buffer.alloc(0)
     folder.set(own, node)
-    if (shared) hardLinks.set(key, node)
+    if (key !== undefined) hardLinks.set(key, node)
     return node
   }
 

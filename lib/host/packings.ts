@@ -14,7 +14,7 @@ export interface ByteSource {
 }
 
 /** Returns what a program of the host writes when it is given these bytes. Throws a UserError when it is missing or fails. */
-export type Filter = (argv: readonly string[], input: Iterable<Buffer>) => AsyncIterable<Buffer>
+export type Unpacker = (argv: readonly string[], input: Iterable<Buffer>) => AsyncIterable<Buffer>
 
 /** A compressed part of a file: what it holds and, once that was read, where it ends. */
 export interface Unpacked {
@@ -24,7 +24,7 @@ export interface Unpacked {
 
 interface Packing {
   magic: string
-  unpack(source: ByteSource, at: number, filter: Filter): Unpacked
+  unpack(source: ByteSource, at: number, unpacker: Unpacker): Unpacked
 }
 
 const CHUNK = 1 << 20
@@ -43,9 +43,9 @@ const PACKINGS: readonly Packing[] = [
 ]
 
 /** Opens the compressed part that begins at `at`; `undefined` where none does that the kernel knows. */
-export function openPacked(source: ByteSource, at: number, filter: Filter): Unpacked | undefined {
+export function openPacked(source: ByteSource, at: number, unpacker: Unpacker): Unpacked | undefined {
   const start = source.read(at, 16).toString('hex')
-  return PACKINGS.find(({ magic }) => start.startsWith(magic))?.unpack(source, at, filter)
+  return PACKINGS.find(({ magic }) => start.startsWith(magic))?.unpack(source, at, unpacker)
 }
 
 /** Returns the bytes of a source from `from` up to `to`, in pieces. */
@@ -60,15 +60,15 @@ export function* piecesOf(source: ByteSource, from: number, to = source.size): G
 
 /** What a program unpacks; one whose end is not sought has all the rest of the file. */
 function byProgram(argv: readonly string[], endOf?: (source: ByteSource, at: number) => number): Packing['unpack'] {
-  return (source, at, filter) => {
+  return (source, at, unpacker) => {
     const end = endOf?.(source, at) ?? source.size
-    return { chunks: filter(argv, piecesOf(source, at, end)), end: () => end }
+    return { chunks: unpacker(argv, piecesOf(source, at, end)), end: () => end }
   }
 }
 
-function unzstdPart(source: ByteSource, at: number, filter: Filter): Unpacked {
+function unzstdPart(source: ByteSource, at: number, unpacker: Unpacker): Unpacked {
   const { createZstdDecompress } = loadZlib()
-  if (createZstdDecompress === undefined) return byProgram(['zstd', '-dc'], endOfZstd)(source, at, filter)
+  if (createZstdDecompress === undefined) return byProgram(['zstd', '-dc'], endOfZstd)(source, at, unpacker)
   const end = endOfZstd(source, at)
   return { chunks: through(createZstdDecompress({ chunkSize: CHUNK }), piecesOf(source, at, end)), end: () => end }
 }
@@ -149,33 +149,49 @@ function endOfLz4(source: ByteSource, at: number): number {
   }
 }
 
-/** Returns where a stream of xz ends: its footer repeats the flags of its header. Source: the .xz file format, 2.1.2. */
+/**
+ * Returns where a stream of xz ends. What is packed may hold ends of other streams, as modules do: the right one is that
+ * whose index has the lengths of all blocks since the beginning. Source: the .xz file format, 2.1.2 and 4.
+ */
 function endOfXz(source: ByteSource, at: number): number {
-  const flags = source.read(at + 6, 2)
+  const mark = Buffer.concat([source.read(at + 6, 2), Buffer.from('YZ')])
   let last = Buffer.alloc(0)
   let from = at
   for (const piece of piecesOf(source, at)) {
     const bytes = Buffer.concat([last, piece])
-    for (let found = bytes.indexOf('YZ', 0, 'latin1'); found !== -1; found = bytes.indexOf('YZ', found + 1, 'latin1')) {
-      const end = from + found + 2
-      if (found < 10 || (end - at) % 4 !== 0) continue
-      const footer = bytes.subarray(found - 10, found)
-      if (footer.subarray(8).equals(flags) && crc32(footer.subarray(4)) === footer.readUInt32LE(0)) return end
+    for (let found = bytes.indexOf(mark); found !== -1; found = bytes.indexOf(mark, found + 1)) {
+      const end = from + found + mark.length
+      if ((end - at) % 4 === 0 && lengthOfXz(source, end) === end - at) return end
     }
-    last = Buffer.from(bytes.subarray(-12))
+    last = Buffer.from(bytes.subarray(-3))
     from += bytes.length - last.length
   }
   throw tooShort()
 }
 
-/** Returns the checksum of RFC 1952; zlib has it from Node 20.15 on. */
-function crc32(bytes: Buffer): number {
-  let crc = -1
-  for (const byte of bytes) {
-    crc ^= byte
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0)
+/** Returns the length of the stream of xz that ends at `end`; `undefined` where none does. */
+function lengthOfXz(source: ByteSource, end: number): number | undefined {
+  if (end < 32) return undefined
+  const size = (source.read(end - 8, 4).readUInt32LE(0) + 1) * 4
+  // A block takes at least two bytes of the index: no image has more.
+  if (size > Math.min(end - 24, 1 << 24)) return undefined
+  const index = source.read(end - 12 - size, size)
+  let at = 1
+  const number = (): number => {
+    let value = 0
+    for (let scale = 1; ; scale *= 128) {
+      const byte = index[at++] ?? 0
+      value += (byte & 127) * scale
+      if (byte < 128) return value
+    }
   }
-  return ~crc >>> 0
+  if (index[0] !== 0) return undefined
+  let length = 24 + size
+  for (let left = number(); left > 0 && at < size; left--) {
+    length += Math.ceil(number() / 4) * 4
+    number()
+  }
+  return length
 }
 
 function tooShort(): UserError {

@@ -80,6 +80,11 @@ export function isVfio(driver: string | null): boolean {
   return /(^|[-_])vfio([-_]|$)|^pci[-_]stub$/.test(driver ?? '')
 }
 
+/** Is it pci-stub, which does nothing but hold a device? */
+export function isStub(driver: string | null): boolean {
+  return /^pci[-_]stub$/.test(driver ?? '')
+}
+
 // PCI Code and ID Assignment Specification, base class 06: host, ISA, EISA, MCA, PCI-to-PCI, PCMCIA, CardBus and
 // semi-transparent bridges. 0680 (other) is not among them: NVSwitches carry it and are passed through.
 const BRIDGES = new Set(['0600', '0601', '0602', '0603', '0604', '0605', '0607', '0609'])

@@ -65,16 +65,17 @@ export function openAnswers(
   modules: ReadonlyMap<PciDevice, readonly string[] | null>,
 ): Answers {
   const isRunning = kernel.release === now.release
-  const driverOf = new Map([...now.moduleOf].flatMap(([driver, module]) => (module === null ? [] : [[module, driver]])))
+  const moduleOf = new Map([...assumedModules(now, modules), ...now.moduleOf])
+  const driverOf = new Map([...moduleOf].flatMap(([driver, module]) => (module === null ? [] : [[module, driver]])))
   const nomodeset = kernelArgumentsOf(line).some(({ name }) => name === 'nomodeset')
   const moduleNow = ({ driver }: PciDevice): string | null =>
-    driver === null ? null : (now.moduleOf.get(driver) ?? driver.replaceAll('-', '_'))
+    driver === null ? null : (moduleOf.get(driver) ?? driver.replaceAll('-', '_'))
 
   const candidates: Answers['candidates'] = (device) => {
-    const known = (modules.get(device) ?? device.modules ?? [])
-      .map((name) => name.replaceAll('-', '_'))
-      .filter((name) => !HELPERS.test(name) && !isVfio(name))
-      .map((module) => ({ module, builtin: kernel.provides(module) === 'builtin' }))
+    const known = namedModules(device, modules).map((module) => ({
+      module,
+      builtin: kernel.provides(module) === 'builtin',
+    }))
     const { driver } = device
     if (driver === null || isVfio(driver)) return known
     // A driver that is no module of its own is in no table: pcieport.
@@ -90,6 +91,7 @@ export function openAnswers(
   const answer = (module: string, device: PciDevice): ProbeAnswer => {
     if (module === 'vfio_pci') return vfioAnswer(device)
     if (module === 'pci_stub') return 'takes'
+    if (module === 'virtio_pci' && !isVirtio(device)) return 'declines'
     if (nomodeset && DRM.test(module)) return 'declines'
     if (isRunning && moduleNow(device) === module) return 'takes'
     if (isRunning && device.driver === null && now.loaded?.has(module)) return 'declines'
@@ -97,7 +99,7 @@ export function openAnswers(
   }
 
   const vfioAnswer = (device: PciDevice): ProbeAnswer => {
-    if (device.bridge) return 'declines'
+    if (/^060[4579]$/.test(device.class.id)) return 'declines'
     const permits = kernelArgumentsOf(line).some(({ token }) => /^vfio[-_]pci\.disable_denylist=[1Yy]/.test(token))
     if (VFIO_DENIED.test(`${device.vendor.id}:${device.device.id}`) && !permits) return 'declines'
     const switched = iommuOnLine(line, now.iommu.kind === 'intel' || now.iommu.kind === 'amd' ? now.iommu.kind : null)
@@ -108,6 +110,33 @@ export function openAnswers(
 
   const driverName = (module: string): string => driverOf.get(module) ?? DRIVER_NAMES[module] ?? module
   return { candidates, answer, driverName }
+}
+
+/** Its alias is that of the maker, and the maker has other devices too. Source: drivers/virtio/virtio_pci_modern_dev.c. */
+function isVirtio({ device }: PciDevice): boolean {
+  return /^10[0-7][0-9a-f]$/.test(device.id)
+}
+
+/** Returns what the tables name for a device, less what leaves the binding to others. */
+function namedModules(device: PciDevice, modules: ReadonlyMap<PciDevice, readonly string[] | null>): string[] {
+  return (modules.get(device) ?? device.modules ?? [])
+    .map((name) => name.replaceAll('-', '_'))
+    .filter((name) => !HELPERS.test(name) && !isVfio(name))
+}
+
+/** Where the tree does not say which module a driver is in: the only one that the tables name for its device has it. */
+function assumedModules(
+  { devices, moduleOf }: MachineNow,
+  modules: ReadonlyMap<PciDevice, readonly string[] | null>,
+): Map<string, string> {
+  const assumed = new Map<string, string>()
+  for (const device of devices) {
+    const { driver } = device
+    if (driver === null || isVfio(driver) || moduleOf.has(driver) || driver === 'pcieport') continue
+    const [module, ...more] = namedModules(device, modules)
+    if (module !== undefined && more.length === 0) assumed.set(driver, module)
+  }
+  return assumed
 }
 
 /** Does vfio-pci remove the console of a display that it takes? It does since Linux 6.0: aperture helpers. */

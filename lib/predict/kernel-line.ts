@@ -14,7 +14,7 @@ export function kernelArgumentsOf({ text }: KernelLine): KernelArgument[] {
   return end < 0 ? all : all.slice(0, end)
 }
 
-/** Returns the members of every such argument: `module_blacklist=a,b`. The kernel adds up, and so does modprobe. */
+/** Returns the members, with `_`, of every such argument: `modprobe.blacklist=a,b`. Programs add them up. */
 export function listedOnLine(line: KernelLine, name: string): { member: string; cause: string }[] {
   return kernelArgumentsOf(line)
     .filter((one) => one.name === name)
@@ -24,6 +24,17 @@ export function listedOnLine(line: KernelLine, name: string): { member: string; 
         .filter(Boolean)
         .map((member) => ({ member: member.replaceAll('-', '_'), cause: `${line.file}: ${token}` })),
     )
+}
+
+/**
+ * Returns the modules that the kernel itself refuses to load: the last list counts, and only names as the kernel has
+ * them, with `_`. Source: blacklisted() in the kernel's kernel/module/main.c.
+ */
+export function refusedOnLine(line: KernelLine): { member: string; cause: string }[] {
+  const last = kernelArgumentsOf(line)
+    .filter(({ name }) => name === 'module_blacklist')
+    .at(-1)
+  return (last?.value ?? '').split(',').map((member) => ({ member, cause: `${line.file}: ${last?.token}` }))
 }
 
 /** Is the IOMMU switched on or off by the line? `null`: the line says nothing. Source: kernel-parameters.txt. */

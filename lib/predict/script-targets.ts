@@ -10,18 +10,21 @@ export function takenByScript(functions: readonly string[], devices: readonly Pc
   const listed = functions.map((line) => {
     const [address = ''] = line.split(' ')
     const device = known.get(address)
-    return { address, device, isSame: device !== undefined && bootScriptFunction(device) === line }
+    return { line, address, device, isSame: device !== undefined && bootScriptFunction(device) === line }
   })
   const lost = listed.filter(({ isSame }) => !isSame)
+  const lostSlots = lost.map(({ address }) => slotOf(address))
+  const lostGroups = lost.flatMap(({ line, device }) => [device?.group, portAbove(line, known)?.group])
   return listed.flatMap(({ address, device, isSame }) => {
-    if (device === undefined || !isSame) return []
-    const spoiled = lost.some(
-      (one) =>
-        slotOf(one.address) === slotOf(address) ||
-        (one.device !== undefined && device.group !== null && one.device.group === device.group),
-    )
-    return spoiled ? [] : [device]
+    if (device === undefined || !isSame || lostSlots.includes(slotOf(address))) return []
+    return device.group !== null && lostGroups.includes(device.group) ? [] : [device]
   })
+}
+
+/** Returns the nearest port that is left of those above a function, by its folder in sysfs. */
+function portAbove(line: string, known: ReadonlyMap<string, PciDevice>): PciDevice | undefined {
+  const above = line.split('/').slice(0, -1).reverse()
+  return above.flatMap((name) => known.get(name) ?? [])[0]
 }
 
 /**

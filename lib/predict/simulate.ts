@@ -211,7 +211,10 @@ export function simulateBoot(
       else if (step.kind === 'coldplug') coldplug([...step.beside, ...byArgument.beside], modules)
       else if (step.kind === 'boot-script') runBootScript(step, modules)
       else if (step.kind === 'unknown-script') runUnknown(step)
-      else {
+      else if (step.driver === 'none') {
+        const device = devices.find(({ address }) => address === step.address)
+        if (device !== undefined) fates.set(device, { ...newFate(), settled: true, without: [step.cause] })
+      } else {
         const device = devices.find(({ address }) => address === step.address)
         const name = moduleName(step.driver)
         if (device !== undefined && modules.keptOut(name, false) === undefined) {

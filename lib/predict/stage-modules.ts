@@ -2,7 +2,7 @@ import { type Directive, moduleName, parseIdLists } from '../edit/modprobe.ts'
 import { covers, softdeps } from '../edit/modprobe-conflicts.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { BootStage, Cause } from '../system/boot.ts'
-import { type KernelLine, kernelArgumentsOf, listedOnLine } from './kernel-line.ts'
+import { type KernelLine, kernelArgumentsOf, listedOnLine, refusedOnLine } from './kernel-line.ts'
 
 /** A list of IDs that a module is given, and where. */
 export interface IdsFrom {
@@ -36,7 +36,7 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
     listedOnLine(line, name),
   )
   // The kernel itself refuses these, whoever asks; not those that are built in.
-  const refused = listedOnLine(line, 'module_blacklist')
+  const refused = refusedOnLine(line)
 
   const isThere = (module: string): boolean =>
     stage.modules?.has(module) ?? !['builtin', 'absent'].includes(`${kernel.provides(module)}`)

@@ -16,6 +16,8 @@ export function bootScriptFunction({ address, vendor, device, subsystem, path }:
 /**
  * Returns the body of the boot script in POSIX shell, as dash and busybox have it (whose modprobe knows no -i). Other
  * programs it needs: readlink and modprobe. `functions`: a shell command that prints lines of `bootScriptFunction`.
+ * A function that is not what it was keeps its card and its IOMMU group with the host: of the group that a missing one was
+ * in, the port above it tells. Numbers of groups may change from boot to boot, and so they are compared within one.
  * It loads vfio-pci first: with `module_blacklist=vfio_pci` an override alone would leave devices without a driver.
  * In images of initramfs-tools MODPROBE_OPTIONS is -qb: `blacklist vfio-pci` would keep the module from being loaded.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/ABI/testing/dev-kmsg.
@@ -45,13 +47,17 @@ case " $line " in
     ;;
 esac
 
-functions | {
-  while read -r address vendor device subsystem path; do
-    at=$pci/devices/$address
-    if ! [ -e "$at" ]; then
-      log "nothing is taken: $address is not there"
-      exit 1
-    fi
+# group ADDRESS: its IOMMU group; its address where it has none
+group() {
+  link=$(readlink "$pci/devices/$1/iommu_group") || link=$1
+  echo "\${link##*/}"
+}
+
+# The cards and groups of functions that are not what they were, now and by the port that they were below.
+kept=$(functions | while read -r address vendor device subsystem path; do
+  at=$pci/devices/$address
+  now='not there'
+  if [ -e "$at" ]; then
     read -r now_vendor <"$at/vendor"
     read -r now_device <"$at/device"
     now_subsystem=-
@@ -61,12 +67,34 @@ functions | {
       now_subsystem=\${one#0x}:\${two#0x}
     fi
     now="\${now_vendor#0x} \${now_device#0x} $now_subsystem $(readlink -f "$at")"
-    if [ "$now" != "$vendor $device $subsystem $path" ]; then
-      log "nothing is taken: $address is $now, not $vendor $device $subsystem $path"
-      exit 1
+    if [ "$now" = "$vendor $device $subsystem $path" ]; then
+      continue
+    fi
+    now="$now, not $vendor $device $subsystem $path"
+  fi
+  log "nothing is taken: $address is $now"
+  port=$path
+  while [ "$port" != "\${port%/*}" ]; do
+    port=\${port%/*}
+    if [ -e "$pci/devices/\${port##*/}" ]; then
+      break
     fi
   done
-} || exit 0
+  echo " =$address \${address%.*} $(group "$address") $(group "\${port##*/}") "
+done)
+
+taken=$(functions | while read -r address rest; do
+  case "$kept" in
+    (*" =$address "*) ;;
+    (*" \${address%.*} "* | *" $(group "$address") "*)
+      log "$address is not taken: one of its card or IOMMU group is not what it was"
+      ;;
+    (*) echo "$address" ;;
+  esac
+done)
+if [ -z "$taken" ]; then
+  exit 0
+fi
 
 unset MODPROBE_OPTIONS
 /sbin/modprobe vfio-pci 2>/dev/null || modprobe vfio-pci
@@ -75,7 +103,7 @@ if ! [ -e "$pci/drivers/vfio-pci" ]; then
   exit 0
 fi
 
-functions | while read -r address rest; do
+for address in $taken; do
   at=$pci/devices/$address
   echo vfio-pci >"$at/driver_override"
   if [ -e "$at/driver" ] && [ "$(driver "$address")" != vfio-pci ]; then
@@ -97,7 +125,7 @@ exit 0
 /** The file of the boot script without the lines of the functions, which follow at its end. */
 export const BOOT_SCRIPT_HEAD = `#!/bin/sh
 ${headComment()}# Gives the PCI functions listed at the end to vfio-pci before any host driver can take them, if each is what it was: if
-# one is not, none is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
+# one is not, none of its card or IOMMU group is taken. vfio_scripts.override=off on the kernel command line skips this for one boot.
 self=${BOOT_SCRIPT}
 ${bootScriptProgram(`while read -r mark function; do
     if [ "$mark" = '#=' ]; then

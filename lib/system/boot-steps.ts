@@ -21,7 +21,7 @@ export function causeAt(path: string, line: number, text: string): Cause {
 }
 
 /** Returns the first line that the pattern matches, as a cause; of a text without one, the path alone. */
-export function causeOf({ path, text }: DropIn, pattern: RegExp): Cause {
+export function causeWhere({ path, text }: DropIn, pattern: RegExp): Cause {
   const lines = text.split('\n')
   const index = lines.findIndex((line) => pattern.test(line))
   return index < 0 ? path : causeAt(path, index + 1, lines[index] ?? '')
@@ -93,10 +93,11 @@ export function unknownScript({ path, text }: DropIn): BootStep[] {
  */
 export function scriptSteps(files: Reader, script: DropIn, obeysBlacklist: boolean): BootStep[] {
   const runs = new RegExp(`^(?!\\s*#).*${BOOT_SCRIPT}(?![\\w/-])`)
-  if (script.text.split('\n').some((line) => runs.test(line))) return bootScriptStep(files, causeOf(script, runs))
+  if (script.text.split('\n').some((line) => runs.test(line))) return bootScriptStep(files, causeWhere(script, runs))
   const loads = parseShell(script.text).steps.flatMap((step) => {
     if (step.kind !== 'code') return []
-    const [, rest] = /^\s*(?:\/usr)?(?:\/s?bin\/)?modprobe\s+([^;&|<>]*)/.exec(step.text) ?? []
+    const [, rest] =
+      /^\s*(?:\/usr)?(?:\/s?bin\/)?modprobe\s+([^;&|<>]*?)\s*(?:\d?[<>].*|[;&|].*)?$/s.exec(step.text) ?? []
     return rest === undefined ? [] : modprobeLoads(rest, obeysBlacklist, causeAt(script.path, step.line, step.text))
   })
   return [...loads, ...unknownScript(script)]

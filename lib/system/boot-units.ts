@@ -2,7 +2,7 @@ import type { DropIn } from '../host/drop-ins.ts'
 import type { Reader } from '../host/reader.ts'
 import type { BootStep } from './boot.ts'
 import { BOOT_SCRIPT } from './boot-script.ts'
-import { bootScriptStep, causeAt, causeOf, namedScripts, textFiles, unknownScript } from './boot-steps.ts'
+import { bootScriptStep, causeAt, causeWhere, namedScripts, textFiles, unknownScript } from './boot-steps.ts'
 
 // What units of systemd do to drivers, in an image or on the root file system. Source: systemd.unit(5), bootup(7).
 
@@ -15,7 +15,7 @@ export function bootScriptUnit(files: Reader): BootStep[] {
   const [unit] = textFiles(files, [`${ETC}/${NAME}`])
   const runs = new RegExp(`^ExecStart=.*${BOOT_SCRIPT}`)
   if (unit === undefined || !unit.text.split('\n').some((line) => runs.test(line))) return []
-  return WANTS.some((path) => files.exists(path)) ? bootScriptStep(files, causeOf(unit, runs)) : []
+  return WANTS.some((path) => files.exists(path)) ? bootScriptStep(files, causeWhere(unit, runs)) : []
 }
 
 /**

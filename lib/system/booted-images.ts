@@ -89,6 +89,7 @@ function refusal(
 ): UserError {
   const files = changes.flatMap((change) => (change.kind === 'file' ? [change] : []))
   const commands = changes.flatMap((change) => (change.kind === 'command' ? [change.argv.join(' ')] : []))
+  const paths = initramfs.images().map(({ path }) => path)
   const own = bootloader?.imageSteps?.() ?? []
   const makers = initramfs.steps({ module: 'vfio-pci', modprobe: [], bootScript: null, drivers: [] })
   return new UserError('unmade-image', `${what}. Nothing was written; by hand:`, [
@@ -104,9 +105,8 @@ function refusal(
     ...unmade.map(
       ({ entry, path }) => `See that ${path} is made again by what put it there: ${titleOf(entry)} boots it.`,
     ),
-    ...(unmade.length === 0
+    ...(unmade.length === 0 || paths.length === 0
       ? []
-      : ['Or have these entries boot an image that is made again here, then run this again:']),
-    ...(unmade.length === 0 ? [] : initramfs.images().map(({ path }) => `    ${path}`)),
+      : [`Or have it boot what is made again here, and run this again: ${paths.join(', ')}`]),
   ])
 }

@@ -129,7 +129,7 @@ function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
 function isInForce(facts: SystemFacts, setting: Setting): boolean {
   const { modprobe, configured } = facts
   if (setting.kind === 'modprobe-id')
-    return findIds(modprobe, setting.module).some(({ ids }) => ids.some((id) => id.toLowerCase() === setting.id))
+    return findIds(modprobe, setting.module).at(-1)?.ids.some((id) => id.toLowerCase() === setting.id) ?? false
   if (setting.kind === 'external' && facts.initramfs.adapter?.externalTokens?.().includes(setting.token)) return true
   if (setting.kind === 'shell-argument' || setting.kind === 'external') return isConfigured(configured, setting.token)
   if (setting.kind === 'command-line') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)

@@ -1,4 +1,6 @@
 import { headComment, type PlannedSetting, type Setting } from '../change/settings.ts'
+import { findListedIds } from '../edit/listed-ids.ts'
+import { moduleName } from '../edit/modprobe.ts'
 import { findIds, softdepFor } from '../edit/modprobe-conflicts.ts'
 import type { Reader } from '../host/reader.ts'
 import { BOOT_SCRIPT, BOOT_SCRIPT_HEAD } from './boot-script.ts'
@@ -57,7 +59,7 @@ export function fileSettings(facts: SystemFacts, requirements: readonly Requirem
   const held = (imageRequirements === null ? [] : (initramfs.adapter?.settings(imageRequirements) ?? [])).map(
     (setting): PlannedSetting => ({ ...setting, owners: early }),
   )
-  const required = requiredArguments(requirements)
+  const required = requiredArguments(facts, requirements)
   const tokens = required.map(({ token }) => token)
   // The adapters' steps do not have the files that run the boot script.
   const runners = bootScript.length > 0 ? held : []
@@ -116,22 +118,27 @@ type ArgumentRequirement = Extract<Requirement, { kind: 'argument' }>
 const GOVERNOR = 'cpufreq.default_governor'
 
 /** Returns the required kernel arguments, with the IDs of a module that is built into a kernel. */
-function requiredArguments(requirements: readonly Requirement[]): ArgumentRequirement[] {
-  const builtin = requirementsOf(requirements, 'id').filter((one) => one.builtin)
+function requiredArguments({ configured }: SystemFacts, requirements: readonly Requirement[]): ArgumentRequirement[] {
+  const ids = requirementsOf(requirements, 'id')
+  // modprobe reads the command line last, and the last list counts: one that is there has to have ours too.
+  const hasList = (module: string): boolean => configured.some(({ name }) => name === `${moduleName(module)}.ids`)
   return [
     ...requirements.flatMap((one): ArgumentRequirement[] => {
       if (one.kind === 'argument') return [one]
       return one.kind === 'governor' ? [{ ...one, kind: 'argument', token: `${GOVERNOR}=${one.name}` }] : []
     }),
-    ...builtin.map(({ module, id, owners }): ArgumentRequirement => {
-      const reason = `${module} is built into the kernel, which takes IDs from its command line alone`
-      return { kind: 'argument', token: `${module}.ids=${id}`, reason, owners }
+    ...ids.flatMap(({ module, id, owners, builtin }): ArgumentRequirement[] => {
+      if (!builtin && !hasList(module)) return []
+      const reason = builtin
+        ? `${module} is built into the kernel, which takes IDs from its command line alone`
+        : `a list of IDs on the command line counts in place of those in modprobe.d`
+      return [{ kind: 'argument', token: `${module}.ids=${id}`, reason, owners }]
     }),
   ]
 }
 
 /** Returns the settings for modprobe.d: `options` with the IDs, and a softdep for each driver that could come first. */
-function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
+function modprobeSettings({ host, modprobe, initramfs }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
   const ids = requirementsOf(requirements, 'id').filter(({ loadable }) => loadable)
   const [first] = ids
   if (first === undefined) return []
@@ -146,7 +153,13 @@ function modprobeSettings({ host, modprobe }: SystemFacts, requirements: readonl
   const others = modprobe.filter(({ file }) => file !== own.path)
   const before = orders.length > 0 ? ` before ${orders.map(({ driver }) => driver).join(', ')}` : ''
   const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
+  // A list beside the module's name in the list of modules to load comes last of all.
+  const listed = initramfs.adapter?.modulesWithOptions ?? ''
+  const beside = findListedIds(host.files.optionalBytes(listed)?.toString('latin1') ?? '', module).length > 0
   return [
+    ...(beside ? ids : []).map(({ id, owners }): PlannedSetting => {
+      return { kind: 'listed-id', path: host.files.resolve(listed) ?? listed, module, id, owners, reason }
+    }),
     ...ids.map(({ id, owners }): PlannedSetting => ({ kind: 'modprobe-id', ...place, module, id, owners, reason })),
     ...orders.map(({ driver, owners }): PlannedSetting => {
       return { kind: 'line', ...own, line: softdepFor(others, driver, module), owners, reason }
@@ -171,7 +184,7 @@ function planImageRequirements(
   if (early === undefined || modprobe.length + bootScript.length === 0) return null
   return {
     module: early.module,
-    modprobe: [...new Set(modprobe.map(({ path }) => path))],
+    modprobe: [...new Set(modprobe.flatMap(({ kind, path }) => (kind === 'listed-id' ? [] : [path])))],
     bootScript: bootScript[0]?.path ?? null,
     drivers: early.drivers,
   }

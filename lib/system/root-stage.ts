@@ -8,7 +8,7 @@ import {
   addressesIn,
   bootScriptStep,
   causeAt,
-  causeOf,
+  causeWhere,
   hasBusyboxModprobe,
   listedLoads,
   loadStep,
@@ -79,7 +79,7 @@ function openrcScript(files: Reader): BootStep[] {
   const [service] = textFiles(files, ['/etc/init.d/vfio-scripts'])
   const wanted = ['/etc/rc.conf.d/vfio-scripts.conf', '/etc/runlevels/sysinit/vfio-scripts']
   if (service === undefined || !wanted.some((path) => files.exists(path))) return []
-  return bootScriptStep(files, causeOf(service, /^start\(\)/))
+  return bootScriptStep(files, causeWhere(service, /^start\(\)/))
 }
 
 /**
@@ -104,7 +104,7 @@ function openrcLoads(files: Reader, release: string): LoadStep[] {
     return loadStep(
       [name, ...(options ?? [])].join(' '),
       true,
-      causeOf(config ?? { path: OPENRC, text }, new RegExp(`^\\s*${list}=`)),
+      causeWhere(config ?? { path: OPENRC, text }, new RegExp(`^\\s*${list}=`)),
     )
   })
   const ofAlpine = /\/etc\/modules\b(?!-)/.test(script.text) ? textFiles(files, ['/etc/modules']) : []
@@ -134,14 +134,14 @@ function udevRules(files: Reader): BootStep[] {
       const steps = programSteps(files, /^[\w-]/.test(command) ? `/usr/lib/udev/${command}` : command)
       return steps.map((step) => ({
         ...step,
-        addresses: [...new Set([...addressesOf(step), ...addressesIn(line)])],
+        addresses: [...new Set([...namedBy(step), ...addressesIn(line)])],
         cause,
       }))
     })
   })
 }
 
-const addressesOf = (step: BootStep): readonly string[] => (step.kind === 'unknown-script' ? step.addresses : [])
+const namedBy = (step: BootStep): readonly string[] => (step.kind === 'unknown-script' ? step.addresses : [])
 
 /**
  * Returns driverctl's overrides, which a service for each device sets after udev has seen it: it takes the device from

@@ -121,6 +121,8 @@ export interface Initramfs {
    */
   bootScriptLocation(): BootScriptLocation | undefined
   settings(requirements: InitramfsRequirements): Setting[]
+  /** The list of modules to load whose lines may have options, for a generator that has one. */
+  modulesWithOptions?: string
   /** Returns the tokens of the present settings, where the generator keeps its settings itself. */
   externalTokens?(): string[]
   commands(external?: ExternalTokens): CommandChange[]
@@ -139,6 +141,8 @@ export interface Initramfs {
   handsOn?(): string | undefined
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
+  /** Set where what loads the module early obeys `blacklist` and modprobe.blacklist= for a module that it is told. */
+  obeysBlacklist?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
   listCommand(image: string): readonly string[]
   steps(requirements: InitramfsRequirements): string[]

@@ -111,15 +111,32 @@ export function isSameRequest(setting: PlannedSetting, request: FeatureRequest):
 export function expectUnset({ configured, journal }: TuneFacts, feature: string, tokens: readonly string[]): void {
   const required = tokens.flatMap((token) => parseCommandLine(token))
   const own = ownFeatureArguments(journal, feature)
-  for (const { name, value, token, file, line } of configured) {
-    if (!required.some((one) => one.name === name) || required.some((one) => one.name === name && one.value === value))
-      continue
-    if (own.has(token)) continue
-    throw new UserError(
-      'contradiction',
-      `${file}:${line}: ${token} is set already; take it out first, nothing was written`,
-    )
-  }
+  const [first, ...more] = configured
+    .filter(({ name, value, token }) => {
+      const same = required.filter((one) => one.name === name)
+      return same.length > 0 && !same.some((one) => one.value === value) && !own.has(token)
+    })
+    .map(({ name, token, file, line }) => {
+      const wanted = required.filter((one) => one.name === name && one.value !== '').map((one) => one.token)
+      const instead = wanted.length === 0 ? '' : `, and ${wanted.join(' ')} is asked for`
+      return `${file}:${line}: ${token} is set already${instead}; take it out first, nothing was written`
+    })
+  if (first !== undefined) throw new UserError('contradiction', first, more)
+}
+
+/** Returns the last argument of this name that the boot settings have and no earlier run of the feature set. */
+export function setByHand(
+  { configured, journal }: TuneFacts,
+  feature: string,
+  name: string,
+): TuneFacts['configured'][number] | undefined {
+  const last = configured.filter((one) => one.name === name).at(-1)
+  return last === undefined || ownFeatureArguments(journal, feature).has(last.token) ? undefined : last
+}
+
+/** Returns the note on a line that a person wrote and that does the job. */
+export function adoptedNote({ file, line, token }: { file: string; line: number; token: string }): string {
+  return `${token} is set already: ${file}:${line}.`
 }
 
 /** Returns the kernel arguments that earlier runs set for a feature. */

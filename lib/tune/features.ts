@@ -1,6 +1,6 @@
 import type { Claim } from '../change/journal.ts'
 import type { Setting } from '../change/settings.ts'
-import { UserError } from '../core/error.ts'
+import { allOrContradictions, UserError } from '../core/error.ts'
 import type { CheckName, Finding } from '../core/finding.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Host } from '../system/system.ts'
@@ -64,12 +64,22 @@ export function hasFeatureOption(given: Arguments): boolean {
   return TUNE_FEATURES.some(({ name }) => hasOption(given, name))
 }
 
-/** Returns the requirements of all requested features. */
-export function requirementsFrom(facts: TuneFacts, given: Arguments): TuneRequirements[] {
-  return TUNE_FEATURES.filter(({ name }) => hasOption(given, name)).map((feature) => {
-    const request = requestOf(feature, given)
-    return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
-  })
+/**
+ * Returns the requirements of all requested features. Throws one UserError for all of what contradicts them; `plan` does
+ * what comes next, and may find more of it.
+ */
+export function requirementsFrom(
+  facts: TuneFacts,
+  given: Arguments,
+  plan: (requirements: TuneRequirements[]) => void,
+): TuneRequirements[] {
+  return allOrContradictions(
+    TUNE_FEATURES.filter(({ name }) => hasOption(given, name)).map((feature) => () => {
+      const request = requestOf(feature, given)
+      return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
+    }),
+    plan,
+  )
 }
 
 function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): FeatureRequest {

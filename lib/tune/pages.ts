@@ -21,6 +21,8 @@ export interface OtherPages {
   configLine: string
   /** Are they set by tmpfiles.d, which is read after sysctl.d? */
   byTmpfiles: boolean
+  /** Are they set by kernel arguments? */
+  byArgument: boolean
 }
 
 /** Returns the default page size in bytes, 2 MiB on x86. Source: hugetlbpage.rst, default_hugepagesz=. */
@@ -48,7 +50,7 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
     if (name !== 'hugepages') continue
     for (const part of value.split(',')) {
       const [, node, count] = /^(?:(\d+):)?(\d+)$/.exec(part) ?? []
-      const from = { configLine: `${file}:${line}: ${token}`, byTmpfiles: false }
+      const from = { configLine: `${file}:${line}: ${token}`, byTmpfiles: false, byArgument: true }
       if (count !== undefined)
         set({ size, count: Number(count), node: node === undefined ? null : Number(node), ...from })
     }
@@ -63,6 +65,7 @@ export function otherPages(facts: TuneFacts, own: string): OtherPages[] {
       node: node === undefined ? null : Number(node),
       configLine: configLineText(write),
       byTmpfiles: write.path.includes('/tmpfiles.d/'),
+      byArgument: false,
     })
   }
   return found.filter(({ count }) => count > 0)

@@ -1,7 +1,7 @@
 import type { Change, Plan } from '../change/plan.ts'
 import { filesAfter } from '../change/planned-files.ts'
 import type { PlannedSetting } from '../change/settings.ts'
-import { UserError } from '../core/error.ts'
+import { allOrContradictions, UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
 import { externalCommands } from '../system/external-tools.ts'
 import { planSettings } from '../system/plan-settings.ts'
@@ -68,13 +68,15 @@ export function planTuneHost(facts: TuneFacts, tuning: readonly TuneRequirements
 /** Throws a UserError, code `contradiction`, for a line that another file's would keep from being in force. */
 function expectInForce(files: Reader, changes: readonly Change[], settings: readonly PlannedSetting[]): void {
   const after = filesAfter(files, changes)
-  for (const setting of settings) {
-    const [first, ...more] = overruledBy(after, setting.owners[0], setting)
-    if (first !== undefined)
-      throw new UserError(
-        'contradiction',
-        `${first}: keeps ${setting.path} from being in force; take it out first, nothing was written`,
-        more,
-      )
-  }
+  allOrContradictions(
+    settings.map((setting) => () => {
+      const [first, ...more] = overruledBy(after, setting.owners[0], setting)
+      if (first !== undefined)
+        throw new UserError(
+          'contradiction',
+          `${first}: keeps ${setting.path} from being in force; take it out first, nothing was written`,
+          more,
+        )
+    }),
+  )
 }

@@ -1,16 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { apply, card, expectRan, tune } from '../support/bind.ts'
 import { arch, generatorDir, PRESET, RELEASE } from '../support/generators.ts'
-import {
-  type Files,
-  kernelInstall,
-  limineTool,
-  loaderDir,
-  MACHINE_ID,
-  OURS,
-  ROOT,
-  systemdBoot,
-} from '../support/loaders.ts'
+import { type Files, kernelInstall, loaderDir, MACHINE_ID, OURS, ROOT, systemdBoot } from '../support/loaders.ts'
 import { type System, snapshotOf, systemDir, textOf } from '../support/system.ts'
 
 // A plan stops where an entry boots an image that the plan does not make again.
@@ -247,16 +238,12 @@ describe('an entry that is left', () => {
     expect(apply(loaderDir({ files: {} }), card).stdout).toMatch(
       /stays as it is: Debian GNU\/Linux, with Linux \S+ \(recovery mode\) \(\/boot\/grub\/grub\.cfg\), for recovery/i,
     )
-    expect(tune(loaderDir(systemdBoot), '--isolate', '4').stdout).toMatch(/stays as it is: Arch Linux \(fallback\)/i)
+    expect(tune(loaderDir(systemdBoot), '--threadirqs').stdout).toMatch(/stays as it is: Arch Linux \(fallback\)/i)
   })
 
   it('in a file that is in no mounted file system changes no answer', () => {
     const dir = loaderDir(kernelInstall)
     expectRan(apply(dir, card), 0)
     expect(textOf(dir, `boot/efi/loader/entries/${MACHINE_ID}-6.9.1-1.conf`)).toContain(OURS)
-  })
-
-  it('of a loader that is set up by hand is told by its steps', () => {
-    expectRan(apply(loaderDir(limineTool), card), 2, /is set up by hand/)
   })
 })

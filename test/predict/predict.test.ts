@@ -80,7 +80,14 @@ const load = (module: string, more: Partial<LoadStep> = {}): LoadStep => {
 const coldplug = (beside: readonly LoadStep[] = []): BootStep => ({ kind: 'coldplug', beside, cause: 'udev' })
 
 function predict(given: Case): (address: string) => Prediction {
-  const { devices = all, kernel = kernelWith(), line = '', modprobe = '', inImage = modprobe, modules = null } = given
+  const {
+    devices = all,
+    kernel = kernelWith(),
+    line = '',
+    modprobe = '',
+    inImage = modprobe,
+    modules = MODULES,
+  } = given
   const parse = (text: string) => parseModprobe([{ path: '/etc/modprobe.d/vfio.conf', text } satisfies ModprobeFile])
   const initramfs: BootStage = {
     modprobe: parse(inImage),
@@ -252,10 +259,16 @@ describe('IDs on the command line', () => {
 describe('a blacklist', () => {
   it('on the kernel itself stops a module everywhere', () => {
     const who = predict({
-      ...{ modprobe: IDS + SOFTDEPS, line: 'module_blacklist=foo,vfio-pci', early: [load('vfio-pci'), coldplug()] },
+      ...{ modprobe: IDS + SOFTDEPS, line: 'module_blacklist=foo,vfio_pci', early: [load('vfio-pci'), coldplug()] },
     })('01:00.0')
     expect(who).toMatchObject({ driver: 'nouveau', certainty: 'certain' })
-    expect(who.without.join()).toMatch(/module_blacklist=foo,vfio-pci: vfio_pci is not loaded/)
+    expect(who.without.join()).toMatch(/module_blacklist=foo,vfio_pci: vfio_pci is not loaded/)
+  })
+
+  it('on the kernel itself counts in its own names, and of several lists the last', () => {
+    const early = [load('vfio-pci'), coldplug()]
+    for (const line of ['module_blacklist=vfio-pci', 'module_blacklist=vfio_pci module_blacklist=foo'])
+      expect(predict({ modprobe: IDS, line, early })('01:00.0').driver, line).toBe('vfio-pci')
   })
 
   it('in modprobe.d stops a program that obeys it, and no softdep', () => {

@@ -1,7 +1,7 @@
 import { appendFileSync, chmodSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { apply, bind, card, etcOf, expectRan, modprobe, system, undo } from '../support/bind.ts'
+import { apply, bind, card, etcOf, expectRan, modprobe, system, undo, updateGrub } from '../support/bind.ts'
 import { runScript } from '../support/run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 
@@ -105,6 +105,7 @@ describe('apply', () => {
       const before = etcOf(dir)
       expectRan(apply(dir, card), 0, /Now run these/)
       expect(etcOf(dir)).not.toBe(before)
+      updateGrub(dir)
       expectRan(apply(dir, card), 0, /^Nothing to do/m)
       expectRan(undo(dir), 0, /Taken back/)
       expect(etcOf(dir)).toBe(before)

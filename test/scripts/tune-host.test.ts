@@ -1,7 +1,7 @@
 import { appendFileSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { bind, expectRan, system, tune, write } from '../support/bind.ts'
+import { bind, expectRan, system, tune, updateGrub, write } from '../support/bind.ts'
 import { loadMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, type Ran, runProgram } from '../support/run.ts'
@@ -83,6 +83,7 @@ describe('each feature', { concurrent: true }, () => {
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
     expectRan(tune(dir, ...args, ...write), 0, /To take it back/)
     expect(textOf(dir, file)).toContain(says)
+    updateGrub(dir)
     expectRan(tune(dir, ...args), 0, /Nothing to do/)
     expectRan(tune(dir, '--status'), 1, new RegExp(`ok +/${file} says what it should`))
     expectRan(tune(dir, '--undo', ...write), 0, /Taken back/)

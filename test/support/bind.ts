@@ -1,5 +1,8 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { grubArguments, readGrubDefaults } from '../../distros/boot/grub-defaults.ts'
+import { openReader } from '../../lib/host/sysroot.ts'
 import { type Ran, runScript } from './run.ts'
 import { snapshotOf } from './system.ts'
 
@@ -22,6 +25,20 @@ export const modprobe = 'etc/modprobe.d/00-vfio-scripts.conf'
 export function expectRan(ran: Ran, code: number, says?: RegExp): void {
   expect(`${ran.stdout}${ran.stderr}`).toMatch(says ?? /./)
   expect(ran.code).toBe(code)
+}
+
+/** All is written; where commands were printed only, they are still to be run. */
+export function expectSettled(dir: string, ...args: string[]): void {
+  const plan = JSON.parse(bind(dir, ...args, '--json').stdout) as { changes: { sign: string }[] }
+  expect(plan.changes.filter(({ sign }) => sign !== '>')).toEqual([])
+}
+
+/** Does what update-grub does with the menu of a Debian from test/support/families.ts. */
+export function updateGrub(dir: string): void {
+  const path = join(dir, 'boot/grub/grub.cfg')
+  const tokens = grubArguments(readGrubDefaults(openReader(dir))).map(({ token }) => token)
+  const menu = readFileSync(path, 'utf8')
+  writeFileSync(path, menu.replace(/( ro) (?!single).*$/gm, `$1 ${tokens.join(' ')}`))
 }
 
 /** All but the journal, which stays. */

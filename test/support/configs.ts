@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
-import { apply, card, undo } from './bind.ts'
+import { apply, card, expectSettled, undo } from './bind.ts'
 import { PROJECT } from './run.ts'
 import { type System, snapshotOf, systemDir } from './system.ts'
 
@@ -142,7 +142,7 @@ export function judge<T>(name: string, system: System, { read, expectOurs }: Jud
   counts[nothing ? 'nothing' : 'applied']++
   expectOurs(before, read(dir))
   const applied = treeOf(dir)
-  expect(apply(dir, card).stdout).toMatch(/^Nothing to do/m)
+  expectSettled(dir, card)
   expect(treeOf(dir)).toBe(applied)
   expect(undo(dir).code).toBe(0)
   expect(treeOf(dir)).toBe(tree)

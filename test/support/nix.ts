@@ -29,7 +29,7 @@ export function evaluateModule(text: string, systemdStage1 = false): unknown {
   const file = join(scratchDir('module'), 'vfio.nix')
   writeFileSync(file, text)
   const pkgs =
-    '{ virtiofsd = "virtiofsd"; qemu_kvm = "qemu_kvm"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
+    '{ lib.mkAfter = list: list; virtiofsd = "virtiofsd"; qemu_kvm = "qemu_kvm"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
   // The least of NixOS's module system: values are as they were written, and mkIf is null where it does not apply.
   const expression = `
     let

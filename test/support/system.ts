@@ -47,6 +47,9 @@ export function systemDir(system: System): string {
     (name) => !system.builtin?.includes(name) && !system.without?.includes(name),
   )
   const files: Record<string, string | null> = { ...family.files(kernels), ...generatorFiles(system) }
+  // What the packages of NVIDIA's driver bring.
+  if (Object.values(machine.devices).some(({ driver }) => driver === 'nvidia'))
+    files['usr/lib/modprobe.d/nvidia.conf'] = 'blacklist nouveau\n'
   const symbols = kernelConfig({ INTEL_IOMMU_DEFAULT_ON: system.iommuByDefault === false ? 'n' : 'y' })
   if (family.modules !== undefined) rmSync(join(dir, 'lib/modules'), { recursive: true, force: true })
   if (config === null) writeFileSync(join(dir, 'proc/config.gz'), gzipSync(symbols))

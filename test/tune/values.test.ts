@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system, tune, write } from '../support/bind.ts'
+import { expectRan, system, tune, updateGrub, write } from '../support/bind.ts'
 import { loadMachine } from '../support/machine.ts'
 import { evaluateModule, HAS_NIX } from '../support/nix.ts'
 import { runProgram } from '../support/run.ts'
@@ -107,6 +107,7 @@ describe('a new value takes the place of ours', { concurrent: true }, () => {
         expect(ran.stdout).toContain('takes the place of the one')
       if (!nixos) expect(said(dir, file)).toBe(says)
     }
+    updateGrub(dir)
     expectRan(tune(dir, ...(steps.at(-1)?.[0] ?? [])), 0, /Nothing to do/)
     expect(tune(dir, '--status').stdout).not.toMatch(/was changed|is gone/)
     if (nixos) {

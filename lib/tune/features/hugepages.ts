@@ -89,11 +89,15 @@ function requireHugepages(
   const bySysctl = page === SYSCTL_PAGE && page === usual && given.node === undefined
   const others = otherPages(facts, OWN_SYSCTL_PATH)
   const same = others.find(({ size }) => size === page)
+  const enough = others.find((one) => one.size === page && one.byArgument && holdsPages(one, given.node, count))
+  // Nothing that is read later has another count of these pages.
+  if (enough !== undefined && enough === same)
+    return tuneRequirements(reason, { replaces, notes: [`Enough is set already: ${enough.configLine}.`] })
   // Our sysctl.d file is read last; but a line of sysctl.d about pages of this size would win over our arguments.
   if (same !== undefined && (!bySysctl || same.byTmpfiles))
     throw new UserError(
       'contradiction',
-      `${same.configLine}: pages of ${sizeText(page)} are set aside already; take it out first, nothing was written`,
+      `${same.configLine}: pages of ${sizeText(page)} are set aside already, and ${pages} are asked for; take it out first, nothing was written`,
     )
   const findings = [
     leftMemoryFinding(
@@ -119,6 +123,11 @@ function requireHugepages(
   const tokens = [`hugepagesz=${size}`, `hugepages=${given.node === undefined ? '' : `${given.node}:`}${count}`]
   expectUnset(facts, 'hugepages', tokens)
   return tuneRequirements(reason, { arguments: tokens, findings, replaces })
+}
+
+/** Does a setting hold so many pages, on the node that is asked for, if any? */
+function holdsPages({ node, count }: OtherPages, wanted: string | undefined, least: number): boolean {
+  return count >= least && (wanted === undefined || node === Number(wanted))
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */

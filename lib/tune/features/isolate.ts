@@ -3,7 +3,15 @@ import { UserError } from '../../core/error.ts'
 import { pinVcpus } from '../../cpu/pinning.ts'
 import { cpuList, parseCpuList, readCpus } from '../../host/cpu.ts'
 import { configLines, configLineText, dropInFolders, readDropIns } from '../../host/drop-ins.ts'
-import { expectSystemd, expectUnset, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
+import {
+  adoptedNote,
+  expectSystemd,
+  expectUnset,
+  setByHand,
+  type TuneFacts,
+  type TuneFeature,
+  tuneRequirements,
+} from '../feature.ts'
 import { inForceFinding, matchSettings } from '../in-force.ts'
 
 /** The units of all that systemd starts, except guests, which are in machine.slice. Source: systemd.special(7). */
@@ -66,9 +74,17 @@ export const isolate: TuneFeature = {
       ...(ticks ? [`nohz_full=${guest}`] : []),
       `rcu_nocbs=${guest}`,
     ]
-    expectUnset(facts, 'isolate', tokens)
+    const cpus = parseCpuList(guest) ?? []
+    const adopted = tokens.flatMap((token) => {
+      const name = token.slice(0, token.indexOf('='))
+      const set = setByHand(facts, 'isolate', name)
+      return set?.sure && isolatesAll(set.value, name === 'isolcpus', cpus) ? [{ token, set }] : []
+    })
+    const added = tokens.filter((one) => !adopted.some(({ token }) => token === one))
+    expectUnset(facts, 'isolate', added)
     const left = ticks ? [] : ['nohz_full is left out: the kernel was built without CONFIG_NO_HZ_FULL.']
-    return tuneRequirements(reason, { replaces, arguments: tokens, notes: [...pinning.reasons, ...left] })
+    const notes = [...pinning.reasons, ...left, ...adopted.map(({ set }) => adoptedNote(set))]
+    return tuneRequirements(reason, { replaces, arguments: added, notes })
   },
 
   inForce({ machine }, settings) {
@@ -108,6 +124,17 @@ export const isolate: TuneFeature = {
       .filter((one, index) => one.path !== path && (one.text !== key || index > ours) && one.text !== line)
       .map(configLineText)
   },
+}
+
+/**
+ * Does the value of isolcpus=, nohz_full= or rcu_nocbs= name all of these CPUs? isolcpus= must have our flags too.
+ * Source: Documentation/admin-guide/kernel-parameters.txt.
+ */
+function isolatesAll(value: string | undefined, flagged: boolean, cpus: readonly number[]): boolean {
+  const [, flags = '', list = ''] = /^((?:[a-z_]+,)*)([\d,-]+|all)$/.exec(value ?? '') ?? []
+  if (flagged ? !['managed_irq', 'domain'].every((flag) => flags.split(',').includes(flag)) : flags !== '') return false
+  const named = list === 'all' ? cpus : (parseCpuList(list) ?? [])
+  return cpus.every((cpu) => named.includes(cpu))
 }
 
 /** Returns the unit that a drop-in of ours is for. */

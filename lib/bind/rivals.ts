@@ -1,0 +1,110 @@
+import { type Directive, moduleName, parseIdLists } from '../edit/modprobe.ts'
+import { type ConfiguredIds, coversId, findIds } from '../edit/modprobe-conflicts.ts'
+import type { ConfiguredArgument } from '../edit/shell-variables.ts'
+import { readDriverOverrides } from '../host/driver-overrides.ts'
+import type { Reader } from '../host/reader.ts'
+import type { BindFacts } from './bind-facts.ts'
+import type { FunctionBinding, Mechanism } from './mechanism.ts'
+
+// Other settings that hand the selected functions to another driver, or keep the module from being loaded.
+
+/** A line of a file, and what speaks against the binding in it. */
+export interface Rival {
+  file: string
+  line: number
+  what: string
+}
+
+type RivalFacts = Pick<BindFacts, 'host' | 'configured' | 'modprobe' | 'initramfs'>
+
+/** Returns the settings that have another holder for the functions, or that keep the mechanism's module out. */
+export function findRivals(facts: RivalFacts, mechanism: Mechanism, bound: readonly FunctionBinding[]): Rival[] {
+  return [
+    ...stubLists(facts, mechanism, bound),
+    ...blacklists(facts, mechanism, bound),
+    ...readDriverOverrides(facts.host.files)
+      .filter(({ driver }) => moduleName(driver) !== moduleName(mechanism.module))
+      .filter(({ address }) => bound.some(({ device }) => device.address === address))
+      .map(({ file, address, driver }) => {
+        const what = `driverctl gives ${address} to ${driver} (driverctl unset-override ${address} clears it)`
+        return { file, line: 1, what }
+      }),
+  ]
+}
+
+/** Returns notes on the functions that driverctl keeps on vfio-pci, whatever else is taken back. */
+export function overrideNotes(files: Reader, addresses: readonly string[]): string[] {
+  return readDriverOverrides(files)
+    .filter(({ address, driver }) => addresses.includes(address) && /^(vfio[-_]pci|pci[-_]stub)$/.test(driver))
+    .map(
+      ({ file, address, driver }) =>
+        `${file}: driverctl keeps ${address} on ${driver}: driverctl unset-override ${address} clears it.`,
+    )
+}
+
+/** Returns the lists by which pci-stub would have the functions that are for vfio-pci: on pci-stub no guest gets them. */
+function stubLists(facts: RivalFacts, mechanism: Mechanism, bound: readonly FunctionBinding[]): Rival[] {
+  if (mechanism.module === 'pci-stub') return []
+  const { host, configured, modprobe } = facts
+  const onLine = configured
+    .filter(({ name }) => name === 'pci_stub.ids')
+    .map(({ file, line, value = '' }) => ({ file, line, ids: value.split(','), from: 'pci-stub.ids=' }))
+  const inFiles = [...findIds(modprobe, 'pci-stub'), ...imageLists(host.files, 'pci-stub')]
+  return [...onLine, ...inFiles.map((one) => ({ ...one, from: 'the ids= of pci-stub' }))].flatMap(
+    ({ file, line, ids, from }) =>
+      bound
+        .filter(({ id }) => ids.some((one) => coversId(one, id)))
+        .map(({ device, id }) => {
+          const what = `pci-stub takes ${device.address}, and vfio-pci does not get it: take ${id} out of ${from}`
+          return { file, line, what }
+        }),
+  )
+}
+
+const IMAGE_MODULES = ['/etc/initramfs-tools/modules']
+
+/** Returns the lists of IDs beside a module's name in the list of modules that an initramfs loads. */
+function imageLists(files: Reader, module: string): Omit<ConfiguredIds, 'problems'>[] {
+  return IMAGE_MODULES.flatMap((file) =>
+    (files.optionalText(file) ?? '').split('\n').flatMap((text, index) => {
+      const [name = '', options] = text.trim().split(/\s+(.*)/s)
+      if (options === undefined || moduleName(name) !== moduleName(module)) return []
+      return parseIdLists(options).map(({ members }) => ({ file, line: index + 1, ids: members }))
+    }),
+  )
+}
+
+const PARTS = ['vfio_pci', 'vfio_pci_core', 'vfio', 'vfio_iommu_type1']
+
+/** Returns what keeps the module from being loaded: everywhere, or by the generator's own way to load it. */
+function blacklists(
+  { configured, modprobe, initramfs }: RivalFacts,
+  { module, byArgument, byModule }: Mechanism,
+  bound: readonly FunctionBinding[],
+): Rival[] {
+  const own = moduleName(module)
+  const parts = own === 'vfio_pci' ? PARTS : [own]
+  // Where every kernel has it built in, nothing loads it.
+  if (bound.length === 0 || (byArgument && !byModule)) return []
+  const everywhere = configured
+    .filter(({ name }) => name === 'module_blacklist')
+    .flatMap((one) => {
+      // The kernel compares with its own names, which have `_`.
+      const named = (one.value ?? '').split(',').find((each) => parts.includes(each))
+      return named === undefined ? [] : rivalOf(one, `keeps ${named} out, whatever loads it: take it out`)
+    })
+  if (initramfs.adapter?.obeysBlacklist === undefined || bound.every(({ boundBy }) => boundBy === 'address'))
+    return everywhere
+  const how = `and ${initramfs.adapter.name} obeys that when it loads ${module}: take it out`
+  const onLine = configured
+    .filter(({ name, value = '' }) => name === 'modprobe.blacklist' && value.split(',').map(moduleName).includes(own))
+    .map((one) => rivalOf(one, `is a blacklist, ${how}`))
+  const inFiles = modprobe
+    .filter((one: Directive) => one.command === 'blacklist' && one.module === own)
+    .map(({ file, line }) => ({ file, line, what: `blacklist ${module}, ${how}` }))
+  return [...everywhere, ...onLine, ...inFiles]
+}
+
+function rivalOf({ file, line, token }: ConfiguredArgument, what: string): Rival {
+  return { file, line, what: `${token} ${what}` }
+}
