@@ -89,7 +89,7 @@ export function planBinding(
   const foreign = declarative === undefined ? [] : foreignIds(facts, declarative, requirements)
   const copied = foreign.map(({ requirement }) => requirement)
   const nix = declarative && renderNix(facts, declarative, [...requirements, ...copied], request.output)
-  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.staleImages)
+  const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.again)
   const notes = [
     ...bindingNotes(iommu, mechanism),
     ...left,

@@ -15,8 +15,8 @@ export interface BindRequest {
   address: string | null
   /** Other software that guests need, on a described system: virtiofsd. */
   software: readonly GuestSoftware[]
-  /** Do images not hold what the files say, so that they are made again in any case? */
-  staleImages?: boolean
+  /** Are images and boot entries made again in any case, since they do not hold what the files say? */
+  again?: boolean
   /** The file to write on a described system; `null`: none is written, and the present or usual one is shown. */
   output: string | null
   /** The functions that settings of the person bind: they only need the IOMMU. */

@@ -22,8 +22,8 @@ import { changeOptions, requestedAdapters, requestedMode } from './change-option
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import { answerPredict, imageReader } from './predict-answer.ts'
+import { bootSystem } from './predict-boots.ts'
 import { predictedBinding } from './predicted-binding.ts'
-import { bootSystem } from './predictions.ts'
 import type { Answer, Context } from './run-script.ts'
 import { bindingStatus } from './status.ts'
 
@@ -121,14 +121,14 @@ async function proposeBinding(
     readKernelReports(facts, added, () => facts.candidateModules),
     facts.distro.adapter?.kernel,
   )
-  const planWith = (staleImages: boolean): Binding =>
+  const planWith = (again: boolean): Binding =>
     withKernelFindings(
       () =>
         planBinding(facts, pci.devices, added, {
           passThrough: given.flag('iommu-pt'),
           address: added.length > 0 ? address : null,
           ...(left.length > 0 ? { bound: left } : {}),
-          staleImages,
+          again,
           software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
           output: moduleOutput(given, machine.files.root),
         }),

@@ -12,7 +12,7 @@ import { addressFormatter } from '../views/devices.ts'
 import { isOfInterest, predictionsText } from '../views/predictions.ts'
 import { requestedDevices } from './answer.ts'
 import { requestedAdapters } from './change-options.ts'
-import { bootSystem, predictNow } from './predictions.ts'
+import { bootSystem, predictNow } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** Returns a function that looks into the images of a system. */

@@ -5,7 +5,7 @@ import { isVfio } from '../host/pci.ts'
 import type { BootSystem, ReadImage } from '../predict/entry-boots.ts'
 import type { Prediction } from '../predict/predict.ts'
 import type { PredictedBoot } from '../views/predictions.ts'
-import { predictNow, predictPlan } from './predictions.ts'
+import { predictNow, predictPlan } from './predict-boots.ts'
 
 /**
  * Returns a plan of a binding, and who has each device after a boot with it. Where files say all already but the images
@@ -13,7 +13,7 @@ import { predictNow, predictPlan } from './predictions.ts'
  * `contradiction` where the functions would be on another driver all the same.
  */
 export async function predictedBinding(
-  planWith: (staleImages: boolean) => Binding,
+  planWith: (again: boolean) => Binding,
   system: BootSystem,
   pci: PciFacts,
   readImage: ReadImage,

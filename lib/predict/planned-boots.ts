@@ -32,10 +32,13 @@ export function plannedEntryBoots(
     initramfs: adapters.openInitramfs(host, system.initramfs?.name),
   }
   const entries = menuEntries(system).filter(({ recovery }) => !recovery)
+  // Some loaders' entries are files that the plan changes itself.
+  const written = after.bootloader?.entries() ?? []
   return entries.map((entry) => {
     const kernel = kernelOf(system, entry)
     if (typeof kernel === 'string') return { entry, boot: kernel }
-    const planned = { ...entry, line: plannedLine(after, entry, change) }
+    const { line } = written.find(({ file, title }) => file === entry.file && title === entry.title) ?? entry
+    const planned = { ...entry, line: plannedLine(after, { ...entry, line }, change) }
     const stage = stageNow(entry, kernel.release)
     const next = change.regenerated.images ? after.initramfs?.nextStage(kernel.release) : undefined
     return { entry: planned, boot: bootOf(after, kernel, planned, next ? madeAgain(kernel, next, stage) : stage) }

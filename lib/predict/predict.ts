@@ -2,8 +2,8 @@ import { moduleName } from '../edit/modprobe.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { BootStage, Cause } from '../system/boot.ts'
-import { type Answers, darkensConsole, type MachineNow, openAnswers } from './answers.ts'
 import type { KernelLine } from './kernel-line.ts'
+import { type Answers, darkensConsole, type MachineNow, openAnswers } from './probe-answers.ts'
 import { type DeviceFate, simulateBoot } from './simulate.ts'
 
 /** One way to boot a machine: a kernel with its command line, and what runs until all drivers have their devices. */

@@ -87,7 +87,7 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
   return {
     chain(module, options = '') {
       const key = `${module} ${options}`
-      const found = known.get(key) ?? onceEach(chain(module, options))
+      const found = known.get(key) ?? eachModuleOnce(chain(module, options))
       known.set(key, found)
       return found
     },
@@ -113,7 +113,7 @@ function neverLoads({ rest }: Directive): boolean {
 }
 
 /** A module that is loaded already is not loaded again. */
-function onceEach(loadings: readonly Loading[]): Loading[] {
+function eachModuleOnce(loadings: readonly Loading[]): Loading[] {
   const seen = new Set<string>()
   return loadings.filter(({ module }) => !seen.has(module) && seen.add(module))
 }

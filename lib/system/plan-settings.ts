@@ -58,12 +58,12 @@ export interface SettingsPlan {
 /**
  * Returns the changes that bring the settings into effect, with the commands that make images and boot entries again.
  * Settings that a person has already made on this system by hand are left out. The commands are there too where files
- * say what boot entries do not, or images (`staleImages`): nobody has run them since.
+ * say what boot entries do not and, with `again`, in any case: nobody has run them since.
  */
 export function planSettings(
   facts: SystemFacts,
   { files = [], image, loader, leaving = { files: [], loader: [] } }: SettingGroups,
-  staleImages = false,
+  again = false,
 ): SettingsPlan {
   const { host } = facts
   const own = new Set(claimsOf(facts.journal).map(({ key }) => key))
@@ -92,14 +92,14 @@ export function planSettings(
       ? (adapter?.commands(external) ?? [])
       : []
   }
-  const images = commandsOf(facts.initramfs.adapter, image, [], staleImages && image.length > 0)
+  const images = commandsOf(facts.initramfs.adapter, image, [], again && image.length > 0)
   const held = facts.bootloader.adapter?.embedsInitramfs ? image : []
-  const staleEntries = (staleImages && held.length > 0) || hasStaleEntries(facts, loader)
+  const staleEntries = (again && loader.length + held.length > 0) || hasStaleEntries(facts, loader)
   const entries = commandsOf(facts.bootloader.adapter, [...loader, ...held], leaving.loader, staleEntries)
   const changes = [...changed, ...onceEach([...images, ...entries])]
   const { initramfs, bootloader } = facts
   const unmade =
-    (staleImages || isTouched(image)) &&
+    (again || isTouched(image)) &&
     initramfs.adapter !== undefined &&
     !(initramfs.named && initramfs.adapter.withoutImages)
       ? expectImagesMade({
@@ -129,7 +129,11 @@ function isInItsFile({ host }: SystemFacts, setting: Setting): boolean {
 function isInForce(facts: SystemFacts, setting: Setting): boolean {
   const { modprobe, configured } = facts
   if (setting.kind === 'modprobe-id')
-    return findIds(modprobe, setting.module).at(-1)?.ids.some((id) => id.toLowerCase() === setting.id) ?? false
+    return (
+      findIds(modprobe, setting.module)
+        .at(-1)
+        ?.ids.some((id) => id.toLowerCase() === setting.id) ?? false
+    )
   if (setting.kind === 'external' && facts.initramfs.adapter?.externalTokens?.().includes(setting.token)) return true
   if (setting.kind === 'shell-argument' || setting.kind === 'external') return isConfigured(configured, setting.token)
   if (setting.kind === 'command-line') return isInItsFile(facts, setting) || isConfigured(configured, setting.token)

@@ -39,10 +39,10 @@ type RenderedSettings = Required<Omit<SettingGroups, 'leaving'>> & Omit<Rendered
 export function renderFiles(
   facts: SystemFacts,
   requirements: readonly Requirement[],
-  staleImages = false,
+  again = false,
 ): RenderedRequirements {
   const { tokens, imageRequirements, ...groups } = fileSettings(facts, requirements)
-  return { ...planSettings(facts, groups, staleImages), tokens, imageRequirements }
+  return { ...planSettings(facts, groups, again), tokens, imageRequirements }
 }
 
 /**
@@ -138,7 +138,10 @@ function requiredArguments({ configured }: SystemFacts, requirements: readonly R
 }
 
 /** Returns the settings for modprobe.d: `options` with the IDs, and a softdep for each driver that could come first. */
-function modprobeSettings({ host, modprobe, initramfs }: SystemFacts, requirements: readonly Requirement[]): PlannedSetting[] {
+function modprobeSettings(
+  { host, modprobe, initramfs }: SystemFacts,
+  requirements: readonly Requirement[],
+): PlannedSetting[] {
   const ids = requirementsOf(requirements, 'id').filter(({ loadable }) => loadable)
   const [first] = ids
   if (first === undefined) return []
@@ -154,11 +157,12 @@ function modprobeSettings({ host, modprobe, initramfs }: SystemFacts, requiremen
   const before = orders.length > 0 ? ` before ${orders.map(({ driver }) => driver).join(', ')}` : ''
   const reason = `${module} takes ${ids.map(({ id }) => id).join(' and ')}${before}`
   // A list beside the module's name in the list of modules to load comes last of all.
-  const listed = initramfs.adapter?.modulesWithOptions ?? ''
-  const beside = findListedIds(host.files.optionalBytes(listed)?.toString('latin1') ?? '', module).length > 0
+  const listed = initramfs.adapter?.modulesWithOptions
+  const text = listed === undefined ? undefined : host.files.optionalBytes(listed)?.toString('latin1')
+  const path = listed === undefined || findListedIds(text ?? '', module).length === 0 ? undefined : listed
   return [
-    ...(beside ? ids : []).map(({ id, owners }): PlannedSetting => {
-      return { kind: 'listed-id', path: host.files.resolve(listed) ?? listed, module, id, owners, reason }
+    ...(path === undefined ? [] : ids).map(({ id, owners }): PlannedSetting => {
+      return { kind: 'listed-id', path: host.files.resolve(path ?? '') ?? '', module, id, owners, reason }
     }),
     ...ids.map(({ id, owners }): PlannedSetting => ({ kind: 'modprobe-id', ...place, module, id, owners, reason })),
     ...orders.map(({ driver, owners }): PlannedSetting => {

@@ -52,10 +52,10 @@ export function predictionsText(style: TerminalStyle, boots: readonly PredictedB
     const key = JSON.stringify([boot.reason, outcome])
     groups.set(key, [...(groups.get(key) ?? []), boot])
   }
-  return [...groups.values()].map((same) => groupText(style, same, showing)).join('')
+  return [...groups.values()].map((same) => outcomeText(style, same, showing)).join('')
 }
 
-function groupText(style: TerminalStyle, same: readonly PredictedBoot[], showing: Showing): string {
+function outcomeText(style: TerminalStyle, same: readonly PredictedBoot[], showing: Showing): string {
   const { address = (full: string) => full, shows = () => true, causes = false } = showing
   const [first] = same
   const head = `${paint(style, 'bold', `After the boot of ${bootNames(same)}:`)}\n`

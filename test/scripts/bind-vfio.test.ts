@@ -247,11 +247,7 @@ describe('status', () => {
     expectRan(apply(dir, card), 0)
     // grub.cfg was not made again
     expectRan(bind(dir, '--status'), 1, /^bind-vfio: drifted.*problem.*grub\.cfg/s)
-    writeIn(
-      dir,
-      'boot/grub/grub.cfg',
-      (textOf(dir, 'boot/grub/grub.cfg') ?? '').replaceAll(' quiet', ' quiet intel_iommu=on'),
-    )
+    updateGrub(dir)
     expectRan(bind(dir, '--status'), 1, /^bind-vfio: reboot-needed.*unknown/s)
     writeIn(dir, modprobe, '')
     const ran = bind(dir, '--status', '--json')
