@@ -4,12 +4,14 @@ import type { Change } from './plan.ts'
 
 /** Returns a reader that shows the files as they will be once the changes of a plan are made. */
 export function filesAfter(files: Reader, changes: readonly Change[]): Reader {
-  const planned = new Map(changes.flatMap((change) => (change.kind === 'file' ? [[change.path, change] as const] : [])))
   // Of a new file, and of a new folder of it, only the folders above are there.
   const placeOf = (path: string): string => {
     const at = path.lastIndexOf('/')
     return files.resolve(path) ?? (at <= 0 ? path : `${placeOf(path.slice(0, at))}${path.slice(at)}`)
   }
+  const planned = new Map(
+    changes.flatMap((change) => (change.kind === 'file' ? [[placeOf(change.path), change] as const] : [])),
+  )
   const read = <T>(path: string, of: (text: string) => T, otherwise: () => T): T | undefined => {
     const text = planned.get(placeOf(path))?.after
     return text === undefined ? otherwise() : text === null ? undefined : of(text)

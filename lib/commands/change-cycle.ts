@@ -104,7 +104,7 @@ export async function changeSystem(
     plan.notes.push(...short.notes)
     const json: BindVfio = {
       ...answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes),
-      ...(boots.length === 0 ? {} : { boots: boots.map(withoutUnchanged) }),
+      ...(boots.length === 0 ? {} : { boots: boots.map((boot) => withoutUnchanged(boot, proposal.devices)) }),
     }
     const facts = {
       ...{ json, pending, cutShort: short.notes.length > 0, given: context.arguments },

@@ -3,6 +3,7 @@ import { UserError } from '../core/error.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { isVfio } from '../host/pci.ts'
 import type { BootSystem, ReadImage } from '../predict/entry-boots.ts'
+import { BOOTED } from '../predict/entry-boots.ts'
 import type { Prediction } from '../predict/predict.ts'
 import type { PredictedBoot } from '../views/predictions.ts'
 import { predictNow, predictPlan } from './predict-boots.ts'
@@ -40,9 +41,10 @@ interface Failure {
 /** Returns the functions that a kernel which has their driver gives to another one for certain. */
 function failures(boots: readonly PredictedBoot[], { bound }: Binding, { host }: BootSystem): Failure[] {
   const addresses = new Set(bound.map(({ device }) => device.address))
-  const able = boots.filter(({ kernel, recovery }) => {
+  const able = boots.filter(({ kernel, recovery, file }) => {
     const found = host.kernels.find(({ release }) => release === kernel)
-    return !recovery && found !== undefined && found.provides('vfio-pci') !== 'absent'
+    // Where no entry could be seen, the line of this boot is a guess.
+    return !recovery && file !== BOOTED && found !== undefined && found.provides('vfio-pci') !== 'absent'
   })
   return able.flatMap((boot) =>
     (boot.devices ?? [])

@@ -27,6 +27,9 @@ export interface BootSystem {
   candidateModules: (kernel: Kernel) => (readonly string[] | null)[]
 }
 
+/** The file of entries that are not known: the line of this boot stands for theirs. */
+export const BOOTED = '/proc/cmdline'
+
 /** Returns a reader of what is in an image, or why that cannot be told. */
 export type ReadImage = (path: string) => Promise<Reader | string>
 
@@ -53,11 +56,11 @@ export function menuEntries({ host, entries, initramfs }: BootSystem): readonly 
   const images = initramfs?.images() ?? []
   return host.kernels.map(({ release }) => ({
     title: `Linux ${release}`,
-    file: '/proc/cmdline',
+    file: BOOTED,
     release,
     kernel: null,
     images: images.filter((one) => one.release === release).map(({ path }) => ({ path, found: true })),
-    line: host.machine.optionalText('/proc/cmdline')?.trim() ?? '',
+    line: host.machine.optionalText(BOOTED)?.trim() ?? '',
     ...{ recovery: false, isDefault: null },
   }))
 }

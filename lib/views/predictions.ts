@@ -32,10 +32,13 @@ interface Showing {
   causes?: boolean
 }
 
-/** Returns a boot without the devices that keep their drivers for certain, and their number. */
-export function withoutUnchanged(boot: PredictedBoot): PredictedBoot {
+/** Returns a boot without the devices that keep their drivers for certain, and their number; `shown` always stay. */
+export function withoutUnchanged(boot: PredictedBoot, shown: readonly { address: string }[]): PredictedBoot {
   if (boot.devices === null) return boot
-  const devices = boot.devices.filter(({ driver, now, certainty }) => driver !== now || certainty !== 'certain')
+  const named = new Set(shown.map(({ address }) => address))
+  const devices = boot.devices.filter(
+    ({ address, driver, now, certainty }) => named.has(address) || driver !== now || certainty !== 'certain',
+  )
   return { ...boot, devices, unchanged: boot.devices.length - devices.length }
 }
 

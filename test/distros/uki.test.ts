@@ -209,7 +209,7 @@ describe('Secure Boot', () => {
     )
     expect(snapshotOf(dir)).toBe(before)
     expectRan(apply(dir, card, '--force', 'uki-secure-boot'), 0, /the stub of a unified image ignores an edited line/)
-    expectSettled(dir, card)
+    expectSettled(dir, card, '--force', 'uki-secure-boot')
     expectRan(
       undo(dir),
       0,

@@ -45,6 +45,8 @@ export interface GuestOptions {
   log: string
   /** The built scripts under test. */
   scripts: readonly string[]
+  /** Called before each boot; what it returns is called with the guest after it, when every device has its driver. */
+  booting?(machine: Machine): Promise<(guest: Pick<Guest, 'run'>) => Promise<void>>
 }
 
 const payloadSize = 32 * 1024 * 1024
@@ -118,10 +120,12 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
 
   const boot = async () => {
     received = 0
+    const booted = await options.booting?.(machine)
     if (machine.boot === 'uefi') cpSync('/usr/share/OVMF/OVMF_VARS_4M.fd', join(folder, 'vars.fd'))
     guest = startConsole([...qemuArguments(machine), ...(machine.restored ? ['-loadvm', 'ready'] : [])], folder, log)
     if (machine.restored) return
     await guest.until(ready, bootSeconds[machine.boot], 'the boot')
+    await booted?.({ run })
   }
 
   const say = (line: string) => guest.child.stdin?.write(`${line}\n`)
@@ -136,34 +140,36 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       throw new LabError(`the guest did not end by itself: QEMU's exit status is ${status}, see ${log}`)
   }
 
+  const run: Guest['run'] = async (script, { seconds = 120 } = {}) => {
+    const files = join(folder, `run-${++runs}`)
+    await writePayload(folder, files, script, options.scripts)
+    say(`run ${seconds}`)
+    const done = await guest.until(/LAB done (\d+)\s/, seconds + 60, `a command (limit ${seconds} s)`)
+    const length = Number(done[1])
+    const results = join(folder, 'results')
+    for (let waited = 0; statSync(results).size < received + length; waited += 20) {
+      if (waited > 30_000) throw new LabError(`the results of a command did not arrive: ${length} bytes, see ${log}`)
+      await sleep(20)
+    }
+    writeFileSync(join(files, 'result.tar'), readFileSync(results).subarray(received, received + length))
+    received += length
+    await must(['tar', '-C', files, '-xf', join(files, 'result.tar')])
+    const read = (name: string) => readFileSync(join(files, 'out', name), 'utf8')
+    const code = Number(read('code'))
+    if (code === 124) {
+      throw new LabError(
+        `a command in the guest ran past ${seconds} s: ${script.trim().split('\n')[0]}\n${lastLines(read('stderr'), 8)}`,
+      )
+    }
+    return { code, stdout: read('stdout'), stderr: read('stderr'), files: join(files, 'out') }
+  }
+
   await boot()
   return {
     get machine() {
       return machine
     },
-    async run(script, { seconds = 120 } = {}) {
-      const files = join(folder, `run-${++runs}`)
-      await writePayload(folder, files, script, options.scripts)
-      say(`run ${seconds}`)
-      const done = await guest.until(/LAB done (\d+)\s/, seconds + 60, `a command (limit ${seconds} s)`)
-      const length = Number(done[1])
-      const results = join(folder, 'results')
-      for (let waited = 0; statSync(results).size < received + length; waited += 20) {
-        if (waited > 30_000) throw new LabError(`the results of a command did not arrive: ${length} bytes, see ${log}`)
-        await sleep(20)
-      }
-      writeFileSync(join(files, 'result.tar'), readFileSync(results).subarray(received, received + length))
-      received += length
-      await must(['tar', '-C', files, '-xf', join(files, 'result.tar')])
-      const read = (name: string) => readFileSync(join(files, 'out', name), 'utf8')
-      const code = Number(read('code'))
-      if (code === 124) {
-        throw new LabError(
-          `a command in the guest ran past ${seconds} s: ${script.trim().split('\n')[0]}\n${lastLines(read('stderr'), 8)}`,
-        )
-      }
-      return { code, stdout: read('stdout'), stderr: read('stderr'), files: join(files, 'out') }
-    },
+    run,
     async reboot(other) {
       if (machine.restored || other?.restored)
         throw new LabError('a snapshot cannot reboot: start a machine that boots')

@@ -45,7 +45,7 @@ const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
 const modules = `
   virtio_pci virtio_blk virtio_net virtio_console ext4 xfs vfat nls_ascii nls_cp437 efivarfs overlay loop dm-mod
   crc32c_generic crc32c-intel nvme ahci sd_mod lpc_ich i2c-i801 i2c-dev xhci_pci usbhid hid_generic usb_storage
-  e1000 e1000e snd_hda_intel snd_hda_codec_generic snd_intel8x0 bochs radeon
+  e1000 e1000e pci-stub snd_hda_intel snd_hda_codec_generic snd_intel8x0 bochs radeon
   vfio vfio_iommu_type1 vfio_pci vfio_virqfd kvm kvm_amd kvm_intel tun bridge vhost_net
   button evdev psmouse autofs4 fuse configfs binfmt_misc qemu_fw_cfg iptable_filter nf_tables`
 const earlyModules = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']

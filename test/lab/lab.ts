@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { addForesight, type Foresight, foresightLine, noForesight } from './foresight.ts'
 import type { Guest } from './guest.ts'
 import { cacheFolder, removeScratch, removeUnused, scratch } from './images.ts'
 import { installPackages, missingPackages } from './packages.ts'
@@ -18,6 +19,7 @@ interface Report {
   scenario: Scenario
   seconds: number
   failure: string | undefined
+  foresight: Foresight
 }
 
 async function main(): Promise<number> {
@@ -98,10 +100,12 @@ async function perform(scenario: Scenario, scripts: readonly string[], keep: boo
   mkdirSync(logs, { recursive: true })
   const folder = scratch(scenario.name)
   const guests: Guest[] = []
+  const foresight = noForesight()
   const began = Date.now()
   let failure: string | undefined
   try {
-    await scenario.run(openLab({ folder, logs, scripts, say, started: (guest) => guests.push(guest) }))
+    await scenario.run(openLab({ folder, logs, scripts, say, foresight, started: (guest) => guests.push(guest) }))
+    if (foresight.faults.length > 0) throw new LabError(`the prediction was wrong: ${foresight.faults.join('\n    ')}`)
   } catch (error) {
     failure = error instanceof LabError ? error.message : String((error as Error).stack)
     say(`${failure}\n    consoles: ${logs}`)
@@ -119,7 +123,7 @@ async function perform(scenario: Scenario, scripts: readonly string[], keep: boo
     })
   }
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 })
-  return { scenario, seconds, failure }
+  return { scenario, seconds, failure, foresight }
 }
 
 function conclude(chosen: readonly Scenario[], reports: readonly Report[], seconds: number): number {
@@ -132,6 +136,9 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
       `${verdict}  ${(report?.seconds ?? 0).toFixed(0).padStart(4)} s  ${scenario.name.padEnd(width)} ${failure ?? ''}`.trimEnd(),
     )
   }
+  const foresight = noForesight()
+  for (const report of reports) addForesight(foresight, report.foresight)
+  if (foresight.boots > 0) console.log(`${foresight.boots} boots by GRUB; ${foresightLine(foresight)}`)
   const failed = reports.filter(({ failure }) => failure !== undefined).length
   console.log(`${failed === 0 ? 'all passed' : `${failed} of ${chosen.length} failed`}, ${seconds.toFixed(0)} s`)
   return failed === 0 ? 0 : 1

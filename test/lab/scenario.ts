@@ -1,6 +1,16 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { copyDisk, tryWithDisk, withDisk } from './disk.ts'
+import { type Attached, copyDisk, tryWithDisk, withDisk } from './disk.ts'
+import { expectCode } from './expect.ts'
+import {
+  addForesight,
+  type ForeseenBoot,
+  type Foresight,
+  foresightLine,
+  heldAgainst,
+  lookAtDrivers,
+  readForesight,
+} from './foresight.ts'
 import { type Guest, startGuest } from './guest.ts'
 import { cached, type Generator, type Images, images, type Say } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
@@ -27,6 +37,8 @@ export interface Lab {
   disk(generator: Generator, packages?: readonly string[]): Promise<Disk>
   /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
   capture(machine: Machine, command: string): Promise<Capture>
+  /** What bind-vfio --predict said of the last boot by GRUB before it; undefined when the scripts cannot say it. */
+  foreseen(): ForeseenBoot | undefined
   /** Runs a command of this machine; the scripts under test are on its PATH. */
   host(command: string): Promise<Outcome>
 }
@@ -54,6 +66,8 @@ export interface LabOptions {
   /** The built scripts under test. */
   scripts: readonly string[]
   say: Say
+  /** The boots by GRUB are added to it. */
+  foresight: Foresight
   /** Hears of each guest; the last one is what `--keep` shows. */
   started(guest: Guest): void
 }
@@ -96,14 +110,41 @@ export function openLab(options: LabOptions): Lab {
     }
   }
 
+  const note = (text: string) => {
+    const line = `${' '.repeat(10)}${text}`
+    if (steps > 0) notes.push(line)
+    else say(line)
+  }
+
+  let foreseen: ForeseenBoot | undefined
+  /** Before a boot from this disk: who will have each device? After it: was that so? */
+  const foresee = async (machine: Machine, attached: Attached) => {
+    const hardware: Machine = { iommu: machine.iommu, boot: 'direct', ...(machine.moved && { moved: machine.moved }) }
+    const { folder: CAPTURE } = await capture(hardware, 'list-iommu')
+    const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
+    const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
+    foreseen = boot ?? undefined
+    return async (guest: Pick<Guest, 'run'>) => {
+      if (boot === null) return note('no prediction: these scripts have no --predict')
+      const looked = await guest.run(lookAtDrivers)
+      expectCode('looking at the drivers', looked, 0)
+      const result = heldAgainst(boot, looked.stdout)
+      note(foresightLine(result))
+      for (const fault of result.faults) note(`  ${fault}`)
+      addForesight(options.foresight, result)
+    }
+  }
+
   const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
     const made = await images(disk?.generator ?? 'initramfs-tools', say)
     const home = newFolder('guest')
     await fillFolder(home, machine, made, disk)
+    const attached = { disk: join(home, 'disk'), kernel: made.kernel, mount: join(folder, 'root'), env: path }
+    const booting = async (next: Machine) => (next.boot === 'direct' ? async () => {} : foresee(next, attached))
     const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
     const guest = await step(
       `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
-      () => startGuest({ machine, folder: home, log, scripts: scripts }),
+      () => startGuest({ machine, folder: home, log, scripts, booting }),
       () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
     )
     options.started(guest)
@@ -156,11 +197,8 @@ export function openLab(options: LabOptions): Lab {
     start,
     disk,
     capture,
-    note: (text) => {
-      const line = `${' '.repeat(10)}${text}`
-      if (steps > 0) notes.push(line)
-      else say(line)
-    },
+    note,
+    foreseen: () => foreseen,
     host: (command) => run(['bash', '-c', command], { env: path }),
   }
 }

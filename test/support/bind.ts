@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
 import { grubArguments, readGrubDefaults } from '../../distros/boot/grub-defaults.ts'
@@ -33,9 +33,10 @@ export function expectSettled(dir: string, ...args: string[]): void {
   expect(plan.changes.filter(({ sign }) => sign !== '>')).toEqual([])
 }
 
-/** Does what update-grub does with the menu of a Debian from test/support/families.ts. */
+/** Does what update-grub does with the menu of a Debian from test/support/families.ts; nothing where there is none. */
 export function updateGrub(dir: string): void {
   const path = join(dir, 'boot/grub/grub.cfg')
+  if (!existsSync(path)) return
   const tokens = grubArguments(readGrubDefaults(openReader(dir))).map(({ token }) => token)
   const menu = readFileSync(path, 'utf8')
   writeFileSync(path, menu.replace(/( ro) (?!single).*$/gm, `$1 ${tokens.join(' ')}`))

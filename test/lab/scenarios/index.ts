@@ -11,6 +11,7 @@ import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
+import { predictions } from './predict.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
@@ -21,6 +22,7 @@ export const scenarios: readonly Scenario[] = [
   ...override,
   ...tuneHost,
   ...bridges,
+  ...predictions,
   runbook,
   genDomain,
   appArmor,

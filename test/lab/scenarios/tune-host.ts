@@ -20,7 +20,7 @@ Slice=machine.slice
 WantedBy=graphical.target
 `
 
-const withSystemd = `
+export const withSystemd = `
 sed -i 's| init=/usr/local/sbin/lab-init||; s|quiet loglevel=3|& systemd.show_status=0|' "$ROOT/etc/default/grub"
 cat > "$ROOT/etc/systemd/system/lab.service" <<'EOF'
 ${service}EOF
