@@ -1,15 +1,16 @@
+import type { ForeseenBoots } from '../checks/next-boot.ts'
 import { readDriverModules } from '../host/driver-modules.ts'
 import { kernelRelease } from '../host/kernel.ts'
 import type { PciFacts } from '../host/machine.ts'
 import { type BootSystem, type EntryBoot, likelyStage, type ReadImage, readEntryBoots } from '../predict/entry-boots.ts'
 import { type PlannedChange, plannedEntryBoots } from '../predict/planned-boots.ts'
 import { predictBoot } from '../predict/predict.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import type { MachineNow } from '../predict/probe-answers.ts'
 import type { MenuEntry } from '../system/boot.ts'
 import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { Adapters } from '../system/system.ts'
-import type { PredictedBoot } from '../views/predictions.ts'
 
 /** Returns the system as boots are read from it. */
 export function bootSystem(
@@ -55,6 +56,12 @@ export async function predictPlan(
 }
 
 const entryKey = ({ file, title, images }: MenuEntry): string => JSON.stringify([file, title, images])
+
+/** Returns both: by the files as they are, and once images and boot entries are made of them. */
+export async function foreseeBoots(system: BootSystem, pci: PciFacts, readImage: ReadImage): Promise<ForeseenBoots> {
+  const made = { changes: [], settings: [], gone: [], regenerated: { images: true, entries: true } }
+  return { now: await predictNow(system, pci, readImage), made: await predictPlan(system, pci, made, readImage) }
+}
 
 function machineNow({ host, devices }: BootSystem, { iommu }: PciFacts): MachineNow {
   const { machine } = host

@@ -78,11 +78,12 @@ export function openAnswers(
     }))
     const { driver } = device
     if (driver === null || isVfio(driver)) return known
-    // A driver that is no module of its own is in no table: pcieport.
-    const isBuiltin =
-      (now.moduleOf.get(driver) === null || driver === 'pcieport') &&
-      !known.some(({ module }) => sameDriver(module, driver))
-    return isBuiltin ? [{ module: driver, builtin: true }, ...known] : known
+    if (known.some((one) => sameDriver(one.module, driver))) return known
+    // A driver that is no module of its own is in no table: pcieport. Nor is one that was given the device by hand.
+    const module = now.moduleOf.get(driver)
+    if (module === null || driver === 'pcieport' || known.length === 0)
+      return [{ module: driver, builtin: true }, ...known]
+    return module === undefined ? known : [...known, { module, builtin: false }]
   }
 
   const sameDriver = (module: string, driver: string): boolean =>

@@ -1,26 +1,7 @@
 import { isVfio } from '../host/pci.ts'
 import type { Prediction } from '../predict/predict.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
-
-/** Who has each device after a boot by one entry, as `--json` prints it. */
-export interface PredictedBoot {
-  /** The entry's title. */
-  entry: string
-  /** The release of its kernel; `null`: no kernel that has modules here. */
-  kernel: string | null
-  /** The file that the entry stands in. */
-  file: string
-  /** Is it booted when nobody chooses? `null`: that cannot be told. */
-  default: boolean | null
-  recovery: boolean
-  /** The initramfs images of the entry, or its unified image. */
-  images: string[]
-  /** The devices; with a plan, those that change. `null`: it is not known what the entry boots, for `reason`. */
-  devices: Prediction[] | null
-  reason?: string
-  /** The number of devices that are left out since each has the driver that it has now, for certain. */
-  unchanged?: number
-}
 
 /** The way in which predictions are shown. */
 interface Showing {
