@@ -90,6 +90,9 @@ const PROGRAMS = [
 /** The names of programs in folders that hold those of the packages too. */
 const NAMED = /vfio|passthrough/i
 
+/** A script that a person wrote is short, in bytes; this toolkit, which may lie there too, is not. */
+const LONGEST = 1 << 16
+
 interface ProgramText {
   path: string
   text: string
@@ -102,7 +105,8 @@ function programsIn(files: Reader): ProgramText[] {
       .filter((name) => !name.includes('vfio-scripts') && (!shared || NAMED.test(name)))
       .flatMap((name) => {
         const path = `${folder}/${name}`
-        const text = files.optionalText(path)
+        const isShort = (files.size(path) ?? LONGEST + 1) <= LONGEST
+        const text = isShort ? files.optionalBytes(path)?.toString('latin1') : undefined
         return text?.includes('driver_override') ? [{ path, text }] : []
       })
   })
