@@ -8,11 +8,11 @@ import { type Memory, readMemory } from '../host/memory.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
 import { readUser, type User } from '../host/user.ts'
+import type { ForeseenBoots } from '../predict/predicted-boot.ts'
 import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { Check } from './check.ts'
-import type { ForeseenBoots } from './next-boot.ts'
 
 /** The facts that speak for or against giving devices to a guest. */
 export interface GuardFacts {

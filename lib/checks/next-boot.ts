@@ -6,12 +6,6 @@ import { changesHands, type PredictedBoot, predictionLine, usualBoot } from '../
 import type { AsyncCheck } from './check.ts'
 import type { CheckFacts } from './check-facts.ts'
 
-/** Who has each device after a boot: by the files as they are, and once images and boot entries are made of them. */
-export interface ForeseenBoots {
-  now: readonly PredictedBoot[]
-  made: readonly PredictedBoot[]
-}
-
 /** Would a reboot change who has which device, and is there anything in files that no image or entry holds yet? */
 export const nextBootCheck: AsyncCheck<Pick<CheckFacts, 'foreseen' | 'journal' | 'bootloader' | 'initramfs'>> = {
   code: 'next-boot',

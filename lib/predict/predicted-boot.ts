@@ -21,6 +21,12 @@ export interface PredictedBoot {
   unchanged?: number
 }
 
+/** Who has each device after a boot: by the files as they are, and once images and boot entries are made of them. */
+export interface ForeseenBoots {
+  now: readonly PredictedBoot[]
+  made: readonly PredictedBoot[]
+}
+
 /** Returns the boot that comes when nobody chooses; of several that may, the first that is not for recovery. */
 export function usualBoot(boots: readonly PredictedBoot[]): PredictedBoot | undefined {
   return boots.find((one) => one.default === true) ?? boots.find(({ recovery }) => !recovery)
