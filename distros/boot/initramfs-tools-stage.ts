@@ -83,6 +83,7 @@ function stepsOf(
 
 /** Returns what a hook has loaded by plain commands `force_load MODULE [OPTION…]`. */
 function forcedLoads({ path, text }: DropIn): LoadStep[] {
+  if (!text.includes('force_load')) return []
   return parseShell(text).steps.flatMap((step) => {
     const [, words] = (step.kind === 'code' && /^\s*force_load[ \t]+([^;&|<>$`#\n]+)/.exec(step.text)) || []
     return words === undefined || step.kind !== 'code'
