@@ -83,7 +83,7 @@ export function kernelOf({ host }: BootSystem, { release }: MenuEntry): Kernel |
 const ROOTS = new WeakMap<Host, (release: string) => BootStage>()
 
 /** Returns what a host's root file system does, read once for each kernel. */
-function rootOf(host: Host, release: string): BootStage {
+function rootStageOf(host: Host, release: string): BootStage {
   const read = ROOTS.get(host) ?? eachOnce((one: string) => rootStage(host, one))
   ROOTS.set(host, read)
   return read(release)
@@ -94,7 +94,7 @@ export function bootOf(system: BootSystem, kernel: Kernel, entry: MenuEntry, ini
   const { host, devices, candidateModules } = system
   const modules = candidateModules(kernel)
   return {
-    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootOf(host, kernel.release) },
+    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootStageOf(host, kernel.release) },
     modules: new Map(devices.map((device, index) => [device, modules[index] ?? null])),
   }
 }
