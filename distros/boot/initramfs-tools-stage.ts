@@ -47,6 +47,7 @@ export function initramfsToolsStage(image: Reader, release: string): BootStage |
     modprobe: parseModprobe(modprobeFiles(image, release)),
     busybox: hasBusyboxModprobe(image),
     modules: modulesBelow(image, `/lib/modules/${release}`),
+    blacklistArguments: ['blacklist'],
     ...stepsOf(image, release, scripts, loads),
   }
 }
@@ -61,6 +62,7 @@ export function nextInitramfsToolsStage(files: Reader, release: string): BootSta
     modprobe: parseModprobe(modprobeFiles(files, release, MODPROBE)),
     busybox: false,
     modules: null,
+    blacklistArguments: ['blacklist'],
     ...stepsOf(files, release, scripts, loads, MODPROBE),
   }
 }

@@ -62,8 +62,7 @@ function listPlace(
   if (list?.ids.some((one) => coversId(one, id)) !== true) return undefined
   const twins = all.filter((one) => !selected.includes(one) && `${one.vendor.id}:${one.device.id}` === id)
   if (twins.some(({ driver }) => !held || !isVfio(driver))) return undefined
-  const index = selected.indexOf(device)
-  const rivals = host.kernels.flatMap((kernel) => candidateModules(kernel)[index] ?? device.modules ?? [])
+  const rivals = host.kernels.flatMap((kernel) => candidateModules(kernel, [device])[0] ?? device.modules ?? [])
   const first = rivals.filter((name) => !isVfio(name))
   const builtin = host.kernels.some((kernel) => first.some((name) => kernel.provides(name) === 'builtin'))
   const ordered = first.length > 0 && first.every((name) => loadedBefore(modprobe, name).includes('vfio_pci'))

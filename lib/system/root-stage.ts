@@ -61,6 +61,7 @@ export function rootStage({ files }: Host, release: string): BootStage {
     modprobe,
     busybox: hasBusyboxModprobe(files),
     modules: null,
+    ...(hasSystemd(files) ? { loadArguments: [{ name: 'modules_load', when: 'beside' }] } : {}),
     steps: withInstalls(files, modprobe, steps),
   }
 }
