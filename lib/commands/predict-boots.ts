@@ -62,6 +62,10 @@ export async function foreseeBoots(system: BootSystem, pci: PciFacts, readImage:
   return { now: await predictNow(system, pci, readImage), made: await predictPlan(system, pci, made, readImage) }
 }
 
+function unseenIn({ initramfs }: Boot): Pick<PredictedBoot, 'unseen'> {
+  return initramfs !== null && 'why' in initramfs ? { unseen: initramfs.why } : {}
+}
+
 function machineNow({ host, devices }: BootSystem, { iommu }: PciFacts): MachineNow {
   const { machine } = host
   return { devices, ...readDriverModules(machine, devices), release: kernelRelease(machine), iommu }
@@ -83,7 +87,7 @@ function predictAll(now: MachineNow, boots: readonly EntryBoot[]): PredictedBoot
     return {
       ...{ entry: title, kernel: release, file, default: isDefault, recovery },
       images: images.map(({ path }) => path),
-      ...(typeof boot === 'string' ? { devices: null, reason: boot } : { devices: predict(boot) }),
+      ...(typeof boot === 'string' ? { devices: null, reason: boot } : { devices: predict(boot), ...unseenIn(boot) }),
     }
   })
 }

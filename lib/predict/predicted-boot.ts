@@ -17,6 +17,8 @@ export interface PredictedBoot {
   /** The devices; with a plan, those that change. `null`: it is not known what the entry boots, for `reason`. */
   devices: Prediction[] | null
   reason?: string
+  /** Why the initramfs could not be looked into: then this is what one of its generator does. */
+  unseen?: string
   /** The number of devices that are left out since each has the driver that it has now, for certain. */
   unchanged?: number
 }

@@ -33,7 +33,7 @@ export function predictionsText(style: TerminalStyle, boots: readonly PredictedB
   const groups = new Map<string, PredictedBoot[]>()
   for (const boot of boots) {
     const outcome = boot.devices?.map(({ address, driver, certainty, or }) => [address, driver, certainty, or])
-    const key = JSON.stringify([boot.reason, outcome])
+    const key = JSON.stringify([boot.reason, boot.unseen, outcome])
     groups.set(key, [...(groups.get(key) ?? []), boot])
   }
   return [...groups.values()].map((same) => outcomeText(style, same, showing)).join('')
@@ -53,7 +53,8 @@ function outcomeText(style: TerminalStyle, same: readonly PredictedBoot[], showi
     ...(causes || one.certainty === 'undecided' ? causesOf(one) : []).map((line) => `      ${printable(line)}`),
   ])
   const others = rest === 0 ? '' : `  all ${listed.length === 0 ? '' : 'other '}${rest} as now\n`
-  return `${head}${lines.map((line) => `${line.trimEnd()}\n`).join('')}${others}`
+  const unseen = first.unseen === undefined ? '' : `  as far as can be seen: ${printable(first.unseen)}\n`
+  return `${head}${unseen}${lines.map((line) => `${line.trimEnd()}\n`).join('')}${others}`
 }
 
 function bootNames(same: readonly PredictedBoot[]): string {

@@ -172,6 +172,16 @@ describe('--predict', () => {
     })
   })
 
+  it('says what it could not look into', () => {
+    const dir = systemDir(system)
+    expectRan(
+      bind(dir, '--predict'),
+      0,
+      /as far as can be seen: \/boot\/initrd\.img-\S+ is no initramfs that is known here/,
+    )
+    expectRan(bind(systemDir({ ...system, kernels: [] }), '--predict'), 0, /no boot entry was found, and no kernel/)
+  })
+
   it.each([
     [['--predict', '--apply'], /changes nothing/],
     [['--predict', '--status'], /choose one/],
