@@ -87,6 +87,7 @@ export function readmeSystem(): string {
       'etc/network/interfaces': 'source /etc/network/interfaces.d/*\nauto enp5s0\niface enp5s0 inet dhcp\n',
       'etc/group': 'kvm:x:104:\n',
       'proc/meminfo': 'MemTotal:       67108864 kB\nMemAvailable:   60000000 kB\n',
+      'proc/sys/kernel/osrelease': `${release}\n`,
       [`lib/modules/${release}/modules.alias`]: aliases,
     },
   })

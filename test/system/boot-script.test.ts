@@ -1,10 +1,11 @@
 // The boot script, run by shells: which cards it takes where others are missing or not what they were.
 import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { expect, it } from 'vitest'
 import { override } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
-import { has, runProgram } from '../support/run.ts'
+import { needs } from '../support/needs.ts'
+import { runProgram } from '../support/run.ts'
 import { systemDir, textOf } from '../support/system.ts'
 import { script } from '../support/twins.ts'
 
@@ -20,7 +21,9 @@ const folderOf = (address: string): string => `sys/devices/pci0000:00/0000:00:${
 const linkOf = (address: string): string => `sys/bus/pci/devices/0000:${address}`
 
 /** The boot script on a /sys, /proc and /dev of its own: what it says, and which functions it tried to take. */
-describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shell) => {
+for (const name of ['dash', 'busybox']) needs(name).describe(`the boot script under ${name}`, () => underShell(name))
+
+function underShell(shell: string): void {
   const at = folderOf('05:00.0')
 
   function joinGroup(root: string, address: string, group: string): void {
@@ -200,4 +203,4 @@ describe.each(['dash', 'busybox'].filter(has))('the boot script under %s', (shel
     })
     expect(boot(() => {}, 'quiet vfio_scripts.override=offset').tried).toBe(ALL)
   })
-})
+}

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { expectRan, system, tune, write } from '../support/bind.ts'
+import { expectRan, system, tune, updateGrub, write } from '../support/bind.ts'
 import { loadMachine } from '../support/machine.ts'
 import { runProgram } from '../support/run.ts'
 import { snapshotOf } from '../support/system.ts'
@@ -89,6 +89,7 @@ describe('leaves out', { concurrent: true }, () => {
     const dir = host({ 'proc/modules': 'ext4 1 1 - Live 0x0\n' })
     expectRan(tune(dir, '--blacklist', 'snd-hda-intel', ...write), 2, /snd_hda_intel/)
     expectRan(tune(dir, '--blacklist', 'i2c-nvidia-gpu', ...write), 0, /module_blacklist=i2c_nvidia_gpu"/)
+    updateGrub(dir)
     expectRan(tune(dir, '--blacklist', 'i2c_nvidia_gpu'), 0, /Nothing to do/)
   })
 
