@@ -49,6 +49,15 @@ interface DracutParts {
   unit: BootStep[]
 }
 
+/** What the command line adds to a boot. Source: dracut.cmdline(7), systemd-modules-load.service(8). */
+const ARGUMENTS: Pick<BootStage, 'loadArguments' | 'blacklistArguments'> = {
+  loadArguments: [
+    { name: 'rd.driver.pre', when: 'first' },
+    { name: 'rd.modules_load', when: 'beside' },
+  ],
+  blacklistArguments: ['rd.driver.blacklist'],
+}
+
 /** Returns the boot of an image, whose files `image` reads; `undefined`: another generator made it. */
 export function dracutStage(image: Reader, release: string): BootStage | undefined {
   if (!['/usr/lib/dracut', '/lib/dracut'].some((path) => image.exists(path))) return undefined
@@ -60,6 +69,7 @@ export function dracutStage(image: Reader, release: string): BootStage | undefin
   return {
     busybox: hasBusyboxModprobe(image),
     modules: modulesBelow(image, `/lib/modules/${release}`),
+    ...ARGUMENTS,
     ...stageOfParts(image, {
       systemd,
       arguments: argumentLoads(textFiles(image, given).flatMap(argumentLines)),
@@ -110,6 +120,7 @@ export function nextDracutStage(
   return {
     busybox: false,
     modules: null,
+    ...ARGUMENTS,
     ...stageOfParts(files, {
       systemd,
       arguments: argumentLoads(given),

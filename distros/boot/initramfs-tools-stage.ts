@@ -47,6 +47,7 @@ export function initramfsToolsStage(image: Reader, release: string): BootStage |
     modprobe: parseModprobe(modprobeFiles(image, release)),
     busybox: hasBusyboxModprobe(image),
     modules: modulesBelow(image, `/lib/modules/${release}`),
+    blacklistArguments: ['blacklist'],
     ...stepsOf(image, release, scripts, loads),
   }
 }
@@ -61,6 +62,7 @@ export function nextInitramfsToolsStage(files: Reader, release: string): BootSta
     modprobe: parseModprobe(modprobeFiles(files, release, MODPROBE)),
     busybox: false,
     modules: null,
+    blacklistArguments: ['blacklist'],
     ...stepsOf(files, release, scripts, loads, MODPROBE),
   }
 }
@@ -83,6 +85,7 @@ function stepsOf(
 
 /** Returns what a hook has loaded by plain commands `force_load MODULE [OPTION…]`. */
 function forcedLoads({ path, text }: DropIn): LoadStep[] {
+  if (!text.includes('force_load')) return []
   return parseShell(text).steps.flatMap((step) => {
     const [, words] = (step.kind === 'code' && /^\s*force_load[ \t]+([^;&|<>$`#\n]+)/.exec(step.text)) || []
     return words === undefined || step.kind !== 'code'

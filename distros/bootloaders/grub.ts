@@ -49,7 +49,10 @@ export const grub: BootloaderAdapter = {
       },
 
       observe: (tokens, absent) => observeGrubMenu(host, tokens, absent),
-      entries: () => grubEntries(host, findGrubMenu(files) ?? ''),
+      entries() {
+        const menu = findGrubMenu(files)
+        return menu === undefined ? [] : grubEntries(host, menu)
+      },
 
       menu() {
         const key = machine.exists('/sys/firmware/efi') ? 'press Esc once' : 'hold Shift'

@@ -6,13 +6,12 @@ import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
-import type { decideMechanism } from './mechanism.ts'
 
 /** The facts that a binding is decided on. */
 export interface BindFacts extends SystemFacts {
   iommu: IommuState
-  /** For each installed kernel, the modules that its tables name for each selected function. */
-  candidateModules: Parameters<typeof decideMechanism>[2]
+  /** Returns, for an installed kernel, the modules that its tables name for each of these functions. */
+  candidateModules: (kernel: Kernel, devices: readonly PciDevice[]) => (string[] | null)[]
   /** The same for every function of the host. */
   allCandidateModules: ReturnType<typeof readCandidateModules>
 }
@@ -21,17 +20,16 @@ export interface BindFacts extends SystemFacts {
 export function readBindFacts(
   machine: Machine,
   pci: PciFacts,
-  selected: readonly PciDevice[],
   adapters: Adapters,
   requested: Parameters<typeof readSystemFacts>[2],
 ): BindFacts {
   const host = readHost(machine)
   const all = readCandidateModules(host, pci.devices)
-  const places = selected.map((device) => pci.devices.indexOf(device))
   const own = {
     iommu: pci.iommu,
     allCandidateModules: all,
-    candidateModules: (kernel: Kernel) => places.map((index) => all(kernel)[index] ?? null),
+    candidateModules: (kernel: Kernel, devices: readonly PciDevice[]) =>
+      devices.map((device) => all(kernel)[pci.devices.indexOf(device)] ?? null),
   }
   return Object.assign(readSystemFacts(host, adapters, requested), own)
 }

@@ -62,8 +62,7 @@ function listPlace(
   if (list?.ids.some((one) => coversId(one, id)) !== true) return undefined
   const twins = all.filter((one) => !selected.includes(one) && `${one.vendor.id}:${one.device.id}` === id)
   if (twins.some(({ driver }) => !held || !isVfio(driver))) return undefined
-  const index = selected.indexOf(device)
-  const rivals = host.kernels.flatMap((kernel) => candidateModules(kernel)[index] ?? device.modules ?? [])
+  const rivals = host.kernels.flatMap((kernel) => candidateModules(kernel, [device])[0] ?? device.modules ?? [])
   const first = rivals.filter((name) => !isVfio(name))
   const builtin = host.kernels.some((kernel) => first.some((name) => kernel.provides(name) === 'builtin'))
   const ordered = first.length > 0 && first.every((name) => loadedBefore(modprobe, name).includes('vfio_pci'))
@@ -90,6 +89,9 @@ const PROGRAMS = [
 /** The names of programs in folders that hold those of the packages too. */
 const NAMED = /vfio|passthrough/i
 
+/** A script that a person wrote is short, in bytes; this toolkit, which may lie there too, is not. */
+const LONGEST = 1 << 16
+
 interface ProgramText {
   path: string
   text: string
@@ -102,7 +104,8 @@ function programsIn(files: Reader): ProgramText[] {
       .filter((name) => !name.includes('vfio-scripts') && (!shared || NAMED.test(name)))
       .flatMap((name) => {
         const path = `${folder}/${name}`
-        const text = files.optionalText(path)
+        const isShort = (files.size(path) ?? LONGEST + 1) <= LONGEST
+        const text = isShort ? files.optionalBytes(path)?.toString('latin1') : undefined
         return text?.includes('driver_override') ? [{ path, text }] : []
       })
   })

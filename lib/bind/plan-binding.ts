@@ -79,7 +79,9 @@ export function planBinding(
     place: declarative === undefined ? facts.initramfs.adapter?.bootScriptLocation() : 'image',
     why: declarative === undefined ? facts.initramfs.why : '',
   }
-  const mechanism = off ? null : decideMechanism(selected, host.kernels, facts.candidateModules, address)
+  const mechanism = off
+    ? null
+    : decideMechanism(selected, host.kernels, (kernel) => facts.candidateModules(kernel, selected), address)
   const bound = boundByBoot(mechanism)
   // What binds all of it already is not to be corrected.
   if (request.bound === undefined || selected.length > 0) expectNoConflict(facts, mechanism, bound)

@@ -5,6 +5,8 @@ import type { BoundFunction } from '../change/journal-entry.ts'
 import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
+import { BOOTED } from '../predict/entry-boots.ts'
+import { changesHands, type PredictedBoot, predictionLine, usualBoot } from '../predict/predicted-boot.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
 import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
@@ -19,6 +21,8 @@ export interface StatusFacts extends ClaimFacts {
   lookInto: (initramfs: Initramfs, path: string) => Promise<ImageContents | string>
   /** The kernel log of this boot; `null` when it may not be read. */
   log: string | null
+  /** Foresees the boots by the files as they are. */
+  foreseen: () => Promise<readonly PredictedBoot[]>
 }
 
 export interface BindStatus {
@@ -53,11 +57,12 @@ const imagesCheck: BindingCheck<'host' | 'claims' | 'initramfs' | 'lookInto'> = 
 }
 
 /** Is each function still at its address, and on vfio-pci? */
-const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
+const driversCheck: BindingCheck<'host' | 'claims' | 'devices' | 'foreseen'> = {
   code: 'drivers',
   askedBy: ['binding-status'],
-  run: ({ host, claims, devices }) =>
-    boundFunctions(claims).map((one) => {
+  async run({ host, claims, devices, foreseen }) {
+    const boot = usualBoot(await foreseen())
+    return boundFunctions(claims).map((one) => {
       if (!host.running) return unknownResult(`${one.address}: only the running system shows its driver`, [])
       const here = devices.find(({ address }) => address === one.address)
       if (here === undefined || deviceIds(here) !== boundIds(one)) return lostResult(one, here, devices)
@@ -67,10 +72,42 @@ const driversCheck: BindingCheck<'host' | 'claims' | 'devices'> = {
       if (held) return okResult(`${one.address} is on ${here.driver}`)
       return problemResult(
         `${one.address} is on ${here.driver ?? 'no driver'}, not on ${stub ? 'pci-stub' : 'vfio-pci'}`,
-        [],
+        boot?.devices?.find(({ address }) => address === one.address)?.without ?? [],
         'reboot; if that was done, look at the findings above',
       )
-    }),
+    })
+  },
+}
+
+/** Who has the functions after a boot by the present files, images and entries, and who has others then? */
+const foreseenCheck: BindingCheck<'claims' | 'foreseen' | 'initramfs' | 'bootloader'> = {
+  code: 'next-boot',
+  askedBy: ['binding-status'],
+  async run({ claims, foreseen, initramfs, bootloader }) {
+    const boot = usualBoot(await foreseen())
+    if (boot === undefined || boot.devices === null || boot.file === BOOTED) return []
+    const after = `after the boot of ${boot.kernel ?? boot.entry}`
+    const commands = [...(initramfs?.commands() ?? []), ...(bootloader?.commands() ?? [])].map(({ argv }) =>
+      argv.join(' '),
+    )
+    const again = `correct the lines that are named here, if any${commands.length === 0 ? '' : `; then: ${commands.join(' && ')}`}`
+    const bound = new Set(boundFunctions(claims).map(({ address }) => address))
+    const results = boot.devices.flatMap((one): CheckResult[] => {
+      const { address, driver, certainty, because, without } = one
+      if (!bound.has(address)) return []
+      if (certainty === 'undecided') return [unknownResult(`${address}: not known who has it ${after}`, without)]
+      const lines = because === null ? [] : [because]
+      if (isVfio(driver)) return [okResult(`${address} is on ${driver} ${after}`, lines)]
+      return [problemResult(`${address} is on ${driver ?? 'no driver'} ${after}`, without, again)]
+    })
+    const others = boot.devices.filter((one) => !bound.has(one.address) && changesHands(one))
+    const also = unknownResult(
+      `Other devices change hands ${after}`,
+      others.map(predictionLine),
+      'see whether you want it',
+    )
+    return others.length === 0 ? results : [...results, also]
+  },
 }
 
 function usesStub(claims: readonly Claim[], { address }: BoundFunction): boolean {
@@ -148,6 +185,7 @@ const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
   filesCheck,
   bootEntriesCheck,
   imagesCheck,
+  foreseenCheck,
   driversCheck,
   kernelLogCheck,
 ]

@@ -8,6 +8,7 @@ import { type Memory, readMemory } from '../host/memory.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
 import { readUser, type User } from '../host/user.ts'
+import type { ForeseenBoots } from '../predict/predicted-boot.ts'
 import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { PackageManager } from '../system/packages.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
@@ -37,6 +38,8 @@ export interface CheckFacts extends SystemFacts, GuardFacts {
   /** The reason why there is no log. */
   logMissing: string
   packages: PackageManager | undefined
+  /** Foresees the next boot; images are looked into for it. */
+  foreseen(): Promise<ForeseenBoots>
   kernelReports: KernelReports
   /** The ROM file that a guest is to get; `null`: none. */
   romFile: { path: string; data: Buffer } | null
@@ -60,7 +63,7 @@ export function readCheckFacts(
   system: SystemFacts,
   pci: () => PciFacts,
   requested: (pci: PciFacts) => PciDevice[],
-  rest: Pick<CheckFacts, 'log' | 'logMissing' | 'version' | 'romFile'>,
+  rest: Pick<CheckFacts, 'log' | 'logMissing' | 'version' | 'romFile' | 'foreseen'>,
 ): CheckFacts {
   const { machine: reader, files, running } = system.host
   const facts: CheckFacts = onDemand([files, reader], {
@@ -75,6 +78,7 @@ export function readCheckFacts(
     log: () => rest.log,
     logMissing: () => rest.logMissing,
     version: () => rest.version,
+    foreseen: () => rest.foreseen,
     romFile: () => rest.romFile,
     pci,
     requested: () => requested(facts.pci),

@@ -58,6 +58,7 @@ import {
   vfioModulesCheck,
   virtualisationCheck,
 } from './kernel-checks.ts'
+import { nextBootCheck } from './next-boot.ts'
 import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
 import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
 
@@ -74,6 +75,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   vfioModulesCheck,
   unsafeSettingsCheck,
   modprobeIdsCheck,
+  nextBootCheck,
   msrsCheck,
   secureBootCheck,
   libvirtCheck,

@@ -9,7 +9,7 @@ import type { PciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { readDeviceUsage } from '../host/usage.ts'
 import type { Prediction } from '../predict/predict.ts'
-import type { PredictedBoot } from '../views/predictions.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 
 /** What the next boot does to devices that nobody named. */
 export interface AlsoTaken {

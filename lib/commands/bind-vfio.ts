@@ -96,7 +96,7 @@ async function proposeBinding(
   const requested = requestedDevices(pci, given)
   const selected = withGroupMates(pci.devices, requested)
   const taken = withoutNested(selected)
-  const facts = readBindFacts(machine, pci, taken, adapters, requestedAdapters(given))
+  const facts = readBindFacts(machine, pci, adapters, requestedAdapters(given))
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   const readers = [machine.reader, facts.host.files]
   const guarded = { pci, requested, selected, given: selected, usage }
@@ -106,9 +106,6 @@ async function proposeBinding(
   const already = pci.iommu.enabled === false ? [] : boundAlready(facts, pci.devices, taken)
   const left = already.map(({ device }) => device)
   const added = taken.filter((device) => !left.includes(device))
-  const { candidateModules } = facts
-  facts.candidateModules = (kernel) =>
-    candidateModules(kernel).filter((_, index) => added.includes(taken[index] as PciDevice))
   const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: added }))
   const forced = given.list('force').includes(shared.code)
   const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
@@ -118,7 +115,7 @@ async function proposeBinding(
   const { declarative } = facts.distro.adapter ?? {}
   if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
   const kernel = kernelFindings(
-    readKernelReports(facts, added, () => facts.candidateModules),
+    readKernelReports(facts, added, (devices) => (one) => facts.candidateModules(one, devices)),
     facts.distro.adapter?.kernel,
   )
   const planWith = (again: boolean): Binding =>
@@ -185,7 +182,7 @@ async function proposeBinding(
 /** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */
 function expectSameIdDevice({ host, candidateModules }: BindFacts, selected: readonly PciDevice[]): void {
   const builtin = host.kernels.some((kernel) =>
-    candidateModules(kernel).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
+    candidateModules(kernel, selected).some((modules) => modules?.some((name) => kernel.provides(name) === 'builtin')),
   )
   const ids = [...new Set(selected.map(({ vendor, device }) => `${vendor.id}:${device.id}`))].join(' and ')
   if (!builtin)

@@ -16,14 +16,16 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { expectAllRead, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
-import { type PredictedBoot, withoutUnchanged } from '../views/predictions.ts'
+import { withoutUnchanged } from '../views/predictions.ts'
 import { readBootId } from './answer.ts'
 import { chooseCard } from './choose.ts'
+import { predictUndo } from './predict-undo.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
 import { planUndoClaims, requestedClaims } from './undo-claims.ts'
@@ -162,7 +164,7 @@ function answerStatus({ script }: Context, status: ChangeStatus): Answer {
 }
 
 /** Proposes to undo what was set up, all of it or what the arguments name; with --confirm, the confirm timer alone. */
-function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Proposal {
+async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Promise<Proposal> {
   const { machine, script, arguments: given } = context
   const host = readHost(machine)
   const journal = readJournal(host.files)
@@ -181,8 +183,9 @@ function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind): Pro
   const functions = boundFunctions(leaving)
   const used = entries.at(-1)?.entry.adapters
   const tokens = claimedArguments(leaving)
+  const boots = functions.length === 0 || confirms ? [] : await predictUndo(context, adapters, host, plan, tokens)
   return {
-    ...{ plan, host, journal, devices: functions, findings: [], pending: leaving.length > 0 },
+    ...{ plan, host, journal, devices: functions, findings: [], boots, pending: leaving.length > 0 },
     entry: {
       functions,
       ...(used === undefined ? {} : { adapters: used }),

@@ -20,6 +20,8 @@ import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { findingsText } from '../views/changes.ts'
 import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
+import { imageReader } from './predict-answer.ts'
+import { bootSystem, foreseeBoots } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
 import { readBindingStatus } from './status.ts'
 
@@ -75,12 +77,13 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   })
   const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
   if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
-  const facts = readCheckFacts(
+  const facts: CheckFacts = readCheckFacts(
     system,
     () => readPciFacts(machine, warn),
     (pci) => findRequestedDevices(pci, given.list('device')),
     {
       ...(await askKernelLog(machine)),
+      foreseen: () => foreseeBoots(bootSystem(system, facts.pci, adapters), facts.pci, imageReader(files)),
       version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
       romFile: file === undefined || data === null ? null : { path: file, data },
     },

@@ -35,6 +35,6 @@ export async function answerPredict(context: Context, adapters: Adapters): Promi
     code: 0,
     json,
     text: (style) =>
-      `${paint(style, 'bold', `${script.name} --predict`)}: by the files as they are now\n\n${predictionsText(style, boots, { address: addressFormatter(pci.devices, false), shows, causes: true })}`,
+      `${paint(style, 'bold', `${script.name} --predict`)}: by the files as they are now\n\n${boots.length === 0 ? '  not known: no boot entry was found, and no kernel in /lib/modules\n' : ''}${predictionsText(style, boots, { address: addressFormatter(pci.devices, false), shows, causes: true })}`,
   }
 }

@@ -5,7 +5,7 @@ import { isVfio } from '../host/pci.ts'
 import type { BootSystem, ReadImage } from '../predict/entry-boots.ts'
 import { BOOTED } from '../predict/entry-boots.ts'
 import type { Prediction } from '../predict/predict.ts'
-import type { PredictedBoot } from '../views/predictions.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { predictNow, predictPlan } from './predict-boots.ts'
 
 /**

@@ -5,13 +5,16 @@ import { type BindState, type BindStatus, checkBindStatus } from '../checks/bind
 import { UserError } from '../core/error.ts'
 import { withDenials } from '../host/denied.ts'
 import { readPciFacts } from '../host/machine.ts'
-import { readHost } from '../system/read-system.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
+import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import { tuneHostStatus } from '../tune/tuning-status.ts'
 import { readBootId } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import type { ChangeStatus } from './change-cycle.ts'
 import { lookIntoImage } from './look-into-image.ts'
+import { imageReader } from './predict-answer.ts'
+import { bootSystem, predictNow } from './predict-boots.ts'
 import type { Context } from './run-script.ts'
 
 /** Checks whether what was bound is in force, each point with its evidence. Throws a UserError with code `denied`. */
@@ -25,7 +28,10 @@ export async function readBindingStatus(
   const claims = claimsOf(journal, 'binding')
   const last = claims.at(-1)?.entry.entry.adapters
   const generator = claimedGenerator(claims)
-  const { devices, unread } = readPciFacts(machine, warn)
+  const pci = readPciFacts(machine, warn)
+  const { devices, unread } = pci
+  const facts = readSystemFacts(host, adapters, namedIn(last ?? {}))
+  let boots: Promise<PredictedBoot[]> | undefined
   if (claims.length > 0 && unread.length > 0) throw new UserError('denied', machine.reader.denials.at(-1) ?? '')
   return checkBindStatus({
     host,
@@ -39,8 +45,19 @@ export async function readBindingStatus(
         const ran = machine.running ? await runCommand(argv, { root: '/' }) : undefined
         return ran?.code === 0 ? ran.stdout : undefined
       }),
+    foreseen() {
+      boots ??= predictNow(bootSystem(facts, pci, adapters), pci, imageReader(host.files))
+      return boots
+    },
     log: machine.running ? (await askKernelLog(machine)).log : null,
   })
+}
+
+/** Returns the adapters of a journal entry, as a person would name them. */
+function namedIn(
+  last: Partial<Record<'bootloader' | 'initramfs', string | null>>,
+): Parameters<typeof readSystemFacts>[2] {
+  return { bootloader: last.bootloader ?? undefined, initramfs: last.initramfs ?? undefined }
 }
 
 /** Reads the journal, without which there is no answer. Throws a UserError with code `denied`. */

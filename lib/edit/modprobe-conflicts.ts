@@ -185,6 +185,7 @@ function hasSoftdep(softdep: Directive, kind: 'pre' | 'post', module: string): b
 
 /** Does the pattern, one of fnmatch(3), match the module's name? */
 export function covers(pattern: string, module: string): boolean {
+  if (/^\w*$/.test(pattern)) return pattern === moduleName(module)
   const source = pattern.replace(/\[!?[^\]]+\]|[^\w]/g, (part) => {
     if (part === '*') return '.*'
     if (part === '?') return '.'

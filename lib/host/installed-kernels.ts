@@ -38,26 +38,22 @@ export function readKernels(files: Reader): Kernel[] {
     if (!names.includes('modules.dep') && !names.includes('modules.builtin')) continue
     const table = lazily((name: string) => files.optionalBytes(`${folder}/${name}`)?.toString('latin1'))
     const config = lazily(() => kernelConfigText(files, release))
-    const find = (name: string, module: string): RegExpExecArray | null => {
-      const pattern = `^(?:\\S*/)?${module.replace(/[-_]/g, '[-_]')}\\.ko(?:\\.\\w+)?(?::(.*))?$`
-      return new RegExp(pattern, 'm').exec(table(name) ?? '')
-    }
-    const provides = lazily((module): ReturnType<Kernel['provides']> => {
-      if (find('modules.builtin', module) !== null) return 'builtin'
-      if (find('modules.dep', module) !== null) return 'module'
-      return table('modules.builtin') === undefined || table('modules.dep') === undefined ? null : 'absent'
-    })
+    const rows = lazily((name: string) => moduleRows(table(name) ?? ''))
+    const find = (name: string, module: string) => rows(name).get(module.replaceAll('-', '_'))
     kernels.push({
       release,
       version: coerce(release)?.version ?? null,
-      provides,
-      builtinOrder: (module) => find('modules.builtin', module)?.index ?? -1,
-      dependencies: lazily((module) =>
-        (find('modules.dep', module)?.[1] ?? '')
+      provides(module) {
+        if (find('modules.builtin', module) !== undefined) return 'builtin'
+        if (find('modules.dep', module) !== undefined) return 'module'
+        return table('modules.builtin') === undefined || table('modules.dep') === undefined ? null : 'absent'
+      },
+      builtinOrder: (module) => find('modules.builtin', module)?.place ?? -1,
+      dependencies: (module) =>
+        (find('modules.dep', module)?.rest ?? '')
           .split(/\s+/)
           .filter(Boolean)
           .map((path) => path.replace(/^.*\//, '').replace(/\.ko.*$/, '')),
-      ),
       config(symbol) {
         const text = config('')
         if (text === undefined) return null
@@ -66,6 +62,14 @@ export function readKernels(files: Reader): Kernel[] {
     })
   }
   return kernels.sort((one, other) => (one.release < other.release ? -1 : 1))
+}
+
+/** Returns the lines `PATH/MODULE.ko: REST` of a table by module, with `_`; `place`: the number of the line, from 0. */
+function moduleRows(text: string): ReadonlyMap<string, { place: number; rest: string }> {
+  const rows = new Map<string, { place: number; rest: string }>()
+  for (const [, name = '', rest = ''] of text.matchAll(/^(?:[^:\n]*\/)?([^/:\n]+?)\.ko(?:\.\w+)?(?::(.*))?$/gm))
+    rows.set(name.replaceAll('-', '_'), { place: rows.size, rest })
+  return rows
 }
 
 function lazily<T>(read: (name: string) => T): (name: string) => T {

@@ -27,6 +27,16 @@ export interface BootSystem {
   candidateModules: (kernel: Kernel) => (readonly string[] | null)[]
 }
 
+/** Returns the function with its answers kept: entries of one kernel share what is read for it. */
+export function eachOnce<T>(read: (release: string) => T): (release: string) => T {
+  const known = new Map<string, T>()
+  return (release) => {
+    const found = known.has(release) ? (known.get(release) as T) : read(release)
+    known.set(release, found)
+    return found
+  }
+}
+
 /** The file of entries that are not known: the line of this boot stands for theirs. */
 export const BOOTED = '/proc/cmdline'
 
@@ -70,12 +80,21 @@ export function kernelOf({ host }: BootSystem, { release }: MenuEntry): Kernel |
   return kernel ?? `${release === null ? 'its kernel' : `Linux ${release}`} has no modules here`
 }
 
+const ROOTS = new WeakMap<Host, (release: string) => BootStage>()
+
+/** Returns what a host's root file system does, read once for each kernel. */
+function rootStageOf(host: Host, release: string): BootStage {
+  const read = ROOTS.get(host) ?? eachOnce((one: string) => rootStage(host, one))
+  ROOTS.set(host, read)
+  return read(release)
+}
+
 /** Returns the boot of a kernel with the line of an entry, and with what its initramfs does. */
 export function bootOf(system: BootSystem, kernel: Kernel, entry: MenuEntry, initramfs: Boot['initramfs']): Boot {
   const { host, devices, candidateModules } = system
   const modules = candidateModules(kernel)
   return {
-    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootStage(host, kernel.release) },
+    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootStageOf(host, kernel.release) },
     modules: new Map(devices.map((device, index) => [device, modules[index] ?? null])),
   }
 }

@@ -14,13 +14,16 @@ export interface DynamicId {
 const LONGEST_LIST = 1023
 const ANY = 0xffffffff
 
+/** Is the list too long, so that a module is not loaded with it? Source: param_set_copystring() in params.c. */
+export function isTooLong(list: string): boolean {
+  return list.length > LONGEST_LIST
+}
+
 /**
- * Returns the IDs that vfio-pci or pci-stub takes from a list; entries that it refuses are left out. `null`: the list is
- * too long, with which a module is not loaded at all.
- * Source: vfio_pci_fill_ids() in the kernel's vfio_pci.c and pci_stub_init(); param_set_copystring() in params.c.
+ * Returns the IDs that vfio-pci or pci-stub takes from a list; entries that it refuses are left out.
+ * Source: vfio_pci_fill_ids() in the kernel's vfio_pci.c, and pci_stub_init().
  */
-export function parseDynamicIds(list: string): DynamicId[] | null {
-  if (list.length > LONGEST_LIST) return null
+export function parseDynamicIds(list: string): DynamicId[] {
   return list.split(',').flatMap((entry) => {
     const fields = readNumbers(entry)
     const [vendor, device, subvendor = ANY, subdevice = ANY, type = 0, mask = 0] = fields

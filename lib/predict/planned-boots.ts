@@ -4,7 +4,7 @@ import { kernelArgumentIn } from '../change/settings.ts'
 import { addArgument, removeArgument } from '../edit/kernel-arguments.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { BootStage, MenuEntry } from '../system/boot.ts'
-import { type BootSystem, bootOf, type EntryBoot, kernelOf, menuEntries } from './entry-boots.ts'
+import { type BootSystem, bootOf, type EntryBoot, eachOnce, kernelOf, likelyStage, menuEntries } from './entry-boots.ts'
 import { type Boot, modulesLoadedBy } from './predict.ts'
 
 /** A plan, as far as the next boot depends on it. */
@@ -17,11 +17,12 @@ export interface PlannedChange extends Pick<Plan, 'changes' | 'settings'> {
 /**
  * Returns the boots of the normal entries as they will be with a plan. `stageNow`: what the initramfs of an entry does
  * now, which counts where the plan makes no image again; a new image holds the same modules, and those that it loads.
+ * `undefined`: what its generator would make.
  */
 export function plannedEntryBoots(
   system: BootSystem,
   change: PlannedChange,
-  stageNow: (entry: MenuEntry, release: string) => Boot['initramfs'],
+  stageNow: (entry: MenuEntry, release: string) => Boot['initramfs'] | undefined,
 ): EntryBoot[] {
   const host = { ...system.host, files: filesAfter(system.host.files, change.changes) }
   const { adapters } = system
@@ -31,6 +32,7 @@ export function plannedEntryBoots(
     bootloader: adapters.openBootloader(host, system.bootloader?.name),
     initramfs: adapters.openInitramfs(host, system.initramfs?.name),
   }
+  const nextStage = eachOnce((release: string) => likelyStage(after, release))
   const entries = menuEntries(system).filter(({ recovery }) => !recovery)
   // Some loaders' entries are files that the plan changes itself.
   const written = after.bootloader?.entries() ?? []
@@ -39,14 +41,15 @@ export function plannedEntryBoots(
     if (typeof kernel === 'string') return { entry, boot: kernel }
     const { line } = written.find(({ file, title }) => file === entry.file && title === entry.title) ?? entry
     const planned = { ...entry, line: plannedLine(after, { ...entry, line }, change) }
-    const stage = stageNow(entry, kernel.release)
-    const next = change.regenerated.images ? after.initramfs?.nextStage(kernel.release) : undefined
-    return { entry: planned, boot: bootOf(after, kernel, planned, next ? madeAgain(kernel, next, stage) : stage) }
+    const now = stageNow(entry, kernel.release)
+    const next = change.regenerated.images || now === undefined ? nextStage(kernel.release) : undefined
+    const stage = next === undefined ? (now ?? null) : madeAgain(kernel, next, now)
+    return { entry: planned, boot: bootOf(after, kernel, planned, stage) }
   })
 }
 
-function madeAgain(kernel: Kernel, next: BootStage, now: Boot['initramfs']): BootStage {
-  if (now === null || 'why' in now || now.modules === null) return next
+function madeAgain(kernel: Kernel, next: BootStage, now: Boot['initramfs'] | undefined): BootStage {
+  if (now === null || now === undefined || 'why' in now || now.modules === null) return next
   return { ...next, modules: new Set([...now.modules, ...modulesLoadedBy(kernel, next)]) }
 }
 

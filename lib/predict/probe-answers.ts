@@ -23,7 +23,7 @@ export type ProbeAnswer = 'takes' | 'may-decline' | 'declines'
 /** vfio-pci's own list of devices that it does not take. Source: vfio_pci_dev_in_denylist() in the kernel's vfio_pci.c. */
 const VFIO_DENIED = /^8086:(19e2|19e3|37c8|37c9|0435|0443|0b25|0cfe)$/
 /** Drivers that decline chips which they do not know, or are told not to take: force_probe, si_support, dsp_driver. */
-const CHOOSY = /^(nouveau|nova_core|nvidia|amdgpu|radeon|i915|xe|snd_(sof|soc)_\w+|snd_hda_intel)$/
+const CHOOSY = /^(nouveau|nova_core|nvidia|amdgpu|radeon|i915|xe|snd_(sof|soc)_\w+)$/
 /** Drivers that take no display where the line says nomodeset. Source: drm_firmware_drivers_only() in the kernel. */
 const DRM =
   /^(nouveau|nova_core|amdgpu|radeon|i915|xe|ast|mgag200|bochs|cirrus|cirrus_qemu|qxl|virtio_gpu|vmwgfx|gma500_gfx)$/
@@ -78,11 +78,12 @@ export function openAnswers(
     }))
     const { driver } = device
     if (driver === null || isVfio(driver)) return known
-    // A driver that is no module of its own is in no table: pcieport.
-    const isBuiltin =
-      (now.moduleOf.get(driver) === null || driver === 'pcieport') &&
-      !known.some(({ module }) => sameDriver(module, driver))
-    return isBuiltin ? [{ module: driver, builtin: true }, ...known] : known
+    if (known.some((one) => sameDriver(one.module, driver))) return known
+    // A driver that is no module of its own is in no table: pcieport. Nor is one that was given the device by hand.
+    const module = now.moduleOf.get(driver)
+    if (module === null || driver === 'pcieport' || known.length === 0)
+      return [{ module: driver, builtin: true }, ...known]
+    return module === undefined ? known : [...known, { module, builtin: false }]
   }
 
   const sameDriver = (module: string, driver: string): boolean =>
@@ -95,7 +96,10 @@ export function openAnswers(
     if (nomodeset && DRM.test(module)) return 'declines'
     if (isRunning && moduleNow(device) === module) return 'takes'
     if (isRunning && device.driver === null && now.loaded?.has(module)) return 'declines'
-    return CHOOSY.test(module) && (isDisplay(device) || device.vendor.id === '8086') ? 'may-decline' : 'takes'
+    const isChoosy = CHOOSY.test(module) && (isDisplay(device) || device.vendor.id === '8086')
+    // Of Intel's audio drivers one takes what the others leave to it: snd_intel_dsp_driver_probe() in the kernel.
+    const shares = module === 'snd_hda_intel' && candidates(device).some((one) => one.module !== module)
+    return isChoosy || (shares && moduleNow(device) !== module) ? 'may-decline' : 'takes'
   }
 
   const vfioAnswer = (device: PciDevice): ProbeAnswer => {

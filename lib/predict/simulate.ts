@@ -2,7 +2,7 @@ import { moduleName } from '../edit/modprobe.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { BootStage, BootStep, Cause, LoadStep } from '../system/boot.ts'
-import { matchesDynamicId, parseDynamicIds } from './ids.ts'
+import { isTooLong, matchesDynamicId, parseDynamicIds } from './ids.ts'
 import { type KernelLine, kernelArgumentsOf, listedOnLine } from './kernel-line.ts'
 import type { Answers, ProbeAnswer } from './probe-answers.ts'
 import { orderOf, orderOffers } from './race.ts'
@@ -80,26 +80,28 @@ export function simulateBoot(
   }
 
   /** Marks a module as loaded, with its IDs; false: it is already, or a list that is too long keeps it out. */
-  const load = ({ module, options }: Loading, by: 'kmod' | 'busybox', modules: StageModules): boolean => {
-    if (loaded.has(module)) return false
-    if (!HOLDERS.includes(module)) {
-      loaded.set(module, undefined)
-      return true
-    }
-    const lists = modules.idLists(module, options, by)
+  const load = (loading: Loading, by: 'kmod' | 'busybox', modules: StageModules): boolean => {
+    const { module } = loading
+    const lists = HOLDERS.includes(module) ? modules.idLists(module, by, loading) : []
     const last = lists.at(-1)
-    noteLost(lists)
-    if (last !== undefined && parseDynamicIds(last.list) === null) return false
+    if (loaded.has(module)) {
+      if (last !== loaded.get(module)) noteFor(last, `${module} is loaded already`, loaded.get(module))
+      return false
+    }
+    for (const lost of lists.slice(0, -1)) noteFor(lost, `has no effect, since ${last?.cause} comes later`, last)
+    if (last !== undefined && isTooLong(last.list)) {
+      noteFor(last, `more than 1,023 characters, with which ${module} is not loaded`)
+      return false
+    }
     loaded.set(module, last)
     return true
   }
 
-  const noteLost = (lists: readonly IdsFrom[]): void => {
-    const last = lists.at(-1)
-    for (const lost of lists.slice(0, -1))
-      for (const device of devices)
-        if (matchesList(lost, device) && last !== undefined && !matchesList(last, device))
-          fateOf(device).without.push(`${lost.cause}: has no effect, since ${last.cause} comes later`)
+  /** Says of a list, to each device that it names and the list which counts does not, why it has no effect. */
+  const noteFor = (list: IdsFrom | undefined, why: string, counting?: IdsFrom): void => {
+    for (const device of list === undefined ? [] : devices)
+      if (list !== undefined && matchesList(list, device) && !(counting && matchesList(counting, device)))
+        fateOf(device).without.push(`${list.cause}: ${why}`)
   }
 
   const builtinHolders = HOLDERS.filter((module) => kernel.provides(module) === 'builtin')
@@ -107,8 +109,8 @@ export function simulateBoot(
     for (const module of builtinHolders) {
       const lists = idListsOnLine(line, module, 'kernel')
       const last = lists.at(-1)
-      noteLost(lists)
-      loaded.set(module, last === undefined || parseDynamicIds(last.list) === null ? undefined : last)
+      for (const lost of lists.slice(0, -1)) noteFor(lost, `has no effect, since ${last?.cause} comes later`, last)
+      loaded.set(module, last === undefined || isTooLong(last.list) ? undefined : last)
     }
     for (const device of devices) {
       const offered = [
@@ -162,17 +164,19 @@ export function simulateBoot(
   const wanted = (step: LoadStep, modules: StageModules): Loading[] => {
     const name = moduleName(step.module)
     const why = modules.keptOut(name, step.obeysBlacklist)
-    if (why === undefined) return modules.chain(name, step.options)
-    noteKept(name, modules, why)
-    return []
+    return why === undefined ? modules.chain(name, step.options, step.cause) : []
   }
 
-  /** The devices whose IDs a module would have had are told why it is not loaded. */
-  const noteKept = (module: string, modules: StageModules, why: Cause): void => {
-    const last = HOLDERS.includes(module) ? modules.idLists(module, '', 'kmod').at(-1) : undefined
-    for (const device of devices)
-      if (last !== undefined && matchesList(last, device))
-        fateOf(device).without.push(`${why}: ${module} is not loaded`)
+  /** Tells the devices that a list of IDs names why its module is loaded by nobody in this stage. */
+  const noteKept = (stage: BootStage, modules: StageModules): void => {
+    for (const module of HOLDERS) {
+      const named = stage.steps.find((one) => one.kind === 'load' && moduleName(one.module) === module)
+      const why = modules.keptOut(module, named?.kind === 'load' && named.obeysBlacklist)
+      if (why === undefined || loaded.has(module)) continue
+      for (const list of modules.idLists(module, 'kmod').slice(-1))
+        for (const device of devices)
+          if (matchesList(list, device)) fateOf(device).without.push(`${why}: ${module} is not loaded`)
+    }
   }
 
   const runBootScript = (step: Extract<BootStep, { kind: 'boot-script' }>, modules: StageModules): void => {
@@ -205,6 +209,7 @@ export function simulateBoot(
     const modules = openStageModules(stage, kernel, line)
     const by = stage.busybox ? 'busybox' : 'kmod'
     const byArgument = argumentSteps(stage, line)
+    noteKept(stage, modules)
     for (const step of byArgument.first) registerAll(wanted(step, modules), by, modules)
     for (const step of stage.steps) {
       if (step.kind === 'load') registerAll(wanted(step, modules), by, modules)
@@ -244,5 +249,5 @@ function argumentSteps(stage: BootStage, line: KernelLine): Record<'first' | 'be
 const newFate = (): DeviceFate => ({ attempts: [], settled: false, racing: [], without: [] })
 
 function matchesList({ list }: IdsFrom, device: PciDevice): boolean {
-  return parseDynamicIds(list)?.some((id) => matchesDynamicId(id, device)) ?? false
+  return parseDynamicIds(list).some((id) => matchesDynamicId(id, device))
 }

@@ -14,17 +14,19 @@ export interface IdsFrom {
 export interface Loading {
   module: string
   options: string
+  /** The place of the options. */
+  from: Cause
   sure: boolean
 }
 
 /** What modprobe does in one stage of a boot. */
 export interface StageModules {
   /** Returns the modules that loading this one loads, in order, itself included; those that are not there are left out. */
-  chain(module: string, options?: string): Loading[]
+  chain(module: string, options?: string, from?: Cause): Loading[]
   /** Returns why the module is not loaded though it is there; `undefined`: nothing keeps it out. */
   keptOut(module: string, obeysBlacklist: boolean): Cause | undefined
   /** Returns every list of IDs that the module gets, in order: the last one counts. */
-  idLists(module: string, options: string, by: 'kmod' | 'busybox'): IdsFrom[]
+  idLists(module: string, by: 'kmod' | 'busybox', options?: Pick<Loading, 'options' | 'from'>): IdsFrom[]
 }
 
 /** Opens the modules of a stage for a kernel and its command line. Source: modprobe.d(5), libkmod-module.c of kmod. */
@@ -51,18 +53,18 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
     return line === undefined ? blacklisted.find(({ member }) => member === module)?.cause : causeOf(line)
   }
 
-  const chain = (module: string, options = '', above: readonly string[] = []): Loading[] => {
+  const chain = (module: string, options: string, from: Cause, above: readonly string[] = []): Loading[] => {
     const name = aliased(module)
     if (above.includes(name) || !isThere(name) || keptOut(name, false) !== undefined) return []
     const path = [...above, name]
     const softdep = first('softdep', name)
     const soft = (kind: 'pre' | 'post'): Loading[] =>
-      softdep === undefined ? [] : softdeps(softdep, kind).flatMap((one) => chain(moduleName(one), '', path))
-    const needed = kernel.dependencies(name).flatMap((one) => chain(moduleName(one), '', path))
+      softdep === undefined ? [] : softdeps(softdep, kind).flatMap((one) => chain(one, '', '', path))
+    const needed = kernel.dependencies(name).flatMap((one) => chain(one, '', '', path))
     const install = first('install', name)
     // A command that calls modprobe for the module itself is one that does more with it.
     const sure = install === undefined || /\bmodprobe\b.*(-i|--ignore-install)/.test(install.rest)
-    return [...soft('pre'), ...needed, { module: name, options, sure }, ...soft('post')]
+    return [...soft('pre'), ...needed, { module: name, options, from, sure }, ...soft('post')]
   }
 
   const aliased = (module: string): string => {
@@ -71,23 +73,20 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
     return alias === undefined ? name : moduleName(alias.rest.trim())
   }
 
-  const idLists: StageModules['idLists'] = (module, options, by) => {
+  const idLists: StageModules['idLists'] = (module, by, { options, from } = { options: '', from: '' }) => {
     const inFiles = modprobe
       .filter((one) => one.command === 'options' && one.module === module)
       .flatMap((one) => parseIdLists(one.rest).map(({ members }) => ({ list: members.join(','), cause: causeOf(one) })))
     const onLine = idListsOnLine(line, module, by)
-    const beside = parseIdLists(options).map(({ members }) => ({
-      list: members.join(','),
-      cause: `${module} ${options.trim()}`,
-    }))
+    const beside = parseIdLists(options).map(({ members }) => ({ list: members.join(','), cause: from }))
     return [...inFiles, ...onLine, ...beside]
   }
 
   const known = new Map<string, Loading[]>()
   return {
-    chain(module, options = '') {
-      const key = `${module} ${options}`
-      const found = known.get(key) ?? eachModuleOnce(chain(module, options))
+    chain(module, options = '', from = '') {
+      const key = [module, options, from].join('\n')
+      const found = known.get(key) ?? eachModuleOnce(chain(module, options, from))
       known.set(key, found)
       return found
     },

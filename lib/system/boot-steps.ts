@@ -94,7 +94,7 @@ export function unknownScript({ path, text }: DropIn): BootStep[] {
 export function scriptSteps(files: Reader, script: DropIn, obeysBlacklist: boolean): BootStep[] {
   const runs = new RegExp(`^(?!\\s*#).*${BOOT_SCRIPT}(?![\\w/-])`)
   if (script.text.split('\n').some((line) => runs.test(line))) return bootScriptStep(files, causeWhere(script, runs))
-  const loads = parseShell(script.text).steps.flatMap((step) => {
+  const loads = (script.text.includes('modprobe') ? parseShell(script.text).steps : []).flatMap((step) => {
     if (step.kind !== 'code') return []
     const [, rest] =
       /^\s*(?:\/usr)?(?:\/s?bin\/)?modprobe\s+([^;&|<>]*?)\s*(?:\d?[<>].*|[;&|].*)?$/s.exec(step.text) ?? []

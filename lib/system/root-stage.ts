@@ -1,5 +1,6 @@
 import { modprobeFiles, parseModprobe } from '../edit/modprobe.ts'
 import { wordsIn } from '../edit/word-lists.ts'
+import { readDriverOverrides } from '../host/driver-overrides.ts'
 import { dropInFolders, readDropIns } from '../host/drop-ins.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import type { Reader } from '../host/reader.ts'
@@ -23,7 +24,6 @@ import type { Host } from './system.ts'
 // What the root file system does with drivers once it is mounted.
 
 const OPENRC = '/etc/conf.d/modules'
-const DRIVERCTL = '/etc/driverctl.d'
 
 /**
  * Returns the boot from the root file system. With systemd, modules-load.d is loaded beside udev's coldplug; OpenRC loads
@@ -61,6 +61,7 @@ export function rootStage({ files }: Host, release: string): BootStage {
     modprobe,
     busybox: hasBusyboxModprobe(files),
     modules: null,
+    ...(hasSystemd(files) ? { loadArguments: [{ name: 'modules_load', when: 'beside' }] } : {}),
     steps: withInstalls(files, modprobe, steps),
   }
 }
@@ -151,12 +152,7 @@ const namedBy = (step: BootStep): readonly string[] => (step.kind === 'unknown-s
 function overrides(files: Reader): BootStep[] {
   const rules = dropInFolders('udev/rules.d').map((folder) => `${folder}/05-driverctl.rules`)
   if (!rules.some((path) => files.exists(path))) return []
-  return (files.list(DRIVERCTL) ?? []).flatMap((name): BootStep[] => {
-    const path = `${DRIVERCTL}/${name}`
-    const driver = files.optionalText(path)?.trim()
-    const [address] = name.startsWith('pci-') ? addressesIn(name.slice(4)) : []
-    return address === undefined || !driver
-      ? []
-      : [{ kind: 'override', address, driver, cause: causeAt(path, 1, driver) }]
-  })
+  return readDriverOverrides(files)
+    .filter(({ file }) => file.includes('/pci-'))
+    .map(({ file, address, driver }) => ({ kind: 'override', address, driver, cause: causeAt(file, 1, driver) }))
 }

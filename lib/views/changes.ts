@@ -5,10 +5,10 @@ import type { Change, Plan } from '../change/plan.ts'
 import type { BindState } from '../checks/binding-status.ts'
 import type { Finding } from '../core/finding.ts'
 import type { PciDevice } from '../host/pci.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import type { TuneState } from '../tune/tuning-status.ts'
-import type { PredictedBoot } from './predictions.ts'
 
 /** One change as `--json` prints it: `+` new file, `~` edited file, `-` removed file, `>` command, `=` driver. */
 export interface ChangeJson {

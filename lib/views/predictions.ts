@@ -1,26 +1,7 @@
 import { isVfio } from '../host/pci.ts'
 import type { Prediction } from '../predict/predict.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
-
-/** Who has each device after a boot by one entry, as `--json` prints it. */
-export interface PredictedBoot {
-  /** The entry's title. */
-  entry: string
-  /** The release of its kernel; `null`: no kernel that has modules here. */
-  kernel: string | null
-  /** The file that the entry stands in. */
-  file: string
-  /** Is it booted when nobody chooses? `null`: that cannot be told. */
-  default: boolean | null
-  recovery: boolean
-  /** The initramfs images of the entry, or its unified image. */
-  images: string[]
-  /** The devices; with a plan, those that change. `null`: it is not known what the entry boots, for `reason`. */
-  devices: Prediction[] | null
-  reason?: string
-  /** The number of devices that are left out since each has the driver that it has now, for certain. */
-  unchanged?: number
-}
 
 /** The way in which predictions are shown. */
 interface Showing {
@@ -52,7 +33,7 @@ export function predictionsText(style: TerminalStyle, boots: readonly PredictedB
   const groups = new Map<string, PredictedBoot[]>()
   for (const boot of boots) {
     const outcome = boot.devices?.map(({ address, driver, certainty, or }) => [address, driver, certainty, or])
-    const key = JSON.stringify([boot.reason, outcome])
+    const key = JSON.stringify([boot.reason, boot.unseen, outcome])
     groups.set(key, [...(groups.get(key) ?? []), boot])
   }
   return [...groups.values()].map((same) => outcomeText(style, same, showing)).join('')
@@ -72,7 +53,8 @@ function outcomeText(style: TerminalStyle, same: readonly PredictedBoot[], showi
     ...(causes || one.certainty === 'undecided' ? causesOf(one) : []).map((line) => `      ${printable(line)}`),
   ])
   const others = rest === 0 ? '' : `  all ${listed.length === 0 ? '' : 'other '}${rest} as now\n`
-  return `${head}${lines.map((line) => `${line.trimEnd()}\n`).join('')}${others}`
+  const unseen = first.unseen === undefined ? '' : `  as far as can be seen: ${printable(first.unseen)}\n`
+  return `${head}${unseen}${lines.map((line) => `${line.trimEnd()}\n`).join('')}${others}`
 }
 
 function bootNames(same: readonly PredictedBoot[]): string {

@@ -123,7 +123,13 @@ it('--status does not take pci-stub for vfio-pci', async () => {
   const state = async (driver: string): Promise<string[]> => {
     const devices = readPciFacts(openMachine({ root: dir }), () => {}).devices.map((one) => ({ ...one, driver }))
     const host = { files, machine: files, running: true, kernels: [] }
-    const facts = { bootloader: undefined, initramfs: undefined, lookInto: async () => 'unknown', log: null }
+    const facts = {
+      bootloader: undefined,
+      initramfs: undefined,
+      lookInto: async () => 'unknown',
+      foreseen: async () => [],
+      log: null,
+    }
     const status = await checkBindStatus({ ...facts, host, devices, journal: readJournal(files), boot: null })
     return status.findings.filter(({ code }) => code === 'drivers').map(({ summary }) => summary)
   }

@@ -125,6 +125,10 @@ menuentry 'Memory test' {
     })
   })
 
+  it('that is not there has none', () => {
+    expect(entriesOf('grub', kernels)).toEqual([])
+  })
+
   it('has what a person adds in custom.cfg, and says what cannot be found', () => {
     const custom = 'menuentry "Mine" {\n\tlinux /boot/mine root=/dev/x\n\tinitrd /boot/mine.img\n}\n'
     const more = { '/boot/grub/custom.cfg': custom, '/boot/grub/grub.cfg': `${menu('4')}source $prefix/custom.cfg\n` }

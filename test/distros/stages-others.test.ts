@@ -72,7 +72,9 @@ describe('an image of mkinitcpio', () => {
     ...hooks('usr/lib/initcpio/hooks'),
     'usr/bin/mkinitcpio': '#!/bin/bash\n_d_config=/etc/mkinitcpio.conf.d\n',
     'etc/mkinitcpio.conf': 'MODULES=(nvidia)\nHOOKS=(base udev modconf block)\n',
+
     'etc/mkinitcpio.conf.d/zz-vfio-scripts.conf':
+      // biome-ignore lint/suspicious/noTemplateCurlyInString: it is shell
       'MODULES=(vfio_pci ${MODULES[@]})\nHOOKS=(vfio-scripts ${HOOKS[@]})\n',
     'etc/modprobe.d/a.conf': 'options vfio-pci ids=10de:1c03\n',
   }

@@ -190,7 +190,7 @@ describe('an image of dracut', () => {
   })
 
   it('and for this machine alone, by the word of the configuration or by default in newer versions', () => {
-    const newer = { 'usr/bin/dracut': '#!/bin/bash\nif [[ ${hostonly-} == "no" ]]; then\n' }
+    const newer = { 'usr/bin/dracut': `#!/bin/bash\nif [[ \${hostonly-} == "no" ]]; then\n` }
     const only = { 'etc/dracut.conf.d/h.conf': 'hostonly="yes"\n' }
     for (const more of [newer, only]) {
       const stage = nextOf('dracut', { ...config, ...more })

@@ -60,6 +60,28 @@ describe('a blacklist', () => {
   })
 })
 
+describe('the command line', () => {
+  it('has modules loaded in front of udev, or beside it, where a stage reads such arguments', () => {
+    const line = 'rd.driver.pre=foo,vfio-pci'
+    expect(predict({ modprobe: IDS, line })('01:00.0').driver).toBe('nouveau')
+    const first = { loadArguments: [{ name: 'rd.driver.pre', when: 'first' }] } as const
+    expect(predict({ modprobe: IDS, line, adds: first })('01:00.0')).toMatchObject({
+      driver: 'vfio-pci',
+      certainty: 'certain',
+    })
+    const beside = { loadArguments: [{ name: 'rd.modules_load', when: 'beside' }] } as const
+    const racing = predict({ modprobe: IDS, line: 'rd.modules-load=vfio-pci', adds: beside })('01:00.0')
+    expect([racing.certainty, ...racing.or.sort()]).toEqual(['undecided', 'nouveau', 'vfio-pci'])
+  })
+
+  it('blacklists a driver in one stage alone', () => {
+    const adds = { blacklistArguments: ['rd.driver.blacklist'] }
+    const early = [coldplug(), load('vfio-pci')]
+    const seen = predict({ modprobe: IDS, line: 'rd.driver.blacklist=nouveau', adds, early })
+    expect([seen('01:00.0').driver, seen('01:00.1').driver]).toEqual(['vfio-pci', 'snd_hda_intel'])
+  })
+})
+
 describe('what nothing orders', () => {
   it('is undecided, with both lines: a module beside udev and no softdep', () => {
     const who = predict({ modprobe: IDS, early: [], beside: [load('vfio-pci')] })

@@ -2,7 +2,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { etcOf, expectRan, modprobe, system } from '../support/bind.ts'
+import { etcOf, expectRan, modprobe, system, updateGrub } from '../support/bind.ts'
 import { cpuTree, smt } from '../support/cpus.ts'
 import { newFolder } from '../support/expect.ts'
 import { needs, sampleOf } from '../support/needs.ts'
@@ -105,6 +105,7 @@ describe.concurrent('the runbook', () => {
     expect(applied).toBe(etcOf(alone))
     expect(applied).not.toBe(before)
 
+    updateGrub(dir)
     const again = await setup(...guest, ...here, dir)
     expectRan(again, 1, /now reboot/)
     // The commands for packages were only printed: they are again.

@@ -64,6 +64,8 @@ interface Case {
   early?: readonly BootStep[]
   modules?: readonly string[] | null
   busybox?: boolean
+  /** What the command line adds, in both stages. */
+  adds?: Pick<BootStage, 'loadArguments' | 'blacklistArguments'>
   initramfs?: Boot['initramfs']
   beside?: readonly LoadStep[]
   rootFirst?: readonly BootStep[]
@@ -92,6 +94,7 @@ export function predict(given: Case): (address: string) => Prediction {
     busybox: given.busybox ?? false,
     modules: modules === null ? null : new Set(modules),
     steps: given.early ?? [coldplug()],
+    ...given.adds,
   }
   const root: BootStage = {
     ...{ modprobe: parse(modprobe), busybox: false, modules: null },

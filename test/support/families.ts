@@ -38,7 +38,8 @@ export const FAMILIES = {
   },
   arch: {
     boot: { kernel: 'boot/vmlinuz-linux', image: 'boot/initramfs-linux.img', config: null },
-    files: () => ({
+    files: (kernels) => ({
+      ...Object.fromEntries(kernels.map((release) => [`lib/modules/${release}/pkgbase`, 'linux\n'])),
       'etc/os-release': 'NAME="Arch Linux"\nPRETTY_NAME="Arch Linux"\nID=arch\nBUILD_ID=rolling\n',
       'etc/mkinitcpio.conf':
         'MODULES=()\nBINARIES=()\nFILES=()\nHOOKS=(base systemd autodetect microcode modconf kms keyboard sd-vconsole block filesystems fsck)\n',

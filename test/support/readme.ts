@@ -76,6 +76,7 @@ export function readmeSystem(): string {
     kernels: [release],
     files: {
       ...Object.fromEntries(firmware),
+      'usr/lib/modprobe.d/nvidia.conf': null,
       'usr/lib/systemd/systemd': '',
       'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0': '',
       'sys/class/vtconsole/vtcon0/name': '(S) dummy device\n',
@@ -92,11 +93,12 @@ export function readmeSystem(): string {
   runProgram('cp', ['-a', `${cpuTree(smt(16))}/.`, dir])
   const devices = join(dir, 'sys/bus/pci/devices')
   for (const [address, driver] of [
+    ['0000:01:00.0', 'nouveau'],
     ['0000:02:00.0', 'nouveau'],
     ['0000:02:00.1', 'snd_hda_intel'],
   ]) {
     const file = join(devices, address ?? '', 'uevent')
-    writeFileSync(file, readFileSync(file, 'utf8').replace('DRIVER=vfio-pci', `DRIVER=${driver}`))
+    writeFileSync(file, readFileSync(file, 'utf8').replace(/^DRIVER=.*/m, `DRIVER=${driver}`))
   }
   return dir
 }

@@ -1,0 +1,33 @@
+import type { Plan } from '../change/plan.ts'
+import { UserError } from '../core/error.ts'
+import { readPciFacts } from '../host/machine.ts'
+import type { PredictedBoot } from '../predict/predicted-boot.ts'
+import { readSystemFacts } from '../system/read-system.ts'
+import type { Adapters, Host } from '../system/system.ts'
+import { requestedAdapters } from './change-options.ts'
+import { imageReader } from './predict-answer.ts'
+import { bootSystem, predictPlan } from './predict-boots.ts'
+import type { Context } from './run-script.ts'
+
+/**
+ * Returns who has each device after a boot once a binding is taken back; `gone`: the kernel arguments that leave. An undo
+ * has to work where nothing can be foreseen, from a rescue system too: then there are none.
+ */
+export async function predictUndo(
+  { machine, warn, arguments: given }: Context,
+  adapters: Adapters,
+  host: Host,
+  { changes }: Plan,
+  gone: readonly string[],
+): Promise<PredictedBoot[]> {
+  try {
+    const pci = readPciFacts(machine, warn)
+    const facts = readSystemFacts(host, adapters, requestedAdapters(given))
+    const commands = changes.some(({ kind }) => kind === 'command')
+    const change = { changes, settings: [], gone, regenerated: { images: commands, entries: commands } }
+    return await predictPlan(bootSystem(facts, pci, adapters), pci, change, imageReader(host.files))
+  } catch (error) {
+    if (error instanceof UserError) return []
+    throw error
+  }
+}
