@@ -21,6 +21,7 @@ export const debian: Distro = {
     'deepin',
     'pureos',
     'parrot',
+    'gnoppix',
   ],
   packages: apt,
 }

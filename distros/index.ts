@@ -59,6 +59,7 @@ export const DISTROS: readonly Distro[] = [
 /** The systems that name a parent, and whose boot is not set up in its way; each with the reason. */
 const UNSUPPORTED: Readonly<Record<string, string>> = {
   steamos: 'its updates replace the system, and what is set up with it',
+  chimeraos: 'its updates replace the system, and what is set up with it',
   unraid: 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
   'unraid-os': 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
   tails: 'it forgets everything with each boot',

@@ -42,7 +42,8 @@ export function findListFor(current: readonly ConfiguredArgument[], token: strin
 
 /**
  * Would the kernel get the argument, given the other files? `sources` are the files whose variables make the command
- * line: `main` is read first, then drop-ins by name. `pathOf` returns the path of such a file without links.
+ * line, in the order in which they are read: `main` first, then drop-ins by name. `pathOf` returns the path of such a
+ * file without links.
  */
 export function isEffective(
   sources: readonly ShellFile[],
@@ -54,7 +55,11 @@ export function isEffective(
   const own = sources.find(({ path }) => pathOf(path) === setting.path)
   const after = { path: own?.path ?? setting.path, text: addSetting(own?.text ?? null, setting) }
   const nameOf = ({ path }: ShellFile): string => (path === main ? '' : path.replace(/.*\//s, ''))
-  const all = [...sources.filter((one) => one !== own), after]
-  all.sort((one, other) => (nameOf(one) < nameOf(other) ? -1 : 1))
+  const last = sources.findIndex((one) => nameOf(one) > nameOf(after))
+  const place = last < 0 ? sources.length : last
+  const all =
+    own === undefined
+      ? [...sources.slice(0, place), after, ...sources.slice(place)]
+      : sources.map((one) => (one === own ? after : one))
   return hasArgument(sureLine(variables.flatMap((name) => argumentsInVariable(all, name))), setting.token)
 }

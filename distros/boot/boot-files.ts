@@ -66,7 +66,8 @@ export function entryFolders(files: Reader, release: string): string[] {
 
 /** Returns the tokens with which the names of kernel-install's entries may start. */
 export function readEntryTokens(files: Reader): string[] {
-  return ['/etc/kernel/entry-token', '/etc/machine-id'].flatMap((path) => files.optionalText(path)?.trim() || [])
+  const paths = ['/etc/kernel/entry-token', '/usr/lib/kernel/entry-token', '/etc/machine-id']
+  return paths.flatMap((path) => files.optionalText(path)?.trim() || [])
 }
 
 /** Returns the name that Arch's kernel package gives a kernel: `linux`, `linux-lts`. */

@@ -1,22 +1,27 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
+import { readDropIns } from '../../lib/host/drop-ins.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { entryFolders, findImages, imageCommand, packageBaseOf, readShellFiles } from './boot-files.ts'
-import { kernelInstallCommands, kernelInstallImagesOf, readInstallConfig } from './kernel-install.ts'
+import { compareNatural } from './entry-order.ts'
+import { readInstallConfig } from './install-config.ts'
+import { kernelInstallCommands, kernelInstallImagesOf } from './kernel-install.ts'
 import { unifiedImagesOf } from './uki-image.ts'
 import { updateCommands, updateInitramfs } from './update-initramfs.ts'
 
-/** Reads dracut's configuration files, in the order in which dracut sources them. Source: dracut.conf(5). */
+/**
+ * Reads dracut's configuration files, in the order in which dracut sources them: by name, with numbers as numbers.
+ * Source: dracut.conf(5); dropindirs_sort() in dracut, which sorts by `sort -V`.
+ */
 export function dracutConfig(files: Reader): ShellFile[] {
-  const folders = ['/usr/lib/dracut/dracut.conf.d', '/etc/dracut.conf.d']
-  // A file in /etc replaces the one of the same name in /usr/lib.
-  const named = folders.flatMap((folder) =>
-    (files.list(folder) ?? []).filter((name) => name.endsWith('.conf')).map((name) => [name, folder] as const),
-  )
-  const drop = [...new Map(named)].sort(([one], [other]) => (one < other ? -1 : 1))
-  return readShellFiles(files, ['/etc/dracut.conf', ...drop.map(([name, folder]) => `${folder}/${name}`)])
+  const drop = readDropIns(files, ['/etc/dracut.conf.d', '/usr/lib/dracut/dracut.conf.d'])
+  const nameOf = ({ path }: ShellFile): string => path.replace(/.*\//s, '')
+  return [
+    ...readShellFiles(files, ['/etc/dracut.conf']),
+    ...drop.sort((one, other) => compareNatural(nameOf(one), nameOf(other))),
+  ]
 }
 
 /** Finds the images that dracut makes with `uefi=yes`: `linux-RELEASE-MACHINE.efi`, or a name that a person chose. */

@@ -31,6 +31,16 @@ export function compareVersions(one: string, other: string): number {
   return 0
 }
 
+/** Compares two names: numbers in them by value, the rest by code. */
+export function compareNatural(one: string, other: string): number {
+  const partsOf = (text: string): string[] => text.match(/\d+|\D/g) ?? []
+  const [left, right] = [partsOf(one), partsOf(other)]
+  const at = left.findIndex((part, index) => part !== right[index])
+  const [first, second] = [left[at] ?? '', right[at] ?? '']
+  if (at < 0) return left.length - right.length
+  return (/^\d/.test(first) && /^\d/.test(second) ? Number(first) - Number(second) : 0) || (first < second ? -1 : 1)
+}
+
 /** Returns the ID of an entry: its file's name. */
 const idOf = ({ file }: MenuEntry): string => file.replace(/.*\//, '')
 

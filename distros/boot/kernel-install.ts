@@ -2,20 +2,10 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { filesEndingIn, findPath, generatorCommand, packageBaseOf, readEntryTokens } from './boot-files.ts'
+import { findInstallPlugin, readInstallConfig } from './install-config.ts'
 import { unifiedImagesOf } from './uki-image.ts'
 
 // The unified images that kernel-install(8) makes with the initramfs generator of its configuration.
-
-/** Reads the configuration of kernel-install: `layout=`, `initrd_generator=`, `uki_generator=`. */
-export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | 'uki', string | undefined> {
-  const folders = ['/etc/kernel', '/run/kernel', '/usr/local/lib/kernel', '/usr/lib/kernel']
-  const main = folders.map((folder) => `${folder}/install.conf`).filter((path) => files.exists(path))
-  const drop = folders.flatMap((folder) => filesEndingIn(files, `${folder}/install.conf.d`, ''))
-  const text = [...main.slice(0, 1), ...drop].map((path) => files.optionalText(path) ?? '').join('\n')
-  const value = (key: string): string | undefined =>
-    [...text.matchAll(new RegExp(`^[ \\t]*${key}=[ \\t]*(\\S*)`, 'gm'))].at(-1)?.[1]
-  return { layout: value('layout'), initrd: value('initrd_generator'), uki: value('uki_generator') }
-}
 
 /** Finds the images that it makes with `layout=uki`: `TOKEN-RELEASE.efi`, with `+TRIES` where boots are counted. */
 export function kernelInstallImages(host: Host): KernelImage[] {
@@ -28,10 +18,9 @@ export function kernelInstallImages(host: Host): KernelImage[] {
 
 /** Finds the same images if kernel-install runs this initramfs generator: its plugin is there, and no other is set. */
 export function kernelInstallImagesOf(host: Host, generator: 'dracut' | 'mkinitcpio'): KernelImage[] {
-  const folders = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d']
-  const plugin = folders.some((folder) => host.files.exists(`${folder}/50-${generator}.install`))
-  const { initrd } = readInstallConfig(host.files)
-  return plugin && (initrd ?? generator) === generator ? kernelInstallImages(host) : []
+  const { initrd = generator } = readInstallConfig(host.files)
+  const isRun = initrd === generator && findInstallPlugin(host.files, generator) !== undefined
+  return isRun ? kernelInstallImages(host) : []
 }
 
 /** Returns one `kernel-install add` a kernel; none for a kernel that brings a unified image, which is only copied. */

@@ -5,6 +5,7 @@ import type { ConfiguredArgument } from '../../lib/edit/shell-variables.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Observation } from '../../lib/system/system.ts'
 import { findPath, listFolder, rawText, realPath } from './boot-files.ts'
+import { compareNatural } from './entry-order.ts'
 
 /** An entry of the Boot Loader Specification, type 1, that boots a Linux. */
 export interface BootEntry {
@@ -72,7 +73,7 @@ function readEntry(files: Reader, path: string): BootEntry | undefined {
 export function ostreeEntries(files: Reader): BootEntry[] {
   const versionOf = ({ text }: BootEntry): number => Number(/^version[ \t]+(\d+)/m.exec(text)?.[1] ?? 0)
   const entries = readEntries(files).filter(isOfOstree)
-  return entries.sort((one, other) => versionOf(other) - versionOf(one))
+  return entries.sort((one, other) => versionOf(other) - versionOf(one) || compareNatural(other.path, one.path))
 }
 
 /** Is it an entry of an OSTree deployment? */

@@ -1,9 +1,9 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
-import { rawText } from './boot-files.ts'
 import { dracutConfig, dracutImages, dracutUnifiedImages } from './dracut-images.ts'
-import { kernelInstallCommands, kernelInstallImages, readInstallConfig } from './kernel-install.ts'
+import { readInstallConfig, ukifyConfig } from './install-config.ts'
+import { kernelInstallCommands, kernelInstallImages } from './kernel-install.ts'
 import { mkinitcpioImages } from './mkinitcpio-images.ts'
 import { isSignedBy, readEmbeddedLine } from './uki-image.ts'
 import { type CmdlineSource, dracutSource, fileSource } from './uki-line.ts'
@@ -56,7 +56,7 @@ function dracutGenerator(host: Host): UkiGenerator {
 
 function kernelInstallGenerator(host: Host): UkiGenerator {
   // A line in this file replaces those of all others.
-  const hasOwnLine = /^[ \t]*Cmdline[ \t]*=/m.test(rawText(host.files, '/etc/kernel/uki.conf') ?? '')
+  const hasOwnLine = /^[ \t]*Cmdline[ \t]*=/m.test(ukifyConfig(host.files))
   const images = hasOwnLine ? [] : kernelInstallImages(host)
   return {
     tool: 'kernel-install',

@@ -2,7 +2,8 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import { readPeSections } from '../../lib/host/pe-sections.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
-import { filesEndingIn, findPath, listFolder, rawText } from './boot-files.ts'
+import { filesEndingIn, findPath, listFolder, readShellFiles } from './boot-files.ts'
+import { kernelInstallPlugins, ukifyConfig } from './install-config.ts'
 import { ESP_MOUNTS } from './loader-entries.ts'
 
 // Unified kernel images: https://uapi-group.org/specifications/specs/unified_kernel_image/
@@ -44,13 +45,12 @@ export function readSection(files: Reader, path: string, name: `.${string}`): st
 
 /** Does mkinitcpio or kernel-install sign its images, with keys that are here? For dracut, its configuration tells. */
 export function isSignedBy(files: Reader, tool: 'mkinitcpio' | 'kernel-install'): boolean {
-  const settings = rawText(files, '/etc/kernel/uki.conf') ?? ''
+  const settings = ukifyConfig(files)
   const ukify = findProgram(files, 'ukify') ?? findPath(files, '/usr/lib/systemd/ukify')
   if (ukify !== undefined && /^[ \t]*SecureBootPrivateKey[ \t]*=[ \t]*\S/m.test(settings)) return true
-  const folder = tool === 'mkinitcpio' ? 'initcpio/post' : 'kernel/install.d'
-  const hooks = ['/etc', '/usr/lib'].flatMap((from) => filesEndingIn(files, `${from}/${folder}`, ''))
-  return hooks.some((path) => {
-    const text = rawText(files, path) ?? ''
+  const posts = ['/etc', '/usr/lib'].flatMap((from) => filesEndingIn(files, `${from}/initcpio/post`, ''))
+  const hooks = tool === 'mkinitcpio' ? readShellFiles(files, posts) : kernelInstallPlugins(files)
+  return hooks.some(({ text }) => {
     return /\b(sbsign|pesign|systemd-sbsign)\b/.test(text) || (/\bsbctl\b/.test(text) && hasKeys(files))
   })
 }

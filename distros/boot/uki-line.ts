@@ -6,6 +6,7 @@ import type { Host } from '../../lib/system/system.ts'
 import { type ArgumentFile, findListFor, inCommandLine, isEffective } from './argument-settings.ts'
 import { filesEndingIn, findPath, rawText, readShellFiles, realPath } from './boot-files.ts'
 import { dracutConfig } from './dracut-images.ts'
+import { kernelInstallPlugins } from './install-config.ts'
 import { CMDLINE_FILE, kernelCmdline, VENDOR_CMDLINE_FILE, wholeLine } from './kernel-cmdline.ts'
 
 /** The source of a unified image's command line. */
@@ -108,9 +109,6 @@ function readsFileAndFolder({ files }: Host): boolean {
 /** Finds the folder that kernel-install reads too on some distributions, as its plugins tell. */
 function findCmdlineFolder({ files }: Host): string | undefined {
   const folder = '/etc/kernel/cmdline.d'
-  const plugins = ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'].flatMap((from) =>
-    filesEndingIn(files, from, ''),
-  )
-  const isRead = plugins.some((path) => rawText(files, path)?.includes('cmdline.d'))
+  const isRead = kernelInstallPlugins(files).some(({ text }) => text.includes('cmdline.d'))
   return isRead && findPath(files, folder) !== undefined ? folder : undefined
 }

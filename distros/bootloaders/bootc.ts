@@ -3,7 +3,7 @@ import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { readOnce } from '../boot/boot-files.ts'
 import { BY_HAND, listSteps } from '../boot/by-hand.ts'
-import { entryArguments, observeEntries, ostreeEntries, readEntries } from '../boot/loader-entries.ts'
+import { entryArguments, observeEntries, ostreeEntries } from '../boot/loader-entries.ts'
 import { deploymentEvidence } from '../boot/loader-variables.ts'
 import { ostreeMenu } from '../boot/systemd-boot-menu.ts'
 import { grub } from './grub.ts'
@@ -17,7 +17,7 @@ export const bootc: BootloaderAdapter = {
     findProgram(host.files, 'rpm-ostree') === undefined ? deploymentEvidence(host, 'bootc') : undefined,
 
   open(host) {
-    const last = readOnce(host, () => readEntries(host.files).slice(-1))
+    const last = readOnce(host, () => ostreeEntries(host.files).slice(0, 1))
     return {
       ...BY_HAND,
       configured: () => entryArguments(last()),

@@ -3,10 +3,11 @@ import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
 import { dracutImages } from '../boot/dracut-images.ts'
 import { dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
+import { findInstallPlugin } from '../boot/install-config.ts'
 import { findPostUpdate, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
-const HOOKS = ['/etc/kernel/postinst.d/dracut', '/usr/lib/kernel/install.d/50-dracut.install']
+const DEBIAN_HOOK = '/etc/kernel/postinst.d/dracut'
 const FOLDER = '/etc/dracut.conf.d'
 
 const MODULES = '/usr/lib/dracut/modules.d'
@@ -27,10 +28,11 @@ export const dracut: InitramfsAdapter = {
     if (program === undefined || !files.exists('/usr/lib/dracut')) return undefined
     const update = updateInitramfs(files)
     if (update === 'dracut') return `${program}, which update-initramfs runs`
-    const [debian, install] = HOOKS.map((path) => files.exists(path))
+    const debian = files.exists(DEBIAN_HOOK)
     // Debian's dracut-core alone is for other images: initramfs-tools makes those of this machine.
     if (update === 'initramfs-tools' && !debian) return undefined
-    return debian || install ? `${program}, and ${HOOKS[debian ? 0 : 1]} runs it for new kernels` : program
+    const hook = debian ? DEBIAN_HOOK : findInstallPlugin(files, 'dracut')
+    return hook === undefined ? program : `${program}, and ${hook} runs it for new kernels`
   },
 
   stageOf: dracutStage,

@@ -1,4 +1,4 @@
-import { coversId, findIds, findModprobeConflicts, isVfioId } from '../edit/modprobe-conflicts.ts'
+import { coversId, findIds, findModprobeConflicts, findStrayIds, isVfioId } from '../edit/modprobe-conflicts.ts'
 import type { IommuState } from '../host/iommu.ts'
 import { OWN_MODPROBE_FILE } from '../system/render-files.ts'
 import type { BindFacts } from './bind-facts.ts'
@@ -46,6 +46,7 @@ export function bindingConflicts(
     ...findIds(modprobe, mechanism.module).flatMap(({ file, line, problems }) =>
       problems.map((what) => ({ file, line, what })),
     ),
+    ...findStrayIds(modprobe, mechanism.module),
     ...findModprobeConflicts(modprobe, { module: mechanism.module, before, ours: OWN_MODPROBE_FILE }),
   ]
   return [...lines, ...files.map(({ file, line, what }) => `${file}:${line}: ${what}`)]

@@ -1,7 +1,7 @@
 import { kernelFindings } from '../bind/kernel-report.ts'
 import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
-import { findIds } from '../edit/modprobe-conflicts.ts'
+import { findIds, findStrayIds } from '../edit/modprobe-conflicts.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { readFirmwareKind, readSecureBoot, SECURE_BOOT_VARIABLE } from '../host/secure-boot.ts'
 import { type HostCheck, isSameSystem } from './check-facts.ts'
@@ -173,8 +173,14 @@ export const modprobeIdsCheck: HostCheck<'modprobe'> = {
   code: 'modprobe-ids',
   askedBy: ['host'],
   run({ modprobe }) {
-    const found = ['vfio-pci', 'pci-stub'].flatMap((module) => findIds(modprobe, module))
-    const wrong = found.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`))
+    const modules = ['vfio-pci', 'pci-stub']
+    const lists = modules.flatMap((module) => findIds(modprobe, module))
+    const wrong = [
+      ...lists.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`)),
+      ...modules
+        .flatMap((module) => findStrayIds(modprobe, module))
+        .map(({ file, line, what }) => `${file}:${line}: ${what}`),
+    ]
     if (wrong.length === 0) return okResult('The lists of IDs in modprobe.d are well-formed')
     return problemResult(
       'A list of IDs does not say what it looks like',

@@ -1,4 +1,4 @@
-import { type Directive, moduleName, parseIdLists } from './modprobe.ts'
+import { type Directive, moduleName, optionWords, parseIdLists } from './modprobe.ts'
 
 /** A line that conflicts with the binding, and the reason. */
 export interface ModprobeConflict {
@@ -51,10 +51,33 @@ export function findIds(directives: readonly Directive[], module: string): Confi
   return found
 }
 
+/**
+ * Returns the options of the module that hold IDs and are no `ids=`: `vfio-pci.ids=…` is its name on the kernel command
+ * line. The kernel ignores an option that the module does not have, and does not load it for an `ids` without a value.
+ * Source: unknown_module_param_cb() in the kernel's kernel/module/main.c, parse_one() in kernel/params.c.
+ */
+export function findStrayIds(directives: readonly Directive[], module: string): ModprobeConflict[] {
+  return optionsOf(directives, module).flatMap((directive) =>
+    optionWords(directive.rest).flatMap(({ at, word }) => {
+      const [name = '', value] = word.replaceAll('"', '').split(/=(.*)/s)
+      const isLost = value === undefined && /\bids=\S*,?\s+$/.test(directive.rest.slice(0, at))
+      if (name === 'ids' ? value !== undefined : !holdsIds(value ?? name) || isLost) return []
+      const what = name === 'ids' ? `keeps ${module} from being loaded` : `is no option of ${module}, which gets no IDs`
+      return [{ ...directivePosition(directive), what: `${word} ${what}: write ids=, and the IDs right behind it` }]
+    }),
+  )
+}
+
+const holdsIds = (text: string): boolean => text.split(',').some((id) => isVfioId(id.trim()))
+
 function problemsOf(options: string, at: number, members: readonly string[]): string[] {
   const problems = nonEmptyIds(members)
     .filter((id) => !isVfioId(id))
-    .map((id) => `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`)
+    .map((id) =>
+      id.includes("'")
+        ? `${id} is no ID: only double quotes are quotes here`
+        : `${id} is no ID: vendor:device in hexadecimal digits, such as 10de:1cb6`,
+    )
   // A space outside quotes ends the list: the text after it is another parameter, which the module does not know.
   const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
   const lost = /^\s+((?:[^\s"=]+\s*)+)(?=\s|$)/.exec(options.slice(at + end.length))?.[1]?.trim()

@@ -228,7 +228,8 @@ function withoutLine(text: string, { start, raw, end }: ModprobeLine): string {
   return text.slice(0, from) + text.slice(start + raw.length)
 }
 
-function optionWords(options: string): { at: number; word: string }[] {
+/** Returns the words of a module's options, with their places; quotes hold blanks together. */
+export function optionWords(options: string): { at: number; word: string }[] {
   return [...options.matchAll(/(?:[^\s"]|"[^"]*"?)+/g)].map(({ index, 0: word }) => ({ at: index, word }))
 }
 

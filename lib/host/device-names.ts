@@ -28,9 +28,9 @@ const HWDB_DEVICES = '20-pci-vendor-model.hwdb'
 const HWDB_CLASSES = '20-pci-classes.hwdb'
 
 /**
- * Opens the first name database that one of `readers` has: pci.ids, else udev's hwdb sources, else a small table of
- * class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5), hwdb(7).
- * Throws a UserError with code `unreadable` for a .gz file that is not gzip.
+ * Opens the name databases that one of `readers` has: pci.ids and, for what it lacks, udev's hwdb sources, as lspci asks
+ * udev; then a small table of class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5),
+ * hwdb(7). Throws a UserError with code `unreadable` for a .gz file that is not gzip.
  */
 export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
   const read = (path: string): Buffer | undefined => {
@@ -43,15 +43,31 @@ export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
     }
     return undefined
   }
-  for (const path of PCI_IDS) {
-    const data = read(path)
-    if (data !== undefined) return cachedNames(openPciIds(path.replace(/\.gz$/, ''), data))
+  const openFirst = (): NameDatabase | null => {
+    for (const path of PCI_IDS) {
+      const data = read(path)
+      if (data !== undefined) return openPciIds(path.replace(/\.gz$/, ''), data)
+    }
+    return null
   }
-  for (const folder of HWDB_FOLDERS) {
-    const devices = read(`${folder}/${HWDB_DEVICES}`)
-    if (devices !== undefined) return cachedNames(openHwdb(folder, devices, read(`${folder}/${HWDB_CLASSES}`)))
+  const openSecond = (): NameDatabase | null => {
+    for (const folder of HWDB_FOLDERS) {
+      const devices = read(`${folder}/${HWDB_DEVICES}`)
+      if (devices !== undefined) return openHwdb(folder, devices, read(`${folder}/${HWDB_CLASSES}`))
+    }
+    return null
   }
-  return cachedNames({ find: () => null, excerpts: () => new Map() })
+  const first = openFirst()
+  // It has megabytes, and is opened where a name is missing.
+  let second: NameDatabase | null | undefined
+  const further = (): NameDatabase | null => {
+    if (second === undefined) second = openSecond()
+    return second
+  }
+  return cachedNames({
+    find: (...what) => first?.find(...what) ?? further()?.find(...what) ?? null,
+    excerpts: () => new Map([...(first?.excerpts() ?? []), ...(second?.excerpts() ?? [])]),
+  })
 }
 
 /**

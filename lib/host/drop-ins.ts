@@ -50,6 +50,33 @@ export function dropInFolders(name: string): string[] {
   return FOLDERS.map((folder) => `${folder}/${name}`)
 }
 
+/**
+ * Returns a configuration file of systemd's tools (`kernel/install.conf`) and its drop-ins, in the order in which they
+ * are read: the first file that there is, then those in all folders `NAME.d`. What a link to /dev/null masks is left
+ * out. Source: systemd.syntax(7) and kernel-install(8); config_parse_standard_file_with_dropins() in systemd.
+ */
+export function readConfigFiles(files: Reader, name: string): DropIn[] {
+  const at = name.lastIndexOf('/')
+  const own = name.slice(at + 1)
+  const main = readDropIns(files, dropInFolders(name.slice(0, at)), new RegExp(`^${own.replaceAll('.', '\\.')}$`))
+  return [...main, ...readDropIns(files, dropInFolders(`${name}.d`))]
+}
+
+/**
+ * Returns the last value of a key in files of lines `KEY=VALUE`, outside sections; `undefined` where it has none, or an
+ * empty one. Quotes are part of it. Source: systemd.syntax(7).
+ */
+export function assignedValue(all: readonly DropIn[], key: string): string | undefined {
+  const values = all.flatMap(({ text }) => {
+    const [outside = ''] = text
+      .replace(/^[ \t]*[#;].*\n?/gm, '')
+      .replace(/\\\n/g, ' ')
+      .split(/^[ \t]*\[/m)
+    return [...outside.matchAll(/^[ \t]*([^=\n]*?)[ \t]*=[ \t]*(.*?)[ \t\r]*$/gm)].filter(([, name]) => name === key)
+  })
+  return values.at(-1)?.[2] || undefined
+}
+
 /** Returns the lines that are neither empty nor comments. */
 export function configLines(files: readonly DropIn[]): ConfigLine[] {
   return files.flatMap(({ path, text }) =>

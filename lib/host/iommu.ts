@@ -178,6 +178,11 @@ function explain(reader: Reader): { code: NonNullable<IommuState['code']>; reaso
         'No IOMMU is registered, and the firmware describes none (no IORT or VIOT table). Without one, no passthrough.',
     }
   }
+  if (tables === undefined) {
+    const what =
+      'There is no /sys/firmware/acpi/tables, as in a container: whether the firmware has a table of an IOMMU'
+    return { code: 'unknown', reason: `${what} was not seen. Run this on the host itself.` }
+  }
   const flag = amd ? 'svm' : 'vmx'
   if (cpu !== undefined && !new RegExp(`^flags\\s*:.*\\b${flag}\\b`, 'm').test(cpu)) {
     return {

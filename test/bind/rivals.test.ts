@@ -42,6 +42,11 @@ describe('a rival of the binding is named, with the line and what to do', () => 
       /\/etc\/modprobe\.d\/stub\.conf:2: pci-stub takes 0000:02:00\.1/,
     ],
     [
+      'the name of the kernel command line in modprobe.d',
+      { 'etc/modprobe.d/vfio.conf': `options vfio_pci vfio-pci.ids=${ids}\n` },
+      /\/etc\/modprobe\.d\/vfio\.conf:1: vfio-pci\.ids=10de:1cb6,10de:0fb9 is no option of vfio-pci/,
+    ],
+    [
       "pci-stub in the initramfs's list",
       { 'etc/initramfs-tools/modules': `# mine\npci_stub ids=${ids}\n` },
       /\/etc\/initramfs-tools\/modules:2: pci-stub takes 0000:02:00\.0/,

@@ -58,6 +58,9 @@ describe('a distribution is found', () => {
     ['among comments', '# ID=arch\nID=nixos # not a comment in os-release(5)\nID=void\n', 'unknown'],
     ['without ID by its parents', 'NAME=Something\nID_LIKE=suse\n', 'openSUSE and SLE'],
     ['not, when it is read-only images of its own kind', 'ID=steamos\nID_LIKE=arch\n', 'unknown'],
+    ['by the name of Gnoppix alone', 'ID=gnoppix\n', 'Debian and Ubuntu'],
+    ['by the name of TencentOS alone', 'ID="tencentos"\n', 'RHEL and its rebuilds'],
+    ['not, when it is images that name Arch Linux', 'ID=chimeraos\nID_LIKE=arch\n', 'unknown'],
     ['not, by a name within another', 'ID=archaic\nID_LIKE="debianish"\n', 'unknown'],
     ['not, when it says nothing', '', 'unknown'],
   ])('%s', (_, text, name) => expect(family(text)).toBe(name))

@@ -21,6 +21,21 @@ const entriesOf = (loader: string, files: Record<string, string>): MenuEntry[] =
 const defaults = (entries: MenuEntry[]): string[] =>
   entries.flatMap(({ title, isDefault }) => (isDefault ? [title] : []))
 
+it.each(['rpm-ostree', 'bootc'])('%s: the tenth deployment is newer than the second', (loader) => {
+  const entry = (number: number, more: string): Record<string, string> => ({
+    [`/boot/loader/entries/ostree-${number}-x.conf`]: `title ${number}\n${more}linux /ostree/a/vmlinuz\noptions ${ROOT} n=${number}\n`,
+  })
+  for (const version of [(number: number) => `version ${number}\n`, () => '']) {
+    const host = hostWith({ ...entry(2, version(2)), ...entry(10, version(10)) })
+    const tokens = adapters
+      .openBootloader(host, loader)
+      ?.configured()
+      .map(({ token }) => token)
+    expect(tokens).toContain('n=10')
+    expect(tokens).not.toContain('n=2')
+  }
+})
+
 describe('other menus', () => {
   it('of Limine', () => {
     const conf = `timeout: 3\ndefault_entry: 3\n\n/+Arch\n  //Usual\n  protocol: linux\n  path: boot():/vmlinuz-linux#0a\n  cmdline: ${ROOT} rw\n  module_path: boot():/amd-ucode.img\n  module_path: boot():/initramfs-linux.img\n  //Fallback\n  protocol: linux\n  kernel_path: boot():/vmlinuz-linux\n  cmdline: ${ROOT} rw\n/Windows\n  protocol: efi\n  path: boot():/EFI/Microsoft/Boot/bootmgfw.efi\n`

@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { parseModprobe } from '../../lib/edit/modprobe.ts'
-import { findIds, findModprobeConflicts, softdepFor } from '../../lib/edit/modprobe-conflicts.ts'
+import { findIds, findModprobeConflicts, findStrayIds, softdepFor } from '../../lib/edit/modprobe-conflicts.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { runProgram } from '../support/run.ts'
@@ -35,6 +35,22 @@ describe('problems', () => {
       { file: '/1.conf', line: 3, ids: ['1:2', '3:4'], problems: [] },
     ])
     expect(findIds(read('options vfio-pci ids=1:2 ,3:4\n'), 'vfio-pci')[0]?.problems.length).toBe(1)
+  })
+
+  it.each<[string, string[]]>([
+    ['vfio-pci.ids=10de:1cb6', ['vfio-pci.ids=10de:1cb6 is no option of vfio-pci, which gets no IDs']],
+    ['"vfio_pci.ids=1:2, 3:4" disable_vga=1', ['"vfio_pci.ids=1:2, 3:4" is no option of vfio-pci, which gets no IDs']],
+    ['id=10de:1cb6', ['id=10de:1cb6 is no option of vfio-pci, which gets no IDs']],
+    ['10de:1cb6', ['10de:1cb6 is no option of vfio-pci, which gets no IDs']],
+    [
+      'ids = 10de:1cb6',
+      ['ids keeps vfio-pci from being loaded', '10de:1cb6 is no option of vfio-pci, which gets no IDs'],
+    ],
+    ['ids=10de:1f08, 10de:10f9 disable_vga=1', []],
+    ['ids="10de:1f08,10de:10f9" disable_idle_d3 nointxmask=y', []],
+  ])('of the options %j are IDs that are not in ids=', (options, what) => {
+    const found = findStrayIds(read(`options vfio_pci ${options}\noptions kvm 1:2\n`), 'vfio-pci')
+    expect(found.map((one) => one.what.replace(/: write .*/, ''))).toEqual(what)
   })
 
   it.each([

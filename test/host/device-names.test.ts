@@ -6,13 +6,17 @@ import { PROJECT, runScript } from '../support/run.ts'
 
 describe('names', () => {
   const pciIds = readFileSync(`${PROJECT}test/machines/pci.ids`)
-  const named = (place: string, content: Buffer | string) => {
+  const named = (place: string, content: Buffer | string, ids?: string) => {
     const dir = scratchDir('names')
     writeMachine(loadMachine('i9-14900k-vmd'), dir)
     rmSync(`${dir}/usr/share`, { recursive: true })
     const file = `${dir}/${place}`
     mkdirSync(file.slice(0, file.lastIndexOf('/')), { recursive: true })
     writeFileSync(file, content)
+    if (ids !== undefined) {
+      mkdirSync(`${dir}/usr/share/misc`, { recursive: true })
+      writeFileSync(`${dir}/usr/share/misc/pci.ids`, `x\n${ids}`)
+    }
     const ran = runScript('list-iommu', ['--machine', dir, '--root', dir, '--format', 'lspci', '02:00.0'])
     expect(ran.stderr).toBe('')
     return ran.stdout
@@ -32,6 +36,15 @@ describe('names', () => {
       '# comment\n\npci:v000010DE*\n ID_VENDOR_FROM_DATABASE=NVIDIA Corporation\n\n' +
       'pci:v000010DEd00001CB6*\n ID_MODEL_FROM_DATABASE=GP107GL [Quadro P620]\n'
     expect(named('usr/lib/udev/hwdb.d/20-pci-vendor-model.hwdb', hwdb)).toContain(line)
+  })
+
+  it("udev's hwdb has what pci.ids lacks, and pci.ids what both have", () => {
+    const hwdb =
+      'pci:v000010DE*\n ID_VENDOR_FROM_DATABASE=Other\n\npci:v000010DEd00001CB6*\n ID_MODEL_FROM_DATABASE=Newer\n'
+    const both = (device: string): string =>
+      named('usr/lib/udev/hwdb.d/20-pci-vendor-model.hwdb', hwdb, `10de  NVIDIA Corporation\n${device}`)
+    expect(both('\t0fb9  Audio\n')).toContain('NVIDIA Corporation Newer [10de:1cb6]')
+    expect(both('\t1cb6  Known\n')).toContain('NVIDIA Corporation Known [10de:1cb6]')
   })
 
   it('none at all: class names and bare IDs', () => {

@@ -67,6 +67,16 @@ describe('IDs in modprobe.d', () => {
     expect(predict({ modprobe, early: [load('vfio-pci'), coldplug()] })('01:00.0').driver).toBe('nouveau')
   })
 
+  it('in an option that vfio-pci does not have, or in single quotes, do not count; in double quotes they do', () => {
+    const early = [load('vfio-pci'), coldplug()]
+    const driver = (options: string): string | null =>
+      predict({ modprobe: `options vfio_pci ${options}\n`, early })('01:00.0').driver
+    expect(driver('vfio-pci.ids=10de:1c03,10de:10f1')).toBe('nouveau')
+    expect(driver("ids='10de:1c03,10de:10f1'")).toBe('nouveau')
+    expect(driver('ids="10de:1c03, 10de:10f1"')).toBe('vfio-pci')
+    expect(driver('"ids=10de:1c03,10de:10f1" disable_vga=1')).toBe('vfio-pci')
+  })
+
   it('never take a bridge', () => {
     const modprobe = 'options vfio-pci ids=8086:ffffffff\n'
     const who = predict({ modprobe, early: [load('vfio-pci'), coldplug()] })

@@ -180,6 +180,16 @@ describe('list-iommu', () => {
       expect(ungrouped.length).toBeGreaterThan(3)
     })
 
+    it('a tree whose firmware shows no tables: nobody knows why', () => {
+      const dir = scratchDir('tables')
+      writeMachine(loadMachine('firmware-off'), dir)
+      rmSync(`${dir}/sys/firmware/acpi`, { recursive: true })
+      mkdirSync(`${dir}/sys/firmware`, { recursive: true })
+      const { iommu } = JSON.parse(runScript('list-iommu', ['--machine', dir, '--json']).stdout)
+      expect(iommu).toMatchObject({ enabled: false, code: 'unknown' })
+      expect(iommu.reason).toMatch(/no \/sys\/firmware\/acpi\/tables, as in a container/)
+    })
+
     it.each([
       ['quiet intel_iommu=off', 'kernel-parameter', /intel_iommu=off switches the IOMMU off/],
       ['iommu=off', 'kernel-parameter', /iommu=off switches/],
