@@ -27,7 +27,8 @@ export async function predictUndo(
     const change = { changes, settings: [], gone, regenerated: { images: commands, entries: commands } }
     return await predictPlan(bootSystem(facts, pci, adapters), pci, change, imageReader(host.files))
   } catch (error) {
-    if (error instanceof UserError) return []
-    throw error
+    if (!(error instanceof UserError)) throw error
+    warn(`who has each device after the boot is not foreseen: ${error.message}`)
+    return []
   }
 }
