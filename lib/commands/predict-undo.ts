@@ -28,7 +28,8 @@ export async function predictUndo(
     return await predictPlan(bootSystem(facts, pci, adapters), pci, change, imageReader(host.files))
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    warn(`who has each device after the boot is not foreseen: ${error.message}`)
+    // A rescue system has no devices of this one: nothing is to be said then.
+    if (error.code === 'denied') warn(`who has each device after the boot is not foreseen: ${error.message}`)
     return []
   }
 }
