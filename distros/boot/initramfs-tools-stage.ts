@@ -4,6 +4,7 @@ import type { DropIn } from '../../lib/host/drop-ins.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { BootStage, BootStep, LoadStep } from '../../lib/system/boot.ts'
 import {
+  COLDPLUG,
   causeAt,
   causeWhere,
   hasBusyboxModprobe,
@@ -32,7 +33,6 @@ const FOLDERS = [
 ]
 const [ETC, USR] = ['/etc/initramfs-tools', '/usr/share/initramfs-tools']
 const MODPROBE = ['/etc/modprobe.d', '/lib/modprobe.d']
-const COLDPLUG = /^\s*(?!#).*\budevadm trigger\b/
 
 /** Returns the boot of an image, whose files `image` reads; `undefined`: another generator made it. */
 export function initramfsToolsStage(image: Reader, release: string): BootStage | undefined {

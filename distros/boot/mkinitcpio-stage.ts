@@ -6,6 +6,7 @@ import type { Reader } from '../../lib/host/reader.ts'
 import type { BootStage, BootStep, LoadStep } from '../../lib/system/boot.ts'
 import {
   bootScriptStep,
+  COLDPLUG,
   causeWhere,
   hasBusyboxModprobe,
   loadStep,
@@ -24,7 +25,6 @@ import { mkinitcpioTexts } from './mkinitcpio-config.ts'
 // parse_config() in functions; mkinitcpio(8).
 
 const UNITS = ['/etc/systemd/system', '/usr/lib/systemd/system']
-const COLDPLUG = /^\s*(?!#).*\budevadm trigger\b/
 const RUNS = ['run_earlyhook', 'run_hook', 'run_latehook'] as const
 
 /** Returns the boot of an image, whose files `image` reads; `undefined`: another generator made it. */

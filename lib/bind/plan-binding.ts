@@ -15,8 +15,9 @@ import { type BindRequest, bindRequirements, boundByBoot } from './requirements.
 
 export interface Binding extends Pick<RenderedRequirements, 'tokens' | 'imageRequirements' | 'regenerated'> {
   plan: Plan
-  /** The functions that vfio-pci holds after the boot. */
+  /** The functions that are bound after the boot, and the driver that holds them. */
   bound: FunctionBinding[]
+  holder: Mechanism['module']
 }
 
 /** Returns the requested devices with every other member of their IOMMU groups, without bridges. */
@@ -99,7 +100,8 @@ export function planBinding(
     ...foreignNotes(foreign, all, selected),
     ...(nix === undefined ? [] : (declarative?.steps(nix.path) ?? [])),
   ]
-  return { ...rendered, plan: { changes, settings, notes, rebootNeeded: changes.length > 0 }, bound }
+  const plan = { changes, settings, notes, rebootNeeded: changes.length > 0 }
+  return { ...rendered, plan, bound, holder: mechanism?.module ?? 'vfio-pci' }
 }
 
 /** An ID that the person's own configuration has in a list, and the requirement that ours holds it too. */

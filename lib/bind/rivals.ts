@@ -1,5 +1,6 @@
-import { type Directive, moduleName, parseIdLists } from '../edit/modprobe.ts'
-import { type ConfiguredIds, coversId, findIds } from '../edit/modprobe-conflicts.ts'
+import { findListedIds } from '../edit/listed-ids.ts'
+import { type Directive, moduleName } from '../edit/modprobe.ts'
+import { coversId, findIds } from '../edit/modprobe-conflicts.ts'
 import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import { readDriverOverrides } from '../host/driver-overrides.ts'
 import type { Reader } from '../host/reader.ts'
@@ -45,11 +46,18 @@ export function overrideNotes(files: Reader, addresses: readonly string[]): stri
 /** Returns the lists by which pci-stub would have the functions that are for vfio-pci: on pci-stub no guest gets them. */
 function stubLists(facts: RivalFacts, mechanism: Mechanism, bound: readonly FunctionBinding[]): Rival[] {
   if (mechanism.module === 'pci-stub') return []
-  const { host, configured, modprobe } = facts
+  const { host, configured, modprobe, initramfs } = facts
+  const listed = initramfs.adapter?.modulesWithOptions
+  const text = listed === undefined ? undefined : host.files.optionalBytes(listed)?.toString('latin1')
+  const beside = findListedIds(text ?? '', 'pci-stub').map(({ line, members }) => ({
+    file: listed ?? '',
+    line,
+    ids: members,
+  }))
   const onLine = configured
     .filter(({ name }) => name === 'pci_stub.ids')
     .map(({ file, line, value = '' }) => ({ file, line, ids: value.split(','), from: 'pci-stub.ids=' }))
-  const inFiles = [...findIds(modprobe, 'pci-stub'), ...imageLists(host.files, 'pci-stub')]
+  const inFiles = [...findIds(modprobe, 'pci-stub'), ...beside]
   return [...onLine, ...inFiles.map((one) => ({ ...one, from: 'the ids= of pci-stub' }))].flatMap(
     ({ file, line, ids, from }) =>
       bound
@@ -58,19 +66,6 @@ function stubLists(facts: RivalFacts, mechanism: Mechanism, bound: readonly Func
           const what = `pci-stub takes ${device.address}, and vfio-pci does not get it: take ${id} out of ${from}`
           return { file, line, what }
         }),
-  )
-}
-
-const IMAGE_MODULES = ['/etc/initramfs-tools/modules']
-
-/** Returns the lists of IDs beside a module's name in the list of modules that an initramfs loads. */
-function imageLists(files: Reader, module: string): Omit<ConfiguredIds, 'problems'>[] {
-  return IMAGE_MODULES.flatMap((file) =>
-    (files.optionalText(file) ?? '').split('\n').flatMap((text, index) => {
-      const [name = '', options] = text.trim().split(/\s+(.*)/s)
-      if (options === undefined || moduleName(name) !== moduleName(module)) return []
-      return parseIdLists(options).map(({ members }) => ({ file, line: index + 1, ids: members }))
-    }),
   )
 }
 
@@ -86,8 +81,10 @@ function blacklists(
   const parts = own === 'vfio_pci' ? PARTS : [own]
   // Where every kernel has it built in, nothing loads it.
   if (bound.length === 0 || (byArgument && !byModule)) return []
-  const everywhere = configured
-    .filter(({ name }) => name === 'module_blacklist')
+  const refused = configured.filter(({ name }) => name === 'module_blacklist')
+  // Of several such arguments of a boot the last one counts.
+  const everywhere = refused
+    .filter(({ entry }, index) => !refused.slice(index + 1).some((later) => later.entry === entry))
     .flatMap((one) => {
       // The kernel compares with its own names, which have `_`.
       const named = (one.value ?? '').split(',').find((each) => parts.includes(each))

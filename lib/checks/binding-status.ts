@@ -66,12 +66,9 @@ const driversCheck: BindingCheck<'host' | 'claims' | 'devices' | 'foreseen'> = {
       if (!host.running) return unknownResult(`${one.address}: only the running system shows its driver`, [])
       const here = devices.find(({ address }) => address === one.address)
       if (here === undefined || deviceIds(here) !== boundIds(one)) return lostResult(one, here, devices)
-      // Only where it was set up to hold devices is pci-stub right: no guest gets a device from it beside vfio-pci.
-      const stub = usesStub(claims, one)
-      const held = isStub(here.driver) ? stub : isVfio(here.driver)
-      if (held) return okResult(`${one.address} is on ${here.driver}`)
+      if (isHeld(claims, one, here.driver)) return okResult(`${one.address} is on ${here.driver}`)
       return problemResult(
-        `${one.address} is on ${here.driver ?? 'no driver'}, not on ${stub ? 'pci-stub' : 'vfio-pci'}`,
+        `${one.address} is on ${here.driver ?? 'no driver'}, not on ${usesStub(claims, one) ? 'pci-stub' : 'vfio-pci'}`,
         boot?.devices?.find(({ address }) => address === one.address)?.without ?? [],
         'reboot; if that was done, look at the findings above',
       )
@@ -91,13 +88,15 @@ const foreseenCheck: BindingCheck<'claims' | 'foreseen' | 'initramfs' | 'bootloa
       argv.join(' '),
     )
     const again = `correct the lines that are named here, if any${commands.length === 0 ? '' : `; then: ${commands.join(' && ')}`}`
-    const bound = new Set(boundFunctions(claims).map(({ address }) => address))
+    const bound = new Map(boundFunctions(claims).map((one) => [one.address, one]))
     const results = boot.devices.flatMap((one): CheckResult[] => {
       const { address, driver, certainty, because, without } = one
-      if (!bound.has(address)) return []
-      if (certainty === 'undecided') return [unknownResult(`${address}: not known who has it ${after}`, without)]
-      const lines = because === null ? [] : [because]
-      if (isVfio(driver)) return [okResult(`${address} is on ${driver} ${after}`, lines)]
+      const promised = bound.get(address)
+      if (promised === undefined) return []
+      const held = isHeld(claims, promised, driver)
+      if (certainty === 'undecided' || (held && certainty === 'may-decline'))
+        return [unknownResult(`${address}: not known who has it ${after}`, without)]
+      if (held) return [okResult(`${address} is on ${driver} ${after}`, because === null ? [] : [because])]
       return [problemResult(`${address} is on ${driver ?? 'no driver'} ${after}`, without, again)]
     })
     const others = boot.devices.filter((one) => !bound.has(one.address) && changesHands(one))
@@ -108,6 +107,11 @@ const foreseenCheck: BindingCheck<'claims' | 'foreseen' | 'initramfs' | 'bootloa
     )
     return others.length === 0 ? results : [...results, also]
   },
+}
+
+/** Only where it was set up to hold devices is pci-stub right: no guest gets a device from it beside vfio-pci. */
+function isHeld(claims: readonly Claim[], one: BoundFunction, driver: string | null): boolean {
+  return isStub(driver) ? usesStub(claims, one) : isVfio(driver)
 }
 
 function usesStub(claims: readonly Claim[], { address }: BoundFunction): boolean {

@@ -37,9 +37,10 @@ export function findAlsoTaken(
     }
   const claimed = new Set(boundFunctions(claimsOf(journal)).map(({ address }) => address))
   const others = [...taken.keys()].filter((device) => !isWithin(device, selected) && !claimed.has(device.address))
-  const displays = { pci, selected: [...new Set([...selected, ...taken.keys()])] }
   const readers = [host.machine, host.files]
-  const findings = runChecks([onlyGpuGuard], displays, readers, true)
+  const all = [...new Set([...selected, ...taken.keys()])]
+  // Of the selected ones alone it was asked before.
+  const findings = all.length > selected.length ? runChecks([onlyGpuGuard], { pci, selected: all }, readers, true) : []
   if (others.length > 0) {
     const usage = readDeviceUsage(host.machine, host.files, others)
     const facts = { pci, requested: others, selected: others, given: others, usage }

@@ -104,26 +104,29 @@ async function proposeBinding(
   const findings = runChecks(guards, guarded, readers, true)
   refuse(findings, given)
   const already = pci.iommu.enabled === false ? [] : boundAlready(facts, pci.devices, taken)
-  const left = already.map(({ device }) => device)
-  const added = taken.filter((device) => !left.includes(device))
+  const added = taken.filter((device) => !already.some((one) => one.device === device))
   const shared = toFinding(sharedIdGuard, sharedIdGuard.run({ pci, selected: added }))
-  const forced = given.list('force').includes(shared.code)
-  const equal = shared.state === 'problem' && !forced ? (shared.evidence[0] ?? shared.summary) : null
-  const address = equal ?? (identifiedBy === 'address' ? 'as asked' : null)
-  if (identifiedBy === 'address' && equal === null && added.length > 0) expectSameIdDevice(facts, added)
+  const addressReason = (devices: readonly PciDevice[]): string | null => {
+    const { state, evidence, summary } = sharedIdGuard.run({ pci, selected: devices })
+    const equal = state === 'problem' && !given.list('force').includes(shared.code) ? (evidence[0] ?? summary) : null
+    if (identifiedBy === 'address' && equal === null && devices.length > 0) expectSameIdDevice(facts, devices)
+    if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
+    return equal ?? (identifiedBy === 'address' && devices.length > 0 ? 'as asked' : null)
+  }
   expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
-  if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
+  const address = addressReason(added)
   const kernel = kernelFindings(
     readKernelReports(facts, added, (devices) => (one) => facts.candidateModules(one, devices)),
     facts.distro.adapter?.kernel,
   )
-  const planWith = (again: boolean): Binding =>
-    withKernelFindings(
+  const planWith = (left: readonly PciDevice[], again: boolean): Binding => {
+    const devices = taken.filter((device) => !left.includes(device))
+    return withKernelFindings(
       () =>
-        planBinding(facts, pci.devices, added, {
+        planBinding(facts, pci.devices, devices, {
           passThrough: given.flag('iommu-pt'),
-          address: added.length > 0 ? address : null,
+          address: devices.length === added.length ? address : addressReason(devices),
           ...(left.length > 0 ? { bound: left } : {}),
           again,
           software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
@@ -131,11 +134,13 @@ async function proposeBinding(
         }),
       kernel,
     )
+  }
   const system = bootSystem(facts, pci, adapters, facts.allCandidateModules)
-  const { binding, boots } =
+  const bound = already.map(({ device }) => device)
+  const { binding, boots, left } =
     declarative === undefined
-      ? await predictedBinding(planWith, system, pci, imageReader(facts.host.files))
-      : { binding: planWith(false), boots: [] }
+      ? await predictedBinding(planWith, bound, system, pci, imageReader(facts.host.files))
+      : { binding: planWith(bound, false), boots: [], left: bound }
   const also = findAlsoTaken(facts, pci, selected, boots)
   findings.push(...also.findings)
   refuse(also.findings, given)
@@ -147,7 +152,7 @@ async function proposeBinding(
   }
   findings.push(...kernel.findings)
   const { plan } = binding
-  plan.notes.unshift(...already.map(boundNote))
+  plan.notes.unshift(...already.filter(({ device }) => left.includes(device)).map(boundNote))
   plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...also.notes)
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding
@@ -169,10 +174,7 @@ async function proposeBinding(
     },
     view: bindingView(script, given, {
       ...{ selected, pci, findings },
-      holder:
-        tokens.some((token) => token.startsWith('pci-stub.')) || requirements?.module === 'pci-stub'
-          ? 'pci-stub'
-          : 'vfio-pci',
+      holder: binding.holder,
       bootMenu: declarative?.menu ?? facts.bootloader.adapter?.menu(),
       printsModule: declarative !== undefined && given.value('output') === undefined,
     }),

@@ -11,7 +11,7 @@ import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { Plan } from '../change/plan.ts'
-import { cutShortRuns } from '../change/undo.ts'
+import { cutShortRuns, leavingSettings } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { expectAllRead, unreadWarnings } from '../host/machine.ts'
@@ -183,7 +183,10 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
   const functions = boundFunctions(leaving)
   const used = entries.at(-1)?.entry.adapters
   const tokens = claimedArguments(leaving)
-  const boots = functions.length === 0 || confirms ? [] : await predictUndo(context, adapters, host, plan, tokens)
+  const boots =
+    functions.length === 0 || confirms
+      ? []
+      : await predictUndo(context, adapters, host, plan, leavingSettings(journal, leaving))
   return {
     ...{ plan, host, journal, devices: functions, findings: [], boots, pending: leaving.length > 0 },
     entry: {

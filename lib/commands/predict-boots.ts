@@ -1,7 +1,7 @@
 import { readDriverModules } from '../host/driver-modules.ts'
 import { kernelRelease } from '../host/kernel.ts'
 import type { PciFacts } from '../host/machine.ts'
-import { type BootSystem, type EntryBoot, type ReadImage, readEntryBoots } from '../predict/entry-boots.ts'
+import { type BootSystem, type EntryBoot, eachOnce, type ReadImage, readEntryBoots } from '../predict/entry-boots.ts'
 import { type PlannedChange, plannedEntryBoots } from '../predict/planned-boots.ts'
 import { type Boot, type Prediction, predictBoot } from '../predict/predict.ts'
 import type { ForeseenBoots, PredictedBoot } from '../predict/predicted-boot.ts'
@@ -9,6 +9,7 @@ import type { MachineNow } from '../predict/probe-answers.ts'
 import type { MenuEntry } from '../system/boot.ts'
 import { readCandidateModules } from '../system/candidate-modules.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
+import { rootStage } from '../system/root-stage.ts'
 import type { Adapters } from '../system/system.ts'
 
 /** Returns the system as boots are read from it. */
@@ -23,6 +24,7 @@ export function bootSystem(
     bootloader: bootloader.adapter,
     initramfs: initramfs.adapter,
     candidateModules,
+    rootStage: eachOnce((release) => rootStage(host, release)),
   }
 }
 
@@ -58,7 +60,7 @@ const entryKey = ({ file, title, images }: MenuEntry): string => JSON.stringify(
 
 /** Returns both: by the files as they are, and once images and boot entries are made of them. */
 export async function foreseeBoots(system: BootSystem, pci: PciFacts, readImage: ReadImage): Promise<ForeseenBoots> {
-  const made = { changes: [], settings: [], gone: [], regenerated: { images: true, entries: true } }
+  const made = { changes: [], settings: [], leaving: [], regenerated: { images: true, entries: true } }
   return { now: await predictNow(system, pci, readImage), made: await predictPlan(system, pci, made, readImage) }
 }
 

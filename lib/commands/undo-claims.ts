@@ -85,6 +85,7 @@ export function planUndoClaims(
   return plan
 }
 
-function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {
+/** Returns what a loader or generator of this name no longer keeps itself. */
+export function externalRemoval(leaving: readonly Setting[], name: string): ExternalTokens {
   return { add: [], remove: tokensKeptBy(leaving, name) }
 }

@@ -1,6 +1,7 @@
 import { missingInImage, requiredFiles } from '../bind/claimed-requirements.ts'
 import type { ApplyTarget } from '../change/rollback.ts'
 import { runCommand } from '../change/run.ts'
+import { isDamaged } from '../host/boot-image.ts'
 import type { Adapters, Host, InitramfsRequirements } from '../system/system.ts'
 import { lookIntoImage } from './look-into-image.ts'
 
@@ -35,7 +36,9 @@ export async function verifyBootFiles(
     if (provided === 'absent' && !gone) continue
     const image = await lookIntoImage(host.files, initramfs, path, (argv) => listImage(argv, target))
     if (typeof image === 'string') {
-      if (!gone) target.notify(`${image}; see that it holds ${module}`)
+      // Nobody else could list it either: a full disk, of which its generator said nothing.
+      if (isDamaged(path, image)) wrong.push(image)
+      else if (!gone) target.notify(`${image}; see that it holds ${module}`)
       continue
     }
     const names = gone

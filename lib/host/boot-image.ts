@@ -26,9 +26,16 @@ export async function readBootImage(files: Reader, path: string, unpacker: Unpac
     return openMemoryReader(path, top)
   } catch (error) {
     if (!(error instanceof UserError)) throw error
-    if (error.code === 'damaged') return `${path} is damaged: ${error.message}`
+    if (error.code === 'damaged') return `${path} ${DAMAGED}: ${error.message}`
     return error.code === 'missing-program' ? `${path} cannot be unpacked: ${error.message}` : error.message
   }
+}
+
+const DAMAGED = 'is damaged'
+
+/** Is this text of `readBootImage` that of an image which ends too early or is otherwise broken? */
+export function isDamaged(path: string, text: string): boolean {
+  return text.startsWith(`${path} ${DAMAGED}: `)
 }
 
 /** Opens an initrd, or the initrds in a unified image; a text says why there is none. */

@@ -3,8 +3,7 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import type { BootStage, MenuEntry } from '../system/boot.ts'
 import { isMicrocode } from '../system/booted-images.ts'
-import { rootStage } from '../system/root-stage.ts'
-import type { Adapters, Bootloader, Host, Initramfs } from '../system/system.ts'
+import type { Adapters, Bootloader, ExternalTokens, Host, Initramfs } from '../system/system.ts'
 import type { Boot, UnknownStage } from './predict.ts'
 
 /** A boot by an entry of the menu. */
@@ -25,6 +24,8 @@ export interface BootSystem {
   devices: readonly PciDevice[]
   /** What a kernel's tables name for each of the devices. */
   candidateModules: (kernel: Kernel) => (readonly string[] | null)[]
+  /** What the root file system does, for a kernel. */
+  rootStage: (release: string) => BootStage
 }
 
 /** Returns the function with its answers kept: entries of one kernel share what is read for it. */
@@ -80,21 +81,12 @@ export function kernelOf({ host }: BootSystem, { release }: MenuEntry): Kernel |
   return kernel ?? `${release === null ? 'its kernel' : `Linux ${release}`} has no modules here`
 }
 
-const ROOTS = new WeakMap<Host, (release: string) => BootStage>()
-
-/** Returns what a host's root file system does, read once for each kernel. */
-function rootStageOf(host: Host, release: string): BootStage {
-  const read = ROOTS.get(host) ?? eachOnce((one: string) => rootStage(host, one))
-  ROOTS.set(host, read)
-  return read(release)
-}
-
 /** Returns the boot of a kernel with the line of an entry, and with what its initramfs does. */
 export function bootOf(system: BootSystem, kernel: Kernel, entry: MenuEntry, initramfs: Boot['initramfs']): Boot {
-  const { host, devices, candidateModules } = system
+  const { devices, candidateModules, rootStage } = system
   const modules = candidateModules(kernel)
   return {
-    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootStageOf(host, kernel.release) },
+    ...{ kernel, initramfs, line: { text: entry.line, file: entry.file }, root: rootStage(kernel.release) },
     modules: new Map(devices.map((device, index) => [device, modules[index] ?? null])),
   }
 }
@@ -118,7 +110,14 @@ async function readStage(
   return stage ?? unknown(`${image.path}: made by no initramfs generator that is known here`)
 }
 
-/** Returns what the image of a kernel most likely does: what its generator would make, or what the root has udev do. */
-export function likelyStage({ host, initramfs }: BootSystem, release: string): BootStage {
-  return initramfs?.nextStage(release) ?? rootStage(host, release)
+/**
+ * Returns what the image of a kernel most likely does: what its generator would make, after these changes of what it
+ * keeps itself, or what the root has udev do.
+ */
+export function likelyStage(
+  { initramfs, rootStage }: BootSystem,
+  release: string,
+  external?: ExternalTokens,
+): BootStage {
+  return initramfs?.nextStage(release, external) ?? rootStage(release)
 }

@@ -1,17 +1,18 @@
 import type { Plan } from '../change/plan.ts'
 import { filesAfter } from '../change/planned-files.ts'
-import { kernelArgumentIn } from '../change/settings.ts'
+import { kernelArgumentIn, type Setting, tokensKeptBy } from '../change/settings.ts'
 import { addArgument, removeArgument } from '../edit/kernel-arguments.ts'
 import type { Kernel } from '../host/installed-kernels.ts'
 import type { BootStage, MenuEntry } from '../system/boot.ts'
+import { rootStage } from '../system/root-stage.ts'
 import { type BootSystem, bootOf, type EntryBoot, eachOnce, kernelOf, likelyStage, menuEntries } from './entry-boots.ts'
 import { type Boot, modulesLoadedBy } from './predict.ts'
 
 /** A plan, as far as the next boot depends on it. */
 export interface PlannedChange extends Pick<Plan, 'changes' | 'settings'> {
   regenerated: { images: boolean; entries: boolean }
-  /** The kernel arguments that it takes out. */
-  gone: readonly string[]
+  /** The settings that it takes out. */
+  leaving: readonly Setting[]
 }
 
 /**
@@ -29,10 +30,14 @@ export function plannedEntryBoots(
   const after: BootSystem = {
     ...system,
     host,
+    rootStage: eachOnce((release) => rootStage(host, release)),
     bootloader: adapters.openBootloader(host, system.bootloader?.name),
     initramfs: adapters.openInitramfs(host, system.initramfs?.name),
   }
-  const nextStage = eachOnce((release: string) => likelyStage(after, release))
+  // A generator that keeps its arguments itself has no file that says the new ones.
+  const tool = after.initramfs?.name ?? ''
+  const external = { add: tokensKeptBy(change.settings, tool), remove: tokensKeptBy(change.leaving, tool) }
+  const nextStage = eachOnce((release: string) => likelyStage(after, release, external))
   const entries = menuEntries(system).filter(({ recovery }) => !recovery)
   // Some loaders' entries are files that the plan changes itself.
   const written = after.bootloader?.entries() ?? []
@@ -59,6 +64,7 @@ function plannedLine({ bootloader }: BootSystem, { file, line }: MenuEntry, chan
   // What the files of a loader say replaces its entry; a loader that keeps its arguments itself has them in the entry.
   const own = (bootloader?.configured() ?? []).filter(({ entry }) => entry === undefined || entry === file)
   const text = own.length > 0 ? own.map(({ token }) => token).join(' ') : line
-  const added = change.settings.flatMap((one) => kernelArgumentIn(one, [bootloader?.name ?? null]) ?? [])
-  return change.gone.reduce(removeArgument, added.reduce(addArgument, text))
+  const argumentsIn = (some: readonly Setting[]): string[] =>
+    some.flatMap((one) => kernelArgumentIn(one, [bootloader?.name ?? null]) ?? [])
+  return argumentsIn(change.leaving).reduce(removeArgument, argumentsIn(change.settings).reduce(addArgument, text))
 }

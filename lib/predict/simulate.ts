@@ -5,7 +5,7 @@ import type { BootStage, BootStep, Cause, LoadStep } from '../system/boot.ts'
 import { isTooLong, matchesDynamicId, parseDynamicIds } from './ids.ts'
 import { type KernelLine, kernelArgumentsOf, listedOnLine } from './kernel-line.ts'
 import type { Answers, ProbeAnswer } from './probe-answers.ts'
-import { orderOf, orderOffers } from './race.ts'
+import { type Offer, orderOf, orderOffers } from './race.ts'
 import { takenByScript, touchedBy } from './script-targets.ts'
 import { type IdsFrom, idListsOnLine, type Loading, openStageModules, type StageModules } from './stage-modules.ts'
 
@@ -55,7 +55,7 @@ export function simulateBoot(
       return
     }
     const answer = answers.answer(module, device)
-    if (answer === 'declines') fate.without.push(`${cause}: ${answers.driverName(module)} does not take it`)
+    if (answer === 'declines') fate.without.push(`${cause || module}: ${answers.driverName(module)} does not take it`)
     else fate.attempts.push({ module, answer: sure ? answer : 'may-decline', cause })
     fate.settled = answer === 'takes' && sure
   }
@@ -144,12 +144,14 @@ export function simulateBoot(
     const isBefore = orderOf(chains)
     for (const device of devices) {
       const fate = fateOf(device)
-      const offers = [...fresh.keys()].flatMap((module) => {
+      const matched = [...fresh.keys()].flatMap((module) => {
         const cause = matching(module, device)
-        return cause === undefined || (!fate.settled && answers.answer(module, device) === 'declines')
-          ? []
-          : [{ module, cause }]
+        return cause === undefined ? [] : [{ module, cause }]
       })
+      // Who declines is in no race.
+      const declines = ({ module }: Offer): boolean => !fate.settled && answers.answer(module, device) === 'declines'
+      for (const { module, cause } of matched.filter(declines)) offer(device, module, true, cause)
+      const offers = matched.filter((one) => !declines(one))
       const { ordered, racing } = orderOffers(offers, isBefore)
       for (const { module, cause } of ordered) offer(device, module, fresh.get(module)?.sure ?? true, cause)
       if (racing.length === 0 || fate.settled) continue

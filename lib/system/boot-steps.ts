@@ -7,6 +7,9 @@ import { BOOT_SCRIPT } from './boot-script.ts'
 
 // What the files of an image, or of a root file system, do to drivers at boot. Texts are one character a byte.
 
+/** The line of a script by which udev is told of all devices. */
+export const COLDPLUG = /^\s*(?!#).*\budevadm trigger\b/
+
 /** Returns the text files at these paths, in their order, without those that are absent or may not be read. */
 export function textFiles(files: Reader, paths: readonly string[]): DropIn[] {
   return paths.flatMap((path) => {

@@ -1,4 +1,4 @@
-import type { Change } from '../change/plan.ts'
+import type { Change, FileChange } from '../change/plan.ts'
 import { UserError } from '../core/error.ts'
 import type { MenuEntry } from './boot.ts'
 import type { Bootloader, Initramfs } from './system.ts'
@@ -82,6 +82,17 @@ export function recoveryNotes(entries: readonly MenuEntry[]): string[] {
 const imageName = (path: string): string => path.replace(/.*\//, '')
 const titleOf = ({ title, file }: MenuEntry): string => (file === title ? title : `${title} (${file})`)
 
+/** Returns the steps by which a person gives files their new text. */
+export function filesByHand(files: readonly Pick<FileChange, 'path' | 'after'>[]): string[] {
+  return files.flatMap(({ path, after }) => [
+    `Make ${path} say:`,
+    ...(after ?? '')
+      .trimEnd()
+      .split('\n')
+      .map((line) => `    ${line}`),
+  ])
+}
+
 function refusal(
   { initramfs, bootloader, changes }: PlannedBoot,
   what: string,
@@ -93,13 +104,7 @@ function refusal(
   const own = bootloader?.imageSteps?.() ?? []
   const makers = initramfs.steps({ module: 'vfio-pci', modprobe: [], bootScript: null, drivers: [] })
   return new UserError('unmade-image', `${what}. Nothing was written; by hand:`, [
-    ...files.flatMap(({ path, after }) => [
-      `Make ${path} say:`,
-      ...(after ?? '')
-        .trimEnd()
-        .split('\n')
-        .map((line) => `    ${line}`),
-    ]),
+    ...filesByHand(files),
     ...commands,
     ...(own.length > 0 || unmade.length > 0 ? own : makers.filter((step) => !/^(echo|In|lsinit)/.test(step))),
     ...unmade.map(

@@ -17,7 +17,7 @@ import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { MenuEntry } from './boot.ts'
-import { expectImagesMade, recoveryNotes } from './booted-images.ts'
+import { expectImagesMade, filesByHand, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -164,7 +164,7 @@ export function expectKnownSystem(
   const anyImage = `Have your initramfs generator put ${[requirements?.module, held].filter(Boolean).join(' and ')} into every image, load it before the drivers, and make the images again.`
   const anyLoader = `Add to the kernel command line of your boot loader: ${line.join(' ')}`
   throw new UserError('unknown-system', `${why.join('; ')}. Nothing was written; by hand:`, [
-    ...changes.flatMap(({ path, after }) => [`Make ${path} say:`, ...indented(after ?? '')]),
+    ...filesByHand(changes),
     ...(requirements === null ? [] : (initramfs.adapter?.steps(requirements) ?? [anyImage])),
     ...(loads ? (bootloader.adapter?.steps(line) ?? [anyLoader]) : []),
   ])
@@ -173,11 +173,4 @@ export function expectKnownSystem(
 function whyByHand({ adapter, why }: Detected<Bootloader | Initramfs>): string[] {
   if (adapter === undefined) return [why]
   return adapter.isManual?.() ? [`${adapter.name} (${why}) is set up by hand`] : []
-}
-
-function indented(text: string): string[] {
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => `    ${line}`)
 }

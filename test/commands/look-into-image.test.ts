@@ -40,6 +40,15 @@ needs('root and a static busybox', can).describe('images are looked into by ours
     }
   })
 
+  it('one that ends too early is not: the disk was full, and its generator said nothing', () => {
+    const dir = systemWith([])
+    writeFileSync(join(dir, 'made.img'), cpioOf([...module, ...ids]).subarray(0, -600))
+    writeFileSync(join(dir, 'usr/bin/lsinitramfs'), '#!/bin/sh\nexit 1\n')
+    const ran = applyRunning(dir)
+    expect(ran.code).toBe(2)
+    expect(ran.stderr).toMatch(/initrd\.img-\S+ is damaged: /)
+  })
+
   it('one with another module is not, and the module of that name counts, packed or not', () => {
     const named = (name: string): Archived[] => placed(`lib/modules/${release}/${name}`, 'x')
     for (const name of ['vfio-pci.ko.txt', 'vfio-pci-core.ko', 'my-vfio-pci.ko']) {

@@ -5,9 +5,10 @@ import { describe, expect, it } from 'vitest'
 import type { BindVfio } from '../../lib/views/changes.ts'
 import { apply, bind, card, expectRan, modprobe, override, system, undo, updateGrub } from '../support/bind.ts'
 import { cpioOf, placed } from '../support/cpio.ts'
+import { loaderDir, RELEASES, rpmOstree } from '../support/loaders.ts'
 import { runScript } from '../support/run.ts'
 import { kmod, order, UDEV } from '../support/stages.ts'
-import { snapshotOf, systemDir, textOf } from '../support/system.ts'
+import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 
 const RELEASE = '6.14.7-zen1'
 const IDS = 'options vfio-pci ids=10de:1cb6,10de:0fb9\n'
@@ -113,6 +114,24 @@ describe('what keeps a card from vfio-pci all the same', () => {
   })
 })
 
+describe('rpm-ostree', () => {
+  it('has dracut make an image that it keeps the arguments of: the new ones count', () => {
+    const image = 'boot/ostree/b/initramfs.img'
+    const entry = (text: string | null | undefined): string => `${text}initrd /ostree/b/initramfs.img\n`
+    const latest = 'boot/loader/entries/ostree-2-fedora.conf'
+    const dir = loaderDir({ ...rpmOstree, builtin: [], iommuByDefault: true }, { 'usr/sbin/update-initramfs': null })
+    writeIn(dir, image, '')
+    writeIn(dir, latest, entry(textOf(dir, latest)?.replace('/b/vmlinuz', `/b/vmlinuz-${RELEASES[0]}`)))
+    writeIn(dir, `boot/ostree/b/vmlinuz-${RELEASES[0]}`, 'kernel')
+    const files: Record<string, string> = { 'usr/lib/dracut/dracut-lib.sh': '', 'usr/bin/kmod': '' }
+    for (const name of ['nvidia', 'snd_hda_intel']) files[`lib/modules/${RELEASES[0]}/kernel/${name}.ko`] = ''
+    writeFileSync(join(dir, image), cpioOf(Object.entries(files).flatMap(([path, text]) => placed(path, text))))
+    const ran = bind(dir, card)
+    expectRan(ran, 1, /> rpm-ostree initramfs --enable --arg=--force-drivers=vfio_pci/)
+    expect(foreseen(dir, card)).toMatchObject(both)
+  })
+})
+
 describe('what files say and nothing was made of', () => {
   const files = {
     'etc/modprobe.d/mine.conf': IDS + SOFTDEPS,
@@ -137,6 +156,37 @@ describe('what files say and nothing was made of', () => {
     expectRan(bind(dir, card), 1, /^ {2}> update-grub/m)
     updateGrub(dir)
     expectRan(bind(dir, card), 0, /^Nothing to do/m)
+  })
+
+  it('is made again too where it is the person’s own, which would bind the card', () => {
+    const dir = systemDir({ ...system, files })
+    writeImage(dir, {}, ['snd_hda_intel', 'nvidia'])
+    expectRan(bind(dir, card), 1, /^ {2}> update-initramfs -u -k 6\.14\.7-zen1/m)
+    const held = { 'etc/modprobe.d/mine.conf': IDS + SOFTDEPS }
+    writeImage(dir, held, ['vfio-pci', 'snd_hda_intel', 'nvidia'])
+    expectRan(bind(dir, card), 0, /Nothing to do for 0000:02:00\.0: \/etc\/modprobe\.d\/mine\.conf:1 binds it/)
+    const line = 'GRUB_CMDLINE_LINUX_DEFAULT="vfio-pci.ids=10de:1cb6,10de:0fb9"\n'
+    const onLine = { 'etc/modprobe.d/mine.conf': SOFTDEPS, 'etc/default/grub': line }
+    const other = systemDir({ ...system, files: onLine })
+    writeImage(other, onLine, ['vfio-pci', 'snd_hda_intel', 'nvidia'])
+    expectRan(bind(other, card), 1, /^ {2}> update-grub/m)
+    updateGrub(other)
+    expectRan(bind(other, card), 0, /Nothing to do for 0000:02:00\.0: \/etc\/default\/grub:1 binds it/)
+  })
+
+  it('is made again where the host’s driver is offered the card first, though it may decline', () => {
+    const dir = systemDir(system)
+    expectRan(apply(dir, card), 0)
+    writeImage(dir, {}, ['nvidia'])
+    expectRan(bind(dir, card), 1, /^ {2}> update-initramfs/m)
+  })
+
+  it('is made again where pci-stub would have the card: no guest gets it from there', () => {
+    const dir = systemDir(system)
+    expectRan(apply(dir, card), 0)
+    writeImage(dir, { 'conf/modules': 'pci_stub ids=10de:1cb6,10de:0fb9\n' }, ['pci_stub'])
+    expectRan(bind(dir, card), 1, /^ {2}> update-initramfs/m)
+    expectRan(bind(dir, '--status'), 1, /problem +0000:02:00\.0 is on pci-stub after the boot/)
   })
 
   it('is a problem for check-host, with the commands', () => {
