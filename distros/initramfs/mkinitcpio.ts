@@ -79,7 +79,6 @@ export const mkinitcpio: InitramfsAdapter = {
         const preset = made().presets.find((one) => one.release === release)
         return nextMkinitcpioStage(files, release, preset?.config)
       },
-      obeysBlacklist: true,
       listCommand: (image) => ['lsinitcpio', image],
 
       steps: ({ module }) => [

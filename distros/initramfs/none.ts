@@ -64,7 +64,6 @@ export const noInitramfs: InitramfsAdapter = {
       commands: () => [],
       images: () => [],
       nextStage: () => ({ modprobe: [], busybox: false, modules: null, steps: [] }),
-      obeysBlacklist: true,
       listCommand: (image) => ['ls', image],
 
       steps: ({ module }) => [

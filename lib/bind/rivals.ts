@@ -1,7 +1,6 @@
 import { findListedIds } from '../edit/listed-ids.ts'
-import { type Directive, moduleName } from '../edit/modprobe.ts'
+import { moduleName } from '../edit/modprobe.ts'
 import { coversId, findIds } from '../edit/modprobe-conflicts.ts'
-import type { ConfiguredArgument } from '../edit/shell-variables.ts'
 import { readDriverOverrides } from '../host/driver-overrides.ts'
 import type { Reader } from '../host/reader.ts'
 import type { BindFacts } from './bind-facts.ts'
@@ -22,7 +21,7 @@ type RivalFacts = Pick<BindFacts, 'host' | 'configured' | 'modprobe' | 'initramf
 export function findRivals(facts: RivalFacts, mechanism: Mechanism, bound: readonly FunctionBinding[]): Rival[] {
   return [
     ...stubLists(facts, mechanism, bound),
-    ...blacklists(facts, mechanism, bound),
+    ...refusedModules(facts, mechanism, bound),
     ...readDriverOverrides(facts.host.files)
       .filter(({ driver }) => moduleName(driver) !== moduleName(mechanism.module))
       .filter(({ address }) => bound.some(({ device }) => device.address === address))
@@ -71,9 +70,9 @@ function stubLists(facts: RivalFacts, mechanism: Mechanism, bound: readonly Func
 
 const PARTS = ['vfio_pci', 'vfio_pci_core', 'vfio', 'vfio_iommu_type1']
 
-/** Returns what keeps the module from being loaded: everywhere, or by the generator's own way to load it. */
-function blacklists(
-  { configured, modprobe, initramfs }: RivalFacts,
+/** Returns what keeps the module out whatever loads it. Blacklists bite by who loads it: the prediction names those. */
+function refusedModules(
+  { configured }: RivalFacts,
   { module, byArgument, byModule }: Mechanism,
   bound: readonly FunctionBinding[],
 ): Rival[] {
@@ -83,25 +82,14 @@ function blacklists(
   if (bound.length === 0 || (byArgument && !byModule)) return []
   const refused = configured.filter(({ name }) => name === 'module_blacklist')
   // Of several such arguments of a boot the last one counts.
-  const everywhere = refused
-    .filter(({ entry }, index) => !refused.slice(index + 1).some((later) => later.entry === entry))
-    .flatMap((one) => {
-      // The kernel compares with its own names, which have `_`.
-      const named = (one.value ?? '').split(',').find((each) => parts.includes(each))
-      return named === undefined ? [] : rivalOf(one, `keeps ${named} out, whatever loads it: take it out`)
-    })
-  if (initramfs.adapter?.obeysBlacklist === undefined || bound.every(({ boundBy }) => boundBy === 'address'))
-    return everywhere
-  const how = `and ${initramfs.adapter.name} obeys that when it loads ${module}: take it out`
-  const onLine = configured
-    .filter(({ name, value = '' }) => name === 'modprobe.blacklist' && value.split(',').map(moduleName).includes(own))
-    .map((one) => rivalOf(one, `is a blacklist, ${how}`))
-  const inFiles = modprobe
-    .filter((one: Directive) => one.command === 'blacklist' && one.module === own)
-    .map(({ file, line }) => ({ file, line, what: `blacklist ${module}, ${how}` }))
-  return [...everywhere, ...onLine, ...inFiles]
-}
-
-function rivalOf({ file, line, token }: ConfiguredArgument, what: string): Rival {
-  return { file, line, what: `${token} ${what}` }
+  const counting = refused.filter(
+    ({ entry }, index) => !refused.slice(index + 1).some((later) => later.entry === entry),
+  )
+  return counting.flatMap(({ file, line, token, value = '' }) => {
+    // The kernel compares with its own names, which have `_`.
+    const named = value.split(',').find((each) => parts.includes(each))
+    return named === undefined
+      ? []
+      : { file, line, what: `${token} keeps ${named} out, whatever loads it: take it out` }
+  })
 }

@@ -171,9 +171,12 @@ export function simulateBoot(
 
   /** Tells the devices that a list of IDs names why its module is loaded by nobody in this stage. */
   const noteKept = (stage: BootStage, modules: StageModules): void => {
+    const loads = stage.steps.flatMap((one) =>
+      one.kind === 'load' ? [one] : one.kind === 'coldplug' ? one.beside : [],
+    )
     for (const module of HOLDERS) {
-      const named = stage.steps.find((one) => one.kind === 'load' && moduleName(one.module) === module)
-      const why = modules.keptOut(module, named?.kind === 'load' && named.obeysBlacklist)
+      const named = loads.filter((one) => moduleName(one.module) === module)
+      const why = modules.keptOut(module, named.length > 0 && named.every((one) => one.obeysBlacklist))
       if (why === undefined || loaded.has(module)) continue
       for (const list of modules.idLists(module, 'kmod').slice(-1))
         for (const device of devices)

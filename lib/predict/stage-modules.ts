@@ -44,6 +44,7 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
     stage.modules?.has(module) ?? !['builtin', 'absent'].includes(`${kernel.provides(module)}`)
 
   const keptOut = (module: string, obeysBlacklist: boolean): Cause | undefined => {
+    if (!isThere(module)) return undefined
     const never = refused.find(({ member }) => member === module)
     if (never !== undefined) return never.cause
     const install = first('install', module)

@@ -146,12 +146,10 @@ const namedBy = (step: BootStep): readonly string[] => (step.kind === 'unknown-s
 
 /**
  * Returns driverctl's overrides, which a service for each device sets after udev has seen it: it takes the device from
- * whatever has it; `none` leaves it without a driver. Without driverctl its files have no effect.
+ * whatever has it; `none` leaves it without a driver.
  * Source: 05-driverctl.rules, driverctl@.service and driverctl in driverctl 0.111.
  */
 function overrides(files: Reader): BootStep[] {
-  const rules = dropInFolders('udev/rules.d').map((folder) => `${folder}/05-driverctl.rules`)
-  if (!rules.some((path) => files.exists(path))) return []
   return readDriverOverrides(files)
     .filter(({ file }) => file.includes('/pci-'))
     .map(({ file, address, driver }) => ({ kind: 'override', address, driver, cause: causeAt(file, 1, driver) }))

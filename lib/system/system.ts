@@ -141,8 +141,6 @@ export interface Initramfs {
   handsOn?(): string | undefined
   /** Set where images hold the options of modprobe.d in a form of their own: the files themselves are not listed. */
   optionsOnly?: true
-  /** Set where what loads the module early obeys `blacklist` and modprobe.blacklist= for a module that it is told. */
-  obeysBlacklist?: true
   /** Returns the command that lists an image's files, with one path somewhere in each line. */
   listCommand(image: string): readonly string[]
   steps(requirements: InitramfsRequirements): string[]

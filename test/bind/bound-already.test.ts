@@ -1,11 +1,13 @@
 // Cards that a person's own settings bind: they stay with what binds them.
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { bind, card, expectRan, override, system } from '../support/bind.ts'
+import { bind, card, expectRan, override, system, updateGrub } from '../support/bind.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 
 const ids = '10de:1cb6,10de:0fb9'
 const before = ['nouveau', 'nvidia', 'nvidia_drm', 'nvidiafb', 'snd_hda_intel']
+/** driverctl's files have an effect by its udev rule and a service of systemd. */
+const driverctl = { 'usr/lib/udev/rules.d/05-driverctl.rules': '', 'usr/lib/systemd/systemd': '' }
 const softdeps = before.map((name) => `softdep ${name} pre: vfio-pci\n`).join('')
 
 /** The functions are on vfio-pci, as after a boot with the person's settings. */
@@ -45,7 +47,11 @@ describe('nothing is added to what binds a card', () => {
     ],
     [
       'driverctl',
-      { 'etc/driverctl.d/pci-0000:02:00.0': 'vfio-pci\n', 'etc/driverctl.d/pci-0000:02:00.1': 'vfio-pci\n' },
+      {
+        ...driverctl,
+        'etc/driverctl.d/pci-0000:02:00.0': 'vfio-pci\n',
+        'etc/driverctl.d/pci-0000:02:00.1': 'vfio-pci\n',
+      },
       /Nothing to do for 0000:02:00\.0: \/etc\/driverctl\.d\/pci-0000:02:00\.0:1 binds it\./,
     ],
     [
@@ -57,7 +63,11 @@ describe('nothing is added to what binds a card', () => {
       },
       /Nothing to do for 0000:02:00\.0: \/usr\/local\/bin\/vfio-override:2 binds it\./,
     ],
-  ])('%s', (_, files, says) => expectLeft(held(systemDir({ ...system, files }), ...CARD), says))
+  ])('%s', (_, files, says) => {
+    const dir = held(systemDir({ ...system, files }), ...CARD)
+    updateGrub(dir)
+    expectLeft(dir, says)
+  })
 
   it('a complete set of IDs and softdeps, whatever has the card now', () => {
     const files = { 'etc/modprobe.d/vfio.conf': `options vfio-pci ids=${ids}\n${softdeps}` }
@@ -65,7 +75,8 @@ describe('nothing is added to what binds a card', () => {
   })
 
   it('an ID that both twins have, while both are on vfio-pci', () => {
-    const files = { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=8086:1533\n' }
+    const loaded = { 'etc/initramfs-tools/modules': 'vfio-pci\n' }
+    const files = { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=8086:1533\n', ...loaded }
     const dir = systemDir({ machine: 'twin-gpus', files })
     expectLeft(held(dir, ...TWINS), /vfio\.conf:1 binds it/, bind, '04:00')
     expectLeft(dir, /vfio\.conf:1 binds it/, override, '04:00')
@@ -75,6 +86,7 @@ describe('nothing is added to what binds a card', () => {
 describe('what does not bind it is no reason to leave it', () => {
   it.each<[string, Record<string, string>]>([
     ['IDs without a softdep', { 'etc/modprobe.d/vfio.conf': `options vfio-pci ids=${ids}\n` }],
+    ['driverctl’s files, and no driverctl', { 'etc/driverctl.d/pci-0000:02:00.0': 'vfio-pci\n' }],
     ['driverctl for another', { 'etc/driverctl.d/pci-0000:03:00.0': 'vfio-pci\n' }],
     ['IDs of another', { 'etc/modprobe.d/vfio.conf': `options vfio-pci ids=8086:1533\n${softdeps}` }],
   ])('%s', (_, files) => expectRan(bind(systemDir({ ...system, files }), card), 1, /Nothing was written/))
@@ -93,7 +105,7 @@ describe('what does not bind it is no reason to leave it', () => {
   })
 
   it('a card of which one function is left out: that alone is added', () => {
-    const files = { 'etc/driverctl.d/pci-0000:02:00.0': 'vfio-pci\n' }
+    const files = { ...driverctl, 'etc/driverctl.d/pci-0000:02:00.0': 'vfio-pci\n' }
     const ran = bind(held(systemDir({ ...system, files }), '02:00.0'), card)
     expectRan(ran, 1, /Nothing to do for 0000:02:00\.0/)
     expect(ran.stdout).toContain('ids=10de:0fb9')

@@ -5,13 +5,15 @@ import { checkBindStatus } from '../../lib/checks/binding-status.ts'
 import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { apply, bind, card, expectRan, system, undo } from '../support/bind.ts'
-import { arch, generatorDir } from '../support/generators.ts'
 import { snapshotOf, systemDir, writeIn } from '../support/system.ts'
 
 const ids = '10de:1cb6,10de:0fb9'
 const grub = (line: string): Record<string, string> => ({
   'etc/default/grub': `GRUB_CMDLINE_LINUX_DEFAULT="quiet ${line}"\nGRUB_CMDLINE_LINUX=""\n`,
 })
+
+/** driverctl's files have an effect by its udev rule. */
+const driverctl = { 'usr/lib/udev/rules.d/05-driverctl.rules': '' }
 
 function expectRefused(dir: string, says: RegExp): void {
   const before = snapshotOf(dir)
@@ -23,12 +25,12 @@ describe('a rival of the binding is named, with the line and what to do', () => 
   it.each<[string, Record<string, string>, RegExp]>([
     [
       'driverctl, with another driver',
-      { 'etc/driverctl.d/pci-0000:02:00.0': 'nouveau\n' },
+      { ...driverctl, 'etc/driverctl.d/pci-0000:02:00.0': 'nouveau\n' },
       /\/etc\/driverctl\.d\/pci-0000:02:00\.0:1: driverctl gives 0000:02:00\.0 to nouveau \(driverctl unset-override 0000:02:00\.0 clears it\)/,
     ],
     [
       'driverctl, by its first versions, without a driver',
-      { 'etc/driverctl.d/0000:02:00.1': 'none' },
+      { ...driverctl, 'etc/driverctl.d/0000:02:00.1': 'none' },
       /\/etc\/driverctl\.d\/0000:02:00\.1:1: driverctl gives 0000:02:00\.1 to none/,
     ],
     [
@@ -60,7 +62,8 @@ describe('a rival of the binding is named, with the line and what to do', () => 
   ])('%s', (_, files, says) => expectRefused(systemDir({ ...system, files }), says))
 
   it.each<[string, Record<string, string>]>([
-    ['driverctl for another device', { 'etc/driverctl.d/pci-0000:03:00.0': 'nouveau\n' }],
+    ['driverctl’s file without driverctl', { 'etc/driverctl.d/pci-0000:02:00.0': 'nouveau\n' }],
+    ['driverctl for another device', { ...driverctl, 'etc/driverctl.d/pci-0000:03:00.0': 'nouveau\n' }],
     ['pci-stub for another device', grub('pci-stub.ids=8086:1533')],
     ['module_blacklist= of a host driver', grub('module_blacklist=nouveau')],
     ['a blacklist that initramfs-tools does not ask', { 'etc/modprobe.d/x.conf': 'blacklist vfio-pci\n' }],
@@ -73,12 +76,17 @@ describe('a rival of the binding is named, with the line and what to do', () => 
     expectRan(bind(dir, card), 1, /vfio-pci\.ids=10de:1cb6/)
   })
 
-  it('a blacklist where what loads the module obeys it', () => {
-    for (const line of ['blacklist vfio-pci\n', 'blacklist vfio_pci\n'])
+  it('a blacklist where only a program that obeys it loads the module: mkinitcpio’s init, and no softdep', () => {
+    // A kernel without drivers for the card has nothing for a softdep to come before.
+    const without = ['nouveau', 'nvidia', 'nvidia_drm', 'nvidiafb', 'snd_hda_intel']
+    for (const line of ['blacklist vfio-pci\n', 'blacklist vfio_pci\n']) {
+      const files = { 'etc/modprobe.d/x.conf': line }
       expectRefused(
-        generatorDir(arch, { 'etc/modprobe.d/x.conf': line }),
-        /x\.conf:1: blacklist vfio-pci, and mkinitcpio obeys that when it loads vfio-pci/,
+        systemDir({ ...system, family: 'arch', files, without }),
+        /0000:02:00\.0 would be on no driver after the boot.*x\.conf:1: blacklist vfio-pci: vfio_pci is not loaded/s,
       )
+      expectRan(bind(systemDir({ ...system, family: 'arch', files }), card), 1, /02:00\.0 {2}vfio-pci/)
+    }
   })
 })
 
@@ -108,6 +116,7 @@ describe('a list of IDs', () => {
 it('an undo names what driverctl keeps on vfio-pci', () => {
   const dir = systemDir(system)
   expectRan(apply(dir, card), 0)
+  for (const [path, text] of Object.entries(driverctl)) writeIn(dir, path, text)
   writeIn(dir, 'etc/driverctl.d/pci-0000:02:00.0', 'vfio-pci\n')
   expectRan(
     undo(dir),
