@@ -125,8 +125,8 @@ export function patchDomain(
 /** Removes a device from the domain's text; warns where the domain has no such device, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, selector: string): string {
   const { matches } = parseSelector(selector)
-  // An ID or a group is a fact of the machine; an address is one of the domain alone.
-  const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(selector) || selector.startsWith('group:')
+  // An ID, a group and a card are facts of the machine; a function's address is one of the domain alone.
+  const byMachine = !/\.[0-7]$/.test(selector)
   const devices = byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices : []
   const addresses = devices.filter(matches).map(({ address }) => address)
   const gone = (devicesOf(text)?.children ?? []).filter((element) =>

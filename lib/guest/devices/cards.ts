@@ -2,7 +2,7 @@ import { parseSelector } from '../../bind/select.ts'
 import { UserError } from '../../core/error.ts'
 import { type Remarks, supports, type Versions } from '../../core/versions.ts'
 import { hiddenFromQemu } from '../../host/apparmor.ts'
-import { cardOf, isDisplay, type PciDevice } from '../../host/pci.ts'
+import { cardOf, isDisplay, type PciDevice, slotOf } from '../../host/pci.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { flagOption, listOption, pathValue, valueOption } from '../guest-arguments.ts'
 import type { ParsedElement } from '../libvirt/document.ts'
@@ -91,7 +91,11 @@ function decideCards(
 ): GuestCard[] {
   const [rom, xVga] = [pathValue(given, 'rom'), given.flag('x-vga')]
   const cards = new Map<string, PciDevice[]>()
-  for (const device of [...gpus, ...others]) cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
+  // A card's display is function 0, whatever the bus that its audio has on the host.
+  const ordered = [...gpus, ...others].sort(
+    (one, other) => Number(slotOf(one.address) !== cardOf(one)) - Number(slotOf(other.address) !== cardOf(other)),
+  )
+  for (const device of ordered) cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
   if (rom !== undefined && gpus.length === 0) throw new UserError('usage', '--rom goes with --gpu')
   if (xVga && gpus.length === 0) throw new UserError('usage', '--x-vga goes with --gpu')
   if (xVga && firmware.kind !== 'bios') throw new UserError('usage', '--x-vga is for BIOS guests: add --firmware bios')
@@ -99,9 +103,13 @@ function decideCards(
   const isDrive = (device: PciDevice): boolean => device.class.id.startsWith('0108')
   const first = [...cards.values()].find((functions) => functions.some(isDrive))
   return [...cards.values()].map((functions) => {
+    const addresses = functions.map(({ address }) => address)
+    const sameSlot = new Set(addresses.map(slotOf)).size === 1
     if (functions.length > 1)
       reasons.push(
-        `${functions.map(({ address }) => address).join(', ')}: on one slot of the guest, as they are on the host`,
+        sameSlot
+          ? `${addresses.join(', ')}: on one slot of the guest, as they are on the host`
+          : `${addresses.join(', ')}: parts of one card behind its own switch, on one slot of the guest`,
       )
     return {
       functions: functions.map((device) => ({
