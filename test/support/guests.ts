@@ -55,6 +55,22 @@ export const GUESTS: Record<string, { args: string[]; libvirt?: string }> = {
       ...['--evdev', '/dev/input/by-id/a-event-kbd', '--evdev', '/dev/input/by-id/b-event-mouse'],
     ],
   },
+  iommufd: {
+    args: [
+      '--guest',
+      'linux',
+      ...card,
+      '--gpu',
+      '23:00',
+      ...disk,
+      '--iommufd',
+      '--libvirt',
+      '12.2.0',
+      '--qemu',
+      '10.1.0',
+    ],
+    libvirt: '12.2.0',
+  },
   sound: { args: ['--guest', 'linux', ...disk, '--headless', '--audio', 'pulseaudio', '--audio-user', 'ada'] },
   pipewire: {
     args: ['--guest', 'linux', '--audio', 'pipewire', '--libvirt', '10.0.0', '--qemu', '8.2'],
