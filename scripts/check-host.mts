@@ -12,11 +12,16 @@ const script: Script = {
   summary:
     'Is this host ready for guests that own devices, and if not, why? Each finding with its evidence and the next step.',
   options: CHECK_OPTIONS,
-  isReadOnly: () => true,
-  exits: ['healthy', 'there are problems', 'could not look: bad usage, unreadable input'],
+  isReadOnly: (given) => !given.flag('apply'),
+  exits: [
+    'healthy, or the ROM was read',
+    'there are problems, or there is a plan',
+    'could not look: bad usage, unreadable input',
+  ],
   examples: [
     ['check-host', 'the host: CPU, firmware, kernel, programs, settings'],
     ['check-host --device 01:00', 'this card too: before it is bound, or after the reboot'],
+    ['check-host --device 01:00 --dump-rom card.rom --apply', 'its ROM, for gen-domain --rom'],
   ],
 }
 

@@ -4,10 +4,9 @@ import { openReader } from '../host/sysroot.ts'
 import type { DriverChange } from './plan.ts'
 import { runCommand } from './run.ts'
 import type { PlannedSetting } from './settings.ts'
+import { SYSFS_SECONDS, writeAttribute } from './sysfs.ts'
 
 const PCI = '/sys/bus/pci'
-/** The seconds that a driver may take to release a device or to bind it. */
-const SECONDS = 30
 
 /** Returns the driver that a function of the running system is bound to; `null` without one. */
 export function readDriver(address: string): string | null {
@@ -36,13 +35,13 @@ export async function changeDriver(address: string, driver: string | null): Prom
       `${address}: this kernel has no driver_override (Linux 3.16 has); bind at boot instead`,
     )
   if (driver !== null && !reader.exists(`${PCI}/drivers/${driver}`))
-    await runCommand(['modprobe', driver], { root: '/', seconds: SECONDS })
+    await runCommand(['modprobe', driver], { root: '/', seconds: SYSFS_SECONDS })
   if (driver !== null) await writeAttribute(`${device}/driver_override`, driver)
   if (present !== driver) {
     if (present !== null) await writeAttribute(`${PCI}/drivers/${present}/unbind`, address)
     if (driver !== null) await writeAttribute(`${PCI}/drivers_probe`, address)
   }
-  const until = Date.now() + SECONDS * 1000
+  const until = Date.now() + SYSFS_SECONDS * 1000
   while (readDriver(address) !== driver && Date.now() < until) await new Promise((wake) => setTimeout(wake, 100))
   if (!isVfio(driver)) await writeAttribute(`${device}/driver_override`, '')
   const now = readDriver(address)
@@ -51,17 +50,4 @@ export async function changeDriver(address: string, driver: string | null): Prom
       'not-bound',
       `${address}: is on ${now ?? 'no driver'}, not on ${driver ?? 'none'}; see the kernel log`,
     )
-}
-
-/** Writes to sysfs from another process: the write may hang in the kernel, and then that process is left behind. */
-async function writeAttribute(path: string, text: string): Promise<void> {
-  const argv = ['sh', '-c', 'printf "%s\\n" "$1" >"$2"', 'sh', text, path]
-  const { code, output } = await runCommand(argv, { root: '/', seconds: SECONDS })
-  if (code === 0) return
-  if (code === null)
-    throw new UserError(
-      'stuck',
-      `${path}: no answer after ${SECONDS} s: the driver does not let go, and only a reboot may help`,
-    )
-  throw new UserError('unwritable', `${path}: ${output.trim().split(': ').at(-1) ?? 'cannot be written'}`)
 }

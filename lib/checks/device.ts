@@ -1,9 +1,12 @@
-import type { Buffer } from 'node:buffer'
 import { isBadReset, judgeResets, readResetFacts } from '../bind/reset.ts'
 import { okResult, problemResult, unknownResult } from '../core/finding.ts'
+import { sizeText } from '../core/sizes.ts'
+import { readResizableBars } from '../host/bars.ts'
+import { hasShadowRom, otherBootGpu } from '../host/boot-gpu.ts'
 import { isExpress } from '../host/config-space.ts'
 import { findKernelMessages } from '../host/kernel-messages.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
+import { parseRom } from '../host/rom.ts'
 import type { HostCheck } from './check-facts.ts'
 
 /** Does the card share its IOMMU group, and which slot would be better? */
@@ -142,43 +145,19 @@ export const interruptLinesCheck: HostCheck<'pci' | 'host' | 'requested'> = {
   },
 }
 
-/** The flag IORESOURCE_ROM_SHADOW in include/linux/ioport.h. */
-const ROM_SHADOW = 2n
-
 /** Is the ROM of the card that shows the console only the copy in memory, which the firmware has changed? */
-export const romCheck: HostCheck<'host' | 'requested'> = {
+export const romCheck: HostCheck<'host' | 'pci' | 'requested'> = {
   code: 'rom',
   askedBy: ['device'],
-  run({ host: { machine }, requested }) {
-    const shadow = requested.filter(({ path, bootVga }) => {
-      const flags = machine.optionalText(`${path}/resource`)?.split('\n')[6]?.split(' ')[2]
-      return bootVga === true && flags !== undefined && (BigInt(flags) & ROM_SHADOW) !== 0n
-    })
+  run({ host: { machine }, pci, requested }) {
+    const shadow = requested.filter((device) => hasShadowRom(machine, device))
     if (shadow.length === 0) return okResult("No card's ROM is a copy in memory")
     return problemResult(
       "The card's ROM is a shadow copy that the firmware has changed",
       shadow.map(({ path }) => `${path}/rom`),
-      'give the guest a ROM file that was read while another card showed the console (gen-domain --rom FILE)',
+      `give the guest a ROM file that was read while another card showed the console (gen-domain --rom FILE): ${otherBootGpu(machine, pci.devices, shadow)}`,
     )
   },
-}
-
-/**
- * Returns the images in an expansion ROM, in their order, each with its IDs and its code type.
- * Source: PCI Firmware Specification 3.0, 5.1 (signature 55AA, PCIR, code type 3 is UEFI).
- */
-function romImages(data: Buffer): { vendor: string; device: string; type: number }[] {
-  const images: { vendor: string; device: string; type: number }[] = []
-  const hex = (at: number): string => data.readUInt16LE(at).toString(16).padStart(4, '0')
-  for (let at = 0; at + 0x1a < data.length && data.readUInt16LE(at) === 0xaa55; ) {
-    const pcir = at + data.readUInt16LE(at + 0x18)
-    if (pcir + 0x18 > data.length || data.toString('latin1', pcir, pcir + 4) !== 'PCIR') break
-    images.push({ vendor: hex(pcir + 4), device: hex(pcir + 6), type: data[pcir + 0x14] ?? 0 })
-    const length = data.readUInt16LE(pcir + 0x10) * 512
-    if (length === 0 || ((data[pcir + 0x15] ?? 0x80) & 0x80) !== 0) break
-    at += length
-  }
-  return images
 }
 
 /** Is the ROM file fit for the card and the guest? */
@@ -188,7 +167,7 @@ export const romFileCheck: HostCheck<'romFile' | 'requested'> = {
   run({ romFile, requested }) {
     if (romFile === null) return []
     const { path, data } = romFile
-    const images = romImages(data)
+    const { images, whole } = parseRom(data)
     if (images.length === 0)
       return problemResult(
         `${path} is no expansion ROM`,
@@ -202,6 +181,12 @@ export const romFileCheck: HostCheck<'romFile' | 'requested'> = {
         [`it is of ${vendor}:${device}`],
         'read the ROM of this very card',
       )
+    if (!whole)
+      return problemResult(
+        `${path} is cut short`,
+        ['its last image is not there to its end'],
+        'read the ROM again (check-host --dump-rom FILE)',
+      )
     if (!images.some(({ type }) => type === 3))
       return problemResult(
         `${path} holds no UEFI image`,
@@ -209,5 +194,24 @@ export const romFileCheck: HostCheck<'romFile' | 'requested'> = {
         'a guest with UEFI shows nothing on it until its driver runs; look for an update of the card’s firmware, or use --firmware bios',
       )
     return okResult(`${path} holds a UEFI image`)
+  },
+}
+
+/** How large are the windows of the card, and how large could they be (Resizable BAR)? It is told, never changed. */
+export const resizableBarsCheck: HostCheck<'host' | 'requested'> = {
+  code: 'resizable-bar',
+  askedBy: ['device'],
+  run({ host: { machine }, requested }) {
+    const lines = requested.flatMap((device) =>
+      readResizableBars(machine, device).map(
+        ({ bar, size, sizes }) =>
+          `${device.address} BAR ${bar}: ${size === null ? 'not placed' : sizeText(size)} now; the card offers ${sizes.map(sizeText).join(', ')}`,
+      ),
+    )
+    if (lines.length === 0) return []
+    return okResult('The card has windows that can be resized (Resizable BAR); a guest sees the present size', [
+      ...lines,
+      'a change wants the card without any driver, in the firmware setup or by resourceN_resize, and a guest with room for it',
+    ])
   },
 }

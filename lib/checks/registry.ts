@@ -7,6 +7,7 @@ import {
   groupsCheck,
   interruptLinesCheck,
   resetCheck,
+  resizableBarsCheck,
   romCheck,
   romFileCheck,
 } from './device.ts'
@@ -98,6 +99,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   romCheck,
   interruptLinesCheck,
   romFileCheck,
+  resizableBarsCheck,
 ]
 
 /** The guards against giving devices to a guest; those that nothing overrides come first. */

@@ -20,6 +20,7 @@ import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { findingsText } from '../views/changes.ts'
 import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
+import { answerDumpRom } from './dump-rom.ts'
 import { imageReader } from './predict-answer.ts'
 import { bootSystem, foreseeBoots } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -43,6 +44,13 @@ export const CHECK_OPTIONS: readonly Option[] = [
     help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
   },
   { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
+  {
+    name: 'dump-rom',
+    kind: 'value',
+    value: 'FILE',
+    help: 'with --device: read its ROM into this new file; shown first, done with --apply',
+  },
+  { name: 'apply', kind: 'flag', help: 'with --dump-rom: do it' },
   { name: 'all', kind: 'flag', help: 'show what is well, too' },
   {
     name: 'capture',
@@ -56,7 +64,13 @@ export const CHECK_OPTIONS: readonly Option[] = [
 export async function answerCheckHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
   const file = given.value('rom')
-  if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
+  const dump = given.value('dump-rom') !== undefined
+  for (const name of ['rom', 'dump-rom'])
+    if (given.value(name) !== undefined && given.list('device').length === 0)
+      throw new UserError('usage', `--${name} goes with --device`)
+  if (given.flag('apply') && !dump)
+    throw new UserError('usage', '--apply goes with --dump-rom: nothing else is changed')
+  if (dump) return answerDumpRom(context)
   const { files, reader, running } = machine
   // The machine's own reader is used, since a capture consists of what was read.
   const readers = [files, reader]

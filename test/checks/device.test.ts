@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { answer, check, host, machine } from '../support/checking.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from '../support/machine.ts'
+import { romOf } from '../support/rom.ts'
 import { runScript } from '../support/run.ts'
 import { systemDir } from '../support/system.ts'
 
@@ -78,30 +79,13 @@ describe('--device', { concurrent: true }, () => {
   })
 })
 
-/** An expansion ROM with images of these code types. */
-function romOf(vendor: number, id: number, ...types: number[]): Buffer {
-  return Buffer.concat(
-    types.map((type, index) => {
-      const image = Buffer.alloc(1024)
-      image.writeUInt16LE(0xaa55, 0)
-      image.writeUInt16LE(0x40, 0x18)
-      image.write('PCIR', 0x40)
-      image.writeUInt16LE(vendor, 0x44)
-      image.writeUInt16LE(id, 0x46)
-      image.writeUInt16LE(2, 0x50)
-      image[0x54] = type
-      image[0x55] = index === types.length - 1 ? 0x80 : 0
-      return image
-    }),
-  )
-}
-
 describe('--rom', () => {
   it.each<[string, Buffer, 'ok' | 'problem', RegExp]>([
     ['with a UEFI image behind the old one', romOf(0x10de, 0x1cb6, 0, 3), 'ok', /holds a UEFI image/],
     ['without one', romOf(0x10de, 0x1cb6, 0), 'problem', /holds no UEFI image/],
     ['of another card', romOf(0x1002, 0x67df, 0, 3), 'problem', /is of another card/],
     ['that is none', Buffer.from('NVGI and much more that is no ROM at all'), 'problem', /is no expansion ROM/],
+    ['whose second image is cut short', romOf(0x10de, 0x1cb6, 0, 3).subarray(0, 1500), 'problem', /is cut short/],
     ['that is cut short', romOf(0x10de, 0x1cb6, 0).subarray(0, 0x30), 'problem', /is no expansion ROM/],
   ])('a file %s', (_, data, state, says) => {
     const file = join(scratchDir('rom'), 'card.rom')
@@ -111,5 +95,25 @@ describe('--rom', () => {
       state,
       summary: expect.stringMatching(says),
     })
+  })
+})
+
+describe('Resizable BAR', () => {
+  const found = (files: Record<string, string>) =>
+    answer(check(host(files), '--device', '02:00', '--json')).findings.find(({ code }) => code === 'resizable-bar')
+
+  it('says the present size and those that the card offers', () => {
+    const resource = `0x0 0x0 0x0\n0x4000000000 0x400fffffff 0x14220c\n${'0x0 0x0 0x0\n'.repeat(11)}`
+    const finding = found({ [`${device}/resource`]: resource, [`${device}/resource1_resize`]: '0000000000004700\n' })
+    expect(finding).toMatchObject({ state: 'ok' })
+    expect(finding?.evidence[0]).toBe(
+      '0000:02:00.0 BAR 1: 256 MiB now; the card offers 256 MiB, 512 MiB, 1 GiB, 16 GiB',
+    )
+    expect(finding?.evidence[1]).toContain('without any driver')
+  })
+
+  it('says nothing of a card that has none, and of text that is none', () => {
+    expect(found({})).toBeUndefined()
+    expect(found({ [`${device}/resource1_resize`]: 'none\n' })).toBeUndefined()
   })
 })
