@@ -1,3 +1,4 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { MenuEntry } from '../../lib/system/boot.ts'
@@ -16,7 +17,9 @@ const REFRESH = ['proxmox-boot-tool', 'refresh']
 
 /** The members that both adapters share. */
 const REFRESHED = {
-  commands: () => [generatorCommand(REFRESH, [], 'kernels and entries on every ESP')],
+  commands: (): CommandChange[] => [
+    { ...generatorCommand(REFRESH, [], 'kernels and entries on every ESP'), unseen: true },
+  ],
   observe: () => [
     { ok: null, proof: 'the entries are on ESPs that are not mounted: after the boot, see /proc/cmdline' },
   ],
