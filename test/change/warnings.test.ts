@@ -64,7 +64,6 @@ describe('lines that warn', () => {
     'Warning: os-prober will not be executed to detect other bootable partitions.',
     'error: no such device',
     'WARN: Mount of /dev/disk/by-uuid/X failed - skipping',
-    'Neither systemd-boot nor GRUB is initialised on it, skipping',
   ])('%s', (line) => expect(warningLines(`one\n${line}\r\n${line}\ntwo`)).toEqual([line]))
 
   it.each([
@@ -72,9 +71,11 @@ describe('lines that warn', () => {
     '==> Image generation successful',
     'adding module error-injection.ko, and skipped_tests',
     'Found initrd image: /boot/initrd.img',
+    'No /etc/kernel/proxmox-boot-uuids found, skipping ESP sync.',
   ])('not: %s', (line) => expect(warningLines(line)).toEqual([]))
 
   it('only some say that something was skipped', () => {
-    expect(skippedLines(`W: x\n${SKIP}\n`)).toEqual([SKIP])
+    const plain = 'Neither systemd-boot nor GRUB is initialised on it, skipping'
+    expect(skippedLines(`W: x\n${SKIP}\n${plain}\n`)).toEqual([SKIP, plain])
   })
 })
