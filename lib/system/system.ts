@@ -48,6 +48,16 @@ export interface BootEvidence {
   why: string
 }
 
+/** An image that is built from a Containerfile, not on this machine: what its build takes instead of our changes. */
+export interface ImageBuild {
+  /** The name of the initramfs generator that runs in the build. */
+  initramfs: string
+  /** Returns the file that gives every machine with the image these kernel arguments. */
+  argumentsFile(line: readonly string[]): { path: string; text: string }
+  /** Returns the steps that bring the files below `folder` into the image; `initramfs`: its initramfs changes too. */
+  steps(folder: string, initramfs: boolean): string[]
+}
+
 export interface BootloaderAdapter extends Adapter<Bootloader> {
   detect(host: Host): BootEvidence | undefined
 }
@@ -82,6 +92,8 @@ export interface Bootloader {
   unsigned?(): string[]
   /** Does the adapter write nothing, and only tell the steps? */
   isManual?(): boolean
+  /** Set where the system is an image that a person may build: `--output` writes what its build needs. */
+  build?: ImageBuild
 }
 
 /** The requirements for an initramfs: its contents, and what it does. */
