@@ -46,7 +46,13 @@ export function factsOfBuild<T extends SystemFacts>(facts: T, { build }: ImageTr
       : bootloader,
     initramfs: {
       why: facts.initramfs.why,
-      adapter: generator && { ...generator, makesEntries: true, images: () => [], commands: () => [] },
+      adapter: generator && {
+        ...generator,
+        makesEntries: true,
+        isManual: () => false,
+        images: () => [],
+        commands: () => [],
+      },
     },
   }
 }
