@@ -13,6 +13,7 @@ import { grub } from './grub.ts'
 export const bootc: BootloaderAdapter = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',
+  proven: 'documentation: the pages on kernel arguments and on the initramfs',
 
   detect: (host) =>
     findProgram(host.files, 'rpm-ostree') === undefined ? deploymentEvidence(host, 'bootc') : undefined,

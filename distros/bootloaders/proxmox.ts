@@ -31,6 +31,7 @@ const REFRESHED = {
 export const proxmox: BootloaderAdapter = {
   name: 'proxmox-boot-tool',
   documentation: DOCUMENTATION,
+  proven: 'real tool: proxmox-boot-tool, by hand',
 
   detect(host) {
     if (!hasTool(host, CMDLINE_FILE)) return undefined
@@ -57,6 +58,7 @@ export const proxmox: BootloaderAdapter = {
 export const proxmoxGrub: BootloaderAdapter = {
   name: 'proxmox-boot-tool-grub',
   documentation: DOCUMENTATION,
+  proven: "real tool: proxmox-boot-tool, by hand; GRUB's part as for grub",
 
   detect(host) {
     if (!hasTool(host, GRUB_DEFAULTS)) return undefined

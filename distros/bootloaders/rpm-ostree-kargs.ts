@@ -16,6 +16,7 @@ const STAGED = '/run/ostree/staged-deployment'
 export const rpmOstreeKargs: BootloaderAdapter = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
+  proven: 'documentation: rpm-ostree(1), and its code, read',
 
   detect: (host) => deploymentEvidence(host, 'rpm-ostree'),
 

@@ -16,6 +16,7 @@ const COMMAND = ['sdbootutil', 'update-all-entries']
 export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
   documentation: 'https://github.com/openSUSE/sdbootutil',
+  proven: 'documentation: its own code of 2026, read',
 
   detect(host) {
     const program = findProgram(host.files, 'sdbootutil')

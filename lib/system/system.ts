@@ -38,6 +38,8 @@ interface Adapter<Opened> {
   name: string
   /** The address of the page that a person would read. */
   documentation: string
+  /** The sentence that says how it was proven: by real boots, the real tool, real files of it, or its documentation. */
+  proven: `${'booted' | 'real tool' | 'real files' | 'documentation'}: ${string}`
   /** Returns the adapter for a host. It reads each fact once, on first use: open it anew to see changes of the host. */
   open(host: Host): Omit<Opened, 'name'>
 }
@@ -209,8 +211,8 @@ export interface DeclarativeSystem {
 
 /** The adapters of distributions, as lib gets them handed in: it imports none of them. */
 export interface Adapters {
-  bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
-  initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
+  bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation' | 'proven'>[]
+  initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation' | 'proven'>[]
   findDistro(files: Reader): Detected<Distro>
   /** Returns, opened, the adapter that is named, or the one that the evidence is for. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>

@@ -58,26 +58,6 @@ describe('an image that an entry boots and that nothing makes again', () => {
     )
   })
 
-  it('MicroOS, whose /boot is in a read-only snapshot, and the same with a root that is written to', () => {
-    const micro = {
-      'usr/sbin/transactional-update': '#!/bin/bash\n',
-      'etc/fstab': 'UUID=1 / btrfs ro 0 0\n',
-    }
-    const of = (files: Files): System => ({
-      machine,
-      family: 'opensuse',
-      kernels: [release],
-      files,
-      iommuByDefault: false,
-    })
-    expectRefused(
-      systemDir(of(micro)),
-      /dracut \(.*transactional-update.*\) is set up by hand/,
-      /force_drivers\+=[\s\S]*transactional-update initrd .*\n[\s\S]*transactional-update --continue grub\.cfg/,
-    )
-    expectApplied(of({ ...micro, 'etc/fstab': 'UUID=1 / btrfs defaults 0 0\n' }), /dracut --force/)
-  })
-
   it('openSUSE with the same, and an old image in /boot', () => {
     expectRefused(
       systemDir({ machine, family: 'opensuse', kernels: [release], files: bls }),
