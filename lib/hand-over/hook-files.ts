@@ -1,0 +1,95 @@
+import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { HAND_OVER, HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
+import { handOverProgram } from './steps-program.ts'
+
+const UNITS = '/etc/systemd/system'
+const UNIT = 'vfio-scripts-hand-over'
+export const HOOK = '/etc/libvirt/hooks/qemu.d/50-vfio-scripts-hand-over'
+const HEAD = headComment('hand-over')
+
+/** Returns the name of the unit that hands the card of a guest over. */
+export function handOverUnit(guest: string): string {
+  return `${UNIT}@${guest}.service`
+}
+
+/**
+ * The hook of libvirt, which only starts and stops a unit: AppArmor and SELinux confine what a hook does itself. It knows the
+ * guest by the UUID of the XML on its standard input. A failure in reconnect would end a running guest, and its
+ * standard output would be the XML of a migrated one.
+ * Source: https://libvirt.org/hooks.html; src/util/virhook.c and src/qemu/qemu_process.c of libvirt.
+ */
+export const HOOK_PROGRAM = `#!/bin/sh
+${HEAD}# Called by libvirt with the name of a guest, an operation and its part; the XML of the guest is on standard input.
+case \${2:-}-\${3:-} in
+  prepare-begin | release-end) ;;
+  *) exit 0 ;;
+esac
+uuid=
+while IFS= read -r line; do
+  case $uuid$line in
+    '<'*'<uuid>'*'</uuid>'* | ' '*'<uuid>'*'</uuid>'*)
+      uuid=\${line#*<uuid>}
+      uuid=\${uuid%%</uuid>*}
+      ;;
+  esac
+done
+for guest in ${HAND_OVER}.d/*; do
+  name=\${guest##*/}
+  if [ "$uuid" = '' ] && [ "$name" = "\${1:-}" ] && [ "$2" = prepare ]; then
+    echo "hand-over: the XML of $name has no UUID" >&2
+    exit 1
+  fi
+  if [ "$uuid" = '' ] || ! grep -q "^uuid $uuid\\$" "$guest" 2>/dev/null; then
+    continue
+  fi
+  if [ "$2" = release ]; then
+    systemctl stop "${UNIT}@$name.service" >&2
+  elif ! systemctl start "${UNIT}@$name.service" >&2; then
+    read -r why <"/run/vfio-scripts/hand-over/$name/why" || why="see journalctl -u ${UNIT}@$name"
+    echo "hand-over: $name: $why" >&2
+    exit 1
+  fi
+done
+exit 0
+`
+
+/** A step that was cut short is taken back too: ExecStopPost= runs after a failed start. Source: systemd.service(5). */
+const MAIN_UNIT = `${HEAD}[Unit]
+Description=Hand a card over to the guest %i
+Wants=${UNIT}-watch@%i.service
+Before=${UNIT}-watch@%i.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh ${HAND_OVER} take %i
+ExecStopPost=/bin/sh ${HAND_OVER} give-back %i
+TimeoutStartSec=600
+TimeoutStopSec=600
+`
+
+const WATCH_UNIT = `${HEAD}[Unit]
+Description=Give a card back when the guest %i is gone
+
+[Service]
+ExecStart=/bin/sh ${HAND_OVER} watch %i
+`
+
+/** Returns the settings that every guest with a hand-over shares. */
+export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
+  const own = (path: string, content: string, reason: string, mode = 0o644): PlannedSetting => {
+    return { kind: 'file', path, content, reason, mode, owners }
+  }
+  return [
+    own(HAND_OVER_FACTS, handOverFacts(HEAD), 'who has a card', 0o600),
+    own(HAND_OVER, handOverProgram(HEAD), 'takes a card, and gives it back', 0o700),
+    own(`${UNITS}/${UNIT}@.service`, MAIN_UNIT, 'runs it outside of libvirt'),
+    own(`${UNITS}/${UNIT}-watch@.service`, WATCH_UNIT, 'gives back what no guest uses'),
+  ]
+}
+
+/** Returns the setting of libvirt's hook, and nothing else. */
+export function hookFile(owners: readonly string[]): PlannedSetting {
+  const reason = 'libvirt calls it when a guest starts and has stopped'
+  return { kind: 'file', path: HOOK, content: HOOK_PROGRAM, reason, mode: 0o755, owners }
+}
