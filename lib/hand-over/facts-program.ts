@@ -22,7 +22,7 @@ lines() {
   done <"$2"
 }
 
-# within SECONDS COMMAND…: does it come true in time?
+# within SECONDS COMMAND...: does it come true in time?
 within() {
   left=$1
   shift
@@ -57,7 +57,7 @@ holder() {
   echo "$1 \${cgroup##*:} $comm $2"
 }
 
-# holders ADDRESS…: who has one of their nodes open, mapped or mounted. ls names a lone folder only beside a file.
+# holders ADDRESS...: who has one of their nodes open, mapped or mounted. ls names a lone folder only beside a file.
 holders() {
   wanted=$nl$(for one in "$@"; do nodes "$one"; done 2>/dev/null)$nl
   ls -l "$proc/uptime" "$proc"/[0-9]*/fd 2>/dev/null | while read -r line; do
@@ -73,7 +73,7 @@ holders() {
   echo "$wanted" | sed -n 's/..*/^& /p' | grep -h -f - "$proc/mounts" "$proc/swaps" 2>/dev/null
 }
 
-# is_free ADDRESS…: does nobody have them? held is the first who does
+# is_free ADDRESS...: does nobody have them? held is the first who does
 is_free() {
   held=$(holders "$@")
   held=\${held%%"$nl"*}

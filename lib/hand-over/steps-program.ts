@@ -62,7 +62,7 @@ ask_holders() {
   done
 }
 
-# fail WORDS…: all back, and the start of the guest is refused
+# fail WORDS...: all back, and the start of the guest is refused
 fail() {
   say "$*"
   echo "$*" >"$state/why"
@@ -164,7 +164,7 @@ put_back() {
   put "\${3#"(null)"}" "$at/driver_override"
 }
 
-# undo KIND WORDS…: a recorded step, which may not have been done
+# undo KIND WORDS...: a recorded step, which may not have been done
 undo() {
   case $1 in
     started) unit stop "$2" ;;
