@@ -7,9 +7,9 @@ import { handOverFiles } from '../hand-over/hook-files.ts'
 import { guestFile, readHandOvers } from '../hand-over/plan-hand-over.ts'
 import { type LoggedStep, readRefusal, readSteps } from '../hand-over/read-hand-over.ts'
 import { openReader } from '../host/sysroot.ts'
-import { nowView, stepsText } from '../views/hand-over.ts'
+import { nowView, stepsText } from '../views/hand-over-view.ts'
 import { changeSystem, type Proposal } from './change-cycle.ts'
-import type { ProposedHandOver } from './hand-over.ts'
+import type { ProposedHandOver } from './propose-hand-over.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** The folder of a rehearsal: nothing of it outlives the boot. */

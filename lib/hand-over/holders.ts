@@ -22,7 +22,7 @@ export function readHolders(reader: Reader, usage: DeviceUsage): Holder[] {
     processes.map(({ pid, name }): Holder => {
       const group = groups.get(pid) ?? readControlGroup(reader, pid)
       groups.set(pid, group)
-      return { pid, process: name, node, ...unitOf(group, name) }
+      return { pid, process: name, node, ...holdingUnit(group, name) }
     }),
   )
 }
@@ -36,7 +36,7 @@ function readControlGroup(reader: Reader, pid: number): string {
 /** systemd-logind and the service manager keep nodes open for sessions, and let go when those end. */
 const MANAGERS = ['init.scope', 'systemd-logind.service', 'elogind.service']
 
-function unitOf(group: string, process: string): Pick<Holder, 'kind' | 'unit'> {
+function holdingUnit(group: string, process: string): Pick<Holder, 'kind' | 'unit'> {
   const names = group.split('/').filter((name) => name !== '')
   const last = names.at(-1) ?? ''
   if (names.includes('machine.slice') || process.startsWith('qemu-')) return { kind: 'guest', unit: last || group }

@@ -1,5 +1,5 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
-import { isDisplay, type PciDevice } from '../host/pci.ts'
+import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { HAND_OVER } from './facts-program.ts'
 import type { Holder } from './holders.ts'
@@ -42,10 +42,8 @@ export interface HandOverFacts {
 
 /** Has the host another display with a driver that shows pictures? */
 export function hasOtherDisplay({ functions, devices }: Pick<HandOverFacts, 'functions' | 'devices'>): boolean {
-  return devices.some((one) => isDisplay(one) && !functions.includes(one) && one.driver !== null && !isHeld(one))
+  return devices.some((one) => isDisplay(one) && !functions.includes(one) && one.driver !== null && !isVfio(one.driver))
 }
-
-const isHeld = ({ driver }: PciDevice): boolean => driver === 'vfio-pci' || driver === 'pci-stub'
 
 /** Does the host lose its only picture? */
 export function takesOnlyDisplay(facts: Pick<HandOverFacts, 'functions' | 'devices'>): boolean {

@@ -42,7 +42,7 @@ function handOverHead(style: TerminalStyle, name: string, { decided, holders, pc
     const id = `[${device.vendor.id}:${device.device.id}]`
     return `  ${paint(style, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
   })
-  const steps = stepsOf(decided, address).map((text, index) => `  ${index + 1}. ${printable(text)}\n`)
+  const steps = startSteps(decided, address).map((text, index) => `  ${index + 1}. ${printable(text)}\n`)
   return (
     `${paint(style, 'bold', name)}: ${printable(guest)} gets ${count} when it starts, the host has them back when it stops\n${devices.join('')}` +
     `\nOpen now:\n${holderLines(holders)}\nWhen ${printable(guest)} starts, in this order (when it stops, in the reverse one):\n${steps.join('')}`
@@ -63,7 +63,7 @@ function holderLines(holders: readonly Holder[]): string {
     .join('')
 }
 
-function stepsOf(
+function startSteps(
   { stop, start, userServices, endsSessions, console, functions }: HandOver,
   address: (full: string) => string,
 ): string[] {

@@ -1,0 +1,78 @@
+// What hand-over writes: looked at, changed, and taken back.
+import { describe, expect, it } from 'vitest'
+import { expectRan } from '../support/bind.ts'
+import { conf, desktopDir, domain, handOver, hook, hostdev, uuid, write } from '../support/hand-over.ts'
+import { runScript } from '../support/run.ts'
+import { snapshotOf, textOf, writeIn } from '../support/system.ts'
+
+describe('written, looked at, changed and taken back', () => {
+  it('byte for byte', () => {
+    const dir = desktopDir('twin-gpus')
+    const before = snapshotOf(dir)
+    const ran = handOver(dir, 'win11', '05:00', '--stop', 'smbd', ...write)
+    expectRan(ran, 0, /systemctl daemon-reload|try-reload-or-restart|at each start and stop of win11/)
+    expect(textOf(dir, conf)).toMatch(
+      new RegExp(
+        `^uuid ${uuid}\nfunction 0000:05:00.0 10de [0-9a-f]{4}\nfunction 0000:05:00.1 10de [0-9a-f]{4}\nstop smbd.service\n`,
+        'm',
+      ),
+    )
+    expect(textOf(dir, hook)).toMatch(/^#!\/bin\/sh/)
+    expectRan(handOver(dir, '--status'), 0, /in-force.*win11.*the host has the devices of win11 now/s)
+    expectRan(handOver(dir, 'win11', '05:00', '--stop', 'smbd'), 0, /Nothing to do/)
+    expectRan(handOver(dir, '--undo', ...write), 0, /Taken back/)
+    expect(
+      snapshotOf(dir)
+        .replace(/^\/var\/lib\/vfio-scripts.*\n?/gm, '')
+        .replace(/^\/(var|var\/lib) .*\n/gm, ''),
+    ).toBe(before.replace(/^\/(var|var\/lib) .*\n/gm, ''))
+  })
+
+  it('another run changes it, and keeps the devices', () => {
+    const dir = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', '--stop', 'smbd', ...write), 0)
+    expectRan(handOver(dir, 'win11', '--start', 'smbd', ...write), 0)
+    expect(textOf(dir, conf)).toMatch(/function 0000:05:00\.0.*start smbd\.service/s)
+    expect(textOf(dir, conf)).not.toContain('stop smbd')
+    expectRan(handOver(dir, '--status'), 0, /in-force/)
+    expectRan(handOver(dir, '--undo', ...write), 0)
+    expect(textOf(dir, conf)).toBeNull()
+    expect(textOf(dir, hook)).toBeNull()
+  })
+
+  it('of two guests one goes, and the other stays whole', () => {
+    const other = domain('linux', hostdev('05'), 'c0ffee00-0000-4000-8000-000000000002')
+    const dir = desktopDir('twin-gpus', { 'etc/libvirt/qemu/linux.xml': other })
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    expectRan(handOver(dir, 'linux', '05:00', ...write), 0)
+    expectRan(handOver(dir, 'nosuch', '--undo'), 2, /nosuch: not set up by hand-over; there is win11, linux/)
+    expectRan(handOver(dir, 'win11', '--undo', ...write), 0)
+    expect(textOf(dir, conf)).toBeNull()
+    expect(textOf(dir, hook)).not.toBeNull()
+    expectRan(handOver(dir, '--status'), 0, /in-force.*linux/s)
+    expectRan(handOver(dir, '--undo', ...write), 0)
+    expect(textOf(dir, hook)).toBeNull()
+  })
+
+  it('is not taken back while the guest has the card', () => {
+    const dir = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    writeIn(dir, 'run/vfio-scripts/hand-over/win11/record', 'driver 0000:05:00.0 nouveau (null)\n')
+    expectRan(handOver(dir, '--undo', '--apply'), 2, /win11 has its devices now/)
+  })
+
+  it('a file that somebody changed is told by --status', () => {
+    const dir = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    writeIn(dir, hook, '#!/bin/sh\nexit 0\n')
+    expectRan(handOver(dir, '--status'), 1, /drifted.*50-vfio-scripts-hand-over was changed/s)
+  })
+
+  it('bind-vfio, tune-host and their undo leave it alone', () => {
+    const dir = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    expectRan(runScript('tune-host', ['--root', dir, '--undo', ...write]), 0, /nothing to take back/)
+    expectRan(runScript('bind-vfio', ['--root', dir, '--undo', ...write]), 0, /nothing to take back/)
+    expectRan(handOver(dir, '--status'), 0, /in-force/)
+  })
+})
