@@ -1,5 +1,6 @@
 import { checksFor } from '../checks/check.ts'
 import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
+import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import type { CheckName } from '../core/finding.ts'
 import { isAway, RECORDS } from '../hand-over/read-hand-over.ts'
@@ -14,7 +15,11 @@ import { awayError, proposeHandOver } from './propose-hand-over.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** The guards by which hand-over refuses. */
-const REFUSALS: readonly CheckName[] = [...checksFor(HAND_OVER_GUARDS, 'hand-over'), ...checksFor(GUARDS, 'hand-over')]
+const REFUSALS: readonly CheckName[] = [
+  ...checksFor(HAND_OVER_GUARDS, 'hand-over'),
+  ...checksFor(GUARDS, 'hand-over'),
+  libvirtHookCheck,
+]
 
 /** The options of hand-over. */
 export const HAND_OVER_OPTIONS: readonly Option[] = [

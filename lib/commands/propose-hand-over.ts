@@ -6,6 +6,7 @@ import { type PlannedSetting, settingKey } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
+import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { readHolders } from '../hand-over/holders.ts'
@@ -62,6 +63,7 @@ export function proposeHandOver(context: Context): ProposedHandOver {
   const findings = [
     ...runChecks(checksFor(HAND_OVER_GUARDS, 'hand-over'), guarded, readers, true),
     ...runChecks(checksFor(GUARDS, 'hand-over'), guarded, readers, true),
+    ...runChecks([libvirtHookCheck], { host, willHook: domain !== undefined }, readers, true),
   ]
   refuse(findings, given)
   if (away) throw awayError(guest)

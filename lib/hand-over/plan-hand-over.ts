@@ -88,9 +88,14 @@ export function handOverText(one: HandOver): string {
 /** Returns the setting that is a guest's own. */
 export function guestFile(one: HandOver): PlannedSetting {
   return {
-    ...{ kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one), mode: 0o600 },
+    ...{ kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one) },
     ...{ reason: `what ${one.guest} takes when it starts`, owners: [one.guest] },
   }
+}
+
+/** Has this guest a hand-over? */
+export function hasHandOver(files: Reader, guest: string): boolean {
+  return files.exists(`${HAND_OVER_GUESTS}/${guest}`)
 }
 
 /** A guest's file as it is on the disk. */
@@ -101,7 +106,7 @@ export interface KnownHandOver {
   functions: string[]
 }
 
-/** Reads the guests that have a hand-over. Throws a UserError with code `denied` where only root may read them. */
+/** Reads the guests that have a hand-over. */
 export function readHandOvers(files: Reader): KnownHandOver[] {
   return (files.list(HAND_OVER_GUESTS) ?? []).flatMap((guest) => {
     const text = files.text(`${HAND_OVER_GUESTS}/${guest}`)

@@ -1,8 +1,11 @@
 // What hand-over writes: looked at, changed, and taken back.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan } from '../support/bind.ts'
+import { newFolder } from '../support/expect.ts'
 import { conf, desktopDir, domain, handOver, hook, hostdev, uuid, write } from '../support/hand-over.ts'
-import { runScript } from '../support/run.ts'
+import { runProgram, runScript } from '../support/run.ts'
 import { snapshotOf, textOf, writeIn } from '../support/system.ts'
 
 describe('written, looked at, changed and taken back', () => {
@@ -74,5 +77,49 @@ describe('written, looked at, changed and taken back', () => {
     expectRan(runScript('tune-host', ['--root', dir, '--undo', ...write]), 0, /nothing to take back/)
     expectRan(runScript('bind-vfio', ['--root', dir, '--undo', ...write]), 0, /nothing to take back/)
     expectRan(handOver(dir, '--status'), 0, /in-force/)
+  })
+})
+
+describe('a guest that gen-domain --format qemu starts', () => {
+  /** What the script has done, in order, where QEMU ends with this code. */
+  function ran(dir: string, code: number): string[] {
+    const made = runScript('gen-domain', [
+      ...[
+        '--root',
+        dir,
+        '--name',
+        'win11',
+        '--guest',
+        'linux',
+        '--memory',
+        '4G',
+        '--format',
+        'qemu',
+        '--firmware',
+        'bios',
+      ],
+      ...['--gpu', '05:00'],
+    ])
+    expectRan(made, 0, /^#!\/bin/)
+    const home = newFolder()
+    const log = join(home, 'log')
+    for (const [name, text] of [
+      ['systemctl', `echo "systemctl $*" >>${log}`],
+      ['qemu', `echo qemu >>${log}; exit ${code}`],
+    ])
+      writeIn(home, `bin/${name}`, `#!/bin/sh\n${text}\n`)
+    writeIn(home, 'guest', made.stdout)
+    const path = `PATH=${home}/bin:$PATH HOME=${home} QEMU=${home}/bin/qemu`
+    runProgram('sh', ['-c', `${path} sh ${home}/guest`])
+    return readFileSync(log, 'utf8').trimEnd().split('\n')
+  }
+
+  it('takes the card before, and gives it back after, however QEMU ends', () => {
+    const dir = desktopDir('twin-gpus')
+    expect(ran(dir, 0)).toEqual(['qemu'])
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    const unit = 'vfio-scripts-hand-over@win11.service'
+    for (const code of [0, 1])
+      expect(ran(dir, code)).toEqual([`systemctl start ${unit}`, 'qemu', `systemctl stop ${unit}`])
   })
 })
