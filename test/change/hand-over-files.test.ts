@@ -5,6 +5,8 @@ import { describe, expect, it } from 'vitest'
 import { expectRan } from '../support/bind.ts'
 import { newFolder } from '../support/expect.ts'
 import { conf, desktopDir, domain, handOver, hook, hostdev, uuid, write } from '../support/hand-over.ts'
+import { needs } from '../support/needs.ts'
+import { readTexts } from '../support/nix.ts'
 import { runProgram, runScript } from '../support/run.ts'
 import { snapshotOf, textOf, writeIn } from '../support/system.ts'
 
@@ -121,5 +123,38 @@ describe('a guest that gen-domain --format qemu starts', () => {
     const unit = 'vfio-scripts-hand-over@win11.service'
     for (const code of [0, 1])
       expect(ran(dir, code)).toEqual([`systemctl start ${unit}`, 'qemu', `systemctl stop ${unit}`])
+  })
+})
+
+describe('on NixOS', () => {
+  const nixos = (): string => desktopDir('twin-gpus', {}, 'nixos')
+
+  it('is a module, which is printed, or written where it is asked for', () => {
+    const dir = nixos()
+    expectRan(handOver(dir, 'win11', '05:00'), 1, /environment\.etc\."vfio-scripts\/hand-over\.d\/win11".*Save this/s)
+    expectRan(handOver(dir, 'win11', '05:00', '--apply'), 2, /needs --output FILE.*hand-over-win11\.nix/)
+    const output = ['--output', '/etc/nixos/hand-over-win11.nix']
+    expectRan(handOver(dir, 'win11', '05:00', ...output, ...write), 0, /Import it.*nixos-rebuild/s)
+    expect(textOf(dir, hook)).toBeNull()
+    expectRan(handOver(dir, '--undo', ...write), 0)
+    expect(textOf(dir, 'etc/nixos/hand-over-win11.nix')).toBeNull()
+    expectRan(handOver(desktopDir('twin-gpus'), 'win11', '05:00', ...output), 2, /--output is for NixOS/)
+  })
+
+  needs('nix-instantiate').it('gives each file the same text as elsewhere, by Nix itself', () => {
+    const dir = nixos()
+    const there = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', '--output', '/etc/nixos/x.nix', ...write), 0)
+    expectRan(handOver(there, 'win11', '05:00', ...write), 0)
+    const module = readTexts(textOf(dir, 'etc/nixos/x.nix') ?? '')
+    for (const name of ['hand-over', 'hand-over-facts', 'hand-over.d/win11'])
+      expect(module.environment.etc[`vfio-scripts/${name}`]?.source).toBe(textOf(there, `etc/vfio-scripts/${name}`))
+    expect(module.virtualisation.libvirtd.hooks.qemu['50-vfio-scripts-hand-over']).toBe(textOf(there, hook))
+    const units = Object.entries(module.systemd.units)
+    expect(units.length).toBe(2)
+    for (const [name, { text }] of units)
+      expect(text.replace('Environment=PATH=/run/current-system/sw/bin\n', '')).toBe(
+        textOf(there, `etc/systemd/system/${name}`),
+      )
   })
 })
