@@ -1,257 +1,196 @@
+import { HAND_OVER } from './facts-program.ts'
+
+export const HAND_OVER_STEPS = `${HAND_OVER}-steps`
+
 /**
- * Returns the program that takes and gives back, in POSIX shell as dash and busybox have it; it needs no Node, and no virsh
- * but for `return`. Everything that it waits for has a limit, so that libvirt, which has none, goes on.
- * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), Documentation/driver-api/console.rst,
- * systemctl(1), drivers/vfio/vfio_main.c (unbinding waits until the group is closed).
+ * Returns the part of the program that does single steps, there and back, in POSIX shell as dash, bash and busybox have it.
+ * What may hang in the kernel is waited for only so long: whoever then touches the device hangs too, for the driver core
+ * locks it, also to read or write driver_override.
+ * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), drivers/base/dd.c, systemctl(1),
+ * Documentation/driver-api/console.rst, drivers/vfio/vfio_main.c (unbinding waits until the group is closed).
  */
-export function handOverProgram(head: string): string {
-  return `#!/bin/sh
-${head}# Gives PCI functions to vfio-pci when a guest starts, and back to the drivers of the host when it stops.
-#   hand-over take NAME        all of it, or nothing and a line that says why
-#   hand-over give-back NAME   from any half-way point; it does nothing where nothing was taken
-#   hand-over watch NAME       gives back what no guest uses
-#   hand-over rehearse NAME    takes them for ten seconds, without a guest
-#   hand-over return NAME      ends the guest of libvirt, and gives back
-#   hand-over status           who has which function now
-# hand-over.d/NAME beside this file says what is taken. Each step is written into /run before it is done.
-# shellcheck disable=SC2005,SC2034,SC2046,SC2086,SC2154
-set -u
-umask 077
-# shellcheck source=/dev/null
-. "\${0%/*}/hand-over-facts"
-name=\${2:-}
-conf=\${0%/*}/hand-over.d/$name
-state=$run/vfio-scripts/hand-over/$name
-record=$state/record unit=vfio-scripts-hand-over@$name.service
+export function handOverSteps(head: string): string {
+  return `${head}# The single steps of a hand-over; hand-over reads this file.
+# shellcheck shell=sh disable=SC2034,SC2086,SC2154
 
 say() {
-  read -r now rest <"$proc/uptime"
+  read -r now _ <"$proc/uptime"
   echo "$now $*" >>"$state/log"
   echo "hand-over: $name: $*" >&2
 }
 
-note() { echo "$*" >>"$record"; }
+# note WORDS…: what is about to be done
+note() { echo "$*" >>"$record" || fail 'the record cannot be written'; }
 put() { echo "$1" >"$2"; }
+
+# bounded SECONDS COMMAND…: does it succeed in time? One that hangs is left behind.
+bounded() {
+  count=$((\${count:-0} + 1))
+  pending=$state/result.$$.$count
+  patience=$1
+  shift
+  {
+    "$@"
+    echo $? >"$pending"
+  } 9>&- &
+  within "$patience" [ -s "$pending" ] || { pending='' && return 1; }
+  read -r code <"$pending"
+  rm -f "$pending"
+  pending=''
+  return "$code"
+}
 
 # unit start|stop UNIT
 unit() {
   say "$1 $2"
-  if [ "$1" = start ]; then systemctl reset-failed "$2" 2>/dev/null; fi
-  systemctl --no-block "$1" "$2"
-  within 45 settled "$2" || say "$1 $2: not done in 45 s"
+  if [ "$1" = start ]; then timeout 20 systemctl reset-failed "$2" 2>/dev/null; fi
+  timeout 100 systemctl "$1" "$2"
 }
 
-# user_unit start|stop UID UNIT: one of a user's own service manager
-user_unit() {
-  say "$1 $3 of user $2"
-  systemctl --user --machine="$2@.host" --no-block "$1" "$3"
+# user_systemctl UID WORDS…: a user's own service manager
+user_systemctl() {
+  owner=$1
+  shift
+  timeout 20 systemctl --user --machine="$owner@.host" "$@"
+}
+
+# stop_user_unit UID UNIT: a service goes with the sockets that would start it again
+stop_user_unit() {
+  say "stop $2 of user $1"
+  sockets=''
+  case $2 in
+    *.service)
+      sockets=$(user_systemctl "$1" show --property=TriggeredBy --value "$2")
+      for one in "$2" $sockets; do note user-unit "$1" "$one"; done
+      ;;
+  esac
+  user_systemctl "$1" --no-block stop $sockets "$2"
 }
 
 # Ends the sessions, and the users' services, that have the card, as far as hand-over.d says.
 ask_holders() {
-  allowed=" $(lines sessions "$conf") $(echo $(lines user-unit "$conf")) "
-  holders $functions | while read -r pid cgroup rest; do
-    last=\${cgroup##*/} uid=\${cgroup##*/user@}
-    case $cgroup:$allowed in
-      */user@*.service/*:' end '* | */user@*.service/*:*" $last "*)
-        note user-unit "\${uid%%.service/*}" "$last"
-        user_unit stop "\${uid%%.service/*}" "$last"
+  ends=$(lines sessions "$conf") own=" $(lines user-unit "$conf" | tr '\\n' ' ') "
+  asked=' '
+  while read -r pid cgroup _ <&3; do
+    case $cgroup in
+      */user@*.service/init.scope*) continue ;;
+      */user@*.service/*)
+        user=\${cgroup##*/user@}
+        one=\${user#*.service/} user=\${user%%.service/*}
+        # The service, not a control group inside it; else the scope.
+        while [ "$one" != "\${one#*/}" ]; do
+          case \${one%%/*} in *.service) one=\${one%%/*} ;; *) one=\${one#*/} ;; esac
+        done
         ;;
-      */session-*.scope:' end '*) unit stop "$last" ;;
+      */session-*.scope*)
+        user='' one=\${cgroup#*/session-}
+        one=session-\${one%%/*}
+        ;;
+      *) continue ;;
     esac
-  done
-}
-
-# fail WORDS...: all back, and the start of the guest is refused
-fail() {
-  say "$*"
-  echo "$*" >"$state/why"
-  give_back
-  exit 1
+    case $ends:$own$asked in
+      *" $user:$one "*) continue ;;
+      end:* | *" $one "*) asked="$asked$user:$one " ;;
+      *) continue ;;
+    esac
+    if [ -n "$user" ]; then
+      stop_user_unit "$user" "$one"
+    elif [ "$ends" = end ]; then
+      unit stop "$one"
+    fi
+  done 3<<END
+$(holders $functions)
+END
 }
 
 # unbind ADDRESS: its driver lets go of it, in time. One in use is left alone: the write would hang in the kernel.
 unbind() {
+  held=''
   is_on "$1" none && return
   is_free "$1" || return 1
-  put "$1" "$pci/drivers/$(driver "$1")/unbind" &
-  within 30 is_on "$1" none
+  bounded 30 put "$1" "$pci/drivers/$(driver "$1")/unbind"
+  within 5 is_on "$1" none
 }
 
 # probe ADDRESS DRIVER
 probe() {
-  put "$1" "$pci/drivers_probe" &
-  within 30 is_on "$1" "$2"
+  bounded 60 put "$1" "$pci/drivers_probe"
+  within 5 is_on "$1" "$2"
 }
 
 # unload MODULE: only one that nothing uses
 unload() {
   [ -e "$sys/module/$1" ] || return 0
-  [ "$(cat "$sys/module/$1/refcnt")" = 0 ] && modprobe -r "$1" && ! [ -e "$sys/module/$1" ]
+  read -r users <"$sys/module/$1/refcnt" && [ "$users" = 0 ] && bounded 30 rmmod "$1" && ! [ -e "$sys/module/$1" ]
 }
 
-take() {
-  [ -r "$conf" ] || fail "there is no $conf"
-  if [ -e "$record" ]; then give_back || fail "what was taken before is not back"; fi
-  rm -f "$state/log" "$state/why"
-  modprobe vfio-pci
-  [ -e "$pci/drivers/vfio-pci" ] || fail "there is no vfio-pci"
-  why=$(against)
-  [ -z "$why" ] || fail "\${why%%"$nl"*}"
-  say "takes $functions"
-  for one in $(lines stop "$conf"); do
-    case $(job_of "$one"):$(state_of "$one") in
-      [1-9]* | *:active)
-        note unit "$one"
-        unit stop "$one"
-        ;;
+# bind_consoles 0|1: the text consoles that show on a framebuffer
+bind_consoles() {
+  for at in "$sys"/class/vtconsole/*; do
+    case $(cat "$at/name" 2>/dev/null) in
+      *'frame buffer'*) [ "$(cat "$at/bind")" = "$1" ] || bounded 20 put "$1" "$at/bind" ;;
     esac
   done
-  # The service manager of a user ends ten seconds after the last session.
-  is_free $functions || ask_holders
-  within 40 is_free $functions || fail "it is in use: $held"
-  for at in $(for one in $functions; do echo "$dev/dri/by-path/pci-$one-"*; done); do
-    [ -e "$at" ] && note node "$at"
-  done
-  for at in $(lines consoles "$conf" | grep -q . && echo "$sys"/class/vtconsole/*); do
-    case $(cat "$at/bind"):$(cat "$at/name") in
-      1:*'frame buffer'*)
-        note console "\${at##*/}"
-        say "unbinds the console \${at##*/}"
-        put 0 "$at/bind"
-        ;;
-    esac
-  done
-  modules=
-  for one in $functions; do
-    if is_on "$one" nvidia; then modules='nvidia_uvm nvidia_drm nvidia_modeset nvidia'; fi
-    for at in $([ -z "$(framebuffer "$one")" ] || echo "$sys"/bus/platform/drivers/*-framebuffer/*-framebuffer.*); do
-      [ -e "$at" ] || continue
-      note platform "\${at%/*}" "\${at##*/}"
-      say "unbinds \${at##*/}"
-      put "\${at##*/}" "\${at%/*}/unbind"
-    done
-  done
-  for one in $modules; do [ -e "$sys/module/$one" ] && note module "$one"; done
-  for one in $functions; do
-    note driver "$one" "$(driver "$one")" "$(cat "$pci/devices/$one/driver_override")"
-  done
-  for one in $modules; do within 15 unload "$one" || fail "the module $one is in use"; done
-  for one in $functions; do
-    is_on "$one" vfio-pci && continue
-    say "$one goes from $(driver "$one") to vfio-pci"
-    put vfio-pci "$pci/devices/$one/driver_override"
-    unbind "$one" || fail "$one: $(driver "$one") does not let go\${held:+, in use again: $held}"
-    probe "$one" vfio-pci || fail "$one is not on vfio-pci; the kernel log says why"
-  done
-  for one in $(lines start "$conf"); do
-    note started "$one"
-    unit start "$one"
-  done
-  say away
+  ! has_console $((1 - $1))
 }
+any_console() { has_console 0 || has_console 1; }
 
-# put_back ADDRESS DRIVER OVERRIDE: with its name as the override, no other driver takes it
+# put_back ADDRESS VENDOR:DEVICE DRIVER MODULE OVERRIDE: with its name as the override, no other driver takes it
 put_back() {
   at=$pci/devices/$1
-  if ! is_on "$1" "$2"; then
-    say "$1 goes from $(driver "$1") to $2"
-    put "$2" "$at/driver_override"
+  is_what "$1" "\${2%:*} \${2#*:}" || return 1
+  if ! is_on "$1" "$3"; then
+    say "$1 goes from $(driver "$1") to $3"
+    bounded 30 put "$3" "$at/driver_override" || return 1
     unbind "$1" || return 1
-    [ "$2" = none ] || [ -e "$pci/drivers/$2" ] || modprobe "$(cat "$at/modalias")"
-    is_on "$1" "$2" || probe "$1" "$2" || return 1
+    if [ "$3" != none ]; then
+      [ -e "$pci/drivers/$3" ] || [ "$4" = - ] || bounded 60 modprobe "$4"
+      is_on "$1" "$3" || probe "$1" "$3" || return 1
+    fi
   fi
-  put "\${3#"(null)"}" "$at/driver_override"
+  bounded 30 put "\${5#"(null)"}" "$at/driver_override"
 }
 
-# undo KIND WORDS...: a recorded step, which may not have been done
+# why_not ADDRESS VENDOR:DEVICE DRIVER
+why_not() {
+  if ! [ -e "$pci/devices/$1" ]; then
+    echo "$1 is gone from the bus"
+  elif ! is_what "$1" "\${2%:*} \${2#*:}"; then
+    echo "$1 is another device now, which is left alone"
+  else
+    echo "$1 is not back on $3, it is on $(driver "$1")\${held:+ and in use: $held}; the kernel log says why"
+  fi
+}
+
+# undo KIND WORDS…: a recorded step, which may not have been done. 1: it is to be tried again.
 undo() {
   case $1 in
-    started) unit stop "$2" ;;
+    started) unit stop "$2" || say "$2 does not stop" ;;
     driver)
-      if ! put_back "$2" "$3" "$4"; then
-        say "$2 is not back on $3: it is on $(driver "$2"), and the kernel log says why"
-        kept="$kept$*$nl"
+      shift
+      if ! put_back "$@"; then
+        say "$(why_not "$@")"
+        return 1
       fi
       ;;
-    module) [ -e "$sys/module/$2" ] || modprobe "$2" ;;
-    platform) [ -e "$2/$3" ] || put "$3" "$2/bind" ;;
-    console) [ "$(cat "$sys/class/vtconsole/$2/bind")" = 1 ] || put 1 "$sys/class/vtconsole/$2/bind" ;;
+    module) [ -e "$sys/module/$2" ] || bounded 60 modprobe "$2" || say "the module $2 is not loaded again" ;;
+    platform)
+      [ -e "$2/$3" ] || bounded 20 put "$3" "$2/bind" ||
+        say 'the picture of the firmware does not come back; text consoles may stay dark until the host boots'
+      ;;
+    consoles) { within 10 any_console && bind_consoles 1; } || say 'the text console is not back' ;;
     node)
       within 20 [ -e "$2" ] || say "$2 is not there again"
       udevadm settle --timeout=20
       ;;
-    user-unit) user_unit start "$2" "$3" || say "$3 of user $2 is not started again" ;;
-    unit) [ "$(state_of "$2")" = active ] || unit start "$2" ;;
+    user-unit)
+      # One that ended with its user's session starts with the next one.
+      [ "$(state_of "user@$2.service")" != active ] || user_systemctl "$2" --no-block start "$3" ||
+        say "$3 of user $2 is not started again"
+      ;;
+    unit) [ "$(state_of "$2")" = active ] || unit start "$2" || say "$2 does not start: journalctl -u $2 says why" ;;
   esac
+  return 0
 }
-
-# Takes the recorded steps back, the last one first. While the host shuts down it starts nothing.
-give_back() {
-  [ -e "$record" ] || return 0
-  [ "$(systemctl is-system-running)" != stopping ] || return 0
-  for one in $(lines driver "$record" | sed 's/ .*//'); do
-    is_on "$one" vfio-pci || continue
-    within 20 is_free "$one" || say "not given back, the guest has it: $held"
-    [ -z "$held" ] || return 1
-  done
-  say 'gives back'
-  back='' kept=''
-  while read -r line; do back=$line$nl$back; done <"$record"
-  while read -r one two three four <&3; do undo "$one" "$two" "$three" "$four"; done 3<<END
-$back
-END
-  if [ -n "$kept" ]; then
-    echo "\${kept%"$nl"}" >"$record"
-    return 1
-  fi
-  rm -f "$record"
-  say 'all is back'
-}
-
-# The guest has two minutes to come, and libvirt 20 seconds to notice that it ended.
-watch() {
-  idle=0 limit=120
-  while [ -e "$record" ]; do
-    sleep 5
-    idle=$((idle + 5))
-    if in_use; then idle=0 limit=20; fi
-    [ "$idle" -ge "$limit" ] || continue
-    say 'no guest has it'
-    systemctl stop "$unit"
-    give_back || exit 1
-  done
-}
-
-functions=
-[ ! -r "$conf" ] || functions=$(echo $(lines function "$conf" | sed 's/ .*//'))
-case \${1:-}:$name in
-  status:)
-    for conf in "\${0%/*}"/hand-over.d/*; do
-      for one in $(lines function "$conf" | sed 's/ .*//'); do echo "\${conf##*/} $one $(driver "$one")"; done
-    done
-    exit
-    ;;
-  *: | *:.* | *:*/*) echo 'hand-over: take, give-back, watch, rehearse or return, and a guest' >&2 && exit 2 ;;
-esac
-mkdir -p "$state"
-case $1 in
-  take | rehearse)
-    trap 'fail "it was interrupted"' HUP INT TERM
-    take
-    [ "$1" = take ] && exit
-    sleep 10
-    give_back
-    ;;
-  give-back) give_back ;;
-  watch) watch ;;
-  return)
-    in_use && virsh -c qemu:///system shutdown "$name" && within 90 has_ended
-    in_use && virsh -c qemu:///system destroy "$name"
-    systemctl stop "$unit"
-    give_back
-    ;;
-  *) echo "hand-over: $1: not known" >&2 && exit 2 ;;
-esac
 `
 }
