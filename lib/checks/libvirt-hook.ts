@@ -1,7 +1,7 @@
 import coerce from 'semver/functions/coerce.js'
 import lt from 'semver/functions/lt.js'
 import { type CheckResult, okResult, problemResult, unknownResult } from '../core/finding.ts'
-import { HOOK } from '../hand-over/hook-files.ts'
+import { HOOK } from '../hand-over/hand-over-paths.ts'
 import { readLibvirtVersion } from '../host/hypervisor.ts'
 import type { Host } from '../system/system.ts'
 import type { Check } from './check.ts'

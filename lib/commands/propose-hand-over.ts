@@ -9,6 +9,7 @@ import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
 import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
+import { type GuestDomain, readDomain } from '../guest/libvirt/guest-domain.ts'
 import { readHolders } from '../hand-over/holders.ts'
 import { handOverFiles, hookFile } from '../hand-over/hook-files.ts'
 import { handOverModule } from '../hand-over/nix-module.ts'
@@ -19,7 +20,7 @@ import {
   readHandOvers,
   takesOnlyDisplay,
 } from '../hand-over/plan-hand-over.ts'
-import { findUnit, isAway, readDisplayManager, readNumberedCards } from '../hand-over/read-hand-over.ts'
+import { findUnit, isAway, readDisplayManager, readNumberedCards, readPlaces } from '../hand-over/read-hand-over.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { readKernelLog } from '../host/kernel-log.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
@@ -33,7 +34,6 @@ import { reloadCommands } from '../tune/reload.ts'
 import { handOverView } from '../views/hand-over-view.ts'
 import { findRequestedDevices, refuse, toBoundFunction } from './answer.ts'
 import type { Proposal } from './change-cycle.ts'
-import { type GuestDomain, readDomain } from './guest-domain.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import type { Context } from './run-script.ts'
 
@@ -71,6 +71,7 @@ export function proposeHandOver(context: Context, adapters: Adapters, apply = fa
   if (away) throw awayError(guest)
   const decided = decideHandOver({
     ...{ guest, uuid: domain?.uuid ?? null, functions: selected, devices: pci.devices, holders },
+    ...readPlaces(machine.reader, selected),
     displayManager: readDisplayManager(files),
     console: usage.screens.found.length > 0,
     stop: given.list('stop').map((name) => findUnit(files, '--stop', name)),

@@ -1,5 +1,5 @@
-/** The path of the program that hands cards over, beside which are its two parts and the files of the guests. */
-export const HAND_OVER = '/etc/vfio-scripts/hand-over'
+import { HAND_OVER } from './hand-over-paths.ts'
+
 export const HAND_OVER_FACTS = `${HAND_OVER}-facts`
 
 /**
@@ -24,7 +24,7 @@ lines() {
   done <"$2"
 }
 
-# within SECONDS COMMAND…: does it come true in time?
+# within SECONDS COMMAND...: does it come true in time?
 within() {
   read -r now _ <"$proc/uptime"
   seconds=$1
@@ -95,7 +95,7 @@ holder() {
   echo "$1 $cgroup $2 $comm"
 }
 
-# holders ADDRESS…: who has one of their nodes open, mapped or mounted, as far as it can be seen
+# holders ADDRESS...: who has one of their nodes open, mapped or mounted, as far as it can be seen
 holders() {
   wanted=$nl$(for one in "$@"; do nodes "$one"; done 2>/dev/null)$nl
   # ls names a lone folder only beside a file.
@@ -122,7 +122,7 @@ holders() {
   for one in "$@"; do stacked "$one"; done
 }
 
-# is_free ADDRESS…: does nobody have them? held says who does
+# is_free ADDRESS...: does nobody have them? held says who does
 is_free() {
   held=$(holders "$@" | {
     read -r pid cgroup node comm || exit

@@ -1,17 +1,11 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
-import { HAND_OVER, HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
+import { HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
+import { HAND_OVER, HOOK, UNIT } from './hand-over-paths.ts'
 import { handOverProgram } from './main-program.ts'
 import { HAND_OVER_STEPS, handOverSteps } from './steps-program.ts'
 
 const UNITS = '/etc/systemd/system'
-const UNIT = 'vfio-scripts-hand-over'
-export const HOOK = '/etc/libvirt/hooks/qemu.d/50-vfio-scripts-hand-over'
 const HEAD = headComment('hand-over')
-
-/** Returns the name of the unit that hands the card of a guest over. */
-export function handOverUnit(guest: string): string {
-  return `${UNIT}@${guest}.service`
-}
 
 /**
  * The hook of libvirt, which only starts and stops a unit: AppArmor and SELinux confine what a hook does itself. It knows the

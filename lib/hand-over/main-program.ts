@@ -26,7 +26,7 @@ conf=\${0%/*}/hand-over.d/$name
 state=$run/vfio-scripts/hand-over/$name
 record=$state/record unit=vfio-scripts-hand-over@$name.service
 
-# fail WORDS…: all back, and the start of the guest is refused
+# fail WORDS...: all back, and the start of the guest is refused
 fail() {
   trap '' HUP INT TERM
   say "$*"

@@ -1,5 +1,5 @@
 import { headComment, type PlannedSetting, type SettingOf } from '../change/settings.ts'
-import { HOOK } from './hook-files.ts'
+import { HOOK } from './hand-over-paths.ts'
 
 const UNITS = '/etc/systemd/system/'
 

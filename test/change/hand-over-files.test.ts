@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { handOverFiles, hookFile } from '../../lib/hand-over/hook-files.ts'
 import { expectRan } from '../support/bind.ts'
 import { newFolder } from '../support/expect.ts'
 import { conf, desktopDir, domain, handOver, hook, hostdev, uuid, write } from '../support/hand-over.ts'
@@ -18,7 +19,7 @@ describe('written, looked at, changed and taken back', () => {
     expectRan(ran, 0, /systemctl daemon-reload|try-reload-or-restart|at each start and stop of win11/)
     expect(textOf(dir, conf)).toMatch(
       new RegExp(
-        `^uuid ${uuid}\nfunction 0000:05:00.0 10de [0-9a-f]{4}\nfunction 0000:05:00.1 10de [0-9a-f]{4}\nstop smbd.service\n`,
+        `^uuid ${uuid}\nfunction 0000:05:00.0 10de [0-9a-f]{4} \\S+ /sys/devices/\\S+/0000:05:00.0\nfunction 0000:05:00.1 10de [0-9a-f]{4} \\S+ /sys/\\S+\nstop smbd.service\n`,
         'm',
       ),
     )
@@ -157,4 +158,9 @@ describe('on NixOS', () => {
         textOf(there, `etc/systemd/system/${name}`),
       )
   })
+})
+
+it('programs are plain ASCII: a file is written a byte for each character', () => {
+  for (const one of [...handOverFiles([]), hookFile([])])
+    expect(one.kind === 'file' ? one.content : '').toMatch(/^[\n\t -~]+$/)
 })
