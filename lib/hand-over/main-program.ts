@@ -152,7 +152,7 @@ give_back() {
   back='' kept=''
   while read -r line; do back=$line$nl$back; done <"$record"
   while read -r line <&3; do
-    undo $line || kept=$line$nl$kept
+    [ -z "$line" ] || undo $line || kept=$line$nl$kept
   done 3<<END
 $back
 END
@@ -206,8 +206,9 @@ end_guest() {
 [ -r "$conf" ] || conf=/dev/null
 [ -r "$tuning" ] || tuning=/dev/null
 functions=$(lines function "$conf" | sed 's/ .*//' | tr '\\n' ' ')
+functions=\${functions% }
 case \${1:-}:$name in
-  status:)
+  status:*)
     for conf in "\${0%/*}"/hand-over.d/*; do
       [ -e "$conf" ] || continue
       for one in $(lines function "$conf" | sed 's/ .*//'); do echo "\${conf##*/} $one $(driver "$one")"; done
