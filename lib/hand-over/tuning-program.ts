@@ -134,11 +134,11 @@ set_irqs() {
     put "$(cat "$was/irqs")" "$at"
     for one in "$was"/irq-*; do
       at=$proc/irq/\${one##*/irq-}/smp_affinity_list
-      [ ! -e "$at" ] || put "$(cat "$one")" "$at"
+      [ ! -e "$at" ] || put "$(cat "$one")" "$at" 2>/dev/null
       rm -f "$one"
     done
     rm -f "$was/irqs"
-  fi 2>/dev/null
+  fi
 }
 
 # The interrupts of the guests' cards, which exist once the guest's driver has switched them on
@@ -174,20 +174,20 @@ Environment=IRQBALANCE_BANNED_CPULIST=$(list "$taken")"
 set_governors() {
   for at in "$sys"/devices/system/cpu/cpufreq/policy*; do
     [ -e "$at/scaling_governor" ] || continue
-    policy=\${at##*/} name=''
+    policy=\${at##*/} wanted=''
     for want in "$wants"/*; do
       [ -e "$want" ] || continue
       cpus=" $(expand "$(lines cpus "$want")")"
       for cpu in $(cat "$at/affected_cpus"); do
-        case $cpus in *" $cpu "*) name=$(lines governor "$want") ;; esac
+        case $cpus in *" $cpu "*) wanted=$(lines governor "$want") ;; esac
       done
-      [ -z "$name" ] || break
+      [ -z "$wanted" ] || break
     done
-    if [ -n "$name" ]; then
+    if [ -n "$wanted" ]; then
       remember "governor-$policy" "$(cat "$at/scaling_governor")"
       [ ! -e "$at/energy_performance_preference" ] || remember "energy-$policy" "$(cat "$at/energy_performance_preference")"
-      put "$name" "$at/scaling_governor" || return 1
-      [ "$name" != performance ] || [ ! -e "$was/energy-$policy" ] || put performance "$at/energy_performance_preference"
+      put "$wanted" "$at/scaling_governor" || why="the governor $wanted is not to be had"
+      [ "$wanted" != performance ] || [ ! -e "$was/energy-$policy" ] || put performance "$at/energy_performance_preference"
     elif [ -e "$was/governor-$policy" ]; then
       put "$(cat "$was/governor-$policy")" "$at/scaling_governor"
       [ ! -e "$was/energy-$policy" ] || put "$(cat "$was/energy-$policy")" "$at/energy_performance_preference"
@@ -211,7 +211,7 @@ set_pages() {
     remember "pages-$one" "$(cat "$at")"
     read -r sum <"$was/pages-$one"
     more=0
-    for count in $(cat "$wants"/* 2>/dev/null | sed -n "s/^pages $kib \\([0-9]*\\) $node\\$/\\1/p"); do more=$((more + count)); done
+    for each in $(cat "$wants"/* 2>/dev/null | sed -n "s/^pages $kib \\([0-9]*\\) $node\\$/\\1/p"); do more=$((more + each)); done
     short=0
     if [ "$(cat "$at")" != $((sum + more)) ]; then
       [ "$more" = 0 ] || put 1 "$proc/sys/vm/compact_memory"
@@ -247,10 +247,16 @@ settle() {
 
 # alone COMMAND...: one guest after another
 alone() {
+  if [ -n "\${locked:-}" ]; then
+    "$@"
+    return
+  fi
+  locked=yes
   {
     flock -w 120 8
     "$@"
   } 8>"$run/vfio-scripts/while-running.lock"
+  locked=''
 }
 
 # tune: what this guest wants is set, or its start is refused
