@@ -24,21 +24,21 @@ lines() {
   done <"$2"
 }
 
-# within SECONDS COMMAND…: does it come true in time?
+# within SECONDS COMMAND…: does it come true in time? It is asked often for two seconds, then once a second.
 within() {
   read -r now _ <"$proc/uptime"
   seconds=$1
   shift
-  until_uptime $((\${now%.*} + seconds)) "$@"
+  until_uptime $((\${now%.*} + seconds)) $((\${now%.*} + 2)) "$@"
 }
 until_uptime() {
-  until without_first "$@"; do
+  until without_two "$@"; do
     read -r now _ <"$proc/uptime"
     [ "\${now%.*}" -lt "$1" ] || return 1
-    sleep 0.1
+    if [ "\${now%.*}" -lt "$2" ]; then sleep 0.1; else sleep 1; fi
   done
 }
-without_first() { shift && "$@"; }
+without_two() { shift 2 && "$@"; }
 
 driver() {
   link=$(readlink "$pci/devices/$1/driver") || link=none
