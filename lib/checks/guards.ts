@@ -69,7 +69,7 @@ export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
     return evidenceResult({
       problem: 'No GPU would be left for the host',
       ok: displays.length === 0 ? 'No GPU is chosen' : 'The host keeps a GPU',
-      next: 'add a second GPU or switch the integrated one on in the firmware setup; --force only-gpu if the host is used over the network',
+      next: 'add a second GPU or switch the integrated one on in the firmware setup; hand-over gives the only one to a guest while it runs; --force only-gpu if the host is used over the network',
       evidence:
         staying.length > 0
           ? []

@@ -1,5 +1,6 @@
 import { checksFor } from '../checks/check.ts'
 import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
+import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import type { CheckName } from '../core/finding.ts'
 import { isAway, RECORDS } from '../hand-over/read-hand-over.ts'
@@ -14,7 +15,11 @@ import { awayError, proposeHandOver } from './propose-hand-over.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** The guards by which hand-over refuses. */
-const REFUSALS: readonly CheckName[] = [...checksFor(HAND_OVER_GUARDS, 'hand-over'), ...checksFor(GUARDS, 'hand-over')]
+const REFUSALS: readonly CheckName[] = [
+  ...checksFor(HAND_OVER_GUARDS, 'hand-over'),
+  ...checksFor(GUARDS, 'hand-over'),
+  libvirtHookCheck,
+]
 
 /** The options of hand-over. */
 export const HAND_OVER_OPTIONS: readonly Option[] = [
@@ -26,6 +31,7 @@ export const HAND_OVER_OPTIONS: readonly Option[] = [
   { name: 'stop', kind: 'list', value: 'UNIT', help: 'a unit to stop before the guest starts, and to start after it' },
   { name: 'start', kind: 'list', value: 'UNIT', help: 'a unit to start for the guest, and to stop after it' },
   forceOption(REFUSALS),
+  { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
   { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
 ]
 
@@ -34,11 +40,11 @@ export async function answerHandOver(context: Context, adapters: Adapters): Prom
   const { arguments: given } = context
   checkUsage(given)
   if (given.flag('return')) return answerReturn(context)
-  if (given.flag('rehearse')) return answerRehearsal(context, proposeHandOver(context))
+  if (given.flag('rehearse')) return answerRehearsal(context, proposeHandOver(context, adapters))
   if (given.flag('undo')) expectHome(context)
   return answerCycle(context, adapters, {
     kind: 'hand-over',
-    propose: (own) => proposeHandOver(own).proposal,
+    propose: (own, apply) => proposeHandOver(own, adapters, apply).proposal,
     status: async (own) => handOverStatus(own),
   })
 }

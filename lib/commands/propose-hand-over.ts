@@ -6,10 +6,13 @@ import { type PlannedSetting, settingKey } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
+import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
+import { type GuestDomain, readDomain } from '../guest/libvirt/guest-domain.ts'
 import { readHolders } from '../hand-over/holders.ts'
 import { handOverFiles, hookFile } from '../hand-over/hook-files.ts'
+import { handOverModule } from '../hand-over/nix-module.ts'
 import {
   decideHandOver,
   guestFile,
@@ -17,21 +20,21 @@ import {
   readHandOvers,
   takesOnlyDisplay,
 } from '../hand-over/plan-hand-over.ts'
-import { findUnit, isAway, readDisplayManager, readNumberedCards } from '../hand-over/read-hand-over.ts'
+import { findUnit, isAway, readDisplayManager, readNumberedCards, readPlaces } from '../hand-over/read-hand-over.ts'
 import { hasSystemd } from '../host/find-program.ts'
 import { readKernelLog } from '../host/kernel-log.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { listensOn } from '../host/sockets.ts'
 import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
-import { readHost } from '../system/read-system.ts'
-import type { Host } from '../system/system.ts'
+import { readDistro, readHost } from '../system/read-system.ts'
+import type { Adapters, DeclarativeSystem, Host } from '../system/system.ts'
 import { usageError } from '../terminal/options.ts'
 import { reloadCommands } from '../tune/reload.ts'
 import { handOverView } from '../views/hand-over-view.ts'
 import { findRequestedDevices, refuse, toBoundFunction } from './answer.ts'
 import type { Proposal } from './change-cycle.ts'
-import { type GuestDomain, readDomain } from './guest-domain.ts'
+import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import type { Context } from './run-script.ts'
 
 /** A hand-over as it is decided, and its proposal. */
@@ -41,7 +44,7 @@ export interface ProposedHandOver {
 }
 
 /** Proposes what is to happen from now on when a guest starts and stops. Throws UserErrors; those of guards too. */
-export function proposeHandOver(context: Context): ProposedHandOver {
+export function proposeHandOver(context: Context, adapters: Adapters, apply = false): ProposedHandOver {
   const { machine, warn, script, arguments: given } = context
   const [guest = '', ...named] = given.operands
   const host = readHost(machine)
@@ -62,23 +65,31 @@ export function proposeHandOver(context: Context): ProposedHandOver {
   const findings = [
     ...runChecks(checksFor(HAND_OVER_GUARDS, 'hand-over'), guarded, readers, true),
     ...runChecks(checksFor(GUARDS, 'hand-over'), guarded, readers, true),
+    ...runChecks([libvirtHookCheck], { host, willHook: domain !== undefined }, readers, true),
   ]
   refuse(findings, given)
   if (away) throw awayError(guest)
   const decided = decideHandOver({
     ...{ guest, uuid: domain?.uuid ?? null, functions: selected, devices: pci.devices, holders },
+    ...readPlaces(machine.reader, selected),
     displayManager: readDisplayManager(files),
     console: usage.screens.found.length > 0,
     stop: given.list('stop').map((name) => findUnit(files, '--stop', name)),
     start: given.list('start').map((name) => findUnit(files, '--start', name)),
   })
   const journal = readJournal(files)
-  const { plan, undoes, undone } = planFiles(host, journal, decided)
+  const distro = readDistro(host, adapters).adapter
+  const output = moduleOutput(given, files.root)
+  expectModuleOutput(given, distro, apply, `/etc/nixos/hand-over-${guest}.nix`)
+  const { plan, undoes, undone } = planFiles(host, journal, decided, distro?.declarative, output)
   plan.notes.push(...notesOn(context, pci, decided, usage, domain))
   const proposal: Proposal = {
     ...{ plan, host, journal, devices: selected, findings },
     entry: { functions: selected.map((one) => toBoundFunction(one, pci.devices)), undoes, undone },
-    view: handOverView(script, given, { decided, holders, findings, pci }),
+    view: {
+      ...handOverView(script, given, { decided, holders, findings, pci }),
+      printsModule: distro?.declarative !== undefined && output === null,
+    },
   }
   return { decided, proposal }
 }
@@ -102,13 +113,22 @@ function planFiles(
   host: Host,
   journal: readonly JournalRecord[],
   decided: HandOver,
+  declarative: DeclarativeSystem | undefined,
+  output: string | null,
 ): { plan: Plan; undoes: number[]; undone: string[] } {
   const shared = (owners: readonly string[]): PlannedSetting[] => [
     ...handOverFiles(owners),
     ...(decided.uuid === null ? [] : [hookFile(owners)]),
   ]
+  const path = output ?? `/etc/nixos/hand-over-${decided.guest}.nix`
+  const wanted = (owners: readonly string[]): PlannedSetting[] => {
+    const files = [guestFile(decided), ...shared(owners)]
+    if (declarative === undefined) return files
+    const reason = `what ${decided.guest} takes when it starts`
+    return [{ kind: 'file', path, content: handOverModule(files), reason, owners: [decided.guest] }]
+  }
   const all = claimsOf(journal, 'hand-over')
-  const keys = new Map([guestFile(decided), ...shared([])].map((one) => [one.path, settingKey(one)]))
+  const keys = new Map(wanted([]).map((one) => [one.path, settingKey(one)]))
   const going = all.filter(({ setting, key }) => keys.has(setting.path) && keys.get(setting.path) !== key)
   const undoes = [...new Set(going.map(({ entry }) => entry.number))]
   const undone = [...new Set(going.map(({ owner }) => owner))]
@@ -116,7 +136,7 @@ function planFiles(
     .filter(({ entry, owner }) => undoes.includes(entry.number) && undone.includes(owner))
     .filter((claim) => !going.includes(claim))
     .map(({ setting, owner }): PlannedSetting => ({ ...setting, owners: [owner] }))
-  const settings = [guestFile(decided), ...shared([...new Set([decided.guest, ...undone])])]
+  const settings = wanted([...new Set([decided.guest, ...undone])])
   const leaving = [...new Map(going.map(({ key, setting }) => [key, setting])).values()]
   const changes = changesReplacing(leaving, settings, contentReader(host.files))
   const paths = changes.map(({ path }) => path)
@@ -125,7 +145,7 @@ function planFiles(
     plan: {
       changes: [...changes, ...commands],
       settings: [...settings, ...remaining],
-      notes: [],
+      notes: changes.length === 0 ? [] : (declarative?.steps(path) ?? []),
       rebootNeeded: false,
     },
     undoes,

@@ -1,5 +1,5 @@
-/** The path of the program that hands cards over, beside which are its two parts and the files of the guests. */
-export const HAND_OVER = '/etc/vfio-scripts/hand-over'
+import { HAND_OVER } from './hand-over-paths.ts'
+
 export const HAND_OVER_FACTS = `${HAND_OVER}-facts`
 
 /**
@@ -24,7 +24,7 @@ lines() {
   done <"$2"
 }
 
-# within SECONDS COMMAND…: does it come true in time? It is asked often for two seconds, then once a second.
+# within SECONDS COMMAND...: does it come true in time? It is asked often for two seconds, then once a second.
 within() {
   read -r now _ <"$proc/uptime"
   seconds=$1
@@ -95,7 +95,7 @@ holder() {
   echo "$1 $cgroup $2 $comm"
 }
 
-# holders ADDRESS…: who has one of their nodes open, mapped or mounted, as far as it can be seen
+# holders ADDRESS...: who has one of their nodes open, mapped or mounted, as far as it can be seen
 holders() {
   wanted=$nl$(for one in "$@"; do nodes "$one"; done 2>/dev/null)$nl
   # ls names a lone folder only beside a file.
@@ -122,7 +122,7 @@ holders() {
   for one in "$@"; do stacked "$one"; done
 }
 
-# is_free ADDRESS…: does nobody have them? held says who does
+# is_free ADDRESS...: does nobody have them? held says who does
 is_free() {
   held=$(holders "$@" | {
     read -r pid cgroup node comm || exit
@@ -192,9 +192,15 @@ has_console() {
 state_of() { timeout 20 systemctl show --property=ActiveState --value "$1"; }
 job_of() { timeout 20 systemctl show --property=Job --value "$1"; }
 
+# guest_uuid: of its files, if libvirt knows the guest
+guest_uuid() {
+  id=$(lines uuid "$conf" && lines uuid "$tuning")
+  echo "\${id%%"$nl"*}"
+}
+
 # guest_pid: the QEMU that libvirt runs for this guest, whatever it is called now
 guest_pid() {
-  uuid=$(lines uuid "$conf")
+  uuid=$(guest_uuid)
   for file in "$run"/libvirt/qemu/*.pid; do
     read -r pid <"$file" && grep -aqi "\${uuid:-no uuid}" "$proc/$pid/cmdline" && echo "$pid" && return
   done 2>/dev/null

@@ -1,17 +1,12 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
-import { HAND_OVER, HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
+import { HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
+import { HAND_OVER, HOOK, UNIT, WHILE_RUNNING } from './hand-over-paths.ts'
 import { handOverProgram } from './main-program.ts'
 import { HAND_OVER_STEPS, handOverSteps } from './steps-program.ts'
+import { HAND_OVER_TUNING, handOverTuning } from './tuning-program.ts'
 
 const UNITS = '/etc/systemd/system'
-const UNIT = 'vfio-scripts-hand-over'
-export const HOOK = '/etc/libvirt/hooks/qemu.d/50-vfio-scripts-hand-over'
 const HEAD = headComment('hand-over')
-
-/** Returns the name of the unit that hands the card of a guest over. */
-export function handOverUnit(guest: string): string {
-  return `${UNIT}@${guest}.service`
-}
 
 /**
  * The hook of libvirt, which only starts and stops a unit: AppArmor and SELinux confine what a hook does itself. It knows the
@@ -45,8 +40,9 @@ while IFS= read -r line || [ -n "$line" ]; do
   esac
 done
 
-for guest in ${HAND_OVER}.d/*; do
+for guest in ${HAND_OVER}.d/* ${WHILE_RUNNING}/*; do
   name=\${guest##*/}
+  case $guest in ${WHILE_RUNNING}/*) [ ! -e "${HAND_OVER}.d/$name" ] || continue ;; esac
   unit=${UNIT}@$name.service
   why=/run/vfio-scripts/hand-over/$name/why
   if [ -z "$uuid" ] && [ "$name" = "\${1:-}" ] && [ "$2" = prepare ]; then
@@ -107,6 +103,7 @@ export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
   return [
     own(HAND_OVER_FACTS, handOverFacts(HEAD), 'who has a card', 0o600),
     own(HAND_OVER_STEPS, handOverSteps(HEAD), 'the single steps, there and back', 0o600),
+    own(HAND_OVER_TUNING, handOverTuning(HEAD), 'CPUs, huge pages and clocks while guests run', 0o600),
     own(HAND_OVER, handOverProgram(HEAD), 'takes a card, and gives it back', 0o700),
     own(`${UNITS}/${UNIT}@.service`, MAIN_UNIT, 'runs it outside of libvirt'),
     own(`${UNITS}/${UNIT}-watch@.service`, WATCH_UNIT, 'gives back what no guest uses'),

@@ -1,7 +1,7 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
-import { HAND_OVER } from './facts-program.ts'
+import { HAND_OVER_GUESTS } from './hand-over-paths.ts'
 import type { Holder } from './holders.ts'
 
 /** What is done when a guest starts and stops: the content of its file in hand-over.d. */
@@ -11,6 +11,10 @@ export interface HandOver {
   /** The UUID by which libvirt's hook knows it; `null`: libvirt has nothing to do with it. */
   uuid: string | null
   functions: readonly PciDevice[]
+  /** The folder of each function in /sys, which names every port above it. */
+  places: readonly string[]
+  /** The name of the mainboard; `null`: the firmware gives none. */
+  board: string | null
   /** The units that are stopped before, in this order, and started again after, in the reverse one. */
   stop: readonly string[]
   /** The units that are started for the guest, and stopped after. */
@@ -28,6 +32,8 @@ export interface HandOverFacts {
   guest: string
   uuid: string | null
   functions: readonly PciDevice[]
+  places: readonly string[]
+  board: string | null
   /** Every function of the machine. */
   devices: readonly PciDevice[]
   holders: readonly Holder[]
@@ -60,22 +66,24 @@ export function decideHandOver(facts: HandOverFacts): HandOver {
   const manager = displayManager !== null && (endsSessions || services.includes(displayManager)) ? [displayManager] : []
   const users = holders.flatMap(({ kind, unit }) => (kind === 'user-service' ? [unit] : []))
   return {
-    ...{ guest: facts.guest, uuid: facts.uuid, functions: facts.functions, endsSessions, start: facts.start },
+    ...{ guest: facts.guest, uuid: facts.uuid, functions: facts.functions, places: facts.places, board: facts.board },
+    ...{ endsSessions, start: facts.start },
     stop: [...new Set([...manager, ...services, ...facts.stop])],
     userServices: endsSessions ? [] : [...new Set(users)].sort(),
     console: facts.console,
   }
 }
 
-/** The folder of the guests' files. */
-export const HAND_OVER_GUESTS = `${HAND_OVER}.d`
-
 /** Returns the text of a guest's file, as the program reads it: a word for what the rest of the line is. */
 export function handOverText(one: HandOver): string {
-  const { uuid, functions, stop, start, userServices, endsSessions, console } = one
+  const { uuid, functions, places, board, stop, start, userServices, endsSessions, console } = one
   const lines = [
     ...(uuid === null ? [] : [`uuid ${uuid}`]),
-    ...functions.map(({ address, vendor, device }) => `function ${address} ${vendor.id} ${device.id}`),
+    ...(board === null || functions.length === 0 ? [] : [`board ${board}`]),
+    ...functions.map(({ address, vendor, device, subsystem }, index) => {
+      const card = subsystem === null ? '-' : `${subsystem.vendor}:${subsystem.device}`
+      return `function ${address} ${vendor.id} ${device.id} ${card} ${places[index]}`
+    }),
     ...stop.map((unit) => `stop ${unit}`),
     ...(endsSessions ? ['sessions end'] : []),
     ...userServices.map((unit) => `user-unit ${unit}`),
@@ -88,9 +96,14 @@ export function handOverText(one: HandOver): string {
 /** Returns the setting that is a guest's own. */
 export function guestFile(one: HandOver): PlannedSetting {
   return {
-    ...{ kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one), mode: 0o600 },
+    ...{ kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one) },
     ...{ reason: `what ${one.guest} takes when it starts`, owners: [one.guest] },
   }
+}
+
+/** Has this guest a hand-over? */
+export function hasHandOver(files: Reader, guest: string): boolean {
+  return files.exists(`${HAND_OVER_GUESTS}/${guest}`)
 }
 
 /** A guest's file as it is on the disk. */
@@ -101,7 +114,7 @@ export interface KnownHandOver {
   functions: string[]
 }
 
-/** Reads the guests that have a hand-over. Throws a UserError with code `denied` where only root may read them. */
+/** Reads the guests that have a hand-over. */
 export function readHandOvers(files: Reader): KnownHandOver[] {
   return (files.list(HAND_OVER_GUESTS) ?? []).flatMap((guest) => {
     const text = files.text(`${HAND_OVER_GUESTS}/${guest}`)

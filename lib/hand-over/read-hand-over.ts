@@ -66,3 +66,13 @@ export function readNumberedCards(
     }),
   )
 }
+
+/** Returns the mainboard, and the folders of functions, by which they are known again: addresses change with slots. */
+export function readPlaces(
+  reader: Reader,
+  functions: readonly PciDevice[],
+): { board: string | null; places: string[] } {
+  const board = reader.optionalText('/sys/class/dmi/id/board_name')?.trim() ?? ''
+  const places = functions.map(({ address }) => reader.resolve(`/sys/bus/pci/devices/${address}`) ?? '')
+  return { board: /^[ -~]+$/.test(board) ? board : null, places }
+}

@@ -1,4 +1,4 @@
-import { HAND_OVER } from './facts-program.ts'
+import { HAND_OVER } from './hand-over-paths.ts'
 
 export const HAND_OVER_STEPS = `${HAND_OVER}-steps`
 
@@ -19,11 +19,11 @@ say() {
   echo "hand-over: $name: $*" >&2
 }
 
-# note WORDS…: what is about to be done
+# note WORDS...: what is about to be done
 note() { echo "$*" >>"$record" || fail 'the record cannot be written'; }
 put() { echo "$1" >"$2"; }
 
-# bounded SECONDS COMMAND…: does it succeed in time? One that hangs is left behind.
+# bounded SECONDS COMMAND...: does it succeed in time? One that hangs is left behind.
 bounded() {
   count=$((\${count:-0} + 1))
   pending=$state/result.$$.$count
@@ -47,7 +47,7 @@ unit() {
   timeout 100 systemctl "$1" "$2"
 }
 
-# user_systemctl UID WORDS…: a user's own service manager
+# user_systemctl UID WORDS...: a user's own service manager
 user_systemctl() {
   owner=$1
   shift
@@ -162,9 +162,10 @@ why_not() {
   fi
 }
 
-# undo KIND WORDS…: a recorded step, which may not have been done. 1: it is to be tried again.
+# undo KIND WORDS...: a recorded step, which may not have been done. 1: it is to be tried again.
 undo() {
   case $1 in
+    tuned) alone untune ;;
     started) unit stop "$2" || say "$2 does not stop" ;;
     driver)
       shift

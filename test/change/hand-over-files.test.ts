@@ -1,8 +1,14 @@
 // What hand-over writes: looked at, changed, and taken back.
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { handOverFiles, hookFile } from '../../lib/hand-over/hook-files.ts'
 import { expectRan } from '../support/bind.ts'
+import { newFolder } from '../support/expect.ts'
 import { conf, desktopDir, domain, handOver, hook, hostdev, uuid, write } from '../support/hand-over.ts'
-import { runScript } from '../support/run.ts'
+import { needs } from '../support/needs.ts'
+import { readTexts } from '../support/nix.ts'
+import { runProgram, runScript } from '../support/run.ts'
 import { snapshotOf, textOf, writeIn } from '../support/system.ts'
 
 describe('written, looked at, changed and taken back', () => {
@@ -13,7 +19,7 @@ describe('written, looked at, changed and taken back', () => {
     expectRan(ran, 0, /systemctl daemon-reload|try-reload-or-restart|at each start and stop of win11/)
     expect(textOf(dir, conf)).toMatch(
       new RegExp(
-        `^uuid ${uuid}\nfunction 0000:05:00.0 10de [0-9a-f]{4}\nfunction 0000:05:00.1 10de [0-9a-f]{4}\nstop smbd.service\n`,
+        `^uuid ${uuid}\nfunction 0000:05:00.0 10de [0-9a-f]{4} \\S+ /sys/devices/\\S+/0000:05:00.0\nfunction 0000:05:00.1 10de [0-9a-f]{4} \\S+ /sys/\\S+\nstop smbd.service\n`,
         'm',
       ),
     )
@@ -75,4 +81,86 @@ describe('written, looked at, changed and taken back', () => {
     expectRan(runScript('bind-vfio', ['--root', dir, '--undo', ...write]), 0, /nothing to take back/)
     expectRan(handOver(dir, '--status'), 0, /in-force/)
   })
+})
+
+describe('a guest that gen-domain --format qemu starts', () => {
+  /** What the script has done, in order, where QEMU ends with this code. */
+  function ran(dir: string, code: number): string[] {
+    const made = runScript('gen-domain', [
+      ...[
+        '--root',
+        dir,
+        '--name',
+        'win11',
+        '--guest',
+        'linux',
+        '--memory',
+        '4G',
+        '--format',
+        'qemu',
+        '--firmware',
+        'bios',
+      ],
+      ...['--gpu', '05:00'],
+    ])
+    expectRan(made, 0, /^#!\/bin/)
+    const home = newFolder()
+    const log = join(home, 'log')
+    for (const [name, text] of [
+      ['systemctl', `echo "systemctl $*" >>${log}`],
+      ['qemu', `echo qemu >>${log}; exit ${code}`],
+    ])
+      writeIn(home, `bin/${name}`, `#!/bin/sh\n${text}\n`)
+    writeIn(home, 'guest', made.stdout)
+    const path = `PATH=${home}/bin:$PATH HOME=${home} QEMU=${home}/bin/qemu`
+    runProgram('sh', ['-c', `${path} sh ${home}/guest`])
+    return readFileSync(log, 'utf8').trimEnd().split('\n')
+  }
+
+  it('takes the card before, and gives it back after, however QEMU ends', () => {
+    const dir = desktopDir('twin-gpus')
+    expect(ran(dir, 0)).toEqual(['qemu'])
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    const unit = 'vfio-scripts-hand-over@win11.service'
+    for (const code of [0, 1])
+      expect(ran(dir, code)).toEqual([`systemctl start ${unit}`, 'qemu', `systemctl stop ${unit}`])
+  })
+})
+
+describe('on NixOS', () => {
+  const nixos = (): string => desktopDir('twin-gpus', {}, 'nixos')
+
+  it('is a module, which is printed, or written where it is asked for', () => {
+    const dir = nixos()
+    expectRan(handOver(dir, 'win11', '05:00'), 1, /environment\.etc\."vfio-scripts\/hand-over\.d\/win11".*Save this/s)
+    expectRan(handOver(dir, 'win11', '05:00', '--apply'), 2, /needs --output FILE.*hand-over-win11\.nix/)
+    const output = ['--output', '/etc/nixos/hand-over-win11.nix']
+    expectRan(handOver(dir, 'win11', '05:00', ...output, ...write), 0, /Import it.*nixos-rebuild/s)
+    expect(textOf(dir, hook)).toBeNull()
+    expectRan(handOver(dir, '--undo', ...write), 0)
+    expect(textOf(dir, 'etc/nixos/hand-over-win11.nix')).toBeNull()
+    expectRan(handOver(desktopDir('twin-gpus'), 'win11', '05:00', ...output), 2, /--output is for NixOS/)
+  })
+
+  needs('nix-instantiate').it('gives each file the same text as elsewhere, by Nix itself', () => {
+    const dir = nixos()
+    const there = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', '--output', '/etc/nixos/x.nix', ...write), 0)
+    expectRan(handOver(there, 'win11', '05:00', ...write), 0)
+    const module = readTexts(textOf(dir, 'etc/nixos/x.nix') ?? '')
+    for (const name of ['hand-over', 'hand-over-facts', 'hand-over.d/win11'])
+      expect(module.environment.etc[`vfio-scripts/${name}`]?.source).toBe(textOf(there, `etc/vfio-scripts/${name}`))
+    expect(module.virtualisation.libvirtd.hooks.qemu['50-vfio-scripts-hand-over']).toBe(textOf(there, hook))
+    const units = Object.entries(module.systemd.units)
+    expect(units.length).toBe(2)
+    for (const [name, { text }] of units)
+      expect(text.replace('Environment=PATH=/run/current-system/sw/bin\n', '')).toBe(
+        textOf(there, `etc/systemd/system/${name}`),
+      )
+  })
+})
+
+it('programs are plain ASCII: a file is written a byte for each character', () => {
+  for (const one of [...handOverFiles([]), hookFile([])])
+    expect(one.kind === 'file' ? one.content : '').toMatch(/^[\n\t -~]+$/)
 })

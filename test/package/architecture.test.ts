@@ -12,7 +12,7 @@ it('is one page', () => {
 
 it('has every folder of lib, from the ground up', () => {
   const layers = structure.slice(structure.indexOf('LAYERS = ['), structure.indexOf(']\n\n'))
-  const folders = [...layers.matchAll(/'(\w+)'/g)].map(([, name]) => `lib/${name}`)
+  const folders = [...layers.matchAll(/'([\w-]+)'/g)].map(([, name]) => `lib/${name}`)
   expect(rows.filter((path) => /^lib\/[\w-]+$/.test(path))).toEqual(folders)
 })
 

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
-import { HAND_OVER } from '../../lib/hand-over/facts-program.ts'
+import { HAND_OVER } from '../../lib/hand-over/hand-over-paths.ts'
 import { handOverFiles } from '../../lib/hand-over/hook-files.ts'
 import { newFolder } from './expect.ts'
 import { has as hasProgram, PROJECT, type Ran, runProgram } from './run.ts'

@@ -33,8 +33,11 @@ export function hold(dir: string, address: string, name: string, group: string, 
   writeIn(dir, `proc/${pid}/fd/4`, `→ /dev/${name}`)
 }
 
-export const desktopDir = (machine: string, files: Record<string, string | null> = {}): string =>
-  systemDir({ machine, files: { ...desktop, ...files } } as System)
+export const desktopDir = (
+  machine: string,
+  files: Record<string, string | null> = {},
+  family: System['family'] = 'debian',
+): string => systemDir({ machine, family, files: { ...desktop, ...files } } as System)
 export const handOver = (dir: string, ...args: string[]): Ran => runScript('hand-over', ['--root', dir, ...args])
 export const write = ['--apply', '--no-commands'] as const
 export const conf = 'etc/vfio-scripts/hand-over.d/win11'

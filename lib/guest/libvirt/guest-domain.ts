@@ -1,7 +1,7 @@
-import { UserError } from '../core/error.ts'
-import { attribute, child, childrenOf, elementText } from '../guest/libvirt/edit-document.ts'
-import { devicesOf, parseDomain } from '../guest/libvirt/edit-domain.ts'
-import type { Reader } from '../host/reader.ts'
+import { UserError } from '../../core/error.ts'
+import type { Reader } from '../../host/reader.ts'
+import { attribute, child, childrenOf, elementText } from './edit-document.ts'
+import { devicesOf, parseDomain } from './edit-domain.ts'
 
 /** What a guest of libvirt is known by, and the PCI functions of the host that it has. */
 export interface GuestDomain {
