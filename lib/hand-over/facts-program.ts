@@ -64,9 +64,13 @@ is_what() { case "$(identity "$1") " in "$2 "*) ;; *) return 1 ;; esac }
 # nodes ADDRESS: its device nodes, that of its IOMMU group, and those of NVIDIA, which /sys does not know
 nodes() {
   path=$(readlink -f "$pci/devices/$1") || return 0
+  # simpledrm has a node of its own.
+  firmware=$(framebuffer "$1")
   ls -l "$sys/dev/char" "$sys/dev/block" | while read -r line; do
     at=$sys/\${line##*../}
-    case $at in "$path"/*) sed -n "s|^DEVNAME=|$dev/|p" "$at/uevent" ;; esac
+    case \${firmware:+with}$at in
+      "$path"/* | with"$path"/* | with"$sys"/devices/platform/*-framebuffer*) sed -n "s|^DEVNAME=|$dev/|p" "$at/uevent" ;;
+    esac
   done
   link=$(readlink "$pci/devices/$1/iommu_group") && echo "$dev/vfio/\${link##*/}"
   if is_on "$1" nvidia; then ls -d "$dev"/nvidia* "$dev"/nvidia-caps/*; fi

@@ -95,6 +95,29 @@ describe('what is put back', () => {
     expect(machine.text('units/gdm.service')).toBe('active\n')
   })
 
+  it('is not taken from who has the picture of the firmware open', () => {
+    const machine = cardMachine()
+    const drm = 'sys/devices/platform/simple-framebuffer.0/drm/card1'
+    machine.write({
+      [`${drm}/uevent`]: 'DEVNAME=dri/card1\n',
+      'sys/dev/char/226:1': `→ ../../${drm.slice('sys/'.length)}`,
+      ...opened(2000, 'sway', '/system.slice/seat.service', 'dri/card1'),
+    })
+    expect(machine.run('take').code).toBe(0)
+    machine.run('give-back')
+    machine.write({ 'proc/iomem': `d0000000-dfffffff : ${gpu}\n  d0000000-d07e8fff : BOOTFB\n` })
+    expect(machine.run('take').code).toBe(1)
+    expect(machine.why()).toContain('/dev/dri/card1 by sway')
+  })
+
+  it('is taken from the splash of a boot that starts the guest', () => {
+    const machine = cardMachine()
+    machine.write({ splash: '', ...opened(300, 'plymouthd', '/system.slice/plymouth-start.service', 'dri/card0') })
+    expect(machine.run('take').code).toBe(0)
+    expect(machine.steps()).toContain('plymouth quit')
+    expectRight(machine)
+  })
+
   it('is not a unit that did not run', () => {
     const machine = cardMachine()
     machine.write({ 'etc/hand-over.d/win11': `${cardLines}stop gdm.service\nstop smbd.service\nstop none.service\n` })

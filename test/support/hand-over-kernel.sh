@@ -48,6 +48,7 @@ rm() {
 }
 udevadm() { step udevadm "$@" && echo >"$ROOT/settled"; }
 kill() { step kill "$@" && command rm -rf "$ROOT/proc/$2"; }
+plymouth() { step plymouth "$@" && if [ -e "$ROOT/splash" ]; then command rm -rf "$ROOT/proc/300"; fi; }
 virsh() { step virsh "$@" && if [ -e "$ROOT/virsh" ]; then . "$ROOT/virsh"; fi; }
 
 # ends UNIT, begins UNIT: its processes
