@@ -3,6 +3,8 @@ import { expectUnset, isDescribed, type TuneFeature, tuneRequirements } from '..
 import { inForceFinding, requestedValues } from '../in-force.ts'
 
 const CPUFREQ = '/sys/devices/system/cpu/cpufreq'
+/** The governors of Linux, for a machine that does not say which it has. Source: drivers/cpufreq. */
+const GOVERNORS = ['conservative', 'ondemand', 'performance', 'powersave', 'schedutil', 'userspace']
 
 /** Sets the governor of all CPUs from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
 export const governor: TuneFeature = {
@@ -13,9 +15,9 @@ export const governor: TuneFeature = {
     const { machine } = facts.host
     const name = given.value('governor') ?? ''
     const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
-    const known = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
-    if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
-      throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
+    const said = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.split(/\s+/).filter(Boolean)
+    const [who, known] = said === undefined || said.length === 0 ? ['Linux', GOVERNORS] : ['this machine', said]
+    if (!known.includes(name)) throw new UserError('usage', `--governor ${name}: ${who} has ${known.join(', ')}`)
     const reason = `all CPUs start with the governor ${name}`
     if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
     return tuneRequirements(reason, {
