@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/
+// node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/, man/
 //                                 and THIRD-PARTY-NOTICES
 // node build.mjs run FILE         bundles one TypeScript tool (bench, demo, lab) and runs it
 // node build.mjs release FOLDER   puts what was built into a new FOLDER, with SHA256SUMS
@@ -21,6 +21,7 @@ import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { writeCompletions } from './completions.mjs'
+import { writeManPages } from './manpages.mjs'
 
 const NOTICES = 'THIRD-PARTY-NOTICES'
 const RULE = '-'.repeat(72)
@@ -82,6 +83,7 @@ async function buildScripts() {
   const notices = [...all].sort().map(noticeOf)
   writeFileSync(join(root, NOTICES), `${[head, ...notices].join(`\n\n${RULE}\n\n`)}\n`)
   writeCompletions(built, join(root, 'completions'))
+  writeManPages(built, join(root, 'man'))
 }
 
 /**

@@ -72,7 +72,7 @@ describe('the package', () => {
     )
     for (const name of Object.keys(bin)) expect(paths).toContain(`completions/bash/${name}`)
     expect(paths.filter((path) => /^(test|lib|distros|node_modules)\/|\.m?ts$|\.ci/.test(path))).toEqual([])
-    expect(files).toEqual(['scripts/*.mjs', 'scripts/setup.md', 'completions', 'THIRD-PARTY-NOTICES'])
+    expect(files).toEqual(['scripts/*.mjs', 'scripts/setup.md', 'completions', 'man', 'THIRD-PARTY-NOTICES'])
   })
 
   it('locks versions without the address of a registry', () => {
