@@ -5,7 +5,7 @@ import { needs } from '../support/needs.ts'
 import { PROJECT, runProgram, runScript } from '../support/run.ts'
 
 const { bin } = JSON.parse(readFileSync(`${PROJECT}package.json`, 'utf8')) as { bin: Record<string, string> }
-const commands = Object.values(bin).map((file) => file.replace(/^scripts\/|\.mjs$/g, ''))
+const commands = Object.keys(bin).filter((name) => name !== 'vfio-scripts')
 const pages = [...commands.map((name) => `man/man1/${name}.1`), 'man/man7/vfio-scripts.7']
 const help = (name: string): Script => JSON.parse(runScript(name, ['--help', '--json']).stdout)
 
