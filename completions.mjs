@@ -81,7 +81,7 @@ ${cases.join('\n')}
       if [[ $current == -* ]]; then
         words=${quoted(flags)}
       else
-        ${operands === 'DEVICE' ? devices : ':'}
+        ${operands?.endsWith('DEVICE') ? devices : ':'}
       fi
       ;;
   esac
@@ -110,7 +110,7 @@ function zsh({ name, operands, options }) {
       return [word, ...(option.short === undefined ? [] : [`-${option.short}`])].map((each) => `${each}[${help}]`)
     return `${word}=[${help}]:${option.value ?? 'NAME'}:${actionOf(option, actions)}`
   })
-  if (operands === 'DEVICE') specs.push(`*:DEVICE:${device}`)
+  if (operands?.endsWith('DEVICE')) specs.push(`*:DEVICE:${device}`)
   return `#compdef ${name} ${name}.mjs
 # ${name} in zsh: put this into a folder of $fpath.
 local -a devices=(/sys/bus/pci/devices/*(N:t))
@@ -137,7 +137,7 @@ function fish({ name, operands, options }) {
     return `complete -c ${name}${short} -l ${option.name}${value} ${help}`
   })
   return `# ${name} in fish: put this into ~/.config/fish/completions.
-complete -c ${name} -f${operands === 'DEVICE' ? ` -a ${device}` : ''}
+complete -c ${name} -f${operands?.endsWith('DEVICE') ? ` -a ${device}` : ''}
 ${rows.join('\n')}
 complete -c ${name}.mjs -w ${name}
 `

@@ -5,7 +5,7 @@ import type { Guard } from './check-facts.ts'
 
 export const bridgeGuard: Guard<'requested'> = {
   code: 'bridge',
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ requested }) {
     const bridges = requested.filter((device) => device.bridge)
     return evidenceResult({
@@ -25,7 +25,7 @@ export const bridgeGuard: Guard<'requested'> = {
  */
 export const halfGroupGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'half-group',
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ pci: { groups }, selected, usage }) {
     const bound = new Set(selected)
     const own = new Set(usage.mdevs.map(({ name }) => name))
@@ -70,7 +70,7 @@ export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
       problem: 'No GPU would be left for the host',
       unknown: 'It is not known whether the host would keep a GPU',
       ok: displays.length === 0 ? 'No GPU is chosen' : 'The host keeps a GPU',
-      next: 'add a second GPU or switch the integrated one on in the firmware setup; --force only-gpu if the host is used over the network',
+      next: 'add a second GPU or switch the integrated one on in the firmware setup; hand-over gives the only one to a guest while it runs; --force only-gpu if the host is used over the network',
       evidence:
         staying.length > 0
           ? []
@@ -110,7 +110,7 @@ export const bootVgaGuard: Guard<'selected'> = {
 export const partialCardGuard: Guard<'pci' | 'given'> = {
   code: 'partial-card',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ pci: { devices: all }, given }) {
     const bound = new Set(given)
     const cards = new Map<string, PciDevice[]>()
@@ -135,7 +135,7 @@ export const partialCardGuard: Guard<'pci' | 'given'> = {
 export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'virtual-functions',
   forceable: true,
-  askedBy: ['taking'],
+  askedBy: ['taking', 'hand-over'],
   run({ pci: { devices: all }, selected, usage }) {
     const bound = new Set(selected.map((device) => device.address))
     const virtual = all.filter((device) => device.physicalFunction !== null && bound.has(device.physicalFunction))

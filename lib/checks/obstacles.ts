@@ -10,7 +10,7 @@ import type { Guard } from './check-facts.ts'
 export const noAnswerGuard: Guard<'usage'> = {
   code: 'no-answer',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ usage: { answers } }) {
     return evidenceResult({
       problem: 'A device does not answer',
@@ -27,7 +27,7 @@ export const noAnswerGuard: Guard<'usage'> = {
 export const reservedRegionGuard: Guard<'usage' | 'selected'> = {
   code: 'reserved-region',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ usage: { reserved }, selected }) {
     return evidenceResult({
       problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',

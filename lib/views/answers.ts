@@ -72,7 +72,7 @@ function wholeText(diff: readonly string[]): string {
 }
 
 /** Returns the call of the script for the same system. */
-function ownCall({ name }: Script, given: Arguments): string {
+export function ownCall({ name }: Script, given: Arguments): string {
   const root = given.value('root')
   return `${name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
 }

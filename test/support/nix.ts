@@ -41,3 +41,16 @@ export function evaluateModule(text: string, systemdStage1 = false): unknown {
     module // (if module ? imports then { imports = map (one: one { inherit config lib; }) module.imports; } else { })`
   return JSON.parse(nix('--eval', '--strict', '--json', '--expr', expression))
 }
+
+/** What hand-over's module of NixOS sets; a file that it writes is its text. */
+export function readTexts(text: string): {
+  environment: { etc: Record<string, { source: string }> }
+  systemd: { units: Record<string, { text: string }> }
+  virtualisation: { libvirtd: { hooks: { qemu: Record<string, string> } } }
+} {
+  const file = join(scratchDir('module'), 'hand-over.nix')
+  writeFileSync(file, text)
+  const written = 'name: text: text'
+  const expression = `import ${file} { pkgs = { writeText = ${written}; writeScript = ${written}; }; }`
+  return JSON.parse(nix('--eval', '--strict', '--json', '--expr', expression))
+}
