@@ -20,7 +20,7 @@ import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { findingsText } from '../views/changes.ts'
 import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
-import { type Explained, explain, recogniseAsked, recognisedAddresses } from './explain.ts'
+import { type Explained, explainMessages, recogniseAsked, recognisedAddresses } from './explain.ts'
 import { imageReader } from './predict-answer.ts'
 import { bootSystem, foreseeBoots } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -107,12 +107,14 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
     ...(await runChecksAsync(checksFor(HOST_CHECKS, 'host'), facts, readers)),
     ...(requested.length === 0 ? [] : await deviceFindings(context, adapters, facts, readers)),
   ]
-  const told = recognised === undefined ? undefined : explain(recognised, found, requested)
+  const told = recognised === undefined ? undefined : explainMessages(recognised, found, requested)
   const findings = told?.findings ?? found
   const healthy = findings.every(({ state }) => state !== 'problem')
   const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: requested, findings }
-  if (told !== undefined)
-    return { code: healthy ? 0 : 1, json: { ...json, explained: told.explained }, text: told.text }
+  if (told !== undefined) {
+    json.explained = told.explained
+    return { code: healthy ? 0 : 1, json, text: told.text }
+  }
   const all = given.flag('all') || requested.length > 0
   return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
 }

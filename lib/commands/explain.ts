@@ -59,7 +59,7 @@ export function recognisedAddresses(
 }
 
 /** Returns what messages mean, with the findings of this machine that bear on them. */
-export function explain(
+export function explainMessages(
   recognised: readonly Recognised[],
   all: readonly Finding[],
   devices: readonly PciDevice[],
