@@ -150,8 +150,13 @@ export function formatFrom(given: Arguments, ...others: string[]): string {
   return format ?? 'table'
 }
 
-/** Returns what `--help --json` prints: all that `--help` says. Shell completions are made from it. */
-export function helpJson(script: Script): Script & { schema: string } {
+/** The value that `--help --json` prints: all that `--help` says. */
+export interface HelpDocument extends Omit<Script, 'isReadOnly'> {
+  schema: 'vfio-scripts/help/1'
+}
+
+/** Returns what `--help --json` prints. Shell completions and manual pages are made from it. */
+export function helpJson(script: Script): HelpDocument {
   return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
 }
 
