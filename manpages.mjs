@@ -88,9 +88,10 @@ function commandPage({ name, summary, operands, options, exits, examples }, all)
 }
 
 /** @param {Option} option */
-function flagOf({ name, short, kind, value, choices }) {
+function flagOf({ name, short, kind, value, choices, optional }) {
   const names = `${short === undefined ? '' : `Fl ${short} , `}Fl -${name}`
-  return kind === 'flag' ? names : `${names} Ar ${value ?? (choices === undefined ? 'VALUE' : 'NAME')}`
+  const named = value ?? (choices === undefined ? 'VALUE' : 'NAME')
+  return kind === 'flag' ? names : `${names} ${optional ? 'Op ' : ''}Ar ${named}`
 }
 
 /** What an option does, and the values that it takes. @param {Option} option */

@@ -192,9 +192,15 @@ has_console() {
 state_of() { timeout 20 systemctl show --property=ActiveState --value "$1"; }
 job_of() { timeout 20 systemctl show --property=Job --value "$1"; }
 
+# guest_uuid: of its files, if libvirt knows the guest
+guest_uuid() {
+  id=$(lines uuid "$conf" && lines uuid "$tuning")
+  echo "\${id%%"$nl"*}"
+}
+
 # guest_pid: the QEMU that libvirt runs for this guest, whatever it is called now
 guest_pid() {
-  uuid=$(lines uuid "$conf")
+  uuid=$(guest_uuid)
   for file in "$run"/libvirt/qemu/*.pid; do
     read -r pid <"$file" && grep -aqi "\${uuid:-no uuid}" "$proc/$pid/cmdline" && echo "$pid" && return
   done 2>/dev/null

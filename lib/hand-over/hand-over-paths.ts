@@ -3,6 +3,9 @@ export const HAND_OVER = '/etc/vfio-scripts/hand-over'
 /** The folder of the guests' files. */
 export const HAND_OVER_GUESTS = `${HAND_OVER}.d`
 
+/** The folder of what the guests get while they run. */
+export const WHILE_RUNNING = '/etc/vfio-scripts/while-running.d'
+
 /** The path of libvirt's hook. Source: libvirt.org/hooks.html. */
 export const HOOK = '/etc/libvirt/hooks/qemu.d/50-vfio-scripts-hand-over'
 

@@ -1,8 +1,10 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { HAND_OVER_CPUS, handOverCpus } from './cpu-program.ts'
 import { HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
-import { HAND_OVER, HOOK, UNIT } from './hand-over-paths.ts'
+import { HAND_OVER, HOOK, UNIT, WHILE_RUNNING } from './hand-over-paths.ts'
 import { handOverProgram } from './main-program.ts'
 import { HAND_OVER_STEPS, handOverSteps } from './steps-program.ts'
+import { HAND_OVER_TUNING, handOverTuning } from './tuning-program.ts'
 
 const UNITS = '/etc/systemd/system'
 const HEAD = headComment('hand-over')
@@ -39,8 +41,9 @@ while IFS= read -r line || [ -n "$line" ]; do
   esac
 done
 
-for guest in ${HAND_OVER}.d/*; do
+for guest in ${HAND_OVER}.d/* ${WHILE_RUNNING}/*; do
   name=\${guest##*/}
+  case $guest in ${WHILE_RUNNING}/*) [ ! -e "${HAND_OVER}.d/$name" ] || continue ;; esac
   unit=${UNIT}@$name.service
   why=/run/vfio-scripts/hand-over/$name/why
   if [ -z "$uuid" ] && [ "$name" = "\${1:-}" ] && [ "$2" = prepare ]; then
@@ -101,6 +104,8 @@ export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
   return [
     own(HAND_OVER_FACTS, handOverFacts(HEAD), 'who has a card', 0o600),
     own(HAND_OVER_STEPS, handOverSteps(HEAD), 'the single steps, there and back', 0o600),
+    own(HAND_OVER_CPUS, handOverCpus(HEAD), 'whose CPUs are whose while guests run', 0o600),
+    own(HAND_OVER_TUNING, handOverTuning(HEAD), 'CPUs, huge pages and clocks while guests run', 0o600),
     own(HAND_OVER, handOverProgram(HEAD), 'takes a card, and gives it back', 0o700),
     own(`${UNITS}/${UNIT}@.service`, MAIN_UNIT, 'runs it outside of libvirt'),
     own(`${UNITS}/${UNIT}-watch@.service`, WATCH_UNIT, 'gives back what no guest uses'),

@@ -21,8 +21,12 @@ PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
 . "\${0%/*}/hand-over-facts"
 # shellcheck source=/dev/null
 . "\${0%/*}/hand-over-steps"
+# shellcheck source=/dev/null
+. "\${0%/*}/hand-over-cpus"
+# shellcheck source=/dev/null
+. "\${0%/*}/hand-over-tuning"
 name=\${2:-}
-conf=\${0%/*}/hand-over.d/$name
+conf=\${0%/*}/hand-over.d/$name tuning=\${0%/*}/while-running.d/$name
 state=$run/vfio-scripts/hand-over/$name
 record=$state/record unit=vfio-scripts-hand-over@$name.service
 
@@ -101,7 +105,7 @@ note_drivers() {
 }
 
 take() {
-  [ -r "$conf" ] || fail "there is no $conf"
+  [ "$conf:$tuning" != /dev/null:/dev/null ] || fail "nothing is set up for it"
   rm -f "$state/log" "$state/why"
   if [ -e "$record" ]; then give_back || fail 'what was taken before is not back'; fi
   [ -z "$functions" ] || bounded 30 modprobe vfio-pci
@@ -111,6 +115,7 @@ take() {
   say "takes $functions"
   read -r now _ <"$proc/uptime"
   note begin "$now"
+  [ "$tuning" = /dev/null ] || alone tune
   stopped=''
   stop_units
   wait_until_free
@@ -149,7 +154,7 @@ give_back() {
   back='' kept=''
   while read -r line; do back=$line$nl$back; done <"$record"
   while read -r line <&3; do
-    undo $line || kept=$line$nl$kept
+    [ -z "$line" ] || undo $line || kept=$line$nl$kept
   done 3<<END
 $back
 END
@@ -164,7 +169,7 @@ END
 # The guest has two minutes to come, and libvirt 20 seconds to notice that it ended.
 watch() {
   # A guest without a device and without libvirt cannot be seen.
-  [ -n "$functions$(lines uuid "$conf")" ] || return 0
+  [ -n "$functions$(guest_uuid)" ] || return 0
   seen=''
   while [ -e "$record" ]; do
     read -r line <"$record"
@@ -172,7 +177,10 @@ watch() {
     sleep 5
     idle=$((idle + 5))
     [ "$(state_of "$unit")" != activating ] || idle=0
-    if in_use; then idle=0 limit=20; fi
+    if in_use; then
+      idle=0 limit=20
+      [ ! -e "$wants/$name" ] || alone set_cards
+    fi
     [ "$idle" -ge "$limit" ] || continue
     say 'no guest has it'
     timeout 700 systemctl stop "$unit"
@@ -183,7 +191,7 @@ watch() {
 
 end_guest() {
   in_use || return
-  id=$(lines uuid "$conf")
+  id=$(guest_uuid)
   if [ -n "$(guest_pid)" ]; then
     timeout 30 virsh -c qemu:///system shutdown "$id"
     within 90 has_ended && return
@@ -197,10 +205,12 @@ end_guest() {
   done
 }
 
-functions=
-[ ! -r "$conf" ] || functions=$(lines function "$conf" | sed 's/ .*//' | tr '\\n' ' ')
+[ -r "$conf" ] || conf=/dev/null
+[ -r "$tuning" ] || tuning=/dev/null
+functions=$(lines function "$conf" | sed 's/ .*//' | tr '\\n' ' ')
+functions=\${functions% }
 case \${1:-}:$name in
-  status:)
+  status:*)
     for conf in "\${0%/*}"/hand-over.d/*; do
       [ -e "$conf" ] || continue
       for one in $(lines function "$conf" | sed 's/ .*//'); do echo "\${conf##*/} $one $(driver "$one")"; done

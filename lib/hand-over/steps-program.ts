@@ -165,6 +165,7 @@ why_not() {
 # undo KIND WORDS...: a recorded step, which may not have been done. 1: it is to be tried again.
 undo() {
   case $1 in
+    tuned) alone untune ;;
     started) unit stop "$2" || say "$2 does not stop" ;;
     driver)
       shift

@@ -9,6 +9,8 @@ export interface Option {
   kind: 'flag' | 'value' | 'list'
   /** The name of the value in `--help`: `DIR`. */
   value?: string
+  /** May the value be left out? It is an empty text then. */
+  optional?: true
   /** The only values that are allowed. */
   choices?: readonly string[]
   /** Why another value is refused, where there is more to say than the choices; `undefined`: it is taken. */
@@ -114,10 +116,13 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
     if (option.kind === 'flag') {
       if (inline !== undefined) throw usageError(`--${name} takes no value: ${argument}`)
       // minimist would take these two as the flag's value.
-      const next = argv[index + 1]
-      if (next === 'true' || next === 'false') throw usageError(`--${name} takes no value: --${name} ${next}`)
+      const following = argv[index + 1]
+      if (following === 'true' || following === 'false')
+        throw usageError(`--${name} takes no value: --${name} ${following}`)
       continue
     }
+    const next = argv[index + 1]
+    if (option.optional && inline === undefined && (next === undefined || next.startsWith('--'))) continue
     const value = inline ?? argv[++index]
     // `-` alone is standard input, where a file may be named.
     if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
@@ -163,7 +168,8 @@ export function helpJson(script: Script): HelpDocument {
 /** Returns the text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {
-    const value = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
+    const named = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
+    const value = option.optional ? `[${named}]` : named
     const names = `${option.short === undefined ? '' : `-${option.short}, `}--${option.name}`
     return [option.kind === 'flag' ? names : `${names} ${value}`, helpOf(option)] as const
   })

@@ -1,4 +1,5 @@
 import { UserError } from '../../core/error.ts'
+import type { Reader } from '../../host/reader.ts'
 import { expectUnset, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { inForceFinding, requestedValues } from '../in-force.ts'
 
@@ -12,12 +13,8 @@ export const governor: TuneFeature = {
   option: { kind: 'value', value: 'NAME', help: 'start all CPUs with this governor (performance)' },
 
   requirements(facts, given) {
-    const { machine } = facts.host
     const name = given.value('governor') ?? ''
-    const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
-    const said = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.split(/\s+/).filter(Boolean)
-    const [who, known] = said === undefined || said.length === 0 ? ['Linux', GOVERNORS] : ['this machine', said]
-    if (!known.includes(name)) throw new UserError('usage', `--governor ${name}: ${who} has ${known.join(', ')}`)
+    expectGovernor(facts.host.machine, name)
     const reason = `all CPUs start with the governor ${name}`
     if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
     return tuneRequirements(reason, {
@@ -43,4 +40,12 @@ export const governor: TuneFeature = {
         'reboot; if it stays so, a service sets another one: power-profiles-daemon, tuned, tlp, cpupower',
       )
     }),
+}
+
+/** Throws a UserError with code `usage` for a governor that this machine has not. */
+export function expectGovernor(machine: Reader, name: string): void {
+  const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
+  const said = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.split(/\s+/).filter(Boolean)
+  const [who, known] = said === undefined || said.length === 0 ? ['Linux', GOVERNORS] : ['this machine', said]
+  if (!known.includes(name)) throw new UserError('usage', `--governor ${name}: ${who} has ${known.join(', ')}`)
 }

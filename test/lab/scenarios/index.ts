@@ -6,6 +6,7 @@ import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
+import { handOver } from './hand-over.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -26,6 +27,7 @@ export const scenarios: readonly Scenario[] = [
   runbook,
   genDomain,
   appArmor,
+  handOver,
   powerCut,
   captureRooted,
   listIommuIntel,
