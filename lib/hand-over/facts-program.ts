@@ -24,21 +24,21 @@ lines() {
   done <"$2"
 }
 
-# within SECONDS COMMAND...: does it come true in time?
+# within SECONDS COMMAND...: does it come true in time? It is asked often for two seconds, then once a second.
 within() {
   read -r now _ <"$proc/uptime"
   seconds=$1
   shift
-  until_uptime $((\${now%.*} + seconds)) "$@"
+  until_uptime $((\${now%.*} + seconds)) $((\${now%.*} + 2)) "$@"
 }
 until_uptime() {
-  until without_first "$@"; do
+  until without_two "$@"; do
     read -r now _ <"$proc/uptime"
     [ "\${now%.*}" -lt "$1" ] || return 1
-    sleep 0.1
+    if [ "\${now%.*}" -lt "$2" ]; then sleep 0.1; else sleep 1; fi
   done
 }
-without_first() { shift && "$@"; }
+without_two() { shift 2 && "$@"; }
 
 driver() {
   link=$(readlink "$pci/devices/$1/driver") || link=none
@@ -64,9 +64,13 @@ is_what() { case "$(identity "$1") " in "$2 "*) ;; *) return 1 ;; esac }
 # nodes ADDRESS: its device nodes, that of its IOMMU group, and those of NVIDIA, which /sys does not know
 nodes() {
   path=$(readlink -f "$pci/devices/$1") || return 0
+  # simpledrm has a node of its own.
+  firmware=$(framebuffer "$1")
   ls -l "$sys/dev/char" "$sys/dev/block" | while read -r line; do
     at=$sys/\${line##*../}
-    case $at in "$path"/*) sed -n "s|^DEVNAME=|$dev/|p" "$at/uevent" ;; esac
+    case \${firmware:+with}$at in
+      "$path"/* | with"$path"/* | with"$sys"/devices/platform/*-framebuffer*) sed -n "s|^DEVNAME=|$dev/|p" "$at/uevent" ;;
+    esac
   done
   link=$(readlink "$pci/devices/$1/iommu_group") && echo "$dev/vfio/\${link##*/}"
   if is_on "$1" nvidia; then ls -d "$dev"/nvidia* "$dev"/nvidia-caps/*; fi

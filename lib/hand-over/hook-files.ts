@@ -78,6 +78,7 @@ const MAIN_UNIT = `${HEAD}[Unit]
 Description=Hand a card over to the guest %i
 Wants=${UNIT}-watch@%i.service
 Before=${UNIT}-watch@%i.service
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
@@ -94,6 +95,8 @@ Description=Give a card back when the guest %i is gone
 
 [Service]
 ExecStart=/bin/sh ${HAND_OVER} watch %i
+Restart=on-failure
+RestartSec=5
 `
 
 /** Returns the settings that every guest with a hand-over shares. */

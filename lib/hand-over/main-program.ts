@@ -58,11 +58,14 @@ stop_units() {
 wait_until_free() {
   [ -z "$stopped" ] || within 15 is_free $functions || say "still in use: $held"
   is_free $functions || ask_holders
+  # The splash of a boot that starts the guest would wait for the display manager.
+  is_free $functions || ! command -v plymouth >/dev/null || timeout 10 plymouth quit
   within 40 is_free $functions || fail "it is in use: $held"
 }
 
 # The card's names under /dev/dri/by-path: its number is another one when it is back.
 note_nodes() {
+  [ -z "$functions" ] || note settle
   for one in $functions; do
     for at in "$dev/dri/by-path/pci-$one-"*; do
       [ ! -e "$at" ] || note node "$at"

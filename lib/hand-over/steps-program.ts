@@ -180,10 +180,8 @@ undo() {
         say 'the picture of the firmware does not come back; text consoles may stay dark until the host boots'
       ;;
     consoles) { within 10 any_console && bind_consoles 1; } || say 'the text console is not back' ;;
-    node)
-      within 20 [ -e "$2" ] || say "$2 is not there again"
-      udevadm settle --timeout=20
-      ;;
+    node) within 20 [ -e "$2" ] || say "$2 is not there again" ;;
+    settle) udevadm settle --timeout=20 ;;
     user-unit)
       # One that ended with its user's session starts with the next one.
       [ "$(state_of "user@$2.service")" != active ] || user_systemctl "$2" --no-block start "$3" ||

@@ -48,6 +48,7 @@ rm() {
 }
 udevadm() { step udevadm "$@" && echo >"$ROOT/settled"; }
 kill() { step kill "$@" && command rm -rf "$ROOT/proc/$2"; }
+plymouth() { step plymouth "$@" && if [ -e "$ROOT/splash" ]; then command rm -rf "$ROOT/proc/300"; fi; }
 virsh() { step virsh "$@" && if [ -e "$ROOT/virsh" ]; then . "$ROOT/virsh"; fi; }
 
 # ends UNIT, begins UNIT: its processes
@@ -88,6 +89,7 @@ systemctl() {
         [ -e "$ROOT/settled" ] || wrong "$2 starts before udev has settled"
         [ -e "$ROOT/dev/dri/by-path/pci-0000:01:00.0-card" ] || wrong "$2 starts without the card"
       fi
+      [ "$(cat "$home/$2" 2>/dev/null)" != active ] || return 0
       echo active >"$home/$2"
       begins "$2"
       ;;
@@ -149,7 +151,7 @@ picture() {
 }
 
 bind() {
-  [ -e "$ROOT/sys/bus/pci/drivers/$2" ] || return 1
+  [ -e "$ROOT/sys/bus/pci/drivers/$2" ] && step bind "$1" "$2" || return 1
   ln -s "../../../../bus/pci/drivers/$2" "$ROOT/sys/bus/pci/devices/$1/driver"
   ln -s "../../../../devices/pci0000:00/0000:00:01.0/$1" "$ROOT/sys/bus/pci/drivers/$2/$1"
   appear "$1" "$2"

@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import { HAND_OVER } from '../../lib/hand-over/hand-over-paths.ts'
 import { handOverFiles } from '../../lib/hand-over/hook-files.ts'
 import { newFolder } from './expect.ts'
-import { has, PROJECT, type Ran, runProgram } from './run.ts'
+import { has as hasProgram, PROJECT, type Ran, runProgram } from './run.ts'
 import { snapshotOf } from './system.ts'
 
 export const gpu = '0000:01:00.0'
@@ -13,7 +13,7 @@ export const audio = '0000:01:00.1'
 export const guestUuid = 'c0ffee00-0000-4000-8000-000000000001'
 
 /** What is in POSIX shell has to run in each that a distribution has as its /bin/sh. */
-export const SHELLS = [['dash'], ['busybox', 'sh'], ['bash', '--posix']].filter(([name = '']) => has(name))
+export const SHELLS = [['dash'], ['busybox', 'sh'], ['bash', '--posix']].filter(([name = '']) => hasProgram(name))
 
 /** A machine with a card, and a guest that takes it. */
 export interface CardMachine {
@@ -21,6 +21,7 @@ export interface CardMachine {
   /** Adds to the machine, or changes it; `→ target` is a link, `null` nothing at all. */
   write(files: Readonly<Record<string, string | null>>): void
   text(path: string): string
+  has(path: string): boolean
   /** Runs the program; `killAt`: it is killed before this step. */
   run(verb: string, options?: { shell?: readonly string[]; killAt?: number }): Ran
   /** What was done, a line each, since it was last asked. */
@@ -38,6 +39,7 @@ interface Shape {
   second?: boolean
 }
 
+/** A process, its control group, and the nodes that it has open. */
 const process = (pid: number, name: string, group: string, ...nodes: string[]): Record<string, string> => ({
   [`${pid}/comm`]: `${name}\n`,
   [`${pid}/cgroup`]: `0::${group}\n`,
@@ -111,7 +113,14 @@ export function cardMachine({ driver = 'amdgpu', second = false }: Shape = {}): 
   const card = driver === 'nvidia' ? ['nvidia0', 'nvidiactl', 'dri/card0'] : ['dri/card0']
   write({
     ...programs(root),
-    ...{ faults: '', system: 'running\n', 'proc/uptime': '100.0 0\n', 'proc/iomem': '', 'proc/mounts': '' },
+    ...{
+      faults: '',
+      settled: '',
+      system: 'running\n',
+      'proc/uptime': '100.0 0\n',
+      'proc/iomem': '',
+      'proc/mounts': '',
+    },
     ...{ 'proc/swaps': '', 'sys/bus/pci/drivers_probe': '\n', 'sys/dev/block/.keep': '', 'dev/vfio/vfio': '' },
     ...{ 'sys/class/vtconsole/vtcon0/name': '(S) dummy device\n', 'sys/class/vtconsole/vtcon0/bind': '0\n' },
     ...{ 'sys/class/vtconsole/vtcon1/name': '(M) frame buffer device\n', 'sys/class/vtconsole/vtcon1/bind': '1\n' },
@@ -149,8 +158,9 @@ export function cardMachine({ driver = 'amdgpu', second = false }: Shape = {}): 
         }),
   })
   const text = (path: string): string => readFileSync(join(root, path), 'utf8')
+  const has = (path: string): boolean => existsSync(join(root, path))
   return {
-    ...{ root, write, text },
+    ...{ root, write, text, has },
     run: (verb, { shell = SHELLS[0] ?? ['sh'], killAt } = {}) => {
       const [program = 'sh', ...args] = shell
       write({ steps: '' })
@@ -164,7 +174,7 @@ export function cardMachine({ driver = 'amdgpu', second = false }: Shape = {}): 
         .map((folder) => snapshotOf(join(root, folder)))
         .join('\n')
         .replace(/^\/uptime .*$/gm, ''),
-    why: () => (existsSync(join(root, WHY)) ? text(WHY).trimEnd() : null),
+    why: () => (has(WHY) ? text(WHY).trimEnd() : null),
   }
 }
 
@@ -198,7 +208,7 @@ function programs(root: string): Record<string, string> {
 
 /** Expects that nothing was done that a real machine would not forgive. */
 export function expectRight(machine: CardMachine): void {
-  expect(existsSync(join(machine.root, 'wrong')) ? machine.text('wrong') : '').toBe('')
+  expect(machine.has('wrong') ? machine.text('wrong') : '').toBe('')
 }
 
 /** Who has the functions now. */
