@@ -6,7 +6,7 @@ import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
-import { handOver } from './hand-over.ts'
+import { handOvers } from './hand-over.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -27,7 +27,7 @@ export const scenarios: readonly Scenario[] = [
   runbook,
   genDomain,
   appArmor,
-  handOver,
+  ...handOvers,
   powerCut,
   captureRooted,
   listIommuIntel,
