@@ -7,6 +7,7 @@ import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
 import { handOvers } from './hand-over.ts'
+import { handOverFaults } from './hand-over-faults.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -28,6 +29,7 @@ export const scenarios: readonly Scenario[] = [
   genDomain,
   appArmor,
   ...handOvers,
+  handOverFaults,
   powerCut,
   captureRooted,
   listIommuIntel,
