@@ -40,7 +40,7 @@ in_root systemctl enable mixer.service greetd.service
 in_root systemctl set-default graphical.target
 `
 
-async function desktopDisk(lab: Lab): Promise<Disk> {
+export async function desktopDisk(lab: Lab): Promise<Disk> {
   const { disk } = await systemdDisk(lab, programs)
   await disk.apply('a desktop', settings)
   await disk.apply('its kernel arguments', append('apparmor=1 security=apparmor drm_kms_helper.fbdev_emulation=1'))
