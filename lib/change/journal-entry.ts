@@ -114,7 +114,13 @@ const CHANGES: { [K in Change['kind']]: ValueCheck } = {
     mode: isNumber,
     reason: isText,
   }),
-  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isImage), reason: isText }),
+  command: objectOf({
+    argv: isArgv,
+    inverse: isArgv,
+    touches: listOf(isImage),
+    unseen: (value) => value === undefined || value === true,
+    reason: isText,
+  }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 

@@ -1,4 +1,5 @@
 import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { HAND_OVER_CPUS, handOverCpus } from './cpu-program.ts'
 import { HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
 import { HAND_OVER, HOOK, UNIT, WHILE_RUNNING } from './hand-over-paths.ts'
 import { handOverProgram } from './main-program.ts'
@@ -106,6 +107,7 @@ export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
   return [
     own(HAND_OVER_FACTS, handOverFacts(HEAD), 'who has a card', 0o600),
     own(HAND_OVER_STEPS, handOverSteps(HEAD), 'the single steps, there and back', 0o600),
+    own(HAND_OVER_CPUS, handOverCpus(HEAD), 'whose CPUs are whose while guests run', 0o600),
     own(HAND_OVER_TUNING, handOverTuning(HEAD), 'CPUs, huge pages and clocks while guests run', 0o600),
     own(HAND_OVER, handOverProgram(HEAD), 'takes a card, and gives it back', 0o700),
     own(`${UNITS}/${UNIT}@.service`, MAIN_UNIT, 'runs it outside of libvirt'),

@@ -22,6 +22,8 @@ PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin
 # shellcheck source=/dev/null
 . "\${0%/*}/hand-over-steps"
 # shellcheck source=/dev/null
+. "\${0%/*}/hand-over-cpus"
+# shellcheck source=/dev/null
 . "\${0%/*}/hand-over-tuning"
 name=\${2:-}
 conf=\${0%/*}/hand-over.d/$name tuning=\${0%/*}/while-running.d/$name

@@ -119,7 +119,8 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const hardware: Machine = { iommu: machine.iommu, boot: 'direct', ...(machine.moved && { moved: machine.moved }) }
+    const { iommu, moved, displays } = machine
+    const hardware: Machine = { iommu, boot: 'direct', ...(moved && { moved }), ...(displays && { displays }) }
     const { folder: CAPTURE } = await capture(hardware, 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))

@@ -99,7 +99,7 @@ export function tunedHost(): TunedHost {
     }
   }
   const parts = handOverFiles([]).flatMap((one) =>
-    one.kind === 'file' && /-(facts|steps|tuning)$/.test(one.path) ? [one.content] : [],
+    one.kind === 'file' && /-(facts|steps|cpus|tuning)$/.test(one.path) ? [one.content] : [],
   )
   const pages = 'hugepages/hugepages-2048kB/nr_hugepages'
   write({

@@ -8,6 +8,8 @@ export interface GuestDomain {
   uuid: string
   /** The addresses of its PCI hostdevs: `0000:01:00.0`. */
   functions: string[]
+  /** The host's CPUs that its virtual CPUs are pinned to, as a list (`2-5`); empty: to none. */
+  pinned: string
 }
 
 const DOMAINS = '/etc/libvirt/qemu'
@@ -28,7 +30,12 @@ export function readDomain(files: Reader, guest: string): GuestDomain | undefine
   }
   const uuid = child(parseDomain(text), 'uuid')
   if (uuid === undefined) throw new UserError('malformed', `${DOMAINS}/${guest}.xml: has no <uuid>`)
-  return { uuid: elementText(text, uuid).toLowerCase(), functions: hostFunctions(text) }
+  return { uuid: elementText(text, uuid).toLowerCase(), functions: hostFunctions(text), pinned: pinnedTo(text) }
+}
+
+function pinnedTo(text: string): string {
+  const pins = childrenOf(child(parseDomain(text), 'cputune'), 'vcpupin')
+  return pins.flatMap((one) => attribute(one, 'cpuset') ?? []).join(',')
 }
 
 function hostFunctions(text: string): string[] {

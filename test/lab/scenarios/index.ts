@@ -6,6 +6,8 @@ import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
+import { handOvers } from './hand-over.ts'
+import { handOverFaults } from './hand-over-faults.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -26,6 +28,8 @@ export const scenarios: readonly Scenario[] = [
   runbook,
   genDomain,
   appArmor,
+  ...handOvers,
+  handOverFaults,
   powerCut,
   captureRooted,
   listIommuIntel,
