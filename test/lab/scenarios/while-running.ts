@@ -28,6 +28,17 @@ echo "workqueues $(cat /sys/devices/virtual/workqueue/cpumask)"
 echo "new interrupts $(cat /proc/irq/default_smp_affinity)"
 for i in /proc/irq/[0-9]*; do echo "irq \${i##*/} $(cat $i/smp_affinity_list) $(ls $i | grep -v -e affinity -e node -e spurious -e count | tr '\\n' ' ')"; done | sort -V`
 
+/** How late a thread of a guest wakes up, in microseconds, beside a busy host: `AVERAGE MAXIMUM`. */
+const latency = `cat >noise.sh <<'END'
+for i in 1 2 3 4 5 6 7 8; do while :; do :; done & done
+wait
+END
+systemd-run --quiet --unit=noise bash $PWD/noise.sh
+sleep 3
+systemd-run --quiet --wait --pipe --slice=machine.slice taskset -c 2 cyclictest --quiet --threads=1 --affinity=2 --policy=other --interval=2000 --duration=20 |
+  sed -n 's/.*Avg: *\\([0-9]*\\) Max: *\\([0-9]*\\).*/\\1 \\2/p'
+systemctl stop noise`
+
 const state = async (guest: Guest): Promise<string> => (await guest.run(look)).stdout
 
 function expectState(now: string, slices: string, pages: number): void {
@@ -41,7 +52,7 @@ export const whileRunning: Scenario = {
   about: 'CPUs, interrupts and huge pages that two guests have while they run, also when QEMU is killed',
   slow: true,
   async run(lab) {
-    const disk = await desktopDisk(lab)
+    const disk = await desktopDisk(lab, ['rt-tests'])
     const guest = await lab.start({ ...desktop, cpus: 4, memory: 2560 }, disk)
     await lab.step('two guests, and what they get', async () =>
       expectCode('tune-host', await guest.run(setUp, { seconds: 400 }), 0),
@@ -62,6 +73,20 @@ export const whileRunning: Scenario = {
       const stray = now.split('\n').filter((line) => /^irq \d+ 2 /.test(line) && !line.includes('vfio'))
       lab.note(`interrupts that the kernel keeps on its CPU: ${stray.length}`)
     })
+    await lab.step(
+      'a thread in the slice of guests, beside a busy host: with its CPU to itself, and without',
+      async () => {
+        const kept = (await guest.run(latency, { seconds: 120 })).stdout.trim()
+        const shared =
+          'for s in init.scope system.slice user.slice; do systemctl set-property --runtime $s AllowedCPUs='
+        expectCode('shared', await guest.run(`${shared}0-3; done`), 0)
+        const beside = (await guest.run(latency, { seconds: 120 })).stdout.trim()
+        expectCode('kept', await guest.run(`${shared}0,1,3; done`), 0)
+        lab.note(`average and maximum in microseconds: ${kept} with its CPU to itself, ${beside} without`)
+        const [alone = 0, without = 0] = [kept, beside].map((text) => Number(text.split(' ')[0]))
+        if (!(alone > 0 && without > alone)) throw new LabError(`no gain: ${kept} against ${beside}`)
+      },
+    )
     await lab.step('--status', async () =>
       expectCode(
         'tune-host --status',
