@@ -23,7 +23,9 @@ export function parseSelector(text: string): Selector {
     )
   }
   const [, domain = '0000', slot, fn] = place
-  if (fn === undefined) return { text, matches: (device) => slotOf(device.address) === `${domain}:${slot}` }
+  const wide = `${domain}:${slot}`
+  // A slot is the whole card, also one on several buses.
+  if (fn === undefined) return { text, matches: ({ address, card }) => slotOf(address) === wide || card === wide }
   return { text, matches: (device) => device.address === `${domain}:${slot}.${fn}` }
 }
 

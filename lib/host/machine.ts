@@ -6,6 +6,7 @@ import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
 import { type PciDevice, readPciDevices } from './pci.ts'
 import type { Reader } from './reader.ts'
+import { withSwitchCards } from './switch-cards.ts'
 import { openReader } from './sysroot.ts'
 
 /** A machine to look at: the readers and what is read through them. */
@@ -89,7 +90,8 @@ export function expectAllRead(machine: Machine): void {
  * Throws the UserErrors of `readPciDevices` and `readIommuGroups`.
  */
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
-  const { devices, unread } = readPciDevices(machine, warn)
+  const { devices: functions, unread } = readPciDevices(machine, warn)
+  const devices = withSwitchCards(functions)
   const groups = readIommuGroups(machine.reader, devices, unread)
   const iommu = readIommuState(machine.reader, groups)
   return { devices, unread, ...groups, iommu, iommuBits: readIommuBits(machine.reader) }

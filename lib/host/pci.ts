@@ -39,6 +39,11 @@ export interface PciDevice {
     /** The methods in the order in which the kernel tries them; `null` before Linux 5.15, which does not say. */
     methods: string[] | null
   }
+  /**
+   * The name of what goes to a guest together: the slot (`0000:01:00`), the display's slot for a card on several buses,
+   * or the address of a virtual function, which goes alone.
+   */
+  card: string
   /** The physical function that this virtual function belongs to (SR-IOV); `null` for any other. */
   physicalFunction: string | null
   /** The number of its IOMMU group; `null` without one. */
@@ -94,9 +99,9 @@ export function isPciBridge(device: PciDevice): boolean {
   return device.class.id === '0604' || device.class.id === '0609'
 }
 
-/** Returns the name of what goes to a guest together: the slot of a function, or a virtual function (SR-IOV) alone. */
-export function cardOf(device: PciDevice): string {
-  return device.physicalFunction === null ? slotOf(device.address) : device.address
+/** Returns the name of what goes to a guest together with this function (`PciDevice.card`). */
+export function cardOf({ card }: PciDevice): string {
+  return card
 }
 
 /** Is the device on a root bus (`…/pci0000:00/0000:00:02.0`)? `null` when its path does not tell. */
@@ -171,6 +176,7 @@ function readDevice(
   const revision = reader.text(`${path}/revision`)
   const numaNode = Number(reader.text(`${path}/numa_node`) ?? -1)
   const group = reader.linkName(`${path}/iommu_group`)
+  const virtualOf = bridge ? null : physicalFunction(reader, path)
   const device: PciDevice = {
     address,
     class: { id: classId, progIf, name: deviceNames.class(classId) },
@@ -185,7 +191,8 @@ function readDevice(
     numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
     parent: parentAddress(path),
     reset: readReset(reader, path),
-    physicalFunction: bridge ? null : physicalFunction(reader, path),
+    card: virtualOf === null ? slotOf(address) : address,
+    physicalFunction: virtualOf,
     group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
     path,
   }
