@@ -95,9 +95,20 @@ const LONG = 24
  * machine: they are marked `#=`; in what is the same everywhere nobody finds them.
  */
 function shownLines(sign: ChangeJson['sign'], diff: readonly string[]): string[] {
-  const own = diff.filter((line) => line.slice(1).startsWith('#='))
+  const marked = diff.filter((line) => line.slice(1).startsWith('#='))
+  const own = marked.length > 0 ? marked : programHead(diff)
   if (own.length === 0 || sign === '~' || diff.length <= LONG) return [...diff]
   return [...own, ` (${diff.length - own.length} lines that are the same on every machine: --verbose shows them)`]
+}
+
+/** Returns the comment above a shell program that has nothing of this machine in it; none for another file. */
+function programHead(diff: readonly string[]): string[] {
+  const lines = diff.map((line) => line.slice(1))
+  const end = lines.findIndex((line) => line !== '' && !line.startsWith('#'))
+  const head = diff.slice(0, Math.max(0, end))
+  return head.some((line) => line.slice(1).startsWith('# shellcheck')) || lines[0] === '#!/bin/sh'
+    ? head.filter((line) => /^.# (?!shellcheck)/.test(line))
+    : []
 }
 
 /** Returns changes as text, with reasons and the lines that differ; `durations`: seconds of commands the last time. */

@@ -40,8 +40,8 @@ in_root systemctl enable mixer.service greetd.service
 in_root systemctl set-default graphical.target
 `
 
-async function desktopDisk(lab: Lab): Promise<Disk> {
-  const { disk } = await systemdDisk(lab, programs)
+export async function desktopDisk(lab: Lab, more: readonly string[] = []): Promise<Disk> {
+  const { disk } = await systemdDisk(lab, [...programs, ...more])
   await disk.apply('a desktop', settings)
   await disk.apply('its kernel arguments', append('apparmor=1 security=apparmor drm_kms_helper.fbdev_emulation=1'))
   return disk
