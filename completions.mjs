@@ -103,10 +103,11 @@ function zsh({ name, operands, options }) {
     device,
     any: '',
   }
-  const specs = options.map((option) => {
+  const specs = options.flatMap((option) => {
     const help = option.help.replaceAll(/[[\]\\]/g, '\\$&')
     const word = `${option.kind === 'list' ? '*' : ''}--${option.name}`
-    if (option.kind === 'flag') return `${word}[${help}]`
+    if (option.kind === 'flag')
+      return [word, ...(option.short === undefined ? [] : [`-${option.short}`])].map((each) => `${each}[${help}]`)
     return `${word}=[${help}]:${option.value ?? 'NAME'}:${actionOf(option, actions)}`
   })
   if (operands?.endsWith('DEVICE')) specs.push(`*:DEVICE:${device}`)
@@ -132,7 +133,8 @@ function fish({ name, operands, options }) {
   const rows = options.map((option) => {
     const help = `-d ${quoted(option.help).replaceAll(`'\\''`, "\\'")}`
     const value = option.kind === 'flag' ? '' : ` ${actionOf(option, actions)}`
-    return `complete -c ${name} -l ${option.name}${value} ${help}`
+    const short = option.short === undefined ? '' : ` -s ${option.short}`
+    return `complete -c ${name}${short} -l ${option.name}${value} ${help}`
   })
   return `# ${name} in fish: put this into ~/.config/fish/completions.
 complete -c ${name} -f${operands?.endsWith('DEVICE') ? ` -a ${device}` : ''}

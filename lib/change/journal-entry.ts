@@ -19,6 +19,8 @@ export interface BoundFunction {
   device: string
   subsystem: string | null
   driver: string | null
+  /** The slot by which the whole card is named, where the function has another one. */
+  card?: string
   /** The addresses that equal functions had then: this function did not move to one of them. */
   twins: string[]
 }
@@ -148,6 +150,7 @@ const isEntry = (live: boolean): ValueCheck =>
         device: isHexId,
         subsystem: orNull(isText),
         driver: DRIVER,
+        card: (value) => value === undefined || isText(value),
         twins: listOf(ADDRESS),
       }),
     ),

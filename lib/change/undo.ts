@@ -44,6 +44,22 @@ export function planUndo(
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
 }
 
+/**
+ * Is nothing of these claims in force, because no boot was made since any of their owners first had one? `boot` is the
+ * ID of the present boot; `null`, where it is not known, gives no.
+ */
+export function waitsForBoot(
+  journal: readonly JournalRecord[],
+  claims: readonly Claim[],
+  boot: string | null,
+): boolean {
+  const owners = new Set(claims.map(({ owner }) => owner))
+  const own = journal.filter(({ entry: { plan, undone } }) =>
+    [...undone, ...plan.settings.flatMap((setting) => setting.owners)].some((owner) => owners.has(owner)),
+  )
+  return boot !== null && own.every(({ entry }) => entry.boot === boot && entry.plan.rebootNeeded)
+}
+
 /** Returns the reason that tells who needs the rest of a file. */
 function remainingReason(staying: readonly Claim[], claims: readonly Claim[], path: string): string {
   const kinds = new Set(claims.map(({ entry }) => entry.entry.kind))

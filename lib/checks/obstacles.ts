@@ -14,6 +14,7 @@ export const noAnswerGuard: Guard<'usage'> = {
   run({ usage: { answers } }) {
     return evidenceResult({
       problem: 'A device does not answer',
+      unknown: 'It is not known whether the devices answer',
       ok: 'The devices answer',
       next: `${POWER_OFF}; then look again`,
       evidence: answers.silent.map((address) => `${address}: its configuration space reads ff`),

@@ -58,6 +58,11 @@ export interface Reader {
   freeSpace(path: string): number | undefined
   /** Returns the path without symbolic links, still as seen from the root. */
   resolve(path: string): string | undefined
+  /**
+   * Returns a function that reads when it is first called, and gives the same again; denials count for each call. A
+   * reader that records reads at once, so that what is captured does not hang on what was asked.
+   */
+  later<T>(read: () => T): () => T
   /** The paths that exist but may not be read, with the remark (and errno) for the person. */
   readonly denied: Map<string, string>
   /** The same remarks, one for each time that it happens, so that each who asks can be told. */

@@ -4,6 +4,8 @@ import { UserError } from '../core/error.ts'
 /** One row of a script's option table. A `flag` takes no value, a `value` takes one, a `list` may be repeated. */
 export interface Option {
   name: string
+  /** The one letter that stands for it: `h`. */
+  short?: string
   kind: 'flag' | 'value' | 'list'
   /** The name of the value in `--help`: `DIR`. */
   value?: string
@@ -45,9 +47,9 @@ const COMMON_OPTIONS: readonly Option[] = [
   { name: 'json', kind: 'flag', help: 'print one JSON document' },
   { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
   { name: 'machine', kind: 'value', value: 'DIR', help: 'a captured machine to use instead of the one under --root' },
-  { name: 'verbose', kind: 'flag', help: 'say on standard error which databases were used' },
+  { name: 'verbose', kind: 'flag', help: 'say more: long files of a plan as a whole, which databases were used' },
   { name: 'no-color', kind: 'flag', help: 'no colours (as NO_COLOR in the environment)' },
-  { name: 'help', kind: 'flag', help: 'print this help' },
+  { name: 'help', short: 'h', kind: 'flag', help: 'print this help' },
   { name: 'version', kind: 'flag', help: 'print the version' },
 ]
 
@@ -61,8 +63,9 @@ export function usageError(message: string): UserError {
  * unknown options, a value for a flag (`--apply=no`), a missing or empty value, an option given twice, `--__proto__`.
  * Throws a UserError with code `usage`.
  */
-export function parseArguments(script: Script, argv: readonly string[]): Arguments {
+export function parseArguments(script: Script, typed: readonly string[]): Arguments {
   const table = new Map([...script.options, ...COMMON_OPTIONS].map((option) => [option.name, option]))
+  const argv = withLongNames(table, typed)
   const given = checkArguments(table, argv)
   const names = (...kinds: string[]): string[] =>
     [...given].filter((name) => kinds.includes(table.get(name)?.kind ?? ''))
@@ -81,6 +84,18 @@ export function parseArguments(script: Script, argv: readonly string[]): Argumen
     list,
     operands,
   }
+}
+
+/** Returns the arguments with `-h` as `--help`; what follows `--` is no option. */
+function withLongNames(table: ReadonlyMap<string, Option>, typed: readonly string[]): string[] {
+  const names = new Map(
+    [...table.values()].flatMap(({ short, name }) => (short === undefined ? [] : [[`-${short}`, name]])),
+  )
+  const end = typed.indexOf('--')
+  return typed.map((word, at) => {
+    const name = end >= 0 && at > end ? undefined : names.get(word)
+    return name === undefined ? word : `--${name}`
+  })
 }
 
 /** Refuses wrong arguments and returns the names of the options that are given. */
@@ -140,17 +155,23 @@ export function formatFrom(given: Arguments, ...others: string[]): string {
   return format ?? 'table'
 }
 
-/** Returns what `--help --json` prints: all that `--help` says. Shell completions are made from it. */
-export function helpJson(script: Script): Script & { schema: string } {
+/** The value that `--help --json` prints: all that `--help` says. */
+export interface HelpDocument extends Omit<Script, 'isReadOnly'> {
+  schema: 'vfio-scripts/help/1'
+}
+
+/** Returns what `--help --json` prints. Shell completions and manual pages are made from it. */
+export function helpJson(script: Script): HelpDocument {
   return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
 }
 
 /** Returns the text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {
-    const name = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
-    const value = option.optional ? `[${name}]` : name
-    return [option.kind === 'flag' ? `--${option.name}` : `--${option.name} ${value}`, helpOf(option)] as const
+    const named = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
+    const value = option.optional ? `[${named}]` : named
+    const names = `${option.short === undefined ? '' : `-${option.short}, `}--${option.name}`
+    return [option.kind === 'flag' ? names : `${names} ${value}`, helpOf(option)] as const
   })
   const width = Math.max(...rows.map(([left]) => left.length))
   return [

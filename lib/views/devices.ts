@@ -36,14 +36,15 @@ export function lspciLine(device: PciDevice, address: string): string {
 const COLUMNS = [
   { title: 'GROUP', align: 'right' },
   { title: 'ADDRESS' },
-  { title: 'CLASS', least: 10, drop: 2 },
+  { title: 'CLASS', least: 10, drop: 3 },
   { title: 'DEVICE', least: 16, want: 32 },
-  { title: 'ID' },
-  { title: 'REV', drop: 4 },
+  { title: 'ID', drop: 1 },
+  { title: 'REV', drop: 5 },
   { title: 'DRIVER', least: 8 },
-  { title: 'MODULES', least: 8, drop: 3 },
-  { title: 'RESET', least: 5, drop: 1 },
-  { title: 'NOTES', least: 8, drop: 1 },
+  { title: 'MODULES', least: 8, drop: 4 },
+  { title: 'RESET', least: 5, drop: 2 },
+  // Who may lose the screen by it has to see that: `boot-vga…` at least.
+  { title: 'NOTES', least: 9 },
 ] as const
 
 /** Returns the table of list-iommu: groups in order, then devices without one. */
@@ -74,7 +75,7 @@ function deviceCells(device: PciDevice, address: string, isolated: boolean | nul
   const color: Color | undefined = device.bridge ? 'dim' : undefined
   const { supported, methods } = device.reset
   const reset = supported === null ? '?' : supported ? (methods?.join(',') ?? 'yes') : 'no'
-  const notes = [isolated && !device.bridge && 'isolated', device.bootVga && 'boot-vga', device.bridge && 'bridge']
+  const notes = [device.bootVga && 'boot-vga', isolated && !device.bridge && 'isolated', device.bridge && 'bridge']
   return [
     { text: address, color: device.bridge ? 'dim' : 'bold' },
     { text: device.class.name ?? `Class ${device.class.id}`, color },

@@ -27,7 +27,7 @@ export function handOverView(script: Script, given: Arguments, facts: HandOverFa
     head: (style, done) =>
       handOverHead(style, script.name, facts) + (open.length === 0 || done ? '' : `\n${findingsText(style, open)}`),
     nothing: (above) => `${above}Nothing to do: all of this is set up. See ${script.name} --status.\n`,
-    planned: `${next}Nothing was written. Add --apply.\n`,
+    planned: next,
     applied: (left) =>
       `${left || 'Done. '}It happens at each start and stop of ${guest} from now on.\n${next}If the screen stays dark: ${script.name} ${guest} --return --apply, over SSH or from a text console\n`,
     address: addressFormatter(facts.pci.devices, false),
@@ -86,7 +86,8 @@ export function nowView(planned: ChangeView | undefined, verb: 'rehearse' | 'ret
     head: (style, done) =>
       `${paint(style, 'bold', name)}:\n${done || planned === undefined ? '' : planned.head(style, done)}`,
     nothing: () => `${name}: nothing to do.\n`,
-    planned: 'Nothing was changed. Add --apply.\n',
+    planned: '',
+    notDone: 'Nothing was changed. Add --apply.',
     applied: () =>
       verb === 'rehearse' ? 'Away and back: all is as before. Nothing is set up.\n' : 'The host has everything back.\n',
   }

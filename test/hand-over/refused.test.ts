@@ -166,6 +166,18 @@ describe('on the way', () => {
     expect(Number.parseFloat(machine.text('proc/uptime'))).toBeLessThan(100 + 90)
   })
 
+  it('where a process opens the card again after all had let go', () => {
+    const machine = cardMachine()
+    const before = machine.state()
+    const opens = 'mkdir -p "$ROOT/proc/950/fd" && ln -s "$ROOT/dev/snd/controlC1" "$ROOT/proc/950/fd/7"'
+    machine.write({ each: `case "$*" in "put vfio-pci "*00.1/*) ${opens} ;; esac\n` })
+    expect(machine.run('take').code).toBe(1)
+    expect(machine.why()).toMatch(/snd_hda_intel does not let go, in use again: .*controlC1 by/)
+    machine.write({ 'proc/950': null })
+    expect(machine.state()).toBe(before)
+    expectRight(machine)
+  })
+
   it.each([
     ['unbinding', `hang put ${gpu} *amdgpu/unbind\n`],
     ['the override', `hang put vfio-pci *${gpu}/driver_override\n`],

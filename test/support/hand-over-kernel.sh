@@ -1,12 +1,13 @@
 # A kernel and a systemd in the folder $ROOT, for the program of hand-over, which reads this file after its own functions:
 # what it writes and runs acts here at once, in its own process. shellcheck shell=sh disable=SC2034,SC2154,SC1090
 # $ROOT/faults: lines of `hang PATTERN` or `fail PATTERN`, matched against the step. $KILL_AT: the step before which the
-# program is killed. $ROOT/steps has all steps, $ROOT/wrong what a real machine would not forgive.
+# program is killed. $ROOT/each: shell that runs at each step, $ROOT/tick: as time passes. $ROOT/steps has all steps, $ROOT/wrong what a real machine would not forgive.
 wrong() { echo "$*" >>"$ROOT/wrong"; }
 
 # step WORDS…: one that may fail, hang, or be the last one
 step() {
   echo "$*" >>"$ROOT/steps"
+  if [ -e "$ROOT/each" ]; then . "$ROOT/each"; fi
   if [ -n "${KILL_AT:-}" ] && [ "$(wc -l <"$ROOT/steps")" -ge "$KILL_AT" ]; then
     command kill -9 "$$"
     exit 137

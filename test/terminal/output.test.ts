@@ -65,6 +65,11 @@ needs('script').describe('on a terminal (script of util-linux)', () => {
     expect(table.join('\n')).toContain('…')
   })
 
+  it.each([60, 80, 100, 120])('list-iommu says at %d columns which card has the boot display', (columns) => {
+    const { stdout } = onTerminal('list-iommu', [], {}, columns)
+    expect(plain(stdout)).toMatch(/^ *13 +0000:01:00\.0 .*boot-vga/m)
+  })
+
   it('the tree fits 80 columns', () => {
     expect(widest(plain(onTerminal('list-iommu', ['--format', 'tree'], {}, 80).stdout))).toBeLessThanOrEqual(80)
   })

@@ -7,6 +7,7 @@ import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
 import { handOvers } from './hand-over.ts'
+import { handOverFaults } from './hand-over-faults.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -16,6 +17,7 @@ import { predictions } from './predict.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
+import { whileRunning } from './while-running.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
@@ -28,6 +30,8 @@ export const scenarios: readonly Scenario[] = [
   genDomain,
   appArmor,
   ...handOvers,
+  whileRunning,
+  handOverFaults,
   powerCut,
   captureRooted,
   listIommuIntel,
