@@ -10,6 +10,7 @@ import {
   romCheck,
   romFileCheck,
 } from './device.ts'
+import { functionsAtBootCheck } from './functions-at-boot.ts'
 import {
   bootVgaGuard,
   bridgeGuard,
@@ -61,7 +62,6 @@ import {
 import { nextBootCheck } from './next-boot.ts'
 import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
 import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
-import { functionsAtBootCheck } from './virtual-functions.ts'
 
 // All checks, in the order in which people read them; a new one is a line here. Each names the questions that ask it.
 // The lists are split by the facts that checks need, so that a script holds none that it never asks.

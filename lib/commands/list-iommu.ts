@@ -7,7 +7,7 @@ import { readUsbBuses, type UsbBus } from '../host/usb.ts'
 import { formatFrom, type Option, usageError } from '../terminal/options.ts'
 import { addressFormatter, deviceName } from '../views/devices.ts'
 import { FORMATS, usbListing } from '../views/listing.ts'
-import { sriovText } from '../views/sriov.ts'
+import { sriovText } from '../views/sriov-listing.ts'
 import { CAPTURE_OPTION, FILTER_OPTIONS, filterDevices, filterFrom, selectedGroups } from './filter.ts'
 import type { Answer, Context } from './run-script.ts'
 
