@@ -131,12 +131,11 @@ function judgeCard(
   tree: ReadonlyMap<string, PciBridge>,
   { vendorReset, kernelMessages, silent }: ResetFacts,
 ): CardReset {
-  const fates = decideResetScope(functions, ownership, tree)
+  const { text, ...fates } = decideByBus(functions, ownership, tree)
   const leaving = [...fates.means.keys()]
   const addresses = new Set(leaving.map(({ address }) => address))
   const said = kernelMessages.filter(({ address }) => addresses.has(address))
   const quirk = quirkOf(leaving, vendorReset)
-  const text = resetScopeText(fates, ownership)
   const base = {
     card,
     bridge: fates.bridge?.address ?? null,
@@ -152,6 +151,29 @@ function judgeCard(
   // A card that no reset brings back needs no advice on how to reset it.
   const more = base.staying.length > 0 && !quirk.quirk.harmful ? `; ${text}` : ''
   return { ...base, verdict: 'quirk', reason: quirk.reason + more }
+}
+
+/** Decides the resets of a card whose functions may be on several buses: what resets one bus leaves the others. */
+function decideByBus(
+  functions: readonly PciDevice[],
+  ownership: DeviceOwnership,
+  tree: ReadonlyMap<string, PciBridge>,
+): ResetScope & { text: string } {
+  const scopes = [...new Set(functions.map(({ parent }) => parent))]
+    .map((bus) => functions.filter(({ parent }) => parent === bus))
+    .map((share) => decideResetScope(share, ownership, tree))
+    .filter(({ means }) => means.size > 0)
+  const texts = scopes.map((scope) => resetScopeText(scope, ownership))
+  return {
+    means: new Map(scopes.flatMap(({ means }) => [...means])),
+    bridge: scopes.find(({ bridge }) => bridge !== null)?.bridge ?? null,
+    alongside: scopes.flatMap(({ alongside }) => alongside),
+    staying: scopes.flatMap(({ staying }) => staying),
+    text:
+      scopes.length < 2
+        ? (texts[0] ?? '')
+        : scopes.map(({ means }, index) => `${[...means.keys()][0]?.address}: ${texts[index]}`).join('; '),
+  }
 }
 
 function verdictOf({ means, bridge }: ResetScope): ResetVerdict {

@@ -10,7 +10,7 @@ export const LIVE_JOURNAL = '/run/vfio-scripts'
 const SCHEMA = 'vfio-scripts/journal/1'
 
 /** The purpose of a setting: devices for guests, or the host. All scripts of a kind own what any of them set up. */
-export type ClaimKind = 'binding' | 'tuning'
+export type ClaimKind = 'binding' | 'tuning' | 'hand-over'
 
 /** A function as it was when it was bound, by which it is recognized after it moved to another address. */
 export interface BoundFunction {
@@ -19,6 +19,8 @@ export interface BoundFunction {
   device: string
   subsystem: string | null
   driver: string | null
+  /** The slot by which the whole card is named, where the function has another one. */
+  card?: string
   /** The addresses that equal functions had then: this function did not move to one of them. */
   twins: string[]
 }
@@ -114,7 +116,13 @@ const CHANGES: { [K in Change['kind']]: ValueCheck } = {
     mode: isNumber,
     reason: isText,
   }),
-  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isImage), reason: isText }),
+  command: objectOf({
+    argv: isArgv,
+    inverse: isArgv,
+    touches: listOf(isImage),
+    unseen: (value) => value === undefined || value === true,
+    reason: isText,
+  }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
@@ -134,7 +142,7 @@ const isEntry = (live: boolean): ValueCheck =>
   objectOf({
     schema: (value) => value === SCHEMA,
     script: matches(/^[a-z-]+$/),
-    kind: matches(/^(binding|tuning)$/),
+    kind: matches(/^(binding|tuning|hand-over)$/),
     functions: listOf(
       objectOf({
         address: ADDRESS,
@@ -142,6 +150,7 @@ const isEntry = (live: boolean): ValueCheck =>
         device: isHexId,
         subsystem: orNull(isText),
         driver: DRIVER,
+        card: (value) => value === undefined || isText(value),
         twins: listOf(ADDRESS),
       }),
     ),

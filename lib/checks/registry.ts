@@ -59,6 +59,7 @@ import {
   vfioModulesCheck,
   virtualisationCheck,
 } from './kernel-checks.ts'
+import { libvirtHookCheck } from './libvirt-hook.ts'
 import { nextBootCheck } from './next-boot.ts'
 import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
 import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
@@ -81,6 +82,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   msrsCheck,
   secureBootCheck,
   libvirtCheck,
+  libvirtHookCheck,
   userGroupsCheck,
   memlockCheck,
   hugePagesCheck,

@@ -3,7 +3,7 @@ import type { BoundFunction } from '../change/journal-entry.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import type { PciFacts } from '../host/machine.ts'
-import type { PciDevice } from '../host/pci.ts'
+import { cardOf, type PciDevice, slotOf } from '../host/pci.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
@@ -50,8 +50,8 @@ export function requestedAddresses(functions: readonly BoundFunction[], given: A
   if (given.operands.length === 0) return functions.map(({ address }) => address)
   return given.operands.flatMap((text) => {
     const { matches } = parseSelector(text)
-    const found = functions.filter(({ address, vendor, device }) =>
-      matches({ address, vendor: { id: vendor }, device: { id: device }, group: null } as PciDevice),
+    const found = functions.filter(({ address, vendor, device, card }) =>
+      matches({ address, vendor: { id: vendor }, device: { id: device }, card, group: null } as PciDevice),
     )
     if (found.length === 0) throw new UserError('no-device', `${text}: not bound by ${script}; --status shows what is`)
     return found.map(({ address }) => address)
@@ -71,5 +71,6 @@ export function toBoundFunction(one: PciDevice, all: readonly PciDevice[]): Boun
     (other) => other !== one && other.vendor.id === vendor.id && other.device.id === device.id,
   )
   const places = equalCards.map((equalCard) => equalCard.address)
-  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, twins: places }
+  const elsewhere = one.physicalFunction === null && slotOf(address) !== cardOf(one) ? { card: cardOf(one) } : {}
+  return { address, vendor: vendor.id, device: device.id, subsystem: board, driver, ...elsewhere, twins: places }
 }

@@ -11,7 +11,7 @@ import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { Plan } from '../change/plan.ts'
-import { cutShortRuns, leavingSettings } from '../change/undo.ts'
+import { cutShortRuns, leavingSettings, waitsForBoot } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
@@ -20,6 +20,7 @@ import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
+import { reloadCommands } from '../tune/reload.ts'
 import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
 import { withoutUnchanged } from '../views/predictions.ts'
@@ -173,14 +174,19 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
     ? claimsOf(journal, kind).filter(({ owner }) => owner === CONFIRM)
     : requestedClaims(journal, kind, context)
   if (confirms && leaving.length === 0)
-    throw new UserError(
-      'nothing-to-confirm',
-      `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
-    )
+    throw new UserError('nothing-to-confirm', 'nothing waits for a confirmation; --status shows what is set up')
   const settings = leavingSettings(journal, leaving)
   if (host.running) expectFreeFunctions(host, () => readPciFacts(machine, context.warn).devices, settings)
   const plan = planUndoClaims(host, journal, leaving, adapters)
-  if (confirms) plan.rebootNeeded = false
+  // A program that was made to read a file again has what was in it.
+  const reread =
+    reloadCommands(
+      host,
+      leaving.map(({ setting }) => setting.path),
+      true,
+    ).length > 0
+  const waits = !reread && waitsForBoot(journal, leaving, readBootId(context))
+  if (confirms || waits) plan.rebootNeeded = false
   const entries = [...new Set(leaving.map(({ entry }) => entry))]
   const functions = boundFunctions(leaving)
   const used = entries.at(-1)?.entry.adapters
@@ -200,6 +206,6 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
       bootloader: tokens.length === 0 ? null : (entries[0]?.entry.adapters.bootloader ?? null),
       initramfs: claimedGenerator(leaving),
     },
-    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
+    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded, waits),
   }
 }

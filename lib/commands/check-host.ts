@@ -20,6 +20,7 @@ import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { findingsText } from '../views/changes.ts'
 import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
+import { type Explained, explainMessages, recogniseAsked, recognisedAddresses } from './explain.ts'
 import { imageReader } from './predict-answer.ts'
 import { bootSystem, foreseeBoots } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -33,6 +34,8 @@ export interface CheckHost {
   /** The devices that `--device` named. */
   devices: readonly PciDevice[]
   findings: Finding[]
+  /** What the messages mean that `--explain` was asked for. */
+  explained?: Explained[]
 }
 
 export const CHECK_OPTIONS: readonly Option[] = [
@@ -43,6 +46,12 @@ export const CHECK_OPTIONS: readonly Option[] = [
     help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
   },
   { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
+  {
+    name: 'explain',
+    kind: 'value',
+    value: 'MESSAGE',
+    help: "what a message means, and what of it is so here; logs: those of the kernel's and the guests' logs",
+  },
   { name: 'all', kind: 'flag', help: 'show what is well, too' },
   {
     name: 'capture',
@@ -77,12 +86,14 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   })
   const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
   if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+  const kernel = await askKernelLog(machine)
+  const recognised = recogniseAsked(given.value('explain'), kernel.log, files)
   const facts: CheckFacts = readCheckFacts(
     system,
     () => readPciFacts(machine, warn),
-    (pci) => findRequestedDevices(pci, given.list('device')),
+    (pci) => findRequestedDevices(pci, [...given.list('device'), ...recognisedAddresses(recognised, pci.devices)]),
     {
-      ...(await askKernelLog(machine)),
+      ...kernel,
       foreseen: () => foreseeBoots(bootSystem(system, facts.pci, adapters), facts.pci, imageReader(files)),
       version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
       romFile: file === undefined || data === null ? null : { path: file, data },
@@ -92,12 +103,18 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   if (given.value('capture') !== undefined)
     withDenials(readers, () => [readHypervisor(files, reader), readDriverModules(reader, facts.pci.devices)])
   const { requested } = facts
-  const findings = [
+  const found = [
     ...(await runChecksAsync(checksFor(HOST_CHECKS, 'host'), facts, readers)),
     ...(requested.length === 0 ? [] : await deviceFindings(context, adapters, facts, readers)),
   ]
+  const told = recognised === undefined ? undefined : explainMessages(recognised, found, requested)
+  const findings = told?.findings ?? found
   const healthy = findings.every(({ state }) => state !== 'problem')
   const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: requested, findings }
+  if (told !== undefined) {
+    json.explained = told.explained
+    return { code: healthy ? 0 : 1, json, text: told.text }
+  }
   const all = given.flag('all') || requested.length > 0
   return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
 }

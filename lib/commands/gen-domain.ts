@@ -7,6 +7,8 @@ import type { Guest } from '../guest/devices/guest-devices.ts'
 import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
 import { type BoardRequest, requestBoard } from '../guest/request.ts'
+import { handOverUnit } from '../hand-over/hand-over-paths.ts'
+import { hasHandOver } from '../hand-over/plan-hand-over.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { diffColor } from '../views/changes.ts'
@@ -44,7 +46,9 @@ export async function answerDomain(context: Context): Promise<Answer> {
   const { pci, chosen: selected } = findRequestedCards(context)
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
-    before === null ? newGuest(given, request, facts) : { guest: null, ...patchDomain(context, before, request, facts) }
+    before === null
+      ? newGuest(context, request, facts)
+      : { guest: null, ...patchDomain(context, before, request, facts) }
   const { findings, warnings } = await checkGuest(context, facts, pci)
   refuse(findings, given)
   printWarnings(context, decision, findings, warnings)
@@ -66,10 +70,15 @@ export async function answerDomain(context: Context): Promise<Answer> {
   return { code: 0, json, text: () => text }
 }
 
-function newGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision & { text: string } {
+function newGuest(
+  { arguments: given, machine }: Context,
+  request: BoardRequest,
+  facts: GuestFacts,
+): GuestDecision & { text: string } {
   const decision = decideGuest(given, request, facts)
   const { guest } = decision
-  return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
+  const unit = hasHandOver(machine.files, guest.name) ? handOverUnit(guest.name) : null
+  return { ...decision, text: request.format === 'qemu' ? guestScript(guest, unit) : guestXml(guest, facts.versions) }
 }
 
 function diffText(style: TerminalStyle, before: string, after: string): string {

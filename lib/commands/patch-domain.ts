@@ -3,10 +3,10 @@ import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports } from '../core/versions.ts'
 import { decideHiding, decideMemory, type GuestFacts } from '../guest/decide.ts'
-import { removeEmptyPort } from '../guest/devices/cards.ts'
 import { isDeviceGiven } from '../guest/devices/guest-device.ts'
 import { ATTACHED_DEVICES, BUILT_IN_DEVICES, decideDevices, GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
 import type { GuestFirmware } from '../guest/guest.ts'
+import { removeEmptyPort } from '../guest/libvirt/card-hostdevs.ts'
 import { attribute, child, removeElement } from '../guest/libvirt/edit-document.ts'
 import { addIfMissing, devicesOf, ensureElement, parseDomain } from '../guest/libvirt/edit-domain.ts'
 import { sortDevices } from '../guest/libvirt/guest-xml.ts'
@@ -40,9 +40,10 @@ export function checkPatchUsage(given: Arguments): void {
   const wrong = [...FOR_NEW, ...GUEST_DEVICES.flatMap(({ forNew = [] }) => forNew)].find(isIn)
   if (wrong !== undefined) throw new UserError('usage', `--${wrong} is for a new guest: --patch leaves that as it is`)
   for (const { options } of GUEST_DEVICES) {
-    const [first, ...others] = options
-    const how = others.find(({ kind, name }) => kind !== 'list' && isIn(name))
-    if (first !== undefined && how !== undefined && !isIn(first.name))
+    const [first] = options
+    const asks = options.filter((each) => each === first || each.kind === 'list')
+    const how = options.find((each) => !asks.includes(each) && isIn(each.name))
+    if (first !== undefined && how !== undefined && !asks.some(({ name }) => isIn(name)))
       throw new UserError('usage', `--${how.name} goes with --${first.name}: a patch changes what it names`)
   }
 }
@@ -125,8 +126,8 @@ export function patchDomain(
 /** Removes a device from the domain's text; warns where the domain has no such device, and changes nothing. */
 function takeOut({ machine, warn }: Context, text: string, selector: string): string {
   const { matches } = parseSelector(selector)
-  // An ID or a group is a fact of the machine; an address is one of the domain alone.
-  const byMachine = !/[:.][0-9a-f]{2}(\.[0-7])?$/i.test(selector) || selector.startsWith('group:')
+  // An ID, a group and a card are facts of the machine; a function's address is one of the domain alone.
+  const byMachine = !/\.[0-7]$/.test(selector)
   const devices = byMachine && machine.reader.exists('/sys/bus/pci') ? readPciFacts(machine, warn).devices : []
   const addresses = devices.filter(matches).map(({ address }) => address)
   const gone = (devicesOf(text)?.children ?? []).filter((element) =>

@@ -30,9 +30,9 @@ export function requestedClaims(
   if (given.operands.length === 0) return claims
   const known = [...new Set(claims.map(({ owner }) => owner))]
   const unknown = given.operands.find((text) => !known.includes(text))
-  if (unknown !== undefined && kind === 'tuning')
+  if (unknown !== undefined && kind !== 'binding')
     throw new UserError(
-      'no-feature',
+      kind === 'tuning' ? 'no-feature' : 'no-guest',
       `${unknown}: not set up by ${script.name}; there is ${known.join(', ') || 'nothing'}`,
     )
   const named = unknown === undefined ? given.operands : requestedAddresses(boundFunctions(claims), given, script.name)

@@ -7,7 +7,7 @@ import type { Machine } from '../support/machine.ts'
 import { type Ran, runScript } from '../support/run.ts'
 
 const linux = ['--name', 'x', '--guest', 'linux']
-const windows = ['--name', 'x', '--guest', 'windows10']
+const windows = ['--name', 'x', '--guest', 'windows10', '--disk', '/var/lib/libvirt/images/guest.qcow2']
 
 const on = (change: (machine: Machine) => void, ...args: string[]): Ran => genDomain(domainHost(change), ...args)
 
@@ -115,6 +115,13 @@ describe('gen-domain: disks and files', () => {
       '/dev/sdc',
     )
     expectRefused(pool, 'disk-in-use', 'a member of a ZFS pool')
+  })
+
+  it('Windows without a disk is said, and one with a disk of its own is not', () => {
+    const bare = ['--name', 'x', '--guest', 'windows11']
+    expect(on(() => {}, ...bare).stderr).toContain('the guest has no disk: add --disk FILE')
+    expect(on(() => {}, ...bare, '--disk', '/var/lib/libvirt/images/guest.qcow2').stderr).not.toContain('no disk')
+    expect(on(() => {}, ...bare, '--pci', '02:00').stderr).not.toContain('no disk')
   })
 
   it('an ISO without a UEFI boot image is said', () => {

@@ -31,6 +31,11 @@ export interface Machine {
   cable?: boolean
   /** The NVMe drive, without a disk, can have four virtual functions. */
   virtualFunctions?: boolean
+  /**
+   * A desktop instead of the crowd: one display with its sound on the root complex, and in a root port a second one
+   * without VGA; `screendump` of QEMU's monitor shows what they show.
+   */
+  displays?: 1 | 2
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
@@ -50,7 +55,8 @@ export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
 
 export function machineName(machine: Machine): string {
   const moved = Object.entries(machine.moved ?? {}).map(([card, port]) => `${card}@${port}`)
-  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, ...moved].filter(Boolean).join('-')
+  const desktop = machine.displays === undefined ? '' : `displays${machine.displays}`
+  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, ...moved].filter(Boolean).join('-')
 }
 
 /** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
@@ -96,8 +102,32 @@ function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-
   ]
 }
 
+/** A display with a sound function that has a codec, as graphics cards have it for their HDMI ports. */
+function screen(id: string, device: string, bus: string, slot: string): string[] {
+  return [
+    `-device ${device},id=${id},bus=${bus},addr=${slot}.0,multifunction=on`,
+    `-device ich9-intel-hda,id=${id}-sound,bus=${bus},addr=${slot}.1`,
+    `-device hda-output,bus=${id}-sound.0,audiodev=silent`,
+  ]
+}
+
+function desktop(displays: 1 | 2): string[] {
+  const second = [
+    '-device pcie-root-port,id=port1,bus=pcie.0,chassis=1,addr=0x02.0',
+    ...screen('second', 'bochs-display', 'port1', '0x00'),
+  ]
+  return [
+    '-monitor unix:monitor,server=on,wait=off',
+    '-audiodev none,id=silent',
+    ...screen('first', 'VGA', 'pcie.0', '0x06'),
+    ...(displays === 2 ? second : []),
+    '-device e1000e,bus=pcie.0,addr=0x08,romfile=',
+  ]
+}
+
 /** The PCI devices. Slot 01 of bus 0 stays empty: amd-iommu takes the first free one. */
 function topology(machine: Machine): string[] {
+  if (machine.displays !== undefined) return desktop(machine.displays)
   const place = { ...home, ...machine.moved }
   const options = ['-device VGA,bus=pcie.0,addr=0x06.0']
   ports.forEach((port, index) => {

@@ -23,6 +23,7 @@ export function device(address: string, id: string, type: string, driver: string
     numaNode: null,
     parent: null,
     reset: { supported: true, methods: null },
+    card: `0000:${address.slice(0, -2)}`,
     physicalFunction: null,
     group: Number.parseInt(address.slice(0, 2), 16) + 10,
     path: `/sys/devices/pci0000:00/0000:${address}`,

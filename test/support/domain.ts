@@ -33,6 +33,17 @@ export function iso(efi: boolean): Buffer {
   return image
 }
 
+/** Adds an Arc at 23:00, whose display and audio are on two buses. */
+export function addArc(machine: Machine): void {
+  machine.devices['0000:00:1e.0'] = { class: '060400', id: '8086:7ab0', driver: 'pcieport', group: 40 }
+  for (const [address, one] of Object.entries(loadMachine('arc-a310').devices)) {
+    if (!/^8086:(4f|56)/.test(one.id)) continue
+    const moved = (text: string): string => text.replace(/^0000:0/, '0000:2')
+    const under = address === '0000:01:00.0' ? '0000:00:1e.0' : moved(one.under ?? '')
+    machine.devices[moved(address)] = { ...one, group: 26 + (one.group ?? 0), under }
+  }
+}
+
 /** The i9-14900K whose second card is for guests, with 64 GiB, files to boot from, and things that are plugged in. */
 export function domainHost(
   change: (machine: Machine) => void = () => {},

@@ -16,6 +16,7 @@ export const GUESTS: Record<string, { args: string[]; libvirt?: string }> = {
   windows8: { args: ['--guest', 'windows8', ...card, ...install, ...drivers] },
   windows7: { args: ['--guest', 'windows7', ...card, ...install] },
   linux: { args: ['--guest', 'linux', ...card, ...disk] },
+  arc: { args: ['--guest', 'linux', '--gpu', '23:00', ...disk] },
   headless: { args: ['--guest', 'windows11', ...card, ...install, ...drivers, '--headless'] },
   i440fx: { args: ['--guest', 'windows10', ...card, ...disk, '--chipset', 'i440fx', '--pci', '00:08.0'] },
   'bios-x-vga': {
@@ -53,6 +54,22 @@ export const GUESTS: Record<string, { args: string[]; libvirt?: string }> = {
       ...['--guest', 'windows11', ...card, ...disk, '--headless', '--looking-glass', '2560x1440'],
       ...['--evdev', '/dev/input/by-id/a-event-kbd', '--evdev', '/dev/input/by-id/b-event-mouse'],
     ],
+  },
+  iommufd: {
+    args: [
+      '--guest',
+      'linux',
+      ...card,
+      '--gpu',
+      '23:00',
+      ...disk,
+      '--iommufd',
+      '--libvirt',
+      '12.2.0',
+      '--qemu',
+      '10.1.0',
+    ],
+    libvirt: '12.2.0',
   },
   sound: { args: ['--guest', 'linux', ...disk, '--headless', '--audio', 'pulseaudio', '--audio-user', 'ada'] },
   pipewire: {

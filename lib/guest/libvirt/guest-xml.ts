@@ -1,10 +1,10 @@
 import { supports, type Versions } from '../../core/versions.ts'
-import { xVgaOverride } from '../devices/cards.ts'
 import { noVideo } from '../devices/display.ts'
 import { GUEST_DEVICES, type Guest } from '../devices/guest-devices.ts'
 import { needsSmm } from '../firmware.ts'
 import type { GuestBoard } from '../guest.ts'
 import { windowArguments } from '../window.ts'
+import { xVgaOverride } from './card-hostdevs.ts'
 import { cpuElement, memoryBackingElement, tuneElements } from './resource-xml.ts'
 import { QEMU_NAMESPACE, renderElements, type XmlElement, xmlElement } from './xml-element.ts'
 
@@ -19,6 +19,7 @@ export function guestXml(guest: Guest, versions: Versions): string {
     xmlElement('memory', { unit: 'KiB' }, String(memory.kib)),
     xmlElement('currentMemory', { unit: 'KiB' }, String(memory.kib)),
     memoryBackingElement(guest),
+    guest.iommufd === 'guest' && xmlElement('iommufd', { enabled: 'yes' }),
     xmlElement('vcpu', { placement: 'static' }, String(guest.vcpus)),
     tuneElements(guest),
     osElement(guest),
@@ -146,6 +147,6 @@ function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
       : []),
   ]
   const values = args.map((value) => xmlElement('qemu:arg', { value }))
-  const override = xVgaOverride(guest, versions)
+  const override = xVgaOverride(guest.cards, versions)
   return [...(values.length > 0 ? [xmlElement('qemu:commandline', {}, values)] : []), ...(override ? [override] : [])]
 }

@@ -1,7 +1,8 @@
 import type { Remarks } from '../../core/versions.ts'
 import type { ParsedElement } from './document.ts'
-import { attribute, child, childrenOf, setAttribute } from './edit-document.ts'
+import { attribute, child, childrenOf, insertElements, setAttribute } from './edit-document.ts'
 import { devicesOf, parseDomain } from './edit-domain.ts'
+import { type XmlElement, xmlElement } from './xml-element.ts'
 
 // The PCI devices of an existing domain.
 
@@ -93,4 +94,37 @@ export function cardNotes(text: string, addresses: readonly string[]): string[] 
           `${own.map(hostAddressOf).join(', ')}: on ${slots.size} slots of the guest, where drivers may not find the parts of one card; --remove it and add it again in one run after the other`,
         ]),
   ]
+}
+
+/** Gives the hostdev of a function what it lacks: its ROM's file, and iommufd where it is to go through that. */
+export function completeHostdev(text: string, address: string, rom: string | null, iommufd: boolean): string {
+  const find = (each: string): ParsedElement | undefined =>
+    childrenOf(devicesOf(each), 'hostdev').find((one) => hostAddressOf(one) === address)
+  const withFile =
+    rom === null ? text : ensureIn(text, find, xmlElement('rom', { file: rom }), ['source', 'boot', 'alias'])
+  return iommufd ? ensureIn(withFile, find, iommufdDriver(), []) : withFile
+}
+
+/** Returns the element by which one hostdev goes through iommufd (libvirt 12.1). */
+export function iommufdDriver(): XmlElement {
+  return xmlElement('driver', { iommufd: 'yes' })
+}
+
+/** Makes the element that `find` finds have this child, with these attributes; a new one comes behind `after`. */
+function ensureIn(
+  text: string,
+  find: (text: string) => ParsedElement | undefined,
+  required: XmlElement,
+  after: readonly string[],
+): string {
+  const parent = find(text)
+  if (parent === undefined) return text
+  const known = child(parent, required.name)
+  if (known === undefined) return insertElements(text, parent, [required], after)
+  return Object.entries(required.attributes).reduce((result, [name, value]) => {
+    const present = child(find(result), required.name)
+    return present === undefined || attribute(present, name) === value
+      ? result
+      : setAttribute(result, present, name, String(value))
+  }, text)
 }

@@ -1,0 +1,67 @@
+import { UserError } from '../core/error.ts'
+import { type Remarks, supports, supportsElseNote, type Versions } from '../core/versions.ts'
+import { readRunningConfig } from '../host/kernel.ts'
+import type { Reader } from '../host/reader.ts'
+import type { Arguments } from '../terminal/options.ts'
+
+/** The ways by which the running kernel gives devices to guests; `null` where its configuration is not readable. */
+export interface VfioInterfaces {
+  /** Are there VFIO groups (/dev/vfio/14)? */
+  groups: boolean | null
+  /** Are there VFIO devices for iommufd (/dev/vfio/devices/vfio0, /dev/iommu)? */
+  devices: boolean | null
+}
+
+/** Who is told that devices go through iommufd: the whole guest, each device; `null`: none, VFIO groups are used. */
+export type IommufdUse = 'guest' | 'device' | null
+
+/** Reads the interfaces of VFIO. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups. */
+export function readVfioInterfaces(reader: Reader): VfioInterfaces {
+  const config = readRunningConfig(reader)
+  if (config === undefined) return { groups: null, devices: null }
+  const devices = config.has('CONFIG_IOMMUFD') && config.has('CONFIG_VFIO_DEVICE_CDEV')
+  // Older kernels have groups alone, and no symbol for them.
+  return { groups: config.has('CONFIG_VFIO_GROUP') || !devices, devices }
+}
+
+/** The first versions that pass a device through iommufd, and that have one element for a whole guest. */
+const ONE_DEVICE = { libvirt: '12.1.0', qemu: '9.0.0' } as const
+const WHOLE_GUEST = { libvirt: '12.2.0', qemu: '9.0.0' } as const
+
+/**
+ * Decides whether the cards go through iommufd: on request, and where the kernel has no VFIO groups. Throws a UserError:
+ * `usage` where the kernel has no iommufd, `no-iommufd` where it has nothing else and libvirt or QEMU is too old.
+ * Source: https://libvirt.org/formatdomain.html; QEMU, docs/devel/vfio-iommufd.rst.
+ */
+export function decideIommufd(
+  given: Arguments,
+  { groups, devices }: VfioInterfaces,
+  asked: { format: 'libvirt' | 'qemu'; versions: Versions; cards: number },
+  remarks: Remarks,
+): IommufdUse {
+  const requested = given.flag('iommufd')
+  if (requested && asked.cards === 0) throw new UserError('usage', '--iommufd goes with --gpu or --pci')
+  if (asked.cards === 0 || (!requested && groups !== false)) return null
+  if (devices === false)
+    throw new UserError(
+      'usage',
+      '--iommufd: this kernel has none for devices (CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV, Linux 6.6 and later); leave it out',
+    )
+  const versions = asked.format === 'qemu' ? { ...asked.versions, libvirt: null } : asked.versions
+  if (groups === false && !supports(versions, ONE_DEVICE))
+    throw new UserError(
+      'no-iommufd',
+      `this kernel has no VFIO groups (CONFIG_VFIO_GROUP), and iommufd needs libvirt ${ONE_DEVICE.libvirt} and QEMU ${ONE_DEVICE.qemu}: use those, or a kernel with VFIO groups`,
+    )
+  if (!supportsElseNote(versions, ONE_DEVICE, 'iommufd (the cards go through VFIO groups)', remarks)) return null
+  remarks.reasons.push(requested ? 'iommufd, as asked' : 'iommufd: this kernel has no VFIO groups (CONFIG_VFIO_GROUP)')
+  if (asked.cards > 1)
+    remarks.notes.push(
+      'DMA from one card to the other (peer to peer) goes through iommufd from Linux 6.19 on, with a QEMU that maps the windows of cards (BARs) by dma-buf; before, each card reaches the memory of the guest alone',
+    )
+  if (asked.format === 'qemu')
+    remarks.notes.push(
+      'iommufd: who starts QEMU without being root needs /dev/iommu and /dev/vfio/devices: the rules for udev are KERNEL=="iommu", GROUP="kvm", MODE="0660" and SUBSYSTEM=="vfio-dev", GROUP="kvm", MODE="0660"',
+    )
+  return given.value('patch') === undefined && supports(versions, WHOLE_GUEST) ? 'guest' : 'device'
+}
