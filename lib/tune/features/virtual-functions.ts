@@ -71,7 +71,7 @@ export const virtualFunctions: TuneFeature = {
 }
 
 /** The card and the number of `--vfs`, checked against the machine. */
-function requestedFunctions({ devices, host: { machine } }: TuneFacts, text: string) {
+function expectVfRequest({ devices, host: { machine } }: TuneFacts, text: string) {
   const [, name = '', number = ''] = /^([^=]+)=(\d{1,5})$/.exec(text) ?? []
   if (name === '') throw new UserError('usage', `--vfs ${text}: write CARD=N, as 3b:00.0=4`)
   const [device, ...more] = devices.filter(parseSelector(name).matches)
@@ -104,7 +104,7 @@ function requestedFunctions({ devices, host: { machine } }: TuneFacts, text: str
 function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequirements {
   const { host, journal, devices } = facts
   const { machine, files } = host
-  const { device, sriov, count } = requestedFunctions(facts, given.value('vfs') ?? '')
+  const { device, sriov, count } = expectVfRequest(facts, given.value('vfs') ?? '')
   const { address } = device
   const driver = given.value('vfs-driver') === 'host' ? 'host' : 'vfio-pci'
   const asked = givenWords(given, count)
