@@ -66,7 +66,9 @@ function expectRunning({ machine }: Context, option: string): void {
 /** Runs the program outside of the person's session, which may end on the way. Source: systemd-run(1). */
 function transient(name: string, program: string, verb: string, guest: string): CommandChange {
   const unit = `--unit=vfio-scripts-${name}`
-  const argv = ['systemd-run', '--wait', '--collect', '--quiet', unit, '/bin/sh', program, verb, guest]
+  // Whatever ends it, what is away comes back.
+  const after = [`--property=ExecStopPost=/bin/sh ${program} give-back ${guest}`, '--property=KillMode=process']
+  const argv = ['systemd-run', '--wait', '--collect', '--quiet', unit, ...after, '/bin/sh', program, verb, guest]
   // It gives back by itself, whatever fails: nothing is left to take back.
   return { kind: 'command', argv, inverse: ['true'], touches: [], reason: `${verb} ${guest}, step by step` }
 }

@@ -1,5 +1,7 @@
+import { type CardReset, judgeResets, readResetFacts } from '../bind/reset.ts'
 import { readDriverModules } from '../host/driver-modules.ts'
 import type { IommuGroup, IommuState } from '../host/iommu.ts'
+import { readKernelLog } from '../host/kernel-log.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readUsbBuses, type UsbBus } from '../host/usb.ts'
@@ -44,7 +46,13 @@ export function answerListIommu({ arguments: given, machine, warn }: Context): A
   const json: ListIommu = { schema: 'vfio-scripts/list-iommu/1', iommu: facts.iommu, groups, ungrouped }
   const buses = given.flag('usb-ports') ? readUsbBuses(machine.reader, selected, facts.devices) : undefined
   if (buses !== undefined) json.usb = buses
-  const listing = { facts, selected, groups, address: addressFormatter(facts.devices, given.flag('domains')) }
+  const resets = (): CardReset[] => {
+    const { log } = readKernelLog(machine)
+    const goes = selected.filter(({ bridge }) => !bridge)
+    return judgeResets(facts.devices, goes, readResetFacts(machine.reader, facts.devices, goes, log), false)
+  }
+  const address = addressFormatter(facts.devices, given.flag('domains'))
+  const listing = { facts, selected, groups, address, resets }
   if (!facts.iommu.enabled && format !== 'table') warn(`no IOMMU groups. ${facts.iommu.reason}`)
   return {
     code: facts.iommu.enabled && selected.length > 0 ? 0 : 1,

@@ -26,12 +26,12 @@ const PCI_IDS = [
 ].flatMap((path) => [path, `${path}.gz`])
 
 /**
- * Opens the name databases that one of `readers` has: pci.ids and, for what it lacks, udev's hwdb, as lspci asks udev; then a small table of class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5),
- * hwdb(7). Throws a UserError with code `unreadable` for a .gz file that is not gzip.
+ * Opens the name databases that one of `readers` has: pci.ids and, for what it lacks, udev's hwdb, as lspci asks udev;
+ * then a small table of class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5), hwdb(7). Throws a UserError with code `unreadable` for a .gz file that is not gzip.
  */
 export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
-  const read = (path: string): Buffer | undefined => {
-    for (const reader of readers) {
+  const readFrom = (some: readonly Reader[], path: string): Buffer | undefined => {
+    for (const reader of some) {
       const data = reader.optionalBytes(path)
       if (data === undefined) continue
       const text = path.endsWith('.gz') ? gunzip(data) : data
@@ -40,18 +40,21 @@ export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
     }
     return undefined
   }
-  const openFirst = (): NameDatabase | null => {
-    for (const path of PCI_IDS) {
-      const data = read(path)
-      if (data !== undefined) return openPciIds(path.replace(/\.gz$/, ''), data)
-    }
+  const openFirst = (): { names: NameDatabase; of: Reader } | null => {
+    for (const of of readers)
+      for (const path of PCI_IDS) {
+        const data = readFrom([of], path)
+        if (data !== undefined) return { names: openPciIds(path.replace(/\.gz$/, ''), data), of }
+      }
     return null
   }
-  const first = openFirst()
+  const found = openFirst()
+  const first = found?.names
   // It has megabytes, and is opened where a name is missing.
   let second: NameDatabase | null | undefined
   const further = (): NameDatabase | null => {
-    if (second === undefined) second = openHwdb(read)
+    // Of the machine whose pci.ids is used: another one's would say of a capture what it did not say there.
+    if (second === undefined) second = openHwdb((path) => readFrom(found === null ? readers : [found.of], path))
     return second
   }
   return cachedNames({

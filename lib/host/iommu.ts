@@ -43,7 +43,7 @@ const GROUPS = '/sys/kernel/iommu_groups'
  * Throws a UserError with code `unreadable` for a group's folder that is no number.
  * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups.
  */
-export function readGroupMembers(reader: Reader): Map<number, readonly string[]> {
+export function readIommuMembers(reader: Reader): Map<number, readonly string[]> {
   const members = new Map<number, readonly string[]>()
   for (const name of reader.list(GROUPS) ?? []) {
     if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${GROUPS}/${name}: not a group number`)

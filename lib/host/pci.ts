@@ -178,7 +178,7 @@ function readDevice(
   const progIf = identity.pciClass.slice(4)
   const bridge = BRIDGES.has(classId)
   const revision = reader.text(`${path}/revision`)
-  const numaNode = reader.later(() => readNumaNode(reader, path))
+  const numaNode = reader.later(() => readDeviceNode(reader, path))
   const owner = reader.later(() => (bridge ? null : physicalFunction(reader, path)))
   const group = reader.later(() => groupNumber(`${path}/iommu_group`, reader.linkName(`${path}/iommu_group`)))
   const device: PciDevice = {
@@ -209,7 +209,7 @@ function readDevice(
   return { device, identity }
 }
 
-function readNumaNode(reader: Reader, path: string): number | null {
+function readDeviceNode(reader: Reader, path: string): number | null {
   const node = Number(reader.text(`${path}/numa_node`) ?? -1)
   return Number.isInteger(node) && node >= 0 ? node : null
 }

@@ -1,4 +1,6 @@
+import type { CardReset } from '../bind/reset.ts'
 import type { IommuGroup, IommuState } from '../host/iommu.ts'
+import type { PciFacts } from '../host/machine.ts'
 import { domainOf, type PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
 import { type Cell, type Color, paint, printable, type TerminalStyle, table } from '../terminal/text.ts'
@@ -7,6 +9,17 @@ import { type Cell, type Color, paint, printable, type TerminalStyle, table } fr
 export function addressFormatter(devices: readonly PciDevice[], domains: boolean): (address: string) => string {
   const full = domains || devices.some((device) => domainOf(device.address) !== '0000')
   return (address) => (full ? address : address.slice(5))
+}
+
+/** The devices that list-iommu found and was asked to show. */
+export interface Listing {
+  facts: PciFacts
+  selected: readonly PciDevice[]
+  /** The groups of the selected devices, with these only. */
+  groups: readonly IommuGroup[]
+  address: ReturnType<typeof addressFormatter>
+  /** Judges the resets of the cards that are shown. */
+  resets: () => readonly CardReset[]
 }
 
 /** Returns `NVIDIA GP107GL [Quadro P620]`, or what is known of it; the vendor's name is short, as columns are. */

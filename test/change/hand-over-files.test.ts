@@ -123,7 +123,7 @@ describe('a guest that gen-domain --format qemu starts', () => {
     expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
     const unit = 'vfio-scripts-hand-over@win11.service'
     for (const code of [0, 1])
-      expect(ran(dir, code)).toEqual([`systemctl start ${unit}`, 'qemu', `systemctl stop ${unit}`])
+      expect(ran(dir, code)).toEqual([`systemctl restart ${unit}`, 'qemu', `systemctl stop ${unit}`])
   })
 })
 

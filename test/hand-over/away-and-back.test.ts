@@ -11,6 +11,7 @@ import {
   guestUuid,
   inUnit,
   opened,
+  qemu,
   SHELLS,
 } from '../support/hand-over-kernel.ts'
 
@@ -177,8 +178,6 @@ describe('what is put back', () => {
 })
 
 describe('a guest', () => {
-  const qemu = opened(4000, 'qemu-system-x86', '/machine.slice/machine-qemu.scope', 'vfio/11')
-
   it('is ended by libvirt before its card goes back', () => {
     const machine = cardMachine()
     const before = machine.state()

@@ -28,7 +28,7 @@ function makeRelease(): string {
 
 beforeAll(() => {
   folder = makeRelease()
-})
+}, 120_000)
 
 /** Some of the release alone in a folder that everybody may write into. */
 function alone(...files: string[]): string {
@@ -71,7 +71,7 @@ it('is the single files, the file of all commands, the runbook, packages, and ch
   expect(check(other).stdout).toContain('bind-vfio.mjs: FAILED')
 })
 
-it('of the same sources is the same, byte for byte', () => {
+it('of the same sources is the same, byte for byte', { timeout: 120_000 }, () => {
   expect(readFileSync(join(makeRelease(), 'SHA256SUMS'), 'utf8')).toBe(readFileSync(join(folder, 'SHA256SUMS'), 'utf8'))
 })
 

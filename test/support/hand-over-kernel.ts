@@ -51,6 +51,8 @@ const below = (folder: string, files: Record<string, string>): Record<string, st
 
 /** A process that has nodes of the machine open. */
 export const opened = (...of: Parameters<typeof process>): Record<string, string> => below('proc', process(...of))
+/** A guest that has the card open. */
+export const qemu = opened(4000, 'qemu-system-x86', '/machine.slice/machine-qemu.scope', 'vfio/11')
 /** The same, of a unit: it ends and comes with it. */
 export const inUnit = (unit: string, ...of: Parameters<typeof process>): Record<string, string> => ({
   [`units/${unit}`]: 'active\n',

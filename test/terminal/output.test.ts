@@ -43,7 +43,7 @@ needs('script').describe('on a terminal (script of util-linux)', () => {
     )
   })
 
-  it.each(['lspci', 'addresses', 'ids', 'svg'])('list-iommu --format %s has none', (format) => {
+  it.each(['lspci', 'addresses', 'ids', 'svg', 'html'])('list-iommu --format %s has none', (format) => {
     const { stdout } = onTerminal('list-iommu', ['--format', format])
     expect(stdout).toBe(runScript('list-iommu', ['--machine', machine, '--format', format]).stdout)
     expect(stdout).not.toContain(ESC)

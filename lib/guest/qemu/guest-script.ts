@@ -60,7 +60,8 @@ function takenByUnit(unit: string): string {
   return `# What hand-over set up: only root may have it done.
 trap 'systemctl stop ${unit}' EXIT
 trap 'exit 1' HUP INT TERM
-systemctl start ${unit}
+# One that is active from an earlier start took nothing for this one.
+systemctl restart ${unit}
 `
 }
 
