@@ -7,7 +7,8 @@ export const HAND_OVER_STEPS = `${HAND_OVER}-steps`
  * What may hang in the kernel is waited for only so long: whoever then touches the device hangs too, for the driver core
  * locks it, also to read or write driver_override.
  * Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe), drivers/base/dd.c, systemctl(1),
- * Documentation/driver-api/console.rst, drivers/vfio/vfio_main.c (unbinding waits until the group is closed).
+ * Documentation/driver-api/console.rst, drivers/tty/vt/vt.c (vt_bind), drivers/vfio/vfio_main.c (unbinding waits until the
+ * group is closed).
  */
 export function handOverSteps(head: string): string {
   return `${head}# The single steps of a hand-over; hand-over reads this file.
@@ -135,6 +136,24 @@ bind_consoles() {
 }
 any_console() { has_console 0 || has_console 1; }
 
+# back_on_console: a driver that comes anew takes the console. The kernel itself binds it again only where a console
+# that it was built with is left, and there is none once a driver has switched that of VGA off.
+back_on_console() {
+  within 10 any_console && bind_consoles 1 && return
+  for one in $functions; do
+    case $(cat "$pci/devices/$one/class") in 0x03*) ;; *) continue ;; esac
+    own=$(driver "$one")
+    case $own in none | vfio-pci | nvidia) continue ;; esac
+    say "$own takes $one anew, for the text console"
+    read -r override <"$pci/devices/$one/driver_override"
+    bounded 30 put "$own" "$pci/devices/$one/driver_override"
+    unbind "$one"
+    probe "$one" "$own"
+    bounded 30 put "\${override#"(null)"}" "$pci/devices/$one/driver_override"
+  done
+  within 10 has_console 1
+}
+
 # put_back ADDRESS VENDOR:DEVICE DRIVER MODULE OVERRIDE: with its name as the override, no other driver takes it
 put_back() {
   at=$pci/devices/$1
@@ -179,7 +198,7 @@ undo() {
       [ -e "$2/$3" ] || bounded 20 put "$3" "$2/bind" ||
         say 'the picture of the firmware does not come back; text consoles may stay dark until the host boots'
       ;;
-    consoles) { within 10 any_console && bind_consoles 1; } || say 'the text console is not back' ;;
+    consoles) back_on_console || say 'the text console is not back' ;;
     node) within 20 [ -e "$2" ] || say "$2 is not there again" ;;
     settle) udevadm settle --timeout=20 ;;
     user-unit)

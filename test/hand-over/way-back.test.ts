@@ -30,6 +30,20 @@ describe('on the way back', () => {
     expect(machine.text(RECORD)).toBe(`driver ${gpu} 1002:73bf amdgpu amdgpu (null)\n`)
   })
 
+  it('where the kernel does not bind the text console again, the driver takes the card anew', () => {
+    const steps = cardMachine()
+    steps.run('take')
+    const unbound = steps.steps().indexOf('put 0 sys/class/vtconsole/vtcon1/bind')
+    const machine = cardMachine()
+    const before = machine.state()
+    machine.run('take', { killAt: unbound + 2 })
+    expect(machine.text('sys/class/vtconsole/vtcon1/bind')).toBe('0\n')
+    machine.write({ faults: 'fail put 1 sys/class/vtconsole/vtcon1/bind\n' })
+    expect(machine.run('give-back')).toMatchObject({ code: 0 })
+    expect(machine.state()).toBe(before)
+    expectRight(machine)
+  })
+
   it('is tried again, and does what is left', () => {
     const machine = cardMachine()
     const before = machine.state()
