@@ -10,6 +10,7 @@ import {
   romCheck,
   romFileCheck,
 } from './device.ts'
+import { functionsAtBootCheck } from './functions-at-boot.ts'
 import {
   bootVgaGuard,
   bridgeGuard,
@@ -77,6 +78,7 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   unsafeSettingsCheck,
   modprobeIdsCheck,
   nextBootCheck,
+  functionsAtBootCheck,
   msrsCheck,
   secureBootCheck,
   libvirtCheck,

@@ -14,7 +14,7 @@ import type { Plan } from '../change/plan.ts'
 import { cutShortRuns, leavingSettings, waitsForBoot } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
-import { expectAllRead, unreadWarnings } from '../host/machine.ts'
+import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
 import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { expectMounted } from '../system/mounted.ts'
@@ -29,7 +29,7 @@ import { chooseCard } from './choose.ts'
 import { predictUndo } from './predict-undo.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
-import { planUndoClaims, requestedClaims } from './undo-claims.ts'
+import { expectFreeFunctions, planUndoClaims, requestedClaims } from './undo-claims.ts'
 import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
 
 /** A kind of change that scripts plan, apply, check and undo. Any script of the kind can undo what another set up. */
@@ -175,6 +175,8 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
     : requestedClaims(journal, kind, context)
   if (confirms && leaving.length === 0)
     throw new UserError('nothing-to-confirm', 'nothing waits for a confirmation; --status shows what is set up')
+  const settings = leavingSettings(journal, leaving)
+  if (host.running) expectFreeFunctions(host, () => readPciFacts(machine, context.warn).devices, settings)
   const plan = planUndoClaims(host, journal, leaving, adapters)
   // A program that was made to read a file again has what was in it.
   const reread =
@@ -189,10 +191,7 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
   const functions = boundFunctions(leaving)
   const used = entries.at(-1)?.entry.adapters
   const tokens = claimedArguments(leaving)
-  const boots =
-    functions.length === 0 || confirms
-      ? []
-      : await predictUndo(context, adapters, host, plan, leavingSettings(journal, leaving))
+  const boots = functions.length === 0 || confirms ? [] : await predictUndo(context, adapters, host, plan, settings)
   return {
     ...{ plan, host, journal, devices: functions, findings: [], boots, pending: leaving.length > 0 },
     entry: {

@@ -23,6 +23,7 @@ import { textMode } from './features/text-mode.ts'
 import { threadIrqs } from './features/threadirqs.ts'
 import { unsafeInterrupts } from './features/unsafe-interrupts.ts'
 import { vfioGroup } from './features/vfio-group.ts'
+import { virtualFunctions } from './features/virtual-functions.ts'
 import { whileRunning } from './features/while-running.ts'
 
 /** All features of tune-host, in the order of `--help` and of a plan. A new one is a file, and a line here. */
@@ -37,6 +38,7 @@ const TUNE_FEATURES: readonly TuneFeature[] = [
   diskAccess,
   tapDevice,
   bridge,
+  virtualFunctions,
   installPackages,
   libvirtService,
   libvirtNetwork,

@@ -34,6 +34,8 @@ export interface Machine {
    * without VGA; `screendump` of QEMU's monitor shows what they show.
    */
   displays?: 1 | 2
+  /** The NVMe drive, without a disk, can have four virtual functions. */
+  virtualFunctions?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
@@ -86,6 +88,12 @@ const cards: Record<Card, (bus: string) => string[]> = {
   ],
 }
 
+/** QEMU: docs/system/devices/nvme.rst (SR-IOV). A drive of a subsystem has no disk of its own. */
+const sriovDrive = (bus: string): string[] => [
+  '-device nvme-subsys,id=subsystem',
+  `-device nvme,serial=LABNVME0,subsys=subsystem,sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4,bus=${bus}`,
+]
+
 /** The two equal displays have equal audio functions, the radeon card has one with an ID of its own. */
 function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-hda'): string[] {
   return [
@@ -129,7 +137,8 @@ function topology(machine: Machine): string[] {
     for (const card of Object.keys(place) as Card[]) {
       if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
       const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
-      options.push(...cable, ...cards[card](id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
+      const made = card === 'nvme' && machine.virtualFunctions ? sriovDrive : cards[card]
+      options.push(...cable, ...made(id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
     }
   })
   options.push(

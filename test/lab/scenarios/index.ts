@@ -17,6 +17,7 @@ import { predictions } from './predict.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
+import { virtualFunctionsOfNvme } from './virtual-functions.ts'
 import { whileRunning } from './while-running.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
@@ -25,6 +26,7 @@ export const scenarios: readonly Scenario[] = [
   ...override,
   ...tuneHost,
   ...bridges,
+  virtualFunctionsOfNvme,
   ...predictions,
   runbook,
   genDomain,
