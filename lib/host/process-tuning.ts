@@ -26,7 +26,8 @@ export function readThreads(reader: Reader, pid: number): ProcessThread[] | unde
  * may not be read. Source: Documentation/filesystems/proc.rst (smaps: KernelPageSize, Shared_Hugetlb, Private_Hugetlb).
  */
 export function readHugePagesInUse(reader: Reader, pid: number): Map<number, number> | undefined {
-  const text = reader.optionalText(`/proc/${pid}/smaps`)
+  // A guest's is longer than an attribute.
+  const text = reader.optionalBytes(`/proc/${pid}/smaps`)?.toString('latin1')
   if (text === undefined) return undefined
   const found = new Map<number, number>()
   let page = 0

@@ -167,6 +167,14 @@ describe('--guest', () => {
     expect(ran.stdout).toContain('interrupt 50 (msi) on CPU 1\n')
   })
 
+  it('files as long as those of a real guest', () => {
+    const long = {
+      [smaps]: 'Rss: 4 kB\n'.repeat(200_000) + pages(2048, 4194304),
+      [status]: STATUS + ' '.repeat(2_000_000),
+    }
+    expectRan(ask(guest(long)), 0, /All 4 GiB of win11 are in pages of 2 MiB/)
+  })
+
   it("a card that the host's driver has", () => {
     const dir = guest()
     const link = join(dir, 'sys/bus/pci/devices', card, 'driver')

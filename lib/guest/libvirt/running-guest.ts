@@ -34,7 +34,7 @@ export function readRunningGuest(reader: Reader, name: string): RunningGuest {
   if (!/^[^/\s][^/]*$/.test(name) || /^\.\.?$/.test(name))
     throw new UserError('usage', `--guest ${name}: no guest's name`)
   const path = `/run/libvirt/qemu/${name}.xml`
-  const text = reader.text(path)
+  const text = reader.bytes(path)?.toString('utf8')
   if (text === undefined)
     throw new UserError(
       'not-running',
