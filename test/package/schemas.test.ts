@@ -27,6 +27,7 @@ describe('what is printed is what its schema says', { concurrent: true }, () => 
     for (const [script, ...args] of [
       ['list-iommu'],
       ['list-iommu', '--usb-ports'],
+      ['list-iommu', '--sriov'],
       ['check-reset'],
       ['override-same-id-gpu'],
       ['check-host'],

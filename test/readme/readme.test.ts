@@ -61,7 +61,7 @@ describe.each(PAGES.filter((page) => !TRANSLATIONS.includes(page)))('%s', (page)
     const system = readmeSystem()
     const twins = systemDir({ machine: 'twin-gpus' })
     const server = systemDir({ machine: 'sriov-nic', files: { 'usr/lib/systemd/systemd': '' } })
-    const machineOf = (command: string): string => (/--vfs|--sriov/.test(command) ? server : system)
+    const machineOf = (command: string): string => (/--vfs|--sriov|--undo vfs/.test(command) ? server : system)
     for (const command of blocks.filter(({ language }) => language !== 'console').flatMap(commandsOf)) {
       if (NOT_RUN.some(([pattern]) => pattern.test(command))) {
         if (SCRIPTS.some((name) => command.includes(`${name} `))) expectOptions(command)
