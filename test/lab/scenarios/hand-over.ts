@@ -187,7 +187,7 @@ const rehearsal: Scenario = {
         'hand-over --status',
         await guest.run('hand-over --status; ls /etc/vfio-scripts', { seconds: 60 }),
         2,
-        /none/,
+        /nothing is set up/,
       ),
     )
     expectCode('hand-over', await guest.run(setUp('00:06'), { seconds: 300 }), 0)

@@ -12,12 +12,12 @@ import { desktop, desktopDisk } from './hand-over.ts'
 const define = (name: string, cpus: string, card: string) => `
 gen-domain --name ${name} --guest linux --memory 128M --network none --headless --firmware bios ${card} >${name}.xml
 sed ${emulation} ${name}.xml |
-  sed "s|<vcpu.*|<vcpu placement='static' cpuset='${cpus}'>1</vcpu><cputune><vcpupin vcpu='0' cpuset='${cpus}'/></cputune>|" >emulated.xml
+  sed -e '/<topology/d' -e "s|<vcpu.*|<vcpu placement='static' cpuset='${cpus}'>1</vcpu><cputune><vcpupin vcpu='0' cpuset='${cpus}'/></cputune>|" >emulated.xml
 virsh define emulated.xml`
 
 const setUp = `set -e
 for i in $(seq 60); do virsh uri >/dev/null 2>&1 && break; sleep 1; done
-${define('vm', '2', '--pci 00:08 --force network,in-use,interface-up')}
+${define('vm', '2', '--pci 00:08')}
 ${define('other', '3', '')}
 tune-host --while-running vm --isolate --hugepages 64M --apply
 tune-host --while-running other --isolate --hugepages 32M --apply`
