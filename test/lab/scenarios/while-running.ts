@@ -22,7 +22,7 @@ ${define('other', '3', '')}
 tune-host --while-running vm --isolate --hugepages 64M --apply
 tune-host --while-running other --isolate --hugepages 32M --apply`
 
-const look = `for s in init.scope system.slice user.slice; do echo "$s $(cat /sys/fs/cgroup/$s/cpuset.cpus.effective)"; done
+const look = `for s in init.scope system.slice user.slice; do echo "$s $(cat /sys/fs/cgroup/$s/cpuset.cpus.effective 2>/dev/null || cat /sys/fs/cgroup/cpuset.cpus.effective)"; done
 echo "pages $(cat /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages)"
 echo "workqueues $(cat /sys/devices/virtual/workqueue/cpumask)"
 echo "new interrupts $(cat /proc/irq/default_smp_affinity)"
