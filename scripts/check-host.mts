@@ -17,6 +17,7 @@ const script: Script = {
   examples: [
     ['check-host', 'the host: CPU, firmware, kernel, programs, settings'],
     ['check-host --device 01:00', 'this card too: before it is bound, or after the reboot'],
+    ['check-host --guest win11', 'a guest while it runs: are its CPUs, huge pages and devices as it asks?'],
   ],
 }
 

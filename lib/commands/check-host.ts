@@ -3,9 +3,11 @@ import { claimsOf } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
 import { checksFor, runChecksAsync } from '../checks/check.ts'
 import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'
+import { guestTuningFindings } from '../checks/guest-tuning.ts'
 import { GUARDS, HOST_CHECKS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { type Finding, toFinding, unknownResult } from '../core/finding.ts'
+import { readRunningGuest } from '../guest/libvirt/running-guest.ts'
 import { onDemand, type Readers, withDenials } from '../host/denied.ts'
 import { readDriverModules } from '../host/driver-modules.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
@@ -45,6 +47,12 @@ export const CHECK_OPTIONS: readonly Option[] = [
     value: 'DEVICE',
     help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
   },
+  {
+    name: 'guest',
+    kind: 'value',
+    value: 'NAME',
+    help: 'has this running guest what it asks for? CPUs, huge pages, devices; seen from outside',
+  },
   { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
   {
     name: 'explain',
@@ -64,6 +72,7 @@ export const CHECK_OPTIONS: readonly Option[] = [
 /** Answers whether this host is ready for guests with devices, or with `--device` for this one. */
 export async function answerCheckHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
+  if (given.value('guest') !== undefined) return answerGuest(context)
   const file = given.value('rom')
   if (file !== undefined && given.list('device').length === 0) throw new UserError('usage', '--rom goes with --device')
   const { files, reader, running } = machine
@@ -117,6 +126,18 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   }
   const all = given.flag('all') || requested.length > 0
   return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
+}
+
+/** Answers whether a running guest has what it asks for. */
+function answerGuest({ machine, script, arguments: given }: Context): Answer {
+  const other = ['device', 'rom', 'explain', 'capture'].find((name) => given.list(name).length > 0)
+  if (other !== undefined) throw new UserError('usage', `--guest and --${other}: ask for one after the other`)
+  const { files, reader } = machine
+  const guest = readRunningGuest(reader, given.value('guest') ?? '')
+  const findings = guestTuningFindings(guest, reader, [files, reader])
+  const healthy = findings.every(({ state }) => state !== 'problem')
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: [], findings }
+  return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, true) }
 }
 
 const ROM_SIZE = 16 * 1024 * 1024

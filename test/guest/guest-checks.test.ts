@@ -209,10 +209,6 @@ describe('gen-domain: what it says', () => {
     expect(says(rom, { [rules]: debian }, '--format', 'qemu', '--network', 'user')).toBe('')
   })
 
-  it('how a card is switched to MSI, on request', () => {
-    expect(on(() => {}, ...windows, '--msi-steps').stderr).toContain('MSISupported')
-  })
-
   it("the host's own versions, by its libraries and packages", () => {
     const old = (machine: Machine): void =>
       addFiles(machine, {

@@ -29,13 +29,13 @@ export interface Machine {
   moved?: Partial<Record<Card, Port>>
   /** A cable between both equal network cards. */
   cable?: boolean
-  /** The NVMe drive, without a disk, can have four virtual functions. */
-  virtualFunctions?: boolean
   /**
    * A desktop instead of the crowd: one display with its sound on the root complex, and in a root port a second one
    * without VGA; `screendump` of QEMU's monitor shows what they show.
    */
   displays?: 1 | 2
+  /** The NVMe drive, without a disk, can have four virtual functions. */
+  virtualFunctions?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */

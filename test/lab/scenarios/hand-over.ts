@@ -90,7 +90,7 @@ gen-domain --patch vm.xml --gpu ${card} >new.xml
 virsh define new.xml
 virsh dumpxml vm | grep -c "managed='yes'"`
 
-const etc = `find /etc ! -path '*/libvirt/qemu/*' -printf '%P %m %u %l\n' -type f -exec sha256sum {} + | sort`
+const etc = `find /etc ! -path '*/libvirt/qemu*' ! -path '*/apparmor.d/libvirt*' -printf '%P %m %u %l\n' -type f -exec sha256sum {} + | sort`
 
 export const away = (card: string, group: string): RegExp =>
   new RegExp(`^${card}.0 vfio-pci\n${card}.1 vfio-pci\n[^]*open ${group} qemu-system-x86`)
