@@ -1,26 +1,17 @@
 #!/usr/bin/env node
-// node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/
+// node build.mjs                  bundles every scripts/*.mts into a self-contained scripts/*.mjs, with completions/, man/
 //                                 and THIRD-PARTY-NOTICES
 // node build.mjs run FILE         bundles one TypeScript tool (bench, demo, lab) and runs it
-// node build.mjs release FOLDER   puts what was built into a new FOLDER, with SHA256SUMS
+// node build.mjs release FOLDER   puts what was built into a new FOLDER, with packages and SHA256SUMS
 // @ts-check
-import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import {
-  appendFileSync,
-  chmodSync,
-  cpSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { execFileSync, spawnSync } from 'node:child_process'
+import { appendFileSync, chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { writeCompletions } from './completions.mjs'
+import { writeManPages } from './manpages.mjs'
+import { release } from './release.mjs'
 
 const NOTICES = 'THIRD-PARTY-NOTICES'
 const RULE = '-'.repeat(72)
@@ -55,6 +46,10 @@ const builtinsByRequire = {
   },
 }
 
+/** Node 18 and the first of 20 have no getBuiltinModule. */
+const BANNER =
+  "const require = process.getBuiltinModule ?? (await import('node:module')).createRequire(import.meta.url)"
+
 async function buildScripts() {
   const entries = readdirSync(join(root, 'scripts')).filter((name) => name.endsWith('.mts'))
   const { metafile } = await build({
@@ -64,24 +59,48 @@ async function buildScripts() {
     outdir: 'scripts',
     outExtension: { '.js': '.mjs' },
     plugins: [builtinsByRequire],
-    // Node 18 and the first of 20 have no getBuiltinModule.
-    banner: {
-      js: "const require = process.getBuiltinModule ?? (await import('node:module')).createRequire(import.meta.url)",
-    },
+    banner: { js: BANNER },
   })
   const built = entries.map((name) => join(root, 'scripts', name.replace(/mts$/, 'mjs')))
   const all = new Set()
   for (const file of built) {
     const bundled = bundledIn(metafile.outputs[`scripts/${basename(file)}`])
     for (const name of bundled) all.add(name)
-    const own = `vfio-scripts\n\n${readFileSync(join(root, 'LICENSE'), 'utf8').trim()}`
-    appendFileSync(file, `\n/*!\n${[own, ...bundled.map(noticeOf)].join(`\n\n${RULE}\n\n`)}\n*/\n`)
-    chmodSync(file, 0o755)
+    finish(file, bundled)
   }
   const head = 'Libraries that are bundled into the scripts, and their licences.'
   const notices = [...all].sort().map(noticeOf)
   writeFileSync(join(root, NOTICES), `${[head, ...notices].join(`\n\n${RULE}\n\n`)}\n`)
+  await buildOneFile(built)
   writeCompletions(built, join(root, 'completions'))
+  writeManPages(built, join(root, 'man'))
+}
+
+/** All commands as one file, in which names are short: the single files are the ones to read. @param {string[]} built */
+async function buildOneFile(built) {
+  const entries = built.map((path) => {
+    const help = execFileSync(process.execPath, [path, '--help', '--json'], { encoding: 'utf8' })
+    const { name, summary } = JSON.parse(help)
+    return `${JSON.stringify(name)}: { summary: ${JSON.stringify(summary.split('\n')[0])}, start: () => import('./${name}.mts') },`
+  })
+  const outfile = join(root, 'scripts/vfio-scripts.mjs')
+  const { metafile } = await build({
+    ...common,
+    ...{ metafile: true, minify: true, legalComments: 'none', outfile, plugins: [builtinsByRequire] },
+    stdin: {
+      contents: `import { runOneOf } from '../packaging/one-file.ts'\nawait runOneOf({ ${entries.join('\n')} })\n`,
+      ...{ resolveDir: join(root, 'scripts'), loader: 'ts' },
+    },
+    banner: { js: `#!/usr/bin/env node\n${BANNER}` },
+  })
+  finish(outfile, bundledIn(metafile.outputs['scripts/vfio-scripts.mjs']))
+}
+
+/** Makes a built file a program that carries its licences. @param {string} file @param {string[]} bundled */
+function finish(file, bundled) {
+  const own = `vfio-scripts\n\n${readFileSync(join(root, 'LICENSE'), 'utf8').trim()}`
+  appendFileSync(file, `\n/*!\n${[own, ...bundled.map(noticeOf)].join(`\n\n${RULE}\n\n`)}\n*/\n`)
+  chmodSync(file, 0o755)
 }
 
 /**
@@ -105,26 +124,6 @@ function noticeOf(name) {
   const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'))
   const text = readFileSync(join(folder, 'LICENSE'), 'utf8').replaceAll('*/', '* /').trim()
   return `${name} ${version} (${license})\n\n${text.replace(/\r/g, '')}`
-}
-
-/**
- * The single files, the runbook that calls them, completions, licences and SHA256SUMS, for `sha256sum -c`.
- * @param {string} folder
- */
-function release(folder) {
-  rmSync(folder, { recursive: true, force: true })
-  cpSync(join(root, 'completions'), join(folder, 'completions'), { recursive: true })
-  for (const name of readdirSync(join(root, 'scripts')))
-    if (/^[\w-]+\.(mjs|md)$/.test(name)) cpSync(join(root, 'scripts', name), join(folder, name))
-  for (const name of ['LICENSE', NOTICES]) cpSync(join(root, name), join(folder, name))
-  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .filter((name) => statSync(join(folder, name)).isFile())
-    .sort()
-  const sum = (/** @type {string} */ file) =>
-    createHash('sha256')
-      .update(readFileSync(join(folder, file)))
-      .digest('hex')
-  writeFileSync(join(folder, 'SHA256SUMS'), files.map((file) => `${sum(file)}  ${file}\n`).join(''))
 }
 
 /** @param {string} file @param {string[]} args */

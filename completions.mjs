@@ -81,7 +81,7 @@ ${cases.join('\n')}
       if [[ $current == -* ]]; then
         words=${quoted(flags)}
       else
-        ${operands === 'DEVICE' ? devices : ':'}
+        ${operands?.endsWith('DEVICE') ? devices : ':'}
       fi
       ;;
   esac
@@ -103,13 +103,14 @@ function zsh({ name, operands, options }) {
     device,
     any: '',
   }
-  const specs = options.map((option) => {
+  const specs = options.flatMap((option) => {
     const help = option.help.replaceAll(/[[\]\\]/g, '\\$&')
     const word = `${option.kind === 'list' ? '*' : ''}--${option.name}`
-    if (option.kind === 'flag') return `${word}[${help}]`
+    if (option.kind === 'flag')
+      return [word, ...(option.short === undefined ? [] : [`-${option.short}`])].map((each) => `${each}[${help}]`)
     return `${word}=[${help}]:${option.value ?? 'NAME'}:${actionOf(option, actions)}`
   })
-  if (operands === 'DEVICE') specs.push(`*:DEVICE:${device}`)
+  if (operands?.endsWith('DEVICE')) specs.push(`*:DEVICE:${device}`)
   return `#compdef ${name} ${name}.mjs
 # ${name} in zsh: put this into a folder of $fpath.
 local -a devices=(/sys/bus/pci/devices/*(N:t))
@@ -132,10 +133,11 @@ function fish({ name, operands, options }) {
   const rows = options.map((option) => {
     const help = `-d ${quoted(option.help).replaceAll(`'\\''`, "\\'")}`
     const value = option.kind === 'flag' ? '' : ` ${actionOf(option, actions)}`
-    return `complete -c ${name} -l ${option.name}${value} ${help}`
+    const short = option.short === undefined ? '' : ` -s ${option.short}`
+    return `complete -c ${name}${short} -l ${option.name}${value} ${help}`
   })
   return `# ${name} in fish: put this into ~/.config/fish/completions.
-complete -c ${name} -f${operands === 'DEVICE' ? ` -a ${device}` : ''}
+complete -c ${name} -f${operands?.endsWith('DEVICE') ? ` -a ${device}` : ''}
 ${rows.join('\n')}
 complete -c ${name}.mjs -w ${name}
 `

@@ -40,6 +40,7 @@ import { microos } from './microos.ts'
 import { nixos } from './nixos.ts'
 import { opensuse } from './opensuse.ts'
 import { rhel } from './rhel.ts'
+import { whyUnsupported } from './unsupported.ts'
 import { voidLinux } from './void.ts'
 
 /** The known distributions; a new one is one line here. */
@@ -55,31 +56,6 @@ export const DISTROS: readonly Distro[] = [
   nixos,
   alpine,
   voidLinux,
-]
-/** The systems that name a parent, and whose boot is not set up in its way; each with the reason. */
-const UNSUPPORTED: Readonly<Record<string, string>> = {
-  steamos: 'its updates replace the system, and what is set up with it',
-  chimeraos: 'its updates replace the system, and what is set up with it',
-  unraid: 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
-  'unraid-os': 'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
-  tails: 'it forgets everything with each boot',
-  sysrescue: 'it forgets everything with each boot',
-  endless: 'its system is an image of its own kind (OSTree)',
-  'xcp-ng': 'its hypervisor is Xen, which has no VFIO',
-  xenenterprise: 'its hypervisor is Xen, which has no VFIO',
-}
-/** The same of systems that call themselves by their parent's name: a file that they alone have. */
-const UNSUPPORTED_BY_FILE: readonly (readonly [path: string, name: string, why: string])[] = [
-  [
-    '/usr/bin/midclt',
-    'TrueNAS',
-    'its updates replace the system; System, Advanced, Isolated GPU Devices binds graphics cards there',
-  ],
-  [
-    '/etc/unraid-version',
-    'Unraid',
-    'its system is made anew from /boot at each boot; Tools, System Devices binds devices there',
-  ],
 ]
 const BOOTLOADERS: readonly BootloaderAdapter[] = [
   grub,
@@ -111,21 +87,17 @@ const INITRAMFS: readonly InitramfsAdapter[] = [
  * works in another way (`fedora/silverblue`) is a family of its own.
  */
 function findDistro(files: Reader): Detected<Distro> {
-  const { id, like, name, variant } = readOsRelease(files)
-  const [, system, reason] = UNSUPPORTED_BY_FILE.find(([path]) => files.exists(path)) ?? []
-  if (system !== undefined) return { adapter: undefined, why: `${system} is not set up here: ${reason}` }
-  const [own = '', ...parents] = [id, ...like].map((word) => word.replace(/\s+/g, '-'))
-  const unlike = UNSUPPORTED[own]
-  for (const each of unlike === undefined ? [own, ...parents] : []) {
+  const os = readOsRelease(files)
+  const { id, like, name, variant } = os
+  const unsupported = whyUnsupported(files, os)
+  if (unsupported !== undefined) return { adapter: undefined, why: unsupported }
+  for (const each of [id, ...like].map((word) => word.replace(/\s+/g, '-'))) {
     for (const key of [`${each}/${variant}`, each]) {
       const adapter = DISTROS.find(({ ids }) => ids.includes(key))
       if (adapter !== undefined) return { adapter, why: `os-release says ${name}` }
     }
   }
-  const what =
-    unlike === undefined
-      ? 'is no distribution that is known here; if it works like one, name --bootloader and --initramfs'
-      : `is not set up here: ${unlike}`
+  const what = 'is no distribution that is known here; if it works like one, name --bootloader and --initramfs'
   return { adapter: undefined, why: `${name} (ID ${id || 'missing'}) ${what}` }
 }
 

@@ -22,6 +22,7 @@ const script: Script = {
     ['check-host', 'the host: CPU, firmware, kernel, programs, settings'],
     ['check-host --device 01:00', 'this card too: before it is bound, or after the reboot'],
     ['check-host --device 01:00 --dump-rom card.rom --apply', 'its ROM, for gen-domain --rom'],
+    ['check-host --guest win11', 'a guest while it runs: are its CPUs, huge pages and devices as it asks?'],
   ],
 }
 

@@ -2,6 +2,7 @@ import { addArgument, isListMember } from '../../lib/edit/kernel-arguments.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter } from '../../lib/system/system.ts'
 import { readOnce } from '../boot/boot-files.ts'
+import { bootcBuild } from '../boot/bootc-build.ts'
 import { BY_HAND, listSteps } from '../boot/by-hand.ts'
 import { entryArguments, observeEntries, ostreeEntries } from '../boot/loader-entries.ts'
 import { deploymentEvidence } from '../boot/loader-variables.ts'
@@ -12,6 +13,7 @@ import { grub } from './grub.ts'
 export const bootc: BootloaderAdapter = {
   name: 'bootc',
   documentation: 'https://bootc-dev.github.io/bootc/building/kernel-arguments.html',
+  proven: 'documentation: the pages on kernel arguments and on the initramfs',
 
   detect: (host) =>
     findProgram(host.files, 'rpm-ostree') === undefined ? deploymentEvidence(host, 'bootc') : undefined,
@@ -22,6 +24,7 @@ export const bootc: BootloaderAdapter = {
       ...BY_HAND,
       configured: () => entryArguments(last()),
       observe: (tokens, absent) => observeEntries(last(), tokens, absent),
+      build: bootcBuild,
       entries: () => ostreeMenu(host, ostreeEntries(host.files)),
       menu: () => `${grub.open(host).menu()}; or choose the former deployment there`,
 
@@ -40,6 +43,7 @@ export const bootc: BootloaderAdapter = {
               ]
             : []),
           'Build and push the image, then here: bootc upgrade, and reboot.',
+          'Or have all files that the build takes written: add --output FOLDER --apply.',
         ]
       },
     }

@@ -8,11 +8,13 @@ import { GRUB_DEFAULTS, grubArguments, grubSetting, NORMAL_VARIABLE, readGrubDef
 import { grubEntries } from '../boot/grub-entries.ts'
 import { findGrubMenu, observeGrubMenu } from '../boot/grub-menu.ts'
 import { readBootedLine, readLoaderInfo, UNBIND_ARGUMENTS } from '../boot/loader-variables.ts'
+import { isTransactional } from '../boot/transactional.ts'
 
 /** GRUB 2 with a menu made by grub-mkconfig; other adapters take entries of the Boot Loader Specification. */
 export const grub: BootloaderAdapter = {
   name: 'grub',
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
+  proven: 'booted: Debian 12 and 13 in the lab, by BIOS and UEFI; grub-script-check and bash on real settings',
 
   detect(host) {
     const { files } = host
@@ -21,7 +23,8 @@ export const grub: BootloaderAdapter = {
     // grub-mkconfig does not make grubby's entries, nor the menus on ESPs that are not mounted.
     if (/^\s*blscfg\b/m.test(rawText(files, menu) ?? '') || files.exists('/etc/kernel/proxmox-boot-uuids'))
       return undefined
-    const configured = { kind: 'configured', why: `${GRUB_DEFAULTS} and ${menu}` } as const
+    const snapshot = isTransactional(files) ? ', in a snapshot of transactional-update' : ''
+    const configured = { kind: 'configured', why: `${GRUB_DEFAULTS} and ${menu}${snapshot}` } as const
     if (!host.running) return configured
     const loader = readLoaderInfo(host)
     const image = /(?:^|\s)(BOOT_IMAGE=\S+)/.exec(readBootedLine(host) ?? '')?.[1]
@@ -48,6 +51,7 @@ export const grub: BootloaderAdapter = {
         ]
       },
 
+      isManual: () => isTransactional(files),
       observe: (tokens, absent) => observeGrubMenu(host, tokens, absent),
       entries() {
         const menu = findGrubMenu(files)
@@ -70,7 +74,9 @@ export const grub: BootloaderAdapter = {
         return [
           ...steps,
           ...(rest.length > 0 ? [`Add to ${NORMAL_VARIABLE} in ${GRUB_DEFAULTS}: ${rest.join(' ')}`] : []),
-          'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
+          isTransactional(files)
+            ? 'transactional-update --continue grub.cfg (the same new snapshot, if one was made)'
+            : 'Run update-grub (or grub-mkconfig -o /boot/grub/grub.cfg, or grub2-mkconfig -o /boot/grub2/grub.cfg).',
         ]
       },
     }

@@ -26,6 +26,7 @@ export const grubby: BootloaderAdapter = {
   name: 'grubby',
   documentation:
     'https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/9/html/managing_monitoring_and_updating_the_kernel/configuring-kernel-command-line-parameters_managing-monitoring-and-updating-the-kernel',
+  proven: "real tool: grubby's own script, by hand",
 
   detect(host) {
     const { files } = host

@@ -17,6 +17,7 @@ const CONFIGURATION = '/etc/kernelstub/configuration'
 export const kernelstub: BootloaderAdapter = {
   name: 'kernelstub',
   documentation: 'https://github.com/pop-os/kernelstub',
+  proven: "real tool: kernelstub's own code, by hand",
 
   detect(host) {
     const program = findProgram(host.files, 'kernelstub')

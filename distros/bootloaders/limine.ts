@@ -16,6 +16,7 @@ const DROP_INS = '/etc/limine-entry-tool.d'
 export const limine: BootloaderAdapter = {
   name: 'limine',
   documentation: 'https://codeberg.org/Limine/Limine/src/branch/trunk/CONFIG.md',
+  proven: 'real files: settings and menus of real machines; it writes nothing',
 
   detect: (host) => loaderEvidence(host, /limine/i, () => findLimineConfigs(host)[0]),
 

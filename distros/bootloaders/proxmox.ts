@@ -1,8 +1,9 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
 import { argumentsInFile } from '../../lib/edit/command-line.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { MenuEntry } from '../../lib/system/boot.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
-import { generatorCommand, rawText } from '../boot/boot-files.ts'
+import { findPath, generatorCommand, listFolder, rawText } from '../boot/boot-files.ts'
 import { compareVersions } from '../boot/entry-order.ts'
 import { GRUB_DEFAULTS } from '../boot/grub-defaults.ts'
 import { CMDLINE_FILE, cmdlineSettings } from '../boot/kernel-cmdline.ts'
@@ -11,12 +12,16 @@ import { toMenuEntry } from '../boot/menu-entries.ts'
 import { grub } from './grub.ts'
 
 const UUIDS = '/etc/kernel/proxmox-boot-uuids'
+/** Where the tool mounts ESPs while it works. */
+const MOUNTED = '/var/tmp/espmounts'
 const DOCUMENTATION = 'https://pve.proxmox.com/wiki/Host_Bootloader'
 const REFRESH = ['proxmox-boot-tool', 'refresh']
 
 /** The members that both adapters share. */
 const REFRESHED = {
-  commands: () => [generatorCommand(REFRESH, [], 'kernels and entries on every ESP')],
+  commands: (): CommandChange[] => [
+    { ...generatorCommand(REFRESH, [], 'kernels and entries on every ESP'), unseen: true },
+  ],
   observe: () => [
     { ok: null, proof: 'the entries are on ESPs that are not mounted: after the boot, see /proc/cmdline' },
   ],
@@ -26,11 +31,14 @@ const REFRESHED = {
 export const proxmox: BootloaderAdapter = {
   name: 'proxmox-boot-tool',
   documentation: DOCUMENTATION,
+  proven: 'real tool: proxmox-boot-tool, by hand',
 
   detect(host) {
     if (!hasTool(host, CMDLINE_FILE)) return undefined
-    const files = (): string | undefined =>
-      !host.running || host.machine.exists('/sys/firmware/efi') ? `${UUIDS} and ${CMDLINE_FILE}` : undefined
+    const files = (): string | undefined => {
+      if (host.running && !host.machine.exists('/sys/firmware/efi')) return undefined
+      return evidenceOf(host, 'loader/loader.conf', 'grub', CMDLINE_FILE)
+    }
     return loaderEvidence(host, /^systemd-boot/, files, `, and ${UUIDS}`)
   },
 
@@ -50,12 +58,16 @@ export const proxmox: BootloaderAdapter = {
 export const proxmoxGrub: BootloaderAdapter = {
   name: 'proxmox-boot-tool-grub',
   documentation: DOCUMENTATION,
+  proven: "real tool: proxmox-boot-tool, by hand; GRUB's part as for grub",
 
   detect(host) {
     if (!hasTool(host, GRUB_DEFAULTS)) return undefined
     const loader = grubEvidence(host)
     if (loader === null) return undefined
-    if (loader === undefined) return { kind: 'configured', why: `${UUIDS} and ${GRUB_DEFAULTS}` }
+    if (loader === undefined) {
+      const why = evidenceOf(host, 'grub', 'loader/loader.conf', GRUB_DEFAULTS)
+      return why === undefined ? undefined : { kind: 'configured', why }
+    }
     return { kind: 'booted', why: `${loader}, and ${UUIDS}` }
   },
 
@@ -96,6 +108,20 @@ function refreshedEntries(host: Host, line: string): MenuEntry[] {
     const images = [`/boot/initrd.img-${release}`]
     return toMenuEntry(host, { ...row, kernel: `/boot/vmlinuz-${release}`, images, isDefault: kernel === first })
   })
+}
+
+/**
+ * Returns the evidence of files for a loader: what an ESP that is mounted holds of it, else the file that its line is
+ * in; `undefined` where ESPs hold another loader. Source: proxmox-boot-tool, status.
+ */
+function evidenceOf({ files }: Host, held: string, others: string, file: string): string | undefined {
+  const mounted = listFolder(files, MOUNTED).map((name) => `${MOUNTED}/${name}`)
+  const places = ['/efi', '/boot/efi', ...mounted]
+  const found = (name: string): string | undefined =>
+    places.map((place) => `${place}/${name}`).find((path) => findPath(files, path) !== undefined)
+  const own = found(held)
+  if (own === undefined) return found(others) === undefined ? `${UUIDS} and ${file}` : undefined
+  return `${UUIDS} and ${own}`
 }
 
 /** Is the tool there, with ESPs to fill, and this file? */

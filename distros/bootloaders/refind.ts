@@ -12,6 +12,7 @@ import { REFIND_LINES as LINES, readRefindLines, refindEntries } from '../boot/r
 export const refind: BootloaderAdapter = {
   name: 'refind',
   documentation: 'https://www.rodsbooks.com/refind/linux.html',
+  proven: 'real files: refind_linux.conf and menus of real machines; it writes nothing',
 
   // rEFInd may not give its name; a line of its file that equals the booted one is evidence, too.
   detect(host) {

@@ -3,6 +3,7 @@ import type { MenuEntry } from '../../lib/system/boot.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { keptBy } from '../boot/argument-settings.ts'
 import { rawText, readOnce } from '../boot/boot-files.ts'
+import { bootcBuild } from '../boot/bootc-build.ts'
 import { type LineDifference, lineCommands } from '../boot/line-difference.ts'
 import { entryArguments, observeEntries, observeLines, ostreeEntries } from '../boot/loader-entries.ts'
 import { deploymentEvidence } from '../boot/loader-variables.ts'
@@ -15,6 +16,7 @@ const STAGED = '/run/ostree/staged-deployment'
 export const rpmOstreeKargs: BootloaderAdapter = {
   name: 'rpm-ostree',
   documentation: 'https://coreos.github.io/rpm-ostree/man/rpm-ostree/',
+  proven: 'documentation: rpm-ostree(1), and its code, read',
 
   detect: (host) => deploymentEvidence(host, 'rpm-ostree'),
 
@@ -27,6 +29,7 @@ export const rpmOstreeKargs: BootloaderAdapter = {
         return line === undefined ? entryArguments(entry()) : argumentsInFile(STAGED, line, 'file')
       },
 
+      build: bootcBuild,
       settings: (tokens) => tokens.map((one) => keptBy('rpm-ostree', one)),
 
       commands: (external) =>

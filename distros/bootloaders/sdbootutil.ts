@@ -1,21 +1,22 @@
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { generatorCommand, rawText, readOnce } from '../boot/boot-files.ts'
-import { CMDLINE_FILE, cmdlineArguments, cmdlineSettings } from '../boot/kernel-cmdline.ts'
 import { observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { loaderEvidence, readLoaderInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
-import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
+import { blscfgMenu, systemdBootMenu } from '../boot/systemd-boot-menu.ts'
+import { fileSource } from '../boot/uki-line.ts'
 import { grub } from './grub.ts'
 
 const COMMAND = ['sdbootutil', 'update-all-entries']
 
 /**
  * sdbootutil of openSUSE, for systemd-boot or a GRUB that reads such entries. It makes those of the present snapshot
- * from /etc/kernel/cmdline, and computes anew what a TPM expects of them. Entries of older snapshots stay unchanged.
+ * from /etc/kernel/cmdline and the files in cmdline.d (since March 2026), and computes anew what a TPM expects of them. Entries of older snapshots stay unchanged.
  */
 export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
   documentation: 'https://github.com/openSUSE/sdbootutil',
+  proven: 'documentation: its own code of 2026, read',
 
   detect(host) {
     const program = findProgram(host.files, 'sdbootutil')
@@ -27,21 +28,27 @@ export const sdbootutil: BootloaderAdapter = {
 
   open(host) {
     const entries = readOnce(host, () => readEntries(host.files))
-    const lines = (): string[] => entries().map(({ line }) => line)
+    const source = readOnce(host, () =>
+      fileSource(
+        host,
+        { tool: 'sdbootutil', named: undefined },
+        entries().map(({ line }) => line),
+      ),
+    )
     const paths = (): string[] => entries().map(({ path }) => path)
     return {
-      configured: () => cmdlineArguments(host),
-      settings: (tokens) => cmdlineSettings(host, lines(), tokens),
+      configured: () => source().currentArguments,
+      settings: (tokens) => tokens.map(({ token, reason }) => source().setting(token, reason)),
       commands: () => [generatorCommand(COMMAND, paths(), 'the boot entries of this snapshot')],
 
       // Entries of the present snapshot are not told from those of older ones here.
       observe: (tokens, absent) =>
         observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
 
-      entries: () => systemdBootMenu(host, entries()),
+      entries: () => (isGrub(host) ? blscfgMenu : systemdBootMenu)(host, entries()),
       imageSteps: () => ['sdbootutil mkinitrd'],
       menu: () => (isGrub(host) ? grub.open(host).menu() : SYSTEMD_BOOT_MENU),
-      steps: (tokens) => [`Add to the line in ${CMDLINE_FILE}: ${tokens.join(' ')}`, COMMAND.join(' ')],
+      steps: (tokens) => [`Add to the line in ${source().path}: ${tokens.join(' ')}`, COMMAND.join(' ')],
     }
   },
 }

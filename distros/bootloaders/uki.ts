@@ -12,6 +12,7 @@ import { limineMakesUki } from './limine.ts'
 export const uki: BootloaderAdapter = {
   name: 'uki',
   documentation: 'https://wiki.archlinux.org/title/Unified_kernel_image',
+  proven: "real tool: mkinitcpio's and dracut's own code, and ukify, by hand; command lines of real machines",
 
   detect(host) {
     if (limineMakesUki(host)) return undefined

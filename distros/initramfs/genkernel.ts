@@ -30,6 +30,7 @@ const GROUPS = 'virtio hyperv nvme sata scsi pata usb firewire waitscan lvm dmra
 export const genkernel: InitramfsAdapter = {
   name: 'genkernel',
   documentation: 'https://wiki.gentoo.org/wiki/Genkernel',
+  proven: 'documentation: its own code, read; it writes nothing',
 
   detect(host) {
     const [image] = genkernelImages(host)

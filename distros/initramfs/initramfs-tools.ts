@@ -28,6 +28,7 @@ fi
 export const initramfsTools: InitramfsAdapter = {
   name: 'initramfs-tools',
   documentation: 'https://manpages.debian.org/initramfs-tools.7',
+  proven: 'booted: Debian 12 and 13 in the lab, by BIOS and UEFI',
 
   detect({ files }) {
     // Both files outlive the removal of the package, so they prove nothing without the program.

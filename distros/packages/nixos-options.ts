@@ -51,12 +51,22 @@ function members(option: string, form: NixForm, ...items: readonly string[]): Ni
 const MODPROBE = 'boot.extraModprobeConfig'
 const FUNCTIONS = 'environment.etc."vfio-scripts/functions".text'
 
-/** The boot script for either stage 1: NixOS options boot.initrd.preDeviceCommands and boot.initrd.systemd.services. */
+/**
+ * The boot script for either stage 1: NixOS options boot.initrd.preDeviceCommands and boot.initrd.systemd.services.
+ * Of an option that is not declared even a definition under `mkIf false` is an error, and one that was removed is still
+ * declared: both have to hold, that it is there and that the scripted stage 1 runs, which NixOS 26.11 no longer has.
+ */
 const SCRIPT = nixLines(bootScriptProgram('FUNCTIONS')).replace('FUNCTIONS', `printf '%s' '\${config.${FUNCTIONS}}'`)
 const OVERRIDE = `  imports = [
     (
-      { config, lib, ... }:
+      {
+        config,
+        lib,
+        options,
+        ...
+      }:
       let
+        stage1 = builtins.tryEval config.boot.initrd.systemd.enable;
         script = ''
           (
           set +e
@@ -65,21 +75,26 @@ ${SCRIPT.replace(/^(?=.)/gm, ' '.repeat(10))}          )
         '';
       in
       {
-        boot.initrd.preDeviceCommands = lib.mkIf (!config.boot.initrd.systemd.enable) script;
-        boot.initrd.systemd.services.vfio-scripts = {
-          description = "Give PCI functions to vfio-pci before host drivers take them";
-          wantedBy = [ "sysinit.target" ];
-          before = [
-            "systemd-modules-load.service"
-            "systemd-udev-trigger.service"
-            "systemd-udevd.service"
-          ];
-          unitConfig.DefaultDependencies = false;
-          serviceConfig.Type = "oneshot";
-          serviceConfig.RemainAfterExit = true;
-          serviceConfig.TimeoutStartSec = 60;
-          inherit script;
-        };
+        boot.initrd =
+          lib.optionalAttrs (options.boot.initrd ? preDeviceCommands) {
+            preDeviceCommands = lib.mkIf (stage1.success && !stage1.value) script;
+          }
+          // {
+            systemd.services.vfio-scripts = {
+              description = "Give PCI functions to vfio-pci before host drivers take them";
+              wantedBy = [ "sysinit.target" ];
+              before = [
+                "systemd-modules-load.service"
+                "systemd-udev-trigger.service"
+                "systemd-udevd.service"
+              ];
+              unitConfig.DefaultDependencies = false;
+              serviceConfig.Type = "oneshot";
+              serviceConfig.RemainAfterExit = true;
+              serviceConfig.TimeoutStartSec = 60;
+              inherit script;
+            };
+          };
       }
     )
   ];

@@ -78,7 +78,7 @@ function isLacking({ hints }: KernelReport): boolean {
 }
 
 /**
- * Returns findings and notes for a plan. Where every installed kernel lacks a required symbol: a problem for each one
+ * Returns findings and notes for a plan. Where every installed kernel lacks a required symbol: one problem, with each
  * that the last kernel lacks. Where only some do: a note for each of those. `rebuild`: the way to get another kernel.
  */
 export function kernelFindings(
@@ -99,14 +99,13 @@ export function kernelFindings(
   const next =
     built ??
     `${configLine(required) || 'see --kernel-config'}, and build and install the kernel${rebuild === undefined ? '' : ` (${rebuild})`}; --kernel-config says more`
-  const findings = required.map(
-    (hint, index): Finding =>
-      toFinding(
-        { code: 'kernel-config' },
-        problemResult(hintText(hint), [`${last.path}: ${hint.why}`], index === required.length - 1 ? next : null),
-      ),
-  )
-  return { findings, notes: [] }
+  const [first, ...more] = required.map((hint) => ({ text: hintText(hint), why: `${last.path}: ${hint.why}` }))
+  const said = more.length === 0 ? first : undefined
+  const summary = said?.text ?? `${reportTitle(last)} was built without what guests need`
+  const evidence =
+    said === undefined ? required.map((hint) => `${last.path}: ${hintText(hint)}; ${hint.why}`) : [said.why]
+  const finding = toFinding({ code: 'kernel-config' }, problemResult(summary, evidence, next))
+  return { findings: [finding], notes: [] }
 }
 
 /** Returns the advice to build the source tree, where that lacks no required symbol. */

@@ -69,7 +69,7 @@ export const KERNEL_SYMBOLS: readonly KernelSymbol[] = [
     why: 'without interrupt remapping VFIO refuses devices (allow_unsafe_interrupts would let guests forge interrupts)',
     menu: `${IOMMU} → Support for Interrupt Remapping`,
   },
-  { symbol: 'VFIO', want: 'm', need: 'required', why: 'devices for user space, which QEMU is', menu: VFIO },
+  { symbol: 'VFIO', want: 'm', need: 'required', why: 'VFIO, by which QEMU gets devices', menu: VFIO },
   {
     symbol: 'VFIO_GROUP',
     want: 'y',

@@ -10,6 +10,7 @@ import { type Requirement, requirementsOf } from '../system/requirement.ts'
 import type { DeclarativeSystem } from '../system/system.ts'
 import type { BindFacts } from './bind-facts.ts'
 import { bindingConflicts } from './conflicts.ts'
+import { entryListNotes } from './entry-lists.ts'
 import { type AddressBinding, decideMechanism, type FunctionBinding, type Mechanism } from './mechanism.ts'
 import { type BindRequest, bindRequirements, boundByBoot } from './requirements.ts'
 
@@ -95,6 +96,7 @@ export function planBinding(
   const { changes, settings, notes: left, ...rendered } = nix ?? renderFiles(facts, requirements, request.again)
   const notes = [
     ...bindingNotes(iommu, mechanism),
+    ...(mechanism === null || declarative !== undefined ? [] : entryListNotes(facts.configured, mechanism.module)),
     ...left,
     ...(requirementsOf(requirements, 'address').length > 0 && declarative !== undefined ? [declarative.earlier] : []),
     ...foreignNotes(foreign, all, selected),

@@ -103,7 +103,7 @@ export function selectDevices(devices: readonly PciDevice[], filter: Filter): Se
 function widen(all: readonly PciDevice[], matching: readonly PciDevice[], filter: Filter): PciDevice[] {
   const cards = new Set(filter.card ? matching.map(cardOf) : [])
   const selected = new Set(matching)
-  for (const device of all) if (cards.has(cardOf(device))) selected.add(device)
+  if (filter.card) for (const device of all) if (cards.has(cardOf(device))) selected.add(device)
   const groups = new Set(filter.withGroup ? [...selected].map((device) => device.group) : [])
   groups.delete(null)
   return all.filter((device) => selected.has(device) || groups.has(device.group))

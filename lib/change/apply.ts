@@ -7,11 +7,20 @@ import { changeDriver } from './driver.ts'
 import { nextNumber, readJournal } from './journal.ts'
 import { type EntryFacts, type JournalEntry, LIVE_JOURNAL, newEntry, parseEntry } from './journal-entry.ts'
 import { type CommandChange, commandsOf, expectNotPackaged, type FileChange, touchedFiles } from './plan.ts'
-import { type ApplyTarget, missingFolders, openTarget, parentFolder, removeImages, rollBack } from './rollback.ts'
-import { type CommandResult, runCommand } from './run.ts'
+import {
+  type ApplyTarget,
+  missingFolders,
+  openTarget,
+  parentFolder,
+  removeImages,
+  rollBack,
+  runIn,
+} from './rollback.ts'
+import type { CommandResult } from './run.ts'
 import type { Content } from './settings.ts'
 import { contentReader } from './undo.ts'
 import { type UndoFile, undoScript } from './undo-script.ts'
+import { skippedLines, warningNotes } from './warnings.ts'
 import { copyFile, makeFolder, removeFolder, replaceFile } from './write.ts'
 import { writeThrough } from './write-through.ts'
 import { writeTree } from './write-tree.ts'
@@ -57,7 +66,7 @@ export async function applyPlan(
         await replaceFile(root, change.path, change.after, change.mode)
       } else if (change.kind === 'driver') await changeDriver(change.address, change.after)
     }
-    for (const { argv } of running) seconds[argv.join(' ')] = (await runStep(target, argv)).seconds
+    for (const command of running) seconds[command.argv.join(' ')] = (await runStep(target, command)).seconds
     const wrong = target.commandMode === 'print' ? [] : await verify()
     if (wrong.length > 0) throw new UserError('verify-failed', `not as planned: ${wrong.join('; ')}`)
     for (const path of [...entry.emptied].reverse()) removeFolder(root, path)
@@ -91,22 +100,20 @@ async function rollBackAfter(
   return new UserError(known.code, `${known.message}; nothing is changed: everything was put back`)
 }
 
-async function runStep(target: ApplyTarget, argv: readonly string[]): Promise<CommandResult> {
+async function runStep(target: ApplyTarget, { argv, unseen }: CommandChange): Promise<CommandResult> {
   target.signal.throwIfAborted()
-  const root = target.commandMode === 'chroot' ? target.root : '/'
-  const { onOutput, signal } = target
-  const end = target.onStart(argv.join(' '))
-  const ran = await runCommand(argv, {
-    root,
-    signal,
-    ...(onOutput === undefined ? {} : { onOutput }),
-  }).finally(end)
+  const { signal } = target
+  const ran = await runIn(target, argv, signal)
   signal.throwIfAborted()
   if (ran.code !== 0) {
     const last = ran.output.trim().split('\n').slice(-5).join(' | ')
     const how = ran.code === null ? 'could not be run' : `ended with ${ran.code}`
     throw new UserError('command-failed', `${argv.join(' ')} ${how}: ${last}`)
   }
+  const skipped = unseen ? skippedLines(ran.output) : []
+  if (skipped.length > 0)
+    throw new UserError('command-failed', `${argv.join(' ')} did not do all of its work: ${skipped.join(' | ')}`)
+  for (const note of warningNotes(argv.join(' '), ran.output)) target.notify(note)
   return ran
 }
 

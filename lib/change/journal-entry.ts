@@ -10,7 +10,7 @@ export const LIVE_JOURNAL = '/run/vfio-scripts'
 const SCHEMA = 'vfio-scripts/journal/1'
 
 /** The purpose of a setting: devices for guests, or the host. All scripts of a kind own what any of them set up. */
-export type ClaimKind = 'binding' | 'tuning'
+export type ClaimKind = 'binding' | 'tuning' | 'hand-over'
 
 /** A function as it was when it was bound, by which it is recognized after it moved to another address. */
 export interface BoundFunction {
@@ -116,7 +116,13 @@ const CHANGES: { [K in Change['kind']]: ValueCheck } = {
     mode: isNumber,
     reason: isText,
   }),
-  command: objectOf({ argv: isArgv, inverse: isArgv, touches: listOf(isImage), reason: isText }),
+  command: objectOf({
+    argv: isArgv,
+    inverse: isArgv,
+    touches: listOf(isImage),
+    unseen: (value) => value === undefined || value === true,
+    reason: isText,
+  }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
 }
 
@@ -136,7 +142,7 @@ const isEntry = (live: boolean): ValueCheck =>
   objectOf({
     schema: (value) => value === SCHEMA,
     script: matches(/^[a-z-]+$/),
-    kind: matches(/^(binding|tuning)$/),
+    kind: matches(/^(binding|tuning|hand-over)$/),
     functions: listOf(
       objectOf({
         address: ADDRESS,

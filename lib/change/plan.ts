@@ -21,6 +21,11 @@ export interface CommandChange {
   inverse: readonly string[]
   /** The files that it may write: they are copied before it runs, and put back when it fails. */
   touches: readonly string[]
+  /**
+   * Set where nothing that it makes can be looked at or copied: what it says that it skipped counts as not made, and
+   * `inverse` takes back what it made when a later step fails.
+   */
+  unseen?: true
   reason: string
 }
 

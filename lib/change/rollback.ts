@@ -6,7 +6,7 @@ import { changeDriver } from './driver.ts'
 import { readJournal } from './journal.ts'
 import type { JournalEntry } from './journal-entry.ts'
 import type { Change } from './plan.ts'
-import type { CommandMode } from './run.ts'
+import { type CommandMode, type CommandResult, runCommand } from './run.ts'
 import { planRollback } from './undo.ts'
 import { makeFolder, removeBeside, removeFolder, removeTree, replaceFile, restoreFile } from './write.ts'
 import { writeThrough } from './write-through.ts'
@@ -76,7 +76,7 @@ function tidy(target: ApplyTarget, path: string): void {
  */
 export async function rollBack(target: ApplyTarget, folder: string, entry: JournalEntry): Promise<void> {
   const { root } = target
-  const { changes, images, foreign } = planRollback(openTarget(target), { folder, entry })
+  const { changes, images, commands, foreign } = planRollback(openTarget(target), { folder, entry })
   const failures: string[] = []
   const attempt = async (work: () => unknown): Promise<void> => {
     try {
@@ -106,9 +106,25 @@ export async function rollBack(target: ApplyTarget, folder: string, entry: Journ
         images.map(({ path }) => path),
       ),
     )
+  for (const argv of target.commandMode === 'print' ? [] : commands)
+    await attempt(async () => {
+      const { code, output } = await runIn(target, argv)
+      if (code !== 0) throw new UserError('rollback-failed', `${argv.join(' ')}: ${output.trim().split('\n').at(-1)}`)
+    })
   if (failures.length > 0) throw new UserError('rollback-failed', failures.join('; '))
   for (const path of [...entry.folders].reverse()) removeFolder(root, path)
   tidy(target, folder)
+}
+
+/** Runs a command of a plan in the system that is changed; the person is told. */
+export function runIn(target: ApplyTarget, argv: readonly string[], signal?: AbortSignal): Promise<CommandResult> {
+  const { onOutput } = target
+  const end = target.onStart(argv.join(' '))
+  return runCommand(argv, {
+    root: target.commandMode === 'chroot' ? target.root : '/',
+    ...(signal === undefined ? {} : { signal }),
+    ...(onOutput === undefined ? {} : { onOutput }),
+  }).finally(end)
 }
 
 /** Opens a new reader on the system as it is now: an older reader remembers where paths led. */

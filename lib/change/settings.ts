@@ -176,6 +176,11 @@ export function headComment(script = 'bind-vfio or override-same-id-gpu'): strin
   return `# ${OWN_MARK}; ${script} --undo --apply takes it back.\n`
 }
 
+/** Returns a text whose first comments do not say that a script takes it back: it is for another system. */
+export function withoutUndo(text: string): string {
+  return text.replace(new RegExp(`^(# ${OWN_MARK}); .*--undo --apply.*$`, 'gm'), '$1 for an image.')
+}
+
 /** The comment at the start of a file that several scripts put settings into. */
 export const SHARED_HEAD = `# ${OWN_MARK}; bind-vfio, override-same-id-gpu and tune-host take out their own with --undo --apply.\n`
 

@@ -44,6 +44,22 @@ export function planUndo(
   return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
 }
 
+/**
+ * Is nothing of these claims in force, because no boot was made since any of their owners first had one? `boot` is the
+ * ID of the present boot; `null`, where it is not known, gives no.
+ */
+export function waitsForBoot(
+  journal: readonly JournalRecord[],
+  claims: readonly Claim[],
+  boot: string | null,
+): boolean {
+  const owners = new Set(claims.map(({ owner }) => owner))
+  const own = journal.filter(({ entry: { plan, undone } }) =>
+    [...undone, ...plan.settings.flatMap((setting) => setting.owners)].some((owner) => owners.has(owner)),
+  )
+  return boot !== null && own.every(({ entry }) => entry.boot === boot && entry.plan.rebootNeeded)
+}
+
 /** Returns the reason that tells who needs the rest of a file. */
 function remainingReason(staying: readonly Claim[], claims: readonly Claim[], path: string): string {
   const kinds = new Set(claims.map(({ entry }) => entry.entry.kind))
@@ -98,6 +114,8 @@ export interface RollbackPlan {
   changes: (FileChange | DriverChange)[]
   /** The generated files, each with the path of its copy; `null`: there was no such file, and it is removed. */
   images: { path: string; copy: string | null }[]
+  /** The commands that take back what no copy could be made of. */
+  commands: (readonly string[])[]
   /** The files that somebody else changed meanwhile: only our settings are taken out of them. */
   foreign: string[]
 }
@@ -105,7 +123,7 @@ export interface RollbackPlan {
 /** Returns the changes that take back an entry: a pure function of the files as they are. */
 export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecord, 'folder' | 'entry'>): RollbackPlan {
   const read = contentReader(files)
-  const back: RollbackPlan = { changes: [], images: [], foreign: [] }
+  const back: RollbackPlan = { changes: [], images: [], commands: [], foreign: [] }
   // Images are copied before the first file is written: without the mark no command ran.
   if (files.exists(`${folder}/images/complete`)) {
     for (const [index, path] of touchedFiles(commandsOf(entry.plan)).entries()) {
@@ -113,6 +131,7 @@ export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecor
       if (files.exists(copy)) back.images.push({ path, copy })
       else if (files.exists(path)) back.images.push({ path, copy: null })
     }
+    back.commands = commandsOf(entry.plan).flatMap(({ unseen, inverse }) => (unseen ? [inverse] : []))
   }
   for (const change of [...entry.plan.changes].reverse()) {
     if (change.kind === 'driver') back.changes.push({ ...change, before: change.after, after: change.before })
@@ -136,6 +155,7 @@ export function cutShortRuns(files: Reader, journal: readonly JournalRecord[]): 
     notes: backs.flatMap(({ recorded: { entry }, back }) => [
       `A run of ${entry.script} of ${entry.time} was cut short; with --apply it is taken back first.`,
       ...back.images.map(({ path, copy }) => `${path} ${copy === null ? 'goes' : 'is put back from its copy'}.`),
+      ...back.commands.map((argv) => `Then: ${argv.join(' ')}.`),
     ]),
     changes: backs.flatMap(({ back }) => back.changes),
   }

@@ -173,7 +173,8 @@ const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
       const early = lines.filter((line) =>
         new RegExp(`\\b${driver.replace(/[-_]/g, '[-_]')} ${address.replaceAll('.', '\\.')}:`).test(line),
       )
-      if (early.length === 0) return okResult(`${address}: no word of ${driver} in the kernel log`)
+      if (early.length === 0)
+        return okResult(`${address}: the kernel log does not say that ${driver} had it in this boot`)
       return problemResult(
         `${address}: ${driver} had it in this boot`,
         early.slice(0, 2),

@@ -15,6 +15,8 @@ export type Question =
   | 'also-taken'
   /** bind-vfio --now: can the host spare them at once? */
   | 'taking-now'
+  /** hand-over: can a guest have them while it runs, and the host have them back? */
+  | 'hand-over'
   /** bind-vfio --now --undo: can the host have them back at once? */
   | 'releasing'
   /** gen-domain: can a guest have devices that are set aside already? */

@@ -5,7 +5,7 @@ import type { Guard } from './check-facts.ts'
 
 export const bridgeGuard: Guard<'requested'> = {
   code: 'bridge',
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ requested }) {
     const bridges = requested.filter((device) => device.bridge)
     return evidenceResult({
@@ -25,7 +25,7 @@ export const bridgeGuard: Guard<'requested'> = {
  */
 export const halfGroupGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'half-group',
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ pci: { groups }, selected, usage }) {
     const bound = new Set(selected)
     const own = new Set(usage.mdevs.map(({ name }) => name))
@@ -44,8 +44,8 @@ export const halfGroupGuard: Guard<'pci' | 'selected' | 'usage'> = {
       ])
     return evidenceResult({
       problem: 'The IOMMU group would be left half bound, which VFIO refuses',
-      ok: 'The IOMMU groups go whole',
-      next: 'put the card into another slot, or choose a device whose group can go whole (list-iommu)',
+      ok: 'The guest gets each IOMMU group as a whole',
+      next: 'put the card into another slot, or choose a device that shares its IOMMU group with no other (list-iommu)',
       evidence,
     })
   },
@@ -68,8 +68,9 @@ export const onlyGpuGuard: Guard<'pci' | 'selected'> = {
     )
     return evidenceResult({
       problem: 'No GPU would be left for the host',
+      unknown: 'It is not known whether the host would keep a GPU',
       ok: displays.length === 0 ? 'No GPU is chosen' : 'The host keeps a GPU',
-      next: 'add a second GPU or switch the integrated one on in the firmware setup; --force only-gpu if the host is used over the network',
+      next: 'add a second GPU or switch the integrated one on in the firmware setup; hand-over gives the only one to a guest while it runs; --force only-gpu if the host is used over the network',
       evidence:
         staying.length > 0
           ? []
@@ -109,7 +110,7 @@ export const bootVgaGuard: Guard<'selected'> = {
 export const partialCardGuard: Guard<'pci' | 'given'> = {
   code: 'partial-card',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ pci: { devices: all }, given }) {
     const bound = new Set(given)
     const cards = new Map<string, PciDevice[]>()
@@ -134,7 +135,7 @@ export const partialCardGuard: Guard<'pci' | 'given'> = {
 export const virtualFunctionsGuard: Guard<'pci' | 'selected' | 'usage'> = {
   code: 'virtual-functions',
   forceable: true,
-  askedBy: ['taking'],
+  askedBy: ['taking', 'hand-over'],
   run({ pci: { devices: all }, selected, usage }) {
     const bound = new Set(selected.map((device) => device.address))
     const virtual = all.filter((device) => device.physicalFunction !== null && bound.has(device.physicalFunction))
@@ -207,6 +208,7 @@ export const secureBootGuard: Check<{ secureBoot: boolean | null; unsigned: read
   run({ secureBoot, unsigned }) {
     return evidenceResult({
       problem: 'Under Secure Boot no image would be left that starts',
+      unknown: 'It is not known whether Secure Boot would let an image start',
       ok: secureBoot === false ? 'Secure Boot is off' : 'An image that Secure Boot lets start is left',
       next: 'have the images signed when they are made (sbctl with mkinitcpio or kernel-install, SecureBootPrivateKey= in /etc/kernel/uki.conf, uefi_secureboot_key= of dracut); or --force uki-secure-boot, sign them by hand, and verify that before the reboot',
       evidence: secureBoot === true ? [...unsigned] : [],

@@ -48,7 +48,7 @@ export const inUseGuard: Guard<'usage'> = {
 export const storageGuard: Guard<'usage'> = {
   code: 'storage',
   forceable: true,
-  askedBy: ['taking', 'also-taken'],
+  askedBy: ['taking', 'also-taken', 'hand-over'],
   run({ usage: { storage } }) {
     return evidenceResult({
       problem: 'The host uses a drive on it',
@@ -104,7 +104,7 @@ function mountPointsText(points: readonly string[]): string {
 export const networkGuard: Guard<'usage'> = {
   code: 'network',
   forceable: true,
-  askedBy: ['taking', 'also-taken'],
+  askedBy: ['taking', 'also-taken', 'hand-over'],
   run({ usage: { network } }) {
     const routes = network.routes.filter(({ destination }) => destination === 'default')
     const lost = routes.flatMap((route) =>
@@ -143,7 +143,7 @@ function chainsOver(interfaces: readonly Interface[], names: readonly string[]):
 export const sshGuard: Guard<'usage'> = {
   code: 'ssh',
   forceable: true,
-  askedBy: ['taking', 'also-taken'],
+  askedBy: ['taking', 'also-taken', 'hand-over'],
   run({ usage: { network, ssh } }) {
     return evidenceResult({
       problem: 'An SSH session runs over it',
@@ -190,7 +190,7 @@ export const interfaceUpGuard: Guard<'usage'> = {
 export const lastKeyboardGuard: Guard<'usage'> = {
   code: 'last-keyboard',
   forceable: true,
-  askedBy: ['taking', 'also-taken'],
+  askedBy: ['taking', 'also-taken', 'hand-over'],
   run({ usage: { keyboards } }) {
     const lost = keyboards.found.filter(({ address }) => address !== null)
     const staying = keyboards.found.filter(({ address }) => address === null)

@@ -89,7 +89,7 @@ export const remappingCheck: HostCheck<'log' | 'logMissing' | 'host'> = {
     if (!/Linux version /.test(log)) return unknownResult('The kernel log does not go back to the boot', [])
     return problemResult(
       'Interrupts are not remapped',
-      ['the kernel log has no word of it'],
+      ['the kernel log does not mention it'],
       'switch VT-d, x2APIC or interrupt remapping on in the firmware setup, or update it',
     )
   },
@@ -195,7 +195,10 @@ export const msrsCheck: HostCheck<'host'> = {
   askedBy: ['host'],
   run({ host: { machine } }) {
     const set = machine.optionalText('/sys/module/kvm/parameters/ignore_msrs')
-    if (set === undefined) return unknownResult('How KVM takes unknown registers was not seen', [])
+    if (set === undefined)
+      return unknownResult('It is not known what KVM does when a guest uses a register that KVM does not know', [
+        'not seen: /sys/module/kvm/parameters/ignore_msrs',
+      ])
     if (set === 'Y') return okResult('KVM ignores registers that it does not know')
     return okResult(
       'KVM faults on registers that it does not know: right, unless a guest stops over it (tune-host --ignore-msrs)',

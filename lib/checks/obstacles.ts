@@ -10,10 +10,11 @@ import type { Guard } from './check-facts.ts'
 export const noAnswerGuard: Guard<'usage'> = {
   code: 'no-answer',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ usage: { answers } }) {
     return evidenceResult({
       problem: 'A device does not answer',
+      unknown: 'It is not known whether the devices answer',
       ok: 'The devices answer',
       next: `${POWER_OFF}; then look again`,
       evidence: answers.silent.map((address) => `${address}: its configuration space reads ff`),
@@ -26,7 +27,7 @@ export const noAnswerGuard: Guard<'usage'> = {
 export const reservedRegionGuard: Guard<'usage' | 'selected'> = {
   code: 'reserved-region',
   forceable: true,
-  askedBy: ['taking', 'bound'],
+  askedBy: ['taking', 'bound', 'hand-over'],
   run({ usage: { reserved }, selected }) {
     return evidenceResult({
       problem: 'The firmware wants memory mapped directly for it, and no guest can start with it',

@@ -11,6 +11,7 @@ import {
   romCheck,
   romFileCheck,
 } from './device.ts'
+import { functionsAtBootCheck } from './functions-at-boot.ts'
 import {
   bootVgaGuard,
   bridgeGuard,
@@ -59,6 +60,7 @@ import {
   vfioModulesCheck,
   virtualisationCheck,
 } from './kernel-checks.ts'
+import { libvirtHookCheck } from './libvirt-hook.ts'
 import { nextBootCheck } from './next-boot.ts'
 import { noAnswerGuard, reservedRegionGuard } from './obstacles.ts'
 import { tpmUnlockGuard, unlockDeviceGuard } from './unlocking.ts'
@@ -77,9 +79,11 @@ export const HOST_CHECKS: readonly AsyncCheck<CheckFacts>[] = [
   unsafeSettingsCheck,
   modprobeIdsCheck,
   nextBootCheck,
+  functionsAtBootCheck,
   msrsCheck,
   secureBootCheck,
   libvirtCheck,
+  libvirtHookCheck,
   userGroupsCheck,
   memlockCheck,
   hugePagesCheck,

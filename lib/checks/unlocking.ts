@@ -21,6 +21,7 @@ export const unlockDeviceGuard: Guard<'usage'> = {
     const how = remote.map((line) => `it can be unlocked over the network: ${line}`)
     return evidenceResult({
       problem: 'The encrypted root file system could not be unlocked without it',
+      unknown: 'It is not known whether the encrypted root file system is unlocked by it',
       ok: encrypted === false ? 'The root file system is not encrypted' : 'What unlocks the root file system stays',
       next:
         remote.length > 0

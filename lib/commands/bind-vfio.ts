@@ -11,6 +11,7 @@ import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { readDeviceUsage } from '../host/usage.ts'
+import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { bindingView } from '../views/answers.ts'
@@ -19,6 +20,7 @@ import { refuse, requestedDevices, toBoundFunction } from './answer.ts'
 import { answerNow } from './bind-now.ts'
 import { answerCycle, type Proposal } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
+import { answerTree, factsOfBuild, type ImageTree, planOfTree, requestedTree } from './image-tree.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import { answerPredict, imageReader } from './predict-answer.ts'
@@ -47,6 +49,7 @@ export function bindOptions(adapters: Adapters): Option[] {
     settings: [
       { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     ],
+    output: 'on NixOS: the module to write, which you import; of a bootc image: a folder for its Containerfile',
     module: [
       { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
     ],
@@ -63,6 +66,14 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   if (given.flag('now')) return answerNow(context)
   if (given.flag('predict')) return answerPredict(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
+  const system = readSystemFacts(readHost(context.machine), adapters, requestedAdapters(given))
+  const tree = ['status', 'undo', 'confirm', 'choose'].some((name) => given.flag(name))
+    ? undefined
+    : requestedTree(given, system)
+  if (tree !== undefined) {
+    const { plan, ...rest } = await proposeBinding(context, adapters, given.flag('apply'), by, tree)
+    return answerTree(context, { ...rest, plan: planOfTree(plan, tree, system, rest.bootFiles?.tokens ?? []) }, tree)
+  }
   return answerCycle(context, adapters, {
     kind: 'binding',
     propose: (own, apply) => proposeBinding(own, adapters, apply, by),
@@ -90,13 +101,15 @@ async function proposeBinding(
   adapters: Adapters,
   apply: boolean,
   identifiedBy: IdentifiedBy,
+  tree?: ImageTree,
 ): Promise<Proposal> {
   const { machine, warn, script, arguments: given } = context
   const pci = readPciFacts(machine, warn)
   const requested = requestedDevices(pci, given)
   const selected = withGroupMates(pci.devices, requested)
   const taken = withoutNested(selected)
-  const facts = readBindFacts(machine, pci, adapters, requestedAdapters(given))
+  const read = readBindFacts(machine, pci, adapters, requestedAdapters(given))
+  const facts = tree === undefined ? read : factsOfBuild(read, tree, adapters)
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   const readers = [machine.reader, facts.host.files]
   const guarded = { pci, requested, selected, given: selected, usage }
@@ -113,7 +126,7 @@ async function proposeBinding(
     if (identifiedBy === 'id' && equal !== null && !canBindByAddress(facts)) refuse([shared], given)
     return equal ?? (identifiedBy === 'address' && devices.length > 0 ? 'as asked' : null)
   }
-  expectModuleOutput(given, facts.distro.adapter, apply)
+  if (tree === undefined) expectModuleOutput(given, facts.distro.adapter, apply)
   const { declarative } = facts.distro.adapter ?? {}
   const address = addressReason(added)
   const kernel = kernelFindings(
@@ -130,7 +143,7 @@ async function proposeBinding(
           ...(left.length > 0 ? { bound: left } : {}),
           again,
           software: given.flag('virtiofsd') ? ['virtiofsd'] : [],
-          output: moduleOutput(given, machine.files.root),
+          output: tree === undefined ? moduleOutput(given, machine.files.root) : null,
         }),
       kernel,
     )
@@ -138,7 +151,7 @@ async function proposeBinding(
   const system = bootSystem(facts, pci, adapters, facts.allCandidateModules)
   const bound = already.map(({ device }) => device)
   const { binding, boots, left } =
-    declarative === undefined
+    declarative === undefined && tree === undefined
       ? await predictedBinding(planWith, bound, system, pci, imageReader(facts.host.files))
       : { binding: planWith(bound, false), boots: [], left: bound }
   const also = findAlsoTaken(facts, pci, selected, boots)

@@ -11,15 +11,16 @@ import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
 import type { Plan } from '../change/plan.ts'
-import { cutShortRuns, leavingSettings } from '../change/undo.ts'
+import { cutShortRuns, leavingSettings, waitsForBoot } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
-import { expectAllRead, unreadWarnings } from '../host/machine.ts'
+import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
 import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
+import { reloadCommands } from '../tune/reload.ts'
 import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
 import { withoutUnchanged } from '../views/predictions.ts'
@@ -28,7 +29,7 @@ import { chooseCard } from './choose.ts'
 import { predictUndo } from './predict-undo.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
-import { planUndoClaims, requestedClaims } from './undo-claims.ts'
+import { expectFreeFunctions, planUndoClaims, requestedClaims } from './undo-claims.ts'
 import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
 
 /** A kind of change that scripts plan, apply, check and undo. Any script of the kind can undo what another set up. */
@@ -173,20 +174,24 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
     ? claimsOf(journal, kind).filter(({ owner }) => owner === CONFIRM)
     : requestedClaims(journal, kind, context)
   if (confirms && leaving.length === 0)
-    throw new UserError(
-      'nothing-to-confirm',
-      `${script.name}: nothing waits for a confirmation; --status shows what is set up`,
-    )
+    throw new UserError('nothing-to-confirm', 'nothing waits for a confirmation; --status shows what is set up')
+  const settings = leavingSettings(journal, leaving)
+  if (host.running) expectFreeFunctions(host, () => readPciFacts(machine, context.warn).devices, settings)
   const plan = planUndoClaims(host, journal, leaving, adapters)
-  if (confirms) plan.rebootNeeded = false
+  // A program that was made to read a file again has what was in it.
+  const reread =
+    reloadCommands(
+      host,
+      leaving.map(({ setting }) => setting.path),
+      true,
+    ).length > 0
+  const waits = !reread && waitsForBoot(journal, leaving, readBootId(context))
+  if (confirms || waits) plan.rebootNeeded = false
   const entries = [...new Set(leaving.map(({ entry }) => entry))]
   const functions = boundFunctions(leaving)
   const used = entries.at(-1)?.entry.adapters
   const tokens = claimedArguments(leaving)
-  const boots =
-    functions.length === 0 || confirms
-      ? []
-      : await predictUndo(context, adapters, host, plan, leavingSettings(journal, leaving))
+  const boots = functions.length === 0 || confirms ? [] : await predictUndo(context, adapters, host, plan, settings)
   return {
     ...{ plan, host, journal, devices: functions, findings: [], boots, pending: leaving.length > 0 },
     entry: {
@@ -201,6 +206,6 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
       bootloader: tokens.length === 0 ? null : (entries[0]?.entry.adapters.bootloader ?? null),
       initramfs: claimedGenerator(leaving),
     },
-    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded),
+    view: undoView(script, leaving, functions, claimsOf(journal), plan.rebootNeeded, waits),
   }
 }

@@ -15,6 +15,8 @@ export function changeOptions(
     guards: readonly CheckName[]
     /** The options that follow --force. */
     settings?: readonly Option[]
+    /** The help of --output, where it is more than the module of NixOS. */
+    output?: string
     /** The options that follow --output. */
     module?: readonly Option[]
   },
@@ -46,7 +48,12 @@ export function changeOptions(
       choices: names(adapters.initramfs),
       help: 'the initramfs generator, where it is not found out',
     },
-    { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+    {
+      name: 'output',
+      kind: 'value',
+      value: 'FILE',
+      help: own.output ?? 'on NixOS: the module to write, which you import',
+    },
     ...(own.module ?? []),
     { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
   ]

@@ -7,6 +7,7 @@ import type { Finding } from '../core/finding.ts'
 import type { GuestFacts } from '../guest/decide.ts'
 import { GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
 
+import { readHandOvers } from '../hand-over/plan-hand-over.ts'
 import { readDiskUsage } from '../host/block.ts'
 import { closedFolder, libvirtUser, readDiskImage } from '../host/disk-images.ts'
 import type { PciFacts } from '../host/machine.ts'
@@ -30,14 +31,16 @@ export async function checkGuest(
     const kernel = await askKernelLog(machine)
     const bound = withFreeGroupMates(pci.devices, asked)
     const usage = readDeviceUsage(machine.reader, machine.files, bound)
-    const question = asked.every(({ driver }) => isVfio(driver)) ? 'bound' : 'taking'
+    const handedOver = readHandOvers(machine.files).flatMap(({ functions }) => functions)
+    const isSetAside = ({ driver, address }: PciDevice): boolean => isVfio(driver) || handedOver.includes(address)
+    const question = asked.every(isSetAside) ? 'bound' : 'taking'
     const guarded = { pci, requested: asked, selected: bound, given: asked, usage }
     findings.push(...runChecks(checksFor(GUARDS, question), guarded, readers, true))
     const [said] = runChecks([deviceLogCheck], { ...kernel, requested: asked }, readers)
     if (said?.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
     else if (said !== undefined) findings.push(said)
     cards = judgeResets(pci.devices, asked, readResetFacts(machine.reader, pci.devices, asked, kernel.log), true)
-    warnings.push(...resetWarnings(cards), ...asked.flatMap(driverWarning))
+    warnings.push(...resetWarnings(cards), ...asked.filter((one) => !isSetAside(one)).flatMap(driverWarning))
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }

@@ -3,9 +3,11 @@ import { claimsOf } from '../change/journal.ts'
 import { runCommand } from '../change/run.ts'
 import { checksFor, runChecksAsync } from '../checks/check.ts'
 import { type CheckFacts, readCheckFacts } from '../checks/check-facts.ts'
+import { guestTuningFindings } from '../checks/guest-tuning.ts'
 import { GUARDS, HOST_CHECKS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { type Finding, toFinding, unknownResult } from '../core/finding.ts'
+import { readRunningGuest } from '../guest/libvirt/running-guest.ts'
 import { onDemand, type Readers, withDenials } from '../host/denied.ts'
 import { readDriverModules } from '../host/driver-modules.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
@@ -21,6 +23,7 @@ import { findingsText } from '../views/changes.ts'
 import { findRequestedDevices } from './answer.ts'
 import { askKernelLog } from './ask-kernel-log.ts'
 import { answerDumpRom } from './dump-rom.ts'
+import { type Explained, explainMessages, recogniseAsked, recognisedAddresses } from './explain.ts'
 import { imageReader } from './predict-answer.ts'
 import { bootSystem, foreseeBoots } from './predict-boots.ts'
 import type { Answer, Context } from './run-script.ts'
@@ -34,6 +37,8 @@ export interface CheckHost {
   /** The devices that `--device` named. */
   devices: readonly PciDevice[]
   findings: Finding[]
+  /** What the messages mean that `--explain` was asked for. */
+  explained?: Explained[]
 }
 
 export const CHECK_OPTIONS: readonly Option[] = [
@@ -43,6 +48,12 @@ export const CHECK_OPTIONS: readonly Option[] = [
     value: 'DEVICE',
     help: 'ready to be bound, or bound as planned? (01:00, 10de:1cb6 …)',
   },
+  {
+    name: 'guest',
+    kind: 'value',
+    value: 'NAME',
+    help: 'has this running guest what it asks for? CPUs, huge pages, devices; seen from outside',
+  },
   { name: 'rom', kind: 'value', value: 'FILE', help: 'with --device: is this ROM file fit for a guest?' },
   {
     name: 'dump-rom',
@@ -51,6 +62,12 @@ export const CHECK_OPTIONS: readonly Option[] = [
     help: 'with --device: read its ROM into this new file; shown first, done with --apply',
   },
   { name: 'apply', kind: 'flag', help: 'with --dump-rom: do it' },
+  {
+    name: 'explain',
+    kind: 'value',
+    value: 'MESSAGE',
+    help: "what a message means, and what of it is so here; logs: those of the kernel's and the guests' logs",
+  },
   { name: 'all', kind: 'flag', help: 'show what is well, too' },
   {
     name: 'capture',
@@ -63,6 +80,7 @@ export const CHECK_OPTIONS: readonly Option[] = [
 /** Answers whether this host is ready for guests with devices, or with `--device` for this one. */
 export async function answerCheckHost(context: Context, adapters: Adapters): Promise<Answer> {
   const { machine, warn, script, arguments: given } = context
+  if (given.value('guest') !== undefined) return answerGuest(context)
   const file = given.value('rom')
   const dump = given.value('dump-rom') !== undefined
   for (const name of ['rom', 'dump-rom'])
@@ -91,12 +109,14 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   })
   const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
   if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+  const kernel = await askKernelLog(machine)
+  const recognised = recogniseAsked(given.value('explain'), kernel.log, files)
   const facts: CheckFacts = readCheckFacts(
     system,
     () => readPciFacts(machine, warn),
-    (pci) => findRequestedDevices(pci, given.list('device')),
+    (pci) => findRequestedDevices(pci, [...given.list('device'), ...recognisedAddresses(recognised, pci.devices)]),
     {
-      ...(await askKernelLog(machine)),
+      ...kernel,
       foreseen: () => foreseeBoots(bootSystem(system, facts.pci, adapters), facts.pci, imageReader(files)),
       version: async (path) => (await ask([path, '--version']))?.split('\n')[0] ?? null,
       romFile: file === undefined || data === null ? null : { path: file, data },
@@ -106,14 +126,32 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
   if (given.value('capture') !== undefined)
     withDenials(readers, () => [readHypervisor(files, reader), readDriverModules(reader, facts.pci.devices)])
   const { requested } = facts
-  const findings = [
+  const found = [
     ...(await runChecksAsync(checksFor(HOST_CHECKS, 'host'), facts, readers)),
     ...(requested.length === 0 ? [] : await deviceFindings(context, adapters, facts, readers)),
   ]
+  const told = recognised === undefined ? undefined : explainMessages(recognised, found, requested)
+  const findings = told?.findings ?? found
   const healthy = findings.every(({ state }) => state !== 'problem')
   const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: requested, findings }
+  if (told !== undefined) {
+    json.explained = told.explained
+    return { code: healthy ? 0 : 1, json, text: told.text }
+  }
   const all = given.flag('all') || requested.length > 0
   return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, all) }
+}
+
+/** Answers whether a running guest has what it asks for. */
+function answerGuest({ machine, script, arguments: given }: Context): Answer {
+  const other = ['device', 'rom', 'explain', 'capture'].find((name) => given.list(name).length > 0)
+  if (other !== undefined) throw new UserError('usage', `--guest and --${other}: ask for one after the other`)
+  const { files, reader } = machine
+  const guest = readRunningGuest(reader, given.value('guest') ?? '')
+  const findings = guestTuningFindings(guest, reader, [files, reader])
+  const healthy = findings.every(({ state }) => state !== 'problem')
+  const json: CheckHost = { schema: 'vfio-scripts/check-host/1', healthy, devices: [], findings }
+  return { code: healthy ? 0 : 1, json, text: (style) => checkText(style, script.name, findings, true) }
 }
 
 const ROM_SIZE = 16 * 1024 * 1024

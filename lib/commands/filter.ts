@@ -75,7 +75,8 @@ export function selectedGroups(groups: readonly IommuGroup[], selected: readonly
   return groups
     .map((group) => {
       const devices = group.devices.filter((device) => chosen.has(device))
-      return { ...group, devices, others: devices.length === group.devices.length ? group.others : [] }
+      if (devices.length === group.devices.length) return group
+      return { ...group, devices, others: [] }
     })
     .filter((group) => group.devices.length > 0 || (everything && group.others.length > 0))
 }

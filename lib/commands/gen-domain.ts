@@ -4,9 +4,13 @@ import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { decideGuest, type GuestDecision, type GuestFacts } from '../guest/decide.ts'
 import type { Guest } from '../guest/devices/guest-devices.ts'
+import { opticalLines } from '../guest/devices/optical.ts'
 import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
 import { type BoardRequest, requestBoard } from '../guest/request.ts'
+import { msiSteps } from '../guest/windows-msi.ts'
+import { handOverUnit } from '../hand-over/hand-over-paths.ts'
+import { hasHandOver } from '../hand-over/plan-hand-over.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
 import { diffColor } from '../views/changes.ts'
@@ -44,11 +48,13 @@ export async function answerDomain(context: Context): Promise<Answer> {
   const { pci, chosen: selected } = findRequestedCards(context)
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
-    before === null ? newGuest(given, request, facts) : { guest: null, ...patchDomain(context, before, request, facts) }
+    before === null
+      ? newGuest(context, request, facts)
+      : { guest: null, ...patchDomain(context, before, request, facts) }
   const { findings, warnings } = await checkGuest(context, facts, pci)
   refuse(findings, given)
   printWarnings(context, decision, findings, warnings)
-  if (given.flag('msi-steps')) for (const line of MSI_STEPS) warn(line)
+  if (given.flag('msi-steps')) for (const line of msiSteps([...selected.gpus, ...selected.others])) warn(line)
   const { guest, reasons, notes, text } = decision
   const changed = text !== before
   const json: GenDomain = {
@@ -66,10 +72,16 @@ export async function answerDomain(context: Context): Promise<Answer> {
   return { code: 0, json, text: () => text }
 }
 
-function newGuest(given: Arguments, request: BoardRequest, facts: GuestFacts): GuestDecision & { text: string } {
+function newGuest(
+  { arguments: given, machine }: Context,
+  request: BoardRequest,
+  facts: GuestFacts,
+): GuestDecision & { text: string } {
   const decision = decideGuest(given, request, facts)
   const { guest } = decision
-  return { ...decision, text: request.format === 'qemu' ? guestScript(guest) : guestXml(guest, facts.versions) }
+  if (request.format === 'libvirt') decision.notes.push(...opticalLines(guest.name, guest))
+  const unit = hasHandOver(machine.files, guest.name) ? handOverUnit(guest.name) : null
+  return { ...decision, text: request.format === 'qemu' ? guestScript(guest, unit) : guestXml(guest, facts.versions) }
 }
 
 function diffText(style: TerminalStyle, before: string, after: string): string {
@@ -103,11 +115,3 @@ function printWarnings(
   for (const { code, state, summary, evidence } of findings)
     if (state !== 'ok') warn(`${summary} (${state === 'problem' ? `--force ${code}` : code}): ${evidence.join('; ')}`)
 }
-
-/** The steps that switch a guest to MSI. Source: Microsoft, "Enabling Message-Signaled Interrupts in the Registry". */
-const MSI_STEPS = [
-  'in the guest: Device Manager, the card, Properties, Details, "Device instance path" gives PCI\\VEN_…',
-  'in regedit: HKLM\\SYSTEM\\CurrentControlSet\\Enum\\PCI\\VEN_…\\…\\Device Parameters\\Interrupt Management',
-  'there, in the key MessageSignaledInterruptProperties (make it), set the DWORD MSISupported to 1; for the audio function too',
-  'restart the guest; under Resources the interrupt is then a negative number',
-]

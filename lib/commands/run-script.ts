@@ -16,6 +16,12 @@ export interface Answer {
   text: (style: TerminalStyle) => string
 }
 
+/** The value that is printed for an error with `--json`. */
+export interface ErrorDocument {
+  schema: 'vfio-scripts/error/1'
+  error: { code: string; message: string; details?: readonly string[] }
+}
+
 export interface Context {
   arguments: Arguments
   machine: Machine
@@ -40,8 +46,9 @@ export function runCli(script: Script, caller: Caller, answer: (context: Context
     const message = code === 'denied' ? `${error.message}: run as root` : error.message
     for (const remark of remarks()) if (!remark.startsWith(error.message)) say(remark)
     if (wantsJson(argv) && code !== 'no-output') {
-      const found = details.length > 0 ? { code, message, details } : { code, message }
-      write(1, jsonText({ schema: 'vfio-scripts/error/1', error: found }))
+      const document: ErrorDocument = { schema: 'vfio-scripts/error/1', error: { code, message } }
+      if (details.length > 0) document.error.details = details
+      write(1, jsonText(document))
     }
     say(message)
     for (const line of details) write(2, `  ${printable(line)}\n`)

@@ -38,7 +38,9 @@ function checkTuneUsage(given: Arguments): void {
   const mode = requestedMode(given, ['status', 'undo', 'confirm'], ['status'])
   if (mode !== undefined && asks) throw usageError(`--${mode} takes no settings: leave them out`)
   if (mode !== 'undo' && given.operands.length > 0)
-    throw usageError(`${given.operands[0]}: features are named with --undo only`)
+    throw usageError(
+      `${given.operands[0]}: only --undo takes the name of a feature; to set something up, give its option (--hugepages 16G)`,
+    )
   if (mode === undefined && !asks) throw usageError('nothing was asked for; --help lists what can be set up')
 }
 

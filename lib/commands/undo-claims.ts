@@ -7,7 +7,9 @@ import { commandsOf, onceEach, type Plan } from '../change/plan.ts'
 import { kernelArgumentIn, type Setting, tokensKeptBy } from '../change/settings.ts'
 import { leavingSettings, planUndo } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
+import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
+import { functionsInUse } from '../host/vf-use.ts'
 import { externalCommands } from '../system/external-tools.ts'
 import { readDistro } from '../system/read-system.ts'
 import type { Adapters, ExternalTokens, Host } from '../system/system.ts'
@@ -28,9 +30,9 @@ export function requestedClaims(
   if (given.operands.length === 0) return claims
   const known = [...new Set(claims.map(({ owner }) => owner))]
   const unknown = given.operands.find((text) => !known.includes(text))
-  if (unknown !== undefined && kind === 'tuning')
+  if (unknown !== undefined && kind !== 'binding')
     throw new UserError(
-      'no-feature',
+      kind === 'tuning' ? 'no-feature' : 'no-guest',
       `${unknown}: not set up by ${script.name}; there is ${known.join(', ') || 'nothing'}`,
     )
   const named = unknown === undefined ? given.operands : requestedAddresses(boundFunctions(claims), given, script.name)
@@ -83,6 +85,27 @@ export function planUndoClaims(
     for (const one of loaders.flatMap((loader) => loader.unsigned?.() ?? []))
       plan.notes.push(`${one}: under Secure Boot, sign it before the reboot.`)
   return plan
+}
+
+/**
+ * Throws a UserError, code `in-use`, where virtual functions that the undo frees are in use: the kernel would take them
+ * away all the same, or wait for ever.
+ */
+export function expectFreeFunctions(
+  { machine, files }: Pick<Host, 'machine' | 'files'>,
+  devices: () => readonly PciDevice[],
+  leaving: readonly Setting[],
+): void {
+  const cards = tokensKeptBy(leaving, 'virtual-functions').map((token) => token.split('=')[0])
+  const functions = (cards.length === 0 ? [] : devices()).filter((one) => cards.includes(one.physicalFunction ?? ''))
+  const { evidence, unreadable } = functionsInUse(machine, files, functions)
+  const [first, ...more] = [...evidence, ...unreadable.map(({ what }) => `not seen, and so not certain: ${what}`)]
+  if (first !== undefined)
+    throw new UserError(
+      'in-use',
+      `${first}: virtual functions in use are not freed; shut the guest down or end what uses them, and if that does not help, reboot; nothing was changed`,
+      more,
+    )
 }
 
 /** Returns what a loader or generator of this name no longer keeps itself. */

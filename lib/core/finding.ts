@@ -54,6 +54,8 @@ export interface EvidenceTexts {
   /** The action to take on the problem. */
   next: string
   evidence: string[]
+  /** The summary where it could not be seen; needed where the problem is that something is not so. */
+  unknown?: string
   /** The things that could not be seen, and whether root would see them. */
   unreadable?: readonly { what: string; root: boolean }[]
   /** The evidence that all is well. */
@@ -66,7 +68,7 @@ export function evidenceResult(texts: EvidenceTexts): CheckResult {
   if (evidence.length > 0) return problemResult(problem, evidence, next)
   if (unreadable.length === 0) return okResult(ok, okEvidence)
   return unknownResult(
-    `Not known whether ${lowerFirst(problem)}`,
+    texts.unknown ?? `It is not known whether ${lowerFirst(problem)}`,
     [...new Set(unreadable.map(({ what }) => `not seen: ${what}`))],
     unreadable.some(({ root }) => root) ? 'run as root to see it' : null,
   )

@@ -15,6 +15,11 @@ export function hasLibvirtMember(text: string, key: string, member: string): boo
   return findList(text, key)?.members.some((one) => one.value === member) ?? false
 }
 
+/** Returns the members of the list that is set; `undefined`: none is. */
+export function libvirtMembers(text: string, key: string): string[] | undefined {
+  return findList(text, key)?.members.map(({ value }) => value)
+}
+
 /** Returns the text with the member at the end of the list; a list that was not set starts with the built-in ones. */
 export function addLibvirtMember(text: string, key: string, member: string): string {
   if (hasLibvirtMember(text, key, member)) return text

@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
 import { gunzip } from './gzip.ts'
+import { lineAtOffset, type NameDatabase, openHwdb } from './hwdb.ts'
 import type { Reader } from './reader.ts'
 
 /** The names of numeric IDs (lower-case hex); `null` when no database knows one. */
@@ -23,18 +24,14 @@ const PCI_IDS = [
   '/run/current-system/sw/share/hwdata/pci.ids',
   '/run/current-system/sw/share/pci.ids',
 ].flatMap((path) => [path, `${path}.gz`])
-const HWDB_FOLDERS = ['/usr/lib/udev/hwdb.d', '/lib/udev/hwdb.d', '/run/current-system/sw/lib/udev/hwdb.d']
-const HWDB_DEVICES = '20-pci-vendor-model.hwdb'
-const HWDB_CLASSES = '20-pci-classes.hwdb'
 
 /**
- * Opens the name databases that one of `readers` has: pci.ids and, for what it lacks, udev's hwdb sources, as lspci asks
- * udev; then a small table of class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5),
- * hwdb(7). Throws a UserError with code `unreadable` for a .gz file that is not gzip.
+ * Opens the name databases that one of `readers` has: pci.ids and, for what it lacks, udev's hwdb, as lspci asks udev;
+ * then a small table of class names. Lookups search the file's bytes; nothing is parsed ahead. Format: pci.ids(5), hwdb(7). Throws a UserError with code `unreadable` for a .gz file that is not gzip.
  */
 export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
-  const read = (path: string): Buffer | undefined => {
-    for (const reader of readers) {
+  const readFrom = (some: readonly Reader[], path: string): Buffer | undefined => {
+    for (const reader of some) {
       const data = reader.optionalBytes(path)
       if (data === undefined) continue
       const text = path.endsWith('.gz') ? gunzip(data) : data
@@ -43,40 +40,27 @@ export function openDeviceNames(readers: readonly Reader[]): DeviceNames {
     }
     return undefined
   }
-  const openFirst = (): NameDatabase | null => {
-    for (const path of PCI_IDS) {
-      const data = read(path)
-      if (data !== undefined) return openPciIds(path.replace(/\.gz$/, ''), data)
-    }
+  const openFirst = (): { names: NameDatabase; of: Reader } | null => {
+    for (const of of readers)
+      for (const path of PCI_IDS) {
+        const data = readFrom([of], path)
+        if (data !== undefined) return { names: openPciIds(path.replace(/\.gz$/, ''), data), of }
+      }
     return null
   }
-  const openSecond = (): NameDatabase | null => {
-    for (const folder of HWDB_FOLDERS) {
-      const devices = read(`${folder}/${HWDB_DEVICES}`)
-      if (devices !== undefined) return openHwdb(folder, devices, read(`${folder}/${HWDB_CLASSES}`))
-    }
-    return null
-  }
-  const first = openFirst()
+  const found = openFirst()
+  const first = found?.names
   // It has megabytes, and is opened where a name is missing.
   let second: NameDatabase | null | undefined
   const further = (): NameDatabase | null => {
-    if (second === undefined) second = openSecond()
+    // Of the machine whose pci.ids is used: another one's would say of a capture what it did not say there.
+    if (second === undefined) second = openHwdb((path) => readFrom(found === null ? readers : [found.of], path))
     return second
   }
   return cachedNames({
     find: (...what) => first?.find(...what) ?? further()?.find(...what) ?? null,
     excerpts: () => new Map([...(first?.excerpts() ?? []), ...(second?.excerpts() ?? [])]),
   })
-}
-
-/**
- * A name database: `find('vendor', '10de')`, `find('device', '10de', '1cb6')`, `find('class', '03')`,
- * `find('class', '03', '00')`.
- */
-interface NameDatabase {
-  find(kind: 'vendor' | 'device' | 'class', ...ids: string[]): string | null
-  excerpts(): Map<string, string>
 }
 
 function cachedNames(source: NameDatabase): DeviceNames {
@@ -97,11 +81,6 @@ function cachedNames(source: NameDatabase): DeviceNames {
     class: (id) => subclass(id) ?? find('class', id.slice(0, 2)) ?? CLASSES[id.slice(0, 2)] ?? null,
     excerpts: source.excerpts,
   }
-}
-
-function lineAtOffset(data: Buffer, at: number): string {
-  const end = data.indexOf('\n', at, 'latin1')
-  return data.toString('utf8', at, end < 0 ? data.length : end)
 }
 
 /**
@@ -178,34 +157,6 @@ function findLine(data: Buffer, start: number, end: number, id: string): number 
     else high = middle
   }
   return -1
-}
-
-/** Opens hwdb sources: a match line `pci:v000010DEd00001CB6*`, then ` ID_MODEL_FROM_DATABASE=name`. */
-function openHwdb(folder: string, devices: Buffer, classes: Buffer | undefined): NameDatabase {
-  const used = new Map<string, string>([
-    [`${folder}/${HWDB_DEVICES}`, ''],
-    [`${folder}/${HWDB_CLASSES}`, ''],
-  ])
-  const field = (file: string, data: Buffer | undefined, match: string, key: string): string | null => {
-    const hit = data?.indexOf(`\n${match}\n ${key}=`, 0, 'latin1') ?? -1
-    if (data === undefined || hit < 0) return null
-    const name = lineAtOffset(data, hit + match.length + key.length + 4)
-    used.set(`${folder}/${file}`, `${used.get(`${folder}/${file}`)}\n${match}\n ${key}=${name}\n`)
-    return name
-  }
-  const id = (text: string | undefined): string => (text ?? '').toUpperCase().padStart(8, '0')
-  return {
-    find(kind, first, second) {
-      if (kind === 'vendor') return field(HWDB_DEVICES, devices, `pci:v${id(first)}*`, 'ID_VENDOR_FROM_DATABASE')
-      if (kind === 'device') {
-        return field(HWDB_DEVICES, devices, `pci:v${id(first)}d${id(second)}*`, 'ID_MODEL_FROM_DATABASE')
-      }
-      const base = `pci:v*d*sv*sd*bc${first?.toUpperCase()}`
-      if (second === undefined) return field(HWDB_CLASSES, classes, `${base}*`, 'ID_PCI_CLASS_FROM_DATABASE')
-      return field(HWDB_CLASSES, classes, `${base}sc${second.toUpperCase()}*`, 'ID_PCI_SUBCLASS_FROM_DATABASE')
-    },
-    excerpts: () => new Map([...used].filter(([, text]) => text !== '')),
-  }
 }
 
 // The names for hosts without any database. Source: PCI Code and ID Assignment Specification.

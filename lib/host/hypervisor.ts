@@ -45,7 +45,7 @@ function readVirtualApic(reader: Reader): boolean | null {
  * Reads libvirt's version from the library's name: `libvirt.so.0.9000.0` is 9.0.0 (1000 times the major number, plus
  * the minor).
  */
-function readLibvirtVersion(files: Reader): string | null {
+export function readLibvirtVersion(files: Reader): string | null {
   const folders = ['/usr/lib/x86_64-linux-gnu', '/usr/lib64', '/usr/lib', '/run/current-system/sw/lib']
   for (const folder of folders) {
     const names = folder === '/usr/lib' && !files.exists('/usr/lib/libvirt.so.0') ? [] : (files.list(folder) ?? [])

@@ -39,37 +39,51 @@ export interface IommuGroups {
 const GROUPS = '/sys/kernel/iommu_groups'
 
 /**
- * Returns the IOMMU groups in numeric order. The groups' folders and the devices' own `iommu_group` links are put
- * together, so that a group counts when only one of them is there.
+ * Returns the members of each IOMMU group by the groups' folders: addresses of PCI functions, and names of others.
  * Throws a UserError with code `unreadable` for a group's folder that is no number.
  * Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups.
  */
+export function readIommuMembers(reader: Reader): Map<number, readonly string[]> {
+  const members = new Map<number, readonly string[]>()
+  for (const name of reader.list(GROUPS) ?? []) {
+    if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${GROUPS}/${name}: not a group number`)
+    members.set(Number(name), reader.list(`${GROUPS}/${name}/devices`) ?? [])
+  }
+  return members
+}
+
+/**
+ * Returns the IOMMU groups in numeric order. The groups' folders (`members`) and the devices' own `iommu_group` links
+ * are put together, so that a group counts when only one of them is there.
+ */
 export function readIommuGroups(
   reader: Reader,
+  members: ReadonlyMap<number, readonly string[]>,
   devices: readonly PciDevice[],
   unread: readonly string[] = [],
 ): IommuGroups {
-  const known = new Map(devices.map((device) => [device.address, device]))
+  const known = new Set(devices.map((device) => device.address))
   const groups = new Map<number, IommuGroup>()
   const ungrouped: PciDevice[] = []
   const group = (id: number): IommuGroup => {
     let found = groups.get(id)
     if (found === undefined) {
-      const type = reader.optionalText(`${GROUPS}/${id}/type`)
-      found = { id, type: type ?? null, isolated: false, devices: [], others: [] }
+      const type = reader.later(() => reader.optionalText(`${GROUPS}/${id}/type`) ?? null)
+      found = {
+        id,
+        get type() {
+          return type()
+        },
+        ...{ isolated: false, devices: [], others: [] },
+      }
       groups.set(id, found)
     }
     return found
   }
-  for (const name of reader.list(GROUPS) ?? []) {
-    if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${GROUPS}/${name}: not a group number`)
-    const id = Number(name)
-    for (const member of reader.list(`${GROUPS}/${name}/devices`) ?? []) {
-      const device = known.get(member)
-      if (device !== undefined) device.group ??= id
-      else group(id).others.push({ name: member, bus: busOf(reader, `${GROUPS}/${name}/devices/${member}`) })
-    }
-    group(id)
+  for (const [id, names] of members) {
+    const { others } = group(id)
+    for (const name of names)
+      if (!known.has(name)) others.push({ name, bus: busOf(reader, `${GROUPS}/${id}/devices/${name}`) })
   }
   for (const device of devices) {
     if (device.group === null) ungrouped.push(device)
@@ -100,7 +114,8 @@ function isIsolated(group: IommuGroup, unread: readonly string[]): boolean | nul
   const endpoints = group.devices.filter((device) => !device.bridge)
   const legacy = group.devices.some((device) => /^060[123]$/.test(device.class.id))
   const others = group.others.filter(({ name }) => !unread.includes(name))
-  const isolated = !legacy && others.length === 0 && new Set(endpoints.map(cardOf)).size <= 1
+  const isOneCard = endpoints.length < 2 || new Set(endpoints.map(cardOf)).size === 1
+  const isolated = !legacy && others.length === 0 && isOneCard
   if (isolated && unread.length > 0) return null
   return isolated && endpoints.length > 0
 }

@@ -1,6 +1,6 @@
 import { UserError } from '../core/error.ts'
 import { type DeviceNames, openDeviceNames } from './device-names.ts'
-import { type IommuGroups, type IommuState, readIommuGroups, readIommuState } from './iommu.ts'
+import { type IommuGroups, type IommuState, readIommuGroups, readIommuMembers, readIommuState } from './iommu.ts'
 import { readIommuBits } from './iommu-width.ts'
 import { kernelRelease } from './kernel.ts'
 import { type ModuleTables, readModuleTables } from './modules.ts'
@@ -87,12 +87,14 @@ export function expectAllRead(machine: Machine): void {
 
 /**
  * Reads PCI devices, IOMMU groups, and whether the IOMMU is on. `warn` is told of devices that vanished meanwhile.
- * Throws the UserErrors of `readPciDevices` and `readIommuGroups`.
+ * Throws the UserErrors of `readPciDevices` and `readIommuMembers`.
  */
 export function readPciFacts(machine: Machine, warn: (message: string) => void): PciFacts {
-  const { devices: functions, unread } = readPciDevices(machine, warn)
+  const members = readIommuMembers(machine.reader)
+  const groupOf = new Map([...members].flatMap(([id, names]) => names.map((name) => [name, id] as const)))
+  const { devices: functions, unread } = readPciDevices(machine, warn, groupOf)
   const devices = withSwitchCards(functions)
-  const groups = readIommuGroups(machine.reader, devices, unread)
+  const groups = readIommuGroups(machine.reader, members, devices, unread)
   const iommu = readIommuState(machine.reader, groups)
   return { devices, unread, ...groups, iommu, iommuBits: readIommuBits(machine.reader) }
 }

@@ -67,6 +67,7 @@ export function openMemoryReader(root: string, top: MemoryNode): Reader {
   const reader: Reader = {
     root,
     denied: new Map(),
+    later: (read) => read,
     denials: [],
     recording: new Map(),
     reopen: () => reader,

@@ -121,20 +121,23 @@ interface Sources {
 
 /**
  * Returns every PCI function of the machine in address order, and the addresses of those that are there but may not be
- * read (with a lenient reader only). `warn` is told of a device that vanished while it was read.
+ * read (with a lenient reader only). `warn` is told of a device that vanished while it was read. A function that
+ * `groupOf` does not have is asked for its IOMMU group itself.
  * Throws a UserError with code `no-pci` or `no-sysfs` when there is no PCI bus in the tree, `denied` when nothing of it
  * may be read, or `unreadable` when a device cannot be read or understood.
  */
 export function readPciDevices(
   machine: Sources,
   warn: (message: string) => void,
+  groupOf: ReadonlyMap<string, number>,
 ): { devices: PciDevice[]; unread: string[] } {
   const { reader } = machine
   const unread: string[] = []
+  const { length } = reader.denials
   const addresses = reader.list(DEVICES)
   if (addresses === undefined) {
     // Nothing is of use without the list: not even a lenient reader goes on.
-    const [denial] = reader.denials
+    const denial = reader.denials[length]
     if (denial !== undefined) throw new UserError('denied', denial)
     const sysfs = reader.exists('/sys/bus') || reader.exists('/sys/devices')
     throw new UserError(
@@ -149,7 +152,7 @@ export function readPciDevices(
     if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
     const known = reader.denials.length
     const path = reader.resolve(`${DEVICES}/${address}`)
-    const read = path === undefined ? undefined : readDevice(machine, address, path)
+    const read = path === undefined ? undefined : readDevice(machine, address, path, groupOf)
     if (read !== undefined) found.push(read)
     else if (reader.denials.length > known) unread.push(address)
     else if (path !== undefined && reader.list(path)?.length)
@@ -158,7 +161,7 @@ export function readPciDevices(
   }
   if (found.length === 0 && unread.length > 0) throw new UserError('denied', reader.denials.at(-1) ?? '')
   const modules = machine.modules.claiming(found.map(({ identity }) => identity))
-  const devices = found.map(({ device }, index) => ({ ...device, modules: modules[index] ?? null }))
+  const devices = found.map(({ device }, index) => Object.assign(device, { modules: modules[index] ?? null }))
   return { devices: devices.sort((one, other) => compareAddresses(one.address, other.address)), unread }
 }
 
@@ -167,6 +170,7 @@ function readDevice(
   { reader, deviceNames }: Sources,
   address: string,
   path: string,
+  groupOf: ReadonlyMap<string, number>,
 ): { device: PciDevice; identity: Identity } | undefined {
   const identity = readIdentity(reader, path)
   if (identity === undefined) return undefined
@@ -174,9 +178,9 @@ function readDevice(
   const progIf = identity.pciClass.slice(4)
   const bridge = BRIDGES.has(classId)
   const revision = reader.text(`${path}/revision`)
-  const numaNode = Number(reader.text(`${path}/numa_node`) ?? -1)
-  const group = reader.linkName(`${path}/iommu_group`)
-  const virtualOf = bridge ? null : physicalFunction(reader, path)
+  const numaNode = reader.later(() => readDeviceNode(reader, path))
+  const owner = reader.later(() => (bridge ? null : physicalFunction(reader, path)))
+  const group = reader.later(() => groupNumber(`${path}/iommu_group`, reader.linkName(`${path}/iommu_group`)))
   const device: PciDevice = {
     address,
     class: { id: classId, progIf, name: deviceNames.class(classId) },
@@ -188,18 +192,30 @@ function readDevice(
     modules: null,
     bridge,
     bootVga: classId === '0300' ? readBootVga(reader, path) : false,
-    numaNode: Number.isInteger(numaNode) && numaNode >= 0 ? numaNode : null,
+    get numaNode() {
+      return numaNode()
+    },
     parent: parentAddress(path),
     reset: readReset(reader, path),
-    card: virtualOf === null ? slotOf(address) : address,
-    physicalFunction: virtualOf,
-    group: group === undefined ? null : groupNumber(`${path}/iommu_group`, group),
+    get card() {
+      return owner() === null ? slotOf(address) : address
+    },
+    get physicalFunction() {
+      return owner()
+    },
+    group: groupOf.get(address) ?? group(),
     path,
   }
   return { device, identity }
 }
 
-function groupNumber(file: string, name: string): number {
+function readDeviceNode(reader: Reader, path: string): number | null {
+  const node = Number(reader.text(`${path}/numa_node`) ?? -1)
+  return Number.isInteger(node) && node >= 0 ? node : null
+}
+
+function groupNumber(file: string, name: string | undefined): number | null {
+  if (name === undefined) return null
   if (!/^\d{1,9}$/.test(name)) throw new UserError('unreadable', `${file}: ${JSON.stringify(name)} is no group number`)
   return Number(name)
 }

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer'
 
 /** The result of one read: the bytes of a file, the text of a symbolic link, or the names in a folder. */
-export type TreeEntry = { file: Buffer } | { link: string } | { folder: readonly string[] }
+export type TreeEntry = { file: Buffer; mode?: number } | { link: string } | { folder: readonly string[] }
 
 /**
  * The options of a reader: `record` keeps what it reads; `lenient` takes what may not be read as absent. `denied` and
@@ -58,6 +58,11 @@ export interface Reader {
   freeSpace(path: string): number | undefined
   /** Returns the path without symbolic links, still as seen from the root. */
   resolve(path: string): string | undefined
+  /**
+   * Returns a function that reads when it is first called, and gives the same again; denials count for each call. A
+   * reader that records reads at once, so that what is captured does not hang on what was asked.
+   */
+  later<T>(read: () => T): () => T
   /** The paths that exist but may not be read, with the remark (and errno) for the person. */
   readonly denied: Map<string, string>
   /** The same remarks, one for each time that it happens, so that each who asks can be told. */

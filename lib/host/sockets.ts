@@ -12,6 +12,7 @@ export interface TcpConnection {
 }
 
 const ESTABLISHED = '01'
+const LISTENING = '0A'
 const MAPPED = '00000000000000000000ffff'
 
 /**
@@ -32,6 +33,16 @@ export function readTcpConnections(reader: Reader): TcpConnection[] | undefined 
       peer: parseSocketAddress(peer),
     }
     return /^7f.{6}$|^0{31}1$/.test(session.peer) ? [] : [session]
+  })
+}
+
+/** Does a server listen on this TCP port? `null` when the tree does not say. */
+export function listensOn(reader: Reader, port: number): boolean | null {
+  const lines = ['/proc/net/tcp', '/proc/net/tcp6'].flatMap((path) => readLines(reader, path) ?? [])
+  if (lines.length === 0) return null
+  return lines.some((line) => {
+    const [, local = '', , state] = line.trim().split(/\s+/)
+    return state === LISTENING && parseSocketPort(local) === port
   })
 }
 

@@ -23,7 +23,10 @@ export function withSwitchCards(devices: readonly PciDevice[]): PciDevice[] {
     const card = oneCard(functions)
     if (card !== null) for (const device of functions) cards.set(device, card)
   }
-  return devices.map((device) => ({ ...device, card: cards.get(device) ?? device.card }))
+  return devices.map((device) => {
+    const card = cards.get(device)
+    return card === undefined ? device : { ...device, card }
+  })
 }
 
 /** Returns the upstream port of the switch whose downstream port is right above the device. */

@@ -174,8 +174,25 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     }
   }
 
+  function later<T>(read: () => T): () => T {
+    let known: { value: T; said: string[] } | undefined
+    const ask = (): T => {
+      if (known !== undefined) {
+        denials.push(...known.said)
+        return known.value
+      }
+      const { length } = denials
+      const value = read()
+      known = { value, said: denials.slice(length) }
+      return value
+    }
+    if (options.record) ask()
+    return ask
+  }
+
   return {
     root,
+    later,
     denied,
     denials,
     reopen: () => openReader(root, { lenient: options.lenient === true, denied, denials }),

@@ -1,9 +1,11 @@
 import type { CommandChange } from '../change/plan.ts'
 import { type Setting, tokensKeptBy } from '../change/settings.ts'
 import type { Distro, Host } from './system.ts'
+import { VF_SCRIPT } from './vf-script.ts'
 
 export const INIT_FOLDER = '/etc/init.d'
 export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
+const DEVICES = '/sys/bus/pci/devices'
 
 /** A tool that keeps settings and is neither boot loader nor generator: how to ask it, and how to change them. */
 interface ExternalTool {
@@ -53,6 +55,21 @@ const EXTERNAL_TOOLS = {
     has: ({ files }, name) => files.exists(`${DEFAULT_RUNLEVEL}/${name}`),
     commands: (tokens) => tokens.map((name) => ({ add: runlevel('add', name), remove: runlevel('del', name) })),
     reason: { add: 'at boot', remove: 'no more at boot' },
+  },
+  /** The kernel, which has the virtual functions of a physical one: `0000:3b:00.0=4=vfio-pci`. */
+  'virtual-functions': {
+    has({ machine }, token) {
+      const [address, number] = token.split('=')
+      return machine.optionalText(`${DEVICES}/${address}/sriov_numvfs`)?.trim() === number
+    },
+    // By the time of the removal the program is gone.
+    commands: (tokens, { running }) =>
+      (running ? tokens : []).map((token) => {
+        const [address = ''] = token.split('=')
+        const number = `${DEVICES}/${address}/sriov_numvfs`
+        return { add: [VF_SCRIPT, address], remove: ['sh', '-c', '[ ! -e "$1" ] || echo 0 >"$1"', 'sh', number] }
+      }),
+    reason: { add: 'makes them now', remove: 'frees them now' },
   },
 } satisfies Record<string, ExternalTool>
 

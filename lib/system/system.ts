@@ -38,6 +38,8 @@ interface Adapter<Opened> {
   name: string
   /** The address of the page that a person would read. */
   documentation: string
+  /** The sentence that says how it was proven: by real boots, the real tool, real files of it, or its documentation. */
+  proven: `${'booted' | 'real tool' | 'real files' | 'documentation'}: ${string}`
   /** Returns the adapter for a host. It reads each fact once, on first use: open it anew to see changes of the host. */
   open(host: Host): Omit<Opened, 'name'>
 }
@@ -46,6 +48,16 @@ interface Adapter<Opened> {
 export interface BootEvidence {
   kind: 'booted' | 'configured'
   why: string
+}
+
+/** An image that is built from a Containerfile, not on this machine: what its build takes instead of our changes. */
+export interface ImageBuild {
+  /** The name of the initramfs generator that runs in the build. */
+  initramfs: string
+  /** Returns the file that gives every machine with the image these kernel arguments. */
+  argumentsFile(line: readonly string[]): { path: string; text: string }
+  /** Returns the steps that bring the files below `folder` into the image; `initramfs`: its initramfs changes too. */
+  steps(folder: string, initramfs: boolean): string[]
 }
 
 export interface BootloaderAdapter extends Adapter<Bootloader> {
@@ -82,6 +94,8 @@ export interface Bootloader {
   unsigned?(): string[]
   /** Does the adapter write nothing, and only tell the steps? */
   isManual?(): boolean
+  /** Set where the system is an image that a person may build: `--output` writes what its build needs. */
+  build?: ImageBuild
 }
 
 /** The requirements for an initramfs: its contents, and what it does. */
@@ -197,8 +211,8 @@ export interface DeclarativeSystem {
 
 /** The adapters of distributions, as lib gets them handed in: it imports none of them. */
 export interface Adapters {
-  bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation'>[]
-  initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation'>[]
+  bootloaders: readonly Pick<BootloaderAdapter, 'name' | 'documentation' | 'proven'>[]
+  initramfs: readonly Pick<InitramfsAdapter, 'name' | 'documentation' | 'proven'>[]
   findDistro(files: Reader): Detected<Distro>
   /** Returns, opened, the adapter that is named, or the one that the evidence is for. */
   findBootloader(host: Host, name: string | undefined): Detected<Bootloader>

@@ -4,9 +4,13 @@ import { UserError } from '../core/error.ts'
 /** One row of a script's option table. A `flag` takes no value, a `value` takes one, a `list` may be repeated. */
 export interface Option {
   name: string
+  /** The one letter that stands for it: `h`. */
+  short?: string
   kind: 'flag' | 'value' | 'list'
   /** The name of the value in `--help`: `DIR`. */
   value?: string
+  /** May the value be left out? It is an empty text then. */
+  optional?: true
   /** The only values that are allowed. */
   choices?: readonly string[]
   /** Why another value is refused, where there is more to say than the choices; `undefined`: it is taken. */
@@ -43,9 +47,9 @@ const COMMON_OPTIONS: readonly Option[] = [
   { name: 'json', kind: 'flag', help: 'print one JSON document' },
   { name: 'root', kind: 'value', value: 'DIR', help: 'the system to look at (default /)' },
   { name: 'machine', kind: 'value', value: 'DIR', help: 'a captured machine to use instead of the one under --root' },
-  { name: 'verbose', kind: 'flag', help: 'say on standard error which databases were used' },
+  { name: 'verbose', kind: 'flag', help: 'say more: long files of a plan as a whole, which databases were used' },
   { name: 'no-color', kind: 'flag', help: 'no colours (as NO_COLOR in the environment)' },
-  { name: 'help', kind: 'flag', help: 'print this help' },
+  { name: 'help', short: 'h', kind: 'flag', help: 'print this help' },
   { name: 'version', kind: 'flag', help: 'print the version' },
 ]
 
@@ -59,8 +63,9 @@ export function usageError(message: string): UserError {
  * unknown options, a value for a flag (`--apply=no`), a missing or empty value, an option given twice, `--__proto__`.
  * Throws a UserError with code `usage`.
  */
-export function parseArguments(script: Script, argv: readonly string[]): Arguments {
+export function parseArguments(script: Script, typed: readonly string[]): Arguments {
   const table = new Map([...script.options, ...COMMON_OPTIONS].map((option) => [option.name, option]))
+  const argv = withLongNames(table, typed)
   const given = checkArguments(table, argv)
   const names = (...kinds: string[]): string[] =>
     [...given].filter((name) => kinds.includes(table.get(name)?.kind ?? ''))
@@ -81,6 +86,18 @@ export function parseArguments(script: Script, argv: readonly string[]): Argumen
   }
 }
 
+/** Returns the arguments with `-h` as `--help`; what follows `--` is no option. */
+function withLongNames(table: ReadonlyMap<string, Option>, typed: readonly string[]): string[] {
+  const names = new Map(
+    [...table.values()].flatMap(({ short, name }) => (short === undefined ? [] : [[`-${short}`, name]])),
+  )
+  const end = typed.indexOf('--')
+  return typed.map((word, at) => {
+    const name = end >= 0 && at > end ? undefined : names.get(word)
+    return name === undefined ? word : `--${name}`
+  })
+}
+
 /** Refuses wrong arguments and returns the names of the options that are given. */
 function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly string[]): Set<string> {
   const given = new Set<string>()
@@ -99,10 +116,13 @@ function checkArguments(table: ReadonlyMap<string, Option>, argv: readonly strin
     if (option.kind === 'flag') {
       if (inline !== undefined) throw usageError(`--${name} takes no value: ${argument}`)
       // minimist would take these two as the flag's value.
-      const next = argv[index + 1]
-      if (next === 'true' || next === 'false') throw usageError(`--${name} takes no value: --${name} ${next}`)
+      const following = argv[index + 1]
+      if (following === 'true' || following === 'false')
+        throw usageError(`--${name} takes no value: --${name} ${following}`)
       continue
     }
+    const next = argv[index + 1]
+    if (option.optional && inline === undefined && (next === undefined || next.startsWith('--'))) continue
     const value = inline ?? argv[++index]
     // `-` alone is standard input, where a file may be named.
     if (value === undefined || value === '' || (inline === undefined && value !== '-' && value.startsWith('-'))) {
@@ -135,16 +155,23 @@ export function formatFrom(given: Arguments, ...others: string[]): string {
   return format ?? 'table'
 }
 
-/** Returns what `--help --json` prints: all that `--help` says. Shell completions are made from it. */
-export function helpJson(script: Script): Script & { schema: string } {
+/** The value that `--help --json` prints: all that `--help` says. */
+export interface HelpDocument extends Omit<Script, 'isReadOnly'> {
+  schema: 'vfio-scripts/help/1'
+}
+
+/** Returns what `--help --json` prints. Shell completions and manual pages are made from it. */
+export function helpJson(script: Script): HelpDocument {
   return { schema: 'vfio-scripts/help/1', ...script, options: [...script.options, ...COMMON_OPTIONS] }
 }
 
 /** Returns the text of `--help`: usage, every option, exit codes, examples. */
 export function helpText(script: Script): string {
   const rows = [...script.options, ...COMMON_OPTIONS].map((option) => {
-    const value = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
-    return [option.kind === 'flag' ? `--${option.name}` : `--${option.name} ${value}`, helpOf(option)] as const
+    const named = option.value ?? (option.choices === undefined ? 'VALUE' : 'NAME')
+    const value = option.optional ? `[${named}]` : named
+    const names = `${option.short === undefined ? '' : `-${option.short}, `}--${option.name}`
+    return [option.kind === 'flag' ? names : `${names} ${value}`, helpOf(option)] as const
   })
   const width = Math.max(...rows.map(([left]) => left.length))
   return [

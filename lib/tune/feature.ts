@@ -24,6 +24,8 @@ export interface TuneFeature {
   option: Omit<Option, 'name'>
   /** Options that go with that one; their help says so. */
   with?: readonly Option[]
+  /** Features that it does itself, in its own way, when they are requested along with it. */
+  takesOver?: readonly string[]
   /** The names of the checks that may refuse it. */
   guards?: readonly CheckName[]
   /** Decides what the host must have for it. Throws a UserError where the host cannot have that. */

@@ -23,18 +23,22 @@ import { textMode } from './features/text-mode.ts'
 import { threadIrqs } from './features/threadirqs.ts'
 import { unsafeInterrupts } from './features/unsafe-interrupts.ts'
 import { vfioGroup } from './features/vfio-group.ts'
+import { virtualFunctions } from './features/virtual-functions.ts'
+import { whileRunning } from './features/while-running.ts'
 
 /** All features of tune-host, in the order of `--help` and of a plan. A new one is a file, and a line here. */
 const TUNE_FEATURES: readonly TuneFeature[] = [
   hugepages,
   isolate,
   governor,
+  whileRunning,
   threadIrqs,
   ignoreMsrs,
   vfioGroup,
   diskAccess,
   tapDevice,
   bridge,
+  virtualFunctions,
   installPackages,
   libvirtService,
   libvirtNetwork,
@@ -74,7 +78,7 @@ export function requirementsFrom(
   plan: (requirements: TuneRequirements[]) => void,
 ): TuneRequirements[] {
   return allOrContradictions(
-    TUNE_FEATURES.filter(({ name }) => hasOption(given, name)).map((feature) => () => {
+    requestedFeatures(given).map((feature) => () => {
       const request = requestOf(feature, given)
       return { feature: feature.name, request, ...feature.requirements(facts, given, request) }
     }),
@@ -82,8 +86,15 @@ export function requirementsFrom(
   )
 }
 
-function requestOf({ name, with: more = [] }: TuneFeature, given: Arguments): FeatureRequest {
-  const names = [name, ...more.map((one) => one.name)].filter((one) => hasOption(given, one))
+/** Returns the features that are requested, without those that another one does itself. */
+function requestedFeatures(given: Arguments): TuneFeature[] {
+  const requested = TUNE_FEATURES.filter(({ name }) => hasOption(given, name))
+  const taken = requested.flatMap(({ takesOver = [] }) => takesOver)
+  return requested.filter(({ name }) => !taken.includes(name))
+}
+
+function requestOf({ name, with: more = [], takesOver = [] }: TuneFeature, given: Arguments): FeatureRequest {
+  const names = [name, ...more.map((one) => one.name), ...takesOver].filter((one) => hasOption(given, one))
   return Object.fromEntries(names.map((one) => [one, given.list(one).join(' ')]))
 }
 

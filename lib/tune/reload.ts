@@ -29,6 +29,8 @@ export function reloadCommands({ running, files }: Host, paths: readonly string[
   const read = RELOADS.filter(({ below }) => paths.some((path) => path.startsWith(below))).flatMap(
     ({ below, commands }) => commands.map((argv) => reloadCommand(argv, argv, `for ${below}`)),
   )
+  // libvirt looks only when it starts or reads its configuration again whether there are hooks.
+  const hooks = paths.some((path) => path.startsWith('/etc/libvirt/hooks/')) ? reloadLibvirt(files) : []
   const networks = paths.flatMap((path) => {
     const name = NETWORK.exec(path)?.[1]
     if (name === undefined) return []
@@ -41,14 +43,24 @@ export function reloadCommands({ running, files }: Host, paths: readonly string[
     const order = coming ? steps : [...steps].reverse().map(([there, back]) => [back, there] as [string[], string[]])
     return order.map(([argv, inverse]) => reloadCommand(argv, inverse, 'the network of libvirt'))
   })
-  return [...read, ...again, ...networks]
+  return [...read, ...again, ...hooks, ...networks]
+}
+
+const libvirtUnits = (files: Host['files']): string[] =>
+  ['libvirtd.service', 'virtqemud.service'].filter((unit) =>
+    ['/usr/lib', '/lib'].some((folder) => files.exists(`${folder}/systemd/system/${unit}`)),
+  )
+
+/** Returns the command that has libvirt read its configuration again where it runs. Source: libvirt.org/hooks.html. */
+function reloadLibvirt(files: Host['files']): CommandChange[] {
+  const units = libvirtUnits(files)
+  const argv = ['systemctl', 'try-reload-or-restart', ...units]
+  return units.length > 0 ? [reloadCommand(argv, argv, 'libvirt looks for hooks')] : []
 }
 
 /** Returns the command that restarts libvirt where it runs; guests run on. */
 function restartLibvirt(files: Host['files']): CommandChange[] {
-  const units = ['libvirtd.service', 'virtqemud.service'].filter((unit) =>
-    ['/usr/lib', '/lib'].some((folder) => files.exists(`${folder}/systemd/system/${unit}`)),
-  )
+  const units = libvirtUnits(files)
   const openrc = files.exists('/etc/init.d/libvirtd')
   const argv = openrc ? ['rc-service', '--ifstarted', 'libvirtd', 'restart'] : ['systemctl', 'try-restart', ...units]
   return openrc || units.length > 0 ? [reloadCommand(argv, argv, 'libvirt reads it again')] : []

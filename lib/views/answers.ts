@@ -15,8 +15,10 @@ export interface ChangeView {
   head(style: TerminalStyle, done: boolean): string
   /** Returns the whole text when nothing is to be done; `above`: the head and the notes. */
   nothing(above: string): string
-  /** The text on how to go on with the plan. */
+  /** The text on what follows the plan. */
   planned: string
+  /** The line that says that nothing was done, where files are not the matter. */
+  notDone?: string
   /** Returns the text on how to go on now; `left`: the commands that are left to the person, or an empty text. */
   applied(left: string): string
   /** Returns an address as it is written for people. */
@@ -45,7 +47,9 @@ export function changeText(
   printed?: readonly (readonly string[])[],
 ): string {
   const { changes, cutShort: broken = [] } = json
-  const first = broken.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(style, broken)}`
+  const whole = given.flag('verbose')
+  const first =
+    broken.length === 0 ? '' : `\nFirst, what was cut short is taken back:\n\n${changesText(style, broken, { whole })}`
   const head = view.head(style, printed !== undefined) + first
   const notes = `${notesText(json.notes)}\n`
   if (!pending) return cutShort ? `${head}${notes}Add --apply.\n` : view.nothing(head + notes)
@@ -53,9 +57,12 @@ export function changeText(
   if (view.printsModule && change?.sign === '+' && more.length === 0)
     return `${head}\n${wholeText(change.diff ?? [])}${notes}Nothing was written. Save this, or add --output FILE --apply.\n`
   const foreseen = predictionsText(style, json.boots ?? [], view)
-  const body = `${head}\n${changesText(style, changes, durations)}${notes}${foreseen === '' ? '' : `${foreseen}\n`}`
+  const body = `${head}\n${changesText(style, changes, { durations, whole })}${notes}${foreseen === '' ? '' : `${foreseen}\n`}`
   return (
-    body + (printed === undefined ? view.planned : view.applied(printed.length > 0 ? leftText(printed, given) : ''))
+    body +
+    (printed === undefined
+      ? view.planned + (given.flag('choose') ? '' : `${view.notDone ?? NOT_WRITTEN}\n`)
+      : view.applied(printed.length > 0 ? leftText(printed, given) : ''))
   )
 }
 
@@ -65,12 +72,12 @@ function wholeText(diff: readonly string[]): string {
 }
 
 /** Returns the call of the script for the same system. */
-function ownCall({ name }: Script, given: Arguments): string {
+export function ownCall({ name }: Script, given: Arguments): string {
   const root = given.value('root')
   return `${name}${root === undefined ? '' : ` --root ${shellWord(root)}`}`
 }
 
-const NOT_WRITTEN = 'Nothing was written. Add --apply.\n'
+const NOT_WRITTEN = 'Nothing was written. Add --apply.'
 
 /** The facts that a binding from the next boot on is shown by. */
 export interface BindingFacts {
@@ -101,7 +108,7 @@ export function bindingView(script: Script, given: Arguments, facts: BindingFact
       deviceText(style, script, facts) + (open.length === 0 || done ? '' : `\n${findingsText(style, open)}`),
     nothing: (above) =>
       `${above}${lacking ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`,
-    planned: `After the reboot:       ${own} --status\nTo take it back:        ${own} --undo --apply\n${boots}${NOT_WRITTEN}`,
+    planned: `After the reboot:       ${own} --status\nTo take it back:        ${own} --undo --apply\n${boots}`,
     applied: (left) =>
       `${left || 'Done. '}Reboot, then:           ${script.name} --status\nTo take it back:        ${script.name} --undo --apply\n${boots}`,
     address: addressFormatter(facts.pci.devices, false),
@@ -143,19 +150,20 @@ export function tuningView(
   return {
     head: (style) => `${paint(style, 'bold', script.name)}: ${facts.features.join(', ')}\n${findingsText(style, open)}`,
     nothing: (above) => `${above}Nothing to do: all of this is set up. See ${script.name} --status.\n`,
-    planned: next + NOT_WRITTEN,
+    planned: next,
     applied: (left) => `${left || 'Done.\n'}${next}`,
     printsModule: facts.printsModule,
   }
 }
 
-/** Returns the texts around an undo; `all`: the claims of every script. */
+/** Returns the texts around an undo; `all`: the claims of every script; `waits`: it was in force in no boot. */
 export function undoView(
   script: Script,
   leaving: readonly Claim[],
   functions: readonly BoundFunction[],
   all: readonly Claim[],
   rebootNeeded: boolean,
+  waits: boolean,
 ): ChangeView {
   const title = `${script.name} --undo`
   const others = [...new Set(all.map(({ entry }) => entry.entry.script))].map(
@@ -163,7 +171,9 @@ export function undoView(
   )
   const names = functions.map(({ address, vendor, device }) => `${address} [${vendor}:${device}]`).join(', ')
   const reboot = !rebootNeeded
-    ? ''
+    ? waits
+      ? 'It was not in force yet: no reboot is needed.\n'
+      : ''
     : functions.length > 0
       ? 'Reboot: the devices go back to their drivers with the next boot.\n'
       : 'Reboot: it is in force until then.\n'
@@ -171,7 +181,7 @@ export function undoView(
     head: (style) =>
       leaving.length === 0 ? `${title}:\n` : `${paint(style, 'bold', title)}: ${names || featureNames(leaving)}\n`,
     nothing: () => `${script.name}: nothing to take back.${others.join('')}\n`,
-    planned: NOT_WRITTEN,
+    planned: '',
     applied: (left) => `${left}Taken back. ${reboot}\n`,
   }
 }
@@ -188,7 +198,8 @@ export function liveView(script: Script, releasing: boolean): ChangeView {
   return {
     head: (style) => `${paint(style, 'bold', name)}:\n`,
     nothing: () => `${name}: nothing to do.\n`,
-    planned: 'Nothing was changed. Add --apply.\n',
+    planned: '',
+    notDone: 'Nothing was changed. Add --apply.',
     applied: () => `Done.${releasing ? '' : ` To take it back: ${script.name} --now --undo --apply`}\n`,
   }
 }
@@ -211,5 +222,6 @@ export function statusText(
 ): string {
   const { state, meaning, findings } = status
   const names = status.names.length === 0 ? '' : ` (${status.names.join(', ')})`
+  if (state === 'none') return `${script}: nothing is set up\n${findingsText(style, findings)}`
   return `${script}: ${paint(style, STATE_COLORS[state], state)}${meaning && `: ${meaning}`}${names}\n${findingsText(style, findings)}`
 }

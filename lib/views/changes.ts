@@ -87,11 +87,35 @@ export function answerJson(
 
 const COLORS = { '+': 'green', '-': 'red', '~': 'yellow', '>': 'cyan', '=': 'yellow' } as const
 
+/** The number of lines up to which a file is shown whole. */
+const LONG = 24
+
+/**
+ * Returns the lines of a change that are shown. Of a long file that comes or goes as a whole, those that are of this
+ * machine: they are marked `#=`; in what is the same everywhere nobody finds them.
+ */
+function shownLines(sign: ChangeJson['sign'], diff: readonly string[]): string[] {
+  const marked = diff.filter((line) => line.slice(1).startsWith('#='))
+  const own = marked.length > 0 ? marked : programHead(diff)
+  if (own.length === 0 || sign === '~' || diff.length <= LONG) return [...diff]
+  return [...own, ` (${diff.length - own.length} lines that are the same on every machine: --verbose shows them)`]
+}
+
+/** Returns the comment above a shell program that has nothing of this machine in it; none for another file. */
+function programHead(diff: readonly string[]): string[] {
+  const lines = diff.map((line) => line.slice(1))
+  const end = lines.findIndex((line) => line !== '' && !line.startsWith('#'))
+  const head = diff.slice(0, Math.max(0, end))
+  return head.some((line) => line.slice(1).startsWith('# shellcheck')) || lines[0] === '#!/bin/sh'
+    ? head.filter((line) => /^.# (?!shellcheck)/.test(line))
+    : []
+}
+
 /** Returns changes as text, with reasons and the lines that differ; `durations`: seconds of commands the last time. */
 export function changesText(
   style: TerminalStyle,
   changes: readonly ChangeJson[],
-  durations: Readonly<Record<string, number>> = {},
+  { durations = {}, whole = false }: { durations?: Readonly<Record<string, number>>; whole?: boolean } = {},
 ): string {
   const heads = changes.map(({ path, command, address, driver }) =>
     printable(
@@ -106,7 +130,9 @@ export function changesText(
       const seconds = durations[command?.join(' ') ?? '']
       const why = printable(reason) + (seconds === undefined ? '' : ` (${Math.ceil(seconds)} s the last time)`)
       const head = `  ${paint(style, COLORS[sign], sign)} ${(heads[index] ?? '').padEnd(width)}  ${why}`
-      const lines = (diff ?? []).map((line) => `      ${paint(style, diffColor(line), printable(line))}`)
+      const lines = (whole ? (diff ?? []) : shownLines(sign, diff ?? [])).map(
+        (line) => `      ${paint(style, diffColor(line), printable(line))}`,
+      )
       return `${[head, ...lines].join('\n')}\n`
     })
     .join('')

@@ -1,4 +1,6 @@
+import type { CardReset } from '../bind/reset.ts'
 import type { IommuGroup, IommuState } from '../host/iommu.ts'
+import type { PciFacts } from '../host/machine.ts'
 import { domainOf, type PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
 import { type Cell, type Color, paint, printable, type TerminalStyle, table } from '../terminal/text.ts'
@@ -7,6 +9,17 @@ import { type Cell, type Color, paint, printable, type TerminalStyle, table } fr
 export function addressFormatter(devices: readonly PciDevice[], domains: boolean): (address: string) => string {
   const full = domains || devices.some((device) => domainOf(device.address) !== '0000')
   return (address) => (full ? address : address.slice(5))
+}
+
+/** The devices that list-iommu found and was asked to show. */
+export interface Listing {
+  facts: PciFacts
+  selected: readonly PciDevice[]
+  /** The groups of the selected devices, with these only. */
+  groups: readonly IommuGroup[]
+  address: ReturnType<typeof addressFormatter>
+  /** Judges the resets of the cards that are shown. */
+  resets: () => readonly CardReset[]
 }
 
 /** Returns `NVIDIA GP107GL [Quadro P620]`, or what is known of it; the vendor's name is short, as columns are. */
@@ -36,14 +49,15 @@ export function lspciLine(device: PciDevice, address: string): string {
 const COLUMNS = [
   { title: 'GROUP', align: 'right' },
   { title: 'ADDRESS' },
-  { title: 'CLASS', least: 10, drop: 2 },
+  { title: 'CLASS', least: 10, drop: 3 },
   { title: 'DEVICE', least: 16, want: 32 },
-  { title: 'ID' },
-  { title: 'REV', drop: 4 },
+  { title: 'ID', drop: 1 },
+  { title: 'REV', drop: 5 },
   { title: 'DRIVER', least: 8 },
-  { title: 'MODULES', least: 8, drop: 3 },
-  { title: 'RESET', least: 5, drop: 1 },
-  { title: 'NOTES', least: 8, drop: 1 },
+  { title: 'MODULES', least: 8, drop: 4 },
+  { title: 'RESET', least: 5, drop: 2 },
+  // Who may lose the screen by it has to see that: `boot-vga…` at least.
+  { title: 'NOTES', least: 9 },
 ] as const
 
 /** Returns the table of list-iommu: groups in order, then devices without one. */
@@ -74,7 +88,7 @@ function deviceCells(device: PciDevice, address: string, isolated: boolean | nul
   const color: Color | undefined = device.bridge ? 'dim' : undefined
   const { supported, methods } = device.reset
   const reset = supported === null ? '?' : supported ? (methods?.join(',') ?? 'yes') : 'no'
-  const notes = [isolated && !device.bridge && 'isolated', device.bootVga && 'boot-vga', device.bridge && 'bridge']
+  const notes = [device.bootVga && 'boot-vga', isolated && !device.bridge && 'isolated', device.bridge && 'bridge']
   return [
     { text: address, color: device.bridge ? 'dim' : 'bold' },
     { text: device.class.name ?? `Class ${device.class.id}`, color },

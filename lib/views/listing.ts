@@ -1,20 +1,9 @@
-import type { IommuGroup } from '../host/iommu.ts'
-import type { PciFacts } from '../host/machine.ts'
-import type { PciDevice } from '../host/pci.ts'
 import type { UsbBus } from '../host/usb.ts'
 import type { TerminalStyle } from '../terminal/text.ts'
-import { type addressFormatter, deviceTable, iommuLine, lspciLine, usbText } from './devices.ts'
+import { deviceTable, iommuLine, type Listing, lspciLine, usbText } from './devices.ts'
+import { listingPage } from './html.ts'
 import { pciTree, treeText } from './pci-tree.ts'
 import { treeSvg } from './svg.ts'
-
-/** The devices that list-iommu found and was asked to show. */
-export interface Listing {
-  facts: PciFacts
-  selected: readonly PciDevice[]
-  /** The groups of the selected devices, with these only. */
-  groups: readonly IommuGroup[]
-  address: ReturnType<typeof addressFormatter>
-}
 
 /** The formats of list-iommu, each a view of the same listing. */
 export const FORMATS: Record<string, (listing: Listing, style: TerminalStyle) => string> = {
@@ -33,6 +22,7 @@ export const FORMATS: Record<string, (listing: Listing, style: TerminalStyle) =>
   addresses: ({ selected }) => selected.map((device) => `${device.address}\n`).join(''),
   ids: ({ selected }) => [...new Set(selected.map(({ vendor, device }) => `${vendor.id}:${device.id}\n`))].join(''),
   tree: ({ facts, selected, address }, look) => treeText(look, pciTree(facts.devices, selected), address),
+  html: (listing) => listingPage(listing),
   svg: ({ facts, selected, address }) => treeSvg(pciTree(facts.devices, selected), address),
 }
 

@@ -232,6 +232,11 @@ describe('a plan', () => {
     expect(bind(dir, card).stdout).toContain('/usr/src/linux/.config has it: build and install that kernel, and reboot')
   })
 
+  it('of several things that the kernel lacks is one problem, with each of them and one command', () => {
+    const said = bind(gentoo({ IRQ_REMAP: 'n', VFIO: 'n' }), card).stdout.match(/^ {2}problem .*/gm)
+    expect(said).toEqual([`  problem  Linux ${release} was built without what guests need`])
+  })
+
   it('only notes it of a kernel beside another that lacks nothing', () => {
     const dir = gentoo({}, { kernels: [release, '6.1.0-old'] })
     writeIn(dir, 'boot/config-6.1.0-old', kernelConfig({ KVM: 'n' }, '6.1.0-old'))

@@ -57,7 +57,7 @@ describe.each<[Binder, Binder]>([
     expectRan(make(dir, '--confirm-within', '10m'), 0, new RegExp(`Unless ${maker} --confirm follows`))
     expectRan(ask(dir, '--confirm'), 0, new RegExp(`^${other}: confirmed; what was applied stays\\.\\n$`))
     expect(all(dir)).toBe(plain)
-    expectRan(ask(dir, '--confirm'), 2, /nothing waits for a confirmation/)
+    expectRan(ask(dir, '--confirm'), 2, new RegExp(`^${other}: nothing waits for a confirmation`))
     expectRan(ask(dir, '--undo', ...write), 0)
     expectRan(make(dir, '--confirm-within', '10m'), 0)
     expectRan(ask(dir, '--undo', '05:00', ...write), 0)

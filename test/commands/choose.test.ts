@@ -35,6 +35,8 @@ needs('script').describe('--choose', () => {
     const no = choose(dir, `${number}\nn\n`)
     expect(no.screen).toContain('+options vfio-pci ids=10de:1cb6,10de:0fb9')
     expect(no.screen).toMatch(/nothing was written\n$/)
+    // The question below the plan says what to do next.
+    expect(no.screen).not.toContain('Add --apply')
     expect(no.code).toBe(2)
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
 

@@ -122,6 +122,20 @@ describe('what booted this machine is found', () => {
     expect(adapters.openBootloader(host, 'sdbootutil')?.menu()).toMatch(menu)
   })
 
+  it.each<[string, Files, string | undefined]>([
+    ['systemd-boot on an ESP', { 'boot/efi/loader/loader.conf': 'timeout 3\n' }, 'proxmox-boot-tool'],
+    ['GRUB on an ESP', { 'var/tmp/espmounts/ABCD-1234/grub/grub.cfg': '' }, 'proxmox-boot-tool-grub'],
+    ['no ESP that is mounted', {}, undefined],
+    ['both', { 'boot/efi/loader/loader.conf': '', 'efi/grub/grub.cfg': '' }, undefined],
+  ])('of a Proxmox that does not run, what the ESPs hold tells: %s', (_, more, name) => {
+    const { files } = proxmoxGrub
+    const host = hostOf({ files: { ...files, ...grubToo, 'etc/kernel/cmdline': 'root=x\n' } }, more, false)
+    const { adapter: found, why } = adapters.findBootloader(host, undefined)
+    expect(found?.name).toBe(name)
+    if (name === undefined)
+      expect(why).toMatch(/more than one boot loader.* proxmox-boot-tool .*proxmox-boot-tool-grub/)
+  })
+
   it('of another root nothing is known, and two that are set up are two', () => {
     const host = hostOf(systemdBoot, { ...grubToo, ...loaderInfo('systemd-boot 255.4') }, false)
     expect(adapters.findBootloader(host, undefined).why).toMatch(

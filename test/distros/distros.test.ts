@@ -68,6 +68,9 @@ describe('a distribution is found', () => {
   it.each([
     ['TrueNAS SCALE', 'usr/bin/midclt', /^TrueNAS is not set up here: .*Isolated GPU Devices/],
     ['Unraid', 'etc/unraid-version', /^Unraid is not set up here: .*System Devices/],
+    ['SteamOS', 'usr/bin/steamos-readonly', /^SteamOS is not set up here: its updates replace the system.*https:/],
+    ['ChimeraOS', 'usr/bin/frzr-deploy', /^ChimeraOS is not set up here: its updates replace the system/],
+    ['Vanilla OS', 'usr/bin/abroot', /^Vanilla OS is not set up here: .*abroot kargs edit/],
   ])('not, when it only calls itself by its parent: %s', (_, path, why) => {
     const dir = scratchDir('os-release')
     writeIn(dir, 'etc/os-release', 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
@@ -75,6 +78,27 @@ describe('a distribution is found', () => {
     const answer = adapters.findDistro(openReader(dir))
     expect(answer.adapter).toBe(undefined)
     expect(answer.why).toMatch(why)
+  })
+
+  it.each([
+    ['/usr is an image', '40 1 254:1 / /usr ro - erofs /dev/dm-1 ro', undefined],
+    ['the root is one', '40 1 7:0 / / ro - squashfs /dev/loop0 ro', undefined],
+    ['an image is somewhere else', '40 1 7:0 / /snap/core/1 ro - squashfs /dev/loop0 ro', 'Debian and Ubuntu'],
+  ])('by evidence, whatever its name: %s', (_, mount, name) => {
+    const dir = scratchDir('os-release')
+    writeIn(dir, 'etc/os-release', 'ID=debian\n')
+    writeIn(dir, 'proc/self/mountinfo', `${mount}\n`)
+    const { adapter, why } = adapters.findDistro(openReader(dir))
+    expect(adapter?.name).toBe(name)
+    if (name === undefined) expect(why).toMatch(/is an image \((erofs|squashfs)\).*set it up where that is built/)
+  })
+
+  it.each([
+    ['Guix', 'ID=guix\n', /kernel-arguments and initrd-modules .*guix system reconfigure: https:/],
+    ['Ubuntu Core', 'ID=ubuntu-core\nID_LIKE=debian\n', /gadget snap/],
+    ['Flatcar', 'ID=flatcar\nID_LIKE=coreos\n', /provisioning/],
+  ])('%s: not here, with the reason and the way that lasts', (_, text, why) => {
+    expect(found(text)).toMatchObject({ name: 'unknown', why: expect.stringMatching(why) })
   })
 
   it('in /usr/lib where /etc has none', () => expect(family('ID=arch\n', 'usr/lib/os-release')).toBe('Arch Linux'))

@@ -180,6 +180,7 @@ describe('by hand: the exact steps', () => {
       'In the Containerfile of the image that this machine runs:',
       `    RUN mkdir -p /usr/lib/bootc/kargs.d && echo 'kargs = ["intel_iommu=on", "${IDS}"]' > /usr/lib/bootc/kargs.d/10-vfio.toml`,
       'Build and push the image, then here: bootc upgrade, and reboot.',
+      'Or have all files that the build takes written: add --output FOLDER --apply.',
     ])
   })
 })

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { evaluateModule, HAS_NIX, parseNix } from '../support/nix.ts'
+import { evaluateModule, evaluateModules, HAS_NIX, NIXPKGS_LIB, parseNix, type Stage1 } from '../support/nix.ts'
 import { has, type Ran, runProgram, runScript } from '../support/run.ts'
 import { snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 
@@ -75,22 +75,22 @@ describe('binding by address on NixOS', () => {
 })
 
 needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () => {
-  const evaluated = (systemd: boolean): Evaluated => {
+  const evaluated = (stage1: Stage1): Evaluated => {
     const dir = host()
     expect(apply(dir, '05:00').code).toBe(0)
     parseNix(moduleOf(dir))
-    return evaluateModule(moduleOf(dir), systemd) as Evaluated
+    return evaluateModule(moduleOf(dir), stage1) as Evaluated
   }
 
   it('has the functions, the module and no IDs', () => {
-    const { boot, environment } = evaluated(false)
+    const { boot, environment } = evaluated('scripted')
     expect(environment.etc['vfio-scripts/functions'].text.startsWith(lines)).toBe(true)
     expect(boot.kernelParams).toEqual(['intel_iommu=on'])
     expect(boot.initrd.kernelModules).toEqual(['vfio_pci', 'vfio', 'vfio_iommu_type1'])
   })
 
   it('runs the script in either kind of stage 1, and not twice', () => {
-    const [scripted, systemd] = [false, true].map((kind) => evaluated(kind).imports[0].boot.initrd)
+    const [scripted, systemd] = (['scripted', 'systemd'] as const).map((kind) => evaluated(kind).imports[0].boot.initrd)
     const text = scripted?.preDeviceCommands ?? ''
     expect(systemd?.preDeviceCommands).toBeNull()
     const service = systemd?.systemd.services['vfio-scripts']
@@ -103,9 +103,14 @@ needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () =>
     expect(text).toContain(`functions() {\n  printf '%s' '${lines}`)
   })
 
+  it('has no word of the scripted stage 1 where that is gone', () => {
+    expect(evaluated('removed').imports[0].boot.initrd.preDeviceCommands).toBeNull()
+    expect(evaluated('undeclared').imports[0].boot.initrd).not.toHaveProperty('preDeviceCommands')
+  })
+
   it.each(['dash', 'busybox', 'bash'].filter(has))('what runs is a script that %s understands', (shell) => {
     const root = scratchDir('stage1')
-    const text = evaluated(false).imports[0].boot.initrd.preDeviceCommands ?? ''
+    const text = evaluated('scripted').imports[0].boot.initrd.preDeviceCommands ?? ''
     for (const folder of ['proc', 'dev', 'sys/bus/pci/devices']) writeIn(root, `${folder}/.keep`, '')
     writeIn(root, 'proc/cmdline', 'quiet\n')
     const here = text
@@ -122,7 +127,7 @@ needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () =>
 
   needs('shellcheck').it('and shellcheck finds nothing in it', () => {
     const root = scratchDir('stage1')
-    writeIn(root, 'stage1', evaluated(false).imports[0].boot.initrd.preDeviceCommands ?? '')
+    writeIn(root, 'stage1', evaluated('scripted').imports[0].boot.initrd.preDeviceCommands ?? '')
     expect(runProgram('shellcheck', ['--shell', 'sh', join(root, 'stage1')])).toEqual({
       code: 0,
       stdout: '',
@@ -130,3 +135,57 @@ needs('nix-instantiate', HAS_NIX).describe('the module, evaluated by Nix', () =>
     })
   })
 })
+
+/** The options of NixOS that the module sets, as far as their types matter here. */
+const DECLARED = `{ lib, ... }: let inherit (lib) mkOption types; in {
+  options.assertions = mkOption { type = types.listOf types.unspecified; default = [ ]; };
+  options.boot.kernelParams = mkOption { type = types.listOf types.str; default = [ ]; };
+  options.boot.initrd.kernelModules = mkOption { type = types.listOf types.str; default = [ ]; };
+  options.boot.initrd.systemd.services = mkOption { type = types.attrsOf (types.attrsOf types.anything); default = { }; };
+  options.environment.etc = mkOption { type = types.attrsOf (types.submodule { options.text = mkOption { type = types.lines; }; }); default = { }; };
+  options.virtualisation = mkOption { type = types.attrsOf types.anything; default = { }; };
+}`
+const COMMANDS = `{ lib, ... }: { options.boot.initrd.preDeviceCommands = lib.mkOption { type = lib.types.lines; default = ""; }; }`
+const enabled = (value: boolean): string =>
+  `{ lib, ... }: { options.boot.initrd.systemd.enable = lib.mkOption { type = lib.types.bool; default = ${value}; }; }`
+const gone = (name: string): string =>
+  `{ lib, ... }: { imports = [ (lib.mkRemovedOptionModule [ "boot" "initrd" ${name} ] "use systemd") ]; }`
+const OWN = `{ boot.kernelParams = [ "quiet" ]; boot.initrd.kernelModules = [ "amdgpu" ]; boot.initrd.systemd.services.mine.script = "true"; }`
+
+needs('nix-instantiate and VFIO_NIXPKGS_LIB', HAS_NIX && NIXPKGS_LIB !== undefined).describe(
+  'the module, evaluated by the library of nixpkgs',
+  () => {
+    it.each<[string, string[], boolean]>([
+      ['25.05 and 25.11: scripted by default', [COMMANDS, enabled(false)], true],
+      ['the same, with systemd', [COMMANDS, enabled(true)], false],
+      [
+        '26.05: systemd by default, scripted as it was',
+        [COMMANDS, enabled(true), '{ boot.initrd.systemd.enable = false; }'],
+        true,
+      ],
+      ['later: the commands were removed', [gone('"preDeviceCommands"'), enabled(true)], false],
+      ['later: the commands are not declared', [enabled(true)], false],
+      ['later: there is no choice any more', [gone('"preDeviceCommands"'), gone('"systemd" "enable"')], false],
+    ])('%s', (_, declared, scripted) => {
+      const dir = host()
+      expect(apply(dir, '05:00').code).toBe(0)
+      for (const own of [[], [OWN]]) {
+        const what = `{
+          service = result.config.boot.initrd.systemd.services ? vfio-scripts;
+          scripted = let text = builtins.tryEval (result.config.boot.initrd.preDeviceCommands or ""); in text.success && text.value != "";
+          failed = map (one: one.message) (builtins.filter (one: !one.assertion) result.config.assertions);
+          params = result.config.boot.kernelParams;
+          modules = result.config.boot.initrd.kernelModules;
+        }`
+        const module = `import ${join(dir, file)}`
+        const { params, modules, ...rest } = evaluateModules([module, DECLARED, ...declared, ...own], what) as Record<
+          string,
+          unknown
+        >
+        expect(rest).toEqual({ service: true, scripted, failed: [] })
+        expect(params).toEqual(expect.arrayContaining(['intel_iommu=on', ...(own.length > 0 ? ['quiet'] : [])]))
+        expect(modules).toContain('vfio_pci')
+      }
+    })
+  },
+)

@@ -54,7 +54,7 @@ describe('libvirt', () => {
       on('debian', guest, '--loader', `/usr/share/OVMF/OVMF_CODE_4M${image}.fd`).stderr
     expect(named('windows11', '')).toMatch(/OVMF_CODE_4M\.fd: holds no Secure Boot .* leave --loader out/)
     expect(named('windows11', '.secboot')).toMatch(/^gen-domain: --loader \S+secboot\.fd: has not Microsoft's keys/)
-    expect(named('windows11', '.ms')).toBe('')
+    expect(named('windows11', '.ms')).not.toContain('--loader')
     expect(named('linux', '.ms')).toMatch(/--loader \S+ms\.fd: has Microsoft's keys enrolled: Secure Boot is on/)
     for (const image of ['', '.secboot', '.ms'])
       expect(named('windows11', image) + named('linux', image)).not.toMatch(/this host/)

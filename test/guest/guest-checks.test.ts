@@ -7,7 +7,7 @@ import type { Machine } from '../support/machine.ts'
 import { type Ran, runScript } from '../support/run.ts'
 
 const linux = ['--name', 'x', '--guest', 'linux']
-const windows = ['--name', 'x', '--guest', 'windows10']
+const windows = ['--name', 'x', '--guest', 'windows10', '--disk', '/var/lib/libvirt/images/guest.qcow2']
 
 const on = (change: (machine: Machine) => void, ...args: string[]): Ran => genDomain(domainHost(change), ...args)
 
@@ -117,6 +117,13 @@ describe('gen-domain: disks and files', () => {
     expectRefused(pool, 'disk-in-use', 'a member of a ZFS pool')
   })
 
+  it('Windows without a disk is said, and one with a disk of its own is not', () => {
+    const bare = ['--name', 'x', '--guest', 'windows11']
+    expect(on(() => {}, ...bare).stderr).toContain('the guest has no disk: add --disk FILE')
+    expect(on(() => {}, ...bare, '--disk', '/var/lib/libvirt/images/guest.qcow2').stderr).not.toContain('no disk')
+    expect(on(() => {}, ...bare, '--pci', '02:00').stderr).not.toContain('no disk')
+  })
+
   it('an ISO without a UEFI boot image is said', () => {
     const bios = (machine: Machine): void => addFiles(machine, { '/var/lib/libvirt/images/old.iso': iso(false) })
     const args = [...windows, '--iso', '/var/lib/libvirt/images/old.iso']
@@ -200,10 +207,6 @@ describe('gen-domain: what it says', () => {
     expect(says(rom, { [rules]: debian, '/sys/module/apparmor/parameters/enabled': 'N\n' })).toBe('')
     expect(says(rom, { [rules]: debian, [`${rules}.d/mine`]: `${rom} r,\n` })).toBe('')
     expect(says(rom, { [rules]: debian }, '--format', 'qemu', '--network', 'user')).toBe('')
-  })
-
-  it('how a card is switched to MSI, on request', () => {
-    expect(on(() => {}, ...windows, '--msi-steps').stderr).toContain('MSISupported')
   })
 
   it("the host's own versions, by its libraries and packages", () => {

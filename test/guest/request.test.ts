@@ -58,7 +58,10 @@ const WRONG: [args: string[], says: string][] = [
   [[...linux, '--libvirt', 'old'], '--libvirt old'],
   [[...linux, '--audio', 'pulseaudio', '--audio-user', 'nobody'], '--audio-user nobody'],
   [[...linux, '--rom', '/x.rom'], '--rom goes with --gpu'],
-  [[...linux, '--gpu', '02:00', '--x-vga'], '--x-vga is for BIOS guests'],
+  [
+    [...linux, '--gpu', '02:00', '--x-vga'],
+    "under UEFI the card's own UEFI driver shows the picture, and no legacy VGA is used; leave it out",
+  ],
   [[...linux, '--loader', '/nowhere.fd'], '/nowhere.fd: not found'],
   [['--name', 'x', '--guest', 'windows11', '--firmware', 'bios'], 'Secure Boot'],
   [['--name', 'x', '--guest', 'windows11', '--chipset', 'i440fx'], 'Secure Boot'],

@@ -48,6 +48,7 @@ export function readForesight({ code, stdout, stderr }: Outcome): ForeseenBoot |
 
 /** Run in a guest: address, driver and the driver's module of every PCI device, `-` where there is none. */
 export const lookAtDrivers = `for device in /sys/bus/pci/devices/*; do
+  [ -e $device/physfn ] && continue
   driver=- module=-
   [ -e $device/driver ] && driver=$(basename "$(readlink $device/driver)")
   [ -e $device/driver/module ] && module=$(basename "$(readlink $device/driver/module)")

@@ -12,6 +12,7 @@ import {
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Machine, qemuArguments } from './machines.ts'
+import { readScreen, type Screen } from './screen.ts'
 import { LabError, lastLines, must, start, stop } from './shell.ts'
 
 export interface Result {
@@ -28,6 +29,8 @@ export interface Guest {
   run(script: string, options?: { seconds?: number }): Promise<Result>
   /** Leaves the guest and starts it again from the same disk, by the same way or as another machine. */
   reboot(machine?: Machine): Promise<void>
+  /** What a display of a machine with `displays` shows. */
+  screen(id: 'first' | 'second'): Promise<Screen>
   /** Leaves the guest; QEMU's exit status has to be the one that the guest asked for. */
   end(): Promise<void>
   running(): boolean
@@ -178,6 +181,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       await boot()
     },
     end: leave,
+    screen: (id) => readScreen(join(folder, 'monitor'), folder, id),
     running: () => guest.status() === undefined,
     async gone(seconds) {
       await Promise.race([guest.ended, sleep(seconds * 1000, undefined, { ref: false })])

@@ -23,6 +23,9 @@ export const cacheFolder =
 
 export type Say = (line: string) => void
 export type Generator = 'initramfs-tools' | 'dracut'
+/** What a disk holds: Debian 12 unless told, and the generator of its initramfs. */
+export type Contents = Generator | `trixie/${Generator}`
+type Suite = 'bookworm' | 'trixie'
 
 /** A folder with `disk.img` (boots by BIOS and UEFI), and `vmlinuz` and `initrd` to boot it without GRUB. */
 export interface Images {
@@ -32,7 +35,6 @@ export interface Images {
   kernel: string
 }
 
-const suite = 'bookworm'
 const packages = [
   ...['systemd-sysv', 'udev', 'kmod', 'procps', 'iproute2', 'pciutils', 'nodejs', 'driverctl', 'busybox-static'],
   ...['linux-image-amd64', 'grub-pc', 'grub-efi-amd64-bin'],
@@ -112,21 +114,24 @@ function removeFromCache(superfluous: (name: string) => boolean): void {
   }
 }
 
-/** The images with one initramfs generator, and with more packages where a scenario wants them. */
-export async function images(generator: Generator, say: Say, more: readonly string[] = []): Promise<Images> {
+/** The images of a system, with more packages where a scenario wants them. */
+export async function images(contents: Contents, say: Say, more: readonly string[] = []): Promise<Images> {
+  const suite: Suite = contents.startsWith('trixie/') ? 'trixie' : 'bookworm'
+  const generator = contents.replace(/.*\//, '') as Generator
+  const name = contents.replace('/', '-')
   const include = [...packages, generator, ...more]
-  const root = await cached(`root-${generator}`, { suite, include, excluded }, say, (part) =>
-    bootstrap(include, join(part, 'root.tar')),
+  const root = await cached(`root-${name}`, { suite, include, excluded }, say, (part) =>
+    bootstrap(suite, include, join(part, 'root.tar')),
   )
   const sources = ['images.ts', 'disk.ts', 'init.sh', 'attach.sh']
   const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
-  const folder = await cached(`disk-${generator}`, recipe, say, (part) =>
+  const folder = await cached(`disk-${name}`, recipe, say, (part) =>
     makeImages(join(root, 'root.tar'), generator, part),
   )
   return { folder, disk: join(folder, 'disk.img'), kernel: readFileSync(join(folder, 'kernel'), 'utf8') }
 }
 
-async function bootstrap(include: readonly string[], output: string): Promise<void> {
+async function bootstrap(suite: Suite, include: readonly string[], output: string): Promise<void> {
   const mirror = await debianMirror()
   const sources = [`deb ${mirror.main} ${suite} main`, `deb ${mirror.main} ${suite}-updates main`]
   if (mirror.security !== undefined) sources.push(`deb ${mirror.security} ${suite}-security main`)
@@ -170,7 +175,10 @@ async function moduleFiles(root: string, kernel: string, names: readonly string[
 async function thinModules(root: string, kernel: string): Promise<void> {
   const tree = join(root, 'usr/lib/modules', kernel, 'kernel')
   const below = (path: string) => path.slice(path.indexOf(`${kernel}/kernel/`))
-  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/))).map(below))
+  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
+  // Newer kernels have some of them in another one.
+  const isThere = (name: string) => !/^(vfio_virqfd|crc32c-intel)$/.test(name) || dep.includes(`/${name}.ko`)
+  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/).filter(isThere))).map(below))
   for (const name of readdirSync(tree, { recursive: true, encoding: 'utf8' })) {
     if (/\.ko(\.\w+)?$/.test(name) && !keep.has(`${kernel}/kernel/${name}`)) rmSync(join(tree, name))
   }

@@ -29,6 +29,13 @@ export interface Machine {
   moved?: Partial<Record<Card, Port>>
   /** A cable between both equal network cards. */
   cable?: boolean
+  /**
+   * A desktop instead of the crowd: one display with its sound on the root complex, and in a root port a second one
+   * without VGA; `screendump` of QEMU's monitor shows what they show.
+   */
+  displays?: 1 | 2
+  /** The NVMe drive, without a disk, can have four virtual functions. */
+  virtualFunctions?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
@@ -48,7 +55,8 @@ export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
 
 export function machineName(machine: Machine): string {
   const moved = Object.entries(machine.moved ?? {}).map(([card, port]) => `${card}@${port}`)
-  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, ...moved].filter(Boolean).join('-')
+  const desktop = machine.displays === undefined ? '' : `displays${machine.displays}`
+  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, ...moved].filter(Boolean).join('-')
 }
 
 /** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
@@ -80,6 +88,12 @@ const cards: Record<Card, (bus: string) => string[]> = {
   ],
 }
 
+/** QEMU: docs/system/devices/nvme.rst (SR-IOV). A drive of a subsystem has no disk of its own. */
+const sriovDrive = (bus: string): string[] => [
+  '-device nvme-subsys,id=subsystem',
+  `-device nvme,serial=LABNVME0,subsys=subsystem,sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4,bus=${bus}`,
+]
+
 /** The two equal displays have equal audio functions, the radeon card has one with an ID of its own. */
 function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-hda'): string[] {
   return [
@@ -88,8 +102,32 @@ function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-
   ]
 }
 
+/** A display with a sound function that has a codec, as graphics cards have it for their HDMI ports. */
+function screen(id: string, device: string, bus: string, slot: string): string[] {
+  return [
+    `-device ${device},id=${id},bus=${bus},addr=${slot}.0,multifunction=on`,
+    `-device ich9-intel-hda,id=${id}-sound,bus=${bus},addr=${slot}.1`,
+    `-device hda-output,bus=${id}-sound.0,audiodev=silent`,
+  ]
+}
+
+function desktop(displays: 1 | 2): string[] {
+  const second = [
+    '-device pcie-root-port,id=port1,bus=pcie.0,chassis=1,addr=0x02.0',
+    ...screen('second', 'bochs-display', 'port1', '0x00'),
+  ]
+  return [
+    '-monitor unix:monitor,server=on,wait=off',
+    '-audiodev none,id=silent',
+    ...screen('first', 'VGA', 'pcie.0', '0x06'),
+    ...(displays === 2 ? second : []),
+    '-device e1000e,bus=pcie.0,addr=0x08,romfile=',
+  ]
+}
+
 /** The PCI devices. Slot 01 of bus 0 stays empty: amd-iommu takes the first free one. */
 function topology(machine: Machine): string[] {
+  if (machine.displays !== undefined) return desktop(machine.displays)
   const place = { ...home, ...machine.moved }
   const options = ['-device VGA,bus=pcie.0,addr=0x06.0']
   ports.forEach((port, index) => {
@@ -99,7 +137,8 @@ function topology(machine: Machine): string[] {
     for (const card of Object.keys(place) as Card[]) {
       if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
       const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
-      options.push(...cable, ...cards[card](id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
+      const made = card === 'nvme' && machine.virtualFunctions ? sriovDrive : cards[card]
+      options.push(...cable, ...made(id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
     }
   })
   options.push(

@@ -12,7 +12,7 @@ import {
   readForesight,
 } from './foresight.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { cached, type Generator, type Images, images, type Say } from './images.ts'
+import { type Contents, cached, type Images, images, type Say } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'
 import { snapshot } from './snapshot.ts'
@@ -34,7 +34,7 @@ export interface Lab {
   /** A guest on a fresh disk, or on one that a scenario changed. */
   start(machine: Machine, disk?: Disk): Promise<Guest>
   /** A disk of one's own, to be changed on this machine without a guest. */
-  disk(generator: Generator, packages?: readonly string[]): Promise<Disk>
+  disk(contents: Contents, packages?: readonly string[]): Promise<Disk>
   /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
   capture(machine: Machine, command: string): Promise<Capture>
   /** What bind-vfio --predict said of the last boot by GRUB before it; undefined when the scripts cannot say it. */
@@ -50,7 +50,7 @@ export interface Capture {
 }
 
 export interface Disk {
-  generator: Generator
+  contents: Contents
   /** Runs a bash script as disk.ts's `withDisk` does: $ROOT, $KERNEL, in_root; the scripts under test on the PATH. */
   apply(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
   /** As `apply`, whatever the exit code. */
@@ -119,7 +119,8 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const hardware: Machine = { iommu: machine.iommu, boot: 'direct', ...(machine.moved && { moved: machine.moved }) }
+    const { iommu, moved, displays } = machine
+    const hardware: Machine = { iommu, boot: 'direct', ...(moved && { moved }), ...(displays && { displays }) }
     const { folder: CAPTURE } = await capture(hardware, 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
@@ -136,7 +137,7 @@ export function openLab(options: LabOptions): Lab {
   }
 
   const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
-    const made = await images(disk?.generator ?? 'initramfs-tools', say)
+    const made = await images(disk?.contents ?? 'initramfs-tools', say)
     const home = newFolder('guest')
     await fillFolder(home, machine, made, disk)
     const attached = { disk: join(home, 'disk'), kernel: made.kernel, mount: join(folder, 'root'), env: path }
@@ -160,16 +161,16 @@ export function openLab(options: LabOptions): Lab {
     else await copyDisk(machine.restored ? await snapshot(machine, made, say) : made.disk, join(home, 'disk'))
   }
 
-  const disk = async (generator: Generator, more: readonly string[] = []): Promise<Disk> => {
-    const made = await images(generator, say, more)
+  const disk = async (contents: Contents, more: readonly string[] = []): Promise<Disk> => {
+    const made = await images(contents, say, more)
     const file = join(newFolder('disk'), 'disk.img')
-    await step(`a copy of the ${generator} disk`, () => copyDisk(made.disk, file))
+    await step(`a copy of the ${contents} disk`, () => copyDisk(made.disk, file))
     const attached = (env: Record<string, string> = {}) => {
       if (users.get(file)?.running()) throw new LabError('a guest still runs from this disk: end it first')
       return { disk: file, kernel: made.kernel, mount: join(folder, 'root'), env: { ...path, ...env } }
     }
     return {
-      generator,
+      contents,
       file,
       apply: (text, script, env) => step(`${text}, on the disk`, async () => withDisk(attached(env), script)),
       attempt: (text, script, env) => step(`${text}, on the disk`, async () => tryWithDisk(attached(env), script)),

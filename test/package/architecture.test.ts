@@ -12,8 +12,8 @@ it('is one page', () => {
 
 it('has every folder of lib, from the ground up', () => {
   const layers = structure.slice(structure.indexOf('LAYERS = ['), structure.indexOf(']\n\n'))
-  const folders = [...layers.matchAll(/'(\w+)'/g)].map(([, name]) => `lib/${name}`)
-  expect(rows.filter((path) => /^lib\/\w+$/.test(path))).toEqual(folders)
+  const folders = [...layers.matchAll(/'([\w-]+)'/g)].map(([, name]) => `lib/${name}`)
+  expect(rows.filter((path) => /^lib\/[\w-]+$/.test(path))).toEqual(folders)
 })
 
 it('has every other folder with code', () => {

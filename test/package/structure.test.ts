@@ -9,7 +9,7 @@ const MACHINE = /^node:(fs|fs\/promises|child_process|net|http|https|http2|dgram
 /** The folders of lib, from the ground up: each imports itself and those before it. */
 const LAYERS = [
   ...['core', 'host', 'terminal', 'cpu', 'edit', 'change', 'system', 'predict'],
-  ...['bind', 'checks', 'tune', 'guest', 'views', 'commands'],
+  ...['bind', 'guest', 'hand-over', 'checks', 'tune', 'views', 'commands'],
 ]
 
 interface Import {

@@ -60,12 +60,14 @@ describe.each(PAGES.filter((page) => !TRANSLATIONS.includes(page)))('%s', (page)
     const run = sandbox(SCRIPTS)
     const system = readmeSystem()
     const twins = systemDir({ machine: 'twin-gpus' })
+    const server = systemDir({ machine: 'sriov-nic', files: { 'usr/lib/systemd/systemd': '' } })
+    const machineOf = (command: string): string => (/--vfs|--sriov|--undo vfs/.test(command) ? server : system)
     for (const command of blocks.filter(({ language }) => language !== 'console').flatMap(commandsOf)) {
       if (NOT_RUN.some(([pattern]) => pattern.test(command))) {
         if (SCRIPTS.some((name) => command.includes(`${name} `))) expectOptions(command)
         continue
       }
-      const { code, stdout, stderr } = run(command, command.startsWith('override') ? twins : system)
+      const { code, stdout, stderr } = run(command, command.startsWith('override') ? twins : machineOf(command))
       // 1 is an answer: a plan that was not applied, nothing found.
       expect(code, `${command}\n${stdout}${stderr}`).toBeLessThan(2)
       expect(stderr, command).not.toMatch(/not found|No such file|nothing matches|no such device/)

@@ -83,6 +83,13 @@ describe.concurrent('the runbook', () => {
     expect(etcOf(dir)).toBe(before)
   })
 
+  it('shows the plan of every step where one is refused, and says which', async () => {
+    const ran = await setup('--gpu', '01:00', ...guest.slice(2), '--root', readyHost())
+    expectRan(ran, 2, /^setup: nothing was written, and --apply would stop: see bind-vfio and gen-domain above$/m)
+    expect(ran.stdout.match(/^── \d of 8/gm)).toHaveLength(8)
+    expect(ran.stderr).toMatch(/^bind-vfio: refused \(boot-vga\)/m)
+  })
+
   it('overrides a guard where a script has it', async () => {
     const force = ['boot-vga', 'host-memory', 'no-such-file'].flatMap((name) => ['--force', name])
     const ran = await setup('--gpu', '01:00', ...guest.slice(2), ...force, '--root', readyHost())

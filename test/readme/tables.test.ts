@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { adapters, DISTROS } from '../../distros/index.ts'
+import { HAND_OVER_GUARDS } from '../../lib/checks/hand-over-guards.ts'
+import { libvirtHookCheck } from '../../lib/checks/libvirt-hook.ts'
 import { BINDING_GUARDS, GUEST_CHECKS } from '../../lib/checks/registry.ts'
 import { readKernels } from '../../lib/host/installed-kernels.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
@@ -66,7 +68,7 @@ it.each([
   ['README.ja.md', 'ガード', '可', '不可'],
 ])('every guard has a row in %s, which says whether it can be overridden', (file, head, yes, never) => {
   const rows = tableOf(readFileSync(PROJECT + file, 'utf8'), head).map(([name, , forced]) => [codes(name)[0], forced])
-  const guards = [...BINDING_GUARDS, ...GUEST_CHECKS, ...TUNING_GUARDS]
+  const guards = [BINDING_GUARDS, GUEST_CHECKS, TUNING_GUARDS, HAND_OVER_GUARDS, libvirtHookCheck].flat()
   const known = guards.map(({ code, forceable }) => [code, forceable ? yes : never])
   expect(rows.sort()).toEqual(known.sort())
 })

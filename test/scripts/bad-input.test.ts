@@ -1,7 +1,16 @@
 // Broken, unreadable and vanishing input: a clear error in one line, or a complete listing that says what is wrong.
-import { chmodSync, mkdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, smallMachine, whole } from '../support/broken.ts'
+import {
+  addressesIn,
+  brokenMachine,
+  GPU,
+  GPU_PATH,
+  linkGroup,
+  listing,
+  smallMachine,
+  whole,
+} from '../support/broken.ts'
 import { copyScript, expectError, newFolder, SCRIPTS, type ScriptName } from '../support/expect.ts'
 import { writeMachine } from '../support/machine.ts'
 import { type Ran, runProgram, runScript } from '../support/run.ts'
@@ -108,10 +117,7 @@ describe.each(SCRIPTS)('%s: garbage', (script) => {
   })
 
   it.each(['none', '14x', '-1', '1e3', '99999999999'])('group link to %j', (name) => {
-    const dir = brokenMachine((at) => {
-      unlinkSync(`${at}${GPU_PATH}/iommu_group`)
-      symlinkSync(`../../../../kernel/iommu_groups/${name}`, `${at}${GPU_PATH}/iommu_group`)
-    })
+    const dir = brokenMachine((at) => linkGroup(at, `../../../../kernel/iommu_groups/${name}`))
     expectError(listingText(dir), `${GPU_PATH}/iommu_group`, `"${name}"`)
   })
 

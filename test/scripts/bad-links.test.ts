@@ -14,7 +14,7 @@ import {
 } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, whole } from '../support/broken.ts'
+import { addressesIn, brokenMachine, GPU, GPU_PATH, linkGroup, listing, whole } from '../support/broken.ts'
 import { expectError, expectNoTrace, newFolder, SCRIPTS } from '../support/expect.ts'
 import { needs } from '../support/needs.ts'
 import { type Ran, runProgram, runScript } from '../support/run.ts'
@@ -139,10 +139,7 @@ describe.each(SCRIPTS)('%s: links', (script) => {
   })
 
   it('in a circle: iommu_group', () => {
-    const dir = brokenMachine((at) => {
-      rmSync(`${at}${GPU_PATH}/iommu_group`)
-      symlinkSync('iommu_group', `${at}${GPU_PATH}/iommu_group`)
-    })
+    const dir = brokenMachine((at) => linkGroup(at, 'iommu_group'))
     expectError(runScript(script, ['--machine', dir]), `${GPU_PATH}/iommu_group`)
   })
 })

@@ -53,6 +53,7 @@ describe('hostile names', () => {
     'list-iommu --format lspci',
     'list-iommu --format tree',
     'list-iommu --format svg',
+    'list-iommu --format html',
     'list-iommu --usb-ports',
     'list-iommu --json --usb-ports',
     'check-reset',

@@ -46,6 +46,10 @@ describe.each(['initramfs-tools', 'dracut'] as const)('with %s', (generator) => 
       `../golden/override-same-id-gpu/${generator}.txt`,
     )
     expect(plan.code).toBe(1)
+    const whole = override(dir, '05:00', '--verbose').stdout
+    expect(whole).toContain(`${plan.stdout.split(/^ +\(\d+ lines/m)[0]?.split('+#=')[0]}+#!/bin/sh\n`)
+    expect(whole.split('\n').length).toBeGreaterThan(plan.stdout.split('\n').length + 90)
+    expect(whole).toContain('/sbin/modprobe vfio-pci')
     expect(both(dir)).toBe(before)
     expect(override(dir, '05:00', '--apply', '--no-commands').code).toBe(0)
     expect(textOf(dir, script)).toMatch(

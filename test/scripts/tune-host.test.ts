@@ -88,7 +88,7 @@ describe('each feature', { concurrent: true }, () => {
     expectRan(tune(dir, '--status'), 1, new RegExp(`ok +/${file} says what it should`))
     expectRan(tune(dir, '--undo', ...write), 0, /Taken back/)
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
-    expectRan(tune(dir, '--status'), 1, /tune-host: none/)
+    expectRan(tune(dir, '--status'), 1, /tune-host: nothing is set up/)
   })
 })
 
@@ -123,7 +123,7 @@ describe('several at once', () => {
     const dir = host()
     const before = snapshotOf(join(dir, 'etc'))
     expectRan(tune(dir, ...all, ...write), 0)
-    expectRan(bind(dir, '--status'), 1, /none/)
+    expectRan(bind(dir, '--status'), 1, /nothing is set up/)
     // Whoever finds the file is told of each script.
     expect(textOf(dir, GRUB)).toMatch(/^# Written by vfio-scripts; bind-vfio.* and tune-host take out their own/)
     expectRan(bind(dir, '02:00', '--iommu-pt', ...write), 0)

@@ -1,5 +1,5 @@
 // A machine to break, and what its whole listing is.
-import { realpathSync } from 'node:fs'
+import { readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs'
 import { newFolder, type ScriptName } from './expect.ts'
 import { loadMachine, type Machine, writeMachine } from './machine.ts'
 import { type Ran, runScript } from './run.ts'
@@ -22,6 +22,14 @@ export function brokenMachine(breakIt: (dir: string) => void): string {
   writeMachine(smallMachine(), dir)
   breakIt(dir)
   return dir
+}
+
+/** Gives the GPU another link to its group; the folder of the group that names it would answer instead. */
+export function linkGroup(dir: string, target: string): void {
+  const groups = `${dir}/sys/kernel/iommu_groups`
+  for (const group of readdirSync(groups)) rmSync(`${groups}/${group}/devices/${GPU}`, { force: true })
+  rmSync(`${dir}${GPU_PATH}/iommu_group`)
+  symlinkSync(target, `${dir}${GPU_PATH}/iommu_group`)
 }
 
 export const listing = (script: ScriptName, dir: string): Ran => runScript(script, ['--machine', dir, '--json'])

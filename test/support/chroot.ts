@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import type { Files } from './loaders.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 import { snapshotOf, systemDir } from './system.ts'
 
@@ -10,16 +11,17 @@ export const release = '6.14.7-zen1'
 export const image = `boot/initrd.img-${release}`
 export const GOOD = `printf 'usr/lib/modules/x/vfio-pci.ko\\n' >/${image}; if [ -e /etc/modprobe.d/00-vfio-scripts.conf ]; then echo etc/modprobe.d/00-vfio-scripts.conf >>/${image}; fi`
 
-/** A system whose update-initramfs does this. */
-export function systemThat(updates: string): string {
+/** A system whose update-initramfs does this, and with these files. */
+export function systemThat(updates: string, more: Files = {}, iommuByDefault = true): string {
   const script = `#!/bin/sh\n# as if it ran mkinitramfs\n${updates}\n`
   const files = {
     'proc/self': '',
     'dev/null': '',
     'usr/sbin/update-initramfs': script,
     'usr/bin/lsinitramfs': '#!/bin/sh\ncat "$1"\n',
+    ...more,
   }
-  const dir = systemDir({ machine: 'i9-14900k-vmd', kernels: [release], files })
+  const dir = systemDir({ machine: 'i9-14900k-vmd', kernels: [release], files, iommuByDefault })
   mkdirSync(join(dir, 'bin'))
   copyFileSync('/usr/bin/busybox', join(dir, 'bin/busybox'))
   for (const name of ['sh', 'cat', 'sleep', 'rm', 'cp', 'grep']) symlinkSync('busybox', join(dir, 'bin', name))

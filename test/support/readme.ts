@@ -84,6 +84,10 @@ export function readmeSystem(): string {
       'sys/class/net/enp5s0/address': '52:54:00:12:34:56\n',
       'sbin/ifup': '#!/bin/sh\n',
       'etc/libvirt/qemu.conf': '',
+      'etc/libvirt/qemu/win11.xml':
+        '<domain><name>win11</name><uuid>c0ffee00-0000-4000-8000-000000000001</uuid><cputune><vcpupin vcpu="0" cpuset="2"/></cputune><devices/></domain>\n',
+      'run/libvirt/qemu/win11.xml':
+        '<domstatus pid="4000"><domain><memory>1</memory><vcpu>1</vcpu></domain></domstatus>\n',
       'etc/network/interfaces': 'source /etc/network/interfaces.d/*\nauto enp5s0\niface enp5s0 inet dhcp\n',
       'etc/group': 'kvm:x:104:\n',
       'proc/meminfo': 'MemTotal:       67108864 kB\nMemAvailable:   60000000 kB\n',

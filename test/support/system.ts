@@ -43,7 +43,7 @@ export function systemDir(system: System): string {
   const kernels = system.kernels ?? [machine.kernel]
   const family: Family = FAMILIES[system.family ?? 'debian']
   const { kernel, image, config } = family.boot ?? DEBIAN_BOOT
-  const modules = [...Object.keys(machine.modules ?? {}), 'vfio_pci', 'vfio', 'vfio_iommu_type1'].filter(
+  const modules = [...Object.keys(machine.modules ?? {}), 'vfio_pci', 'vfio', 'vfio_iommu_type1', 'radeon'].filter(
     (name) => !system.builtin?.includes(name) && !system.without?.includes(name),
   )
   const files: Record<string, string | null> = { ...family.files(kernels), ...generatorFiles(system) }

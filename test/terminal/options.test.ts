@@ -99,9 +99,17 @@ describe.each(SCRIPTS)('%s: right usage', (script) => {
     const tables = files.map((file) => readFileSync(PROJECT + file, 'utf8'))
     const names = tables.flatMap((text) => [...text.matchAll(/name: '([a-z-]+)',\s+kind:/g)].map((match) => match[1]))
     expect(names.length).toBeGreaterThan(15)
-    for (const name of names) expect(stdout).toMatch(new RegExp(`^  --${name}( [A-Z]+)?  +\\S`, 'm'))
+    for (const name of names) expect(stdout).toMatch(new RegExp(`^  (?:-h, )?--${name}( [A-Z]+)?  +\\S`, 'm'))
     expect(stdout.match(/^ {2}[012] {2}\S/gm)).toHaveLength(3)
     expect(stdout.match(new RegExp(`^  ${script} `, 'gm'))).toHaveLength(2)
+  })
+
+  it('-h is --help, wherever it stands, and no other letter is an option', () => {
+    const help = runScript(script, ['--help'])
+    expect(runScript(script, ['-h'])).toEqual(help)
+    expect(runScript(script, ['--gpu', '-h', '01:00'])).toEqual(help)
+    expect(runScript(script, ['-h', '--json'])).toEqual(runScript(script, ['--help', '--json']))
+    for (const args of [['-hx'], ['--', '-h'], ['--driver', '-h']]) expect(runScript(script, args).code).toBe(2)
   })
 
   it('the examples of --help are right', () => {

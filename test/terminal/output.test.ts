@@ -43,7 +43,7 @@ needs('script').describe('on a terminal (script of util-linux)', () => {
     )
   })
 
-  it.each(['lspci', 'addresses', 'ids', 'svg'])('list-iommu --format %s has none', (format) => {
+  it.each(['lspci', 'addresses', 'ids', 'svg', 'html'])('list-iommu --format %s has none', (format) => {
     const { stdout } = onTerminal('list-iommu', ['--format', format])
     expect(stdout).toBe(runScript('list-iommu', ['--machine', machine, '--format', format]).stdout)
     expect(stdout).not.toContain(ESC)
@@ -63,6 +63,11 @@ needs('script').describe('on a terminal (script of util-linux)', () => {
     expect(table.join('\n').match(/\b[0-9a-f]{4,5}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]/g)).toEqual(addresses)
     expect(widest(table.join('\n'))).toBeLessThanOrEqual(columns)
     expect(table.join('\n')).toContain('…')
+  })
+
+  it.each([60, 80, 100, 120])('list-iommu says at %d columns which card has the boot display', (columns) => {
+    const { stdout } = onTerminal('list-iommu', [], {}, columns)
+    expect(plain(stdout)).toMatch(/^ *13 +0000:01:00\.0 .*boot-vga/m)
   })
 
   it('the tree fits 80 columns', () => {

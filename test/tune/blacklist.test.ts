@@ -86,16 +86,22 @@ describe('leaves out', { concurrent: true }, () => {
   })
 
   it('a module by the name that the kernel compares', () => {
-    const dir = host({ 'proc/modules': 'ext4 1 1 - Live 0x0\n' })
+    const dir = host({ 'proc/modules': 'ext4 1 1 - Live 0x0\n', [DEP]: 'kernel/x/i2c-nvidia-gpu.ko:\n' })
     expectRan(tune(dir, '--blacklist', 'snd-hda-intel', ...write), 2, /snd_hda_intel/)
     expectRan(tune(dir, '--blacklist', 'i2c-nvidia-gpu', ...write), 0, /module_blacklist=i2c_nvidia_gpu"/)
     updateGrub(dir)
     expectRan(tune(dir, '--blacklist', 'i2c_nvidia_gpu'), 0, /Nothing to do/)
   })
 
-  it('says what was not seen, and of which module there is none', () => {
-    const ran = tune(host(), '--blacklist', 'radeoon')
-    expectRan(ran, 1, /unknown .*whether the host needs radeoon\n +not seen: what is loaded \(\/proc\/modules\)/i)
-    expect(ran.stdout).toContain('note: No installed kernel has a module radeoon.')
+  it('says what was not seen', () => {
+    const ran = tune(host({ [DEP]: 'kernel/x/radeon.ko:\n' }), '--blacklist', 'radeon')
+    expectRan(ran, 1, /unknown .*whether the host needs radeon\n +not seen: what is loaded \(\/proc\/modules\)/)
+  })
+
+  it('not what no kernel has: it says what there is', () => {
+    const ran = tune(host({ 'proc/modules': 'ext4 1 1 - Live 0x0\n' }), '--blacklist', 'nosuch')
+    expectRan(ran, 2, /--blacklist nosuch: no installed kernel has such a module; .*\bnouveau, nvidia\b/)
+    // Built outside the kernel, and here all the same.
+    expectRan(tune(host({ 'proc/modules': 'vboxdrv 1 0 - Live 0x0\n' }), '--blacklist', 'vboxdrv'), 1, /=vboxdrv/)
   })
 })

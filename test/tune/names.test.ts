@@ -77,7 +77,7 @@ describe('interfaces', { concurrent: true }, () => {
     refused({ 'sys/class/net/br0/address': '\n' }, args, /br0 is no bridge of the kernel.*Open vSwitch/s)
     expectRan(tune(host(NET), ...args, '--force', 'no-bridge'), 1)
     expectRan(tune(host({ 'sys/class/net/br0/bridge/stp_state': '0' }), ...args), 1)
-    expectRan(tune(host(), ...args), 1, /Not known whether br0 is a bridge/)
+    expectRan(tune(host(), ...args), 1, /It is not known whether br0 is a bridge/)
     const wired = { 'etc/systemd/network/20.network': '[Match]\nName=enp5s0\n[Network]\nDHCP=yes\n' }
     const card = { ...NET, ...wired, 'sys/class/net/enp5s0/address': '52:54:00:12:34:56\n' }
     const bridge = ['--bridge', 'br0', '--port', 'enp5s0']

@@ -126,6 +126,25 @@ describe('tune-host --qemu-device', () => {
     expectRan(tune(dir, '--qemu-device', '/dev/nvram', '--output', file), 2, /take them back first/)
   })
 
+  it("on NixOS joins the list of the person's configuration, which stands but once", () => {
+    const conf = 'var/lib/libvirt/qemu.conf'
+    const file = '/etc/nixos/vfio-host.nix'
+    const dir = host({ [conf]: `namespaces = []\n${KEY} = [ "/dev/null", "/dev/mine" ]\n` }, { family: 'nixos' })
+    const refused = tune(dir, ...device, '--output', file, '--apply')
+    expectRan(refused, 2, /your configuration has a cgroup_device_acl of its own/)
+    expect(refused.stderr).toContain(`make yours say: ${KEY} = [ "/dev/null", "/dev/mine", "/dev/kvmfr0" ]`)
+    expect(textOf(dir, file)).toBeNull()
+    const has = host({ [conf]: `${KEY} = [ "/dev/kvmfr0" ]\n` }, { family: 'nixos' })
+    expectRan(tune(has, ...device, '--output', file, '--apply'), 2, /configuration's cgroup_device_acl has it already/)
+    // What our own module made is not theirs.
+    const ours = host({}, { family: 'nixos' })
+    expectRan(tune(ours, ...device, '--output', file, '--apply'), 0)
+    const line = /^ *(cgroup_device_acl = .*)$/m.exec(textOf(ours, file) ?? '')?.[1]
+    mkdirSync(join(ours, 'var/lib/libvirt'), { recursive: true })
+    writeFileSync(join(ours, conf), `namespaces = []\n${line}\n`)
+    expectRan(tune(ours, ...device, '--output', file, '--apply'), 0, /Nothing to do/)
+  })
+
   it.each<[string, string, RegExp, Record<string, string>?]>([
     [
       'evdev where libvirt does it',

@@ -86,7 +86,7 @@ describe('--bridge on the card that a machine is reached over', { concurrent: tr
   it('what was not seen is said', () => {
     const { 'proc/net/route': _, ...less } = card
     const dir = host(less)
-    expectRan(tune(dir, ...bridge), 1, /Not known whether .*reached over enp5s0.*not seen: the routes/s)
+    expectRan(tune(dir, ...bridge), 1, /It is not known whether .*reached over enp5s0.*not seen: the routes/s)
     expectRan(tune(dir, ...bridge, ...write), 0)
   })
 })

@@ -22,6 +22,12 @@ describe('refusals', { concurrent: true }, () => {
     ['no number of vCPUs', ['--isolate', 'all'], /is no number of CPUs/],
     ['a device that there is not', ['--isolate', '2', '--near', '77:00'], /77:00: no such device/],
     ['a governor that there is not', ['--governor', 'fast'], /this machine has performance, schedutil/],
+    [
+      'a governor that Linux has not',
+      ['--governor', 'fast'],
+      /--governor fast: Linux has conservative, .*userspace/,
+      { 'sys/devices/system/cpu/cpufreq/policy0/scaling_available_governors': '' },
+    ],
     ['a driver in use', ['--blacklist', 'nvidia'], /driver-needed.*The host needs nvidia/s],
     ['a driver of no name', ['--blacklist', 'a b'], /not the name of a module/],
     ['no such group', ['--vfio-group', 'nobodies'], /there is no such group/],
@@ -32,7 +38,7 @@ describe('refusals', { concurrent: true }, () => {
     ['interrupts', ['--unsafe-interrupts'], /refused \(unsafe-interrupts\).*--force unsafe-interrupts overrides/],
     ['groups', ['--acs-override'], /refused \(acs-override\).*--force acs-override overrides/],
     ['both ways', ['--threadirqs', '--undo'], /--undo takes no settings/],
-    ['a feature without undo', ['--threadirqs', 'hugepages'], /features are named with --undo only/],
+    ['a feature without undo', ['--threadirqs', 'hugepages'], /only --undo takes the name of a feature/],
   ])('%s', (_, args, says, files) => {
     const dir = host(files)
     const before = snapshotOf(dir)

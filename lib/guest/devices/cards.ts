@@ -94,7 +94,11 @@ function decideCards(
   for (const device of ordered) cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
   if (rom !== undefined && gpus.length === 0) throw new UserError('usage', '--rom goes with --gpu')
   if (xVga && gpus.length === 0) throw new UserError('usage', '--x-vga goes with --gpu')
-  if (xVga && firmware.kind !== 'bios') throw new UserError('usage', '--x-vga is for BIOS guests: add --firmware bios')
+  if (xVga && firmware.kind !== 'bios')
+    throw new UserError(
+      'usage',
+      "--x-vga is for BIOS guests: under UEFI the card's own UEFI driver shows the picture, and no legacy VGA is used; leave it out, or add --firmware bios",
+    )
   const [display] = gpus.filter(isDisplay)
   const isDrive = (device: PciDevice): boolean => device.class.id.startsWith('0108')
   const first = [...cards.values()].find((functions) => functions.some(isDrive))

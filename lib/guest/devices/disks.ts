@@ -67,9 +67,14 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
   files: (given) => ({ images: [...given.list('disk'), ...mediaOf(given)] }),
   warnings({ files }, given) {
     const iso = given.value('iso')
-    return iso !== undefined && given.value('firmware') !== 'bios' && bootsByEfi(files, iso) === false
-      ? [`${iso}: holds no UEFI boot image; choose another, or --firmware bios`]
-      : []
+    // A device of --pci may be a disk. Linux also starts from the network.
+    const isWindows = given.value('guest')?.startsWith('windows') ?? false
+    const lacks = isWindows && ['disk', 'pci'].every((name) => given.list(name).length === 0)
+    const boots = iso === undefined || given.value('firmware') === 'bios' || bootsByEfi(files, iso) !== false
+    return [
+      ...(lacks ? ['the guest has no disk: add --disk FILE; qemu-img create -f qcow2 FILE 100G makes one'] : []),
+      ...(boots ? [] : [`${iso}: holds no UEFI boot image; choose another, or --firmware bios`]),
+    ]
   },
   // Names continue where others of the same kind stopped.
   xml({ disks: own, cdroms, cards, chipset, pinning }) {

@@ -1,7 +1,7 @@
 import { UserError } from '../../core/error.ts'
 import { scsiAddress } from '../../host/disk-images.ts'
 import { listOption, pathValues } from '../guest-arguments.ts'
-import { xmlElement } from '../libvirt/xml-element.ts'
+import { renderElements, type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
@@ -39,20 +39,7 @@ export const opticalDrives: GuestDevice<OpticalFacts, DecidedOptical> = {
       return { path, host, bus, target, unit }
     }),
   }),
-  xml: ({ scsi }) =>
-    scsi.map(({ host, bus, target, unit }) =>
-      xmlElement(
-        'hostdev',
-        { mode: 'subsystem', type: 'scsi', managed: 'no', rawio: 'no' },
-        xmlElement(
-          'source',
-          {},
-          xmlElement('adapter', { name: `scsi_host${host}` }),
-          xmlElement('address', { bus, target, unit }),
-        ),
-        xmlElement('readonly'),
-      ),
-    ),
+  xml: ({ scsi }) => scsi.map(hostdevOf),
   match: { hostdev: ['@type', 'source/adapter', 'source/address'] },
   qemu: ({ scsi }) =>
     scsi.flatMap(({ path }, index) => [
@@ -66,6 +53,32 @@ export const opticalDrives: GuestDevice<OpticalFacts, DecidedOptical> = {
       `drive_add 0 ${driveValue(path, index)}`,
       `device_add ${deviceValue(index)}`,
     ]),
+}
+
+function hostdevOf({ host, bus, target, unit }: ScsiDevice): XmlElement {
+  return xmlElement(
+    'hostdev',
+    { mode: 'subsystem', type: 'scsi', managed: 'no', rawio: 'no' },
+    xmlElement(
+      'source',
+      {},
+      xmlElement('adapter', { name: `scsi_host${host}` }),
+      xmlElement('address', { bus, target, unit }),
+    ),
+    xmlElement('readonly'),
+  )
+}
+
+/** Returns the lines that take the drives out of the running guest and put them back. Source: virsh(1). */
+export function opticalLines(name: string, { scsi }: DecidedOptical): string[] {
+  return scsi.flatMap((drive) => {
+    const xml = renderElements([hostdevOf(drive)]).replace(/\n\s*/g, '')
+    const line = (verb: string): string => `echo "${xml}" | virsh ${verb}-device ${name} /dev/stdin --live`
+    return [
+      `${drive.path}: out of the running guest, so that the host can use it: ${line('detach')}`,
+      `${drive.path}: back into it: ${line('attach')}`,
+    ]
+  })
 }
 
 const driveValue = (path: string, index: number): string =>

@@ -23,10 +23,11 @@ const FLAGS: Readonly<Record<HypervFlag, string>> = {
 }
 
 /**
- * Returns a POSIX shell program that runs the guest. Throws a UserError with code `usage` for what only libvirt can do:
+ * Returns a POSIX shell program that runs the guest; `unit` has its card taken from the host before, and given back
+ * after. Throws a UserError with code `usage` for what only libvirt can do:
  * its networks, and macvtap.
  */
-export function guestScript(guest: Guest): string {
+export function guestScript(guest: Guest, unit: string | null): string {
   const { name, pinning } = guest
   const words = [
     ...machineArguments(guest),
@@ -48,9 +49,19 @@ export function guestScript(guest: Guest): string {
 ${monitorLines.map((line) => `#   ${line}\n`).join('')}set -eu
 dir=\${XDG_STATE_HOME:-$HOME/.local/state}/vfio-scripts/${shellQuote(name)}
 mkdir -p "$dir"
-${startHelpers(guest)}exec ${first}"\${QEMU:-qemu-system-x86_64}" \\
+${startHelpers(guest)}${unit === null ? 'exec ' : takenByUnit(unit)}${first}"\${QEMU:-qemu-system-x86_64}" \\
 ${lines.join('\n')}
   "$@"
+`
+}
+
+/** Returns the lines that take the card and give it back, however QEMU ends: the unit does that, as for libvirt. */
+function takenByUnit(unit: string): string {
+  return `# What hand-over set up: only root may have it done.
+trap 'systemctl stop ${unit}' EXIT
+trap 'exit 1' HUP INT TERM
+# One that is active from an earlier start took nothing for this one.
+systemctl restart ${unit}
 `
 }
 

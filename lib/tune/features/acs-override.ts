@@ -28,8 +28,8 @@ export const acsOverride: TuneFeature = {
           : toFinding(
               acsOverrideGuard,
               problemResult(
-                'Devices of one group can then reach each other’s memory past the IOMMU: a guest may break out',
-                ['the kernel is told of isolation that the hardware does not promise'],
+                'A device of a guest may then read and write memory of the host, and the IOMMU does not stop it',
+                ['the kernel then takes devices for isolated that the hardware does not isolate'],
                 'put the card into another slot: list-iommu shows the groups',
               ),
             ),

@@ -38,10 +38,24 @@ export const blacklist: TuneFeature = {
       })
       return toFinding(driverNeededGuard, result)
     })
-    const nowhere = modules.filter((module) => kernels.every((kernel) => kernel.provides(module) === 'absent'))
+    const ofDevices = devices.flatMap((one) => [...(one.modules ?? []), ...(one.driver === null ? [] : [one.driver])])
+    const drivers = [...new Set(ofDevices.map(moduleName))].sort()
+    const loaded = machine.optionalText('/proc/modules') ?? ''
+    const nowhere = modules.find(
+      (module, index) =>
+        findings[index]?.state !== 'problem' &&
+        !drivers.includes(module) &&
+        !new RegExp(`^${module} `, 'm').test(loaded) &&
+        kernels.length > 0 &&
+        kernels.every((kernel) => kernel.provides(module) === 'absent'),
+    )
+    if (nowhere !== undefined)
+      throw new UserError(
+        'no-module',
+        `--blacklist ${nowhere}: no installed kernel has such a module; for the devices here there is ${drivers.join(', ') || 'none'}`,
+      )
     return tuneRequirements(`${modules.join(' and ')} is never loaded`, {
       arguments: modules.map((module) => `module_blacklist=${module}`),
-      notes: nowhere.map((module) => `No installed kernel has a module ${module}.`),
       findings,
     })
   },

@@ -141,7 +141,7 @@ export function bridgeFinding(facts: TuneFacts, name: string, made: string | und
   if (seen === undefined || described)
     return toFinding(
       noBridgeGuard,
-      unknownResult(`Not known whether ${name} is a bridge`, [
+      unknownResult(`It is not known whether ${name} is a bridge`, [
         `not seen: ${described ? 'what your configuration makes' : NET}`,
       ]),
     )

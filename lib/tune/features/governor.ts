@@ -1,8 +1,11 @@
 import { UserError } from '../../core/error.ts'
+import type { Reader } from '../../host/reader.ts'
 import { expectUnset, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 import { inForceFinding, requestedValues } from '../in-force.ts'
 
 const CPUFREQ = '/sys/devices/system/cpu/cpufreq'
+/** The governors of Linux, for a machine that does not say which it has. Source: drivers/cpufreq. */
+const GOVERNORS = ['conservative', 'ondemand', 'performance', 'powersave', 'schedutil', 'userspace']
 
 /** Sets the governor of all CPUs from boot on. Source: Documentation/admin-guide/pm/cpufreq.rst (since Linux 5.9). */
 export const governor: TuneFeature = {
@@ -10,12 +13,8 @@ export const governor: TuneFeature = {
   option: { kind: 'value', value: 'NAME', help: 'start all CPUs with this governor (performance)' },
 
   requirements(facts, given) {
-    const { machine } = facts.host
     const name = given.value('governor') ?? ''
-    const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
-    const known = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.trim().split(/\s+/)
-    if (!/^\w+$/.test(name) || (known !== undefined && !known.includes(name)))
-      throw new UserError('usage', `--governor ${name}: this machine has ${known?.join(', ') ?? 'no such governor'}`)
+    expectGovernor(facts.host.machine, name)
     const reason = `all CPUs start with the governor ${name}`
     if (!isDescribed(facts)) expectUnset(facts, 'governor', [`cpufreq.default_governor=${name}`])
     return tuneRequirements(reason, {
@@ -41,4 +40,12 @@ export const governor: TuneFeature = {
         'reboot; if it stays so, a service sets another one: power-profiles-daemon, tuned, tlp, cpupower',
       )
     }),
+}
+
+/** Throws a UserError with code `usage` for a governor that this machine has not. */
+export function expectGovernor(machine: Reader, name: string): void {
+  const policy = (machine.list(CPUFREQ) ?? []).find((one) => /^policy\d+$/.test(one))
+  const said = machine.optionalText(`${CPUFREQ}/${policy}/scaling_available_governors`)?.split(/\s+/).filter(Boolean)
+  const [who, known] = said === undefined || said.length === 0 ? ['Linux', GOVERNORS] : ['this machine', said]
+  if (!known.includes(name)) throw new UserError('usage', `--governor ${name}: ${who} has ${known.join(', ')}`)
 }

@@ -131,7 +131,7 @@ function holdsPages({ node, count }: OtherPages, wanted: string | undefined, lea
 }
 
 /** Throws a UserError, code `page-size`, for pages that this CPU does not have. */
-function expectPageSize({ host: { machine } }: TuneFacts, page: number): void {
+export function expectPageSize({ host: { machine } }: TuneFacts, page: number): void {
   const sizes = readMemory(machine).hugePages.map(({ size }) => size)
   if (sizes.length === 0 || sizes.includes(page)) return
   throw new UserError(
@@ -140,7 +140,7 @@ function expectPageSize({ host: { machine } }: TuneFacts, page: number): void {
   )
 }
 
-function expectNode({ host: { machine, kernels } }: TuneFacts, node: string): void {
+export function expectNode({ host: { machine, kernels } }: TuneFacts, node: string): void {
   if (!/^\d{1,4}$/.test(node)) throw new UserError('usage', `--node ${node}: not the number of a NUMA node`)
   const nodes = machine.list('/sys/devices/system/node')
   if (nodes !== undefined && !nodes.includes(`node${node}`))

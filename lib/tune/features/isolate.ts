@@ -34,7 +34,12 @@ const CGROUPS = '/sys/fs/cgroup'
  */
 export const isolate: TuneFeature = {
   name: 'isolate',
-  option: { kind: 'value', value: 'N', help: 'keep the host off the CPUs that gen-domain --vcpus N pins a guest to' },
+  option: {
+    kind: 'value',
+    value: 'N',
+    optional: true,
+    help: 'keep the host off the CPUs that gen-domain --vcpus N pins a guest to',
+  },
   with: [
     { name: 'near', kind: 'value', value: 'DEVICE', help: 'CPUs near this device' },
     {
@@ -48,6 +53,11 @@ export const isolate: TuneFeature = {
 
   requirements(facts, given) {
     const { machine, kernels } = facts.host
+    if (given.value('isolate') === '')
+      throw new UserError(
+        'usage',
+        '--isolate needs a number: --isolate 8; without one it goes with --while-running GUEST',
+      )
     const near = given.value('near')
     const device = near === undefined ? undefined : facts.devices.find(parseSelector(near).matches)
     if (near !== undefined && device === undefined)
@@ -146,7 +156,7 @@ function unitOf(path: string): string | undefined {
  * Throws a UserError, code `old-cgroups`, where systemd would read AllowedCPUs= and do nothing: control groups of
  * version 1, or a kernel without the controller. Source: systemd.resource-control(5); cgroup-v2.rst.
  */
-function expectCpuset({ configured, host: { machine } }: TuneFacts): void {
+export function expectCpuset({ configured, host: { machine } }: TuneFacts): void {
   const names = machine.list(CGROUPS)
   const controllers = machine.optionalText(`${CGROUPS}/cgroup.controllers`)
   const requested = configured.filter(({ name }) => name === 'systemd.unified_cgroup_hierarchy').at(-1)

@@ -2,11 +2,13 @@ import { claimsOf } from '../../change/journal.ts'
 import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { supports } from '../../core/versions.ts'
-import { builtIn, libvirtListLine } from '../../edit/libvirt-conf.ts'
+import { builtIn, libvirtListLine, libvirtMembers } from '../../edit/libvirt-conf.ts'
 import { readHypervisor } from '../../host/hypervisor.ts'
 import { isDescribed, type TuneFacts, type TuneFeature, tuneRequirements } from '../feature.ts'
 
 const CONF = '/etc/libvirt/qemu.conf'
+/** What NixOS makes of the configuration, and libvirt reads there. Source: nixos/modules/virtualisation/libvirtd.nix. */
+const GENERATED = '/var/lib/libvirt/qemu.conf'
 const LIST = 'cgroup_device_acl'
 const APPARMOR = '/etc/apparmor.d/abstractions/libvirt-qemu'
 
@@ -38,6 +40,7 @@ export const qemuDevice: TuneFeature = {
           'contradiction',
           `other devices are set up: take them back first (--undo qemu-device --apply)`,
         )
+      expectNoListOfTheirs(facts, paths)
       return tuneRequirements(reason, { required: [{ kind: 'qemu-conf', line }], notes })
     }
     const path = files.resolve(CONF)
@@ -47,6 +50,25 @@ export const qemuDevice: TuneFeature = {
     const { rules, left } = appArmorRules(facts, paths)
     return tuneRequirements(reason, { settings: [...listed, ...rules], notes: [...left, ...notes] })
   },
+}
+
+/**
+ * Throws a UserError where the configuration of a described system has a list of its own: of two, libvirt takes one.
+ * `not-needed`: these devices are in it; `contradiction`, with the whole list to write.
+ */
+function expectNoListOfTheirs({ host: { files }, journal }: TuneFacts, paths: readonly string[]): void {
+  const own = claimsOf(journal).flatMap(({ setting }) => (setting.kind === 'nix-item' ? [setting.item] : []))
+  const text = (files.optionalText(GENERATED) ?? '').split('\n')
+  const theirs = libvirtMembers(text.filter((line) => !own.includes(line.trim())).join('\n'), LIST)
+  if (theirs === undefined) return
+  if (paths.every((path) => theirs.includes(path)))
+    throw new UserError('not-needed', `--qemu-device ${paths.join(',')}: your configuration's ${LIST} has it already`)
+  const line = libvirtListLine(LIST, [...new Set([...theirs, ...paths])])
+  throw new UserError(
+    'contradiction',
+    `${GENERATED}: your configuration has a ${LIST} of its own, and libvirt takes only one; nothing was written`,
+    [`In virtualisation.libvirtd.qemu.verbatimConfig, make yours say: ${line}`],
+  )
 }
 
 /** Returns the rules by which AppArmor, too, lets QEMU open these devices. Source: apparmor.d(5). */

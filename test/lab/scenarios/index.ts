@@ -6,6 +6,8 @@ import { captureAmd, captureIntel, captureRooted } from './capture.ts'
 import { checkHost } from './check-host.ts'
 import { checkResetAmd, checkResetIntel } from './check-reset.ts'
 import { genDomain } from './gen-domain.ts'
+import { handOvers } from './hand-over.ts'
+import { handOverFaults } from './hand-over-faults.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
 import { noIommu } from './no-iommu.ts'
@@ -15,6 +17,8 @@ import { predictions } from './predict.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
+import { virtualFunctionsOfNvme } from './virtual-functions.ts'
+import { whileRunning } from './while-running.ts'
 
 /** In the order in which they start: the long ones first, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
@@ -22,10 +26,14 @@ export const scenarios: readonly Scenario[] = [
   ...override,
   ...tuneHost,
   ...bridges,
+  virtualFunctionsOfNvme,
   ...predictions,
   runbook,
   genDomain,
   appArmor,
+  ...handOvers,
+  whileRunning,
+  handOverFaults,
   powerCut,
   captureRooted,
   listIommuIntel,

@@ -112,7 +112,7 @@ const neverConfirmed: Scenario = {
       expectDrivers(await driversOf(again), { '0000:04:00.0': 'e1000e' }),
     )
     const status = await again.run('bind-vfio --status', { seconds: 300 })
-    expectCode('bind-vfio --status', status, 1, /^bind-vfio: none/m)
+    expectCode('bind-vfio --status', status, 1, /^bind-vfio: nothing is set up/m)
     await again.end()
     if (status.code !== 1) throw new LabError('bind-vfio --status')
   },

@@ -1,0 +1,33 @@
+// What a program says while it works, and yet ends with 0.
+
+/** `W: …`, `dracut[W]: …`, `==> WARNING: …`, `Warning: …`; no sum such as `0 errors`. */
+const WARNING = /\b([Ww]arn(ing)?|[Ee]rror)\b\s*:|\b(WARN(ING)?|ERROR)\b|^[WE]: |\[[WE]\]/
+const SKIPPED = /\bskipp(ed|ing)\b/i
+
+/** How many of them a person is shown: a generator may have a hundred lines on missing firmware. */
+const MOST = 4
+
+/** Returns the lines by which a program warns, each once. */
+export function warningLines(output: string): string[] {
+  return linesLike(output, WARNING)
+}
+
+/** Returns the lines by which a program says that it left something out, each once; many programs do so as a rule. */
+export function skippedLines(output: string): string[] {
+  return linesLike(output, SKIPPED)
+}
+
+function linesLike(output: string, pattern: RegExp): string[] {
+  const lines = output.split(/[\r\n]+/).map((line) => line.trim())
+  return [...new Set(lines.filter((line) => pattern.test(line)))]
+}
+
+/** Returns what a person is told of a program that warned; none where it did not. */
+export function warningNotes(command: string, output: string): string[] {
+  const lines = warningLines(output)
+  const more = lines.length - MOST
+  return [
+    ...lines.slice(0, MOST).map((line) => `${command} says: ${line}`),
+    ...(more > 0 ? [`${command} says ${more} more such lines: --verbose shows all`] : []),
+  ]
+}

@@ -1,0 +1,82 @@
+import { globPattern } from '../core/glob.ts'
+import { configLines, configLineText, type DropIn, dropInFolders, readDropIns } from './drop-ins.ts'
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+
+/** The names by which a file can mean a physical function: its address, interfaces and their MAC addresses. */
+interface FunctionNames {
+  address: string
+  interfaces: readonly string[]
+  macs: readonly string[]
+}
+
+/** Reads the names of a physical function that is a network card. */
+export function functionNames(machine: Reader, { address, path }: PciDevice): FunctionNames {
+  const interfaces = machine.list(`${path}/net`) ?? []
+  const macs = interfaces.flatMap((name) => machine.optionalText(`${path}/net/${name}/address`)?.trim() ?? [])
+  return { address, interfaces, macs: macs.map((mac) => mac.toLowerCase()) }
+}
+
+const etc = (name: string): string[] => dropInFolders(name)
+const NETWORK_MANAGER = ['/etc', '/run', '/usr/lib'].map((top) => `${top}/NetworkManager/system-connections`)
+
+/** Where files make virtual functions, and the text by which they do. */
+const MAKERS: readonly { folders: readonly string[]; files: RegExp; text: RegExp }[] = [
+  { folders: etc('systemd/network'), files: /\.link$/, text: /^SR-IOVVirtualFunctions\s*=/i },
+  { folders: NETWORK_MANAGER, files: /./, text: /^total-vfs\s*=/ },
+  { folders: ['/etc/netplan', '/run/netplan', '/usr/lib/netplan'], files: /\.yaml$/, text: /virtual-function-count:/ },
+  { folders: etc('modprobe.d'), files: /\.conf$/, text: /^options\s.*\bmax_vfs=/ },
+  ...[
+    { folders: ['/etc'], files: /^(rc\.local|sysfs\.conf)$/ },
+    { folders: ['/etc/rc.d'], files: /^rc\.local$/ },
+    { folders: etc('udev/rules.d'), files: /\.rules$/ },
+    { folders: etc('tmpfiles.d'), files: /\.conf$/ },
+    { folders: ['/etc/systemd/system'], files: /\.service$/ },
+    { folders: ['/etc/network'], files: /^interfaces$/ },
+    { folders: ['/etc/network/interfaces.d', '/etc/sysfs.d', '/etc/libvirt/hooks', '/etc/local.d'], files: /./ },
+  ].map((one) => ({ ...one, text: /sriov_numvfs|sriov-manage/ })),
+]
+
+/**
+ * Returns the lines of files by which other programs make virtual functions of this card at boot, as `PATH:LINE: TEXT`:
+ * systemd-udevd, NetworkManager, netplan, drivers' options, scripts. A file that names other cards only is left out.
+ * Source: systemd.link(5), nm-settings-nmcli(5) (sriov), netplan(5), Documentation/networking of the drivers (max_vfs).
+ */
+export function vfMakers(files: Reader, names: FunctionNames): string[] {
+  const found = MAKERS.flatMap(({ folders, files: pattern, text }) =>
+    readDropIns(files, folders, pattern)
+      .filter((file) => !namesOthers(file, names))
+      .flatMap((file) =>
+        configLines([file])
+          .filter((line) => text.test(line.text.trim()))
+          .map(configLineText),
+      ),
+  )
+  return [...new Set(found)]
+}
+
+function namesOthers({ text }: DropIn, { address, interfaces, macs }: FunctionNames): boolean {
+  const matches = (pattern: RegExp): string[] =>
+    [...text.matchAll(pattern)].flatMap(([, value = '']) => value.trim().split(/[\s;]+/))
+  const addresses = matches(/\b([0-9a-f]{4}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7])/gi)
+  const cards = [
+    ...matches(/^(?:OriginalName|interface-name)\s*=\s*(.+)$/gm),
+    ...matches(/\/sys\/class\/net\/([\w.-]+)\/device/g),
+  ]
+  const hardware = matches(/^(?:Permanent)?(?:MACAddress|mac-address)\s*=\s*(.+)$/gim)
+  if (/^\[SR-IOV\]/m.test(text)) hardware.splice(0, hardware.length, ...matchSection(text))
+  if (addresses.length + cards.length + hardware.length === 0) return false
+  return !(
+    addresses.some((one) => one.toLowerCase() === address) ||
+    cards.some((one) => interfaces.some((name) => globPattern(one).test(name))) ||
+    hardware.some((one) => macs.includes(one.toLowerCase()))
+  )
+}
+
+/** Returns the MAC addresses of a .link file's [Match]: those of [SR-IOV] are of virtual functions. */
+function matchSection(text: string): string[] {
+  const section = /^\[Match\]$([\s\S]*?)(?=^\[|$(?![\s\S]))/m.exec(text)?.[1] ?? ''
+  return [...section.matchAll(/^(?:Permanent)?MACAddress\s*=\s*(.+)$/gim)].flatMap(([, value = '']) =>
+    value.split(/\s+/),
+  )
+}

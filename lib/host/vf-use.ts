@@ -1,0 +1,40 @@
+import type { PciDevice } from './pci.ts'
+import type { Reader } from './reader.ts'
+import type { Unreadable } from './readings.ts'
+import { readDeviceUsage } from './usage.ts'
+
+/**
+ * Returns who uses virtual functions that are to go: processes with an open node (a guest has that of VFIO), interfaces
+ * that are up or in another network namespace, drives in use. The kernel protects none of them: it takes an interface
+ * away, and waits for ever for VFIO. Source: pci_disable_sriov() of drivers/pci/iov.c, vfio_pci_core_unregister_device().
+ */
+export function functionsInUse(
+  machine: Reader,
+  files: Reader,
+  functions: readonly PciDevice[],
+): { evidence: string[]; unreadable: Unreadable[] } {
+  if (functions.length === 0) return { evidence: [], unreadable: [] }
+  const { open, network, storage } = readDeviceUsage(machine, files, functions)
+  const hidden = functions.filter(
+    ({ address, driver, class: { id }, path }) =>
+      id.startsWith('02') &&
+      driver !== null &&
+      !/vfio|stub/.test(driver) &&
+      !network.interfaces.some((one) => one.address === address) &&
+      machine.list(`${path}/net`)?.length === 0,
+  )
+  return {
+    evidence: [
+      ...open.nodes.map(
+        ({ node, address, processes }) =>
+          `${address} → ${node} is open in ${processes.map(({ pid, name }) => `${name}[${pid}]`).join(', ')}`,
+      ),
+      ...network.interfaces.filter(({ up }) => up).map(({ address, name }) => `${address} → ${name} is up`),
+      ...hidden.map(({ address }) => `${address} → its interface is in another network namespace (a container)`),
+      ...storage.disks
+        .filter(({ volume }) => volume.mounts.length > 0 || volume.swap || volume.volumesOnTop.length > 0)
+        .map(({ address, volume }) => `${address} → ${volume.node} is in use`),
+    ],
+    unreadable: [...open.unseen, ...network.unseen, ...storage.unseen],
+  }
+}

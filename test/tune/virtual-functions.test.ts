@@ -1,0 +1,188 @@
+import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { etcOf, expectRan, tune, write } from '../support/bind.ts'
+import { runScript } from '../support/run.ts'
+import { snapshotOf } from '../support/system.ts'
+import { host } from '../support/tune.ts'
+
+const machine = { machine: 'sriov-nic' } as const
+const script = 'etc/vfio-scripts/virtual-functions'
+const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
+const ip = { 'usr/sbin/ip': '', 'usr/bin/systemctl': '' }
+const lineOf = (dir: string): string =>
+  readFileSync(join(dir, script), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('#= '))
+    .join('\n')
+
+/** The server with the X710: it has four functions, and knows their offset and stride. */
+function server(files: Record<string, string> = {}): string {
+  const dir = host({ ...ip, ...files }, machine)
+  writeFileSync(join(dir, NIC, 'sriov_offset'), '16\n')
+  writeFileSync(join(dir, NIC, 'sriov_stride'), '1\n')
+  return dir
+}
+
+/** Gives the card another driver, or none. */
+function retie(dir: string, driver: string | null): void {
+  rmSync(join(dir, NIC, 'driver'))
+  if (driver !== null) symlinkSync(`../../../../bus/pci/drivers/${driver}`, join(dir, NIC, 'driver'))
+  const uevent = readFileSync(join(dir, NIC, 'uevent'), 'utf8')
+  writeFileSync(join(dir, NIC, 'uevent'), uevent.replace(/^DRIVER=.*\n/, driver === null ? '' : `DRIVER=${driver}\n`))
+}
+
+/** Has a guest hold the group's node open. */
+function hold(dir: string, group: number): void {
+  mkdirSync(join(dir, 'proc/4711/fd'), { recursive: true })
+  mkdirSync(join(dir, 'sys/dev/char'), { recursive: true })
+  symlinkSync(`/dev/vfio/${group}`, join(dir, 'proc/4711/fd/20'))
+  symlinkSync(`../../devices/virtual/vfio/${group}`, join(dir, 'sys/dev/char/245:0'))
+}
+
+describe('tune-host --vfs', { concurrent: true }, () => {
+  it('writes the program, its unit and a rule for each time that the card gets its driver; undo', () => {
+    const dir = server()
+    const before = etcOf(dir)
+    const plan = tune(dir, '--vfs', '3b:00.0=4')
+    expectRan(plan, 1, /Predicted: 0000:3b:02\.0 to 0000:3b:02\.3/)
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expect(lineOf(dir)).toMatch(/^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci$/)
+    expect(statSync(join(dir, script)).mode & 0o777).toBe(0o755)
+    expect(readFileSync(join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'), 'utf8')).toContain(
+      'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="0000:3b:00.0", ENV{DRIVER}=="?*", RUN+="/usr/bin/systemctl --no-block start vfio-scripts-virtual-functions@0000:3b:00.0.service"',
+    )
+    expect(readFileSync(join(dir, 'etc/systemd/system/vfio-scripts-virtual-functions@.service'), 'utf8')).toContain(
+      `ExecStart=/${script} %i`,
+    )
+    expectRan(tune(dir, '--undo', 'vfs', ...write), 0)
+    expect(etcOf(dir)).toBe(before)
+  })
+
+  it.each([2, 64])('makes %i of them, each with a MAC address that stays', (count) => {
+    const files = { [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' }
+    const of = (): string => {
+      const dir = server(files)
+      writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
+      expectRan(tune(dir, '--vfs', `3b:00.0=${count}`, ...write), 0)
+      expect(new Set(lineOf(dir).match(/\d+:mac=\S+/g)).size).toBe(count)
+      return lineOf(dir)
+    }
+    expect(of()).toBe(of())
+  })
+
+  it('gives what was asked to the functions, and the rest addresses of their own', () => {
+    const dir = server({ [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' })
+    const words = ['--vf-mac', '0=52:54:00:AA:BB:CC', '--vf-vlan', '0=100', '--vf-trust', '1=on']
+    expectRan(
+      tune(dir, '--vfs', '3b:00.0=4', '--vfs-driver', 'host', ...words, '--vf-spoof-check', '0=off', ...write),
+      0,
+    )
+    const [, own] = / 4 host (.*)$/.exec(lineOf(dir)) ?? []
+    expect(own).toMatch(
+      /^0:mac=52:54:00:aa:bb:cc 0:vlan=100 1:trust=on 0:spoofchk=off( [123]:mac=02(:[0-9a-f]{2}){5}){3}$/,
+    )
+    expect(new Set(own?.match(/mac=\S+/g)).size).toBe(4)
+  })
+
+  it('has one number for a card, and another card beside it', () => {
+    const dir = server()
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expectRan(tune(dir, '--vfs', '3b:00.1=2', ...write), 0)
+    writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
+    expectRan(tune(dir, '--vfs', '3b:00.0=8', ...write), 0, /the new value takes the place/)
+    expect(lineOf(dir)).toMatch(/^#= 0000:3b:00\.1 .* 2 vfio-pci\n#= 0000:3b:00\.0 .* 8 vfio-pci$/)
+  })
+
+  it.each<[string, string[], RegExp, Record<string, string>?]>([
+    ['no number', ['--vfs', '3b:00.0'], /write CARD=N/],
+    ['none', ['--vfs', '3b:00.0=0'], /none at all is --undo vfs/],
+    ['more than there can be', ['--vfs', '3b:00.0=65'], /can have 64 at most/],
+    ['a card that is not there', ['--vfs', '77:00.0=2'], /no such device/],
+    ['a whole slot', ['--vfs', '3b:00=2'], /several functions; name one/],
+    ['a virtual function', ['--vfs', '3b:02.1=2'], /virtual function itself, of 0000:3b:00\.0/],
+    ['a card without SR-IOV', ['--vfs', 'b0:00.0=2'], /can have no virtual functions/],
+    ['a GPU of NVIDIA', ['--vfs', 'af:00.0=2'], /sriov-manage/],
+    ['a bad address', ['--vfs', '3b:00.0=4', '--vf-mac', '0=53:54:00:00:00:01'], /MAC address of one card/],
+    [
+      'an address twice',
+      ['--vfs', '3b:00.0=4', '--vf-mac', '0=52:54:00:00:00:01', '--vf-mac', '1=52:54:00:00:00:01'],
+      /given to two/,
+    ],
+    ['a function that there is not', ['--vfs', '3b:00.0=4', '--vf-vlan', '4=100'], /they are 0 to 3/],
+    ['a VLAN that there is not', ['--vfs', '3b:00.0=4', '--vf-vlan', '0=4095'], /1 to 4094/],
+    ['a value twice', ['--vfs', '3b:00.0=4', '--vf-trust', '0=on', '--vf-trust', '0=off'], /given twice/],
+    ['an option alone', ['--vf-mac', '0=52:54:00:00:00:01'], /--vf-mac goes with --vfs/],
+    [
+      'a .link file that makes them',
+      ['--vfs', '3b:00.0=4'],
+      /10-sriov\.link:5: SR-IOVVirtualFunctions=2: makes virtual functions/,
+      { 'etc/systemd/network/10-sriov.link': '[Match]\nDriver=i40e\n\n[Link]\nSR-IOVVirtualFunctions=2\n' },
+    ],
+    [
+      'a profile of NetworkManager that makes them',
+      ['--vfs', '3b:00.0=4'],
+      /ens1\.nmconnection:3: total-vfs=2: makes/,
+      { 'etc/NetworkManager/system-connections/ens1.nmconnection': '[connection]\n[sriov]\ntotal-vfs=2\n' },
+    ],
+  ])('refuses %s', (_, args, says, files) => {
+    const dir = server(files)
+    const before = snapshotOf(dir)
+    const ran = tune(dir, ...args, '--apply')
+    expect(ran.stderr).toMatch(says)
+    expect(ran).toMatchObject({ code: 2, stdout: '' })
+    expect(snapshotOf(dir)).toBe(before)
+  })
+
+  it.each<[string, string | null, RegExp]>([
+    ['no driver', null, /has no driver, and only its driver makes virtual functions/],
+    ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole/],
+  ])('refuses a card on %s', (_, driver, says) => {
+    const dir = server()
+    retie(dir, driver)
+    expectRan(tune(dir, '--vfs', '3b:00.0=2'), 2, says)
+  })
+
+  it('goes from one number to another only when nothing uses a function', () => {
+    const held = {
+      'proc/4711/comm': 'qemu-system-x86\n',
+      'sys/devices/virtual/vfio/32/uevent': 'DEVNAME=vfio/32\n',
+    }
+    const dir = server(held)
+    expectRan(tune(dir, '--vfs', '3b:00.0=8'), 1, /Its 4 virtual functions of now are freed first/)
+    hold(dir, 32)
+    expectRan(
+      tune(dir, '--vfs', '3b:00.0=8'),
+      2,
+      /refused \(vf-in-use\).*0000:3b:02\.0 → \/dev\/vfio\/32 is open in qemu-system-x86\[4711\]/s,
+    )
+    expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
+  })
+})
+
+it('a .link file, a profile or a script for another card is none of this one', () => {
+  const dir = server({
+    'etc/systemd/network/10-other.link': '[Match]\nMACAddress=00:11:22:33:44:55\n\n[Link]\nSR-IOVVirtualFunctions=2\n',
+    'etc/NetworkManager/system-connections/o.nmconnection': '[connection]\ninterface-name=eno1\n[sriov]\ntotal-vfs=2\n',
+    'etc/rc.local': '#!/bin/sh\necho 2 >/sys/bus/pci/devices/0000:5e:00.0/sriov_numvfs\n',
+  })
+  expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
+})
+
+describe('check-host', () => {
+  const asked = (dir: string): string => runScript('check-host', ['--root', dir, '--all']).stdout
+  it('names functions that nothing makes at boot, and is content when something does', () => {
+    const dir = server()
+    expect(asked(dir)).toMatch(
+      /0000:3b:00\.0 has 4 virtual functions, and nothing that is known here makes them at boot/,
+    )
+    expect(asked(server({ 'etc/rc.local': 'echo 4 >/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs\n' }))).toMatch(
+      /0000:3b:00\.0 has 4 virtual functions, and files that may make them at boot/,
+    )
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expect(asked(dir)).toMatch(/0000:3b:00\.0 has 4 virtual functions, made at every boot by tune-host/)
+    expect(asked(dir)).toMatch(/0000:3b:00\.1 has 2 virtual functions, and nothing/)
+    // NVIDIA's driver makes them with a program of its own.
+    expect(asked(dir)).toMatch(/0000:af:00\.0 has 3.*?→[^\n]*sriov-manage/s)
+  })
+})
