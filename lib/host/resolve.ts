@@ -16,6 +16,8 @@ export function openPaths(
   resolve(path: string): string | undefined
   /** Returns the path of a file with its folder resolved; its last part may still be a link. */
   locate(path: string): string | undefined
+  /** Takes a folder that was seen in its own folder, whose path has no links either: it needs no look of its own. */
+  isFolder(path: string): void
 } {
   /** The target of each path that was asked for, whose folders are without links; absent paths are in it too. */
   const folders = new Map<string, string | undefined>([['/', '/']])
@@ -69,5 +71,5 @@ export function openPaths(
     return folder === undefined ? undefined : `${folder === '/' ? '' : folder}${path.slice(slash)}`
   }
 
-  return { resolve, locate }
+  return { resolve, locate, isFolder: (path) => void folders.set(path, path) }
 }

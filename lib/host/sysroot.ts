@@ -64,7 +64,7 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     return undefined
   }
 
-  const { resolve, locate } = openPaths(readLink, (path) => {
+  const { resolve, locate, isFolder } = openPaths(readLink, (path) => {
     const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
     return stat && (stat.isSymbolicLink() ? 'link' : 'other')
   })
@@ -207,8 +207,10 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     list(path) {
       const at = resolve(path)
       if (at === undefined) return undefined
-      const names = call(at, () => readdirSync(base + at))?.sort()
-      if (names === undefined) return undefined
+      const entries = call(at, () => readdirSync(base + at, { withFileTypes: true }))
+      if (entries === undefined) return undefined
+      for (const entry of entries) if (entry.isDirectory()) isFolder(`${at === '/' ? '' : at}/${entry.name}`)
+      const names = entries.map(({ name }) => name).sort()
       if (options.record) seen.set(at, { folder: names })
       return names
     },
