@@ -103,8 +103,8 @@ export const handOverFaults: Scenario = {
     })
     await lab.step('the host shuts down while the guest runs', async () => {
       await started()
-      await guest.run('systemctl --no-block poweroff')
-      // libvirt-guests waits 300 seconds for a guest that does not answer.
+      await guest.run('echo SHUTDOWN_TIMEOUT=20 >>/etc/default/libvirt-guests; systemctl --no-block poweroff')
+      // libvirt-guests waits for a guest that does not answer.
       await guest.gone(700)
     })
   },

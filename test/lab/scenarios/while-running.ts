@@ -68,7 +68,16 @@ export const whileRunning: Scenario = {
       lab.note(now.trim().split('\n').slice(0, 6).join(' | '))
       const own = await guest.run("sleep 10; sed -n 's/^ *\\([0-9]*\\):.*vfio.*(0000:00:08.0)$/\\1/p' /proc/interrupts")
       for (const irq of own.stdout.trim().split('\n').filter(Boolean))
-        expectCode('its interrupt', await guest.run(`cat /proc/irq/${irq}/smp_affinity_list`), 0, /^2$/m)
+        expectCode(
+          'its interrupt',
+          await guest.run(
+            `f=/proc/irq/${irq}/smp_affinity_list
+for i in $(seq 45); do [ "$(cat $f)" = 2 ] && break; sleep 2; done; cat $f; cat /run/vfio-scripts/while-running/wants/vm; journalctl -u vfio-scripts-hand-over-watch@vm | tail -5`,
+            { seconds: 150 },
+          ),
+          0,
+          /^2$/m,
+        )
       lab.note(`interrupts of its card: ${own.stdout.trim() || 'none'}`)
       const stray = now.split('\n').filter((line) => /^irq \d+ 2 /.test(line) && !line.includes('vfio'))
       lab.note(`interrupts that the kernel keeps on its CPU: ${stray.length}`)
