@@ -25,6 +25,7 @@ const textOf = (page: string): string => readFileSync(PROJECT + page, 'utf8')
 const NOT_RUN: [RegExp, string][] = [
   [/--choose/, 'asks on a terminal'],
   [/--now --apply/, 'changes a running machine'],
+  [/--dump-rom .*--apply/, 'reads the ROM of a running machine'],
   [/^bash \.ci\/run/, 'runs these tests'],
   [/^npx vitest/, 'runs these tests'],
 ]
