@@ -206,7 +206,9 @@ guest_uuid() {
 guest_pid() {
   uuid=$(guest_uuid)
   for file in "$run"/libvirt/qemu/*.pid; do
-    read -r pid <"$file" && grep -aqi "\${uuid:-no uuid}" "$proc/$pid/cmdline" && echo "$pid" && return
+    # libvirt ends the file without a newline.
+    pid=''
+    { read -r pid || [ -n "$pid" ]; } <"$file" && grep -aqi "\${uuid:-no uuid}" "$proc/$pid/cmdline" && echo "$pid" && return
   done 2>/dev/null
   return 1
 }

@@ -208,10 +208,9 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
       const at = resolve(path)
       if (at === undefined) return undefined
       const entries = call(at, () => readdirSync(base + at, { withFileTypes: true }))
-      if (entries === undefined) return undefined
-      for (const entry of entries) if (entry.isDirectory()) isFolder(`${at === '/' ? '' : at}/${entry.name}`)
-      const names = entries.map(({ name }) => name).sort()
-      if (options.record) seen.set(at, { folder: names })
+      for (const entry of entries ?? []) if (entry.isDirectory()) isFolder(`${at === '/' ? '' : at}/${entry.name}`)
+      const names = entries?.map(({ name }) => name).sort()
+      if (options.record && names !== undefined) seen.set(at, { folder: names })
       return names
     },
     exists(path) {

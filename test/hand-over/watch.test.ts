@@ -70,7 +70,7 @@ it('gives back where the unit stopped while the guest had the card', () => {
 
 it('waits while libvirt has the guest under another name, which has not opened the card yet', () => {
   const machine = taken()
-  machine.write({ 'run/libvirt/qemu/win10.pid': '4100\n', ...opened(4100, 'qemu-system-x86', '/x') })
+  machine.write({ 'run/libvirt/qemu/win10.pid': '4100', ...opened(4100, 'qemu-system-x86', '/x') })
   machine.write({ 'proc/4100/cmdline': `qemu\0-name\0guest=win10\0-uuid\0${guestUuid}\0` })
   const end = Math.ceil(Number.parseFloat(machine.text('proc/uptime'))) + 150
   const seconds = watched(machine, `if [ $now -ge ${end} ]; then command rm -rf "$ROOT/proc/4100"; fi`)
