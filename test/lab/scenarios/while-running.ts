@@ -119,8 +119,8 @@ for i in $(seq 45); do [ "$(cat $f)" = 2 ] && break; sleep 2; done; cat $f; cat 
     })
     await lab.step('QEMU of the second is killed: all is as before', async () => {
       const killed =
-        'kill -9 $(cat /run/libvirt/qemu/other.pid); for i in $(seq 60); do [ -e /run/vfio-scripts/hand-over/other/record ] || exit 0; sleep 2; done; exit 1'
-      expectCode('kill', await guest.run(killed, { seconds: 200 }), 0)
+        'kill -9 $(cat /run/libvirt/qemu/other.pid); for i in $(seq 200); do [ -e /run/vfio-scripts/hand-over/other/record ] || exit 0; sleep 2; done; exit 1'
+      expectCode('kill', await guest.run(killed, { seconds: 450 }), 0)
       expectSame('the host', await state(guest), before)
     })
     await guest.end()
