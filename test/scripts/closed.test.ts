@@ -23,7 +23,11 @@ const COMMANDS: [name: ScriptName | string, args: string[], plans: boolean][] = 
   ['bind-vfio', ['--json', '--kernel-config'], false],
   ['override-same-id-gpu', ['--json'], false],
   ['override-same-id-gpu', ['--json', '--status'], false],
-  ['tune-host', ['--json', '--hugepages', '2M', '--bridge', 'br0', '--port', 'enp5s0', '--blacklist', 'nvidiafb'], true],
+  [
+    'tune-host',
+    ['--json', '--hugepages', '2M', '--bridge', 'br0', '--port', 'enp5s0', '--blacklist', 'nvidiafb'],
+    true,
+  ],
   ['tune-host', ['--json', '--status'], false],
   ['gen-domain', ['--name', 'vm', '--guest', 'linux', '--gpu', '02:00', '--vcpus', '2', '--pin', 'none'], true],
 ]
