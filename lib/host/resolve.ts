@@ -6,11 +6,13 @@ const MAX_LINKS = 40
 /**
  * Returns functions that follow symbolic links as a chroot(2) would, and remember where they lead. `readLink` gives a
  * link's text, `kindOf` the kind of what stands there; both take paths without links in their folders, and give
- * `undefined` for what is absent. Too many links throw a UserError with code `unreadable`.
+ * `undefined` for what is absent, or may not be looked at: that adds to `denials`, and is no absence to remember. Too
+ * many links throw a UserError with code `unreadable`.
  */
 export function openPaths(
   readLink: (path: string) => string | undefined,
   kindOf: (path: string) => 'link' | 'other' | undefined,
+  denials: readonly string[],
 ): {
   /** Returns the path without symbolic links; `undefined` when it leads nowhere. */
   resolve(path: string): string | undefined
@@ -26,6 +28,7 @@ export function openPaths(
   function step(parent: string, name: string, depth: number): string | undefined {
     const path = parent === '/' ? `/${name}` : `${parent}/${name}`
     if (folders.has(path)) return folders.get(path)
+    const { length } = denials
     // Almost all of these are links: reading the text at once saves a system call for each device.
     let link = /^\/sys\/(?:bus\/\w+\/devices|class\/\w+)$/.test(parent) ? readLink(path) : undefined
     let target: string | undefined
@@ -38,7 +41,7 @@ export function openPaths(
       if (depth >= MAX_LINKS) throw new UserError('unreadable', `${path}: cannot be read (ELOOP)`)
       target = walk(link.startsWith('/') ? '/' : parent, link, depth + 1)
     }
-    folders.set(path, target)
+    if (denials.length === length) folders.set(path, target)
     return target
   }
 

@@ -64,10 +64,12 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     return undefined
   }
 
-  const { resolve, locate, isFolder } = openPaths(readLink, (path) => {
+  const { resolve, locate, isFolder } = openPaths(readLink, kindOf, denials)
+
+  function kindOf(path: string): 'link' | 'other' | undefined {
     const stat = call(path, () => lstatSync(base + path, { throwIfNoEntry: false }))
     return stat && (stat.isSymbolicLink() ? 'link' : 'other')
-  })
+  }
 
   function link(path: string): string | undefined {
     const at = locate(path)
@@ -247,9 +249,7 @@ export function readStandardInput(limit: number): Buffer | undefined {
   return undefined
 }
 
-/**
- * Are these two paths one file? A script finds itself in argv by this, whatever links and launchers stand before it.
- */
+/** Are these two paths one file? A script finds itself in argv by this, whatever links stand before it. */
 export function sameFile(one: string, other: string): boolean {
   if (one === other) return true
   try {

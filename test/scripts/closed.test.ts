@@ -148,6 +148,15 @@ needs('root', root).describe('as nobody, with a folder closed', () => {
     expect(faults).toEqual([])
   })
 
+  it('/etc closed, asked for by check after check: not one of them takes it for empty', () => {
+    const dir = system()
+    chmodSync(join(dir, 'etc'), 0o700)
+    const ran = runScript('check-host', ['--root', dir, '--json', '--device', '02:00'], { uid: NOBODY })
+    const files = parsed(ran)?.findings?.filter(({ code }) => code === 'files') ?? []
+    expect(files.length).toBeGreaterThan(1)
+    expect(files.filter(({ state }) => state !== 'unknown')).toEqual([])
+  })
+
   it('/run/libvirt closed: check-host says what it did not see', () => {
     const dir = system()
     chmodSync(join(dir, 'run/libvirt'), 0o700)
