@@ -60,7 +60,9 @@ export function release(folder) {
 
 /** Builds the Debian package by debhelper; false where that is not here. @param {string} tree @param {string} folder */
 function buildDeb(tree, folder) {
-  if (!existsSync('/usr/bin/dpkg-buildpackage') || !existsSync('/usr/bin/dh')) return false
+  const has = (/** @type {string} */ program) =>
+    (process.env.PATH ?? '').split(':').some((place) => existsSync(join(place, program)))
+  if (!has('dpkg-buildpackage') || !has('dh')) return false
   const debian = join(tree, 'debian')
   cpSync(join(root, 'packaging/debian'), debian, { recursive: true })
   for (const each of ['control', 'changelog']) writeFileSync(join(debian, each), filled(`packaging/debian/${each}`, ''))

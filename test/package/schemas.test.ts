@@ -6,7 +6,7 @@ import { check, host as healthy } from '../support/checking.ts'
 import { newFolder, SCRIPTS } from '../support/expect.ts'
 import { machineDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { PROJECT, type Ran, runProgram, runScript } from '../support/run.ts'
+import { has, PROJECT, type Ran, runProgram, runScript } from '../support/run.ts'
 import { faultsOf, schemaOf } from '../support/schema.ts'
 import { systemDir } from '../support/system.ts'
 import { host } from '../support/tune.ts'
@@ -92,21 +92,19 @@ describe('a schema', () => {
     expect(faultsOf(spoiled, 'list-iommu').join('\n')).toMatch(says)
   })
 
-  needs('python3 with jsonschema', runProgram('python3', ['-c', 'import jsonschema']).code === 0).it(
-    'is one, and python-jsonschema finds the same',
-    () => {
-      const program = `import json, sys, jsonschema
+  const judge = has('python3') && runProgram('python3', ['-c', 'import jsonschema']).code === 0
+  needs('python3 with jsonschema', judge).it('is one, and python-jsonschema finds the same', () => {
+    const program = `import json, sys, jsonschema
 schema, document = (json.load(open(path)) for path in sys.argv[1:])
 jsonschema.Draft7Validator.check_schema(schema)
 sys.exit(len(list(jsonschema.Draft7Validator(schema).iter_errors(document))))`
-      const file = join(newFolder(), 'document.json')
-      runProgram('sh', ['-c', `cat >${file}`], { input: JSON.stringify(document) })
-      for (const name of readdirSync(`${PROJECT}docs/schema`).filter((one) => one.endsWith('.json'))) {
-        const { code } = runProgram('python3', ['-c', program, `${PROJECT}docs/schema/${name}`, file])
-        expect(code === 0, name).toBe(name === 'list-iommu.1.json')
-      }
-    },
-  )
+    const file = join(newFolder(), 'document.json')
+    runProgram('sh', ['-c', `cat >${file}`], { input: JSON.stringify(document) })
+    for (const name of readdirSync(`${PROJECT}docs/schema`).filter((one) => one.endsWith('.json'))) {
+      const { code } = runProgram('python3', ['-c', program, `${PROJECT}docs/schema/${name}`, file])
+      expect(code === 0, name).toBe(name === 'list-iommu.1.json')
+    }
+  })
 
   it('stands there for every document', () => {
     expect(SCRIPTS.length).toBeGreaterThan(0)
