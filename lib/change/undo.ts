@@ -10,7 +10,7 @@ import {
   type Plan,
   touchedFiles,
 } from './plan.ts'
-import { type Content, hasSetting, removeSetting, type Setting } from './settings.ts'
+import { type Content, hasSetting, type PlannedSetting, removeSetting, type Setting } from './settings.ts'
 
 /**
  * Returns the plan that takes claims back. A file that is still as we left it, and that no other claim needs, gets its
@@ -76,12 +76,38 @@ function stayingClaims(journal: readonly JournalRecord[], claims: readonly Claim
   return claimsOf(journal).filter(({ entry, owner, key }) => !gone.has(`${entry.number} ${owner} ${key}`))
 }
 
-/** Returns the settings that no owner needs once these claims are gone. */
+/** For the journal: the entries and owners whose claims end because others take their place, and what of these stays. */
+export interface EndingClaims {
+  undoes: number[]
+  undone: string[]
+  remaining: PlannedSetting[]
+}
+
+/**
+ * Returns what ends with the claims `going`, among `all` of their kind; `keys` are those of the settings that are claimed
+ * anew. An entry ends for an owner as a whole, so what else it claims for that owner is claimed again.
+ */
+export function endingClaims(all: readonly Claim[], going: readonly Claim[], keys: ReadonlySet<string>): EndingClaims {
+  const undoes = [...new Set(going.map(({ entry }) => entry.number))]
+  const undone = [...new Set(going.map(({ owner }) => owner))]
+  const remaining = all
+    .filter(({ owner, entry }) => undone.includes(owner) && undoes.includes(entry.number))
+    .filter((claim) => !going.includes(claim) && !keys.has(claim.key))
+    .map(({ setting, owner }) => ({ ...setting, owners: [owner] }))
+  return { undoes, undone, remaining }
+}
+
+/**
+ * Returns the settings that no owner needs once these claims are gone. A whole file that another owner has there too stays,
+ * though another version of this toolkit gave it another content.
+ */
 export function leavingSettings(journal: readonly JournalRecord[], claims: readonly Claim[]): Setting[] {
-  const external = new Set(stayingClaims(journal, claims).map(({ key }) => key))
+  const staying = stayingClaims(journal, claims)
+  const external = new Set(staying.map(({ key }) => key))
+  const files = new Set(staying.flatMap(({ setting: { kind, path } }) => (kind === 'file' ? [path] : [])))
   // Of two equal settings, the one with `head` is kept: it made the file.
   const leaving = claims
-    .filter(({ key }) => !external.has(key))
+    .filter(({ key, setting: { kind, path } }) => !external.has(key) && !(kind === 'file' && files.has(path)))
     .sort((one, other) => Number(one.setting.head !== undefined) - Number(other.setting.head !== undefined))
   return [...new Map(leaving.map(({ key, setting }) => [key, setting])).values()]
 }

@@ -53,7 +53,7 @@ export const filesCheck: ClaimCheck<'host' | 'claims'> = {
       return problemResult(
         `${path} ${text === null ? 'is gone' : 'was changed'}`,
         [...lost].map((one) => `not there: ${one}`),
-        'bind the devices again, or undo',
+        'run the same again with --apply, or take it back with --undo',
       )
     })
   },
@@ -68,7 +68,7 @@ export const bootEntriesCheck: ClaimCheck<'claims' | 'bootloader'> = {
     if (tokens.length === 0) return []
     if (bootloader === undefined) return unknownResult('which boot loader has the arguments is not known', [])
     const commands = bootloader.commands().map(({ argv }) => argv.join(' '))
-    const next = commands.join(' && ') || 'bind the devices again, or undo'
+    const next = commands.join(' && ') || 'run the same again with --apply, or take it back with --undo'
     return bootloader
       .observe(tokens, false)
       .map(({ ok, proof }) =>

@@ -2,6 +2,8 @@ import { type BindFacts, readBindFacts } from '../bind/bind-facts.ts'
 import { boundAlready, boundNote } from '../bind/bound-already.ts'
 import { canBindByAddress, kernelFindings, readKernelReports } from '../bind/kernel-report.ts'
 import { type Binding, nestedNotes, planBinding, withGroupMates, withoutNested } from '../bind/plan-binding.ts'
+import { claimsOf } from '../change/journal.ts'
+import { tokensKeptBy } from '../change/settings.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
 import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
@@ -110,6 +112,7 @@ async function proposeBinding(
   const taken = withoutNested(selected)
   const read = readBindFacts(machine, pci, adapters, requestedAdapters(given))
   const facts = tree === undefined ? read : factsOfBuild(read, tree, adapters)
+  expectNoFunctionsOf(facts, selected)
   const usage = readDeviceUsage(machine.reader, facts.host.files, selected)
   const readers = [machine.reader, facts.host.files]
   const guarded = { pci, requested, selected, given: selected, usage }
@@ -192,6 +195,18 @@ async function proposeBinding(
       printsModule: declarative !== undefined && given.value('output') === undefined,
     }),
   }
+}
+
+/** Throws a UserError with code `contradiction` for a card whose driver is to make virtual functions at every boot. */
+function expectNoFunctionsOf({ journal }: BindFacts, selected: readonly PciDevice[]): void {
+  const settings = claimsOf(journal, 'tuning').map(({ setting }) => setting)
+  const cards = tokensKeptBy(settings, 'virtual-functions').map((token) => token.split('=')[0])
+  const card = selected.find(({ address }) => cards.includes(address))
+  if (card !== undefined)
+    throw new UserError(
+      'contradiction',
+      `${card.address}: tune-host makes virtual functions of it at every boot, for which it keeps its driver: take that back first (tune-host --undo vfs --apply), or give a guest one of them`,
+    )
 }
 
 /** Throws a UserError with code `not-needed` when IDs tell these devices apart and nothing built in would be first. */

@@ -3,6 +3,13 @@ import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { forceOption } from './force.ts'
 
+/** The options of whatever changes a system, also where it is none of the boot's business. */
+export const CHANGE_OPTIONS = {
+  apply: { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+  output: { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
+  noCommands: { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+} satisfies Record<string, Option>
+
 /** Returns the options of every script that changes a system, in the order of --help, with its `own` between them. */
 export function changeOptions(
   adapters: Adapters,
@@ -23,7 +30,7 @@ export function changeOptions(
 ): Option[] {
   const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
   return [
-    { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+    CHANGE_OPTIONS.apply,
     { name: 'status', kind: 'flag', help: own.status },
     { name: 'undo', kind: 'flag', help: own.undo },
     ...(own.modes ?? []),
@@ -48,14 +55,9 @@ export function changeOptions(
       choices: names(adapters.initramfs),
       help: 'the initramfs generator, where it is not found out',
     },
-    {
-      name: 'output',
-      kind: 'value',
-      value: 'FILE',
-      help: own.output ?? 'on NixOS: the module to write, which you import',
-    },
+    own.output === undefined ? CHANGE_OPTIONS.output : { ...CHANGE_OPTIONS.output, help: own.output },
     ...(own.module ?? []),
-    { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+    CHANGE_OPTIONS.noCommands,
   ]
 }
 

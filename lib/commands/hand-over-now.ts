@@ -21,12 +21,12 @@ export async function answerRehearsal(context: Context, { decided, proposal }: P
   expectRunning(context, '--rehearse')
   const read = contentReader(machine.files)
   const moved = (path: string): string => path.replace(HAND_OVER, `${REHEARSAL}/hand-over`)
-  const files = [...handOverFiles([]), guestFile(decided)]
+  const files = [...handOverFiles(), guestFile(decided)]
     .filter(({ path }) => path.startsWith(HAND_OVER))
     .map((setting): FileChange => {
       const path = moved(setting.path)
-      const after = setting.kind === 'file' ? setting.content : null
-      return { kind: 'file', path, before: read(path), after, mode: setting.mode ?? 0o644, reason: setting.reason }
+      const { content: after, mode = 0o644, reason } = setting
+      return { kind: 'file', path, before: read(path), after, mode, reason }
     })
     .filter(({ before, after }) => before !== after)
   const run = transient('rehearsal', moved(HAND_OVER), 'rehearse', decided.guest)
@@ -37,7 +37,7 @@ export async function answerRehearsal(context: Context, { decided, proposal }: P
   ]
   const plan: Plan = { changes: [...files, run], settings: [], notes, rebootNeeded: false }
   const given = { ...proposal, plan, entry: {}, view: nowView(proposal.view, 'rehearse', decided.guest) }
-  return withSteps(context, decided.guest, given)
+  return withSteps(context, decided.guest, given, () => readRefusal(openReader('/'), decided.guest))
 }
 
 /** Answers --return: the guest is ended, and the host gets everything back. Throws `no-guest` for an unknown one. */
@@ -55,7 +55,8 @@ export async function answerReturn(context: Context): Promise<Answer> {
   const changes = [transient('return', HAND_OVER, 'return', guest)]
   const plan: Plan = { changes, settings: [], notes, rebootNeeded: false }
   const view = nowView(undefined, 'return', guest)
-  return withSteps(context, guest, { plan, host: machine, journal: [], devices: [], findings: [], entry: {}, view })
+  const proposal = { plan, host: machine, journal: [], devices: [], findings: [], entry: {}, view }
+  return withSteps(context, guest, proposal, () => readSteps(openReader('/'), guest).at(-1)?.text)
 }
 
 function expectRunning({ machine }: Context, option: string): void {
@@ -73,7 +74,13 @@ function transient(name: string, program: string, verb: string, guest: string): 
   return { kind: 'command', argv, inverse: ['true'], touches: [], reason: `${verb} ${guest}, step by step` }
 }
 
-async function withSteps(context: Context, guest: string, proposal: Proposal): Promise<Answer> {
+/** Carries it out, and shows its steps; `whyNot` returns why it failed. Throws a UserError with code `not-handed-over`. */
+async function withSteps(
+  context: Context,
+  guest: string,
+  proposal: Proposal,
+  whyNot: () => string | undefined,
+): Promise<Answer> {
   const apply = context.arguments.flag('apply')
   const steps = (): LoggedStep[] => readSteps(openReader('/'), guest)
   try {
@@ -83,7 +90,7 @@ async function withSteps(context: Context, guest: string, proposal: Proposal): P
     return { ...answer, text: (style) => `${answer.text(style)}${stepsText(done)}` }
   } catch (error) {
     if (!(error instanceof UserError) || error.code !== 'command-failed') throw error
-    const why = readRefusal(openReader('/'), guest) ?? 'journalctl -u vfio-scripts-rehearsal says why'
+    const why = whyNot() ?? error.message
     throw new UserError(
       'not-handed-over',
       `${guest}: ${why}`,

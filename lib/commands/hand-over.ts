@@ -3,11 +3,12 @@ import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
 import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
 import { GUARDS } from '../checks/registry.ts'
 import type { CheckName } from '../core/finding.ts'
+import { expectGuestName } from '../hand-over/hand-over-paths.ts'
 import { isAway, RECORDS } from '../hand-over/read-hand-over.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
 import { answerCycle } from './change-cycle.ts'
-import { requestedMode } from './change-options.ts'
+import { CHANGE_OPTIONS, requestedMode } from './change-options.ts'
 import { forceOption } from './force.ts'
 import { answerRehearsal, answerReturn } from './hand-over-now.ts'
 import { handOverStatus } from './hand-over-status.ts'
@@ -23,7 +24,7 @@ const REFUSALS: readonly CheckName[] = [
 
 /** The options of hand-over. */
 export const HAND_OVER_OPTIONS: readonly Option[] = [
-  { name: 'apply', kind: 'flag', help: 'do it; without this the plan is shown and nothing is written' },
+  CHANGE_OPTIONS.apply,
   { name: 'status', kind: 'flag', help: 'is all as planned? the last start and stop, step by step, and who has what' },
   { name: 'undo', kind: 'flag', help: 'take back what this script set up, for GUEST or altogether' },
   { name: 'rehearse', kind: 'flag', help: 'away and back at once, without the guest: the proof that it works here' },
@@ -31,8 +32,8 @@ export const HAND_OVER_OPTIONS: readonly Option[] = [
   { name: 'stop', kind: 'list', value: 'UNIT', help: 'a unit to stop before the guest starts, and to start after it' },
   { name: 'start', kind: 'list', value: 'UNIT', help: 'a unit to start for the guest, and to stop after it' },
   forceOption(REFUSALS),
-  { name: 'output', kind: 'value', value: 'FILE', help: 'on NixOS: the module to write, which you import' },
-  { name: 'no-commands', kind: 'flag', help: 'with --apply: write the files and print the commands' },
+  CHANGE_OPTIONS.output,
+  CHANGE_OPTIONS.noCommands,
 ]
 
 /** Answers hand-over: plan, apply, status, undo, and what happens at once. */
@@ -60,10 +61,7 @@ function checkUsage(given: Arguments): void {
     throw usageError(`--${mode} takes no units: leave --stop and --start out`)
   if (mode !== 'status' && mode !== 'undo' && guest === undefined)
     throw usageError('no guest given; write its name first, then its devices: hand-over win11 01:00')
-  if (guest !== undefined && !/^\w[\w.:-]*$/.test(guest))
-    throw usageError(
-      `${guest}: not a name for hand-over; letters, digits and . _ : - only (virsh domrename gives a guest another one)`,
-    )
+  if (guest !== undefined) expectGuestName(guest)
 }
 
 /** Throws a UserError with code `in-use` while a guest that is named, or any, has its card. */

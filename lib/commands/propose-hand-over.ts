@@ -3,7 +3,7 @@ import { judgeResets, readResetFacts } from '../bind/reset.ts'
 import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
 import { changesReplacing, type Plan } from '../change/plan.ts'
 import { type PlannedSetting, settingKey } from '../change/settings.ts'
-import { contentReader } from '../change/undo.ts'
+import { contentReader, endingClaims, leavingSettings } from '../change/undo.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { HAND_OVER_GUARDS } from '../checks/hand-over-guards.ts'
 import { libvirtHookCheck } from '../checks/libvirt-hook.ts'
@@ -26,7 +26,7 @@ import { readKernelLog } from '../host/kernel-log.ts'
 import { type PciFacts, readPciFacts } from '../host/machine.ts'
 import { isVfio, type PciDevice } from '../host/pci.ts'
 import { listensOn } from '../host/sockets.ts'
-import { type DeviceUsage, readDeviceUsage } from '../host/usage.ts'
+import { readDeviceUsage } from '../host/usage.ts'
 import { readDistro, readHost } from '../system/read-system.ts'
 import type { Adapters, DeclarativeSystem, Host } from '../system/system.ts'
 import { usageError } from '../terminal/options.ts'
@@ -82,7 +82,7 @@ export function proposeHandOver(context: Context, adapters: Adapters, apply = fa
   const output = moduleOutput(given, files.root)
   expectModuleOutput(given, distro, apply, `/etc/nixos/hand-over-${guest}.nix`)
   const { plan, undoes, undone } = planFiles(host, journal, decided, distro?.declarative, output)
-  plan.notes.push(...notesOn(context, pci, decided, usage, domain))
+  plan.notes.push(...notesOn(context, pci, decided, domain))
   const proposal: Proposal = {
     ...{ plan, host, journal, devices: selected, findings },
     entry: { functions: selected.map((one) => toBoundFunction(one, pci.devices)), undoes, undone },
@@ -116,28 +116,20 @@ function planFiles(
   declarative: DeclarativeSystem | undefined,
   output: string | null,
 ): { plan: Plan; undoes: number[]; undone: string[] } {
-  const shared = (owners: readonly string[]): PlannedSetting[] => [
-    ...handOverFiles(owners),
-    ...(decided.uuid === null ? [] : [hookFile(owners)]),
-  ]
-  const path = output ?? `/etc/nixos/hand-over-${decided.guest}.nix`
-  const wanted = (owners: readonly string[]): PlannedSetting[] => {
-    const files = [guestFile(decided), ...shared(owners)]
-    if (declarative === undefined) return files
-    const reason = `what ${decided.guest} takes when it starts`
-    return [{ kind: 'file', path, content: handOverModule(files), reason, owners: [decided.guest] }]
-  }
+  const { guest } = decided
+  const path = output ?? `/etc/nixos/hand-over-${guest}.nix`
+  const own = guestFile(decided)
+  const shared = [...handOverFiles(), ...(decided.uuid === null ? [] : [hookFile()])]
+  const files =
+    declarative === undefined ? [own, ...shared] : [{ ...own, path, content: handOverModule([own, ...shared]) }]
   const all = claimsOf(journal, 'hand-over')
-  const keys = new Map(wanted([]).map((one) => [one.path, settingKey(one)]))
+  const keys = new Map(files.map((one) => [one.path, settingKey(one)]))
   const going = all.filter(({ setting, key }) => keys.has(setting.path) && keys.get(setting.path) !== key)
-  const undoes = [...new Set(going.map(({ entry }) => entry.number))]
-  const undone = [...new Set(going.map(({ owner }) => owner))]
-  const remaining = all
-    .filter(({ entry, owner }) => undoes.includes(entry.number) && undone.includes(owner))
-    .filter((claim) => !going.includes(claim))
-    .map(({ setting, owner }): PlannedSetting => ({ ...setting, owners: [owner] }))
-  const settings = wanted([...new Set([decided.guest, ...undone])])
-  const leaving = [...new Map(going.map(({ key, setting }) => [key, setting])).values()]
+  const { undoes, undone, remaining } = endingClaims(all, going, new Set(keys.values()))
+  // Who needs a shared file in its old form needs it in the new one.
+  const owners = [...new Set([guest, ...undone])]
+  const settings = files.map((one): PlannedSetting => ({ ...one, owners: shared.includes(one) ? owners : [guest] }))
+  const leaving = leavingSettings(journal, going)
   const changes = changesReplacing(leaving, settings, contentReader(host.files))
   const paths = changes.map(({ path }) => path)
   const commands = reloadCommands(host, paths, true)
@@ -153,13 +145,7 @@ function planFiles(
   }
 }
 
-function notesOn(
-  { machine }: Context,
-  pci: PciFacts,
-  decided: HandOver,
-  usage: DeviceUsage,
-  domain: GuestDomain | undefined,
-): string[] {
+function notesOn({ machine }: Context, pci: PciFacts, decided: HandOver, domain: GuestDomain | undefined): string[] {
   const { guest, functions, endsSessions } = decided
   const notes: string[] = []
   const missing = functions.filter(({ address }) => !domain?.functions.includes(address))
@@ -186,7 +172,7 @@ function notesOn(
     notes.push(
       `${file}:${line}: ${text}: the number may be another when the card is back; name it by /dev/dri/by-path.`,
     )
-  if (functions.some(({ driver }) => driver === 'nvidia') && usage.open.nodes.length === 0)
+  if (functions.some(({ driver }) => driver === 'nvidia'))
     notes.push("Users of NVIDIA's driver inside the kernel cannot be seen; --rehearse shows whether it lets go.")
   return notes
 }

@@ -17,7 +17,7 @@ expand() {
   all=' ' not=' '
   for part in $(echo "$*" | tr ',' ' '); do
     case $part in
-      ^*-*) not="$not$(seq "\${part#^}" 2>/dev/null) " ;;
+      ^*-*) part=\${part#^} && not="$not$(seq "\${part%-*}" "\${part#*-}" | tr '\\n' ' ')" ;;
       ^*) not="$not\${part#^} " ;;
       *-*) all="$all$(seq "\${part%-*}" "\${part#*-}" | tr '\\n' ' ')" ;;
       *) all="$all$part " ;;
@@ -61,7 +61,8 @@ guests_cpus() {
   id=$(guest_uuid)
   for xml in "\${etc:-/etc}"/libvirt/qemu/*.xml; do
     grep -qi "<uuid>\${id:-none}</uuid>" "$xml" 2>/dev/null || continue
-    expand "$(sed -n "s/.*<vcpupin .*cpuset=['\\"]\\([^'\\"]*\\)['\\"].*/\\1/p" "$xml")"
+    # What one of them excludes may be another's.
+    expand "$(sed -n "s/.*<vcpupin .*cpuset=['\\"]\\([^'\\"]*\\)['\\"].*/\\1/p" "$xml" | while read -r each; do expand "$each"; done)"
     return
   done
   expand "$(lines cpus "$tuning")"

@@ -1,4 +1,4 @@
-import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { headComment, type SettingOf } from '../change/settings.ts'
 import { HAND_OVER_CPUS, handOverCpus } from './cpu-program.ts'
 import { HAND_OVER_FACTS, handOverFacts } from './facts-program.ts'
 import { HAND_OVER, HOOK, UNIT, WHILE_RUNNING } from './hand-over-paths.ts'
@@ -100,9 +100,9 @@ RestartSec=5
 `
 
 /** Returns the settings that every guest with a hand-over shares. */
-export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
-  const own = (path: string, content: string, reason: string, mode = 0o644): PlannedSetting => {
-    return { kind: 'file', path, content, reason, mode, owners }
+export function handOverFiles(): SettingOf<'file'>[] {
+  const own = (path: string, content: string, reason: string, mode = 0o644): SettingOf<'file'> => {
+    return { kind: 'file', path, content, reason, mode }
   }
   return [
     own(HAND_OVER_FACTS, handOverFacts(HEAD), 'who has a card', 0o600),
@@ -116,7 +116,7 @@ export function handOverFiles(owners: readonly string[]): PlannedSetting[] {
 }
 
 /** Returns the setting of libvirt's hook, and nothing else. */
-export function hookFile(owners: readonly string[]): PlannedSetting {
+export function hookFile(): SettingOf<'file'> {
   const reason = 'libvirt calls it when a guest starts and has stopped'
-  return { kind: 'file', path: HOOK, content: HOOK_PROGRAM, reason, mode: 0o755, owners }
+  return { kind: 'file', path: HOOK, content: HOOK_PROGRAM, reason, mode: 0o755 }
 }

@@ -1,4 +1,4 @@
-import { headComment, type PlannedSetting, type SettingOf } from '../change/settings.ts'
+import { headComment, type SettingOf } from '../change/settings.ts'
 import { HOOK } from './hand-over-paths.ts'
 
 const UNITS = '/etc/systemd/system/'
@@ -8,8 +8,7 @@ const UNITS = '/etc/systemd/system/'
  * definitions of a path or a string are one. Source: nixos/modules/system/etc, systemd.units, and
  * virtualisation.libvirtd.hooks of nixpkgs; lib.types.mergeEqualOption.
  */
-export function handOverModule(settings: readonly PlannedSetting[]): string {
-  const files = settings.flatMap((one) => (one.kind === 'file' ? [one] : []))
+export function handOverModule(files: readonly SettingOf<'file'>[]): string {
   const units = files.filter(({ path }) => path.startsWith(UNITS))
   const rest = files.filter(({ path }) => !path.startsWith(UNITS) && path !== HOOK)
   const hook = files.find(({ path }) => path === HOOK)

@@ -1,4 +1,4 @@
-import { headComment, type PlannedSetting } from '../change/settings.ts'
+import { headComment, type SettingOf } from '../change/settings.ts'
 import { isDisplay, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { HAND_OVER_GUESTS } from './hand-over-paths.ts'
@@ -94,16 +94,19 @@ export function handOverText(one: HandOver): string {
 }
 
 /** Returns the setting that is a guest's own. */
-export function guestFile(one: HandOver): PlannedSetting {
-  return {
-    ...{ kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one) },
-    ...{ reason: `what ${one.guest} takes when it starts`, owners: [one.guest] },
-  }
+export function guestFile(one: HandOver): SettingOf<'file'> {
+  const reason = `what ${one.guest} takes when it starts`
+  return { kind: 'file', path: `${HAND_OVER_GUESTS}/${one.guest}`, content: handOverText(one), reason }
 }
 
 /** Has this guest a hand-over? */
 export function hasHandOver(files: Reader, guest: string): boolean {
   return files.exists(`${HAND_OVER_GUESTS}/${guest}`)
+}
+
+/** Returns what stands behind a word in the lines that start with it. */
+export function linesOf(text: string, word: string): string[] {
+  return [...text.matchAll(new RegExp(`^${word} (.+)$`, 'gm'))].map(([, rest = '']) => rest)
 }
 
 /** A guest's file as it is on the disk. */
@@ -119,8 +122,7 @@ export function readHandOvers(files: Reader): KnownHandOver[] {
   return (files.list(HAND_OVER_GUESTS) ?? []).flatMap((guest) => {
     const text = files.text(`${HAND_OVER_GUESTS}/${guest}`)
     if (text === undefined) return []
-    const words = (kind: string): string[] =>
-      [...text.matchAll(new RegExp(`^${kind} (\\S+)`, 'gm'))].map(([, word = '']) => word)
-    return [{ guest, uuid: words('uuid')[0] ?? null, functions: words('function') }]
+    const [uuid = null] = linesOf(text, 'uuid')
+    return [{ guest, uuid, functions: linesOf(text, 'function').map((line) => line.replace(/ .*/, '')) }]
   })
 }

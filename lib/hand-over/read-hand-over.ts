@@ -1,11 +1,10 @@
 import { UserError } from '../core/error.ts'
+import { dropInFolders } from '../host/drop-ins.ts'
 import { isDisplay, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 
 /** The folder with the record and the log of each guest, which ends with the boot. */
 export const RECORDS = '/run/vfio-scripts/hand-over'
-
-const UNITS = ['/etc/systemd/system', '/run/systemd/system', '/usr/lib/systemd/system', '/lib/systemd/system']
 
 /** Has the guest its devices now, or what is left of an attempt to give them to it? */
 export function isAway(reader: Reader, guest: string): boolean {
@@ -46,7 +45,9 @@ export function findUnit(files: Reader, option: string, name: string): string {
   const unit = /\.(service|socket|target|timer|mount|path|slice|scope)$/.test(name) ? name : `${name}.service`
   if (!/^[\w@:.\\-]+$/.test(unit)) throw new UserError('usage', `${option} ${name}: not a name of a unit of systemd`)
   const template = unit.replace(/@[^.]*\./, '@.')
-  if (![unit, template].some((one) => UNITS.some((folder) => files.exists(`${folder}/${one}`))))
+  if (
+    ![unit, template].some((one) => dropInFolders('systemd/system').some((folder) => files.exists(`${folder}/${one}`)))
+  )
     throw new UserError('no-unit', `${option} ${name}: there is no ${unit} on this system (systemctl list-unit-files)`)
   return unit
 }

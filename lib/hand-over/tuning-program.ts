@@ -80,7 +80,7 @@ settle() {
   taken=$(expand $(cat "$wants"/* 2>/dev/null | sed -n 's/^isolated //p'))
   host=$(without "$online" "$taken")
   missing='' why=''
-  [ -n "$host" ] || { why='no CPU would be left for the host' && return; }
+  [ -n "$host" ] || { why='no CPU would be left for the host' && host=$online taken=''; }
   set_pages
   set_slices
   set_kernel

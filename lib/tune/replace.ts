@@ -1,19 +1,14 @@
 import { CONFIRM } from '../change/confirm.ts'
-import { type Claim, claimsOf } from '../change/journal.ts'
-import { kernelArgumentIn, type PlannedSetting, type Setting, settingKey } from '../change/settings.ts'
-import { leavingSettings } from '../change/undo.ts'
+import { claimsOf } from '../change/journal.ts'
+import { kernelArgumentIn, type Setting, settingKey } from '../change/settings.ts'
+import { type EndingClaims, endingClaims, leavingSettings } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { TuneFacts, TuneRequirements } from './feature.ts'
 
 /** The settings that are removed because a feature gets another value. */
-export interface Replaced {
+export interface Replaced extends EndingClaims {
   /** The settings that leave the machine, in groups by what has to be made again. */
   leaving: { files: Setting[]; loader: Setting[]; items: Setting[] }
-  /** For the journal: the entries whose claims end with this run, and the features. */
-  undoes: number[]
-  undone: string[]
-  /** The settings of these entries that stay claimed, such as another disk. */
-  remaining: PlannedSetting[]
   notes: string[]
 }
 
@@ -58,20 +53,16 @@ export function findReplaced(
     ({ path }) => !loader.some((one) => one.path === path),
   )
   const items = leaving.filter(({ kind }) => kind === 'nix-item')
-  const undoes = [...new Set(going.map(({ entry }) => entry.number))]
-  const undone = [...new Set(going.map(({ owner }) => owner))]
-  const ending = ({ owner, entry }: Claim): boolean => undone.includes(owner) && undoes.includes(entry.number)
+  const ending = endingClaims(all, going, keys)
   return {
     leaving: {
       files: leaving.filter((setting) => !loader.includes(setting) && !items.includes(setting)),
       loader: [...loader, ...derived],
       items,
     },
-    undoes,
-    undone,
-    remaining: all
-      .filter((claim) => ending(claim) && !going.includes(claim) && !keys.has(claim.key))
-      .map(({ setting, owner }) => ({ ...setting, owners: [owner] })),
-    notes: undone.map((feature) => `${feature}: the new value takes the place of the one that was set up before.`),
+    ...ending,
+    notes: ending.undone.map(
+      (feature) => `${feature}: the new value takes the place of the one that was set up before.`,
+    ),
   }
 }

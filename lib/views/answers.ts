@@ -124,17 +124,31 @@ function hasKernelProblem(findings: readonly Finding[]): boolean {
 function deviceText(style: TerminalStyle, script: Script, { selected, pci }: BindingFacts): string {
   const address = addressFormatter(pci.devices, false)
   const numbers = [...new Set(selected.map(({ group }) => group))]
-  const lines = selected.map((device) => {
-    const id = `[${device.vendor.id}:${device.device.id}]`
-    return `  ${paint(style, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
-  })
   const place = numbers.map((number) => {
     if (number === null) return 'no IOMMU group'
     const bridges = pci.groups.find(({ id }) => id === number)?.devices.some(({ bridge }) => bridge)
     return `IOMMU group ${number} (${bridges ? 'bridges aside, ' : ''}nothing else in it)`
   })
-  const count = `${selected.length} function${selected.length === 1 ? '' : 's'}`
-  return `${paint(style, 'bold', script.name)}: ${count}, ${place.join(', ')}\n${lines.join('')}`
+  return `${paint(style, 'bold', script.name)}: ${functionCount(selected)}, ${place.join(', ')}\n${deviceLines(style, selected, address)}`
+}
+
+/** Returns how many functions these are, in words. */
+export function functionCount({ length }: readonly PciDevice[]): string {
+  return `${length} function${length === 1 ? '' : 's'}`
+}
+
+/** Returns a line for each device: its address, what it is, and who has it now. */
+export function deviceLines(
+  style: TerminalStyle,
+  devices: readonly PciDevice[],
+  address: (full: string) => string,
+): string {
+  return devices
+    .map((device) => {
+      const id = `[${device.vendor.id}:${device.device.id}]`
+      return `  ${paint(style, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
+    })
+    .join('')
 }
 
 /** Returns the texts around a tuning of the host, by features. */

@@ -5,9 +5,9 @@ import type { LoggedStep } from '../hand-over/read-hand-over.ts'
 import type { PciFacts } from '../host/machine.ts'
 import type { Arguments, Script } from '../terminal/options.ts'
 import { paint, printable, type TerminalStyle } from '../terminal/text.ts'
-import { type ChangeView, ownCall } from './answers.ts'
+import { type ChangeView, deviceLines, functionCount, ownCall } from './answers.ts'
 import { findingsText } from './changes.ts'
-import { addressFormatter, deviceName } from './devices.ts'
+import { addressFormatter } from './devices.ts'
 
 /** The facts that a hand-over is shown by. */
 export interface HandOverFactsShown {
@@ -37,14 +37,9 @@ export function handOverView(script: Script, given: Arguments, facts: HandOverFa
 function handOverHead(style: TerminalStyle, name: string, { decided, holders, pci }: HandOverFactsShown): string {
   const { guest, functions } = decided
   const address = addressFormatter(pci.devices, false)
-  const count = `${functions.length} function${functions.length === 1 ? '' : 's'}`
-  const devices = functions.map((device) => {
-    const id = `[${device.vendor.id}:${device.device.id}]`
-    return `  ${paint(style, 'bold', address(device.address))}  ${printable(`${deviceName(device)} ${id}, ${device.driver ?? 'no driver'} now`)}\n`
-  })
   const steps = startSteps(decided, address).map((text, index) => `  ${index + 1}. ${printable(text)}\n`)
   return (
-    `${paint(style, 'bold', name)}: ${printable(guest)} gets ${count} when it starts, the host has them back when it stops\n${devices.join('')}` +
+    `${paint(style, 'bold', name)}: ${printable(guest)} gets ${functionCount(functions)} when it starts, the host has them back when it stops\n${deviceLines(style, functions, address)}` +
     `\nOpen now:\n${holderLines(holders)}\nWhen ${printable(guest)} starts, in this order (when it stops, in the reverse one):\n${steps.join('')}`
   )
 }

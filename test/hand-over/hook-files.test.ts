@@ -143,7 +143,7 @@ it('does not tell why an earlier start was refused', () => {
 })
 
 describe('what is written', () => {
-  const programs = [...handOverFiles([]), hookFile([])].flatMap((one) => (one.kind === 'file' ? [one] : []))
+  const programs = [...handOverFiles(), hookFile()].flatMap((one) => (one.kind === 'file' ? [one] : []))
   const shells = programs.filter(({ path }) => !path.endsWith('.service'))
 
   it('is short enough to be read', () => {

@@ -156,6 +156,22 @@ describe('memory', () => {
   })
 })
 
+it.each([
+  ['a range without some', '2-6,^4-5', '2,3,6'],
+  ['a range without one', '2-5,^3', '2,4,5'],
+])('CPUs as libvirt writes them: %s', (_, list, cpus) => {
+  const host = tunedHost()
+  const files = wanting('win11', [], ['isolate yes'])
+  const xml = Object.keys(files).find((path) => path.endsWith('.xml')) ?? ''
+  // What one virtual CPU excludes, another one has.
+  const pins = `<vcpupin vcpu='0' cpuset='${list}'/>\n<vcpupin vcpu='1' cpuset='6'/>\n`
+  host.write({ ...files, [xml]: files[xml]?.replace('<cputune>', `<cputune>\n${pins}`) ?? '' })
+  expectRuns(host, 'tune', 'win11')
+  expect(host.text('run/vfio-scripts/while-running/wants/win11')).toContain(
+    `isolated ${[...new Set([...cpus.split(','), '6'])].join(',')}`,
+  )
+})
+
 describe('what is refused', () => {
   it.each([
     ['a guest that pins nothing', [], /pins no virtual CPU.*gen-domain --vcpus/],

@@ -74,7 +74,13 @@ describe('what is refused, with nothing written', () => {
       ['win10', '05:00'],
       /win10: libvirt has no guest of this name; there is win11/,
     ],
-    ['a name that no unit can have', 'twin-gpus', {}, ['my guest', '05:00'], /my guest: not a name for hand-over/],
+    [
+      'a name that no unit can have',
+      'twin-gpus',
+      {},
+      ['my guest', '05:00'],
+      /my guest: the name of a guest has letters/,
+    ],
     ['an unknown device', 'twin-gpus', {}, ['win11', '0f:00'], /0f:00: no such device/],
     [
       'an unknown unit',

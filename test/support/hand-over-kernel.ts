@@ -1,12 +1,12 @@
 // Machines on which the program of hand-over runs: a folder each, in which hand-over-kernel.sh is the kernel and systemd.
-import { existsSync, mkdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readFileSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect } from 'vitest'
 import { HAND_OVER } from '../../lib/hand-over/hand-over-paths.ts'
 import { handOverFiles } from '../../lib/hand-over/hook-files.ts'
 import { newFolder } from './expect.ts'
 import { has as hasProgram, PROJECT, type Ran, runProgram } from './run.ts'
-import { snapshotOf } from './system.ts'
+import { replaceIn, snapshotOf } from './system.ts'
 
 export const gpu = '0000:01:00.0'
 export const audio = '0000:01:00.1'
@@ -102,16 +102,13 @@ export const cardLines = `uuid ${guestUuid}\nfunction ${gpu} 1002 73bf\nfunction
  */
 export function cardMachine({ driver = 'amdgpu', second = false }: Shape = {}): CardMachine {
   const root = realpathSync(newFolder())
-  const write: CardMachine['write'] = (files) => {
-    for (const [path, text] of Object.entries(files)) {
-      const file = join(root, path)
-      rmSync(file, { recursive: true, force: true })
-      if (text === null) continue
-      mkdirSync(dirname(file), { recursive: true })
-      if (text.startsWith('→ ')) symlinkSync(text.slice(2).replace('ROOT', root), file)
-      else writeFileSync(file, text)
-    }
-  }
+  const write: CardMachine['write'] = (files) =>
+    replaceIn(
+      root,
+      Object.fromEntries(
+        Object.entries(files).map(([path, text]) => [path, text?.replace(/^→ ROOT/, `→ ${root}`) ?? null]),
+      ),
+    )
   const card = driver === 'nvidia' ? ['nvidia0', 'nvidiactl', 'dri/card0'] : ['dri/card0']
   write({
     ...programs(root),
@@ -192,7 +189,7 @@ const wireplumber = process(
 /** The program as it is installed, but for where it looks and what it changes. */
 function programs(root: string): Record<string, string> {
   return Object.fromEntries(
-    handOverFiles([]).flatMap((setting) => {
+    handOverFiles().flatMap((setting) => {
       if (setting.kind !== 'file' || !setting.path.startsWith(HAND_OVER)) return []
       const moved = setting.content
         .replace(

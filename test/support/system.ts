@@ -120,6 +120,14 @@ export function writeIn(dir: string, path: string, text: string): void {
   if (text.startsWith('#!')) chmodSync(file, 0o755)
 }
 
+/** Puts files below a folder in place of what is there; `null` is nothing at all, `→ target` a link. */
+export function replaceIn(dir: string, files: Readonly<Record<string, string | null>>): void {
+  for (const [path, text] of Object.entries(files)) {
+    rmSync(join(dir, path), { recursive: true, force: true })
+    if (text !== null) writeIn(dir, path, text)
+  }
+}
+
 /** Every file below a folder with content, mode and owner, and every link: equal texts are equal trees. */
 export function snapshotOf(dir: string): string {
   const lines: string[] = []

@@ -1,9 +1,10 @@
 // A host of eight CPUs and two NUMA nodes in a folder, on which the program of hand-over tunes for running guests.
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
 import { handOverFiles } from '../../lib/hand-over/hook-files.ts'
 import { newFolder } from './expect.ts'
 import { type Ran, runProgram } from './run.ts'
+import { replaceIn } from './system.ts'
 
 export interface TunedHost {
   root: string
@@ -89,17 +90,9 @@ function filesBelow(folder: string): string[] {
 
 export function tunedHost(): TunedHost {
   const root = realpathSync(newFolder())
-  const write: TunedHost['write'] = (files) => {
-    for (const [path, text] of Object.entries(files)) {
-      const file = join(root, path)
-      rmSync(file, { recursive: true, force: true })
-      if (text === null) continue
-      mkdirSync(dirname(file), { recursive: true })
-      writeFileSync(file, text)
-    }
-  }
-  const parts = handOverFiles([]).flatMap((one) =>
-    one.kind === 'file' && /-(facts|steps|cpus|tuning)$/.test(one.path) ? [one.content] : [],
+  const write: TunedHost['write'] = (files) => replaceIn(root, files)
+  const parts = handOverFiles().flatMap(({ path, content }) =>
+    /-(facts|steps|cpus|tuning)$/.test(path) ? [content] : [],
   )
   const pages = 'hugepages/hugepages-2048kB/nr_hugepages'
   write({

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { etcOf, expectRan, tune, write } from '../support/bind.ts'
+import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
 import { runScript } from '../support/run.ts'
 import { snapshotOf } from '../support/system.ts'
 import { host } from '../support/tune.ts'
@@ -41,6 +41,19 @@ function hold(dir: string, group: number): void {
 }
 
 describe('tune-host --vfs', { concurrent: true }, () => {
+  it('keeps bind-vfio from the card whose driver makes them', () => {
+    const dir = server()
+    const force = ['--force', 'virtual-functions', '--force', 'network', '--force', 'interface-up', '--force', 'ssh']
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expectRan(
+      bind(dir, '3b:00', ...force),
+      2,
+      /3b:00\.0: tune-host makes virtual functions of it at every boot.*--undo vfs/,
+    )
+    expectRan(tune(dir, '--undo', 'vfs', ...write), 0)
+    expect(bind(dir, '3b:00', ...force).stderr).not.toMatch(/tune-host makes/)
+  })
+
   it('writes the program, its unit and a rule for each time that the card gets its driver; undo', () => {
     const dir = server()
     const before = etcOf(dir)

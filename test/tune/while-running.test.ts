@@ -5,7 +5,7 @@ import type { Host } from '../../lib/system/system.ts'
 import { whileRunning } from '../../lib/tune/features/while-running.ts'
 import { expectRan, tune } from '../support/bind.ts'
 import { desktopDir, domain, handOver, hook, uuid, write } from '../support/hand-over.ts'
-import { snapshotOf, textOf } from '../support/system.ts'
+import { snapshotOf, textOf, writeIn } from '../support/system.ts'
 
 const file = 'etc/vfio-scripts/while-running.d/win11'
 const program = 'etc/vfio-scripts/hand-over-tuning'
@@ -60,6 +60,20 @@ describe('--while-running', () => {
     expect(textOf(dir, hook)).not.toBeNull()
     expectRan(tune(dir, '--undo', ...write), 0)
     expect(textOf(dir, hook)).toBeNull()
+  })
+
+  it('the undo of what an older version wrote leaves the files that the other has in their new form', () => {
+    const dir = host()
+    expectRan(tune(dir, ...all, ...write), 0)
+    // As if the version of then had another program.
+    for (const path of [program, 'var/lib/vfio-scripts/0001/entry.json'])
+      writeIn(dir, path, (textOf(dir, path) ?? '').replaceAll('Governor and energy preference', 'Clocks'))
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    const now = textOf(dir, program)
+    expect(now).toContain('Governor and energy preference')
+    expectRan(tune(dir, '--undo', ...write), 0)
+    expect(textOf(dir, program)).toBe(now)
+    expectRan(handOver(dir, '--status'), 0, /in-force/)
   })
 
   it('two guests each have a file', () => {
@@ -141,13 +155,13 @@ describe('--status', () => {
       { ...slices('0-1'), ...governors('performance'), ...pages(8) },
       /asked for 64 huge pages of 2 MiB.*nr_hugepages: 8/s,
     ],
-  ])('of a guest that runs: %s', (_, machine, says) => {
+  ])('of a guest that runs: %s', (what, machine, says) => {
     const dir = host({ [wants]: running, ...machine })
     const reader = openReader(dir)
     const setting = { kind: 'file', path: `/${file}`, content: '', reason: '', owners: ['while-running'] } as const
     const findings = whileRunning.inForce?.({ machine: reader } as Host, [setting]) ?? []
     const text = findings.map(({ state, summary, evidence }) => `${state} ${summary}: ${evidence.join(', ')}`)
     expect(text.join('\n')).toMatch(says)
-    expect(findings.every(({ state }) => state === 'ok')).toBe(_ === 'in force')
+    expect(findings.every(({ state }) => state === 'ok')).toBe(what === 'in force')
   })
 })

@@ -1,10 +1,11 @@
-import { headComment, type PlannedSetting, type Setting } from '../../change/settings.ts'
+import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import type { Finding } from '../../core/finding.ts'
 import { parseSize } from '../../core/sizes.ts'
 import { readDomain } from '../../guest/libvirt/guest-domain.ts'
-import { WHILE_RUNNING } from '../../hand-over/hand-over-paths.ts'
+import { expectGuestName, WHILE_RUNNING, WHILE_RUNNING_WANTS } from '../../hand-over/hand-over-paths.ts'
 import { handOverFiles, hookFile } from '../../hand-over/hook-files.ts'
+import { linesOf } from '../../hand-over/plan-hand-over.ts'
 import { cpuList, parseCpuList } from '../../host/cpu.ts'
 import type { Reader } from '../../host/reader.ts'
 import type { Arguments } from '../../terminal/options.ts'
@@ -15,9 +16,7 @@ import { expectNode, expectPageSize } from './hugepages.ts'
 import { expectCpuset } from './isolate.ts'
 
 /** The features that a guest can have while it runs; with `--while-running` they are not done from the boot on. */
-export const PARTS = ['isolate', 'governor', 'hugepages'] as const
-
-const RUNNING = '/run/vfio-scripts/while-running/wants'
+const PARTS = ['isolate', 'governor', 'hugepages'] as const
 
 /**
  * Gives a guest CPUs, huge pages and clocks when it starts, and takes them back when it stops: by the unit of hand-over,
@@ -36,8 +35,7 @@ export const whileRunning: TuneFeature = {
   requirements(facts, given) {
     const guest = given.value('while-running') ?? ''
     const { files } = facts.host
-    if (!/^\w[\w.:-]*$/.test(guest))
-      throw new UserError('usage', `--while-running ${guest}: not a name of letters, digits and . _ : -`)
+    expectGuestName(guest)
     if (isDescribed(facts))
       throw new UserError(
         'unknown-system',
@@ -66,7 +64,7 @@ export const whileRunning: TuneFeature = {
       content: `${headComment('tune-host')}${lines.join('\n')}\n`,
       reason: `what ${guest} gets while it runs`,
     }
-    const settings = [own, ...handOverFiles([]), hookFile([])].map(withoutOwners)
+    const settings = [own, ...handOverFiles(), hookFile()]
     const paths = settings.map(({ path }) => path)
     return tuneRequirements(`what ${guest} gets while it runs`, {
       settings,
@@ -82,11 +80,6 @@ export const whileRunning: TuneFeature = {
         : undefined
       return guest === undefined ? [] : guestFindings(machine, guest)
     }),
-}
-
-function withoutOwners(setting: Setting | PlannedSetting): Setting {
-  const { owners: _, ...rest } = setting as PlannedSetting
-  return rest
 }
 
 function cpuLines(facts: TuneFacts, given: Arguments, guest: string, pinned: string): string[] {
@@ -110,7 +103,9 @@ function cpuLines(facts: TuneFacts, given: Arguments, guest: string, pinned: str
 
 function pageLines(facts: TuneFacts, given: Arguments): string[] {
   const size = given.value('hugepages')
-  if (size === undefined) return given.flag('best-effort') ? expectPages() : []
+  if (size === undefined && given.flag('best-effort'))
+    throw new UserError('usage', '--best-effort goes with --hugepages')
+  if (size === undefined) return []
   const page = parseSize('page-size', given.value('page-size') ?? '2M')
   expectPageSize(facts, page)
   const node = given.value('node')
@@ -119,24 +114,18 @@ function pageLines(facts: TuneFacts, given: Arguments): string[] {
   return [`pages ${page / 1024} ${count} ${node ?? '-'}`, ...(given.flag('best-effort') ? ['best-effort yes'] : [])]
 }
 
-function expectPages(): never {
-  throw new UserError('usage', '--best-effort goes with --hugepages')
-}
-
 /** Checks what the running guest has, as the kernel shows it; nothing is in force while it does not run. */
 function guestFindings(machine: Reader, guest: string): Finding[] {
-  const want = machine.optionalText(`${RUNNING}/${guest}`)
+  const want = machine.optionalText(`${WHILE_RUNNING_WANTS}/${guest}`)
   if (want === undefined)
     return [inForceFinding('while-running', true, `${guest} does not run: nothing is in force for it`)]
-  const words = (kind: string): string[] =>
-    [...want.matchAll(new RegExp(`^${kind} (.+)$`, 'gm'))].map(([, word = '']) => word)
-  const cpus = parseCpuList(words('isolated')[0]) ?? []
-  const clocked = parseCpuList(words('cpus')[0]) ?? []
-  const [governor] = words('governor')
+  const cpus = parseCpuList(linesOf(want, 'isolated')[0]) ?? []
+  const clocked = parseCpuList(linesOf(want, 'cpus')[0]) ?? []
+  const [governor] = linesOf(want, 'governor')
   return [
     ...(cpus.length === 0 ? [] : [slicesFinding(machine, guest, cpus)]),
     ...(governor === undefined ? [] : [governorFinding(machine, guest, clocked, governor)]),
-    ...words('pages').map((line) => pagesFinding(machine, guest, line)),
+    ...linesOf(want, 'pages').map((line) => pagesFinding(machine, guest, line)),
   ]
 }
 
