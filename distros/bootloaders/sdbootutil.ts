@@ -1,8 +1,9 @@
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { BootloaderAdapter, Host } from '../../lib/system/system.ts'
 import { generatorCommand, rawText, readOnce } from '../boot/boot-files.ts'
-import { observeEntries, readEntries } from '../boot/loader-entries.ts'
+import { type BootEntry, observeEntries, readEntries } from '../boot/loader-entries.ts'
 import { loaderEvidence, readLoaderInfo, SYSTEMD_BOOT_MENU } from '../boot/loader-variables.ts'
+import { presentSnapshot, sdbootutilEntries, snapshotOf } from '../boot/sdbootutil-entries.ts'
 import { blscfgMenu, systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 import { fileSource } from '../boot/uki-line.ts'
 import { grub } from './grub.ts'
@@ -11,7 +12,8 @@ const COMMAND = ['sdbootutil', 'update-all-entries']
 
 /**
  * sdbootutil of openSUSE, for systemd-boot or a GRUB that reads such entries. It makes those of the present snapshot
- * from /etc/kernel/cmdline and the files in cmdline.d (since March 2026), and computes anew what a TPM expects of them. Entries of older snapshots stay unchanged.
+ * from /etc/kernel/cmdline and the files in cmdline.d (since March 2026), and computes anew what a TPM expects of them.
+ * Entries of older snapshots stay unchanged. The images are dracut's, by `sdbootutil mkinitrd`.
  */
 export const sdbootutil: BootloaderAdapter = {
   name: 'sdbootutil',
@@ -27,23 +29,26 @@ export const sdbootutil: BootloaderAdapter = {
   },
 
   open(host) {
-    const entries = readOnce(host, () => readEntries(host.files))
+    const entries = readOnce(host, () => sdbootutilEntries(host))
+    const normal = (): BootEntry[] => entries().filter(({ recovery }) => !recovery)
     const source = readOnce(host, () =>
       fileSource(
         host,
         { tool: 'sdbootutil', named: undefined },
-        entries().map(({ line }) => line),
+        normal().map(({ line }) => line),
       ),
     )
-    const paths = (): string[] => entries().map(({ path }) => path)
+    const paths = (): string[] => normal().map(({ path }) => path)
     return {
       configured: () => source().currentArguments,
       settings: (tokens) => tokens.map(({ token, reason }) => source().setting(token, reason)),
       commands: () => [generatorCommand(COMMAND, paths(), 'the boot entries of this snapshot')],
 
-      // Entries of the present snapshot are not told from those of older ones here.
-      observe: (tokens, absent) =>
-        observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: ok || null, proof })),
+      // Where another system runs, entries of its present snapshot are not told from those of older ones.
+      observe(tokens, absent) {
+        const told = presentSnapshot(host) !== undefined || entries().every((one) => snapshotOf(one) === undefined)
+        return observeEntries(entries(), tokens, absent).map(({ ok, proof }) => ({ ok: told ? ok : ok || null, proof }))
+      },
 
       entries: () => (isGrub(host) ? blscfgMenu : systemdBootMenu)(host, entries()),
       imageSteps: () => ['sdbootutil mkinitrd'],

@@ -5,6 +5,8 @@ import { readLines, unescapeOctal } from './readings.ts'
 export interface Mount {
   /** The device number: `259:2`; btrfs, ZFS and other file systems of several devices have an anonymous one, `0:31`. */
   number: string
+  /** The folder of the file system that is mounted: `/`, `/@/.snapshots/1/snapshot`. */
+  folder: string
   point: string
   type: string
   /** The source: `/dev/nvme0n1p2`, `rpool/ROOT`; without symbolic links where the machine has them. */
@@ -18,9 +20,10 @@ export function readMounts(reader: Reader): Mount[] | undefined {
   return readLines(reader, '/proc/self/mountinfo')?.flatMap((line) => {
     const fields = line.split(' ')
     const dash = fields.indexOf('-', 6)
-    const [number, point, type, source] = [fields[2], fields[4], fields[dash + 1], fields[dash + 2]]
+    const [number, folder = '', point, type, source] = [...fields.slice(2, 5), fields[dash + 1], fields[dash + 2]]
     if (dash < 0 || !number || !point || !type || source === undefined) return []
-    return [{ number, point: unescapeOctal(point), type, source: realNode(reader, unescapeOctal(source)) }]
+    const at = { folder: unescapeOctal(folder), point: unescapeOctal(point) }
+    return [{ number, ...at, type, source: realNode(reader, unescapeOctal(source)) }]
   })
 }
 

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { adapters } from '../../distros/index.ts'
 import { apply, card, expectSettled } from '../support/bind.ts'
 import { applied, CMDLINE, type Files, loaderDir, OURS, ROOT, sdbootutil, treeOf, undone } from '../support/loaders.ts'
@@ -69,4 +69,50 @@ it('the order is that in which it reads: the file, the vendor, /etc, each by nam
   }
   const line = adapters.openBootloader(hostWith(files), 'sdbootutil')?.configured() ?? []
   expect(line.map(({ token }) => token)).toEqual([ROOT, 'splash=silent', 'quiet', 'b', 'c', 'd'])
+})
+
+describe('entries of other snapshots', () => {
+  const [release = ''] = sdbootutil.kernels ?? []
+  const entryOf = (snapshot: number): Files => {
+    const folder = `opensuse-tumbleweed/${release}`
+    return {
+      [`boot/efi/loader/entries/opensuse-tumbleweed-${release}-${snapshot}.conf`]: `title openSUSE\nversion ${snapshot}@${release}\noptions ${ROOT} quiet\nlinux /${folder}/linux-0a\ninitrd /${folder}/initrd-${snapshot}a\n`,
+      [`boot/efi/${folder}/linux-0a`]: 'kernel',
+      [`boot/efi/${folder}/initrd-${snapshot}a`]: 'image',
+    }
+  }
+  const files: Record<string, string> = {}
+  for (const [path, text] of Object.entries({
+    'usr/bin/sdbootutil': '',
+    'usr/bin/dracut': '',
+    'usr/lib/dracut/x': '',
+    [`lib/modules/${release}/modules.dep`]: '',
+    [CMDLINE]: `${ROOT} quiet\n`,
+    'proc/self/mountinfo': '31 1 0:27 /@/.snapshots/2/snapshot / rw shared:1 - btrfs /dev/sda2 rw\n',
+    ...entryOf(1),
+    ...entryOf(2),
+  }))
+    files[`/${path}`] = text ?? ''
+
+  it('are for recovery, with the images that they boot', () => {
+    const host = hostWith(files, true)
+    const loader = adapters.openBootloader(host, 'sdbootutil')
+    expect(loader?.entries().map(({ file, recovery }) => [file.at(-6), recovery])).toEqual([
+      ['2', false],
+      ['1', true],
+    ])
+    const touches = loader?.commands().flatMap((one) => one.touches.map((path) => path.replace(/.*\//, '')))
+    expect(touches).toEqual([`opensuse-tumbleweed-${release}-2.conf`])
+    expect(loader?.observe(['quiet'], false)[0]).toMatchObject({ ok: true })
+    expect(loader?.observe(['nosuch'], false)[0]).toMatchObject({ ok: false })
+    const images = adapters.openInitramfs(host, 'dracut')?.images()
+    expect(images?.map(({ path }) => path.replace(/.*\//, ''))).toEqual(['initrd-2a'])
+  })
+
+  it('where another system runs, are not told apart', () => {
+    const host = hostWith(files, false)
+    const loader = adapters.openBootloader(host, 'sdbootutil')
+    expect(loader?.entries().every(({ recovery }) => !recovery)).toBe(true)
+    expect(loader?.observe(['nosuch'], false)[0]).toMatchObject({ ok: null })
+  })
 })
