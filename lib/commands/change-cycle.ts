@@ -104,7 +104,7 @@ export async function changeSystem(
     const proposal = await propose()
     const { plan, bootFiles, view, boots = [], pending = plan.changes.length > 0 } = proposal
     const short = cutShortRuns(proposal.host.files, proposal.journal)
-    plan.notes.push(...short.notes)
+    plan.notes.push(...short.notes, ...unreadWarnings(context.machine))
     const json: BindVfio = {
       ...answerJson(context.script, 'plan', plan, proposal.devices, proposal.findings, short.changes),
       ...(boots.length === 0 ? {} : { boots: boots.map((boot) => withoutUnchanged(boot, proposal.devices)) }),
@@ -140,7 +140,7 @@ function entryFacts(context: Context, kind: ClaimKind, { plan, entry }: Proposal
   }
 }
 
-/** Adds to a proposal of something new the confirm timer that was asked for, and notes on what could not be read. */
+/** Adds to a proposal of something new the confirm timer that was asked for. Refuses to apply what is not all read. */
 function completed({ machine, arguments: given, script }: Context, proposal: Proposal, apply: boolean): Proposal {
   const { host, journal } = proposal
   const within = given.value('confirm-within')
@@ -149,7 +149,6 @@ function completed({ machine, arguments: given, script }: Context, proposal: Pro
       ? proposal.plan
       : withConfirmTimer(host, journal, proposal.plan, script.name, parseTime('--confirm-within', within))
   if (apply && plan.changes.length > 0) expectAllRead(machine)
-  plan.notes.push(...unreadWarnings(machine))
   return { ...proposal, plan }
 }
 
