@@ -1,11 +1,14 @@
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs'
 import { expect, it } from 'vitest'
-import { machineDir, machineNames } from '../support/machine.ts'
+import { newFolder } from '../support/expect.ts'
+import { loadMachine, machineDir, machineNames, writeMachine } from '../support/machine.ts'
 import { needs, sampleOf } from '../support/needs.ts'
 import { runProgram, runScript } from '../support/run.ts'
+import { writeIn } from '../support/system.ts'
 
-/** The real lspci, looking at a fake machine. */
-function lspci(dir: string): string {
-  return `lspci -A linux-sysfs -O hwdb.disable=1 -O sysfs.path='${dir}/sys/bus/pci' -i '${dir}/usr/share/misc/pci.ids'`
+/** The real lspci, looking at a fake machine; what its pci.ids lacks it asks this machine's udev with `hwdb`. */
+function lspci(dir: string, hwdb = false): string {
+  return `lspci -A linux-sysfs -O hwdb.disable=${hwdb ? 0 : 1} -O sysfs.path='${dir}/sys/bus/pci' -i '${dir}/usr/share/misc/pci.ids'`
 }
 
 /** The loop of the NixOS guide; its `-k5` counts the parts of /sys/kernel/iommu_groups/N/devices/ADDRESS. */
@@ -19,6 +22,7 @@ function guideLoop(dir: string, options: string): string {
 }
 
 const machines = machineNames()
+const HWDB = '/usr/lib/udev/hwdb.bin'
 
 needs('lspci').describe('beside the real lspci', () => {
   it.each(sampleOf(machines, 4))('%s: --format lspci prints what the loop of the guides prints', (name) => {
@@ -27,6 +31,26 @@ needs('lspci').describe('beside the real lspci', () => {
     expect(loop.stderr).toBe('')
     expect(runScript('list-iommu', ['--machine', dir, '--format', 'lspci']).stdout).toBe(loop.stdout)
   })
+
+  needs("udev's hwdb.bin", existsSync(HWDB)).it.each(sampleOf(machines, 4))(
+    '%s: what pci.ids lacks has the name that udev gives it',
+    (name) => {
+      const dir = newFolder()
+      writeMachine(loadMachine(name), dir)
+      writeIn(dir, 'usr/share/misc/pci.ids', '# names\n10de  Another name\n')
+      mkdirSync(`${dir}/usr/lib/udev`, { recursive: true })
+      copyFileSync(HWDB, dir + HWDB)
+      const { stdout } = runProgram('bash', ['-c', `${lspci(dir, true)} -Dnn`])
+      expect(stdout).toMatch(/Intel|AMD/)
+      const ours = runScript('list-iommu', ['--machine', dir, '--format', 'lspci', '--domains']).stdout
+      const named = new Map(ours.split('\n').map((line) => [/[0-9a-f]{4,}:\S+/.exec(line)?.[0], line]))
+      for (const line of stdout.trim().split('\n')) {
+        const own = named.get(line.replace(/ .*/, ''))
+        // Functions of no group are not in the guides' listing.
+        if (own !== undefined) expect(own.replace(/^IOMMU Group \d+ /, '')).toBe(line)
+      }
+    },
+  )
 
   it('--domains prints addresses as lspci -D does', () => {
     const dir = machineDir('ivy-bridge-h77')
