@@ -22,8 +22,8 @@ const table = (head: string, all: typeof adapters.bootloaders): string =>
 it('docs/adapters.md says of each adapter what the adapter says', async () => {
   const page = `${HEAD}\n${table('boot loader', adapters.bootloaders)}\n\n${table('initramfs', adapters.initramfs)}\n`
   await expect(page).toMatchFileSnapshot('../../docs/adapters.md')
-  for (const file of ['README.md', 'README.ja.md'])
-    expect(readFileSync(`${PROJECT}${file}`, 'utf8')).toContain('docs/adapters.md')
+  for (const file of ['distributions.md', 'distributions.ja.md'])
+    expect(readFileSync(`${PROJECT}docs/${file}`, 'utf8')).toContain('(adapters.md)')
 })
 
 describe('each says in one line how it was proven', () => {

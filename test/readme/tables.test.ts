@@ -8,16 +8,16 @@ import { readKernels } from '../../lib/host/installed-kernels.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { TUNING_GUARDS } from '../../lib/tune/features.ts'
 import { FAMILIES } from '../support/families.ts'
-import { tableOf } from '../support/readme.ts'
+import { tableOf } from '../support/pages.ts'
 import { PROJECT } from '../support/run.ts'
 import { systemDir } from '../support/system.ts'
 
-const README = readFileSync(`${PROJECT}README.md`, 'utf8')
+const PAGE = readFileSync(`${PROJECT}docs/distributions.md`, 'utf8')
 const codes = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '')
 const names = (some: readonly { name: string }[]): string[] => some.map(({ name }) => name)
 
 describe('the table of distributions', () => {
-  const rows = tableOf(README, 'distribution')
+  const rows = tableOf(PAGE, 'distribution')
 
   it('has each that is known', () => expect(rows.map(([name]) => name)).toEqual(names(DISTROS)))
 
@@ -40,7 +40,7 @@ describe('the table of distributions', () => {
   )
 
   it('goes with the packages that are installed there', () => {
-    const block = /```text\n([\s\S]*?)```/.exec(README)?.[1] ?? ''
+    const block = /```text\n([\s\S]*?)```/.exec(PAGE)?.[1] ?? ''
     const packaged = DISTROS.filter(({ declarative }) => declarative === undefined)
     expect(
       block
@@ -60,12 +60,12 @@ it.each([
   ['boot loader', adapters.bootloaders],
   ['initramfs', adapters.initramfs],
 ])('every %s has a row', (head, known) => {
-  expect([...new Set(tableOf(README, head).flatMap(([name]) => codes(name)))].sort()).toEqual(names(known).sort())
+  expect([...new Set(tableOf(PAGE, head).flatMap(([name]) => codes(name)))].sort()).toEqual(names(known).sort())
 })
 
 it.each([
-  ['README.md', 'guard', 'yes', 'never'],
-  ['README.ja.md', 'ガード', '可', '不可'],
+  ['docs/binding.md', 'guard', 'yes', 'never'],
+  ['docs/binding.ja.md', 'ガード', '可', '不可'],
 ])('every guard has a row in %s, which says whether it can be overridden', (file, head, yes, never) => {
   const rows = tableOf(readFileSync(PROJECT + file, 'utf8'), head).map(([name, , forced]) => [codes(name)[0], forced])
   const guards = [BINDING_GUARDS, GUEST_CHECKS, TUNING_GUARDS, HAND_OVER_GUARDS, libvirtHookCheck].flat()

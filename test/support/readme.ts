@@ -1,70 +1,23 @@
 // A place in which the commands of a page can be run: a fake system, and stand-ins for what reaches other machines.
-import { chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
+import { host } from './checking.ts'
 import { cpuTree, smt } from './cpus.ts'
 import { newFolder } from './expect.ts'
 import { firmwareFiles } from './firmware.ts'
 import { PROJECT, type Ran, runProgram } from './run.ts'
 import { systemDir } from './system.ts'
-
-export interface Block {
-  language: string
-  text: string
-}
-
-/** The fenced blocks of a page. */
-export function blocksOf(page: string): Block[] {
-  return [...page.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)].map(([, language = '', text = '']) => ({ language, text }))
-}
-
-/** What a block has a shell do, one command each; bash says where a command ends. */
-export function commandsOf({ language, text }: Block): string[] {
-  const lines =
-    language === 'console' ? [...text.matchAll(/^\$ (.*)$/gm)].map((match) => match[1] ?? '') : text.split('\n')
-  const commands: string[] = []
-  let rest = ''
-  for (const line of lines) {
-    rest += `${line}\n`
-    if (/\\\n$/.test(rest) || runProgram('bash', ['-n', '-c', rest]).code !== 0) continue
-    if (/^[^#\s]/m.test(rest)) commands.push(rest.trimEnd())
-    rest = ''
-  }
-  if (rest !== '') throw new Error(`bash cannot parse: ${rest}`)
-  return commands
-}
-
-/** The headings' levels, the blocks without comments, and what each row of a table has as code: alike in every language. */
-export function skeletonOf(page: string): { levels: string[]; blocks: string[]; rows: string[][] } {
-  const blocks = [...page.matchAll(/^```\w+\n[\s\S]*?^```$/gm)].map(([block]) => block.replace(/ +# .*$/gm, ''))
-  const text = page.replace(/^```\w+\n[\s\S]*?^```$/gm, '')
-  return {
-    levels: [...text.matchAll(/^(#+) /gm)].map(([, level = '']) => level),
-    blocks,
-    rows: [...text.matchAll(/^\|.*$/gm)].map(([row]) => row.match(/`[^`]+`/g) ?? []),
-  }
-}
-
-/** The rows of the table whose head starts with this word, cell by cell. */
-export function tableOf(page: string, first: string): string[][] {
-  const lines = page.split('\n')
-  const start = lines.findIndex((line) => line.startsWith(`| ${first} `)) + 2
-  const end = lines.findIndex((line, index) => index >= start && !line.startsWith('|'))
-  return lines.slice(start, end).map((line) =>
-    line
-      .split('|')
-      .slice(1, -1)
-      .map((cell) => cell.trim()),
-  )
-}
-
-/** What a console block shows below its command: `…` stands for any lines that are not shown. */
-export function transcriptOf({ text }: Block): { command: string; shown: RegExp } {
-  const [first = '', ...lines] = text.split('\n')
-  const pattern = lines.map((line) =>
-    line.trim() === '…' ? '[\\s\\S]*?' : line.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'),
-  )
-  return { command: first.replace(/^\$ /, ''), shown: new RegExp(`^${pattern.join('\n')}$`) }
-}
 
 /** An i9-14900K whose second card no guest has yet: the machine of the README. */
 export function readmeSystem(): string {
@@ -115,6 +68,16 @@ export function oneDomain(dir: string): string {
   return dir
 }
 
+/** The machine that a page names after `on`. */
+export function shownSystem(name: string): string {
+  if (name !== 'three-problems') return systemDir({ machine: name })
+  return host({
+    'etc/group': 'kvm:x:104:ann\nlibvirt:x:105:\n',
+    'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:1cb6, 10de:0fb9\n',
+    'usr/share/OVMF/OVMF_CODE_4M.fd': null,
+  })
+}
+
 /** Node on the fake system: what names no root of its own gets one, and runs no commands there. */
 const NODE = `#!/bin/bash
 more=()
@@ -162,6 +125,39 @@ esac
   scp: '#!/bin/sh\nfolder=$HOME/$(echo "$2" | cut -d: -f1) && mkdir -p "$folder" && exec cp "$1" "$folder"\n',
   virsh: VIRSH,
   'ansible-playbook': '#!/bin/sh\n[ -e "$3" ]\n',
+  // What it installs is a file of the release.
+  apt: '#!/bin/sh\n[ "$1" = install ] && [ -e "$2" ]\n',
+}
+
+/** What else a command of a page may call: nothing that changes a machine. */
+const HARMLESS =
+  `bash sh awk base64 basename cat chgrp chmod chown cksum cmp comm cp cut date dd df diff dirname du echo env
+  expr false find getent grep gzip head id jq kill ln ls md5sum mkdir mktemp mv nl od paste printf pwd readlink realpath rm rmdir
+  sed seq sha256sum sleep sort split stat sync tac tail tar tee test touch tr true truncate uname uniq
+  virt-xml-validate wc xargs xmllint`.split(/\s+/)
+
+/** The files of a release that pages name: the one file, and what stands for the package, with their sums. */
+function releaseFiles(home: string): void {
+  const { version } = JSON.parse(readFileSync(`${PROJECT}package.json`, 'utf8'))
+  const files = ['vfio-scripts.mjs', `vfio-scripts_${version}_all.deb`]
+  for (const name of files) copyFileSync(`${PROJECT}scripts/vfio-scripts.mjs`, join(home, name))
+  const sum = createHash('sha256')
+    .update(readFileSync(join(home, 'vfio-scripts.mjs')))
+    .digest('hex')
+  writeFileSync(join(home, 'SHA256SUMS'), files.map((name) => `${sum}  ${name}\n`).join(''))
+}
+
+/** The programs that the places of this process share: folders of the PATH without those that change a machine. */
+let harmless: string | undefined
+function harmlessPrograms(): string {
+  if (harmless !== undefined) return harmless
+  harmless = newFolder()
+  const folders = (process.env.PATH ?? '').split(':')
+  for (const name of HARMLESS) {
+    const found = folders.map((folder) => join(folder, name)).find((path) => existsSync(path))
+    if (found !== undefined) symlinkSync(found, join(harmless, name))
+  }
+  return harmless
 }
 
 /** Runs the commands of one page, one after another in one place; /mnt is the fake system. */
@@ -175,9 +171,10 @@ export function sandbox(scripts: readonly string[]): (command: string, system: s
   }
   for (const name of scripts) symlinkSync(`${PROJECT}scripts/${name}.mjs`, join(bin, name))
   for (const name of ['scripts', 'completions', 'examples']) symlinkSync(PROJECT + name, join(home, name))
+  releaseFiles(home)
   return (command, system) =>
     runProgram('bash', ['-o', 'pipefail', '-c', command.replaceAll('/mnt', system)], {
       cwd: home,
-      env: { HOME: home, PATH: `${bin}:${process.env.PATH}`, SYSTEM: system },
+      env: { HOME: home, PATH: `${bin}:${harmlessPrograms()}`, SYSTEM: system },
     })
 }
