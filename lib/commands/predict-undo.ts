@@ -35,7 +35,8 @@ export async function predictUndo(
   } catch (error) {
     if (!(error instanceof UserError)) throw error
     // A rescue system has no devices of this one: nothing is to be said then.
-    if (error.code === 'denied') warn(`who has each device after the boot is not foreseen: ${error.message}: try as root`)
+    if (error.code === 'denied')
+      warn(`who has each device after the boot is not foreseen: ${error.message}: try as root`)
     return []
   }
 }

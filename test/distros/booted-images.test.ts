@@ -62,11 +62,8 @@ describe('an image that an entry boots and that nothing makes again', () => {
 
   it('openSUSE with sdbootutil, whose image is gone', () => {
     const files = { ...bls, [`${own}/initrd-9c8d`]: null, [`boot/initrd-${release}`]: null }
-    expectRefused(
-      systemDir({ machine, family: 'opensuse', kernels: [release], files }),
-      /dracut .*no initramfs image|no initramfs image.*dracut/,
-      /sdbootutil mkinitrd/,
-    )
+    const dir = systemDir({ machine, family: 'opensuse', kernels: [release], files })
+    expectRefused(dir, /dracut.*no initramfs image/, /sdbootutil mkinitrd/)
   })
 
   // What an old /boot/initrd-RELEASE holds, nothing boots.
