@@ -8,7 +8,8 @@ export const apk: PackageManager = {
     libvirt: 'libvirt-daemon libvirt-qemu',
     ovmf: 'ovmf',
     swtpm: 'swtpm',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virt-install',
+    osinfo: 'libosinfo',
     virtiofsd: 'virtiofsd',
   },
 }

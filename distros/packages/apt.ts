@@ -12,7 +12,8 @@ export const apt: PackageManager = {
     libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',
     ovmf: 'ovmf',
     swtpm: 'swtpm swtpm-tools',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virtinst',
+    osinfo: 'libosinfo-bin',
     virtiofsd: 'virtiofsd',
   },
   // virtiofsd has its own package since Debian 13 and Ubuntu 24.04.

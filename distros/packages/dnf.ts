@@ -8,7 +8,8 @@ export const dnf: PackageManager = {
     libvirt: 'libvirt',
     ovmf: 'edk2-ovmf',
     swtpm: 'swtpm swtpm-tools',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virt-install',
+    osinfo: 'libosinfo',
     virtiofsd: 'virtiofsd',
   },
 }

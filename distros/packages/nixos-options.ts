@@ -11,7 +11,8 @@ export const nixosPackages: PackageManager['packageNames'] = {
   libvirt: 'virtualisation.libvirtd.enable',
   ovmf: 'OVMFFull',
   swtpm: 'virtualisation.libvirtd.qemu.swtpm.enable',
-  'virt-manager': 'programs.virt-manager.enable',
+  'virt-install': 'virt-manager',
+  osinfo: 'libosinfo',
   virtiofsd: 'virtiofsd',
 }
 

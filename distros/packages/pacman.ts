@@ -8,7 +8,8 @@ export const pacman: PackageManager = {
     libvirt: 'libvirt',
     ovmf: 'edk2-ovmf',
     swtpm: 'swtpm',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virt-install',
+    osinfo: 'libosinfo',
     virtiofsd: 'virtiofsd',
   },
 }

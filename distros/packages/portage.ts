@@ -8,7 +8,8 @@ export const portage: PackageManager = {
     libvirt: 'app-emulation/libvirt',
     ovmf: 'sys-firmware/edk2-bin',
     swtpm: 'app-crypt/swtpm',
-    'virt-manager': 'app-emulation/virt-manager',
+    'virt-install': 'app-emulation/virt-manager',
+    osinfo: 'sys-libs/libosinfo',
     virtiofsd: 'app-emulation/virtiofsd',
   },
 }

@@ -8,7 +8,8 @@ export const xbps: PackageManager = {
     libvirt: 'libvirt',
     ovmf: 'edk2-ovmf',
     swtpm: 'swtpm',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virt-manager-tools',
+    osinfo: 'libosinfo',
     virtiofsd: 'virtiofsd',
   },
 }

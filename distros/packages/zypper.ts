@@ -8,7 +8,8 @@ export const zypper: PackageManager = {
     libvirt: 'libvirt-daemon-qemu',
     ovmf: 'qemu-ovmf-x86_64',
     swtpm: 'swtpm',
-    'virt-manager': 'virt-manager',
+    'virt-install': 'virt-install',
+    osinfo: 'libosinfo',
     virtiofsd: 'virtiofsd',
   },
 }

@@ -14,7 +14,7 @@ type ProgramCheck = AsyncCheck<ProgramFacts>
 /** Finds a program that guests need: its version, or the package to install. `absent`: why it may be missing. */
 async function programResult(
   { host: { files }, packages, version }: ProgramFacts,
-  software: Exclude<GuestSoftware, 'virt-manager'>,
+  software: GuestSoftware,
   title: string,
   absent?: string,
 ): Promise<CheckResult> {

@@ -4,9 +4,16 @@ import { runCommand } from '../change/run.ts'
 import { UserError } from '../core/error.ts'
 import { unpinnedTopology } from '../cpu/cores.ts'
 import { pinVcpus } from '../cpu/pinning.ts'
-import { type Capabilities, parseCapabilities, parseQemuHelp, UNKNOWN_CAPABILITIES } from '../guest/capabilities.ts'
+import {
+  type Capabilities,
+  parseCapabilities,
+  parseProperties,
+  parseQemuHelp,
+  UNKNOWN_CAPABILITIES,
+} from '../guest/capabilities.ts'
 import type { GuestFacts } from '../guest/decide.ts'
 import { readDevices } from '../guest/devices/guest-devices.ts'
+import { isIgd } from '../guest/devices/igd.ts'
 import { type BoardRequest, type RequestedDevices, versionFrom } from '../guest/request.ts'
 import { readBars } from '../host/bars.ts'
 import { readCpus } from '../host/cpu.ts'
@@ -66,7 +73,11 @@ export async function readGuestFacts(
       libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
       qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemuVersion(machine)),
     },
-    capabilities: await readCapabilities(machine, request),
+    capabilities: {
+      ...(await readCapabilities(machine, request)),
+      // A version that is named is that of another QEMU.
+      vfio: asked.some(isIgd) && given.value('qemu') === undefined ? await readProperties(machine) : null,
+    },
     vendor: cpus.vendor,
     virtualApic: hypervisor.virtualApic,
     pinning: request.pin === undefined || plain !== null ? null : pinVcpus(cpus, { ...request.pin, node }),
@@ -114,6 +125,7 @@ async function withUefiReleases(
 const PROGRAM_REPORTS = {
   libvirt: '/run/vfio-scripts/domcapabilities.xml',
   qemu: '/run/vfio-scripts/qemu-help.txt',
+  vfio: '/run/vfio-scripts/vfio-pci-help.txt',
 } as const
 
 /** Reads what libvirt or QEMU reports that it can give guests; nothing is known where there is none to ask. */
@@ -123,6 +135,14 @@ async function readCapabilities(machine: Context['machine'], { format, chipset }
     (machine.running ? await askPrograms(machine, format, chipset) : '')
   if (text === '') return UNKNOWN_CAPABILITIES
   return format === 'libvirt' ? parseCapabilities(text) : parseQemuHelp(text)
+}
+
+/** Reads the properties that this QEMU's vfio-pci has. */
+async function readProperties({ reader, files, running }: Context['machine']): Promise<Capabilities['vfio']> {
+  const captured = reader.optionalText(PROGRAM_REPORTS.vfio)
+  const qemu = running ? findProgram(files, 'qemu-system-x86_64', 'qemu-kvm') : undefined
+  if (captured !== undefined || qemu === undefined) return parseProperties(captured ?? '')
+  return parseProperties((await runCommand([qemu, '-device', 'vfio-pci,help'], { root: '/', seconds: 20 })).stdout)
 }
 
 async function askPrograms(

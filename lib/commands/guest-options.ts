@@ -25,7 +25,11 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
   valueOption('hugepages', 'SIZE', 'memory in hugepages of this size: 2M, 1G'),
   valueOption('vcpus', 'N', 'this many vCPUs, pinned to whole cores near the card'),
   valueOption('cores', 'N', 'this many cores with all their threads, pinned'),
-  choiceOption('pin', ['all-cores', 'none'], 'all cores but what the host keeps; none: --vcpus without pinning'),
+  choiceOption(
+    'pin',
+    ['all-cores', 'all-threads', 'none'],
+    'all cores but what the host keeps; all-threads: nothing is kept; none: --vcpus without pinning',
+  ),
   flagOption('one-thread', 'one thread of each core; its siblings are left idle'),
   choiceOption('prefer', ['cache', 'frequency'], 'of unequal L3 clusters (X3D), the one with'),
   valueOption('cpu', 'MODEL', 'a CPU model such as core2duo instead of the host CPU itself'),

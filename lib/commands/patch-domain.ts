@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports } from '../core/versions.ts'
+import { sharedCpuNotes } from '../cpu/pinning.ts'
 import { decideHiding, decideMemory, type GuestFacts } from '../guest/decide.ts'
 import { isDeviceGiven } from '../guest/devices/guest-device.ts'
 import { ATTACHED_DEVICES, BUILT_IN_DEVICES, decideDevices, GUEST_DEVICES } from '../guest/devices/guest-devices.ts'
@@ -98,6 +99,7 @@ export function patchDomain(
   if (facts.pinning !== null) {
     result = patchPinning(result, facts.pinning, supports(versions, 'cpuCache'))
     remarks.reasons.push(...facts.pinning.reasons)
+    remarks.notes.push(...sharedCpuNotes(facts.pinning))
   } else if (request.pin !== undefined) {
     const { sockets, cores, threads } = facts.unpinned.topology
     result = ensureElement(result, [], xmlElement('vcpu', {}, String(sockets * cores * threads)))

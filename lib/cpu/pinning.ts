@@ -4,8 +4,11 @@ import { type Core, coresOf, groupBy, guestThreads, type Topology } from './core
 import { clusterRanks, distanceFrom, type PlacementRules, placeCores, totalWeight } from './placement.ts'
 
 export interface PinRequest {
-  /** The number of vCPUs or whole cores, or all cores but what the host keeps (hybrid: every performance core). */
-  size: { vcpus: number } | { cores: number } | 'all-cores'
+  /**
+   * The number of vCPUs or whole cores; all cores but what the host keeps (hybrid: every performance core); or every
+   * thread of every core, with nothing left to the host.
+   */
+  size: { vcpus: number } | { cores: number } | 'all-cores' | 'all-threads'
   /** Is one thread of each core used, and its siblings left idle? [all threads are used] */
   oneThread?: boolean
   /** The L3 cluster to prefer where they differ: with the larger cache, or with the higher clock [no preference]. */
@@ -24,7 +27,7 @@ export interface Pinning {
   nodes: number[]
   /** The topology that the guest should see: the product of its numbers is the number of vCPUs. */
   topology: Topology
-  /** The CPUs of the host: whole cores that hold none of the guest's CPUs. */
+  /** The CPUs of the host: whole cores that hold none of the guest's CPUs; empty where the guest has every thread. */
   host: number[]
   /** The siblings of the guest's CPUs that hold no vCPU: neither guest nor host should use them. */
   idle: number[]
@@ -38,7 +41,7 @@ export interface Pinning {
 
 /**
  * Decides which CPUs a guest gets: whole cores near the card, in as few L3 clusters as possible; the host keeps one at
- * least.
+ * least, unless every thread was asked for.
  * Throws a UserError: `too-many-vcpus`, `no-cpus` (the machine does not say what it has) or `usage`.
  */
 export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
@@ -52,11 +55,11 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
     throw new UserError('no-cpus', '/sys/devices/system/cpu: no online CPU is to be seen: pinning needs the topology')
 
   const { size, oneThread = false } = request
-  const whole = oneThread || (size !== 'all-cores' && 'cores' in size)
+  const whole = oneThread || (typeof size === 'object' && 'cores' in size)
   const weight = (core: Core): number => (whole ? 1 : core.cpus.length)
   const sum = (list: readonly Core[]): number => totalWeight(list, weight)
-  const most = sum(cores) - weight(hostCore)
-  const need = requestedCount(size) ?? (slow.length > 0 ? sum(fast) : most)
+  const most = sum(cores) - (size === 'all-threads' ? 0 : weight(hostCore))
+  const need = requestedCount(size) ?? (size === 'all-cores' && slow.length > 0 ? sum(fast) : most)
   if (need > most || need === 0) throw tooManyError(cores, need, most, whole && !oneThread ? 'cores' : 'vCPUs')
 
   const node = request.node !== undefined && request.node >= 0 ? request.node : undefined
@@ -74,12 +77,13 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   selected.sort((one, other) => Number(one.efficient) - Number(other.efficient) || inOrder(one, other))
 
   const threads = selected.flatMap(({ cpus }) => (oneThread ? cpus.slice(0, 1) : cpus))
-  const used = size !== 'all-cores' && 'vcpus' in size ? threads.slice(0, size.vcpus) : threads
+  const used = typeof size === 'object' && 'vcpus' in size ? threads.slice(0, size.vcpus) : threads
   const given = selected.flatMap(({ cpus }) => cpus)
   const host = cores.filter((core) => !selected.includes(core))
   const nodes = [...new Set(selected.map((core) => core.node))].filter((each) => each !== undefined)
   const near = host.filter((core) => core.node !== undefined && nodes.includes(core.node))
-  const emulator = numeric((near.length > 0 ? near : host).flatMap(({ cpus }) => cpus))
+  const apart = near.length > 0 ? near : host
+  const emulator = numeric((apart.length > 0 ? apart : selected).flatMap(({ cpus }) => cpus))
   const pinned = {
     vcpus: used.map((cpu, vcpu) => ({ vcpu, cpu })),
     emulator,
@@ -92,11 +96,20 @@ export function pinVcpus(machine: Cpus, request: PinRequest): Pinning {
   return { ...pinned, reasons: pinningReasons(machine, request, cores, selected, pinned) }
 }
 
+/** Returns what a person should know where the guest has every CPU. */
+export function sharedCpuNotes(pinning: Pinning | null): string[] {
+  return pinning?.host.length === 0
+    ? [
+        'the guest has every CPU, and the host none of its own: while the guest is busy, the host, its disks and its network wait for it; --pin all-cores keeps a core for the host',
+      ]
+    : []
+}
+
 type PinningWithoutReasons = Omit<Pinning, 'reasons'>
 
-/** Returns the number that was requested; `undefined` for all cores. */
+/** Returns the number that was requested; `undefined` for all cores, and for all threads. */
 function requestedCount(size: PinRequest['size']): number | undefined {
-  if (size === 'all-cores') return undefined
+  if (typeof size === 'string') return undefined
   const count = 'vcpus' in size ? size.vcpus : size.cores
   if (!Number.isSafeInteger(count) || count < 1)
     throw new UserError('usage', `${count} is no number of CPUs: give a whole number from 1`)
@@ -171,7 +184,9 @@ function pinningReasons(
       ? ['L3 clusters of this machine differ in size; a preference for cache or frequency chooses between them.']
       : []),
     ...(prefer === undefined ? [] : [preferText(cores, prefer)]),
-    `The host keeps ${cpusText(host)}; QEMU's own threads are on ${cpusText(emulator)}.`,
+    host.length === 0
+      ? `The host keeps no CPU, as asked: it and QEMU's own threads share ${cpusText(emulator)} with the guest.`
+      : `The host keeps ${cpusText(host)}; QEMU's own threads are on ${cpusText(emulator)}.`,
     ...(idle.length > 0 ? [`Idle: ${cpusText(idle)}, threads of the guest's cores ${beyond}.`] : []),
     topology.threads > 1
       ? `The guest sees ${topology.threads} threads in each core${topoext ? ', which takes topoext on AMD' : ''}.`

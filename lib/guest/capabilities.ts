@@ -10,6 +10,8 @@ export interface Capabilities {
   graphics: string[] | null
   /** The models of the video card: `qxl`, `virtio`, `bochs`, `vga` … */
   video: string[] | null
+  /** The properties of QEMU's vfio-pci with their types, such as `x-vga` → `bool`; asked for where they matter. */
+  vfio: ReadonlyMap<string, string> | null
   /** UEFI images described for this board (12.1): `yes` where one has the feature, `no` where one has not. */
   firmware: Record<ImageFeature[0], string[] | null>
 }
@@ -18,6 +20,7 @@ export const UNKNOWN_CAPABILITIES: Capabilities = {
   hyperv: null,
   graphics: null,
   video: null,
+  vfio: null,
   firmware: { 'secure-boot': null, 'enrolled-keys': null },
 }
 
@@ -31,6 +34,7 @@ export function parseCapabilities(text: string): Capabilities {
     return childrenOf(list, 'value').map((value) => elementText(text, value))
   }
   return {
+    ...UNKNOWN_CAPABILITIES,
     hyperv: values(['features', 'hyperv'], 'features'),
     graphics: values(['devices', 'graphics'], 'type'),
     video: values(['devices', 'video'], 'modelType'),
@@ -39,6 +43,12 @@ export function parseCapabilities(text: string): Capabilities {
       'enrolled-keys': values(['os', 'firmwareFeatures'], 'enrolledKeys'),
     },
   }
+}
+
+/** Reads what `qemu-system-x86_64 -device vfio-pci,help` prints; `null` where it is no such list. */
+export function parseProperties(text: string): Capabilities['vfio'] {
+  const found = new Map([...text.matchAll(/^ {2}([\w-]+)=<([^>]+)>/gm)].map(([, name = '', type = '']) => [name, type]))
+  return found.size === 0 ? null : found
 }
 
 /** QEMU's video devices by libvirt's names of them. */

@@ -3,7 +3,7 @@ import lt from 'semver/functions/lt.js'
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports, supportsElseNote, type Versions } from '../core/versions.ts'
 import type { Topology } from '../cpu/cores.ts'
-import type { Pinning } from '../cpu/pinning.ts'
+import { type Pinning, sharedCpuNotes } from '../cpu/pinning.ts'
 import type { Hypervisor } from '../host/hypervisor.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { BoardFacts } from './devices/guest-device.ts'
@@ -46,6 +46,7 @@ export function decideGuest(given: Arguments, request: BoardRequest, facts: Gues
   const devices = decideDevices(given, { ...facts, firmware }, () => remarks)
   const pinning = facts.pinning
   remarks.reasons.push(...(pinning?.reasons ?? []))
+  remarks.notes.push(...sharedCpuNotes(pinning))
   const cpuModel = request.cpuModel ?? 'host-passthrough'
   const hostCpu = cpuModel === 'host-passthrough'
   const { topology, topoext } = pinning ?? facts.unpinned

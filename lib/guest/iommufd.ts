@@ -15,6 +15,9 @@ export interface VfioInterfaces {
 /** Who is told that devices go through iommufd: the whole guest, each device; `null`: none, VFIO groups are used. */
 export type IommufdUse = 'guest' | 'device' | null
 
+/** The name of the object of QEMU's that all cards go through. */
+export const IOMMUFD = 'iommufd0'
+
 /** Reads the interfaces of VFIO. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups. */
 export function readVfioInterfaces(reader: Reader): VfioInterfaces {
   const config = readRunningConfig(reader)

@@ -74,14 +74,16 @@ function pinFrom(given: Arguments): Omit<PinRequest, 'node'> | undefined {
     return Number(text)
   }
   const [vcpus, cores] = [number('vcpus'), number('cores')]
-  const all = given.value('pin') === 'all-cores'
-  const sizes = [vcpus !== undefined && '--vcpus', cores !== undefined && '--cores', all && '--pin all-cores']
+  const pin = given.value('pin')
+  const all = pin === 'all-cores' || pin === 'all-threads' ? pin : undefined
+  const sizes = [vcpus !== undefined && '--vcpus', cores !== undefined && '--cores', all && `--pin ${all}`]
   const requested = sizes.filter(Boolean)
   if (requested.length > 1) throw requestUsageError(`${requested.join(' and ')}: choose one`)
   const rest = { oneThread: given.flag('one-thread'), prefer: given.value('prefer') as PinRequest['prefer'] }
+  if (all === 'all-threads' && rest.oneThread) throw requestUsageError('--pin all-threads and --one-thread: choose one')
   if (vcpus !== undefined) return { size: { vcpus }, ...rest }
   if (cores !== undefined) return { size: { cores }, ...rest }
-  if (all) return { size: 'all-cores', ...rest }
+  if (all) return { size: all, ...rest }
   if (rest.oneThread || rest.prefer !== undefined)
     throw requestUsageError(
       `--${rest.oneThread ? 'one-thread' : 'prefer'} goes with --vcpus, --cores or --pin all-cores`,

@@ -5,7 +5,7 @@ import type { Reader } from './reader.ts'
 const ROM_SHADOW = 2n
 
 /** Is the ROM of this function the copy in memory that the firmware has changed, as that of the boot VGA may be? */
-export function hasShadowRom(reader: Reader, { path, bootVga }: PciDevice): boolean {
+export function hasShadowRom(reader: Reader, { path, bootVga }: Pick<PciDevice, 'path' | 'bootVga'>): boolean {
   const flags = reader.optionalText(`${path}/resource`)?.split('\n')[6]?.split(' ')[2]
   return bootVga === true && flags !== undefined && (BigInt(flags) & ROM_SHADOW) !== 0n
 }

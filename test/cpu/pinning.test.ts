@@ -60,6 +60,24 @@ describe('whole cores', () => {
   })
 })
 
+describe('every thread, where it is asked for by name', () => {
+  const every: PinRequest = { size: 'all-threads' }
+
+  it('the host keeps none, and shares them with the guest', () => {
+    const pinned = pin(cpuTree(smt(4)), every)
+    expect(pinned).toMatchObject({ host: [], idle: [], emulator: [0, 1, 2, 3, 4, 5, 6, 7], topology: { cores: 4 } })
+    expect(pinned.vcpus.map(({ cpu }) => cpu)).toEqual([0, 4, 1, 5, 2, 6, 3, 7])
+    expect(pinned.reasons.join(' ')).toContain('The host keeps no CPU, as asked')
+  })
+
+  it('one core is enough, and E cores are among them', () => {
+    expect(pin(cpuTree(smt(1)), every).vcpus).toHaveLength(2)
+    const fast = Array.from({ length: 4 }, (_, cpu) => ({ cpu, core: cpu >> 1, l2: cpu >> 1, l3: 0 }))
+    const slow = Array.from({ length: 4 }, (_, at) => ({ cpu: 4 + at, core: 4 + at, l2: 100, l3: 0 }))
+    expect(pin(cpuTree([...fast, ...slow]), every).vcpus.map(({ cpu }) => cpu)).toEqual([0, 1, 2, 3, 4, 5, 6, 7])
+  })
+})
+
 describe('threads and caches in the guest', () => {
   it('take topoext on AMD', () => {
     expect(pin(cpuTree(smt(4), amd), { size: { cores: 2 } })).toMatchObject({ topoext: true, topology: { threads: 2 } })

@@ -26,10 +26,11 @@ describe('every adapter', () => {
     expect(distro.packages.command).not.toBe('')
     expect(Object.keys(distro.packages.packageNames).sort()).toEqual([
       'libvirt',
+      'osinfo',
       'ovmf',
       'qemu',
       'swtpm',
-      'virt-manager',
+      'virt-install',
       'virtiofsd',
     ])
     for (const names of Object.values(distro.packages.packageNames)) expect(names).toMatch(/^[\w./+-]+( [\w./+-]+)*$/)

@@ -1,7 +1,7 @@
 import lt from 'semver/functions/lt.js'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { argumentsOf, combinations, situationOf, title } from '../support/combinations.ts'
-import { addArc, domainHost, genDomain, largeCard } from '../support/domain.ts'
+import { addCards, domainHost, genDomain, largeCard } from '../support/domain.ts'
 import { putFirmware, SITUATION_NAMES, type SituationName } from '../support/firmware.ts'
 import { GUESTS } from '../support/guests.ts'
 import { Libvirt, lacking, versionOf } from '../support/libvirt.ts'
@@ -54,7 +54,7 @@ describe.each(Object.entries(ROOTS))('libvirt of %s', (_, root) => {
       return error === '' ? 'started' : `refused at start: ${error}\n${log.slice(-600)}`
     }
 
-    const hosts = new Map(SITUATION_NAMES.map((name) => [name, domainHost(addArc, name)]))
+    const hosts = new Map(SITUATION_NAMES.map((name) => [name, domainHost(addCards, name)]))
     /** Has the daemon's system these images, too? */
     function hostWith(situation: SituationName): string {
       if (present !== situation) putFirmware(libvirt, situation)

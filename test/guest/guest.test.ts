@@ -39,6 +39,19 @@ describe('topology', () => {
   })
 })
 
+it('every thread: said, for the host has none of its own then; and goes with no other size', () => {
+  const host = domainHost()
+  const all = genDomain(host, ...windows, '--pin', 'all-threads')
+  expect(all.stdout.match(/<vcpupin /g)).toHaveLength(16)
+  expect(all.stdout).toMatch(/<emulatorpin cpuset='0-15'/)
+  expect(all.stderr).toContain('the host none of its own')
+  const domain = "<domain type='kvm'><name>x</name><vcpu>4</vcpu></domain>"
+  expect(patch(host, domain, '--pin', 'all-threads').stderr).toContain('the host none of its own')
+  expect(genDomain(host, ...windows, '--pin', 'all-cores').stderr).not.toContain('the host none of its own')
+  expectError(genDomain(host, ...windows, '--pin', 'all-threads', '--vcpus', '2'), 'choose one')
+  expectError(genDomain(host, ...windows, '--pin', 'all-threads', '--one-thread'), 'choose one')
+})
+
 describe('E cores where no clock tells them (a guest, a capture)', () => {
   /** CPUs of cores, each with its L2: `P` two threads and an L2 of its own, `E` one thread, four on an L2. */
   const efficient = (rows: Row[]): number[] =>

@@ -1,7 +1,7 @@
 import semver from 'semver'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
-  addArc,
+  addCards,
   domainHost,
   genDomain,
   golden,
@@ -16,7 +16,7 @@ import { machineDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, runProgram } from '../support/run.ts'
 
-const host = domainHost(addArc)
+const host = domainHost(addCards)
 
 describe('gen-domain', () => {
   it.each(Object.entries(GUESTS))('%s', async (name, { args }) => {

@@ -182,7 +182,8 @@ describe('what programs keep', () => {
       'usr/share/OVMF/OVMF_CODE_4M.fd': '',
       'usr/share/OVMF/OVMF_VARS_4M.fd': '',
     })
-    const packages = 'qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base qemu-system-common'
+    const packages =
+      'qemu-system-x86 qemu-utils libvirt-daemon-system libvirt-clients dnsmasq-base qemu-system-common virtinst libosinfo-bin'
     const install = `apt-get install -y --no-install-recommends ${packages}`
     expect(commands(tune(dir, '--packages', '--json'))).toEqual([install])
     expectRan(tune(dir, '--packages', ...write), 0, new RegExp(install))

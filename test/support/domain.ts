@@ -9,6 +9,7 @@ import { addFirmware, type SituationName } from './firmware.ts'
 import { device } from './judge.ts'
 import { emulated } from './libvirt.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
+import { romOf } from './rom.ts'
 import { has, PROJECT, type Ran, runProgram, runScript } from './run.ts'
 
 /** Eight cores in two L3 clusters, the second of which has the larger cache. */
@@ -42,6 +43,21 @@ export function addArc(machine: Machine): void {
     const under = address === '0000:01:00.0' ? '0000:00:1e.0' : moved(one.under ?? '')
     machine.devices[moved(address)] = { ...one, group: 26 + (one.group ?? 0), under }
   }
+}
+
+/** Adds an integrated GPU of generation 9, and ROMs for it: `vbios.rom` for a BIOS, `igd.rom` for UEFI. */
+export function addIgd(machine: Machine, id = '3e98', kind = '030000'): void {
+  machine.devices['0000:00:02.0'] = { class: kind, id: `8086:${id}`, driver: 'vfio-pci', group: 41 }
+  addFiles(machine, {
+    '/var/lib/libvirt/images/vbios.rom': romOf(0x8086, 0x0406, 0),
+    '/var/lib/libvirt/images/igd.rom': romOf(0x8086, Number.parseInt(id, 16), 3),
+  })
+}
+
+/** Adds the cards of the golden guests. */
+export function addCards(machine: Machine): void {
+  addArc(machine)
+  addIgd(machine)
 }
 
 /** The i9-14900K whose second card is for guests, with 64 GiB, files to boot from, and things that are plugged in. */

@@ -55,6 +55,15 @@ export const GUESTS: Record<string, { args: string[]; libvirt?: string }> = {
       ...['--evdev', '/dev/input/by-id/a-event-kbd', '--evdev', '/dev/input/by-id/b-event-mouse'],
     ],
   },
+  'igd-legacy': {
+    args: [
+      ...['--guest', 'windows10', '--gpu', '00:02.0', ...disk, '--firmware', 'bios', '--chipset', 'i440fx'],
+      ...['--headless', '--rom', `${IMAGES}/vbios.rom`, '--libvirt', '9.0.0', '--qemu', '10.0.0'],
+    ],
+  },
+  'igd-uefi': {
+    args: ['--guest', 'linux', '--gpu', '00:02.0', ...card, ...disk, '--rom', `${IMAGES}/igd.rom`],
+  },
   iommufd: {
     args: [
       '--guest',

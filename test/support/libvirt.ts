@@ -180,10 +180,10 @@ export const CHANGES: readonly [what: RegExp, to: string, why: string][] = [
   [/<audio id='1' type='(pipewire|pulseaudio)'[^>]*>/g, "<audio id='1' type='none'/>", 'a server of the host'],
 ]
 
-/** The domain as CHANGES and this machine's CPUs let it start. */
-export function emulated(xml: string): string {
+/** The domain as CHANGES, or some of them, and this machine's CPUs let it start. */
+export function emulated(xml: string, changes = CHANGES): string {
   const online = parseCpuList(readFileSync('/sys/devices/system/cpu/online', 'utf8')) ?? [0]
-  const changed = CHANGES.reduce((text, [what, to]) => text.replace(what, to), xml)
+  const changed = changes.reduce((text, [what, to]) => text.replace(what, to), xml)
   return changed.replace(/(<\w+pin [^>]*cpuset=')([^']*)/g, (_, head: string, list: string) => {
     const cpus = (parseCpuList(list) ?? []).map((cpu) => online[cpu % online.length] ?? 0)
     return head + cpuList(cpus)

@@ -23,6 +23,13 @@ mknod -m 666 "$root/dev/zero" c 1 5
 mknod -m 666 "$root/dev/random" c 1 8
 mknod -m 666 "$root/dev/urandom" c 1 9
 mknod -m 666 "$root/dev/net/tun" c 10 200
+# By these libvirt believes that the host passes devices on, and writes QEMU's arguments for them.
+mkdir "$root/dev/vfio"
+mknod -m 666 "$root/dev/vfio/vfio" c 10 196
+if [ -d "$root/sys/kernel/iommu_groups" ]; then
+  mount -t tmpfs tmpfs "$root/sys/kernel/iommu_groups"
+  mkdir "$root/sys/kernel/iommu_groups/0"
+fi
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mkdir -p "$root/run/libvirt" "$root/run/lock" "$root/var/lib/libvirt/images" "$root/var/log/libvirt"

@@ -32,7 +32,7 @@ export function evaluateModule(text: string, stage1: Stage1 = 'scripted'): unkno
   const file = join(scratchDir('module'), 'vfio.nix')
   writeFileSync(file, text)
   const pkgs =
-    '{ lib.mkAfter = list: list; virtiofsd = "virtiofsd"; qemu_kvm = "qemu_kvm"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
+    '{ lib.mkAfter = list: list; virtiofsd = "virtiofsd"; qemu_kvm = "qemu_kvm"; virt-manager = "virt-manager"; libosinfo = "libosinfo"; OVMFFull.override = how: { fd = how // { name = "OVMFFull"; }; }; }'
   const enable = { scripted: 'false', systemd: 'true', removed: 'throw "removed"', undeclared: 'true' }[stage1]
   // The least of NixOS's module system: values are as they were written, and mkIf is null where it does not apply.
   const expression = `

@@ -105,7 +105,7 @@ const FEATURES: [name: string, args: string[], sets: object][] = [
     'packages',
     ['--packages'],
     {
-      environment: { systemPackages: ['qemu_kvm'] },
+      environment: { systemPackages: ['qemu_kvm', 'virt-manager', 'libosinfo'] },
       virtualisation: {
         libvirtd: { enable: true, qemu: { swtpm: { enable: true }, vhostUserPackages: ['virtiofsd'] } },
       },

@@ -5,11 +5,21 @@ import { hiddenFromQemu } from '../../host/apparmor.ts'
 import { cardOf, isDisplay, type PciDevice, slotOf } from '../../host/pci.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { flagOption, listOption, pathValue, valueOption } from '../guest-arguments.ts'
-import { decideIommufd, type IommufdUse, readVfioInterfaces, type VfioInterfaces } from '../iommufd.ts'
-import { addCard, cardHostdevs, FIRST_SLOT, GPU_ALIAS, type GuestCard, rootPort } from '../libvirt/card-hostdevs.ts'
+import { decideIommufd, IOMMUFD, type IommufdUse, readVfioInterfaces, type VfioInterfaces } from '../iommufd.ts'
+import {
+  addCard,
+  aliasOf,
+  cardHostdevs,
+  FIRST_SLOT,
+  GPU_ALIAS,
+  type GuestCard,
+  rootPort,
+} from '../libvirt/card-hostdevs.ts'
 import { cardNotes, hostAddressOf, showRoms } from '../libvirt/pci-hostdevs.ts'
+import { xmlElement } from '../libvirt/xml-element.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
+import { isIgd } from './igd.ts'
 
 // PCI devices of the host. Each is behind a root port of its own (q35), or on a slot of the one bus (i440fx).
 
@@ -30,7 +40,13 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   read: ({ reader }) => ({ vfio: readVfioInterfaces(reader) }),
   decide(given, facts, remarks) {
     const cards = decideCards(given, facts, remarks)
-    const iommufd = decideIommufd(given, facts.vfio, { ...facts, cards: cards.length }, remarks)
+    const all = [...facts.requested.gpus, ...facts.requested.others]
+    const iommufd = decideIommufd(
+      given,
+      facts.vfio,
+      { ...facts, cards: cards.length + (all.some(isIgd) ? 1 : 0) },
+      remarks,
+    )
     return { cards: cards.map((card) => ({ ...card, iommufd: iommufd === 'device' })), iommufd }
   },
   files: (given) => ({ images: given.list('rom') }),
@@ -43,7 +59,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
     const q35 = chipset === 'q35'
     return cards.flatMap((card, index) => {
       const place = q35 ? { bus: index + 1, slot: 0 } : { bus: 0, slot: FIRST_SLOT + index }
-      const hostdevs = cardHostdevs(card, place, supports(versions, 'aliases'))
+      const hostdevs = cardHostdevs(card, place, aliasOf(card, versions))
       return q35 ? [rootPort(card, place.bus, versions), ...hostdevs] : hostdevs
     })
   },
@@ -68,11 +84,16 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
     const known = { address, vendor: { id: '' }, device: { id: '' }, group: null } as PciDevice
     return address !== undefined && (addresses.includes(address) || parseSelector(named).matches(known))
   },
-  // Only for libvirt before 8.2, which has no element for it (`xVgaOverride`).
+  // Only for libvirt before 8.2, which has no element for it (`overrides`).
   passedOn: ({ cards }, versions) =>
     cards.some(({ xVga }) => xVga) && !supports(versions, 'override')
       ? ['-set', `device.${supports(versions, 'aliases') ? GPU_ALIAS : 'hostdev0'}.x-vga=on`]
       : [],
+  overrides({ cards }) {
+    if (!cards.some(({ xVga }) => xVga)) return []
+    const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
+    return [xmlElement('qemu:device', { alias: GPU_ALIAS }, xmlElement('qemu:frontend', {}, property))]
+  },
   qemu: ({ cards, iommufd, chipset }) => [
     ...(iommufd === null ? [] : [['-object', `iommufd,id=${IOMMUFD}`]]),
     ...cards.flatMap((card, index) => cardArguments(card, index, chipset === 'q35', iommufd !== null)),
@@ -86,20 +107,23 @@ function decideCards(
   { reasons }: Remarks,
 ): Omit<GuestCard, 'iommufd'>[] {
   const [rom, xVga] = [pathValue(given, 'rom'), given.flag('x-vga')]
+  // A ROM is the integrated GPU's where there is one: that does not go without.
+  const integrated = [...gpus, ...others].some(isIgd)
   const cards = new Map<string, PciDevice[]>()
   // A card's display is function 0, whatever the bus that its audio has on the host.
   const ordered = [...gpus, ...others].sort(
     (one, other) => Number(slotOf(one.address) !== cardOf(one)) - Number(slotOf(other.address) !== cardOf(other)),
   )
-  for (const device of ordered) cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
-  if (rom !== undefined && gpus.length === 0) throw new UserError('usage', '--rom goes with --gpu')
+  for (const device of ordered.filter((each) => !isIgd(each)))
+    cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
+  if (rom !== undefined && gpus.length === 0 && !integrated) throw new UserError('usage', '--rom goes with --gpu')
   if (xVga && gpus.length === 0) throw new UserError('usage', '--x-vga goes with --gpu')
   if (xVga && firmware.kind !== 'bios')
     throw new UserError(
       'usage',
       "--x-vga is for BIOS guests: under UEFI the card's own UEFI driver shows the picture, and no legacy VGA is used; leave it out, or add --firmware bios",
     )
-  const [display] = gpus.filter(isDisplay)
+  const [display] = gpus.filter((device) => isDisplay(device) && !integrated)
   const isDrive = (device: PciDevice): boolean => device.class.id.startsWith('0108')
   const first = [...cards.values()].find((functions) => functions.some(isDrive))
   return [...cards.values()].map((functions) => {
@@ -121,9 +145,6 @@ function decideCards(
     }
   })
 }
-
-/** The name of the object of QEMU's that all cards go through. */
-const IOMMUFD = 'iommufd0'
 
 function cardArguments(
   { functions, xVga, boot }: GuestCard,

@@ -44,6 +44,8 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   xml(guest: DeviceBoard & Decided & Beside, versions: Versions): XmlElement[]
   /** Writes arguments for the QEMU under libvirt, where libvirt has no element for it. */
   passedOn?(guest: Decided, versions: Versions): string[]
+  /** Writes what libvirt sets of QEMU's devices by their aliases (8.2), where it has no element for it. */
+  overrides?(guest: Decided, versions: Versions): XmlElement[]
   /** Writes QEMU's arguments, in groups of a line each. Source: qemu-system(1); QEMU, docs/system/devices. */
   qemu(guest: GuestBoard & Decided & Beside): string[][]
   /** Writes lines of shell that run before QEMU is started. */

@@ -8,6 +8,7 @@ import { disks } from './disks.ts'
 import { installationDisplay } from './display.ts'
 import { evdevInput } from './evdev.ts'
 import type { BoardFacts } from './guest-device.ts'
+import { integratedGpu } from './igd.ts'
 import { lookingGlass } from './looking-glass.ts'
 import { networkCards } from './nics.ts'
 import { opticalDrives } from './optical.ts'
@@ -18,6 +19,7 @@ import { usbDevices } from './usb-devices.ts'
 
 /** The devices that are attached to a guest, in the order of --help. */
 export const ATTACHED_DEVICES = [
+  integratedGpu,
   cardDevices,
   usbDevices,
   opticalDrives,
@@ -36,8 +38,12 @@ export const BUILT_IN_DEVICES = [tpmDevice, installationDisplay] as const
 /** Every kind of device that a guest may have. */
 export const GUEST_DEVICES = [...ATTACHED_DEVICES, ...BUILT_IN_DEVICES] as const
 
-/** The order in which QEMU gives PCI slots. A guest looks for devices where they were: new kinds come last. */
+/**
+ * The order in which QEMU gives PCI slots. A guest looks for devices where they were: new kinds come last, but for the one
+ * whose slot is fixed.
+ */
 const SLOT_ORDER: readonly AnyDevice[] = [
+  integratedGpu,
   ...[scsiController, disks, opticalDrives, networkCards, cardDevices, usbDevices],
   ...[evdevInput, installationDisplay, soundCard, tpmDevice],
 ]

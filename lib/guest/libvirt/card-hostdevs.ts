@@ -51,8 +51,8 @@ function hostAddress(address: string): XmlElement {
   return xmlElement('address', { domain, bus, slot, function: fn })
 }
 
-/** Returns the hostdevs of a card's functions, on one slot, in the host's order; a single one is function 0. */
-export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, alias: boolean): XmlElement[] {
+/** Returns the hostdevs of a card's functions, on one slot, in the host's order; a single one is function 0; `alias`: its name. */
+export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, alias: string | null): XmlElement[] {
   return card.functions.map(({ address, rom }, index) => {
     // Function 0 must be there for a guest to look at the others.
     const fn = free === undefined ? index : (free[index] ?? 7)
@@ -62,7 +62,7 @@ export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, al
       card.iommufd && iommufdDriver(),
       xmlElement('source', {}, hostAddress(address)),
       card.boot && index === 0 && xmlElement('boot', { order: 1 }),
-      card.xVga && index === 0 && alias && xmlElement('alias', { name: GPU_ALIAS }),
+      index === 0 && alias !== null && xmlElement('alias', { name: alias }),
       rom !== null && xmlElement('rom', { file: rom }),
       xmlElement('address', {
         type: 'pci',
@@ -76,12 +76,9 @@ export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, al
   })
 }
 
-/** Returns the element by which libvirt (8.2) gives a card legacy VGA; `null` where no card gets it so. */
-export function xVgaOverride(cards: readonly GuestCard[], versions: Versions): XmlElement | null {
-  if (!cards.some(({ xVga }) => xVga) || !supports(versions, 'override')) return null
-  const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
-  const device = xmlElement('qemu:device', { alias: GPU_ALIAS }, xmlElement('qemu:frontend', {}, property))
-  return xmlElement('qemu:override', {}, device)
+/** Returns the alias of the card that gets legacy VGA, by which that is set; `null` for others, and before libvirt 3.9. */
+export function aliasOf({ xVga }: GuestCard, versions: Versions): string | null {
+  return xVga && supports(versions, 'aliases') ? GPU_ALIAS : null
 }
 
 /**
@@ -102,7 +99,7 @@ export function addCard(text: string, card: GuestCard, versions: Versions): stri
   if (beside !== undefined) return addToSameSlot(completed, lacking, beside)
   const place = freeSlot(completed, FIRST_SLOT)
   const ported = place.bus === 0 ? completed : addDevices(completed, [rootPort(lacking, place.bus, versions)])
-  return addDevices(ported, cardHostdevs(lacking, place, supports(versions, 'aliases')))
+  return addDevices(ported, cardHostdevs(lacking, place, aliasOf(lacking, versions)))
 }
 
 /** Adds functions to the slot of those that are there already; function 0 then says that there are more. */
@@ -117,7 +114,7 @@ function addToSameSlot(text: string, card: GuestCard, beside: ParsedElement): st
     )
   const present = functionsOf(text)
   const free = [0, 1, 2, 3, 4, 5, 6, 7].filter((each) => !present.has(each))
-  const added = addDevices(text, cardHostdevs(card, { bus, slot, free }, false))
+  const added = addDevices(text, cardHostdevs(card, { bus, slot, free }, null))
   const first = functionsOf(added).get(0)
   return first === undefined || attribute(first, 'multifunction') === 'on'
     ? added

@@ -4,7 +4,6 @@ import { GUEST_DEVICES, type Guest } from '../devices/guest-devices.ts'
 import { needsSmm } from '../firmware.ts'
 import type { GuestBoard } from '../guest.ts'
 import { windowArguments } from '../window.ts'
-import { xVgaOverride } from './card-hostdevs.ts'
 import { cpuElement, memoryBackingElement, tuneElements } from './resource-xml.ts'
 import { QEMU_NAMESPACE, renderElements, type XmlElement, xmlElement } from './xml-element.ts'
 
@@ -147,6 +146,11 @@ function qemuElements(guest: Guest, versions: Versions): XmlElement[] {
       : []),
   ]
   const values = args.map((value) => xmlElement('qemu:arg', { value }))
-  const override = xVgaOverride(guest.cards, versions)
-  return [...(values.length > 0 ? [xmlElement('qemu:commandline', {}, values)] : []), ...(override ? [override] : [])]
+  const overrides = supports(versions, 'override')
+    ? GUEST_DEVICES.flatMap((device) => device.overrides?.(guest, versions) ?? [])
+    : []
+  return [
+    ...(values.length > 0 ? [xmlElement('qemu:commandline', {}, values)] : []),
+    ...(overrides.length > 0 ? [xmlElement('qemu:override', {}, overrides)] : []),
+  ]
 }
