@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { parseArguments, type Script } from '../../lib/terminal/options.ts'
 import { needs } from '../support/needs.ts'
 import { type Block, blocksOf, commandsOf, headingsOf, skeletonOf, transcriptOf } from '../support/pages.ts'
-import { oneDomain, readmeSystem, sandbox, shownSystem } from '../support/readme.ts'
+import { oneDomain, readmeSystem, sandbox, serverSystem, shownSystem } from '../support/readme.ts'
 import { PROJECT, runProgram, runScript } from '../support/run.ts'
 import { snapshotOf, systemDir, writeIn } from '../support/system.ts'
 
@@ -60,10 +60,10 @@ needs('jq').describe('its commands run', () => {
     const run = sandbox(SCRIPTS)
     const system = readmeSystem()
     const twins = systemDir({ machine: 'twin-gpus' })
-    const server = systemDir({ machine: 'sriov-nic', files: { 'usr/lib/systemd/systemd': '' } })
+    const server = serverSystem()
     const usual = (command: string): string => {
       if (command.startsWith('override')) return twins
-      return /--vfs|--sriov|--undo vfs/.test(command) ? server : system
+      return /--vfs?\b|--sriov|--undo vfs|web\.xml|3b:0/.test(command) ? server : system
     }
     for (const block of shellBlocks(page).filter((each) => !isShown(each))) {
       const given = block.on === undefined ? undefined : shownSystem(block.on)

@@ -18,6 +18,7 @@ import { newFolder } from './expect.ts'
 import { firmwareFiles } from './firmware.ts'
 import { PROJECT, type Ran, runProgram } from './run.ts'
 import { systemDir } from './system.ts'
+import { host as tunedHost } from './tune.ts'
 
 /** An i9-14900K whose second card no guest has yet: the machine of the README. */
 export function readmeSystem(): string {
@@ -65,6 +66,20 @@ export function readmeSystem(): string {
 export function oneDomain(dir: string): string {
   const devices = join(dir, 'sys/bus/pci/devices')
   for (const name of readdirSync(devices)) if (!name.startsWith('0000:')) rmSync(join(devices, name))
+  return dir
+}
+
+/** A server with an X710, whose first port carries its network: Debian 12, whose libvirt's schemas tests have. */
+export function serverSystem(): string {
+  const dir = tunedHost(
+    { 'usr/sbin/ip': '', 'usr/bin/systemctl': '', 'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0': '' },
+    { machine: 'sriov-nic' },
+  )
+  const port = join(dir, 'sys/bus/pci/devices/0000:3b:00.0/net/ens1')
+  mkdirSync(port, { recursive: true })
+  mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
+  writeFileSync(join(port, 'address'), '3c:fd:fe:00:00:01\n')
+  writeFileSync(join(port, 'flags'), '0x1003\n')
   return dir
 }
 

@@ -15,8 +15,9 @@ import {
   type GuestCard,
   rootPort,
 } from '../libvirt/card-hostdevs.ts'
-import { cardNotes, hostAddressOf, showRoms } from '../libvirt/pci-hostdevs.ts'
+import { cardNotes, hostAddressOf, plainNotes, showRoms } from '../libvirt/pci-hostdevs.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { decideInterface } from '../network-functions.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 import { isIgd } from './igd.ts'
@@ -32,6 +33,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   options: [
     listOption('gpu', 'DEVICE', 'a graphics card: 01:00 is the slot with all its functions'),
     listOption('pci', 'DEVICE', 'any other PCI device: a NIC, an NVMe drive, a whole USB controller'),
+    listOption('vf', 'CARD', 'a free virtual function (SR-IOV) of this card; several times, if need be'),
     valueOption('rom', 'FILE', "the card's ROM"),
     flagOption('x-vga', 'legacy VGA through the card, for BIOS guests'),
     flagOption('iommufd', 'the cards go through iommufd instead of VFIO groups'),
@@ -40,6 +42,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   read: ({ reader }) => ({ vfio: readVfioInterfaces(reader) }),
   decide(given, facts, remarks) {
     const cards = decideCards(given, facts, remarks)
+    remarks.notes.push(...facts.requested.notes)
     const all = [...facts.requested.gpus, ...facts.requested.others]
     const iommufd = decideIommufd(
       given,
@@ -70,12 +73,10 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
       remarks,
     )
     remarks.notes.push(
-      ...cards.flatMap(({ functions }) =>
-        cardNotes(
-          added,
-          functions.map(({ address }) => address),
-        ),
-      ),
+      ...cards.flatMap(({ functions, network }) => {
+        const addresses = functions.map(({ address }) => address)
+        return [...cardNotes(added, addresses), ...(network === null ? [] : plainNotes(added, addresses))]
+      }),
     )
     return added
   },
@@ -103,9 +104,10 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
 /** Groups the devices into cards: one for each slot of the host; a virtual function is a card of its own. */
 function decideCards(
   given: Arguments,
-  { requested: { gpus, others }, firmware }: BoardFacts,
-  { reasons }: Remarks,
+  { requested: { gpus, others, networks }, firmware, format }: BoardFacts,
+  remarks: Remarks,
 ): Omit<GuestCard, 'iommufd'>[] {
+  const { reasons } = remarks
   const [rom, xVga] = [pathValue(given, 'rom'), given.flag('x-vga')]
   // A ROM is the integrated GPU's where there is one: that does not go without.
   const integrated = [...gpus, ...others].some(isIgd)
@@ -128,6 +130,7 @@ function decideCards(
   const first = [...cards.values()].find((functions) => functions.some(isDrive))
   return [...cards.values()].map((functions) => {
     const addresses = functions.map(({ address }) => address)
+    const network = networks.find(({ address }) => addresses.includes(address))
     const sameSlot = new Set(addresses.map(slotOf)).size === 1
     if (functions.length > 1)
       reasons.push(
@@ -142,6 +145,7 @@ function decideCards(
       })),
       xVga: xVga && functions.some((device) => device === display),
       boot: given.list('disk').length === 0 && functions === first,
+      network: network === undefined ? null : decideInterface(network, format, remarks),
     }
   })
 }

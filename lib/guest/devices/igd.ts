@@ -77,7 +77,7 @@ export const integratedGpu: GuestDevice<IgdFacts, DecidedIgd, { iommufd: Iommufd
   xml({ igd, iommufd }) {
     if (igd === null) return []
     const functions = [{ address: igd.address, rom: igd.rom }]
-    const card = { functions, xVga: false, boot: false, iommufd: iommufd === 'device' }
+    const card = { functions, xVga: false, boot: false, iommufd: iommufd === 'device', network: null }
     return cardHostdevs(card, { bus: 0, slot: 2 }, ALIAS)
   },
   passedOn: ({ igd }, versions) =>

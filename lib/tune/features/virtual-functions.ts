@@ -6,10 +6,18 @@ import { UserError } from '../../core/error.ts'
 import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { findProgram } from '../../host/find-program.ts'
 import type { PciDevice } from '../../host/pci.ts'
-import { predictedFunctions, readSriov, type Sriov, sriovObstacle, virtualFunctionsOf } from '../../host/sriov.ts'
-import { functionNames, vfMakers } from '../../host/vf-makers.ts'
+import {
+  functionNames,
+  predictedFunctions,
+  readSriov,
+  type Sriov,
+  sriovObstacle,
+  virtualFunctionsOf,
+} from '../../host/sriov.ts'
+import { vfMakers } from '../../host/vf-makers.ts'
 import { functionsInUse } from '../../host/vf-use.ts'
-import { VF_SCRIPT, VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfScriptLine, vfUnit } from '../../system/vf-script.ts'
+import { VF_SCRIPT } from '../../host/wanted-functions.ts'
+import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfScriptLine, vfUnit } from '../../system/vf-script.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
   expectSystemd,
@@ -21,6 +29,7 @@ import {
   tuneRequirements,
 } from '../feature.ts'
 import { inForceFinding } from '../in-force.ts'
+import { makerSteps } from '../vf-maker-steps.ts'
 import { givenWords, stableMacs } from '../vf-words.ts'
 
 const vfInUseGuard: CheckName = { code: 'vf-in-use' }
@@ -125,15 +134,15 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
     )
   expectSystemd(facts, '--vfs', `write ${count} to ${device.path}/sriov_numvfs where your system starts services`)
   const names = functionNames(machine, device)
+  const [mac] = names.macs
+  const words = [...asked, ...(mac === undefined ? [] : stableMacs(mac, count, asked))]
   const [maker, ...makers] = vfMakers(files, names)
   if (maker !== undefined)
     throw new UserError(
       'contradiction',
       `${maker}: makes virtual functions of ${address} already: set their number there, or take it out; nothing was written`,
-      makers,
+      [...makers, ...[maker, ...makers].flatMap((one) => makerSteps(files, one, { count, driver, words }))],
     )
-  const [mac] = names.macs
-  const words = [...asked, ...(mac === undefined ? [] : stableMacs(mac, count, asked))]
   if (words.length > 0 && findProgram(files, 'ip') === undefined && host.running)
     throw new UserError(
       'unknown-system',
