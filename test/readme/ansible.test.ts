@@ -9,8 +9,8 @@ import { oneDomain, readmeSystem } from '../support/readme.ts'
 import { PROJECT, type Ran, runProgram } from '../support/run.ts'
 import { snapshotOf, systemDir, textOf } from '../support/system.ts'
 
-/** Several plays, each a minute where other tests have the processor. */
-const LONG = { timeout: 900_000 }
+/** Several plays, each of which takes minutes where other tests have the processor. */
+const LONG = { timeout: 1_800_000 }
 const COLLECTION = `${PROJECT}examples/ansible`
 const sysctl = 'etc/sysctl.d/zz-vfio-scripts.conf'
 const INSTALLED = 'usr/local/sbin/vfio-scripts.mjs'
@@ -71,7 +71,7 @@ function placeOf(hosts: Readonly<Record<string, { root: string; vars?: Readonly<
     folder,
     play: (name, ...more) => {
       const file = existsSync(join(COLLECTION, name)) ? join(COLLECTION, name) : name
-      return runProgram('ansible-playbook', ['-i', 'hosts.yml', file, ...more], { cwd: folder, env })
+      return runProgram('ansible-playbook', ['-i', 'hosts.yml', file, ...more], { cwd: folder, env, minutes: 10 })
     },
   }
 }
