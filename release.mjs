@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
@@ -28,9 +28,11 @@ const ONE_FILE = 'vfio-scripts.mjs'
 
 /**
  * Makes the release in `folder`, and says which package was left out, for lack of the programs that build it.
- * @param {string} folder
+ * @param {string} to
  */
-export function release(folder) {
+export function release(to) {
+  // Programs that make parts of it run in folders of their own.
+  const folder = resolve(to)
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const name = `vfio-scripts-${version}`

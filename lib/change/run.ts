@@ -1,6 +1,7 @@
 import type { Buffer } from 'node:buffer'
 import { UserError } from '../core/error.ts'
 import type { Reader } from '../host/reader.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /** The way in which commands reach the system: run here, run in a chroot, or printed for the person. */
 export type CommandMode = 'here' | 'chroot' | 'print'
@@ -53,8 +54,14 @@ const END_SECONDS = 5
 /**
  * Runs a program, never through a shell, in the C locale, with the folders of system programs added to its PATH (su
  * does not add them). It has a session of its own: Ctrl-C and a lost terminal reach only this process, which decides.
+ * A terminal shows which one runs, where nobody is shown its output.
  */
 export async function runCommand(argv: readonly string[], options: RunOptions): Promise<CommandResult> {
+  const work = (): Promise<CommandResult> => runToEnd(argv, options)
+  return options.onOutput === undefined ? withProgress(argv.join(' '), work) : work()
+}
+
+async function runToEnd(argv: readonly string[], options: RunOptions): Promise<CommandResult> {
   const { spawn } = await loadProcesses()
   const [program = '', ...args] = options.root === '/' ? argv : ['chroot', options.root, ...argv]
   const env = programEnvironment()

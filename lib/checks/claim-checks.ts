@@ -27,7 +27,7 @@ export const unconfirmedCheck: ClaimCheck<'claims'> = {
   run({ claims }) {
     const scripts = claims.filter(({ owner }) => owner === CONFIRM).map(({ entry }) => entry.entry.script)
     return [...new Set(scripts)].map((script) =>
-      unknownResult('is going to be taken back unless it is confirmed', [], `${script} --confirm`),
+      unknownResult('All of this is going to be taken back unless it is confirmed', [], `${script} --confirm`),
     )
   },
 }

@@ -75,7 +75,7 @@ export const deviceLogCheck: HostCheck<'log' | 'logMissing' | 'requested'> = {
   code: 'device-log',
   askedBy: ['device'],
   run({ log, logMissing, requested }) {
-    if (log === null) return unknownResult('What the kernel log says of the card was not seen', [logMissing])
+    if (log === null) return unknownResult('It is not known what the kernel log says of the card', [logMissing])
     const said = findKernelMessages(log).filter(({ address }) => requested.some((device) => device.address === address))
     if (said.length === 0) return okResult('The kernel log says nothing against the card')
     return problemResult(
@@ -110,7 +110,7 @@ export const framebufferCheck: HostCheck<'host' | 'requested'> = {
         held,
         'let the host show its console on another card (firmware setup), or add initcall_blacklist=sysfb_init, and look again after the reboot',
       )
-    if (lines.length < 2) return unknownResult('Who holds the memory of the card was not seen', ['/proc/iomem'])
+    if (lines.length < 2) return unknownResult('It is not known who holds the memory of the card', ['/proc/iomem'])
     return okResult("No framebuffer of the firmware's holds the card")
   },
 }
@@ -137,7 +137,7 @@ export const interruptLinesCheck: HostCheck<'pci' | 'host' | 'requested'> = {
       )
     if (open.length > 0 && !reported)
       return unknownResult(
-        'Whether the card shares its interrupt line was not seen',
+        'It is not known whether the card shares its interrupt line',
         open.map(({ path }) => `${path}/config: cut short`),
         'run as root',
       )

@@ -49,7 +49,7 @@ const pinsCheck: TuningCheck = {
         lines(wrong),
         `something moved them after the start (virsh vcpupin, taskset, a cpuset): restart ${guest.name}`,
       )
-    if (unseen.length > 0) return unknownResult(`Where threads of ${guest.name} run was not seen`, lines(unseen))
+    if (unseen.length > 0) return unknownResult(`It is not known where threads of ${guest.name} run`, lines(unseen))
     return okResult(`All ${told.length} pinned threads of ${guest.name} are on their CPUs`, lines(told))
   },
 }
@@ -61,7 +61,7 @@ const guestPagesCheck: TuningCheck = {
     const { name, hugepages, memoryKib } = guest
     const used = readHugePagesInUse(machine, guest.pid)
     const smaps = `/proc/${guest.pid}/smaps`
-    if (used === undefined) return unknownResult(`Which pages hold ${name}'s memory was not seen`, [smaps])
+    if (used === undefined) return unknownResult(`It is not known which pages hold ${name}'s memory`, [smaps])
     const size = (kib: number): string => sizeText(kib * 1024)
     const lines = [...used].map(([page, kib]) => `${size(kib)} in pages of ${size(page)} (${smaps})`)
     if (hugepages === null) return okResult(`${name} asks for no huge pages`, lines)

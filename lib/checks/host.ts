@@ -19,7 +19,7 @@ async function programResult(
   absent?: string,
 ): Promise<CheckResult> {
   const path = findInstalled(files, software)
-  if (path === null) return unknownResult(`Whether ${title} is there was not seen`, ['/usr/bin'])
+  if (path === null) return unknownResult(`It is not known whether ${title} is there`, ['/usr/bin'])
   if (path !== undefined)
     return okResult(`${title} is there (${(software === 'ovmf' ? null : await version(path)) ?? path})`)
   const install =
@@ -65,7 +65,7 @@ export const libvirtCheck: HostCheck<'host'> = {
   run({ host }) {
     const { files, machine } = host
     const installed = findInstalled(files, 'libvirt')
-    if (installed === null) return unknownResult('Whether libvirt is there, and runs, was not seen', ['/usr/bin'])
+    if (installed === null) return unknownResult('It is not known whether libvirt is there and runs', ['/usr/bin'])
     if (installed === undefined) return okResult('Without libvirt nothing has to run')
     const sockets = ['/run/libvirt/libvirt-sock', '/run/libvirt/virtqemud-sock']
     const found = sockets.find((path) => machine.exists(path))
@@ -119,7 +119,8 @@ export const memlockCheck: HostCheck<'user' | 'memory' | 'host'> = {
     const libvirt = findInstalled(files, 'libvirt')
     if (user.root || typeof libvirt === 'string')
       return okResult('Guests may lock their memory (root, or libvirt, sees to it)')
-    if (user.memlock === null) return unknownResult('How much memory may be locked was not seen', ['/proc/self/limits'])
+    if (user.memlock === null)
+      return unknownResult('It is not known how much memory may be locked', ['/proc/self/limits'])
     const enough = (bytes: number | undefined): boolean => bytes === undefined || bytes >= (memory.total ?? 0) / 2
     if (enough(user.memlock)) return okResult('Guests may lock their memory')
     const now = `${user.name} may lock ${sizeText(user.memlock ?? 0)}, and a guest needs all of its memory locked`
@@ -138,7 +139,7 @@ export const hugePagesCheck: HostCheck<'memory' | 'host'> = {
   code: 'hugepages',
   askedBy: ['host'],
   run({ memory, host: { machine } }) {
-    if (!machine.exists(HUGE_PAGES)) return unknownResult('How many huge pages there are was not seen', [HUGE_PAGES])
+    if (!machine.exists(HUGE_PAGES)) return unknownResult('It is not known how many huge pages there are', [HUGE_PAGES])
     const set = memory.hugePages.filter(({ total }) => (total ?? 0) > 0)
     if (set.length === 0) return okResult('No huge pages are set aside; guests run without (tune-host --hugepages)')
     const texts = set.map(
@@ -168,7 +169,7 @@ export const hugePagesGivenCheck: HostCheck<'memory' | 'host'> = {
     const seen = [...requested.keys()].every((size) => given(size) !== undefined)
     return seen
       ? okResult('The huge pages that were asked for are there')
-      : unknownResult('How many huge pages there are was not seen', [HUGE_PAGES])
+      : unknownResult('It is not known how many huge pages there are', [HUGE_PAGES])
   },
 }
 

@@ -25,7 +25,7 @@ export const virtualisationCheck: HostCheck<'cpus' | 'log'> = {
   code: 'cpu-virtualisation',
   askedBy: ['host'],
   run({ cpus, log }) {
-    if (cpus.flags === undefined) return unknownResult('What the CPU can do was not seen', ['/proc/cpuinfo'])
+    if (cpus.flags === undefined) return unknownResult('It is not known what the CPU can do', ['/proc/cpuinfo'])
     const flag = ['vmx', 'svm'].find((name) => cpus.flags?.includes(name))
     if (cpus.vendor === undefined) return unknownResult('The CPU is neither of Intel nor of AMD', ['/proc/cpuinfo'])
     if (flag !== undefined) return okResult(`The CPU has virtualisation (${flag === 'vmx' ? 'VT-x' : 'AMD-V'})`)
@@ -41,7 +41,7 @@ export const kvmCheck: HostCheck<'cpus' | 'log' | 'host'> = {
   code: 'kvm',
   askedBy: ['host'],
   run({ cpus, log, host: { machine } }) {
-    if (!machine.exists('/sys/module')) return unknownResult('Whether KVM is loaded was not seen', ['/sys/module'])
+    if (!machine.exists('/sys/module')) return unknownResult('It is not known whether KVM is loaded', ['/sys/module'])
     const module = ['kvm_intel', 'kvm_amd'].find((name) => machine.exists(`/sys/module/${name}`))
     if (module === undefined)
       return problemResult(
@@ -62,7 +62,7 @@ export const iommuCheck: HostCheck<'pci'> = {
     const { enabled, kind, reason } = pci.iommu
     if (enabled === true)
       return okResult(`The IOMMU is on (${kind ?? 'of a kind that is not known'}, ${pci.groups.length} groups)`)
-    if (enabled === null) return unknownResult('Whether the IOMMU is on was not seen', ['/sys/kernel/iommu_groups'])
+    if (enabled === null) return unknownResult('It is not known whether the IOMMU is on', ['/sys/kernel/iommu_groups'])
     return problemResult('The IOMMU is off', [], reason ?? 'look at the firmware setup')
   },
 }
@@ -81,7 +81,7 @@ export const remappingCheck: HostCheck<'log' | 'logMissing' | 'host'> = {
     const chip = /^.*\bIR-[A-Z].*$/m.exec(machine.optionalText('/proc/interrupts') ?? '')?.[0]
     if (chip !== undefined)
       return okResult('Interrupts are remapped', [`/proc/interrupts: ${chip.trim().replace(/\s+/g, ' ')}`])
-    if (log === null) return unknownResult('Whether interrupts are remapped was not seen', [logMissing])
+    if (log === null) return unknownResult('It is not known whether interrupts are remapped', [logMissing])
     const line = log
       .split('\n')
       .find((one) => /IRQ remapping in|Interrupt remapping enabled|Enabled IRQ remapping/.test(one))
@@ -159,7 +159,7 @@ export const unsafeSettingsCheck: HostCheck<'host'> = {
     const acs = parseCommandLine(line).find(({ name }) => name === 'pcie_acs_override')
     if (acs !== undefined) set.push(`/proc/cmdline: ${acs.token}: groups are smaller than the hardware says`)
     if (set.length === 0 && !machine.exists('/sys/module'))
-      return unknownResult('Whether a setting weakens the host was not seen', ['/sys/module'])
+      return unknownResult('It is not known whether a setting weakens the host', ['/sys/module'])
     if (set.length === 0) return okResult('No setting weakens the host')
     return problemResult(
       'The host is weaker than it has to be',
@@ -213,7 +213,7 @@ export const secureBootCheck: HostCheck<'host'> = {
     const kind = readFirmwareKind(machine)
     const on = readSecureBoot(machine)
     if (on === null)
-      return unknownResult('Whether Secure Boot is on was not seen', [
+      return unknownResult('It is not known whether Secure Boot is on', [
         kind === null ? '/sys/firmware' : SECURE_BOOT_VARIABLE,
       ])
     if (kind === 'bios') return okResult('The firmware is BIOS: there is no Secure Boot')

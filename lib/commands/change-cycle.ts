@@ -181,7 +181,7 @@ async function proposeUndo(context: Context, adapters: Adapters, kind: ClaimKind
   const reread =
     reloadCommands(
       host,
-      leaving.map(({ setting }) => setting.path),
+      leaving.filter(({ owner }) => owner !== CONFIRM).map(({ setting }) => setting.path),
       true,
     ).length > 0
   const waits = !reread && waitsForBoot(journal, leaving, readBootId(context))

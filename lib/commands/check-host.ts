@@ -168,7 +168,7 @@ async function deviceFindings(
   if (facts.requested.every(({ address }) => bound.includes(address)))
     return [...checks, ...(await readBindingStatus(context, adapters, facts.host)).findings]
   const { denied } = withDenials(readers, () => facts.journal)
-  const unread = unknownResult('Whether it is bound by these scripts was not seen', denied, 'run as root to see it')
+  const unread = unknownResult('It is not known whether it is bound by these scripts', denied, 'run as root to see it')
   if (denied.length > 0) checks.push(toFinding({ code: 'binding' }, unread))
   return [...checks, ...(await runChecksAsync(checksFor(GUARDS, 'taking'), facts, readers))]
 }

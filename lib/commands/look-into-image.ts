@@ -3,6 +3,7 @@ import { runFilter } from '../change/run.ts'
 import { readBootImage } from '../host/boot-image.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Initramfs } from '../system/system.ts'
+import { withProgress } from '../terminal/progress.ts'
 
 /**
  * Looks into an image of an initramfs: by ourselves or, where it is of a foreign format, by the program of its generator,
@@ -14,7 +15,7 @@ export async function lookIntoImage(
   path: string,
   list: (argv: readonly string[]) => Promise<string | undefined>,
 ): Promise<ImageContents | string> {
-  const image = await readBootImage(files, path, runFilter)
+  const image = await withProgress(`reading ${path}`, () => readBootImage(files, path, runFilter))
   if (typeof image !== 'string') return contentsOfImage(image)
   const listing = await list(initramfs.listCommand(path))
   return listing === undefined ? image : contentsOfListing(listing)

@@ -6,6 +6,7 @@ import type { ReadImage } from '../predict/entry-boots.ts'
 import type { Prediction } from '../predict/predict.ts'
 import { readHost, readSystemFacts } from '../system/read-system.ts'
 import type { Adapters } from '../system/system.ts'
+import { withProgress } from '../terminal/progress.ts'
 import { paint } from '../terminal/text.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
 import { addressFormatter } from '../views/devices.ts'
@@ -17,7 +18,7 @@ import type { Answer, Context } from './run-script.ts'
 
 /** Returns a function that looks into the images of a system. */
 export function imageReader(files: Reader): ReadImage {
-  return (path) => readBootImage(files, path, runFilter)
+  return (path) => withProgress(`reading ${path}`, () => readBootImage(files, path, runFilter))
 }
 
 /** Answers bind-vfio --predict: who has each device, or those named, after a boot by each entry, and by which line. */

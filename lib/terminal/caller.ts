@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url'
 import { sameFile } from '../host/sysroot.ts'
 import { terminalStyle, write } from './output.ts'
+import { clearProgress, showProgressOn } from './progress.ts'
 import type { TerminalStyle } from './text.ts'
 
 /** The caller of a script: its process, or a test that calls it in the test's own. */
@@ -22,9 +23,14 @@ export interface Caller {
 
 /** Returns the caller for the process that runs this file; `url` is an entry's `import.meta.url`. */
 export function thisProcess(url: string): Caller {
+  const columns = (): number | undefined => (process.env.TERM === 'dumb' ? undefined : terminalStyle(true, 2).columns)
+  showProgressOn({ columns, write: (text) => write(2, text) })
   return {
     argv: scriptArguments(fileURLToPath(url)),
-    write,
+    write: (stream, text) => {
+      clearProgress()
+      write(stream, text)
+    },
     terminalStyle,
     interrupted,
     end: (code) => {

@@ -110,7 +110,7 @@ export function bindingView(script: Script, given: Arguments, facts: BindingFact
       `${above}${lacking ? 'Nothing to write, but the kernel lacks what is named above' : 'Nothing to do: all of this is set up'}. See ${script.name} --status.\n`,
     planned: `After the reboot:       ${own} --status\nTo take it back:        ${own} --undo --apply\n${boots}`,
     applied: (left) =>
-      `${left || 'Done. '}Reboot, then:           ${script.name} --status\nTo take it back:        ${script.name} --undo --apply\n${boots}`,
+      `${left || 'Done.\n'}Reboot, then:           ${script.name} --status\nTo take it back:        ${script.name} --undo --apply\n${boots}`,
     address: addressFormatter(facts.pci.devices, false),
     printsModule: facts.printsModule,
   }

@@ -23,7 +23,7 @@ needs('root, and a busybox that stands alone', can).describe('commands in a chro
     const before = files(dir)
     const ran = apply(dir)
     expect(ran.stderr).toMatch(/^> update-initramfs -u -k 6\.14\.7-zen1$/m)
-    expect(ran.stdout).toContain('Done. Reboot, then:')
+    expect(ran.stdout).toMatch(/^Done\.\nReboot, then: {11}bind-vfio.* --status\nTo take it back: {8}bind-vfio/m)
     expect(ran.code).toBe(0)
     expect(textOf(dir, image)).toContain('vfio-pci.ko')
     expect(readdirSync(join(dir, 'var/lib/vfio-scripts/0001')).sort()).toEqual(['done', 'entry.json', 'undo.sh'])

@@ -32,7 +32,11 @@ describe('--confirm-within', { concurrent: true }, () => {
     expect(textOf(dir, `${units}/timers.target.d/vfio-scripts.conf`)).toContain(
       '[Unit]\nWants=vfio-scripts-confirm.timer\n',
     )
-    expectRan(bind(dir, '--status'), 1, /taken back unless it is confirmed\n +→ bind-vfio --confirm/)
+    expectRan(
+      bind(dir, '--status'),
+      1,
+      /unknown {2}All of this is going to be taken back unless it is confirmed\n +→ bind-vfio --confirm/,
+    )
     // What the timer runs.
     const ran = runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0001/undo.sh'), dir])
     expect(ran.stdout).toContain('vfio-scripts-confirm.timer: removed')

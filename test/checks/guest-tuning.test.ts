@@ -130,7 +130,7 @@ describe('--guest', () => {
       'ok',
       /All 4 GiB/,
     ],
-    ['no smaps', { [smaps]: null }, 'guest-hugepages', 'unknown', /not seen/],
+    ['no smaps', { [smaps]: null }, 'guest-hugepages', 'unknown', /not known which pages/],
     [
       'no interrupt of the card',
       { 'proc/interrupts': 'CPU0\n' },

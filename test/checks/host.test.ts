@@ -186,7 +186,7 @@ describe('a host', { concurrent: true }, () => {
   })
 
   it.each([
-    ['of no firmware', { 'sys/firmware': null }, 'unknown', /^Whether Secure Boot is on was not seen/],
+    ['of no firmware', { 'sys/firmware': null }, 'unknown', /^It is not known whether Secure Boot is on/],
     ['of BIOS', { 'sys/firmware': null, 'sys/firmware/memmap/0/start': '0\n' }, 'ok', /^The firmware is BIOS/],
     ['with it on', secureBoot(1, 0), 'ok', /^Secure Boot is on/],
     ['with it off', secureBoot(0, 0), 'ok', /^Secure Boot is off/],

@@ -1,5 +1,5 @@
 import { appendFileSync, chmodSync, copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { beforeAll, expect, it } from 'vitest'
 import { newFolder } from '../support/expect.ts'
 import { machineDir } from '../support/machine.ts'
@@ -20,7 +20,8 @@ let folder = ''
 function makeRelease(): string {
   const made = join(newFolder(), 'release')
   expect(scripts.release).toBe('node build.mjs && node build.mjs release release')
-  const ran = runProgram('node', ['build.mjs', 'release', made], { cwd: PROJECT })
+  // A folder that is named from where one stands, as there.
+  const ran = runProgram('node', ['build.mjs', 'release', relative(PROJECT, made)], { cwd: PROJECT })
   expect(ran).toMatchObject({ code: 0, stdout: '' })
   expect(ran.stderr).toMatch(buildsDeb ? /^$/ : /^release: no \.deb: .*\n$/)
   return made

@@ -1,4 +1,4 @@
-// README.md, CONTRIBUTING.md and every page of docs/: their commands, what they show, their options and links. A new
+// README.md, CONTRIBUTING.md, every page of docs/ and of examples: their commands, what they show, their options and links. A new
 // page is tested by being there; see `Block` in test/support/pages.ts for what a page can say of a block.
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -17,7 +17,7 @@ const tables = new Map(
   SCRIPTS.map((name) => [name, JSON.parse(runScript(name, ['--help', '--json']).stdout) as Script]),
 )
 
-const PAGES = ['', 'docs/'].flatMap((folder) =>
+const PAGES = ['', 'docs/', 'examples/ansible/', 'examples/fleet-report/'].flatMap((folder) =>
   readdirSync(PROJECT + folder)
     .filter((name) => name.endsWith('.md'))
     .map((name) => folder + name),
@@ -29,7 +29,7 @@ const textOf = (page: string): string => readFileSync(PROJECT + page, 'utf8')
 const SHELLS = ['sh', 'console', 'bash']
 const shellBlocks = (page: string): Block[] =>
   blocksOf(textOf(page)).filter(({ language }) => SHELLS.includes(language))
-const isShown = ({ language }: Block): boolean => language === 'console'
+const isShown = ({ language, parsed }: Block): boolean => language === 'console' && !parsed
 
 /** What is only parsed, and why. */
 const NOT_RUN: [RegExp, string][] = [

@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system, updateGrub } from '../support/bind.ts'
@@ -28,8 +28,9 @@ function copyPage(): string {
 /** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
 const setup = (...args: string[]): Promise<Ran> => setupIn({}, ...args)
 
-function setupIn(more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
-  const page = copyPage()
+const setupIn = (more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> => runPage(copyPage(), more, ...args)
+
+function runPage(page: string, more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
   const env = { ...process.env, ...more, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
   return new Promise((settle) => {
     const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
@@ -88,6 +89,28 @@ describe.concurrent('the runbook', () => {
     expectRan(ran, 2, /^setup: nothing was written, and --apply would stop: see bind-vfio and gen-domain above$/m)
     expect(ran.stdout.match(/^── \d of 8/gm)).toHaveLength(8)
     expect(ran.stderr).toMatch(/^bind-vfio: refused \(boot-vga\)/m)
+  })
+
+  it('shows the plan of every step to who may not read what was done before', async () => {
+    const page = copyPage()
+    const path = join(dirname(page), 'bind-vfio.mjs')
+    const error = { code: 'denied', message: '/var/lib/vfio-scripts: cannot be read (EACCES): run as root' }
+    const answer = JSON.stringify(JSON.stringify({ schema: 'vfio-scripts/error/1', error }))
+    unlinkSync(path)
+    writeFileSync(
+      path,
+      `import { spawnSync } from 'node:child_process'
+const args = process.argv.slice(2)
+const denied = args.includes('--status')
+if (denied) console.log(${answer})
+const real = ['${PROJECT}scripts/bind-vfio.mjs', ...args]
+process.exitCode = denied ? 2 : spawnSync(process.execPath, real, { stdio: 'inherit' }).status
+`,
+    )
+    const ran = await runPage(page, {}, ...guest, '--root', readyHost())
+    expectRan(ran, 1, /^setup: bind-vfio: \/var\/lib\/vfio-scripts: cannot be read \(EACCES\): run as root; so/m)
+    expect(ran.stdout.match(/^── \d of 8/gm)).toHaveLength(8)
+    expect(ran.stdout).toMatch(/options vfio-pci ids=10de:1cb6,10de:0fb9/)
   })
 
   it('overrides a guard where a script has it', async () => {

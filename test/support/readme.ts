@@ -96,7 +96,7 @@ export function shownSystem(name: string): string {
 /** Node on the fake system: what names no root of its own gets one, and runs no commands there. */
 const NODE = `#!/bin/bash
 more=()
-[[ " $* " == *" --root "* || " $* " == *" --machine "* ]] || more+=(--root "$SYSTEM")
+[[ " $* " == *" --root "* || " $* " == *" --machine "* || $1 == examples/* ]] || more+=(--root "$SYSTEM")
 [[ " $* " != *" --apply "* ]] || more+=(--no-commands)
 exec '${process.execPath}' "$@" "\${more[@]}"
 `

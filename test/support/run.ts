@@ -23,6 +23,8 @@ export interface RunOptions {
   cwd?: string
   /** What standard input holds [nothing]. */
   input?: string
+  /** After so many it is an error [2]. */
+  minutes?: number
 }
 
 /**
@@ -58,12 +60,12 @@ function forEverybody(name: string): string {
 }
 
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Ran {
-  const { env, uid, cwd, input } = options
+  const { env, uid, cwd, input, minutes = 2 } = options
   const { status, stdout, stderr, error } = spawnSync(program, args, {
     encoding: 'utf8',
     maxBuffer: 1 << 30,
     // A program that hangs is an error, not a test run without end.
-    timeout: 120_000,
+    timeout: minutes * 60_000,
     // bash takes a shell of level 1 with a socket for its input for one of rsh, and reads its startup files.
     env: { ...process.env, SHLVL: '2', ...env },
     ...(uid === undefined ? {} : { uid, gid: uid }),
