@@ -187,10 +187,14 @@ function ownItems(name: string, own: Extract<RequiredState, { kind: 'bridge' }>[
   const { addresses = [], gateways = [], dns = [] } = own ?? {}
   const version = (address: string): string => (address.includes(':') ? '6' : '4')
   return [
-    ...addresses.flatMap((one) => {
-      const [address = '', length = ''] = one.split('/')
-      const value = `{ address = ${nixString(address)}; prefixLength = ${length}; }`
-      return members(`networking.interfaces."${name}".ipv${version(one)}.addresses`, 'expressions', value)
+    ...['4', '6'].flatMap((family) => {
+      const values = addresses.flatMap((one) => {
+        const [address = '', length = ''] = one.split('/')
+        const value = `    { address = ${nixString(address)}; prefixLength = ${length}; }\n`
+        return version(one) === family ? [value] : []
+      })
+      const option = `networking.interfaces."${name}".ipv${family}.addresses`
+      return values.length === 0 ? [] : [optionItem(option, `[\n${values.join('')}  ]`)]
     }),
     ...gateways.map((one) => {
       const option = `networking.defaultGateway${version(one) === '6' ? '6' : ''}`
