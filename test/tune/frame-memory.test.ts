@@ -1,10 +1,11 @@
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { expectRan, tune, write } from '../support/bind.ts'
+import { domainHost, genDomain } from '../support/domain.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { has, runProgram } from '../support/run.ts'
+import { has, PROJECT, runProgram } from '../support/run.ts'
 import { snapshotOf, textOf } from '../support/system.ts'
 import { host } from '../support/tune.ts'
 
@@ -97,4 +98,14 @@ describe('tune-host --looking-glass', () => {
     expect(ran).toMatchObject({ code: 2, stdout: '' })
     expect(snapshotOf(join(dir, 'etc'))).toBe(before)
   })
+})
+
+it('the commands of docs/looking-glass.md are ones that the scripts take', () => {
+  const page = readFileSync(`${PROJECT}docs/looking-glass.md`, 'utf8')
+  const lines = /```sh\n([\s\S]*?)```/.exec(page)?.[1]?.trim().split('\n') ?? []
+  const words = lines.map((line) => line.replace(/\s+[#>].*$/, '').split(' '))
+  expect(words.map(([script]) => script)).toEqual(['tune-host', 'gen-domain'])
+  expectRan(tune(host(kvmfr), ...(words[0]?.slice(1) ?? [])), 1, /64 MiB of kvmfr/)
+  const made = genDomain(domainHost(), ...(words[1]?.slice(1) ?? []))
+  expect([made.code, made.stdout.includes("<size unit='M'>64</size>")]).toEqual([0, true])
 })
