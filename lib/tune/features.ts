@@ -10,6 +10,7 @@ import { acsOverride } from './features/acs-override.ts'
 import { blacklist } from './features/blacklist.ts'
 import { bridge } from './features/bridge.ts'
 import { diskAccess } from './features/disk-access.ts'
+import { frameMemory } from './features/frame-memory.ts'
 import { governor } from './features/governor.ts'
 import { hugepages } from './features/hugepages.ts'
 import { ignoreMsrs } from './features/ignore-msrs.ts'
@@ -43,6 +44,7 @@ const TUNE_FEATURES: readonly TuneFeature[] = [
   libvirtService,
   libvirtNetwork,
   qemuDevice,
+  frameMemory,
   blacklist,
   textMode,
   unsafeInterrupts,

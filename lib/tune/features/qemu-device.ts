@@ -43,13 +43,20 @@ export const qemuDevice: TuneFeature = {
       expectNoListOfTheirs(facts, paths)
       return tuneRequirements(reason, { required: [{ kind: 'qemu-conf', line }], notes })
     }
-    const path = files.resolve(CONF)
-    if (path === undefined)
-      throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
-    const listed = paths.map((word): Setting => ({ kind: 'libvirt-member', path, variable: LIST, word, reason }))
-    const { rules, left } = appArmorRules(facts, paths)
-    return tuneRequirements(reason, { settings: [...listed, ...rules], notes: [...left, ...notes] })
+    const opened = openedByQemu(facts, paths)
+    return tuneRequirements(reason, { settings: opened.settings, notes: [...opened.notes, ...notes] })
   },
+}
+
+/** Returns the settings by which libvirt and AppArmor let QEMU open devices. Throws a UserError, code `no-libvirt`. */
+export function openedByQemu(facts: TuneFacts, paths: readonly string[]): { settings: Setting[]; notes: string[] } {
+  const path = facts.host.files.resolve(CONF)
+  if (path === undefined)
+    throw new UserError('no-libvirt', `--qemu-device: ${CONF} is not there; --packages installs libvirt first`)
+  const reason = `QEMU may open ${paths.join(' and ')}`
+  const listed = paths.map((word): Setting => ({ kind: 'libvirt-member', path, variable: LIST, word, reason }))
+  const { rules, left } = appArmorRules(facts, paths)
+  return { settings: [...listed, ...rules], notes: left }
 }
 
 /**
