@@ -40,7 +40,10 @@ export async function checkGuest(
     if (said?.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
     else if (said !== undefined) findings.push(said)
     cards = judgeResets(pci.devices, asked, readResetFacts(machine.reader, pci.devices, asked, kernel.log), true)
-    warnings.push(...resetWarnings(cards), ...asked.filter((one) => !isSetAside(one)).flatMap(driverWarning))
+    warnings.push(
+      ...resetWarnings(cards),
+      ...asked.filter((one) => !isSetAside(one)).flatMap((one) => driverWarning(one, facts.format)),
+    )
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
@@ -79,9 +82,9 @@ function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDe
   )
 }
 
-function driverWarning({ address, driver, bridge }: PciDevice): string[] {
+function driverWarning({ address, driver, bridge }: PciDevice, format: GuestFacts['format']): string[] {
   if (driver === null || isVfio(driver) || bridge) return []
   return [
-    `${address}: ${driver} has it now; libvirt takes it when the guest starts, bind-vfio keeps it free from the boot on`,
+    `${address}: ${driver} has it now; ${format === 'proxmox' ? 'Proxmox' : 'libvirt'} takes it when the guest starts, bind-vfio keeps it free from the boot on`,
   ]
 }

@@ -10,8 +10,8 @@ import { pathValue, readValue, requestUsageError, shapedValue } from './guest-ar
 export interface BoardRequest {
   name: string
   preset: Preset
-  /** The output: XML for libvirt, or a shell program that starts QEMU. */
-  format: 'libvirt' | 'qemu'
+  /** The output: XML for libvirt, a shell program that starts QEMU, or a command for Proxmox. */
+  format: 'libvirt' | 'qemu' | 'proxmox'
   chipset: GuestBoard['chipset']
   firmware: 'efi' | 'bios' | undefined
   loader: string | undefined

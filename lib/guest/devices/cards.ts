@@ -17,6 +17,7 @@ import {
 } from '../libvirt/card-hostdevs.ts'
 import { cardNotes, hostAddressOf, showRoms } from '../libvirt/pci-hostdevs.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { cardSettings } from '../proxmox/card-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 import { isIgd } from './igd.ts'
@@ -53,7 +54,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   warnings: ({ files, reader }, given) =>
     given
       .list('rom')
-      .filter((rom) => given.value('format') !== 'qemu' && hiddenFromQemu(files, reader, rom))
+      .filter((rom) => (given.value('format') ?? 'libvirt') === 'libvirt' && hiddenFromQemu(files, reader, rom))
       .map((rom) => `${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`),
   xml({ cards, chipset }, versions) {
     const q35 = chipset === 'q35'
@@ -94,6 +95,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
     const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
     return [xmlElement('qemu:device', { alias: GPU_ALIAS }, xmlElement('qemu:frontend', {}, property))]
   },
+  proxmox: ({ cards, chipset }, target) => cardSettings(cards, chipset, target),
   qemu: ({ cards, iommufd, chipset }) => [
     ...(iommufd === null ? [] : [['-object', `iommufd,id=${IOMMUFD}`]]),
     ...cards.flatMap((card, index) => cardArguments(card, index, chipset === 'q35', iommufd !== null)),
@@ -103,7 +105,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
 /** Groups the devices into cards: one for each slot of the host; a virtual function is a card of its own. */
 function decideCards(
   given: Arguments,
-  { requested: { gpus, others }, firmware }: BoardFacts,
+  { requested: { gpus, others }, firmware, format }: BoardFacts,
   { reasons }: Remarks,
 ): Omit<GuestCard, 'iommufd'>[] {
   const [rom, xVga] = [pathValue(given, 'rom'), given.flag('x-vga')]
@@ -118,7 +120,8 @@ function decideCards(
     cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
   if (rom !== undefined && gpus.length === 0 && !integrated) throw new UserError('usage', '--rom goes with --gpu')
   if (xVga && gpus.length === 0) throw new UserError('usage', '--x-vga goes with --gpu')
-  if (xVga && firmware.kind !== 'bios')
+  // Proxmox tells QEMU of it for BIOS guests alone, and takes the virtual display away for others.
+  if (xVga && firmware.kind !== 'bios' && format !== 'proxmox')
     throw new UserError(
       'usage',
       "--x-vga is for BIOS guests: under UEFI the card's own UEFI driver shows the picture, and no legacy VGA is used; leave it out, or add --firmware bios",
