@@ -166,7 +166,7 @@ function unitItem(unit: string, name: string, value: string): NixItem {
   return optionItem(`systemd.units."${unit}"`, text)
 }
 
-function bridgeItems({ name, port, mac, vlan }: Extract<RequiredState, { kind: 'bridge' }>): NixItem[] {
+function bridgeItems({ name, port, mac, vlan, own }: Extract<RequiredState, { kind: 'bridge' }>): NixItem[] {
   const lower = vlan === undefined ? port : `${port}.${vlan}`
   const vlans = `{\n    id = ${vlan};\n    interface = "${port}";\n  }`
   return [
@@ -176,8 +176,31 @@ function bridgeItems({ name, port, mac, vlan }: Extract<RequiredState, { kind: '
     ...(vlan === undefined && mac !== undefined
       ? [optionItem(`networking.interfaces."${name}".macAddress`, nixString(mac))]
       : []),
-    // The host has no address in the VLAN.
+    ...ownItems(name, own),
+    // What the host has in the VLAN is written down.
     optionItem(`networking.interfaces."${name}".useDHCP`, vlan === undefined ? 'lib.mkDefault true' : 'false'),
+  ]
+}
+
+/** Returns the options for what the host itself has on the bridge of a VLAN. */
+function ownItems(name: string, own: Extract<RequiredState, { kind: 'bridge' }>['own']): NixItem[] {
+  const { addresses = [], gateways = [], dns = [] } = own ?? {}
+  const version = (address: string): string => (address.includes(':') ? '6' : '4')
+  return [
+    ...['4', '6'].flatMap((family) => {
+      const values = addresses.flatMap((one) => {
+        const [address = '', length = ''] = one.split('/')
+        const value = `    { address = ${nixString(address)}; prefixLength = ${length}; }\n`
+        return version(one) === family ? [value] : []
+      })
+      const option = `networking.interfaces."${name}".ipv${family}.addresses`
+      return values.length === 0 ? [] : [optionItem(option, `[\n${values.join('')}  ]`)]
+    }),
+    ...gateways.map((one) => {
+      const option = `networking.defaultGateway${version(one) === '6' ? '6' : ''}`
+      return optionItem(option, `{\n    address = ${nixString(one)};\n    interface = "${name}";\n  }`)
+    }),
+    ...dns.flatMap((one) => members('networking.nameservers', 'strings', one)),
   ]
 }
 

@@ -71,7 +71,39 @@ const EXTERNAL_TOOLS = {
       }),
     reason: { add: 'makes them now', remove: 'frees them now' },
   },
+  /** The governors that CPUs have now: `performance:policy0=powersave,policy1=schedutil`, with those of before. */
+  'governor-now': {
+    has({ machine }, token) {
+      const { wanted, before } = parseGovernors(token)
+      return before.every(([policy]) => machine.optionalText(governorFile(policy))?.trim() === wanted)
+    },
+    commands: (tokens, { running }) =>
+      (running ? tokens : []).map((token) => {
+        const { wanted, before } = parseGovernors(token)
+        const words = (governors: readonly (readonly [string, string])[]): string[] => [
+          ...['sh', '-c', SET_GOVERNORS, 'sh'],
+          ...governors.map(([policy, governor]) => `${governor}=${governorFile(policy)}`),
+        ]
+        return { add: words(before.map(([policy]) => [policy, wanted])), remove: words(before) }
+      }),
+    reason: { add: 'the CPUs have it now', remove: 'as the CPUs had it' },
+  },
 } satisfies Record<string, ExternalTool>
+
+/** A policy that is gone (a CPU that was taken offline) has no governor. */
+const SET_GOVERNORS = `for one; do [ ! -e "\${one#*=}" ] || echo "\${one%%=*}" >"\${one#*=}" || exit; done`
+
+const governorFile = (policy: string): string => `/sys/devices/system/cpu/cpufreq/${policy}/scaling_governor`
+
+/** Returns what a token of `governor-now` says: the governor that was asked for, and that of each policy before. */
+export function parseGovernors(token: string): { wanted: string; before: [policy: string, governor: string][] } {
+  const [wanted = '', rest = ''] = token.split(':')
+  const before = rest.split(',').map((pair): [string, string] => {
+    const [policy = '', governor = ''] = pair.split('=')
+    return [policy, governor]
+  })
+  return { wanted, before }
+}
 
 export type ExternalToolName = keyof typeof EXTERNAL_TOOLS
 

@@ -38,7 +38,15 @@ export type RequiredState =
   | { kind: 'setting'; setting: Setting }
   // Only modules render those below: on other systems they are settings of programs that set up network and guests.
   /** A bridge has a card as its port, and its `mac`. With `vlan`, guests are in it, and the host stays as it is. */
-  | { kind: 'bridge'; name: string; port: string; mac: string | undefined; vlan: number | undefined }
+  | {
+      kind: 'bridge'
+      name: string
+      port: string
+      mac: string | undefined
+      vlan: number | undefined
+      /** What the host itself has in the VLAN. */
+      own: { addresses: string[]; gateways: string[]; dns: string[] } | null
+    }
   | { kind: 'tap'; name: string; user: string; bridge: string | undefined }
   /** The libvirt service runs. */
   | { kind: 'libvirt' }

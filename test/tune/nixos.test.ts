@@ -92,6 +92,28 @@ const FEATURES: [name: string, args: string[], sets: object][] = [
     },
   ],
   [
+    'bridge of a VLAN where the host has addresses',
+    [
+      ...[...port, '--vlan', '20', '--address', '10.0.0.37/24', '--gateway', '10.0.0.1', '--dns', '10.0.0.2'],
+      ...['--address', 'fd00::37/64'],
+    ],
+    {
+      networking: {
+        vlans: { 'enp5s0.20': { id: 20, interface: 'enp5s0' } },
+        bridges: { br0: { interfaces: ['enp5s0.20'] } },
+        interfaces: {
+          br0: {
+            useDHCP: false,
+            ipv4: { addresses: [{ address: '10.0.0.37', prefixLength: 24 }] },
+            ipv6: { addresses: [{ address: 'fd00::37', prefixLength: 64 }] },
+          },
+        },
+        defaultGateway: { address: '10.0.0.1', interface: 'br0' },
+        nameservers: ['10.0.0.2'],
+      },
+    },
+  ],
+  [
     'tap',
     ['--tap', 'tap0', '--user', 'ann', '--tap-bridge', 'br0'],
     {

@@ -18,6 +18,7 @@ import { interfaceFindings } from '../in-force.ts'
 import { withoutCloudInit } from '../networks/cloud-init.ts'
 import { findCardConfig, isSetUp } from '../networks/known-networks.ts'
 import { type BridgeRequest, bridgeReason } from '../networks/network-config.ts'
+import { ownAddresses } from '../networks/own-addresses.ts'
 import { noConfirmGuard } from '../reached.ts'
 
 const NET = '/sys/class/net'
@@ -32,6 +33,9 @@ export const bridge: TuneFeature = {
   with: [
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },
     { name: 'vlan', kind: 'value', value: 'N', help: 'for guests of this VLAN; the host stays as it is' },
+    { name: 'address', kind: 'list', value: 'ADDRESS/N', help: "the host's own address in the VLAN (10.0.0.37/24)" },
+    { name: 'gateway', kind: 'list', value: 'ADDRESS', help: "the host's default route leads there, through the VLAN" },
+    { name: 'dns', kind: 'list', value: 'ADDRESS', help: 'a DNS server in the VLAN' },
   ],
   guards: [noConfirmGuard, noBridgeGuard, bridgePortGuard],
   requirements: requireBridge,
@@ -60,9 +64,10 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
       'no-interface',
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
+  const own = ownAddresses(machine, given, port)
   const { mac, iaid, active } = readBridgePort(machine, port)
   const lower = vlan === undefined ? port : `${port}.${vlan}`
-  const request: BridgeRequest = { name, port, mac, iaid, active, vlan, lower }
+  const request: BridgeRequest = { name, port, mac, iaid, active, vlan, own, lower }
   const reason = bridgeReason(request)
   const present = claimsOf(facts.journal).flatMap(({ owner, setting }) => (owner === 'bridge' ? [setting] : []))
   if (present.some((setting) => isSameRequest(setting, options))) return tuneRequirements(reason, { settings: present })
@@ -82,7 +87,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
       : []
   if (isDescribed(facts))
     return tuneRequirements(reason, {
-      required: [{ kind: 'bridge', name, port, mac, vlan }],
+      required: [{ kind: 'bridge', name, port, mac, vlan, own }],
       findings: [bridgePortFinding(facts, port)],
       notes:
         vlan === undefined
@@ -106,7 +111,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
   const moved =
     vlan === undefined
       ? `What ${port} has of addresses, DNS and routes goes to ${name}.`
-      : `${port} itself stays as it is.`
+      : `${port} itself stays as it is.${own === null ? '' : ` The host has ${own.addresses.join(' and ')} on ${name}.`}`
   const { settings, notes = [] } = config.bridge(files, request)
   const edited =
     vlan === undefined ? (settings.find(({ kind }) => kind === 'replaced-lines')?.path ?? proof) : undefined

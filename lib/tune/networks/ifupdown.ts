@@ -11,6 +11,7 @@ import {
   unknownLine,
   unmovable,
 } from './network-config.ts'
+import { isSix, type OwnAddresses, ofFamily } from './own-addresses.ts'
 
 const FOLDER = '/etc/network/interfaces.d'
 /** The options about a master, another layer below, or the card's own hardware. */
@@ -59,7 +60,7 @@ export const ifupdown: NetworkConfig = {
   },
 
   bridge(files, request) {
-    const { name, port, vlan, lower } = request
+    const { name, port, vlan, own, lower } = request
     const reason = bridgeReason(request)
     const stanzas = readInterfaces(files)
     const bound = stanzas.find(({ head }) => head.words[0] === 'iface' && head.words[1] === name)
@@ -72,10 +73,16 @@ export const ifupdown: NetworkConfig = {
     if (vlan !== undefined) {
       const path = `${FOLDER}/vfio-scripts`
       expectIncluded(files, path)
-      const text = `auto ${name}\niface ${name} inet manual\n${portLines({ ...request, port: lower }, [
-        `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
-      ]).join('\n')}\n    post-down ip link del ${lower}\n`
-      return { settings: [ownFile(files, path, text, reason)] }
+      const made = [
+        ...portLines({ ...request, port: lower }, [
+          `    pre-up ip link add link ${port} name ${lower} type vlan id ${vlan}`,
+        ]),
+        `    post-down ip link del ${lower}`,
+      ]
+      const text = ownStanzas(name, own, made).join('\n')
+      const notes =
+        (own?.dns ?? []).length > 0 ? ['ifupdown hands DNS servers to resolvconf, where that is installed.'] : []
+      return { settings: [ownFile(files, path, `auto ${name}\n${text}\n`, reason)], notes }
     }
     const auto = stanzas.some(({ head }) => /^(auto|allow-)/.test(head.words[0] ?? '') && head.words.includes(port))
     const first = stanzas.find((one) => isOfPort(one, port))
@@ -93,6 +100,23 @@ export const ifupdown: NetworkConfig = {
     })
     return { settings }
   },
+}
+
+/** Returns the stanzas of a bridge in a VLAN: the first one makes it, and each has an address of the host's. */
+function ownStanzas(name: string, own: OwnAddresses | null, made: readonly string[]): string[] {
+  if (own === null) return [`iface ${name} inet manual`, ...made]
+  return own.addresses.flatMap((address, index) => {
+    const six = isSix(address)
+    const first = ofFamily(own.addresses, six)[0] === address
+    return [
+      `iface ${name} inet${six ? '6' : ''} static`,
+      ...(index === 0 ? made : []),
+      `    address ${address}`,
+      ...(six && first ? ['    accept_ra 0'] : []),
+      ...(first ? ofFamily(own.gateways, six).map((one) => `    gateway ${one}`) : []),
+      ...(index === 0 && own.dns.length > 0 ? [`    dns-nameservers ${own.dns.join(' ')}`] : []),
+    ]
+  })
 }
 
 interface LineEdit {

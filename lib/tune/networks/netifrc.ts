@@ -10,6 +10,7 @@ import {
   unknownLine,
   unmovable,
 } from './network-config.ts'
+import type { OwnAddresses } from './own-addresses.ts'
 
 const NET = '/etc/conf.d/net'
 
@@ -41,7 +42,7 @@ export const netifrc: NetworkConfig = {
   },
 
   bridge(files, request) {
-    const { name, port, mac, vlan, lower } = request
+    const { name, port, mac, vlan, own: host, lower } = request
     const path = files.resolve(NET) ?? NET
     const reason = bridgeReason(request)
     const text = configText(files, NET)
@@ -59,7 +60,7 @@ export const netifrc: NetworkConfig = {
             `vlans_${card}="${vlan}"`,
             `config_${variableSuffix(lower)}="null"`,
             `bridge_${bridge}="${lower}"`,
-            `config_${bridge}="null"`,
+            ...ownVariables(bridge, host),
           ]
     const lines = [...own, `rc_net_${bridge}_need="net.${port}"`].map(
       (line): Setting => ({ kind: 'line', path, line, reason }),
@@ -70,6 +71,20 @@ export const netifrc: NetworkConfig = {
     })
     return { settings: [...moved, ...lines, ...runlevelSettings(files, name)] }
   },
+}
+
+/** Returns the variables of a bridge in a VLAN. Throws a UserError: a value of ours is one line, with one of each family. */
+function ownVariables(bridge: string, own: OwnAddresses | null): string[] {
+  if (own === null) return [`config_${bridge}="null"`]
+  const [address, ...more] = own.addresses
+  if (more.length > 0)
+    throw unmovable(`--address ${more.join(' ')}: only one is written here for netifrc; add others to ${NET} by hand`)
+  const routes = own.gateways.map((one) => `routes_${bridge}="default via ${one}"`)
+  return [
+    `config_${bridge}="${address}"`,
+    ...routes,
+    ...(own.dns.length === 0 ? [] : [`dns_servers_${bridge}="${own.dns.join(' ')}"`]),
+  ]
 }
 
 /** Returns settings for the interface's service, a link, and its place in a runlevel, unless they are there already. */

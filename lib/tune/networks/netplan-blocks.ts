@@ -43,7 +43,7 @@ export function findNetplanBlocks(files: Reader, port: string, mac: string | und
     return cardsOf(within).flatMap(({ id, rest, block }): NetplanBlock[] => {
       const fit = matchBlock(id, block, port, mac)
       if (fit === false) return []
-      if (!/^(#.*)?$/.test(rest) || block.some((line) => line.includes('\t'))) throw strange()
+      if (!/^(\{\s*\}\s*)?(#.*)?$/.test(rest) || block.some((line) => line.includes('\t'))) throw strange()
       if (fit === undefined)
         throw unmovable(`${path}: ${id} may be ${port} or not; give it a match by name or macaddress`)
       if (fit === 'more') throw unmovable(`${path}: ${id} matches more than ${port}; give ${port} an entry of its own`)

@@ -23,6 +23,7 @@ import {
 } from './network-config.ts'
 import { networkManager } from './network-manager.ts'
 import { addressNotes, networkd } from './networkd.ts'
+import { isSix, type OwnAddresses, ofFamily } from './own-addresses.ts'
 
 /** The keys that stay with the card, whatever rests on it. */
 const CARDS =
@@ -51,7 +52,7 @@ export const netplan: NetworkConfig = {
   },
 
   bridge(files, request) {
-    const { name, port, mac, vlan, lower } = request
+    const { name, port, mac, vlan, own: host, lower } = request
     const reason = bridgeReason(request)
     const own = (text: string): Setting => ownFile(files, NETPLAN_OWN_FILE, text, reason, 0o600)
     const block = findMovableBlock(files, request)
@@ -60,7 +61,7 @@ export const netplan: NetworkConfig = {
       return {
         settings: [
           own(
-            `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${block.id}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n      link-local: []\n      interfaces: [${lower}]\n`,
+            `network:\n  version: 2\n  vlans:\n    ${lower}:\n      id: ${vlan}\n      link: ${block.id}\n  bridges:\n    ${name}:\n      dhcp4: false\n      dhcp6: false\n${addressText(host)}      interfaces: [${lower}]\n`,
           ),
         ],
       }
@@ -69,7 +70,12 @@ export const netplan: NetworkConfig = {
     const move = parts.filter(({ key }) => !CARDS.test(key)).flatMap(({ lines }) => lines)
     const pad = ' '.repeat(block.indent)
     const from = block.lines.join('\n')
-    const to = [block.lines[0] ?? '', ...stay, `${pad}dhcp4: false`, `${pad}dhcp6: false`].join('\n')
+    const to = [
+      (block.lines[0] ?? '').replace(/\s*\{\s*\}/, ''),
+      ...stay,
+      `${pad}dhcp4: false`,
+      `${pad}dhcp6: false`,
+    ].join('\n')
     const given = mac ?? valueIn(block.lines, 'macaddress')
     const address = given === undefined ? [] : [`macaddress: ${given}`]
     const typed = block.renderer !== undefined && !parts.some(({ key }) => key === 'renderer')
@@ -90,6 +96,34 @@ export const netplan: NetworkConfig = {
       notes: managed ? [] : addressNotes(networkdSections(block), request),
     }
   },
+}
+
+/** Returns what a bridge in a VLAN says of the host's own addresses. A default route is written for old netplan too. */
+function addressText(own: OwnAddresses | null): string {
+  if (own === null) return '      link-local: []\n'
+  const { addresses, gateways, dns } = own
+  const six = ofFamily(addresses, true).length > 0
+  const list = (name: string, values: readonly string[]): string[] => [`${name}:`, ...values.map((one) => `- ${one}`)]
+  const lines = [
+    ...(six ? ['link-local: [ipv6]'] : ['link-local: []']),
+    'accept-ra: false',
+    ...list(
+      'addresses',
+      addresses.map((one) => `"${one}"`),
+    ),
+    ...(gateways.length === 0 ? [] : ['routes:']),
+    ...gateways.flatMap((one) => [`- to: "${isSix(one) ? '::/0' : '0.0.0.0/0'}"`, `  via: "${one}"`]),
+    ...(dns.length === 0
+      ? []
+      : [
+          'nameservers:',
+          ...list(
+            'addresses',
+            dns.map((one) => `"${one}"`),
+          ).map((one) => `  ${one}`),
+        ]),
+  ]
+  return lines.map((line) => `      ${line}\n`).join('')
 }
 
 function hasNetplan(files: Reader): boolean {

@@ -1,6 +1,7 @@
 import { headComment, type Setting } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import type { Reader } from '../../host/reader.ts'
+import type { OwnAddresses } from './own-addresses.ts'
 
 /** A bridge that guests are to be attached to. */
 export interface BridgeRequest {
@@ -15,6 +16,8 @@ export interface BridgeRequest {
   active: string | undefined
   /** The VLAN of the guests; the host stays as it is. Without one, its addresses, DNS and routes move to the bridge. */
   vlan: number | undefined
+  /** What the host itself gets in the VLAN; `null`: nothing. */
+  own: OwnAddresses | null
   /** The interface that becomes the bridge's port: the card, or the VLAN on it. */
   lower: string
 }

@@ -15,6 +15,7 @@ import {
   tapReason,
   unmovable,
 } from './network-config.ts'
+import { type OwnAddresses, ofFamily } from './own-addresses.ts'
 import { findBootProfile, isManaged, PROFILES, type Profile, profileNamed } from './profiles.ts'
 
 const NO_ADDRESS = '[ipv4]\nmethod=disabled\n\n[ipv6]\nmethod=disabled\n'
@@ -59,7 +60,7 @@ export const networkManager: NetworkConfig = {
   },
 
   bridge(files, request) {
-    const { name, port, mac, vlan, lower } = request
+    const { name, port, mac, vlan, own: host, lower } = request
     const own = (id: string, text: string): Setting => profileSetting(files, id, text, bridgeReason(request))
     const bound = profileNamed(files, name)
     if (bound !== undefined) throw unmovable(`${bound}: is for an interface ${name} already; choose another name`)
@@ -68,7 +69,10 @@ export const networkManager: NetworkConfig = {
       const start = connectionSection(member, 'vlan', lower, bridgePortLines(name))
       return {
         settings: [
-          own(bridge, `${connectionSection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n\n${NO_ADDRESS}`),
+          own(
+            bridge,
+            `${connectionSection(bridge, 'bridge', name)}\n[bridge]\nstp=false\n${host === null ? `\n${NO_ADDRESS}` : ownSections(host)}`,
+          ),
           own(member, `${start}\n[vlan]\nid=${vlan}\nparent=${port}\n`),
         ],
       }
@@ -97,6 +101,22 @@ export const networkManager: NetworkConfig = {
       notes: profileNotes(profile, request),
     }
   },
+}
+
+/** Returns the sections of a bridge in a VLAN, with what the host itself has there. */
+function ownSections({ addresses, gateways, dns }: OwnAddresses): string {
+  return [false, true]
+    .map((six) => {
+      const own = ofFamily(addresses, six)
+      const servers = ofFamily(dns, six)
+      return sectionText(six ? 'ipv6' : 'ipv4', [
+        `method=${own.length > 0 ? 'manual' : 'disabled'}`,
+        ...own.map((one, index) => `address${index + 1}=${one}`),
+        ...ofFamily(gateways, six).map((one) => `gateway=${one}`),
+        ...(servers.length > 0 && own.length > 0 ? [`dns=${servers.map((one) => `${one};`).join('')}`] : []),
+      ])
+    })
+    .join('')
 }
 
 /** Returns notes about addresses that are made from the names of profile and interface. */

@@ -12,6 +12,7 @@ import {
   unmovable,
 } from './network-config.ts'
 import { deviceFile, findNetworkFile, findPossibleFile, NETWORKD, type NetworkFile } from './networkd-files.ts'
+import { type OwnAddresses, ofFamily } from './own-addresses.ts'
 
 /** The sections about addresses, which go to the bridge; other sections are about the card. */
 const ADDRESSES =
@@ -51,7 +52,7 @@ export const networkd: NetworkConfig = {
   },
 
   bridge(files, request) {
-    const { name, port, mac, vlan, lower } = request
+    const { name, port, mac, vlan, own, lower } = request
     const found = findNetworkFile(files, { name: port, mac })
     if (found === undefined) return { settings: [] }
     const bound = deviceFile(files, name)
@@ -74,14 +75,18 @@ export const networkd: NetworkConfig = {
           `${found.path}: matches more than ${port}; give ${port} a file of its own with VLAN=${lower} in [Network]`,
         )
       const device = `[NetDev]\nName=${lower}\nKind=vlan\n\n[VLAN]\nId=${vlan}\n`
-      const silent = `[Match]\nName=${name}\n\n[Network]\nLinkLocalAddressing=no\n`
+      const host = `[Match]\nName=${name}\n${ownSection(own)}`
       return {
         settings: [
           bridge,
           file(`${base}-${lower}.netdev`, device, `VLAN ${vlan}`),
           file(`${found.name}.d/vfio-scripts.conf`, `[Network]\nVLAN=${lower}\n`, `VLAN ${vlan} on ${port}`),
           file(`${base}-${lower}.network`, portOf(name, lower)),
-          file(`${base}-${name}.network`, silent, 'no address of the host'),
+          file(
+            `${base}-${name}.network`,
+            host,
+            own === null ? 'no address of the host' : `the host has ${own.addresses.join(' and ')}`,
+          ),
         ],
       }
     }
@@ -96,6 +101,18 @@ export const networkd: NetworkConfig = {
       notes: addressNotes(found.sections, request),
     }
   },
+}
+
+/** Returns the section of a bridge in a VLAN: what the host itself has there. */
+function ownSection(own: OwnAddresses | null): string {
+  const { addresses = [], gateways = [], dns = [] } = own ?? {}
+  return sectionText('Network', [
+    `LinkLocalAddressing=${ofFamily(addresses, true).length > 0 ? 'ipv6' : 'no'}`,
+    ...(own === null ? [] : ['IPv6AcceptRA=no']),
+    ...addresses.map((one) => `Address=${one}`),
+    ...gateways.map((one) => `Gateway=${one}`),
+    ...dns.map((one) => `DNS=${one}`),
+  ])
 }
 
 function portOf(bridge: string, interfaceName: string): string {

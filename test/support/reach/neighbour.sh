@@ -9,6 +9,12 @@ ip link set "$interface" address 52:54:00:00:00:01
 ip addr add 192.0.2.1/24 dev "$interface"
 ip addr add 2001:db8::1/64 dev "$interface" nodad
 ip link set "$interface" up
+# What is reached through a VLAN of the cable, where the kernel has those.
+if ip link add link "$interface" name vlan3000 type vlan id 3000 2>/dev/null; then
+  ip addr add 10.0.0.1/24 dev vlan3000
+  ip addr add 2001:db8:1::1/64 dev vlan3000 nodad
+  ip link set vlan3000 up
+fi
 sysctl -q -w net.ipv6.conf.all.forwarding=1
 dnsmasq --conf-file=/dev/null --pid-file= --user=root --port=0 --interface="$interface" --bind-dynamic \
   --dhcp-leasefile="$state/leases" --dhcp-range=192.0.2.100,192.0.2.199,1h --dhcp-authoritative \
