@@ -40,7 +40,10 @@ export async function checkGuest(
     if (said?.state === 'problem') warnings.push(...said.evidence.map((line) => `the kernel log: ${line}`))
     else if (said !== undefined) findings.push(said)
     cards = judgeResets(pci.devices, asked, readResetFacts(machine.reader, pci.devices, asked, kernel.log), true)
-    warnings.push(...resetWarnings(cards), ...asked.filter((one) => !isSetAside(one)).flatMap(driverWarning))
+    warnings.push(
+      ...resetWarnings(cards),
+      ...asked.filter((one) => !isSetAside(one)).flatMap((one) => driverWarning(one, facts.format)),
+    )
     if (pci.iommu.enabled !== true)
       warnings.push(`${pci.iommu.reason ?? 'no IOMMU groups'}; the guest cannot start with these devices until then`)
   }
@@ -79,11 +82,12 @@ function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDe
   )
 }
 
-function driverWarning({ address, driver, bridge, physicalFunction }: PciDevice): string[] {
+function driverWarning(
+  { address, driver, bridge, physicalFunction }: PciDevice,
+  format: GuestFacts['format'],
+): string[] {
   if (driver === null || isVfio(driver) || bridge) return []
-  if (physicalFunction !== null)
-    return [`${address}: ${driver} has it now; libvirt takes it when the guest starts, tune-host --vfs keeps it free`]
-  return [
-    `${address}: ${driver} has it now; libvirt takes it when the guest starts, bind-vfio keeps it free from the boot on`,
-  ]
+  const taker = format === 'proxmox' ? 'Proxmox' : 'libvirt'
+  const keeps = physicalFunction === null ? 'bind-vfio keeps it free from the boot on' : 'tune-host --vfs keeps it free'
+  return [`${address}: ${driver} has it now; ${taker} takes it when the guest starts, ${keeps}`]
 }

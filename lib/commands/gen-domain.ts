@@ -20,6 +20,7 @@ import { checkGuest } from './check-guest.ts'
 import { findRequestedCards, readGuestFacts } from './guest-facts.ts'
 import { checkPatchUsage, patchDomain, readPatched } from './patch-domain.ts'
 import type { Answer, Context } from './run-script.ts'
+import { checkVmUsage, readVm, requestForVm, vmCommand } from './vm-command.ts'
 
 /** The value that `gen-domain --json` prints. */
 export interface GenDomain {
@@ -28,6 +29,8 @@ export interface GenDomain {
   xml: string | null
   /** The shell program that runs the guest; `null` without --format qemu. */
   script: string | null
+  /** The command that makes or changes the VM of Proxmox, `''` where it lacks nothing; `null` without --format proxmox. */
+  proxmox: string | null
   /** Does the text differ from the one that was given? */
   changed: boolean
   /** The guest as decided; `null` for a patch. */
@@ -42,15 +45,19 @@ export interface GenDomain {
 /** Answers gen-domain: a new guest on standard output, or with `--patch` a given domain with what was asked for. */
 export async function answerDomain(context: Context): Promise<Answer> {
   const { arguments: given, warn } = context
-  const request = requestBoard(given)
-  checkDomainUsage(given)
+  const asked = requestBoard(given)
+  const vm = readVm(context, asked)
+  checkDomainUsage(given, vm?.present != null)
+  const request = vm === null ? asked : requestForVm(asked, vm)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
   const { pci, chosen: selected } = findRequestedCards(context, before === null ? request.name : domainName(before))
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
     before === null
-      ? newGuest(context, request, facts)
+      ? vm === null
+        ? newGuest(context, request, facts)
+        : vmCommand(given, request, facts, { ...vm, requested: selected, devices: pci?.devices ?? [] })
       : { guest: null, ...patchDomain(context, before, request, facts) }
   const { findings, warnings } = await checkGuest(context, facts, pci)
   refuse(findings, given)
@@ -62,7 +69,8 @@ export async function answerDomain(context: Context): Promise<Answer> {
     schema: 'vfio-scripts/gen-domain/1',
     xml: request.format === 'libvirt' ? text : null,
     script: request.format === 'qemu' ? text : null,
-    changed,
+    proxmox: request.format === 'proxmox' ? text : null,
+    changed: vm === null ? changed : text !== '',
     guest,
     reasons,
     notes: [...notes, ...warnings],
@@ -92,14 +100,16 @@ function diffText(style: TerminalStyle, before: string, after: string): string {
     .join('')
 }
 
-function checkDomainUsage(given: Arguments): void {
+function checkDomainUsage(given: Arguments, exists: boolean): void {
   const usage = (message: string): UserError => new UserError('usage', message)
+  checkVmUsage(given)
   if (given.value('patch') !== undefined) {
     checkPatchUsage(given)
     return
   }
   for (const name of ['remove', 'diff'])
     if (given.flag(name) || given.list(name).length > 0) throw usage(`--${name} goes with --patch`)
+  if (exists) return
   if (given.value('name') === undefined) throw usage('--name NAME: the new guest needs a name')
   if (given.value('guest') === undefined) throw usage('--guest NAME: say what will run in it; --help lists them')
 }

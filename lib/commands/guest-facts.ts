@@ -84,7 +84,7 @@ export async function readGuestFacts(
     format: request.format,
     hypervisor: { ...hypervisor, uefiImages: await withUefiReleases(machine, hypervisor.uefiImages, asked.length > 0) },
     versions: {
-      libvirt: versionFrom(given, 'libvirt') ?? hypervisor.libvirt,
+      libvirt: request.format === 'proxmox' ? null : (versionFrom(given, 'libvirt') ?? hypervisor.libvirt),
       qemu: versionFrom(given, 'qemu') ?? hypervisor.qemu ?? (await askQemuVersion(machine)),
     },
     capabilities: {
@@ -144,6 +144,7 @@ const PROGRAM_REPORTS = {
 
 /** Reads what libvirt or QEMU reports that it can give guests; nothing is known where there is none to ask. */
 async function readCapabilities(machine: Context['machine'], { format, chipset }: BoardRequest): Promise<Capabilities> {
+  if (format === 'proxmox') return UNKNOWN_CAPABILITIES
   const text =
     machine.reader.optionalText(PROGRAM_REPORTS[format]) ??
     (machine.running ? await askPrograms(machine, format, chipset) : '')
@@ -161,7 +162,7 @@ async function readProperties({ reader, files, running }: Context['machine']): P
 
 async function askPrograms(
   { files }: Context['machine'],
-  format: BoardRequest['format'],
+  format: Exclude<BoardRequest['format'], 'proxmox'>,
   chipset: string,
 ): Promise<string> {
   const options = { root: '/', seconds: 20 }

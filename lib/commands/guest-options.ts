@@ -12,9 +12,11 @@ export const DOMAIN_OPTIONS: readonly Option[] = [
   choiceOption('guest', PRESETS, 'what will run in it'),
   choiceOption(
     'format',
-    ['libvirt', 'qemu'],
-    'what is printed: XML, or a shell script that starts QEMU (default libvirt)',
+    ['libvirt', 'qemu', 'proxmox'],
+    'what is printed: XML, a shell script that starts QEMU, or a command for Proxmox (default libvirt)',
   ),
+  valueOption('vmid', 'ID', 'with --format proxmox: a new VM, or one that gets what it lacks'),
+  valueOption('storage', 'NAME', 'with --format proxmox: where new disks lie, where several storages take them'),
   valueOption('patch', 'FILE', 'change this domain instead of making one; - is standard input'),
   listOption('remove', 'DEVICE', 'with --patch: take this device out again'),
   flagOption('diff', 'with --patch: show what changes instead of the whole domain'),

@@ -33,7 +33,7 @@ import type { Context } from './run-script.ts'
 const LARGEST = 4 * 1024 * 1024
 
 /** The options of a new guest alone, beside those that its devices name; a patch leaves these settings as they are. */
-const FOR_NEW = ['name', 'guest', 'format', 'chipset', 'firmware', 'loader', 'cpu']
+const FOR_NEW = ['name', 'guest', 'format', 'vmid', 'storage', 'chipset', 'firmware', 'loader', 'cpu']
 
 /** Throws a UserError with code `usage` where options do not go with `--patch`. */
 export function checkPatchUsage(given: Arguments): void {

@@ -52,7 +52,11 @@ export function decideGuest(given: Arguments, request: BoardRequest, facts: Gues
   const { topology, topoext } = pinning ?? facts.unpinned
   const { sockets, dies, cores, threads } = topology
   const taints = request.format === 'libvirt' && !supports(facts.versions, 'addressBits')
-  const window = decideWindow(facts.window, { firmware, edk2, hostCpu, memoryKib: memory.kib, taints }, remarks)
+  const window = decideWindow(
+    facts.window,
+    { firmware, edk2, hostCpu, memoryKib: memory.kib, taints, libvirt: request.format === 'libvirt' },
+    remarks,
+  )
   const guest: Guest = {
     name: request.name,
     preset: request.preset,

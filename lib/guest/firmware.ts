@@ -13,7 +13,7 @@ export interface FirmwareDecision {
 }
 
 interface FirmwareFacts {
-  hypervisor: Pick<Hypervisor, 'uefiImages'>
+  hypervisor: Pick<Hypervisor, 'uefiImages' | 'edk2'>
   versions: Versions
   capabilities: Pick<Capabilities, 'firmware'>
 }
@@ -31,7 +31,8 @@ export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, r
   const { preset, chipset, loader, format } = request
   const required = request.firmware ?? (preset === 'windows7' ? 'bios' : 'efi')
   if (required === 'bios') {
-    if (preset === 'windows11') throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
+    if (preset === 'windows11' && format !== 'proxmox')
+      throw new UserError('usage', '--firmware bios: Windows 11 wants UEFI and Secure Boot')
     remarks.reasons.push(
       preset === 'windows7' && request.firmware === undefined
         ? "BIOS: Windows 7's start screen calls the video BIOS, which UEFI does not have"
@@ -40,9 +41,13 @@ export function decideFirmware(request: FirmwareRequest, facts: FirmwareFacts, r
     return { firmware: { kind: 'bios' }, edk2: null }
   }
   const secure = preset === 'windows11'
-  if (secure && chipset === 'i440fx')
+  if (secure && chipset === 'i440fx' && format !== 'proxmox')
     throw new UserError('usage', '--chipset i440fx: Windows 11 wants Secure Boot, which needs q35')
   if (secure) remarks.reasons.push('UEFI with Secure Boot and a TPM 2.0: Windows 11 asks for both')
+  if (format === 'proxmox') {
+    remarks.reasons.push('Proxmox starts its own UEFI image')
+    return { firmware: { kind: 'auto', secure, features: [] }, edk2: facts.hypervisor.edk2 }
+  }
   const fitting = images?.filter(({ boards }) => boards.includes(chipset)) ?? []
   const auto = format === 'libvirt' && loader === undefined && supports(versions, 'firmwareAuto')
   if (auto && images === null) return decideWithoutImages(request, versions, reported, remarks)

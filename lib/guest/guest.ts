@@ -43,6 +43,14 @@ export interface GuestBoard {
   mmio64Mib: number | null
 }
 
+/** A disk of a guest: a block device or an image of the host. */
+export interface GuestDisk {
+  path: string
+  kind: 'file' | 'block'
+  format: 'raw' | 'qcow2'
+  bus: 'virtio' | 'scsi' | 'sata'
+}
+
 /** A feature that libvirt is asked to look for in the descriptions of images, or to avoid. */
 export type ImageFeature = readonly [name: 'secure-boot' | 'enrolled-keys', wanted: boolean]
 

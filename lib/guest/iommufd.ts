@@ -3,6 +3,7 @@ import { type Remarks, supports, supportsElseNote, type Versions } from '../core
 import { readRunningConfig } from '../host/kernel.ts'
 import type { Reader } from '../host/reader.ts'
 import type { Arguments } from '../terminal/options.ts'
+import type { BoardRequest } from './request.ts'
 
 /** The ways by which the running kernel gives devices to guests; `null` where its configuration is not readable. */
 export interface VfioInterfaces {
@@ -39,12 +40,14 @@ const WHOLE_GUEST = { libvirt: '12.2.0', qemu: '9.0.0' } as const
 export function decideIommufd(
   given: Arguments,
   { groups, devices }: VfioInterfaces,
-  asked: { format: 'libvirt' | 'qemu'; versions: Versions; cards: number },
+  asked: { format: BoardRequest['format']; versions: Versions; cards: number },
   remarks: Remarks,
 ): IommufdUse {
   const requested = given.flag('iommufd')
+  if (requested && asked.format === 'proxmox')
+    throw new UserError('usage', '--iommufd: Proxmox has no setting for it; leave it out')
   if (requested && asked.cards === 0) throw new UserError('usage', '--iommufd goes with --gpu, --pci or --vf')
-  if (asked.cards === 0 || (!requested && groups !== false)) return null
+  if (asked.cards === 0 || asked.format === 'proxmox' || (!requested && groups !== false)) return null
   if (devices === false)
     throw new UserError(
       'usage',

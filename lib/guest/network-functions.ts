@@ -2,8 +2,8 @@ import type { Remarks } from '../core/versions.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { functionNames, stableMac, virtualFunctionsOf } from '../host/sriov.ts'
-
 import { readWantedFunctions } from '../host/wanted-functions.ts'
+import type { BoardRequest } from './request.ts'
 
 /** A virtual function of a network card, and what its physical function is known to keep for it. */
 export interface NetworkFunction {
@@ -73,16 +73,17 @@ export interface InterfaceOfGuest {
  */
 export function decideInterface(
   one: NetworkFunction,
-  format: 'libvirt' | 'qemu',
+  format: BoardRequest['format'],
   { reasons, notes }: Remarks,
 ): InterfaceOfGuest | null {
   const { address, physical, mac, vlan, made, index } = one
   const said = [...(mac === null ? [] : [`MAC address ${mac}`]), ...(vlan === null ? [] : [`VLAN ${vlan}`])].join(', ')
-  if (format === 'qemu') {
+  if (format !== 'libvirt') {
+    const who = format === 'qemu' ? 'QEMU by itself' : 'Proxmox'
     const by = made
       ? `it has what tune-host --vfs has set${said === '' ? '' : ` (${said})`}`
       : `tune-host --vfs ${physical}=N --vf-mac ${index}=MAC --vf-vlan ${index}=VLAN does`
-    notes.push(`${address}: QEMU by itself sets no MAC address and no VLAN: ${by}`)
+    notes.push(`${address}: ${who} sets no MAC address and no VLAN: ${by}`)
     return null
   }
   if (one.interface === null) {

@@ -11,8 +11,8 @@ import type { NetworkFunction } from './network-functions.ts'
 export interface BoardRequest {
   name: string
   preset: Preset
-  /** The output: XML for libvirt, or a shell program that starts QEMU. */
-  format: 'libvirt' | 'qemu'
+  /** The output: XML for libvirt, a shell program that starts QEMU, or a command for Proxmox. */
+  format: 'libvirt' | 'qemu' | 'proxmox'
   chipset: GuestBoard['chipset']
   firmware: 'efi' | 'bios' | undefined
   loader: string | undefined

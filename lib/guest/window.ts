@@ -49,7 +49,14 @@ export function ovmfWindow(
  */
 export function decideWindow(
   facts: WindowFacts,
-  guest: { firmware: GuestFirmware; edk2: number | null; hostCpu: boolean; memoryKib: number | null; taints: boolean },
+  guest: {
+    firmware: GuestFirmware
+    edk2: number | null
+    hostCpu: boolean
+    memoryKib: number | null
+    taints: boolean
+    libvirt: boolean
+  },
   { reasons, notes }: Remarks,
 ): PciWindow {
   const none: PciWindow = { mmio64Mib: null, addressBits: null }
@@ -83,7 +90,7 @@ export function decideWindow(
   const mmio64Mib = 2 ** Math.ceil(Math.log2((sum / MIB) * 2))
   reasons.push(`a 64-bit PCI window of ${mmio64Mib / 1024} GiB: ${size}, and OVMF's own window is ${room / GIB} GiB`)
   notes.push(
-    `OVMF's window of ${room / GIB} GiB does not hold the cards: X-PciMmio64Mb goes to QEMU itself, and libvirt marks the guest as tainted (custom-argv) for it`,
+    `OVMF's window of ${room / GIB} GiB does not hold the cards: X-PciMmio64Mb goes to QEMU itself${guest.libvirt ? ', and libvirt marks the guest as tainted (custom-argv) for it' : ''}`,
   )
   const space = bits === null ? null : 2 ** bits
   if (space !== null && mmio64Mib * MIB * 2 > space - (guest.memoryKib ?? 0) * 1024)

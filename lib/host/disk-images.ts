@@ -20,6 +20,8 @@ export function readDiskImage(files: Reader, reader: Reader, path: string): Disk
   if (access?.block || reader.exists(`/sys/class/block/${(node ?? path).replace(/^.*\//, '')}`))
     return { path, kind: 'block', format: 'raw' }
   if (access === undefined) return { path, kind: 'absent', format: /\.qcow2$/.test(path) ? 'qcow2' : 'raw' }
+  // A folder has no bytes, and an input device gives none before a key is pressed.
+  if (files.size(path) === undefined) return { path, kind: 'file', format: 'raw' }
   // The magic of qcow2. Source: docs/interop/qcow2.txt in QEMU.
   const magic = files.optionalBytes(path, 4)?.toString('latin1')
   return { path, kind: 'file', format: magic === 'QFI\u00fb' ? 'qcow2' : 'raw' }

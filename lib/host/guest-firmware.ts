@@ -124,7 +124,7 @@ export function parseEdk2(version: string | undefined): number | null {
 }
 
 /** Reads the edk2 release of the installed package, where the package database is text or folders. */
-function readEdk2(files: Reader): number | null {
+export function readEdk2(files: Reader): number | null {
   const dpkg = files.optionalBytes('/var/lib/dpkg/status')?.toString('utf8') ?? ''
   const apk = files.optionalBytes('/lib/apk/db/installed')?.toString('utf8') ?? ''
   const folders = [...(files.list('/var/lib/pacman/local') ?? []), ...(files.list('/var/db/pkg/sys-firmware') ?? [])]

@@ -1,5 +1,5 @@
 import coerce from 'semver/functions/coerce.js'
-import { readUefiImages, type UefiImage } from './guest-firmware.ts'
+import { readEdk2, readUefiImages, type UefiImage } from './guest-firmware.ts'
 import { readMemory } from './memory.ts'
 import type { Reader } from './reader.ts'
 
@@ -10,6 +10,8 @@ export interface Hypervisor {
   qemu: string | null
   /** The UEFI images in libvirt's order; `null` when the system's files are not at hand. */
   uefiImages: UefiImage[] | null
+  /** The release of edk2 of the installed package, as 202211; `null` when it is not known. */
+  edk2: number | null
   memoryKib: number | null
   hugepages: { kib: number; total: number; free: number }[]
   /** Is the device of Looking Glass's kernel module there? */
@@ -26,6 +28,7 @@ export function readHypervisor(files: Reader, reader: Reader): Hypervisor {
     libvirt: readLibvirtVersion(files),
     qemu,
     uefiImages: readUefiImages(files, qemu),
+    edk2: readEdk2(files),
     memoryKib: total === undefined ? null : total / 1024,
     hugepages: hugePages.map((pages) => ({ kib: pages.size / 1024, total: pages.total ?? 0, free: pages.free ?? 0 })),
     kvmfr: files.exists('/dev/kvmfr0'),
@@ -64,7 +67,7 @@ function readQemuVersion(files: Reader): string | null {
   const apk = files.optionalBytes('/lib/apk/db/installed')?.toString('utf8') ?? ''
   const folders = [...(files.list('/var/lib/pacman/local') ?? []), ...(files.list('/var/db/pkg/app-emulation') ?? [])]
   const found = [
-    /^Package: qemu-system-x86\n(?:\S.*\n| .*\n)*?Version: (?:\d+:)?([\d.]+)/m.exec(dpkg)?.[1],
+    /^Package: (?:qemu-system-x86|pve-qemu-kvm)\n(?:\S.*\n| .*\n)*?Version: (?:\d+:)?([\d.]+)/m.exec(dpkg)?.[1],
     /^P:qemu-system-x86_64\nV:([\d.]+)/m.exec(apk)?.[1],
     ...folders.map((name) => /^qemu-(?:system-x86-|base-)?(\d[\d.]*)/.exec(name)?.[1]),
   ].find((version) => version !== undefined)

@@ -176,6 +176,12 @@ describe('gen-domain: what it says', () => {
     ).toBe(true)
   })
 
+  it('a folder that is shared is there, and has no bytes to read', () => {
+    const ran = on((machine) => addFiles(machine, { '/srv/games/x': '' }), ...windows, '--share', '/srv/games')
+    expect(ran).toMatchObject({ code: 0, stderr: '' })
+    expect(ran.stdout).toContain("<source dir='/srv/games'/>")
+  })
+
   it('what an older libvirt or QEMU cannot have', () => {
     const ran = on(() => {}, ...windows, '--libvirt', '4.4.0', '--share', '/srv', '--evdev', '/dev/input/x')
     for (const note of [

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { expectRan, tune, write } from '../support/bind.ts'
 import { genDomain, golden, invalid, LIBVIRTD, patch, readGolden, startLibvirt, VALIDATOR } from '../support/domain.ts'
 import { needs } from '../support/needs.ts'
+import { genVm, STORAGE, settingsOf } from '../support/proxmox.ts'
 import type { Ran } from '../support/run.ts'
 import { host } from '../support/tune.ts'
 
@@ -158,6 +159,16 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     // A function of what is no network card is a plain device, and nothing is to be said.
     expect(guest(dir, '--vf', 'af:00.0').stdout).toMatch(
       /<hostdev[^>]*>\s*<source>\s*<address domain='0x0000' bus='0xaf' slot='0x00' function='0x6'/,
+    )
+  })
+
+  it('is a device of a Proxmox VM, and says who sets the addresses', () => {
+    const dir = server({ 'etc/hostname': 'pve\n', 'etc/pve/storage.cfg': STORAGE })
+    const ran = genVm(dir, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--memory', '1G', '--vf', '3b:00.0')
+    expect(ran.stderr).toMatch(/Proxmox/)
+    expect(settingsOf(ran)).toMatchObject({ hostpci0: '0000:3b:02.0,pcie=1' })
+    expect(ran.stderr).toMatch(
+      /Proxmox sets no MAC address and no VLAN: tune-host --vfs 0000:3b:00\.0=N --vf-mac 0=MAC/,
     )
   })
 

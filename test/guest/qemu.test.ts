@@ -68,6 +68,10 @@ describe('--format qemu', () => {
     await expect(script(...(GUESTS[name] ?? []))).toMatchFileSnapshot(`../golden/gen-domain/${name}.sh`)
   })
 
+  it('a USB device by its port: the bus is told beside it', () => {
+    expect(script('--guest', 'linux', '--usb', '1-3')).toContain('usb-host,hostbus=1,hostport=3 ')
+  })
+
   needs('shellcheck').it('shellcheck finds nothing in them, whatever the paths', () => {
     const file = join(scratchDir('qemu'), 'guest.sh')
     for (const args of Object.values(GUESTS)) {

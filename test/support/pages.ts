@@ -2,7 +2,7 @@
 import { runProgram } from './run.ts'
 
 /**
- * A fenced block. After its language a page may say `on NAME` (of `test/machines`, or `three-problems`): the machine
+ * A fenced block. After its language a page may say `on NAME` (of `test/machines`, `three-problems`, or `proxmox-node`): the machine
  * it is about; or `parsed`: its commands want what no test has, so that only their words are looked at.
  */
 export interface Block {

@@ -16,6 +16,7 @@ import { host } from './checking.ts'
 import { cpuTree, smt } from './cpus.ts'
 import { newFolder } from './expect.ts'
 import { firmwareFiles } from './firmware.ts'
+import { LACKING, proxmoxNode } from './proxmox.ts'
 import { PROJECT, type Ran, runProgram } from './run.ts'
 import { systemDir } from './system.ts'
 import { host as tunedHost } from './tune.ts'
@@ -85,6 +86,7 @@ export function serverSystem(): string {
 
 /** The machine that a page names after `on`. */
 export function shownSystem(name: string): string {
+  if (name === 'proxmox-node') return proxmoxNode({ vms: { 100: LACKING } })
   if (name !== 'three-problems') return systemDir({ machine: name })
   return host({
     'etc/group': 'kvm:x:104:ann\nlibvirt:x:105:\n',

@@ -38,7 +38,7 @@ export const soundCard: GuestDevice<AudioFacts, DecidedAudio> = {
     const user = shapedValue(given, 'audio-user', /^[a-z0-9_][a-z0-9_-]{0,31}$/, 'the name or number of a user')
     return { audioUid: user === undefined ? 1000 : userNumber(accountText(files, 'passwd') ?? '', user) }
   },
-  decide(given, { audioUid, capabilities, preset, versions }, remarks) {
+  decide(given, { audioUid, capabilities, format, preset, versions }, remarks) {
     const audio = given.value('audio') as 'none' | NonNullable<DecidedAudio['audio']>['kind'] | undefined
     const headless = given.flag('headless')
     const vnc = !headless && chooseGraphics(preset, capabilities).display === 'vnc'
@@ -47,6 +47,9 @@ export const soundCard: GuestDevice<AudioFacts, DecidedAudio> = {
         'usage',
         `--audio spice: ${vnc ? 'QEMU here' : 'a guest with --headless'} has no SPICE; choose pipewire, pulseaudio or none`,
       )
+    if (format === 'proxmox' && audio !== undefined && audio !== 'none' && audio !== 'spice')
+      throw new UserError('usage', `--audio ${audio}: Proxmox plays sound through SPICE alone; choose spice or none`)
+    if (format === 'proxmox' && audio === undefined) return { audio: null }
     if (audio === 'none' || (audio === undefined && (headless || vnc))) return { audio: null }
     if (audio === undefined || audio === 'spice') return { audio: { kind: 'spice', runtimeDir: null } }
     const known = supportsElseNote(versions, SINCE[audio], `${audio} sound`, remarks)
@@ -65,6 +68,18 @@ export const soundCard: GuestDevice<AudioFacts, DecidedAudio> = {
     ]
   },
   patch: (text, guest, versions) => soundCard.xml(guest, versions).reduce(addSound, text),
+  proxmox: ({ audio, chipset }) =>
+    audio === null
+      ? []
+      : [
+          // SPICE is what Proxmox starts for this video card.
+          { name: 'vga', when: 'asked', value: { '': 'qxl' } },
+          {
+            name: 'audio0',
+            when: 'asked',
+            value: `device=${chipset === 'q35' ? 'ich9-intel-hda' : 'intel-hda'},driver=spice`,
+          },
+        ],
   qemu({ audio, chipset }) {
     if (audio === null) return []
     const backend = {

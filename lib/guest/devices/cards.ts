@@ -18,6 +18,7 @@ import {
 import { cardNotes, hostAddressOf, plainNotes, showRoms } from '../libvirt/pci-hostdevs.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
 import { decideInterface } from '../network-functions.ts'
+import { cardSettings } from '../proxmox/card-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 import { isIgd } from './igd.ts'
@@ -56,7 +57,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   warnings: ({ files, reader }, given) =>
     given
       .list('rom')
-      .filter((rom) => given.value('format') !== 'qemu' && hiddenFromQemu(files, reader, rom))
+      .filter((rom) => (given.value('format') ?? 'libvirt') === 'libvirt' && hiddenFromQemu(files, reader, rom))
       .map((rom) => `${rom}: AppArmor keeps it from QEMU, which then finds no romfile; move it to /usr/share/vgabios`),
   xml({ cards, chipset }, versions) {
     const q35 = chipset === 'q35'
@@ -95,6 +96,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
     const property = xmlElement('qemu:property', { name: 'x-vga', type: 'bool', value: 'true' })
     return [xmlElement('qemu:device', { alias: GPU_ALIAS }, xmlElement('qemu:frontend', {}, property))]
   },
+  proxmox: ({ cards, chipset }, target) => cardSettings(cards, chipset, target),
   qemu: ({ cards, iommufd, chipset }) => [
     ...(iommufd === null ? [] : [['-object', `iommufd,id=${IOMMUFD}`]]),
     ...cards.flatMap((card, index) => cardArguments(card, index, chipset === 'q35', iommufd !== null)),
@@ -120,7 +122,8 @@ function decideCards(
     cards.set(cardOf(device), [...(cards.get(cardOf(device)) ?? []), device])
   if (rom !== undefined && gpus.length === 0 && !integrated) throw new UserError('usage', '--rom goes with --gpu')
   if (xVga && gpus.length === 0) throw new UserError('usage', '--x-vga goes with --gpu')
-  if (xVga && firmware.kind !== 'bios')
+  // Proxmox tells QEMU of it for BIOS guests alone, and takes the virtual display away for others.
+  if (xVga && firmware.kind !== 'bios' && format !== 'proxmox')
     throw new UserError(
       'usage',
       "--x-vga is for BIOS guests: under UEFI the card's own UEFI driver shows the picture, and no legacy VGA is used; leave it out, or add --firmware bios",

@@ -1,30 +1,24 @@
 import { UserError } from '../../core/error.ts'
 import { bootsByEfi, type DiskImage, readDiskImage } from '../../host/disk-images.ts'
 import type { Arguments } from '../../terminal/options.ts'
-import type { Preset } from '../guest.ts'
-import { choiceOption, listOption, pathValue, pathValues, valueOption } from '../guest-arguments.ts'
+import type { GuestDisk, Preset } from '../guest.ts'
+import { checkPath, choiceOption, distinctValues, listOption, pathValue, valueOption } from '../guest-arguments.ts'
 import { attribute, child, childrenOf } from '../libvirt/edit-document.ts'
 import { addDevices, devicesOf } from '../libvirt/edit-domain.ts'
 import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
+import { cdromSettings, diskSettings, isNewDisk } from '../proxmox/disk-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { DecidedCards } from './cards.ts'
 import type { GuestDevice } from './guest-device.ts'
 
 // Disks, and the CD-ROMs that a guest is installed from.
 
-interface Disk {
-  path: string
-  kind: 'file' | 'block'
-  format: 'raw' | 'qcow2'
-  bus: 'virtio' | 'scsi' | 'sata'
-}
-
 interface DiskFacts {
   images: ReadonlyMap<string, DiskImage>
 }
 
 export interface DecidedDisks {
-  disks: Disk[]
+  disks: GuestDisk[]
   cdroms: string[]
 }
 
@@ -42,34 +36,35 @@ const WHY_SATA = {
 
 export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
   options: [
-    listOption('disk', 'PATH', 'a disk: a block device or an image'),
+    listOption('disk', 'PATH', 'a disk: a block device or an image; of Proxmox also a size (64G), for a new one'),
     choiceOption('disk-bus', ['virtio', 'scsi', 'sata'], 'how disks are attached'),
     valueOption('iso', 'FILE', 'the installation medium'),
     valueOption('virtio-iso', 'FILE', 'virtio-win, the drivers for Windows'),
   ],
   forNew: ['iso', 'virtio-iso'],
   read: ({ files, reader }, given) => ({
-    images: new Map(pathValues(given, 'disk').map((path) => [path, readDiskImage(files, reader, path)])),
+    images: new Map(diskPaths(given).map((path) => [path, readDiskImage(files, reader, path)])),
   }),
   decide(given, { images, preset }, { reasons }) {
     const drivers = firstDrivers(given, preset)
     if (drivers !== 'virtio') reasons.push(WHY_SATA[drivers])
-    const bus = (given.value('disk-bus') ?? (drivers === 'virtio' ? 'virtio' : 'sata')) as Disk['bus']
+    const bus = (given.value('disk-bus') ?? (drivers === 'virtio' ? 'virtio' : 'sata')) as GuestDisk['bus']
     if (images.size > 20) throw new UserError('usage', '--disk: 20 at most')
     return {
-      disks: [...images.values()].map(({ path, kind, format }): Disk => {
+      disks: [...images.values()].map(({ path, kind, format }): GuestDisk => {
         const block = kind === 'block' || /^\/dev\/(?!shm\/)/.test(path)
         return { path, bus, kind: block ? 'block' : 'file', format }
       }),
       cdroms: mediaOf(given),
     }
   },
-  files: (given) => ({ images: [...given.list('disk'), ...mediaOf(given)] }),
+  files: (given) => ({ images: [...diskPaths(given), ...mediaOf(given)] }),
   warnings({ files }, given) {
     const iso = given.value('iso')
     // A device of --pci may be a disk. Linux also starts from the network.
     const isWindows = given.value('guest')?.startsWith('windows') ?? false
-    const lacks = isWindows && ['disk', 'pci'].every((name) => given.list(name).length === 0)
+    const lacks =
+      isWindows && given.value('format') !== 'proxmox' && ['disk', 'pci'].every((name) => given.list(name).length === 0)
     const boots = iso === undefined || given.value('firmware') === 'bios' || bootsByEfi(files, iso) !== false
     return [
       ...(lacks ? ['the guest has no disk: add --disk FILE; qemu-img create -f qcow2 FILE 100G makes one'] : []),
@@ -98,6 +93,10 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
     ]
   },
   patch: (text, guest) => guest.disks.reduce(addDisk, text),
+  proxmox: ({ disks: own, cdroms, preset }, target) => [
+    ...diskSettings(own, firstDrivers(target.given, preset) === 'virtio' ? 'scsi' : 'sata', target),
+    ...cdromSettings(cdroms, target),
+  ],
   qemu({ disks: own, cdroms, cards, chipset }) {
     const first = firstOrder(cards)
     let ide = 0
@@ -124,6 +123,13 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
   },
 }
 
+/** Returns the disks that are there; of Proxmox, sizes are new ones. */
+function diskPaths(given: Arguments): string[] {
+  const isNew = (text: string): boolean => given.value('format') === 'proxmox' && isNewDisk(text)
+  if (!given.list('disk').some(isNew)) distinctValues(given, 'disk')
+  return given.list('disk').flatMap((text) => (isNew(text) ? [] : [checkPath('disk', text)]))
+}
+
 /** Returns the CD-ROMs, which a guest has until it is installed. */
 function mediaOf(given: Arguments): string[] {
   const media = [pathValue(given, 'iso'), pathValue(given, 'virtio-iso')].filter((path) => path !== undefined)
@@ -138,7 +144,7 @@ function firstOrder(cards: DecidedCards['cards']): number {
 const PREFIX = { virtio: 'vd', scsi: 'sd', sata: 'sd' } as const
 
 function diskElement(
-  { path, kind, format, bus }: Disk,
+  { path, kind, format, bus }: GuestDisk,
   target: string,
   iothread: boolean,
   order: number | null,
@@ -162,7 +168,7 @@ function diskElement(
 }
 
 /** Adds a disk under the next free name of its bus, unless its source is there already. */
-function addDisk(text: string, disk: Disk): string {
+function addDisk(text: string, disk: GuestDisk): string {
   const present = childrenOf(devicesOf(text), 'disk')
   const sources = present.map((each) => child(each, 'source'))
   if (sources.some((each) => (attribute(each, 'file') ?? attribute(each, 'dev')) === disk.path)) return text

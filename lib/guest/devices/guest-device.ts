@@ -6,6 +6,7 @@ import type { Capabilities } from '../capabilities.ts'
 import type { GuestBoard, GuestFirmware } from '../guest.ts'
 import type { ParsedElement } from '../libvirt/document.ts'
 import type { XmlElement } from '../libvirt/xml-element.ts'
+import type { VmSetting, VmTarget } from '../proxmox/vm-target.ts'
 import type { BoardRequest, RequestedDevices } from '../request.ts'
 
 /** The facts that any device may be decided from; a device reads those that it alone needs. */
@@ -48,6 +49,8 @@ export interface GuestDevice<Facts, Decided, Beside = object> {
   overrides?(guest: Decided, versions: Versions): XmlElement[]
   /** Writes QEMU's arguments, in groups of a line each. Source: qemu-system(1); QEMU, docs/system/devices. */
   qemu(guest: GuestBoard & Decided & Beside): string[][]
+  /** Returns its settings of a VM of Proxmox; without it, Proxmox has no such device. Source: qm(1). */
+  proxmox?(guest: GuestBoard & Decided & Beside, target: VmTarget): VmSetting[]
   /** Writes lines of shell that run before QEMU is started. */
   start?(guest: Decided): string
   /** Writes lines for QEMU's monitor that a person may want; they go into the script's comment. */

@@ -9,6 +9,7 @@ import { pathValue } from '../guest-arguments.ts'
 import { IOMMUFD, type IommufdUse } from '../iommufd.ts'
 import { cardHostdevs } from '../libvirt/card-hostdevs.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { igdSettings } from '../proxmox/card-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 
@@ -88,6 +89,8 @@ export const integratedGpu: GuestDevice<IgdFacts, DecidedIgd, { iommufd: Iommufd
           `device.${supports(versions, 'aliases') ? ALIAS : 'hostdev0'}.${name}=${value}`,
         ]),
   overrides: ({ igd }) => (igd === null ? [] : [overrideOf(igd)]),
+  proxmox: ({ igd, chipset, firmware }, target) =>
+    igd === null ? [] : igdSettings(igd, { chipset, firmware }, target),
   qemu({ igd, chipset, iommufd }) {
     if (igd === null) return []
     const words = [
@@ -151,10 +154,11 @@ function decideIgd(
 function expectLegacy(
   { address, device, class: kind }: PciDevice,
   given: Arguments,
-  { requested, igdHost }: BoardFacts & IgdFacts,
+  { requested, igdHost, format }: BoardFacts & IgdFacts,
   rom: string | null,
 ): void {
-  if ((given.value('chipset') ?? 'q35') !== 'i440fx')
+  // A VM of Proxmox may have its chipset already; its own settings look at that.
+  if (format !== 'proxmox' && (given.value('chipset') ?? 'q35') !== 'i440fx')
     throw usage(
       `${address}: with a BIOS an integrated GPU needs --chipset i440fx (on q35 the guest's own LPC bridge is where its VBIOS looks for the host's); or leave --firmware bios out and give its UEFI ROM with --rom`,
     )

@@ -92,6 +92,11 @@ export const lookingGlass: GuestDevice<object, DecidedFrames> = {
     const memory = `memory-backend-file,id=looking-glass,mem-path=${KVMFR},size=${frames.mib}M,share=on`
     return ['-device', 'ivshmem-plain,id=shmem0,memdev=looking-glass', '-object', memory]
   },
+  proxmox({ frames }, { notes }) {
+    if (frames === null) return []
+    notes.push('Proxmox calls the shared memory /dev/shm/pve-shm-looking-glass: tell the client so, with -f')
+    return [{ name: 'ivshmem', when: 'asked', value: `size=${frames.mib},name=looking-glass` }]
+  },
   qemu({ frames }) {
     if (frames === null) return []
     const path = frames.device === 'kvmfr' ? KVMFR : SHARED_FRAMES

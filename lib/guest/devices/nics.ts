@@ -2,7 +2,10 @@ import { UserError } from '../../core/error.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { listOption, shapedValue, valueOption } from '../guest-arguments.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { splitProperties } from '../proxmox/vm-config.ts'
+import { isAsked } from '../proxmox/vm-target.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
+import type { BoardRequest } from '../request.ts'
 import { firstDrivers } from './disks.ts'
 import type { GuestDevice } from './guest-device.ts'
 
@@ -49,6 +52,31 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
       )
     }),
   match: { interface: ['@type', 'mac', 'source', 'target'] },
+  proxmox: ({ nics }, target) =>
+    nics.map(({ kind, source, model, mac }) => {
+      if (kind !== 'bridge' && kind !== 'user')
+        throw new UserError(
+          'usage',
+          `--network ${kind}:${source}: Proxmox gives guests bridges; write bridge:NAME, user or none`,
+        )
+      const bridge = source === '' && kind === 'bridge' ? target.host.bridge : source
+      if (bridge === null && target.present === null)
+        throw new UserError(
+          'usage',
+          '--network bridge:NAME: this host has no vmbr0, and not one bridge alone; name one, user or none',
+        )
+      const [own, at] = [
+        mac === null ? model : `${model}=${mac.toUpperCase()}`,
+        kind === 'user' ? '' : `,bridge=${bridge}`,
+      ]
+      const isSame = (value: string): boolean => (splitProperties(value).bridge ?? '') === (bridge ?? '')
+      return {
+        name: 'net',
+        when: isAsked(target, 'network') ? 'missing' : 'new',
+        value: own + at,
+        list: { most: 32, isSame },
+      }
+    }),
   qemu: ({ nics }) =>
     nics.flatMap(({ kind, source, model, mac }, index) => {
       const backend = {
@@ -74,16 +102,18 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
 const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const
 
 /** Decides the network cards from `default`, `user`, `none`, `bridge:br0` and so on; the MAC is for the first one. */
-function decideNics(given: Arguments, format: string, model: string): Nic[] {
+function decideNics(given: Arguments, format: BoardRequest['format'], model: string): Nic[] {
   const like = 'six bytes of one card, such as 52:54:00:12:34:56'
   const mac = shapedValue(given, 'mac', /^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i, like)
   const networks = given.list('network')
-  const usual = format === 'qemu' ? 'user' : 'network:default'
+  const usual = { libvirt: 'network:default', qemu: 'user', proxmox: 'bridge:' }[format]
   const nics = (networks.length === 0 ? [usual] : networks)
     .filter((text) => text !== 'none')
     .map((text, index): Nic => {
       const own = index === 0 ? (mac ?? null) : null
       if (text === 'user') return { kind: 'user', source: '', model, mac: own }
+      // The bridge is what the host has.
+      if (networks.length === 0 && format === 'proxmox') return { kind: 'bridge', source: '', model, mac: own }
       const [, kind, source = ''] = /^([a-z]+):([A-Za-z0-9_][A-Za-z0-9_.@-]*)$/.exec(text) ?? []
       const known = NIC_KINDS.find((each) => each === kind)
       if (known === undefined || (known !== 'network' && source.length > 15))

@@ -1,7 +1,9 @@
+import { UserError } from '../../core/error.ts'
 import { supportsElseNote } from '../../core/versions.ts'
 import { findProgram } from '../../host/find-program.ts'
 import { checkPath, listOption } from '../guest-arguments.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { splitProperties } from '../proxmox/vm-config.ts'
 import { escapeCommas, STATE_DIR, shellQuote } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
@@ -37,6 +39,17 @@ export const sharedFolders: GuestDevice<object, { shares: SharedFolder[] }> = {
       ),
     ),
   match: { filesystem: ['target@dir'] },
+  proxmox: ({ shares }, { host }) =>
+    shares.map(({ path, tag }) => {
+      const known = host.folderMappings.find((mapping) => mapping.path === path)
+      if (known === undefined)
+        throw new UserError(
+          'usage',
+          `--share ${path}: Proxmox shares folders that a mapping names; make one: pvesh create /cluster/mapping/dir --id ${tag} --map node=${host.node},path=${path}`,
+        )
+      const isSame = (value: string): boolean => splitProperties(value, 'dirid')[''] === known.name
+      return { name: 'virtiofs', when: 'asked', value: { '': known.name }, list: { most: 10, isSame } }
+    }),
   qemu: ({ shares }) =>
     shares.flatMap(({ tag }, index) => [
       ['-chardev', `socket,id=share${index},path=${STATE_DIR}/share${index}.sock`],

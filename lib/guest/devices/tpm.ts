@@ -3,6 +3,7 @@ import { findProgram } from '../../host/find-program.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { flagOption } from '../guest-arguments.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
+import { decideStorage } from '../proxmox/vm-target.ts'
 import { STATE_DIR } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
@@ -10,12 +11,13 @@ import type { GuestDevice } from './guest-device.ts'
 
 const SINCE = { libvirt: '4.5.0', qemu: '2.12.0' }
 
-const isWanted = (given: Arguments): boolean => given.flag('tpm') || given.value('guest') === 'windows11'
+const isWanted = (given: Arguments, preset = given.value('guest')): boolean =>
+  given.flag('tpm') || preset === 'windows11'
 
 export const tpmDevice: GuestDevice<object, { tpm: boolean }> = {
   options: [flagOption('tpm', 'a TPM 2.0 (windows11 has one)')],
-  decide: (given, { versions }, remarks) => ({
-    tpm: isWanted(given) && supportsElseNote(versions, SINCE, 'the TPM', remarks),
+  decide: (given, { preset, versions }, remarks) => ({
+    tpm: isWanted(given, preset) && supportsElseNote(versions, SINCE, 'the TPM', remarks),
   }),
   warnings: ({ files, running }, given) =>
     running && isWanted(given) && findProgram(files, 'swtpm') === undefined
@@ -24,6 +26,10 @@ export const tpmDevice: GuestDevice<object, { tpm: boolean }> = {
   xml: ({ tpm }) =>
     tpm ? [xmlElement('tpm', { model: 'tpm-crb' }, xmlElement('backend', { type: 'emulator', version: '2.0' }))] : [],
   match: { tpm: [] },
+  proxmox: ({ tpm }, target) =>
+    tpm && target.present?.has('tpmstate0') !== true
+      ? [{ name: 'tpmstate0', when: 'missing', value: `${decideStorage(target)}:1,version=v2.0` }]
+      : [],
   qemu: ({ tpm }) =>
     tpm
       ? [

@@ -4,6 +4,7 @@ import { readPlugged } from '../../host/usb.ts'
 import { distinctValues, listOption } from '../guest-arguments.ts'
 import { attribute, child } from '../libvirt/edit-document.ts'
 import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
+import { splitProperties } from '../proxmox/vm-config.ts'
 import type { GuestDevice } from './guest-device.ts'
 
 // The guest's USB controller, and the host's USB devices behind it.
@@ -39,13 +40,25 @@ export const usbDevices: GuestDevice<UsbFacts, DecidedUsb> = {
         .padStart(4, '0')
     return attribute(element, 'type') === 'usb' && `${half('vendor')}:${half('product')}` === named.toLowerCase()
   },
+  proxmox: ({ usb, usbController }) =>
+    usb.map((one) => {
+      const host = 'vendor' in one ? `${one.vendor}:${one.product}` : one.port
+      const isSame = (value: string): boolean =>
+        splitProperties(value, 'host')['']?.toLowerCase().replaceAll('0x', '') === host
+      return {
+        name: 'usb',
+        when: 'asked',
+        value: { '': host },
+        list: { most: usbController === 'ich9' ? 5 : 14, isSame },
+      }
+    }),
   qemu: ({ usb, usbController }) => [
     ['-device', usbController === 'qemu-xhci' ? 'qemu-xhci' : 'ich9-usb-ehci1'],
     ...usb.map((one) => [
       '-device',
       'vendor' in one
         ? `usb-host,vendorid=0x${one.vendor},productid=0x${one.product}`
-        : `usb-host,hostbus=${one.bus},hostport=${one.port}`,
+        : `usb-host,hostbus=${one.bus},hostport=${one.port.replace(/^\d+-/, '')}`,
     ]),
   ],
 }

@@ -24,7 +24,14 @@ export function windowNotes(
   const images = hypervisor.uefiImages ?? []
   const image = images.find((each) => each.code === code) ?? (code === undefined ? images[0] : undefined)
   const hostCpu = attribute(child(root, 'cpu'), 'mode') === 'host-passthrough'
-  const guest = { firmware, edk2: image?.edk2 ?? null, hostCpu, memoryKib: memoryKibOf(text) ?? null, taints: false }
+  const guest = {
+    firmware,
+    edk2: image?.edk2 ?? null,
+    hostCpu,
+    memoryKib: memoryKibOf(text) ?? null,
+    taints: false,
+    libvirt: true,
+  }
   const remarks: Remarks = { reasons: [], notes: [] }
   const decided = decideWindow(facts, guest, remarks)
   const mmio64Mib = text.includes('X-PciMmio64Mb') ? null : decided.mmio64Mib

@@ -1,0 +1,16 @@
+qm create 101 \
+  --name win7 \
+  --ostype win7 \
+  --machine q35 \
+  --bios seabios \
+  --cpu host \
+  --sockets 1 \
+  --cores 4 \
+  --memory 16384 \
+  --balloon 0 \
+  --agent 1 \
+  --scsihw virtio-scsi-single \
+  --hostpci0 0000:02:00,pcie=1,x-vga=1,romfile=card.rom \
+  --net0 e1000,bridge=vmbr0 \
+  --vga none \
+  --tablet 0

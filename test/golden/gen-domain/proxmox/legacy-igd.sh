@@ -1,0 +1,16 @@
+qm create 101 \
+  --name lin \
+  --ostype l26 \
+  --machine pc \
+  --bios seabios \
+  --cpu host \
+  --sockets 1 \
+  --cores 4 \
+  --memory 16384 \
+  --balloon 0 \
+  --agent 1 \
+  --scsihw virtio-scsi-single \
+  --hostpci0 0000:00:02.0,legacy-igd=1,romfile=vbios.rom \
+  --vga none \
+  --net0 virtio,bridge=vmbr0 \
+  --tablet 0

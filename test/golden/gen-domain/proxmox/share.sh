@@ -1,0 +1,13 @@
+qm create 101 \
+  --name lin \
+  --ostype l26 \
+  --machine q35 \
+  --bios ovmf \
+  --efidisk0 local-lvm:1,efitype=4m,pre-enrolled-keys=0 \
+  --cpu host \
+  --sockets 1 \
+  --cores 4 \
+  --memory 16384 \
+  --agent 1 \
+  --scsihw virtio-scsi-single \
+  --virtiofs0 games

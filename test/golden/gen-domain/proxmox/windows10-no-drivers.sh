@@ -1,0 +1,15 @@
+qm create 101 \
+  --name win10 \
+  --ostype win10 \
+  --machine q35 \
+  --bios ovmf \
+  --efidisk0 local-lvm:1,efitype=4m,pre-enrolled-keys=0 \
+  --cpu host,flags=+hv-tlbflush \
+  --sockets 1 \
+  --cores 4 \
+  --memory 8192 \
+  --agent 1 \
+  --scsihw virtio-scsi-single \
+  --sata0 local-lvm:40,discard=on \
+  --ide2 local:iso/win.iso,media=cdrom \
+  --net0 e1000e,bridge=vmbr0
