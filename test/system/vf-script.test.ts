@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { VF_SCRIPT } from '../../lib/host/wanted-functions.ts'
-import { VF_SCRIPT_HEAD, VF_UNIT, vfScriptLine } from '../../lib/system/vf-script.ts'
+import { VF_SCRIPT_HEAD, VF_UNIT, vfRecord } from '../../lib/system/vf-script.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { type Ran, runProgram } from '../support/run.ts'
@@ -34,7 +34,7 @@ function tree(now: number, count: number, driver: string | null = 'i40e', change
     symlinkSync(`../${one}`, join(at, `virtfn${index}`))
   }
   const device = { address: CARD, vendor: { id: '8086' }, device: { id: '1572' }, subsystem: null, path: at }
-  const line = vfScriptLine(device as never, { count, driver: 'vfio-pci', words: [] })
+  const line = vfRecord(device as never, { count, driver: 'vfio-pci', words: [] })
   const program = join(dir, 'program')
   const commands = join(dir, 'bin')
   put(join(commands, 'modprobe'), '#!/bin/sh\n')
