@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { blocksOf, commandsOf, sandbox } from '../support/readme.ts'
 import { PROJECT, runScript } from '../support/run.ts'
-import { host } from '../support/tune.ts'
+import { NIC, sriovServer } from '../support/sriov.ts'
 
 const text = readFileSync(`${PROJECT}docs/virtual-functions.md`, 'utf8')
 const SCRIPTS = readdirSync(`${PROJECT}scripts`).flatMap((name) => /^(.+)\.mts$/.exec(name)?.[1] ?? [])
@@ -12,8 +12,8 @@ const SCRIPTS = readdirSync(`${PROJECT}scripts`).flatMap((name) => /^(.+)\.mts$/
 it('its commands do what it says', () => {
   // Debian 12, whose libvirt's schemas are where this is tested.
   const libvirt = 'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0'
-  const dir = host({ 'usr/sbin/ip': '', 'usr/bin/systemctl': '', [libvirt]: '' }, { machine: 'sriov-nic' })
-  const net = join(dir, 'sys/bus/pci/devices/0000:3b:00.0/net/ens1')
+  const dir = sriovServer({ [libvirt]: '' })
+  const net = join(dir, NIC, 'net/ens1')
   mkdirSync(net, { recursive: true })
   mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
   writeFileSync(join(net, 'address'), '3c:fd:fe:00:00:01\n')
