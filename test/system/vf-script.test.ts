@@ -102,6 +102,17 @@ describe('the program that makes virtual functions', { concurrent: true }, () =>
     expect(off.run().stderr).toMatch(/no SR-IOV now; see the firmware setup/)
   })
 
+  it('fails for a card that vanished, before or meanwhile', () => {
+    const gone = tree(0, 4)
+    rmSync(gone.at, { recursive: true })
+    expect(gone.run()).toMatchObject({ code: 1, stderr: expect.stringMatching(/0000:3b:00\.0: not there/) as string })
+    const going = tree(0, 4, 'i40e', (text) =>
+      text.replace('  if ! echo "$count" >', '  rm -r "$at"\n  if ! echo "$count" >'),
+    )
+    const ran = going.run()
+    expect(ran).toMatchObject({ code: 1, stderr: expect.stringMatching(/i40e makes no 4 virtual functions/) as string })
+  })
+
   it('says what helps where there is too little memory space, and restores autoprobe', () => {
     const { run, read } = tree(0, 4, 'i40e', (text) =>
       text.replace('"$count" >"$at/sriov_numvfs"', '"$count" >/dev/full'),

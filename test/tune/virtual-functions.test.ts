@@ -1,6 +1,11 @@
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { Setting } from '../../lib/change/settings.ts'
+import { expectFreeFunctions } from '../../lib/commands/undo-claims.ts'
+import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
+import { externalSettings } from '../../lib/tune/feature.ts'
+import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
 import { runScript } from '../support/run.ts'
 import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
@@ -162,6 +167,43 @@ it('a .link file, a profile or a script for another card is none of this one', (
     'etc/rc.local': '#!/bin/sh\necho 2 >/sys/bus/pci/devices/0000:5e:00.0/sriov_numvfs\n',
   })
   expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
+})
+
+/** What the journal has of four functions that were made at once. */
+const made: Setting[] = externalSettings('virtual-functions', ['0000:3b:00.0=4=vfio-pci'], 'asked')
+
+describe('on the running machine', { concurrent: true }, () => {
+  it('they are not taken back while a guest has one', () => {
+    const dir = sriovServer({
+      'proc/4711/comm': 'qemu-system-x86\n',
+      'sys/devices/virtual/vfio/32/uevent': 'DEVNAME=vfio/32\n',
+      'sys/class/net/lo/flags': '0x9\n',
+    })
+    const free = (): void => {
+      const machine = openMachine({ root: dir })
+      const hostOf = { machine: machine.reader, files: machine.files }
+      expectFreeFunctions(hostOf, () => readPciFacts(machine, () => undefined).devices, made)
+    }
+    expect(free).not.toThrow()
+    hold(dir, 32)
+    expect(free).toThrow(
+      /3b:02\.0 → \/dev\/vfio\/32 is open in qemu-system-x86\[4711\]: virtual functions in use are not/,
+    )
+  })
+
+  it('--status looks at their number and drivers, and says that the card vanished', () => {
+    const dir = sriovServer()
+    const seen = (): string => {
+      const { reader } = openMachine({ root: dir })
+      const found = virtualFunctions.inForce?.({ machine: reader } as never, made as never) ?? []
+      return found.map(({ state, summary, evidence }) => [state, summary, ...evidence].join('; ')).join()
+    }
+    expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 4 virtual functions; 0000:3b:02\.1 is on iavf, not on vfio-pci/)
+    writeFileSync(join(dir, NIC, 'sriov_numvfs'), '2\n')
+    expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 2 virtual functions, not 4/)
+    rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:00.0'))
+    expect(seen()).toMatch(/^unknown; 0000:3b:00\.0 is not there/)
+  })
 })
 
 describe('check-host', () => {
