@@ -23,3 +23,14 @@ export function findProgram(files: Reader, ...names: string[]): string | undefin
 export function hasSystemd(files: Reader): boolean {
   return ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'].some((path) => files.exists(path))
 }
+
+/** Returns the version of this system's systemd by its library, as 252; `undefined` where there is none. */
+export function systemdVersion(files: Reader): number | undefined {
+  const libraries = (files.list('/usr/lib') ?? []).filter((name) => name.endsWith('-linux-gnu'))
+  const folders = ['/usr/lib/systemd', '/lib/systemd', '/usr/lib64/systemd']
+  const names = [...folders, ...libraries.map((name) => `/usr/lib/${name}/systemd`)].flatMap(
+    (folder) => files.list(folder) ?? [],
+  )
+  const version = names.map((name) => /^libsystemd-shared-(\d+)/.exec(name)?.[1]).find((one) => one !== undefined)
+  return version === undefined ? undefined : Number(version)
+}

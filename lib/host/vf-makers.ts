@@ -6,9 +6,11 @@ import type { FunctionNames } from './sriov.ts'
 const etc = (name: string): string[] => dropInFolders(name)
 const NETWORK_MANAGER = ['/etc', '/run', '/usr/lib'].map((top) => `${top}/NetworkManager/system-connections`)
 
+const LINK = /^SR-IOVVirtualFunctions\s*=/i
+
 /** Where files make virtual functions, and the text by which they do. */
 const MAKERS: readonly { folders: readonly string[]; files: RegExp; text: RegExp }[] = [
-  { folders: etc('systemd/network'), files: /\.link$/, text: /^SR-IOVVirtualFunctions\s*=/i },
+  { folders: etc('systemd/network'), files: /\.link$/, text: LINK },
   { folders: NETWORK_MANAGER, files: /./, text: /^total-vfs\s*=/ },
   { folders: ['/etc/netplan', '/run/netplan', '/usr/lib/netplan'], files: /\.yaml$/, text: /virtual-function-count:/ },
   { folders: etc('modprobe.d'), files: /\.conf$/, text: /^options\s.*\bmax_vfs=/ },
@@ -29,7 +31,7 @@ const MAKERS: readonly { folders: readonly string[]; files: RegExp; text: RegExp
  * Source: systemd.link(5), nm-settings-nmcli(5) (sriov), netplan(5), Documentation/networking of the drivers (max_vfs).
  */
 export function vfMakers(files: Reader, names: FunctionNames): string[] {
-  const found = MAKERS.flatMap(({ folders, files: pattern, text }) =>
+  const found = [...MAKERS, ...linkDropIns(files, names)].flatMap(({ folders, files: pattern, text }) =>
     readDropIns(files, folders, pattern)
       .filter((file) => !namesOthers(file, names))
       .flatMap((file) =>
@@ -39,6 +41,15 @@ export function vfMakers(files: Reader, names: FunctionNames): string[] {
       ),
   )
   return [...new Set(found)]
+}
+
+/** The drop-ins of .link files, but for those of tune-host and of files that name other cards only. */
+function linkDropIns(files: Reader, card: FunctionNames): typeof MAKERS {
+  const names = etc('systemd/network').flatMap((folder) => files.list(folder) ?? [])
+  const own = new Set(names.filter((name) => name.endsWith('.link.d') && !name.startsWith('00-vfio-scripts-')))
+  const others = readDropIns(files, etc('systemd/network'), /\.link$/).filter((file) => namesOthers(file, card))
+  for (const { path } of others) own.delete(`${path.slice(path.lastIndexOf('/') + 1)}.d`)
+  return [...own].map((name) => ({ folders: etc(`systemd/network/${name}`), files: /\.conf$/, text: LINK }))
 }
 
 function namesOthers({ text }: DropIn, { address, interfaces, macs }: FunctionNames): boolean {

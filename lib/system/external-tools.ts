@@ -7,6 +7,11 @@ export const INIT_FOLDER = '/etc/init.d'
 export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
 const DEVICES = '/sys/bus/pci/devices'
 
+/** Has systemd-udevd apply the .link file of a card, which it does for a card that comes. */
+export const BY_UDEV = `read -r now <"$1" && { [ "$now" = 0 ] || echo 0 >"$1"; } &&
+  udevadm control --reload && udevadm trigger --action=add --settle "$3" && read -r now <"$1" || exit
+[ "$now" = "$2" ] || { echo "there are $now virtual functions, not $2: journalctl -b -u systemd-udevd" >&2; exit 1; }`
+
 /** A tool that keeps settings and is neither boot loader nor generator: how to ask it, and how to change them. */
 interface ExternalTool {
   /** Does the tool have what a token names? Without this function its commands are run anyway. */
@@ -56,7 +61,10 @@ const EXTERNAL_TOOLS = {
     commands: (tokens) => tokens.map((name) => ({ add: runlevel('add', name), remove: runlevel('del', name) })),
     reason: { add: 'at boot', remove: 'no more at boot' },
   },
-  /** The kernel, which has the virtual functions of a physical one: `0000:3b:00.0=4=vfio-pci`. */
+  /**
+   * The kernel, which has the virtual functions of a physical one: `0000:3b:00.0=4=vfio-pci`, or
+   * `0000:3b:00.0=4=host=ens1` where systemd-udevd makes them.
+   */
   'virtual-functions': {
     has({ machine }, token) {
       const [address, number] = token.split('=')
@@ -65,9 +73,13 @@ const EXTERNAL_TOOLS = {
     // By the time of the removal the program is gone.
     commands: (tokens, { running }) =>
       (running ? tokens : []).map((token) => {
-        const [address = ''] = token.split('=')
+        const [address = '', count = '', , card] = token.split('=')
         const number = `${DEVICES}/${address}/sriov_numvfs`
-        return { add: [VF_SCRIPT, address], remove: ['sh', '-c', '[ ! -e "$1" ] || echo 0 >"$1"', 'sh', number] }
+        const add =
+          card === undefined
+            ? [VF_SCRIPT, address]
+            : ['sh', '-c', BY_UDEV, 'sh', number, count, `/sys/class/net/${card}`]
+        return { add, remove: ['sh', '-c', '[ ! -e "$1" ] || echo 0 >"$1"', 'sh', number] }
       }),
     reason: { add: 'makes them now', remove: 'frees them now' },
   },

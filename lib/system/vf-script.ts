@@ -12,8 +12,8 @@ export function vfUnit(address: string): string {
   return `${VF_UNIT_NAME}${address}.service`
 }
 
-/** Returns the line by which the program knows a physical function and what is wanted of it. */
-export function vfScriptLine(device: PciDevice, { count, driver, words }: WantedFunctions): string {
+/** Returns the line by which a physical function is known, and what is wanted of it. */
+export function vfRecord(device: PciDevice, { count, driver, words }: WantedFunctions): string {
   return ['#=', bootScriptFunction(device), count, driver, ...words].join(' ')
 }
 

@@ -6,13 +6,11 @@ import { genDomain, golden, invalid, LIBVIRTD, patch, readGolden, startLibvirt, 
 import { needs } from '../support/needs.ts'
 import { genVm, STORAGE, settingsOf } from '../support/proxmox.ts'
 import type { Ran } from '../support/run.ts'
-import { host } from '../support/tune.ts'
-
-const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
+import { NIC, sriovServer } from '../support/sriov.ts'
 
 /** The server with the X710 of four functions, the first of them on vfio-pci; its interface is on. */
 function server(files: Record<string, string> = {}): string {
-  const dir = host({ 'usr/sbin/ip': '', 'usr/bin/systemctl': '', ...files }, { machine: 'sriov-nic' })
+  const dir = sriovServer(files)
   mkdirSync(join(dir, NIC, 'net/ens1'), { recursive: true })
   mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
   writeFileSync(join(dir, NIC, 'net/ens1/address'), '3c:fd:fe:00:00:01\n')

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { VF_SCRIPT } from '../../lib/host/wanted-functions.ts'
-import { VF_SCRIPT_HEAD, VF_UNIT, vfScriptLine } from '../../lib/system/vf-script.ts'
+import { VF_SCRIPT_HEAD, VF_UNIT, vfRecord } from '../../lib/system/vf-script.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { type Ran, runProgram } from '../support/run.ts'
@@ -34,7 +34,7 @@ function tree(now: number, count: number, driver: string | null = 'i40e', change
     symlinkSync(`../${one}`, join(at, `virtfn${index}`))
   }
   const device = { address: CARD, vendor: { id: '8086' }, device: { id: '1572' }, subsystem: null, path: at }
-  const line = vfScriptLine(device as never, { count, driver: 'vfio-pci', words: [] })
+  const line = vfRecord(device as never, { count, driver: 'vfio-pci', words: [] })
   const program = join(dir, 'program')
   const commands = join(dir, 'bin')
   put(join(commands, 'modprobe'), '#!/bin/sh\n')
@@ -100,6 +100,17 @@ describe('the program that makes virtual functions', { concurrent: true }, () =>
     const off = tree(0, 4)
     rmSync(join(off.at, 'sriov_numvfs'))
     expect(off.run().stderr).toMatch(/no SR-IOV now; see the firmware setup/)
+  })
+
+  it('fails for a card that vanished, before or meanwhile', () => {
+    const gone = tree(0, 4)
+    rmSync(gone.at, { recursive: true })
+    expect(gone.run()).toMatchObject({ code: 1, stderr: expect.stringMatching(/0000:3b:00\.0: not there/) as string })
+    const going = tree(0, 4, 'i40e', (text) =>
+      text.replace('  if ! echo "$count" >', '  rm -r "$at"\n  if ! echo "$count" >'),
+    )
+    const ran = going.run()
+    expect(ran).toMatchObject({ code: 1, stderr: expect.stringMatching(/i40e makes no 4 virtual functions/) as string })
   })
 
   it('says what helps where there is too little memory space, and restores autoprobe', () => {

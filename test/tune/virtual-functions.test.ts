@@ -1,30 +1,15 @@
 import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { Setting } from '../../lib/change/settings.ts'
+import { expectFreeFunctions } from '../../lib/commands/undo-claims.ts'
+import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
+import { externalSettings } from '../../lib/tune/feature.ts'
+import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
-import { scratchDir } from '../support/machine.ts'
-import { needs } from '../support/needs.ts'
-import { runProgram, runScript } from '../support/run.ts'
+import { runScript } from '../support/run.ts'
+import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 import { snapshotOf } from '../support/system.ts'
-import { host } from '../support/tune.ts'
-
-const machine = { machine: 'sriov-nic' } as const
-const script = 'etc/vfio-scripts/virtual-functions'
-const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
-const ip = { 'usr/sbin/ip': '', 'usr/bin/systemctl': '' }
-const lineOf = (dir: string): string =>
-  readFileSync(join(dir, script), 'utf8')
-    .split('\n')
-    .filter((line) => line.startsWith('#= '))
-    .join('\n')
-
-/** The server with the X710: it has four functions, and knows their offset and stride. */
-function server(files: Record<string, string> = {}): string {
-  const dir = host({ ...ip, ...files }, machine)
-  writeFileSync(join(dir, NIC, 'sriov_offset'), '16\n')
-  writeFileSync(join(dir, NIC, 'sriov_stride'), '1\n')
-  return dir
-}
 
 /** Gives the card another driver, or none. */
 function retie(dir: string, driver: string | null): void {
@@ -44,7 +29,7 @@ function hold(dir: string, group: number): void {
 
 describe('tune-host --vfs', { concurrent: true }, () => {
   it('keeps bind-vfio from the card whose driver makes them', () => {
-    const dir = server()
+    const dir = sriovServer()
     const force = ['--force', 'virtual-functions', '--force', 'network', '--force', 'interface-up', '--force', 'ssh']
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
     expectRan(
@@ -57,18 +42,18 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   })
 
   it('writes the program, its unit and a rule for each time that the card gets its driver; undo', () => {
-    const dir = server()
+    const dir = sriovServer()
     const before = etcOf(dir)
     const plan = tune(dir, '--vfs', '3b:00.0=4')
     expectRan(plan, 1, /Predicted: 0000:3b:02\.0 to 0000:3b:02\.3/)
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
-    expect(lineOf(dir)).toMatch(/^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci$/)
-    expect(statSync(join(dir, script)).mode & 0o777).toBe(0o755)
+    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci$/)
+    expect(statSync(join(dir, VF_PROGRAM)).mode & 0o777).toBe(0o755)
     expect(readFileSync(join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'), 'utf8')).toContain(
       'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="0000:3b:00.0", ENV{DRIVER}=="?*", RUN+="/usr/bin/systemctl --no-block start vfio-scripts-virtual-functions@0000:3b:00.0.service"',
     )
     expect(readFileSync(join(dir, 'etc/systemd/system/vfio-scripts-virtual-functions@.service'), 'utf8')).toContain(
-      `ExecStart=/${script} %i`,
+      `ExecStart=/${VF_PROGRAM} %i`,
     )
     expectRan(tune(dir, '--undo', 'vfs', ...write), 0)
     expect(etcOf(dir)).toBe(before)
@@ -77,23 +62,23 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   it.each([2, 64])('makes %i of them, each with a MAC address that stays', (count) => {
     const files = { [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' }
     const of = (): string => {
-      const dir = server(files)
+      const dir = sriovServer(files)
       writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
       expectRan(tune(dir, '--vfs', `3b:00.0=${count}`, ...write), 0)
-      expect(new Set(lineOf(dir).match(/\d+:mac=\S+/g)).size).toBe(count)
-      return lineOf(dir)
+      expect(new Set(vfLines(dir).match(/\d+:mac=\S+/g)).size).toBe(count)
+      return vfLines(dir)
     }
     expect(of()).toBe(of())
   })
 
   it('gives what was asked to the functions, and the rest addresses of their own', () => {
-    const dir = server({ [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' })
+    const dir = sriovServer({ [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' })
     const words = ['--vf-mac', '0=52:54:00:AA:BB:CC', '--vf-vlan', '0=100', '--vf-trust', '1=on']
     expectRan(
       tune(dir, '--vfs', '3b:00.0=4', '--vfs-driver', 'host', ...words, '--vf-spoof-check', '0=off', ...write),
       0,
     )
-    const [, own] = / 4 host (.*)$/.exec(lineOf(dir)) ?? []
+    const [, own] = / 4 host (.*)$/.exec(vfLines(dir)) ?? []
     expect(own).toMatch(
       /^0:mac=52:54:00:aa:bb:cc 0:vlan=100 1:trust=on 0:spoofchk=off( [123]:mac=02(:[0-9a-f]{2}){5}){3}$/,
     )
@@ -101,12 +86,12 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   })
 
   it('has one number for a card, and another card beside it', () => {
-    const dir = server()
+    const dir = sriovServer()
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
     expectRan(tune(dir, '--vfs', '3b:00.1=2', ...write), 0)
     writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
     expectRan(tune(dir, '--vfs', '3b:00.0=8', ...write), 0, /the new value takes the place/)
-    expect(lineOf(dir)).toMatch(/^#= 0000:3b:00\.1 .* 2 vfio-pci\n#= 0000:3b:00\.0 .* 8 vfio-pci$/)
+    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.1 .* 2 vfio-pci\n#= 0000:3b:00\.0 .* 8 vfio-pci$/)
   })
 
   it.each<[string, string[], RegExp, Record<string, string>?]>([
@@ -141,7 +126,7 @@ describe('tune-host --vfs', { concurrent: true }, () => {
       { 'etc/NetworkManager/system-connections/ens1.nmconnection': '[connection]\n[sriov]\ntotal-vfs=2\n' },
     ],
   ])('refuses %s', (_, args, says, files) => {
-    const dir = server(files)
+    const dir = sriovServer(files)
     const before = snapshotOf(dir)
     const ran = tune(dir, ...args, '--apply')
     expect(ran.stderr).toMatch(says)
@@ -153,7 +138,7 @@ describe('tune-host --vfs', { concurrent: true }, () => {
     ['no driver', null, /has no driver, and only its driver makes virtual functions/],
     ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole/],
   ])('refuses a card on %s', (_, driver, says) => {
-    const dir = server()
+    const dir = sriovServer()
     retie(dir, driver)
     expectRan(tune(dir, '--vfs', '3b:00.0=2'), 2, says)
   })
@@ -163,7 +148,7 @@ describe('tune-host --vfs', { concurrent: true }, () => {
       'proc/4711/comm': 'qemu-system-x86\n',
       'sys/devices/virtual/vfio/32/uevent': 'DEVNAME=vfio/32\n',
     }
-    const dir = server(held)
+    const dir = sriovServer(held)
     expectRan(tune(dir, '--vfs', '3b:00.0=8'), 1, /Its 4 virtual functions of now are freed first/)
     hold(dir, 32)
     expectRan(
@@ -175,55 +160,8 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   })
 })
 
-describe('where something else makes them, it says how that is told', () => {
-  const mac = { [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' }
-  const words = [
-    '--vf-mac',
-    '0=52:54:00:12:34:56',
-    '--vf-vlan',
-    '0=100',
-    '--vf-trust',
-    '1=on',
-    '--vf-spoof-check',
-    '1=off',
-  ]
-
-  it('a .link file', () => {
-    const link = '[Match]\nDriver=i40e\n\n[Link]\nSR-IOVVirtualFunctions=1\n'
-    expectRan(
-      tune(server({ ...mac, 'etc/systemd/network/10-sriov.link': link }), '--vfs', '3b:00.0=2', ...words),
-      2,
-      /there, instead of what it says of SR-IOV: \[Link\] · SR-IOVVirtualFunctions=2 · \[SR-IOV\] · VirtualFunction=0 · MACAddress=52:54:00:12:34:56 · VLANId=100 · \[SR-IOV\] · VirtualFunction=1 · Trust=on · MACSpoofCheck=off · MACAddress=02:/,
-    )
-  })
-
-  const profile =
-    '[connection]\nid=lan\nuuid=1a2b3c4d-0000-4000-8000-000000000001\ntype=ethernet\ninterface-name=ens1\n\n[sriov]\ntotal-vfs=1\n'
-  const told = (): string => {
-    const files = { ...mac, 'etc/NetworkManager/system-connections/lan.nmconnection': profile }
-    const { stderr } = tune(server(files), '--vfs', '3b:00.0=2', ...words)
-    return /there: (nmcli connection modify .*)/.exec(stderr)?.[1] ?? stderr
-  }
-  it('a profile of NetworkManager', () => {
-    expect(told()).toMatch(
-      /^nmcli connection modify '1a2b3c4d-0000-4000-8000-000000000001' sriov\.total-vfs 2 sriov\.autoprobe-drivers false sriov\.vfs '0 mac=52:54:00:12:34:56 vlans=100, 1 trust=true spoof-check=false mac=02:\S+'$/,
-    )
-  })
-
-  needs('nmcli').it('a profile of NetworkManager, which takes it', () => {
-    const file = join(scratchDir('profile'), 'lan.nmconnection')
-    writeFileSync(file, profile)
-    const command = told().replace(/^nmcli connection modify '\S+'/, 'nmcli --offline connection modify')
-    const ran = runProgram('sh', ['-c', `${command} <'${file}'`])
-    expect(ran.code, ran.stderr).toBe(0)
-    expect(ran.stdout).toMatch(
-      /^autoprobe-drivers=(0|false)\ntotal-vfs=2\nvf\.0=mac=52:54:00:12:34:56 vlans=100\nvf\.1=/m,
-    )
-  })
-})
-
 it('a .link file, a profile or a script for another card is none of this one', () => {
-  const dir = server({
+  const dir = sriovServer({
     'etc/systemd/network/10-other.link': '[Match]\nMACAddress=00:11:22:33:44:55\n\n[Link]\nSR-IOVVirtualFunctions=2\n',
     'etc/NetworkManager/system-connections/o.nmconnection': '[connection]\ninterface-name=eno1\n[sriov]\ntotal-vfs=2\n',
     'etc/rc.local': '#!/bin/sh\necho 2 >/sys/bus/pci/devices/0000:5e:00.0/sriov_numvfs\n',
@@ -231,14 +169,51 @@ it('a .link file, a profile or a script for another card is none of this one', (
   expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
 })
 
+/** What the journal has of four functions that were made at once. */
+const made: Setting[] = externalSettings('virtual-functions', ['0000:3b:00.0=4=vfio-pci'], 'asked')
+
+describe('on the running machine', { concurrent: true }, () => {
+  it('they are not taken back while a guest has one', () => {
+    const dir = sriovServer({
+      'proc/4711/comm': 'qemu-system-x86\n',
+      'sys/devices/virtual/vfio/32/uevent': 'DEVNAME=vfio/32\n',
+      'sys/class/net/lo/flags': '0x9\n',
+    })
+    const free = (): void => {
+      const machine = openMachine({ root: dir })
+      const hostOf = { machine: machine.reader, files: machine.files }
+      expectFreeFunctions(hostOf, () => readPciFacts(machine, () => undefined).devices, made)
+    }
+    expect(free).not.toThrow()
+    hold(dir, 32)
+    expect(free).toThrow(
+      /3b:02\.0 → \/dev\/vfio\/32 is open in qemu-system-x86\[4711\]: virtual functions in use are not/,
+    )
+  })
+
+  it('--status looks at their number and drivers, and says that the card vanished', () => {
+    const dir = sriovServer()
+    const seen = (): string => {
+      const { reader } = openMachine({ root: dir })
+      const found = virtualFunctions.inForce?.({ machine: reader } as never, made as never) ?? []
+      return found.map(({ state, summary, evidence }) => [state, summary, ...evidence].join('; ')).join()
+    }
+    expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 4 virtual functions; 0000:3b:02\.1 is on iavf, not on vfio-pci/)
+    writeFileSync(join(dir, NIC, 'sriov_numvfs'), '2\n')
+    expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 2 virtual functions, not 4/)
+    rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:00.0'))
+    expect(seen()).toMatch(/^unknown; 0000:3b:00\.0 is not there/)
+  })
+})
+
 describe('check-host', () => {
   const asked = (dir: string): string => runScript('check-host', ['--root', dir, '--all']).stdout
   it('names functions that nothing makes at boot, and is content when something does', () => {
-    const dir = server()
+    const dir = sriovServer()
     expect(asked(dir)).toMatch(
       /0000:3b:00\.0 has 4 virtual functions, and nothing that is known here makes them at boot/,
     )
-    expect(asked(server({ 'etc/rc.local': 'echo 4 >/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs\n' }))).toMatch(
+    expect(asked(sriovServer({ 'etc/rc.local': 'echo 4 >/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs\n' }))).toMatch(
       /0000:3b:00\.0 has 4 virtual functions, and files that may make them at boot/,
     )
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)

@@ -1,7 +1,7 @@
 import { boundFunctions } from '../../bind/claimed-requirements.ts'
 import { parseSelector } from '../../bind/select.ts'
 import { claimsOf } from '../../change/journal.ts'
-import { tokensKeptBy } from '../../change/settings.ts'
+import { type Setting, tokensKeptBy } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { findProgram } from '../../host/find-program.ts'
@@ -16,8 +16,8 @@ import {
 } from '../../host/sriov.ts'
 import { vfMakers } from '../../host/vf-makers.ts'
 import { functionsInUse } from '../../host/vf-use.ts'
-import { VF_SCRIPT } from '../../host/wanted-functions.ts'
-import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfScriptLine, vfUnit } from '../../system/vf-script.ts'
+import { VF_SCRIPT, vfLinkFile, type WantedFunctions } from '../../host/wanted-functions.ts'
+import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfRecord, vfUnit } from '../../system/vf-script.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
   expectSystemd,
@@ -29,6 +29,7 @@ import {
   tuneRequirements,
 } from '../feature.ts'
 import { inForceFinding } from '../in-force.ts'
+import { findLinkInForce, linkSettings } from '../vf-link.ts'
 import { makerSteps } from '../vf-maker-steps.ts'
 import { givenWords, stableMacs } from '../vf-words.ts'
 
@@ -54,9 +55,12 @@ export const virtualFunctions: TuneFeature = {
 
   inForce: ({ machine }, settings) =>
     tokensKeptBy(settings, 'virtual-functions').map((token) => {
-      const [address = '', wanted = '', driver = ''] = token.split('=')
+      const [address = '', wanted = '', driver = '', card] = token.split('=')
       const folder = `/sys/bus/pci/devices/${address}`
-      const next = `systemctl start ${vfUnit(address)} makes them; systemctl status ${vfUnit(address)} says what failed`
+      const next =
+        card !== undefined
+          ? `journalctl -b -u systemd-udevd says what failed; at the next boot it tries again`
+          : `systemctl start ${vfUnit(address)} makes them; systemctl status ${vfUnit(address)} says what failed`
       const number = machine.optionalText(`${folder}/sriov_numvfs`)?.trim()
       if (number === undefined)
         return inForceFinding(
@@ -136,39 +140,51 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
   const names = functionNames(machine, device)
   const [mac] = names.macs
   const words = [...asked, ...(mac === undefined ? [] : stableMacs(mac, count, asked))]
+  const wanted = { count, driver, words } as const
   const [maker, ...makers] = vfMakers(files, names)
   if (maker !== undefined)
     throw new UserError(
       'contradiction',
       `${maker}: makes virtual functions of ${address} already: set their number there, or take it out; nothing was written`,
-      [...makers, ...[maker, ...makers].flatMap((one) => makerSteps(files, one, { count, driver, words }))],
+      [...makers, ...[maker, ...makers].flatMap((one) => makerSteps(files, one, wanted))],
     )
-  if (words.length > 0 && findProgram(files, 'ip') === undefined && host.running)
+  const link = driver === 'host' && names.interfaces.length > 0 ? findLinkInForce(facts, device) : undefined
+  const byLink = typeof link === 'object' ? link : undefined
+  if (byLink === undefined && words.length > 0 && findProgram(files, 'ip') === undefined && host.running)
     throw new UserError(
       'unknown-system',
       '--vfs: there is no program ip, which gives them their addresses: install iproute2',
     )
   const systemctl = findProgram(files, 'systemctl') ?? '/usr/bin/systemctl'
   const reason = `${count} virtual functions of ${address}, ${driver === 'host' ? 'for the host' : 'on vfio-pci'}`
-  const place = { path: VF_SCRIPT, head: VF_SCRIPT_HEAD, mode: 0o755 }
   const rule = `ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="${address}", ENV{DRIVER}=="?*", RUN+="${systemctl} --no-block start ${vfUnit(address)}"`
   return tuneRequirements(reason, {
     settings: [
-      { kind: 'line', ...place, line: vfScriptLine(device, { count, driver, words }), reason },
-      {
-        kind: 'file',
-        path: VF_UNIT_PATH,
-        content: VF_UNIT,
-        reason: 'makes them, and says what failed: systemctl status',
-      },
-      ...externalSettings('virtual-functions', [`${address}=${count}=${driver}`], reason),
+      ...(byLink === undefined
+        ? unitSettings(device, wanted, reason)
+        : linkSettings(device, byLink, wanted, `${reason}, made by systemd-udevd`)),
+      ...externalSettings(
+        'virtual-functions',
+        [[address, count, driver, ...(byLink === undefined ? [] : [byLink.interface])].join('=')],
+        reason,
+      ),
     ],
-    required: [{ kind: 'udev-rule', rule, reason: 'whenever the card gets its driver: at boot and after a reload' }],
+    required:
+      byLink === undefined
+        ? [{ kind: 'udev-rule', rule, reason: 'whenever the card gets its driver: at boot and after a reload' }]
+        : [],
     findings: [inUseFinding(facts, device, sriov, count)],
     replaces: (setting) =>
-      (setting.kind === 'line' && setting.line.startsWith(`#= ${address} `)) ||
+      (setting.kind === 'line' && (setting.line.startsWith(`#= ${address} `) || setting.line === rule)) ||
+      (setting.kind === 'file' && setting.path.startsWith(vfLinkFile(address))) ||
       (setting.kind === 'external' && setting.token.startsWith(`${address}=`)),
     notes: [
+      ...(byLink === undefined
+        ? []
+        : [
+            `systemd-udevd makes them, by a .link file for this card: it says what ${byLink.path} says, for the first that matches applies alone. The functions are in its drop-in, which initramfs-tools leaves out of the initramfs.`,
+          ]),
+      ...(typeof link === 'string' ? [`A unit makes them, and no .link file: ${link}.`] : []),
       ...predictionNotes(machine.exists(`${device.path}/sriov_offset`), device, sriov, count),
       ...(sriov.number !== null && sriov.number > 0 && sriov.number !== count
         ? [
@@ -181,6 +197,16 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
         : []),
     ],
   })
+}
+
+/** The program that makes them, with its line for this card, and the unit that runs it. */
+function unitSettings(device: PciDevice, wanted: WantedFunctions, reason: string): Setting[] {
+  const place = { path: VF_SCRIPT, head: VF_SCRIPT_HEAD, mode: 0o755 }
+  const says = 'makes them, and says what failed: systemctl status'
+  return [
+    { kind: 'line', ...place, line: vfRecord(device, wanted), reason },
+    { kind: 'file', path: VF_UNIT_PATH, content: VF_UNIT, reason: says },
+  ]
 }
 
 function predictionNotes(known: boolean, { address }: PciDevice, sriov: Sriov, count: number): string[] {

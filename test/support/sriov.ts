@@ -1,0 +1,27 @@
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { host } from './tune.ts'
+
+// The server whose X710 has four virtual functions of 64.
+
+/** Its first physical function. */
+export const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
+/** The program that makes virtual functions, for the unit of tune-host. */
+export const VF_PROGRAM = 'etc/vfio-scripts/virtual-functions'
+
+/** The server, which knows offset and stride of its card. */
+export function sriovServer(files: Record<string, string> = {}): string {
+  const dir = host({ 'usr/sbin/ip': '', 'usr/bin/systemctl': '', ...files }, { machine: 'sriov-nic' })
+  writeFileSync(join(dir, NIC, 'sriov_offset'), '16\n')
+  writeFileSync(join(dir, NIC, 'sriov_stride'), '1\n')
+  return dir
+}
+
+/** What the program is told of cards. */
+export function vfLines(dir: string): string {
+  const path = join(dir, VF_PROGRAM)
+  return (existsSync(path) ? readFileSync(path, 'utf8') : '')
+    .split('\n')
+    .filter((line) => line.startsWith('#= '))
+    .join('\n')
+}
