@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Machine, qemuArguments } from './machines.ts'
+import type { Machine } from './machines.ts'
 import { readScreen, type Screen } from './screen.ts'
 import { LabError, lastLines, must, start, stop } from './shell.ts'
 
@@ -48,6 +48,8 @@ export interface GuestOptions {
   log: string
   /** The built scripts under test. */
   scripts: readonly string[]
+  /** The command line that starts the machine. */
+  command(machine: Machine): Promise<string[]>
   /** Called before each boot; what it returns is called with the guest after it, when every device has its driver. */
   booting?(machine: Machine): Promise<(guest: Pick<Guest, 'run'>) => Promise<void>>
 }
@@ -125,7 +127,8 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     received = 0
     const booted = await options.booting?.(machine)
     if (machine.boot === 'uefi') cpSync('/usr/share/OVMF/OVMF_VARS_4M.fd', join(folder, 'vars.fd'))
-    guest = startConsole([...qemuArguments(machine), ...(machine.restored ? ['-loadvm', 'ready'] : [])], folder, log)
+    const argv = await options.command(machine)
+    guest = startConsole([...argv, ...(machine.restored ? ['-loadvm', 'ready'] : [])], folder, log)
     if (machine.restored) return
     await guest.until(ready, bootSeconds[machine.boot], 'the boot')
     await booted?.({ run })

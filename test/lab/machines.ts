@@ -36,6 +36,8 @@ export interface Machine {
   displays?: 1 | 2
   /** The NVMe drive, without a disk, can have four virtual functions. */
   virtualFunctions?: boolean
+  /** Network card A is an Intel 82576, which can have seven virtual functions; a newer QEMU than Debian 12's has it. */
+  networkFunctions?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
@@ -56,7 +58,10 @@ export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
 export function machineName(machine: Machine): string {
   const moved = Object.entries(machine.moved ?? {}).map(([card, port]) => `${card}@${port}`)
   const desktop = machine.displays === undefined ? '' : `displays${machine.displays}`
-  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, ...moved].filter(Boolean).join('-')
+  const igb = machine.networkFunctions ? 'igb' : ''
+  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, igb, ...moved]
+    .filter(Boolean)
+    .join('-')
 }
 
 /** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
@@ -93,6 +98,14 @@ const sriovDrive = (bus: string): string[] => [
   '-device nvme-subsys,id=subsystem',
   `-device nvme,serial=LABNVME0,subsys=subsystem,sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4,bus=${bus}`,
 ]
+
+/** QEMU: docs/system/devices/igb.rst. */
+const sriovNic = (bus: string): string[] => [`-device igb,bus=${bus},romfile=,mac=52:54:00:12:34:01`]
+
+function cardOf(machine: Machine, card: Card): (bus: string) => string[] {
+  if (card === 'nvme' && machine.virtualFunctions) return sriovDrive
+  return card === 'nicA' && machine.networkFunctions ? sriovNic : cards[card]
+}
 
 /** The two equal displays have equal audio functions, the radeon card has one with an ID of its own. */
 function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-hda'): string[] {
@@ -137,7 +150,7 @@ function topology(machine: Machine): string[] {
     for (const card of Object.keys(place) as Card[]) {
       if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
       const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
-      const made = card === 'nvme' && machine.virtualFunctions ? sriovDrive : cards[card]
+      const made = cardOf(machine, card)
       options.push(...cable, ...made(id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
     }
   })

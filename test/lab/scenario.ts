@@ -1,5 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Contents } from './contents.ts'
 import { type Attached, copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { expectCode } from './expect.ts'
 import {
@@ -12,8 +13,9 @@ import {
   readForesight,
 } from './foresight.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { type Contents, cached, type Images, images, type Say } from './images.ts'
+import { cached, type Images, images, type Say } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
+import { qemuCommand } from './qemu.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'
 import { snapshot } from './snapshot.ts'
 
@@ -119,8 +121,13 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const { iommu, moved, displays } = machine
-    const hardware: Machine = { iommu, boot: 'direct', ...(moved && { moved }), ...(displays && { displays }) }
+    const { iommu, moved, displays, networkFunctions } = machine
+    const hardware: Machine = {
+      ...{ iommu, boot: 'direct' },
+      ...(moved && { moved }),
+      ...(displays && { displays }),
+      ...(networkFunctions && { networkFunctions }),
+    }
     const { folder: CAPTURE } = await capture(hardware, 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
@@ -142,10 +149,12 @@ export function openLab(options: LabOptions): Lab {
     await fillFolder(home, machine, made, disk)
     const attached = { disk: join(home, 'disk'), kernel: made.kernel, mount: join(folder, 'root'), env: path }
     const booting = async (next: Machine) => (next.boot === 'direct' ? async () => {} : foresee(next, attached))
+    const command = (next: Machine) => qemuCommand(next, say)
+    await command(machine) // makes what is not there yet, outside the boot's time
     const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
     const guest = await step(
       `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
-      () => startGuest({ machine, folder: home, log, scripts, booting }),
+      () => startGuest({ machine, folder: home, log, scripts, command, booting }),
       () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
     )
     options.started(guest)

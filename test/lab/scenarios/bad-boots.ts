@@ -1,4 +1,4 @@
-import type { Generator } from '../images.ts'
+import type { Generator } from '../contents.ts'
 import { amd, grub, intel, type Machine, none } from '../machines.ts'
 import { append } from './bind-vfio.ts'
 

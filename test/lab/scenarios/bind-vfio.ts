@@ -1,6 +1,6 @@
+import type { Contents } from '../contents.ts'
 import { type Drivers, driversOf, expectCode, expectDrivers, expectNeverProbed, expectSame } from '../expect.ts'
 import type { Guest } from '../guest.ts'
-import type { Contents } from '../images.ts'
 import { amd, grub, intel, type Machine } from '../machines.ts'
 import type { Disk, Lab, Scenario } from '../scenario.ts'
 import { LabError } from '../shell.ts'

@@ -10,6 +10,7 @@ import { handOvers } from './hand-over.ts'
 import { handOverFaults } from './hand-over-faults.ts'
 import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
+import { networkFunctions } from './network-functions.ts'
 import { noIommu } from './no-iommu.ts'
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
@@ -27,6 +28,7 @@ export const scenarios: readonly Scenario[] = [
   ...tuneHost,
   ...bridges,
   virtualFunctionsOfNvme,
+  networkFunctions,
   ...predictions,
   runbook,
   genDomain,
