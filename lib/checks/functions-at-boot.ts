@@ -1,8 +1,8 @@
 import { claimsOf } from '../change/journal.ts'
 import { tokensKeptBy } from '../change/settings.ts'
 import { type CheckResult, okResult, problemResult } from '../core/finding.ts'
-import { readSriov, sriovObstacle, virtualFunctionsOf } from '../host/sriov.ts'
-import { functionNames, vfMakers } from '../host/vf-makers.ts'
+import { functionNames, readSriov, sriovObstacle, virtualFunctionsOf } from '../host/sriov.ts'
+import { vfMakers } from '../host/vf-makers.ts'
 import { type HostCheck, isSameSystem } from './check-facts.ts'
 
 /** Will the virtual functions of now be there after a boot? The kernel keeps none: something has to make them again. */

@@ -165,7 +165,7 @@ export const lateFunctionGuard: Guard<'selected'> = {
     evidenceResult({
       problem: 'A virtual function is not there yet when devices are bound at boot',
       ok: 'No virtual function is to be bound at boot',
-      next: "bind it with --now once it is there, or leave it to libvirt (managed='yes'), which takes it when the guest starts",
+      next: `tune-host --vfs ${[...new Set(selected.flatMap(({ physicalFunction }) => physicalFunction ?? []))][0] ?? 'CARD'}=N has them made for guests at every boot; or bind it with --now once it is there`,
       evidence: selected.flatMap(({ address, physicalFunction }) =>
         physicalFunction === null ? [] : [`${address} is made by ${physicalFunction}`],
       ),

@@ -79,8 +79,10 @@ function withFreeGroupMates(all: readonly PciDevice[], requested: readonly PciDe
   )
 }
 
-function driverWarning({ address, driver, bridge }: PciDevice): string[] {
+function driverWarning({ address, driver, bridge, physicalFunction }: PciDevice): string[] {
   if (driver === null || isVfio(driver) || bridge) return []
+  if (physicalFunction !== null)
+    return [`${address}: ${driver} has it now; libvirt takes it when the guest starts, tune-host --vfs keeps it free`]
   return [
     `${address}: ${driver} has it now; libvirt takes it when the guest starts, bind-vfio keeps it free from the boot on`,
   ]

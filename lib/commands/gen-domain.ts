@@ -5,6 +5,7 @@ import type { Finding } from '../core/finding.ts'
 import { decideGuest, type GuestDecision, type GuestFacts } from '../guest/decide.ts'
 import type { Guest } from '../guest/devices/guest-devices.ts'
 import { opticalLines } from '../guest/devices/optical.ts'
+import { domainName } from '../guest/libvirt/edit-domain.ts'
 import { guestXml } from '../guest/libvirt/guest-xml.ts'
 import { guestScript } from '../guest/qemu/guest-script.ts'
 import { type BoardRequest, requestBoard } from '../guest/request.ts'
@@ -45,7 +46,7 @@ export async function answerDomain(context: Context): Promise<Answer> {
   checkDomainUsage(given)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
-  const { pci, chosen: selected } = findRequestedCards(context)
+  const { pci, chosen: selected } = findRequestedCards(context, before === null ? request.name : domainName(before))
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
     before === null

@@ -5,8 +5,10 @@ import { UserError } from '../core/error.ts'
 import { unpinnedTopology } from '../cpu/cores.ts'
 import { pinVcpus } from '../cpu/pinning.ts'
 import { type Capabilities, parseCapabilities, parseQemuHelp, UNKNOWN_CAPABILITIES } from '../guest/capabilities.ts'
+import { chooseFunctions } from '../guest/choose-functions.ts'
 import type { GuestFacts } from '../guest/decide.ts'
 import { readDevices } from '../guest/devices/guest-devices.ts'
+import { readNetworkFunctions } from '../guest/network-functions.ts'
 import { type BoardRequest, type RequestedDevices, versionFrom } from '../guest/request.ts'
 import { readBars } from '../host/bars.ts'
 import { readCpus } from '../host/cpu.ts'
@@ -19,19 +21,31 @@ import type { Reader } from '../host/reader.ts'
 import { findRequestedDevices } from './answer.ts'
 import type { Context } from './run-script.ts'
 
-/** Reads the devices that `--gpu` and `--pci` name, if any. Throws a UserError: `usage`, `no-device`. */
-export function findRequestedCards({ machine, arguments: given, warn }: Context): {
+/**
+ * Reads the devices that `--gpu`, `--pci` and `--vf` name, if any; `guest` is the name of the guest that is to have them.
+ * Throws a UserError: `usage`, `no-device`, and those of `chooseFunctions`.
+ */
+export function findRequestedCards(
+  { machine, arguments: given, warn }: Context,
+  guest: string | undefined,
+): {
   pci: PciFacts | null
   chosen: RequestedDevices
 } {
-  const [gpus, others] = [given.list('gpu'), given.list('pci')]
-  for (const text of [...gpus, ...others]) parseSelector(text)
-  if (gpus.length + others.length === 0) return { pci: null, chosen: { gpus: [], others: [] } }
+  const [gpus, others, vfs] = [given.list('gpu'), given.list('pci'), given.list('vf')]
+  const named = [...gpus, ...others, ...vfs]
+  for (const text of named) parseSelector(text)
+  if (named.length === 0) return { pci: null, chosen: { gpus: [], others: [], networks: [], notes: [] } }
   const pci = readPciFacts(machine, warn)
   const selected = { gpus: findRequestedDevices(pci, gpus), others: findRequestedDevices(pci, others) }
   const both = selected.others.find((device) => selected.gpus.includes(device))
   if (both !== undefined) throw new UserError('usage', `${both.address}: named by --gpu and by --pci`)
-  return { pci, chosen: selected }
+  const { reader, files } = machine
+  const taken = [...selected.gpus, ...selected.others]
+  const free = chooseFunctions(vfs, { machine: reader, files, devices: pci.devices, guest, taken })
+  const networks = readNetworkFunctions(reader, files, [...taken, ...free.chosen], pci.devices)
+  const all = [...selected.others, ...free.chosen]
+  return { pci, chosen: { gpus: selected.gpus, others: all, networks, notes: free.notes } }
 }
 
 /** Reads the facts that a guest is decided from. Throws a UserError: `not-x86`, `too-many-vcpus`, `no-cpus` … */

@@ -40,7 +40,7 @@ export function decideIommufd(
   remarks: Remarks,
 ): IommufdUse {
   const requested = given.flag('iommufd')
-  if (requested && asked.cards === 0) throw new UserError('usage', '--iommufd goes with --gpu or --pci')
+  if (requested && asked.cards === 0) throw new UserError('usage', '--iommufd goes with --gpu, --pci or --vf')
   if (asked.cards === 0 || (!requested && groups !== false)) return null
   if (devices === false)
     throw new UserError(

@@ -5,6 +5,7 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { GuestBoard, Preset } from './guest.ts'
 import { pathValue, readValue, requestUsageError, shapedValue } from './guest-arguments.ts'
+import type { NetworkFunction } from './network-functions.ts'
 
 /** The options of the guest's board, checked for form; what is left out is decided from the host and the preset. */
 export interface BoardRequest {
@@ -24,10 +25,14 @@ export interface BoardRequest {
   nvidiaDriver: string | undefined
 }
 
-/** The PCI devices that were named: graphics cards, and any other. */
+/** The PCI devices that were named: graphics cards, and any other; virtual functions were chosen. */
 export interface RequestedDevices {
   gpus: readonly PciDevice[]
   others: readonly PciDevice[]
+  /** What is known of those of them that are virtual functions of network cards. */
+  networks: readonly NetworkFunction[]
+  /** Notes on how virtual functions were chosen. */
+  notes: readonly string[]
 }
 
 /** Reads the options of the board. Throws a UserError with code `usage` for what has the wrong form. */

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { compareAddresses, isVfio, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
@@ -83,4 +84,33 @@ export function sriovObstacle({ address, driver }: PciDevice): string | undefine
     nouveau: 'nouveau makes none',
   }
   return own[driver] === undefined ? undefined : `${address} is on ${driver}: ${own[driver]}`
+}
+
+/**
+ * Returns an address of our own for a virtual function: without one its driver makes up another at every boot. It is made
+ * of its card's MAC address and its number, and so stays. Locally administered, unicast.
+ */
+export function stableMac(mac: string, index: number): string {
+  const hash = createHash('sha256').update(`vfio-scripts ${mac.toLowerCase()} ${index}`).digest('hex')
+  return `02:${hash.slice(0, 10).match(/../g)?.join(':')}`
+}
+
+/** The names by which a file can mean a physical function: its address, interfaces and their MAC addresses. */
+export interface FunctionNames {
+  address: string
+  interfaces: readonly string[]
+  macs: readonly string[]
+}
+
+/** Reads the names of a physical function that is a network card. */
+export function functionNames(machine: Reader, { address, path }: PciDevice): FunctionNames {
+  const interfaces = machine.list(`${path}/net`) ?? []
+  // All ports of a bond have one address; the bond knows their own.
+  const macs = interfaces.flatMap(
+    (name) =>
+      ['bonding_slave/perm_hwaddr', 'address']
+        .map((file) => machine.optionalText(`${path}/net/${name}/${file}`)?.trim())
+        .find((mac) => mac !== undefined) ?? [],
+  )
+  return { address, interfaces, macs: macs.map((mac) => mac.toLowerCase()) }
 }

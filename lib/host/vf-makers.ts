@@ -1,21 +1,7 @@
 import { globPattern } from '../core/glob.ts'
 import { configLines, configLineText, type DropIn, dropInFolders, readDropIns } from './drop-ins.ts'
-import type { PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
-
-/** The names by which a file can mean a physical function: its address, interfaces and their MAC addresses. */
-interface FunctionNames {
-  address: string
-  interfaces: readonly string[]
-  macs: readonly string[]
-}
-
-/** Reads the names of a physical function that is a network card. */
-export function functionNames(machine: Reader, { address, path }: PciDevice): FunctionNames {
-  const interfaces = machine.list(`${path}/net`) ?? []
-  const macs = interfaces.flatMap((name) => machine.optionalText(`${path}/net/${name}/address`)?.trim() ?? [])
-  return { address, interfaces, macs: macs.map((mac) => mac.toLowerCase()) }
-}
+import type { FunctionNames } from './sriov.ts'
 
 const etc = (name: string): string[] => dropInFolders(name)
 const NETWORK_MANAGER = ['/etc', '/run', '/usr/lib'].map((top) => `${top}/NetworkManager/system-connections`)

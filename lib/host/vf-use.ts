@@ -14,7 +14,7 @@ export function functionsInUse(
   functions: readonly PciDevice[],
 ): { evidence: string[]; unreadable: Unreadable[] } {
   if (functions.length === 0) return { evidence: [], unreadable: [] }
-  const { open, network, storage } = readDeviceUsage(machine, files, functions)
+  const { open, network, storage, mdevs } = readDeviceUsage(machine, files, functions)
   const hidden = functions.filter(
     ({ address, driver, class: { id }, path }) =>
       id.startsWith('02') &&
@@ -34,6 +34,7 @@ export function functionsInUse(
       ...storage.disks
         .filter(({ volume }) => volume.mounts.length > 0 || volume.swap || volume.volumesOnTop.length > 0)
         .map(({ address, volume }) => `${address} → ${volume.node} is in use`),
+      ...mdevs.map(({ address, name }) => `${address} → mediated device ${name}`),
     ],
     unreadable: [...open.unseen, ...network.unseen, ...storage.unseen],
   }

@@ -1,7 +1,7 @@
 import type { CommandChange } from '../change/plan.ts'
 import { type Setting, tokensKeptBy } from '../change/settings.ts'
+import { VF_SCRIPT } from '../host/wanted-functions.ts'
 import type { Distro, Host } from './system.ts'
-import { VF_SCRIPT } from './vf-script.ts'
 
 export const INIT_FOLDER = '/etc/init.d'
 export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'

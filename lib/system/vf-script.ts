@@ -1,22 +1,15 @@
 import { headComment } from '../change/settings.ts'
 import type { PciDevice } from '../host/pci.ts'
+import { VF_SCRIPT, type WantedFunctions } from '../host/wanted-functions.ts'
 import { bootScriptFunction } from './boot-script.ts'
 
-/** The path of the program that makes virtual functions, and the start of its unit's name. */
-export const VF_SCRIPT = '/etc/vfio-scripts/virtual-functions'
+/** The start of the name of the unit that makes virtual functions. */
 const VF_UNIT_NAME = 'vfio-scripts-virtual-functions@'
 export const VF_UNIT_PATH = `/etc/systemd/system/${VF_UNIT_NAME}.service`
 
 /** Returns the name of the unit that makes the virtual functions of a physical one. */
 export function vfUnit(address: string): string {
   return `${VF_UNIT_NAME}${address}.service`
-}
-
-/** Virtual functions to be made. `words`: what the physical function keeps for each, as `0:mac=52:54:00:12:34:56`. */
-export interface WantedFunctions {
-  count: number
-  driver: 'vfio-pci' | 'host'
-  words: readonly string[]
 }
 
 /** Returns the line by which the program knows a physical function and what is wanted of it. */

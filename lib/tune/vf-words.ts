@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto'
 import { UserError } from '../core/error.ts'
+import { stableMac } from '../host/sriov.ts'
 import type { Arguments } from '../terminal/options.ts'
 
 // What a network card keeps for its virtual functions, as ip-link(8) says it.
@@ -55,15 +55,9 @@ export function givenWords(given: Arguments, count: number): string[] {
   return words.map(({ key, value }) => `${key}=${value}`)
 }
 
-/**
- * Returns a MAC address of our own for each function that was given none, as words: without one its driver makes up
- * another at every boot. It is made of the card's address and the number, and so stays. Locally administered, unicast.
- */
+/** Returns an address that stays for each function that was given none, as words. */
 export function stableMacs(mac: string, count: number, words: readonly string[]): string[] {
   return Array.from({ length: count }, (_, index) => index)
     .filter((index) => !words.some((word) => word.startsWith(`${index}:mac=`)))
-    .map((index) => {
-      const hash = createHash('sha256').update(`vfio-scripts ${mac.toLowerCase()} ${index}`).digest('hex')
-      return `${index}:mac=02:${hash.slice(0, 10).match(/../g)?.join(':')}`
-    })
+    .map((index) => `${index}:mac=${stableMac(mac, index)}`)
 }

@@ -69,7 +69,10 @@ describe('a new guest', () => {
   })
 
   it('refused: without a card, and on a kernel without it', () => {
-    expectError(genDomain(both, '--name', 'x', '--guest', 'linux', '--iommufd'), '--iommufd goes with --gpu or --pci')
+    expectError(
+      genDomain(both, '--name', 'x', '--guest', 'linux', '--iommufd'),
+      '--iommufd goes with --gpu, --pci or --vf',
+    )
     expectError(genDomain(groupsOnly, ...linux, ...current, '--iommufd'), 'CONFIG_VFIO_DEVICE_CDEV')
   })
 })

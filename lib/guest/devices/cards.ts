@@ -7,7 +7,8 @@ import type { Arguments } from '../../terminal/options.ts'
 import { flagOption, listOption, pathValue, valueOption } from '../guest-arguments.ts'
 import { decideIommufd, type IommufdUse, readVfioInterfaces, type VfioInterfaces } from '../iommufd.ts'
 import { addCard, cardHostdevs, FIRST_SLOT, GPU_ALIAS, type GuestCard, rootPort } from '../libvirt/card-hostdevs.ts'
-import { cardNotes, hostAddressOf, showRoms } from '../libvirt/pci-hostdevs.ts'
+import { cardNotes, hostAddressOf, plainNotes, showRoms } from '../libvirt/pci-hostdevs.ts'
+import { decideInterface } from '../network-functions.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 
@@ -22,6 +23,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   options: [
     listOption('gpu', 'DEVICE', 'a graphics card: 01:00 is the slot with all its functions'),
     listOption('pci', 'DEVICE', 'any other PCI device: a NIC, an NVMe drive, a whole USB controller'),
+    listOption('vf', 'CARD', 'a free virtual function (SR-IOV) of this card; several times, if need be'),
     valueOption('rom', 'FILE', "the card's ROM"),
     flagOption('x-vga', 'legacy VGA through the card, for BIOS guests'),
     flagOption('iommufd', 'the cards go through iommufd instead of VFIO groups'),
@@ -30,6 +32,7 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
   read: ({ reader }) => ({ vfio: readVfioInterfaces(reader) }),
   decide(given, facts, remarks) {
     const cards = decideCards(given, facts, remarks)
+    remarks.notes.push(...facts.requested.notes)
     const iommufd = decideIommufd(given, facts.vfio, { ...facts, cards: cards.length }, remarks)
     return { cards: cards.map((card) => ({ ...card, iommufd: iommufd === 'device' })), iommufd }
   },
@@ -54,12 +57,10 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
       remarks,
     )
     remarks.notes.push(
-      ...cards.flatMap(({ functions }) =>
-        cardNotes(
-          added,
-          functions.map(({ address }) => address),
-        ),
-      ),
+      ...cards.flatMap(({ functions, network }) => {
+        const addresses = functions.map(({ address }) => address)
+        return [...cardNotes(added, addresses), ...(network === null ? [] : plainNotes(added, addresses))]
+      }),
     )
     return added
   },
@@ -82,9 +83,10 @@ export const cardDevices: GuestDevice<{ vfio: VfioInterfaces }, DecidedCards> = 
 /** Groups the devices into cards: one for each slot of the host; a virtual function is a card of its own. */
 function decideCards(
   given: Arguments,
-  { requested: { gpus, others }, firmware }: BoardFacts,
-  { reasons }: Remarks,
+  { requested: { gpus, others, networks }, firmware, format }: BoardFacts,
+  remarks: Remarks,
 ): Omit<GuestCard, 'iommufd'>[] {
+  const { reasons } = remarks
   const [rom, xVga] = [pathValue(given, 'rom'), given.flag('x-vga')]
   const cards = new Map<string, PciDevice[]>()
   // A card's display is function 0, whatever the bus that its audio has on the host.
@@ -104,6 +106,7 @@ function decideCards(
   const first = [...cards.values()].find((functions) => functions.some(isDrive))
   return [...cards.values()].map((functions) => {
     const addresses = functions.map(({ address }) => address)
+    const network = networks.find(({ address }) => addresses.includes(address))
     const sameSlot = new Set(addresses.map(slotOf)).size === 1
     if (functions.length > 1)
       reasons.push(
@@ -118,6 +121,7 @@ function decideCards(
       })),
       xVga: xVga && functions.some((device) => device === display),
       boot: given.list('disk').length === 0 && functions === first,
+      network: network === undefined ? null : decideInterface(network, format, remarks),
     }
   })
 }

@@ -1,4 +1,5 @@
 import { supports, type Versions } from '../../core/versions.ts'
+import type { InterfaceOfGuest } from '../network-functions.ts'
 import type { ParsedElement } from './document.ts'
 import { attribute, child, childrenOf, removeElement, setAttribute } from './edit-document.ts'
 import { addDevices, devicesOf } from './edit-domain.ts'
@@ -8,6 +9,7 @@ import {
   freeSlot,
   type GuestSlot,
   hostAddressOf,
+  hostFunctionsOf,
   iommufdDriver,
 } from './pci-hostdevs.ts'
 import { type XmlElement, xmlElement } from './xml-element.ts'
@@ -21,6 +23,8 @@ export interface GuestCard {
   xVga: boolean
   /** Does the guest boot from this card, an NVMe drive, since it has no disk? */
   boot: boolean
+  /** What libvirt sets while the guest has it: a virtual function of a network card. `null`: a plain device. */
+  network: InterfaceOfGuest | null
   /** Is it said of each of its functions that they go through iommufd? */
   iommufd: boolean
 }
@@ -46,9 +50,9 @@ export function rootPort({ functions: [first] }: GuestCard, port: number, versio
 const hexByte = (value: number): string => `0x${value.toString(16).padStart(2, '0')}`
 
 /** Returns the host's address `0000:01:00.0` as libvirt writes it. */
-function hostAddress(address: string): XmlElement {
+function hostAddress(address: string, type: 'pci' | null = null): XmlElement {
   const [domain, bus, slot, fn] = address.split(/[:.]/).map((part) => `0x${part}`)
-  return xmlElement('address', { domain, bus, slot, function: fn })
+  return xmlElement('address', { type, domain, bus, slot, function: fn })
 }
 
 /** Returns the hostdevs of a card's functions, on one slot, in the host's order; a single one is function 0. */
@@ -56,6 +60,15 @@ export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, al
   return card.functions.map(({ address, rom }, index) => {
     // Function 0 must be there for a guest to look at the others.
     const fn = free === undefined ? index : (free[index] ?? 7)
+    const place = xmlElement('address', {
+      type: 'pci',
+      domain: '0x0000',
+      bus: hexByte(bus),
+      slot: hexByte(slot),
+      function: `0x${fn}`,
+      multifunction: free === undefined && index === 0 && card.functions.length > 1 ? 'on' : null,
+    })
+    if (card.network !== null) return networkInterface(card, card.network, address, place)
     return xmlElement(
       'hostdev',
       { mode: 'subsystem', type: 'pci', managed: 'yes' },
@@ -64,16 +77,27 @@ export function cardHostdevs(card: GuestCard, { bus, slot, free }: GuestSlot, al
       card.boot && index === 0 && xmlElement('boot', { order: 1 }),
       card.xVga && index === 0 && alias && xmlElement('alias', { name: GPU_ALIAS }),
       rom !== null && xmlElement('rom', { file: rom }),
-      xmlElement('address', {
-        type: 'pci',
-        domain: '0x0000',
-        bus: hexByte(bus),
-        slot: hexByte(slot),
-        function: `0x${fn}`,
-        multifunction: free === undefined && index === 0 && card.functions.length > 1 ? 'on' : null,
-      }),
+      place,
     )
   })
+}
+
+/** Returns the interface by which a guest has a virtual function of a network card. */
+function networkInterface(
+  { iommufd }: GuestCard,
+  { mac, vlan }: InterfaceOfGuest,
+  address: string,
+  place: XmlElement,
+): XmlElement {
+  return xmlElement(
+    'interface',
+    { type: 'hostdev', managed: 'yes' },
+    mac !== null && xmlElement('mac', { address: mac }),
+    iommufd && iommufdDriver(),
+    xmlElement('source', {}, hostAddress(address, 'pci')),
+    vlan !== null && xmlElement('vlan', {}, xmlElement('tag', { id: vlan })),
+    place,
+  )
 }
 
 /** Returns the element by which libvirt (8.2) gives a card legacy VGA; `null` where no card gets it so. */
@@ -93,7 +117,7 @@ export function addCard(text: string, card: GuestCard, versions: Versions): stri
     (each, { address, rom }) => completeHostdev(each, address, rom, card.iommufd),
     text,
   )
-  const known = new Map(childrenOf(devicesOf(text), 'hostdev').map((each) => [hostAddressOf(each), each]))
+  const known = new Map(hostFunctionsOf(devicesOf(text)).map((each) => [hostAddressOf(each), each]))
   const lacking = { ...card, boot: false, functions: card.functions.filter(({ address }) => !known.has(address)) }
   if (lacking.functions.length === 0) return completed
   const beside = card.functions

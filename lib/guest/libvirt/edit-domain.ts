@@ -13,6 +13,12 @@ export function parseDomain(text: string): ParsedElement {
   return root
 }
 
+/** Returns the name that a domain has; `undefined` where it has none. */
+export function domainName(text: string): string | undefined {
+  const name = child(parseDomain(text), 'name')
+  return name === undefined ? undefined : elementText(text, name)
+}
+
 /** The elements at the top of a domain, in libvirt's order: a new one goes behind those that come before it. */
 const ORDER = [
   'name uuid genid title description metadata maxMemory memory currentMemory blkiotune memtune memoryBacking vcpu vcpus',

@@ -2,6 +2,7 @@ import { UserError } from '../../core/error.ts'
 import type { Reader } from '../../host/reader.ts'
 import { attribute, child, childrenOf, elementText } from './edit-document.ts'
 import { devicesOf, parseDomain } from './edit-domain.ts'
+import { hostAddressOf } from './pci-hostdevs.ts'
 
 /** What a guest of libvirt is known by, and the PCI functions of the host that it has. */
 export interface GuestDomain {
@@ -30,7 +31,7 @@ export function readDomain(files: Reader, guest: string): GuestDomain | undefine
   }
   const uuid = child(parseDomain(text), 'uuid')
   if (uuid === undefined) throw new UserError('malformed', `${DOMAINS}/${guest}.xml: has no <uuid>`)
-  return { uuid: elementText(text, uuid).toLowerCase(), functions: hostFunctions(text), pinned: pinnedTo(text) }
+  return { uuid: elementText(text, uuid).toLowerCase(), functions: hostdevAddresses(text), pinned: pinnedTo(text) }
 }
 
 function pinnedTo(text: string): string {
@@ -38,12 +39,6 @@ function pinnedTo(text: string): string {
   return pins.flatMap((one) => attribute(one, 'cpuset') ?? []).join(',')
 }
 
-function hostFunctions(text: string): string[] {
-  return childrenOf(devicesOf(text), 'hostdev').flatMap((device) => {
-    const address = child(device, 'source', 'address')
-    const number = (name: string): number => Number(attribute(address, name) ?? 0)
-    if (attribute(device, 'type') !== 'pci' || address === undefined) return []
-    const hex = (name: string, digits: number): string => number(name).toString(16).padStart(digits, '0')
-    return [`${hex('domain', 4)}:${hex('bus', 2)}:${hex('slot', 2)}.${hex('function', 1)}`]
-  })
+function hostdevAddresses(text: string): string[] {
+  return childrenOf(devicesOf(text), 'hostdev').flatMap((one) => hostAddressOf(one) ?? [])
 }

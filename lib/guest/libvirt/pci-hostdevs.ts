@@ -13,15 +13,29 @@ export interface GuestSlot {
   free?: readonly number[]
 }
 
-/** Returns the host's address of a PCI hostdev, such as `0000:01:00.0`; `undefined` for other elements. */
-export function hostAddressOf(hostdev: ParsedElement): string | undefined {
-  const source = child(hostdev, 'source', 'address')
-  if (attribute(hostdev, 'type') !== 'pci' || source === undefined) return undefined
+/**
+ * Returns the host's address of a PCI hostdev, or of an interface that is a virtual function: `0000:01:00.0`;
+ * `undefined` for other elements. A running guest's interface says in <actual> what its network gave it.
+ */
+export function hostAddressOf(element: ParsedElement): string | undefined {
+  const network = element.name === 'interface'
+  const source = child(network ? (child(element, 'actual') ?? element) : element, 'source', 'address')
+  if (source === undefined || attribute(network ? source : element, 'type') !== 'pci') return undefined
+  return pciAddressOf(source)
+}
+
+/** Returns what an <address> of libvirt's says in four parts: `0000:01:00.0`. */
+export function pciAddressOf(source: ParsedElement): string {
   const field = (name: string, digits: number): string =>
     Number(attribute(source, name) ?? '0')
       .toString(16)
       .padStart(digits, '0')
   return `${field('domain', 4)}:${field('bus', 2)}:${field('slot', 2)}.${field('function', 1)}`
+}
+
+/** Returns the devices of a domain that are the host's PCI functions. */
+export function hostFunctionsOf(devices: ParsedElement | undefined): ParsedElement[] {
+  return devices?.children.filter((each) => hostAddressOf(each) !== undefined) ?? []
 }
 
 /** Returns the elements that have an address on the guest's PCI bus of that number. */
@@ -74,7 +88,7 @@ export function showRoms(text: string, addresses: readonly string[], { notes }: 
 
 /** Returns notes on what the domain does with a card's functions and a person may not know. */
 export function cardNotes(text: string, addresses: readonly string[]): string[] {
-  const own = childrenOf(devicesOf(text), 'hostdev').filter((each) => addresses.includes(hostAddressOf(each) ?? ''))
+  const own = hostFunctionsOf(devicesOf(text)).filter((each) => addresses.includes(hostAddressOf(each) ?? ''))
   const unmanaged = own.filter((each) => attribute(each, 'managed') !== 'yes').map(hostAddressOf)
   const slots = new Set(
     own.map((each) => {
@@ -96,10 +110,21 @@ export function cardNotes(text: string, addresses: readonly string[]): string[] 
   ]
 }
 
+/** Returns notes on virtual functions of network cards that the domain has as plain devices. */
+export function plainNotes(text: string, addresses: readonly string[]): string[] {
+  return childrenOf(devicesOf(text), 'hostdev')
+    .flatMap((each) => hostAddressOf(each) ?? [])
+    .filter((address) => addresses.includes(address))
+    .map(
+      (address) =>
+        `${address}: a plain device in the domain, for which libvirt sets no MAC address and no VLAN; --remove it and add it again in one run after the other`,
+    )
+}
+
 /** Gives the hostdev of a function what it lacks: its ROM's file, and iommufd where it is to go through that. */
 export function completeHostdev(text: string, address: string, rom: string | null, iommufd: boolean): string {
   const find = (each: string): ParsedElement | undefined =>
-    childrenOf(devicesOf(each), 'hostdev').find((one) => hostAddressOf(one) === address)
+    hostFunctionsOf(devicesOf(each)).find((one) => hostAddressOf(one) === address)
   const withFile =
     rom === null ? text : ensureIn(text, find, xmlElement('rom', { file: rom }), ['source', 'boot', 'alias'])
   return iommufd ? ensureIn(withFile, find, iommufdDriver(), []) : withFile

@@ -3,7 +3,7 @@ import { parseCpuList } from '../../host/cpu.ts'
 import type { Reader } from '../../host/reader.ts'
 import { type ParsedElement, parseDocument } from './document.ts'
 import { attribute, child, childrenOf, elementText } from './edit-document.ts'
-import { hostAddressOf } from './pci-hostdevs.ts'
+import { hostAddressOf, hostFunctionsOf } from './pci-hostdevs.ts'
 
 /** What a guest of libvirt asks for that can be seen from outside while it runs, and the process that it runs in. */
 export interface RunningGuest {
@@ -70,7 +70,7 @@ export function readRunningGuest(reader: Reader, name: string): RunningGuest {
       hugepages === undefined
         ? null
         : { kib: page === undefined ? null : kibibytesOf(attribute(page, 'size') ?? '', attribute(page, 'unit')) },
-    hostdevs: childrenOf(child(domain, 'devices'), 'hostdev').flatMap((each) => hostAddressOf(each) ?? []),
+    hostdevs: hostFunctionsOf(child(domain, 'devices')).flatMap((each) => hostAddressOf(each) ?? []),
   }
 }
 

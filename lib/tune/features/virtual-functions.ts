@@ -6,10 +6,18 @@ import { UserError } from '../../core/error.ts'
 import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { findProgram } from '../../host/find-program.ts'
 import type { PciDevice } from '../../host/pci.ts'
-import { predictedFunctions, readSriov, type Sriov, sriovObstacle, virtualFunctionsOf } from '../../host/sriov.ts'
-import { functionNames, vfMakers } from '../../host/vf-makers.ts'
+import {
+  functionNames,
+  predictedFunctions,
+  readSriov,
+  type Sriov,
+  sriovObstacle,
+  virtualFunctionsOf,
+} from '../../host/sriov.ts'
+import { vfMakers } from '../../host/vf-makers.ts'
 import { functionsInUse } from '../../host/vf-use.ts'
-import { VF_SCRIPT, VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfScriptLine, vfUnit } from '../../system/vf-script.ts'
+import { VF_SCRIPT } from '../../host/wanted-functions.ts'
+import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfScriptLine, vfUnit } from '../../system/vf-script.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
   expectSystemd,
