@@ -161,7 +161,10 @@ async function makeImages(tar: string, { generator, loader }: ParsedContents, fo
 /** The files of the modules named and of all that they need, in the order in which they are loaded. */
 async function moduleFiles(root: string, kernel: string, names: readonly string[]): Promise<string[]> {
   const files = new Set<string>()
-  for (const name of names) {
+  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
+  // Newer kernels have some of them in another one, or built in.
+  const isThere = (name: string) => !/^(vfio_virqfd|crc32c.*)$/.test(name) || dep.includes(`/${name}.ko`)
+  for (const name of names.filter(isThere)) {
     const lines = await must(['modprobe', '-S', kernel, '-d', root, '--show-depends', name])
     for (const [, path] of lines.matchAll(/^insmod (\S+)/gm)) if (path !== undefined) files.add(path)
   }
@@ -171,10 +174,7 @@ async function moduleFiles(root: string, kernel: string, names: readonly string[
 async function thinModules(root: string, kernel: string): Promise<void> {
   const tree = join(root, 'usr/lib/modules', kernel, 'kernel')
   const below = (path: string) => path.slice(path.indexOf(`${kernel}/kernel/`))
-  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
-  // Newer kernels have some of them in another one.
-  const isThere = (name: string) => !/^(vfio_virqfd|crc32c-intel)$/.test(name) || dep.includes(`/${name}.ko`)
-  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/).filter(isThere))).map(below))
+  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/))).map(below))
   for (const name of readdirSync(tree, { recursive: true, encoding: 'utf8' })) {
     if (/\.ko(\.\w+)?$/.test(name) && !keep.has(`${kernel}/kernel/${name}`)) rmSync(join(tree, name))
   }

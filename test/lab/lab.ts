@@ -138,7 +138,7 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
   }
   const foresight = noForesight()
   for (const report of reports) addForesight(foresight, report.foresight)
-  if (foresight.boots > 0) console.log(`${foresight.boots} boots by GRUB; ${foresightLine(foresight)}`)
+  if (foresight.boots > 0) console.log(`${foresight.boots} boots by a loader; ${foresightLine(foresight)}`)
   const failed = reports.filter(({ failure }) => failure !== undefined).length
   console.log(`${failed === 0 ? 'all passed' : `${failed} of ${chosen.length} failed`}, ${seconds.toFixed(0)} s`)
   return failed === 0 ? 0 : 1

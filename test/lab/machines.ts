@@ -21,10 +21,8 @@ const home: Record<Card, Port> = {
 
 export interface Machine {
   iommu: 'intel' | 'amd' | 'none'
-  /** `direct`: QEMU loads kernel and a tiny initramfs. Else: firmware, GRUB, the disk's own initramfs. */
+  /** `direct`: QEMU loads kernel and a tiny initramfs. Else: firmware, the disk's own loader and initramfs. */
   boot: 'direct' | 'bios' | 'uefi'
-  /** Restored from a snapshot instead of booted; QEMU cannot save an NVMe drive, so there is none. */
-  restored?: boolean
   /** Cards in other ports than usual; `{ nicA: '03.1' }` moves one to the free port. */
   moved?: Partial<Record<Card, Port>>
   /** A cable between both equal network cards. */
@@ -44,15 +42,13 @@ export interface Machine {
   cpus?: number
 }
 
-export const intel: Machine = { iommu: 'intel', boot: 'direct', restored: true }
-export const intelBooted: Machine = { iommu: 'intel', boot: 'direct' }
+export const intel: Machine = { iommu: 'intel', boot: 'direct' }
 export const amd: Machine = { iommu: 'amd', boot: 'direct' }
 export const none: Machine = { iommu: 'none', boot: 'direct' }
 
 /** The same machine, started from its disk by GRUB. */
 export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
-  const { restored: _, ...rest } = machine
-  return { ...rest, boot: firmware }
+  return { ...machine, boot: firmware }
 }
 
 export function machineName(machine: Machine): string {
@@ -148,7 +144,7 @@ function topology(machine: Machine): string[] {
     const first = port.endsWith('.0') ? ',multifunction=on' : ''
     options.push(`-device pcie-root-port,id=${id},bus=pcie.0,chassis=${index + 1},addr=0x${port}${first}`)
     for (const card of Object.keys(place) as Card[]) {
-      if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
+      if (place[card] !== port) continue
       const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
       const made = cardOf(machine, card)
       options.push(...cable, ...made(id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
@@ -197,7 +193,7 @@ export function qemuArguments(machine: Machine): string[] {
     ...start,
     ...words(
       // virtio disks are named in slot order: this one is vda
-      `-drive if=none,id=root,format=${machine.restored ? 'qcow2' : 'raw'},file=disk,cache=unsafe`,
+      '-drive if=none,id=root,format=raw,file=disk,cache=unsafe',
       '-device virtio-blk-pci,drive=root,bus=pcie.0,addr=0x10,bootindex=1',
       '-drive if=none,id=payload,format=raw,readonly=on,file=payload',
       '-device virtio-blk-pci,drive=payload,serial=lab-payload,bus=pcie.0,addr=0x1c',

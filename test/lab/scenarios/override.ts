@@ -84,5 +84,5 @@ function scenario(machine: Machine, generator: Generator, slow: boolean): Scenar
 
 export const override: readonly Scenario[] = [
   scenario(grub(intel, 'uefi'), 'initramfs-tools', false),
-  scenario(grub(amd, 'bios'), 'dracut', false),
+  scenario(grub(amd, 'bios'), 'dracut', true),
 ]
