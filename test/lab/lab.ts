@@ -82,7 +82,7 @@ function choose(names: readonly string[], all: boolean): Scenario[] {
   const unknown = names.filter((name) => !scenarios.some((scenario) => scenario.name === name))
   if (unknown.length > 0)
     throw new LabError(`no scenario is called ${unknown.join(', ')} (--list names them); ${usage}`)
-  if (names.length > 0) return scenarios.filter(({ name }) => names.includes(name))
+  if (names.length > 0) return names.flatMap((name) => scenarios.find((scenario) => scenario.name === name) ?? [])
   return scenarios.filter(({ slow }) => all || !slow)
 }
 
