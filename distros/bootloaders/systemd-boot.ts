@@ -22,7 +22,7 @@ import { systemdBootMenu } from '../boot/systemd-boot-menu.ts'
 export const systemdBoot: BootloaderAdapter = {
   name: 'systemd-boot',
   documentation: 'https://www.freedesktop.org/software/systemd/man/latest/systemd-boot.html',
-  proven: 'real tool: kernel-install of systemd 252 and 257, by hand; entries of real machines',
+  proven: 'booted: Debian 13 in the lab, entries of kernel-install; entries of real machines',
 
   detect(host) {
     if (hasExternalEntries(host) || readStubInfo(host) !== undefined) return undefined

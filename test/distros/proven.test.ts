@@ -40,7 +40,7 @@ describe('each says in one line how it was proven', () => {
       .filter((path) => path.endsWith('.ts'))
       .map((path) => readFileSync(join(folder, path), 'utf8'))
     const booted = all.filter(({ proven }) => /^booted: .*in the lab/.test(proven))
-    expect(booted.map(({ name }) => name).sort()).toEqual(['dracut', 'grub', 'initramfs-tools'])
+    expect(booted.map(({ name }) => name).sort()).toEqual(['dracut', 'grub', 'initramfs-tools', 'systemd-boot', 'uki'])
     for (const { name } of booted)
       expect(
         texts.some((text) => text.includes(`'${name}'`) || text.includes(`${name}(`)),

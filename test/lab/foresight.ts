@@ -15,7 +15,7 @@ export interface ForeseenDevice {
   without?: readonly string[]
 }
 
-/** The entry that GRUB starts by itself. */
+/** The entry that the loader starts by itself. */
 export interface ForeseenBoot {
   entry: string
   devices: readonly ForeseenDevice[]

@@ -11,7 +11,7 @@ import {
 } from 'node:fs'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Machine, qemuArguments } from './machines.ts'
+import type { Machine } from './machines.ts'
 import { readScreen, type Screen } from './screen.ts'
 import { LabError, lastLines, must, start, stop } from './shell.ts'
 
@@ -48,6 +48,8 @@ export interface GuestOptions {
   log: string
   /** The built scripts under test. */
   scripts: readonly string[]
+  /** The command line that starts the machine. */
+  command(machine: Machine): Promise<string[]>
   /** Called before each boot; what it returns is called with the guest after it, when every device has its driver. */
   booting?(machine: Machine): Promise<(guest: Pick<Guest, 'run'>) => Promise<void>>
 }
@@ -55,7 +57,7 @@ export interface GuestOptions {
 const payloadSize = 32 * 1024 * 1024
 const bootSeconds = { direct: 240, bios: 420, uefi: 420 }
 
-export interface Console {
+interface Console {
   child: ChildProcess
   /** Waits until the console says it; its last lines are in the error when it does not. */
   until(pattern: RegExp, seconds: number, what: string): Promise<RegExpMatchArray>
@@ -65,7 +67,7 @@ export interface Console {
 }
 
 /** Starts QEMU with the guest's console on its standard input and output. */
-export function startConsole(argv: readonly string[], folder: string, log: string): Console {
+function startConsole(argv: readonly string[], folder: string, log: string): Console {
   const child = start(argv, { cwd: folder })
   let text = ''
   let seen = 0
@@ -110,7 +112,7 @@ export function startConsole(argv: readonly string[], folder: string, log: strin
   return { child, until, status: () => status, ended }
 }
 
-export const ready = /LAB ready after ([\d.]+) s/
+const ready = /LAB ready after ([\d.]+) s/
 
 /** Starts a guest and waits until its devices have their drivers. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
@@ -125,8 +127,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     received = 0
     const booted = await options.booting?.(machine)
     if (machine.boot === 'uefi') cpSync('/usr/share/OVMF/OVMF_VARS_4M.fd', join(folder, 'vars.fd'))
-    guest = startConsole([...qemuArguments(machine), ...(machine.restored ? ['-loadvm', 'ready'] : [])], folder, log)
-    if (machine.restored) return
+    guest = startConsole(await options.command(machine), folder, log)
     await guest.until(ready, bootSeconds[machine.boot], 'the boot')
     await booted?.({ run })
   }
@@ -174,8 +175,6 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     },
     run,
     async reboot(other) {
-      if (machine.restored || other?.restored)
-        throw new LabError('a snapshot cannot reboot: start a machine that boots')
       await leave()
       machine = { ...(other ?? machine) }
       await boot()
@@ -204,7 +203,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
 }
 
 /** What a guest's folder needs besides its disk, whatever the machine. */
-export function prepareFolder(folder: string): void {
+function prepareFolder(folder: string): void {
   for (const [name, size] of [
     ['payload', payloadSize],
     ['nvme.img', 64 * 1024 * 1024],

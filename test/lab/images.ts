@@ -13,7 +13,9 @@ import {
 } from 'node:fs'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { type Contents, type ParsedContents, packagesOf, parseContents, type Suite } from './contents.ts'
 import { makeDisk, withDisk } from './disk.ts'
+import { firstImages } from './loaders.ts'
 import { kernelArguments } from './machines.ts'
 import { debianMirror } from './packages.ts'
 import { must } from './shell.ts'
@@ -22,12 +24,8 @@ export const cacheFolder =
   process.env.VFIO_LAB_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'vfio-scripts-lab')
 
 export type Say = (line: string) => void
-export type Generator = 'initramfs-tools' | 'dracut'
-/** What a disk holds: Debian 12 unless told, and the generator of its initramfs. */
-export type Contents = Generator | `trixie/${Generator}`
-type Suite = 'bookworm' | 'trixie'
 
-/** A folder with `disk.img` (boots by BIOS and UEFI), and `vmlinuz` and `initrd` to boot it without GRUB. */
+/** A folder with `disk.img` (boots by BIOS, but for systemd-boot, and UEFI), and `vmlinuz` and `initrd` to boot it without. */
 export interface Images {
   folder: string
   disk: string
@@ -35,12 +33,6 @@ export interface Images {
   kernel: string
 }
 
-const packages = [
-  ...['systemd-sysv', 'udev', 'kmod', 'procps', 'iproute2', 'pciutils', 'nodejs', 'driverctl', 'busybox-static'],
-  ...['linux-image-amd64', 'grub-pc', 'grub-efi-amd64-bin'],
-  // To look at a disk as the firmware and GRUB do.
-  ...['xfsprogs', 'dosfstools', 'mtools'],
-]
 const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
 
 /** The modules that the guests can use; their dependencies come along. Every other one is left out. */
@@ -49,7 +41,7 @@ const modules = `
   crc32c_generic crc32c-intel nvme ahci sd_mod lpc_ich i2c-i801 i2c-dev xhci_pci usbhid hid_generic usb_storage
   e1000 e1000e pci-stub snd_hda_intel snd_hda_codec_generic snd_intel8x0 bochs radeon
   vfio vfio_iommu_type1 vfio_pci vfio_virqfd kvm kvm_amd kvm_intel tun bridge vhost_net
-  button evdev psmouse autofs4 fuse configfs binfmt_misc qemu_fw_cfg iptable_filter nf_tables`
+  igb igbvf button evdev psmouse autofs4 fuse configfs binfmt_misc qemu_fw_cfg iptable_filter nf_tables`
 const earlyModules = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
 
 const making = new Map<string, Promise<string>>()
@@ -116,34 +108,40 @@ function removeFromCache(superfluous: (name: string) => boolean): void {
 
 /** The images of a system, with more packages where a scenario wants them. */
 export async function images(contents: Contents, say: Say, more: readonly string[] = []): Promise<Images> {
-  const suite: Suite = contents.startsWith('trixie/') ? 'trixie' : 'bookworm'
-  const generator = contents.replace(/.*\//, '') as Generator
-  const name = contents.replace('/', '-')
-  const include = [...packages, generator, ...more]
+  const parsed = parseContents(contents)
+  const { suite } = parsed
+  const name = contents.replaceAll('/', '-')
+  const include = [...packagesOf(parsed), ...more]
   const root = await cached(`root-${name}`, { suite, include, excluded }, say, (part) =>
-    bootstrap(suite, include, join(part, 'root.tar')),
+    bootstrap(suite, include, join(part, 'root.tar'), excluded),
   )
-  const sources = ['images.ts', 'disk.ts', 'init.sh', 'attach.sh']
+  const sources = ['images.ts', 'disk.ts', 'loaders.ts', 'init.sh', 'attach.sh']
   const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
-  const folder = await cached(`disk-${name}`, recipe, say, (part) =>
-    makeImages(join(root, 'root.tar'), generator, part),
-  )
+  const folder = await cached(`disk-${name}`, recipe, say, (part) => makeImages(join(root, 'root.tar'), parsed, part))
   return { folder, disk: join(folder, 'disk.img'), kernel: readFileSync(join(folder, 'kernel'), 'utf8') }
 }
 
-async function bootstrap(suite: Suite, include: readonly string[], output: string): Promise<void> {
+/** Makes a Debian of its own packages: a tar file, or a folder where the path does not end in `.tar`. */
+export async function bootstrap(
+  suite: Suite,
+  include: readonly string[],
+  output: string,
+  without: readonly string[],
+): Promise<void> {
   const mirror = await debianMirror()
-  const sources = [`deb ${mirror.main} ${suite} main`, `deb ${mirror.main} ${suite}-updates main`]
-  if (mirror.security !== undefined) sources.push(`deb ${mirror.security} ${suite}-security main`)
-  const options = ['--mode=root', '--variant=minbase', '--format=tar', '--aptopt=Acquire::Languages "none"']
-  const without = excluded.map((path) => `--dpkgopt=path-exclude=${path}`)
-  const argv = ['mmdebstrap', ...options, ...without, `--include=${include.join(',')}`, suite, output, ...sources]
+  const sources = [`deb ${mirror.main} ${suite} main`]
+  if (suite !== 'sid') sources.push(`deb ${mirror.main} ${suite}-updates main`)
+  if (suite !== 'sid' && mirror.security !== undefined) sources.push(`deb ${mirror.security} ${suite}-security main`)
+  const format = output.endsWith('.tar') ? 'tar' : 'directory'
+  const options = ['--mode=root', '--variant=minbase', `--format=${format}`, '--aptopt=Acquire::Languages "none"']
+  const dpkg = without.map((path) => `--dpkgopt=path-exclude=${path}`)
+  const argv = ['mmdebstrap', ...options, ...dpkg, `--include=${include.join(',')}`, suite, output, ...sources]
   // INITRD: the initramfs is made later, from the few modules that stay
   const env = { INITRD: 'No', TMPDIR: dirname(output) }
   await must(['unshare', '--mount', '--propagation', 'private', ...argv], { env })
 }
 
-async function makeImages(tar: string, generator: Generator, folder: string): Promise<void> {
+async function makeImages(tar: string, { generator, loader }: ParsedContents, folder: string): Promise<void> {
   const root = join(folder, 'root')
   mkdirSync(root)
   await must(['tar', '-C', root, '-xf', tar])
@@ -155,17 +153,18 @@ async function makeImages(tar: string, generator: Generator, folder: string): Pr
   cpSync(join(root, 'boot', `vmlinuz-${kernel}`), join(folder, 'vmlinuz'))
   await smallInitramfs(root, kernel, folder)
   const disk = join(folder, 'disk.img')
-  await makeDisk(root, disk)
+  await makeDisk(root, disk, loader)
   rmSync(root, { recursive: true })
-  const make =
-    generator === 'dracut' ? 'in_root dracut --force --kver "$KERNEL"' : 'in_root update-initramfs -c -k "$KERNEL"'
-  await withDisk({ disk, kernel, mount: join(folder, 'mount') }, `${make}; in_root update-grub`)
+  await withDisk({ disk, kernel, mount: join(folder, 'mount') }, firstImages(generator, loader))
 }
 
 /** The files of the modules named and of all that they need, in the order in which they are loaded. */
 async function moduleFiles(root: string, kernel: string, names: readonly string[]): Promise<string[]> {
   const files = new Set<string>()
-  for (const name of names) {
+  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
+  // Newer kernels have some of them in another one, or built in.
+  const isThere = (name: string) => !/^(vfio_virqfd|crc32c.*)$/.test(name) || dep.includes(`/${name}.ko`)
+  for (const name of names.filter(isThere)) {
     const lines = await must(['modprobe', '-S', kernel, '-d', root, '--show-depends', name])
     for (const [, path] of lines.matchAll(/^insmod (\S+)/gm)) if (path !== undefined) files.add(path)
   }
@@ -175,10 +174,7 @@ async function moduleFiles(root: string, kernel: string, names: readonly string[
 async function thinModules(root: string, kernel: string): Promise<void> {
   const tree = join(root, 'usr/lib/modules', kernel, 'kernel')
   const below = (path: string) => path.slice(path.indexOf(`${kernel}/kernel/`))
-  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
-  // Newer kernels have some of them in another one.
-  const isThere = (name: string) => !/^(vfio_virqfd|crc32c-intel)$/.test(name) || dep.includes(`/${name}.ko`)
-  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/).filter(isThere))).map(below))
+  const keep = new Set((await moduleFiles(root, kernel, modules.trim().split(/\s+/))).map(below))
   for (const name of readdirSync(tree, { recursive: true, encoding: 'utf8' })) {
     if (/\.ko(\.\w+)?$/.test(name) && !keep.has(`${kernel}/kernel/${name}`)) rmSync(join(tree, name))
   }

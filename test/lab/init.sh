@@ -12,6 +12,10 @@ mountpoint -q /dev || mount -t devtmpfs dev /dev
 mountpoint -q /run || mount -t tmpfs tmpfs /run
 mountpoint -q /tmp || mount -t tmpfs tmpfs /tmp
 mount -o remount,rw /
+if grep -q ' /boot/efi vfat ' /etc/fstab; then
+  mountpoint -q /sys/firmware/efi/efivars || mount -t efivarfs efivarfs /sys/firmware/efi/efivars
+  mountpoint -q /boot/efi || mount /boot/efi
+fi
 mkdir -p /dev/pts /dev/shm
 mountpoint -q /dev/pts || mount -t devpts devpts /dev/pts
 [ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd

@@ -7,7 +7,7 @@ describe('the lab’s command line', () => {
   it('names the scenarios', () => {
     const { code, stdout } = lab('--list')
     expect(code).toBe(0)
-    expect(stdout).toMatch(/^list-iommu-intel +\S/m)
+    expect(stdout).toMatch(/^reads-intel +\S/m)
     expect(stdout).toMatch(/^bind-vfio-in-guest .*\(slow\)$/m)
   })
 

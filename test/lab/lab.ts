@@ -82,7 +82,7 @@ function choose(names: readonly string[], all: boolean): Scenario[] {
   const unknown = names.filter((name) => !scenarios.some((scenario) => scenario.name === name))
   if (unknown.length > 0)
     throw new LabError(`no scenario is called ${unknown.join(', ')} (--list names them); ${usage}`)
-  if (names.length > 0) return scenarios.filter(({ name }) => names.includes(name))
+  if (names.length > 0) return names.flatMap((name) => scenarios.find((scenario) => scenario.name === name) ?? [])
   return scenarios.filter(({ slow }) => all || !slow)
 }
 
@@ -138,7 +138,7 @@ function conclude(chosen: readonly Scenario[], reports: readonly Report[], secon
   }
   const foresight = noForesight()
   for (const report of reports) addForesight(foresight, report.foresight)
-  if (foresight.boots > 0) console.log(`${foresight.boots} boots by GRUB; ${foresightLine(foresight)}`)
+  if (foresight.boots > 0) console.log(`${foresight.boots} boots by a loader; ${foresightLine(foresight)}`)
   const failed = reports.filter(({ failure }) => failure !== undefined).length
   console.log(`${failed === 0 ? 'all passed' : `${failed} of ${chosen.length} failed`}, ${seconds.toFixed(0)} s`)
   return failed === 0 ? 0 : 1

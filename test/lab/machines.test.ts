@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { amd, grub, intel, intelBooted, type Machine, machineName, none, qemuArguments } from './machines.ts'
+import { amd, grub, intel, type Machine, machineName, none, qemuArguments } from './machines.ts'
 
 /** The `-device` options, each split at its commas. */
 function devices(machine: Machine): string[][] {
@@ -13,7 +13,7 @@ const portOf = (machine: Machine, driver: string) =>
     ?.find((part) => part.startsWith('bus='))
 
 describe('machines', () => {
-  it.each([intel, intelBooted, amd, none, grub(amd, 'uefi')])(
+  it.each([intel, { ...intel, networkFunctions: true }, amd, none, grub(amd, 'uefi')])(
     '$iommu $boot: one device on a slot, slot 01 free',
     (machine) => {
       const places = devices(machine)
@@ -24,10 +24,10 @@ describe('machines', () => {
     },
   )
 
-  it('has an NVMe drive unless it is restored', () => {
-    expect(portOf(intelBooted, 'nvme')).toBe('bus=port6')
-    expect(portOf(intel, 'nvme')).toBeUndefined()
-    expect(portOf(grub(intel, 'bios'), 'nvme')).toBe('bus=port6')
+  it('has another network card where its virtual functions are wanted', () => {
+    const other: Machine = { ...intel, networkFunctions: true }
+    expect([portOf(intel, 'igb'), portOf(other, 'igb')]).toEqual([undefined, 'bus=port4'])
+    expect([portOf(intel, 'e1000e'), portOf(other, 'e1000e')]).toEqual(['bus=port4', 'bus=port5'])
   })
 
   it('moves a card to another port', () => {

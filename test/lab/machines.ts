@@ -21,10 +21,8 @@ const home: Record<Card, Port> = {
 
 export interface Machine {
   iommu: 'intel' | 'amd' | 'none'
-  /** `direct`: QEMU loads kernel and a tiny initramfs. Else: firmware, GRUB, the disk's own initramfs. */
+  /** `direct`: QEMU loads kernel and a tiny initramfs. Else: firmware, the disk's own loader and initramfs. */
   boot: 'direct' | 'bios' | 'uefi'
-  /** Restored from a snapshot instead of booted; QEMU cannot save an NVMe drive, so there is none. */
-  restored?: boolean
   /** Cards in other ports than usual; `{ nicA: '03.1' }` moves one to the free port. */
   moved?: Partial<Record<Card, Port>>
   /** A cable between both equal network cards. */
@@ -36,27 +34,30 @@ export interface Machine {
   displays?: 1 | 2
   /** The NVMe drive, without a disk, can have four virtual functions. */
   virtualFunctions?: boolean
+  /** Network card A is an Intel 82576, which can have seven virtual functions; a newer QEMU than Debian 12's has it. */
+  networkFunctions?: boolean
   /** MiB; 1024 unless told. */
   memory?: number
   /** 1 unless told. */
   cpus?: number
 }
 
-export const intel: Machine = { iommu: 'intel', boot: 'direct', restored: true }
-export const intelBooted: Machine = { iommu: 'intel', boot: 'direct' }
+export const intel: Machine = { iommu: 'intel', boot: 'direct' }
 export const amd: Machine = { iommu: 'amd', boot: 'direct' }
 export const none: Machine = { iommu: 'none', boot: 'direct' }
 
 /** The same machine, started from its disk by GRUB. */
 export function grub(machine: Machine, firmware: 'bios' | 'uefi'): Machine {
-  const { restored: _, ...rest } = machine
-  return { ...rest, boot: firmware }
+  return { ...machine, boot: firmware }
 }
 
 export function machineName(machine: Machine): string {
   const moved = Object.entries(machine.moved ?? {}).map(([card, port]) => `${card}@${port}`)
   const desktop = machine.displays === undefined ? '' : `displays${machine.displays}`
-  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, ...moved].filter(Boolean).join('-')
+  const igb = machine.networkFunctions ? 'igb' : ''
+  return [machine.iommu, machine.boot === 'direct' ? '' : machine.boot, desktop, igb, ...moved]
+    .filter(Boolean)
+    .join('-')
 }
 
 /** Cards on the port with the given id, as QEMU options; `.0` and `.1` of a card are its functions. */
@@ -93,6 +94,14 @@ const sriovDrive = (bus: string): string[] => [
   '-device nvme-subsys,id=subsystem',
   `-device nvme,serial=LABNVME0,subsys=subsystem,sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4,bus=${bus}`,
 ]
+
+/** QEMU: docs/system/devices/igb.rst. */
+const sriovNic = (bus: string): string[] => [`-device igb,bus=${bus},romfile=,mac=52:54:00:12:34:01`]
+
+function cardOf(machine: Machine, card: Card): (bus: string) => string[] {
+  if (card === 'nvme' && machine.virtualFunctions) return sriovDrive
+  return card === 'nicA' && machine.networkFunctions ? sriovNic : cards[card]
+}
 
 /** The two equal displays have equal audio functions, the radeon card has one with an ID of its own. */
 function withAudio(device: string, id: string, bus: string, audio = 'ich9-intel-hda'): string[] {
@@ -135,9 +144,9 @@ function topology(machine: Machine): string[] {
     const first = port.endsWith('.0') ? ',multifunction=on' : ''
     options.push(`-device pcie-root-port,id=${id},bus=pcie.0,chassis=${index + 1},addr=0x${port}${first}`)
     for (const card of Object.keys(place) as Card[]) {
-      if (place[card] !== port || (card === 'nvme' && machine.restored)) continue
+      if (place[card] !== port) continue
       const cable = machine.cable && /^nic/.test(card) ? [`-netdev hubport,id=${card},hubid=1`] : []
-      const made = card === 'nvme' && machine.virtualFunctions ? sriovDrive : cards[card]
+      const made = cardOf(machine, card)
       options.push(...cable, ...made(id).map((one) => (cable.length > 0 ? `${one},netdev=${card}` : one)))
     }
   })
@@ -184,7 +193,7 @@ export function qemuArguments(machine: Machine): string[] {
     ...start,
     ...words(
       // virtio disks are named in slot order: this one is vda
-      `-drive if=none,id=root,format=${machine.restored ? 'qcow2' : 'raw'},file=disk,cache=unsafe`,
+      '-drive if=none,id=root,format=raw,file=disk,cache=unsafe',
       '-device virtio-blk-pci,drive=root,bus=pcie.0,addr=0x10,bootindex=1',
       '-drive if=none,id=payload,format=raw,readonly=on,file=payload',
       '-device virtio-blk-pci,drive=payload,serial=lab-payload,bus=pcie.0,addr=0x1c',

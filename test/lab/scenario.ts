@@ -1,5 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Contents } from './contents.ts'
 import { type Attached, copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { expectCode } from './expect.ts'
 import {
@@ -12,10 +13,10 @@ import {
   readForesight,
 } from './foresight.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { type Contents, cached, type Images, images, type Say } from './images.ts'
+import { cached, type Images, images, type Say } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
+import { qemuCommand } from './qemu.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'
-import { snapshot } from './snapshot.ts'
 
 export interface Scenario {
   name: string
@@ -37,7 +38,7 @@ export interface Lab {
   disk(contents: Contents, packages?: readonly string[]): Promise<Disk>
   /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
   capture(machine: Machine, command: string): Promise<Capture>
-  /** What bind-vfio --predict said of the last boot by GRUB before it; undefined when the scripts cannot say it. */
+  /** What bind-vfio --predict said of the last boot by a loader before it; undefined when the scripts cannot say it. */
   foreseen(): ForeseenBoot | undefined
   /** Runs a command of this machine; the scripts under test are on its PATH. */
   host(command: string): Promise<Outcome>
@@ -66,7 +67,7 @@ export interface LabOptions {
   /** The built scripts under test. */
   scripts: readonly string[]
   say: Say
-  /** The boots by GRUB are added to it. */
+  /** The boots by a loader are added to it. */
   foresight: Foresight
   /** Hears of each guest; the last one is what `--keep` shows. */
   started(guest: Guest): void
@@ -119,9 +120,14 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const { iommu, moved, displays } = machine
-    const hardware: Machine = { iommu, boot: 'direct', ...(moved && { moved }), ...(displays && { displays }) }
-    const { folder: CAPTURE } = await capture(hardware, 'list-iommu')
+    const { iommu, moved, displays, networkFunctions } = machine
+    const hardware: Machine = {
+      ...{ iommu, boot: 'direct' },
+      ...(moved && { moved }),
+      ...(displays && { displays }),
+      ...(networkFunctions && { networkFunctions }),
+    }
+    const { folder: CAPTURE } = await capture(hardware, networkFunctions ? 'list-iommu --sriov' : 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
     foreseen = boot ?? undefined
@@ -139,13 +145,15 @@ export function openLab(options: LabOptions): Lab {
   const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
     const made = await images(disk?.contents ?? 'initramfs-tools', say)
     const home = newFolder('guest')
-    await fillFolder(home, machine, made, disk)
+    await fillFolder(home, made, disk)
     const attached = { disk: join(home, 'disk'), kernel: made.kernel, mount: join(folder, 'root'), env: path }
     const booting = async (next: Machine) => (next.boot === 'direct' ? async () => {} : foresee(next, attached))
+    const command = (next: Machine) => qemuCommand(next, say)
+    await command(machine) // makes what is not there yet, outside the boot's time
     const log = join(options.logs, `${++logs}-${machineName(machine)}.log`)
     const guest = await step(
-      `${machineName(machine)} ${machine.restored ? 'restored' : 'booted'}`,
-      () => startGuest({ machine, folder: home, log, scripts, booting }),
+      `${machineName(machine)} booted`,
+      () => startGuest({ machine, folder: home, log, scripts, command, booting }),
       () => (existsSync(log) ? lastLines(readFileSync(log, 'latin1'), 1).trim().slice(0, 90) : ''),
     )
     options.started(guest)
@@ -153,12 +161,10 @@ export function openLab(options: LabOptions): Lab {
     return guest
   }
 
-  const fillFolder = async (home: string, machine: Machine, made: Images, disk: Disk | undefined) => {
+  const fillFolder = async (home: string, made: Images, disk: Disk | undefined) => {
     for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
-    if (disk !== undefined && machine.restored)
-      throw new LabError('a snapshot has its own disk: use a machine that boots')
     if (disk !== undefined) symlinkSync(disk.file, join(home, 'disk'))
-    else await copyDisk(machine.restored ? await snapshot(machine, made, say) : made.disk, join(home, 'disk'))
+    else await copyDisk(made.disk, join(home, 'disk'))
   }
 
   const disk = async (contents: Contents, more: readonly string[] = []): Promise<Disk> => {

@@ -1,4 +1,4 @@
-import type { Generator } from '../images.ts'
+import type { Generator } from '../contents.ts'
 import { amd, grub, intel, type Machine, none } from '../machines.ts'
 import { append } from './bind-vfio.ts'
 
@@ -55,7 +55,6 @@ const allIntel = all(
 export const badBoots: Record<string, BadBoot> = {
   'stale-list': {
     about: 'two lists, of which the last in the order of the files is one of long ago: the network cards go',
-    core: true,
     wrote: script(
       modprobe('a-new', 'options vfio-pci ids=1b36:0010', ...softdeps('nvme')),
       modprobe('old', 'options vfio_pci ids=8086:2668,8086:10d3', ...softdeps('e1000e')),
@@ -65,7 +64,6 @@ export const badBoots: Record<string, BadBoot> = {
   },
   'line-wins': {
     about: 'a list on the kernel line wins over that of modprobe.d',
-    core: true,
     machine: grub(intel, 'uefi'),
     wrote: script(
       modprobe('vfio', 'options vfio-pci ids=1002:5159,8086:2668,8086:10d3', ...softdeps('e1000e', 'radeon')),
@@ -210,7 +208,6 @@ export const badBoots: Record<string, BadBoot> = {
   },
   'no-iommu': {
     about: 'without an IOMMU vfio-pci declines, and the host drivers have their devices',
-    core: true,
     machine: grub(none, 'bios'),
     wrote: script(declined, remade),
     has: {},
@@ -223,7 +220,6 @@ export const badBoots: Record<string, BadBoot> = {
   },
   'dracut-forgotten': {
     about: 'dracut was not run: what its image has no driver for is bound later, the NVMe drive is not',
-    core: true,
     generator: 'dracut',
     wrote: cardsAndDrive,
     has: cards(),

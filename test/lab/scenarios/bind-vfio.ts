@@ -1,6 +1,6 @@
+import { type Contents, type Loader, parseContents } from '../contents.ts'
 import { type Drivers, driversOf, expectCode, expectDrivers, expectNeverProbed, expectSame } from '../expect.ts'
 import type { Guest } from '../guest.ts'
-import type { Contents } from '../images.ts'
 import { amd, grub, intel, type Machine } from '../machines.ts'
 import type { Disk, Lab, Scenario } from '../scenario.ts'
 import { LabError } from '../shell.ts'
@@ -26,7 +26,7 @@ const others = {
   '0000:0c:00.0': 'e1000e',
 }
 
-export const listing = `(cd "$ROOT" && { find usr/lib/dracut -path '*vfio*' 2>/dev/null || :; }; cd etc && find . -printf '%p %y %m %U:%G %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum)`
+export const listing = `(cd "$ROOT" && { find usr/lib/dracut -path '*vfio*' 2>/dev/null || :; }; { [ ! -d boot/efi/loader ] || find boot/efi/loader/entries -type f -exec sha256sum {} + | sort; }; cd etc && find . -printf '%p %y %m %U:%G %l\\n' | sort && find . -type f -print0 | sort -z | xargs -0 sha256sum)`
 const apply = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${chosen} --iommu-pt --apply`
 
 function expectBound(drivers: Drivers): void {
@@ -52,6 +52,13 @@ async function status(guest: Guest, code: number, says: RegExp): Promise<void> {
 export const append = (text: string): string =>
   `sed -i 's|^\\(\\tlinux\\t.*\\)$|\\1 ${text}|' "$ROOT/boot/grub/grub.cfg"`
 
+/** Takes iommu=pt out of the kernel line, whatever starts the kernel. */
+const withoutPt: Record<Loader, string> = {
+  grub: `sed -i 's/ iommu=pt//' "$ROOT/etc/default/grub"; in_root update-grub`,
+  'systemd-boot': `sed -i 's/ iommu=pt//' "$ROOT/etc/kernel/cmdline" "$ROOT"/boot/efi/loader/entries/*.conf`,
+  uki: `sed -i 's/ iommu=pt//' "$ROOT/etc/kernel/cmdline"; in_root kernel-install add "$KERNEL" "/boot/vmlinuz-$KERNEL"`,
+}
+
 async function applied(
   lab: Lab,
   machine: Machine,
@@ -61,8 +68,7 @@ async function applied(
   const env = { CAPTURE: folder }
   const disk = await lab.disk(contents)
   // So that a kernel argument has to be added; the emulated AMD-Vi needs it from the start.
-  if (machine.iommu === 'intel')
-    await disk.apply('iommu=pt taken out', `sed -i 's/ iommu=pt//' "$ROOT/etc/default/grub"; in_root update-grub`)
+  if (machine.iommu === 'intel') await disk.apply('iommu=pt taken out', withoutPt[parseContents(contents).loader])
   const before = await disk.apply('/etc listed', listing)
   await disk.apply('bind-vfio --apply', apply, env)
   await disk.apply('a second time changes nothing', `${apply} | grep -q '^Nothing to do'`, env)
@@ -86,16 +92,19 @@ async function loop(lab: Lab, machine: Machine, contents: Contents): Promise<voi
 }
 
 /** What a scenario's name says of a disk that is not the usual one. */
-const nameOf = (contents: Contents): string => `-${contents}`.replace('/', '-').replace(/-initramfs-tools$/, '')
+const nameOf = (contents: Contents): string => `-${contents}`.replaceAll('/', '-').replace('-initramfs-tools', '')
 
 function loopOf(machine: Machine, contents: Contents, slow: boolean): Scenario {
   const name = `bind-vfio-${machine.iommu}-${machine.boot}${nameOf(contents)}`
-  const about = `bind-vfio, ${contents}, GRUB by ${machine.boot.toUpperCase()}: apply, boot, status, undo, boot`
+  const { loader } = parseContents(contents)
+  const by = loader === 'grub' ? `GRUB by ${machine.boot.toUpperCase()}` : loader
+  const about = `bind-vfio, ${contents}, ${by}: apply, boot, status, undo, boot`
   return { name, about, slow, run: (lab) => loop(lab, machine, contents) }
 }
 
 const escapeHatch: Scenario = {
   name: 'bind-vfio-escape-hatch',
+  slow: true,
   about: 'an empty vfio-pci.ids= at the end of the kernel line boots once without the binding',
   async run(lab) {
     const machine = grub(intel, 'bios')
@@ -112,6 +121,7 @@ const laterKernel =
 
 const newKernel: Scenario = {
   name: 'bind-vfio-new-kernel',
+  slow: true,
   about:
     'a kernel installed after apply is bound too; undo.sh from a shell without Node; one installed after that is not',
   async run(lab) {
@@ -135,7 +145,7 @@ const live: Scenario = {
   name: 'bind-vfio-now',
   about: '--now and its undo on a network card, the radeon card and the NVMe drive',
   async run(lab) {
-    const guest = await lab.start({ ...intel, restored: false })
+    const guest = await lab.start(intel)
     const before = await driversOf(guest)
     await lab.step('taken', async () => {
       expectCode(
@@ -203,4 +213,8 @@ export const bindVfio: readonly Scenario[] = [
   loopOf(grub(amd, 'uefi'), 'initramfs-tools', true),
   loopOf(grub(intel, 'uefi'), 'trixie/initramfs-tools', true),
   loopOf(grub(intel, 'bios'), 'trixie/dracut', true),
+  loopOf(grub(intel, 'uefi'), 'trixie/initramfs-tools/systemd-boot', true),
+  loopOf(grub(intel, 'uefi'), 'trixie/dracut/systemd-boot', true),
+  loopOf(grub(intel, 'uefi'), 'trixie/dracut/uki', true),
+  loopOf(grub(amd, 'uefi'), 'sid/dracut', true),
 ]

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { expectCode, expectSame } from '../expect.ts'
-import { amd, grub, intel, type Machine } from '../machines.ts'
+import type { Guest } from '../guest.ts'
+import { grub, intel } from '../machines.ts'
 import type { Lab, Scenario } from '../scenario.ts'
 
 /** Of each script, the ways to print that are compared. */
@@ -9,8 +10,8 @@ const commands = {
   'check-reset': ['check-reset --json'],
 }
 
-async function readBack(lab: Lab, machine: Machine): Promise<void> {
-  const guest = await lab.start(machine)
+/** What --capture writes in the guest reads back on this machine to the same output. */
+export async function readBack(lab: Lab, guest: Guest): Promise<void> {
   for (const [script, ways] of Object.entries(commands)) {
     const capture = await lab.step(`${script} --capture`, async () => {
       const captured = await guest.run(`${script} --capture out/machine`)
@@ -30,20 +31,9 @@ async function readBack(lab: Lab, machine: Machine): Promise<void> {
   }
 }
 
-export const captureIntel: Scenario = {
-  name: 'capture-intel',
-  about: 'what --capture writes in the guest reads back on this machine to the same output',
-  run: (lab) => readBack(lab, intel),
-}
-
-export const captureAmd: Scenario = {
-  name: 'capture-amd',
-  about: 'the same under an AMD IOMMU, with an NVMe drive',
-  run: (lab) => readBack(lab, amd),
-}
-
 export const captureRooted: Scenario = {
   name: 'capture-rooted',
+  slow: true,
   about: 'on this machine, with --root a guest’s disk and --machine its capture: the same as in the guest',
   async run(lab) {
     const capture = await lab.capture(grub(intel, 'bios'), 'list-iommu')

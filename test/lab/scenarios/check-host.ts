@@ -1,6 +1,6 @@
 import { expectCode } from '../expect.ts'
-import { amd, intelBooted, type Machine, none } from '../machines.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import type { Guest } from '../guest.ts'
+import type { Lab } from '../scenario.ts'
 import { LabError } from '../shell.ts'
 
 interface Found {
@@ -8,9 +8,10 @@ interface Found {
   state: 'ok' | 'problem' | 'unknown'
 }
 
+export type FoundStates = Readonly<Record<string, Found['state']>>
+
 /** What the emulated machine is, by the kernel that runs on it. */
-async function compare(lab: Lab, machine: Machine, expected: Readonly<Record<string, Found['state']>>): Promise<void> {
-  const guest = await lab.start(machine)
+export async function compareCheckHost(lab: Lab, guest: Guest, expected: FoundStates): Promise<void> {
   await lab.step('check-host sees the machine as it is', async () => {
     // Debian's small root has no QEMU: that is a problem on each of these machines.
     const ours = await guest.run('check-host --json')
@@ -29,22 +30,3 @@ async function compare(lab: Lab, machine: Machine, expected: Readonly<Record<str
       throw new LabError(`/proc/interrupts has ${stdout.trim()} remapped interrupts`)
   })
 }
-
-export const checkHost: readonly Scenario[] = [
-  {
-    name: 'check-host-intel',
-    about: 'check-host under an Intel IOMMU with interrupt remapping; the CPU has no VT-x',
-    run: (lab) =>
-      compare(lab, intelBooted, { iommu: 'ok', 'interrupt-remapping': 'ok', 'cpu-virtualisation': 'problem' }),
-  },
-  {
-    name: 'check-host-amd',
-    about: 'the same under an AMD IOMMU; the CPU has AMD-V',
-    run: (lab) => compare(lab, amd, { iommu: 'ok', 'interrupt-remapping': 'ok', 'cpu-virtualisation': 'ok' }),
-  },
-  {
-    name: 'check-host-none',
-    about: 'without an IOMMU: a problem, and no remapping',
-    run: (lab) => compare(lab, none, { iommu: 'problem', 'interrupt-remapping': 'problem' }),
-  },
-]

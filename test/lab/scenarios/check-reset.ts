@@ -1,6 +1,6 @@
 import { expectSame } from '../expect.ts'
-import { amd, intel, type Machine } from '../machines.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import type { Guest } from '../guest.ts'
+import type { Lab } from '../scenario.ts'
 
 /** wiki.archlinux.org, PCI passthrough via OVMF, "Passing through a device that does not support resetting". */
 const guide = `for group in $(find /sys/kernel/iommu_groups/ -maxdepth 1 -mindepth 1 -type d | sort -V); do
@@ -11,8 +11,8 @@ const guide = `for group in $(find /sys/kernel/iommu_groups/ -maxdepth 1 -mindep
   done
 done`
 
-async function compare(lab: Lab, machine: Machine): Promise<void> {
-  const guest = await lab.start(machine)
+/** check-reset agrees with the [RESET] listing of the guide, byte for byte. */
+export async function compareCheckReset(lab: Lab, guest: Guest): Promise<void> {
   await lab.step('check-reset --format guide is the listing of the guide', async () => {
     const listing = await guest.run(guide)
     const ours = await guest.run('check-reset --format guide')
@@ -20,16 +20,4 @@ async function compare(lab: Lab, machine: Machine): Promise<void> {
     const able = listing.stdout.match(/^\[RESET\]/gm)?.length ?? 0
     lab.note(`${able} of ${listing.stdout.match(/^(\[RESET\])?\t/gm)?.length} functions can be reset`)
   })
-}
-
-export const checkResetIntel: Scenario = {
-  name: 'check-reset-intel',
-  about: 'check-reset agrees with the [RESET] listing of the guide, byte for byte',
-  run: (lab) => compare(lab, intel),
-}
-
-export const checkResetAmd: Scenario = {
-  name: 'check-reset-amd',
-  about: 'the same under an AMD IOMMU, with an NVMe drive',
-  run: (lab) => compare(lab, amd),
 }

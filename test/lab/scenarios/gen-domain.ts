@@ -4,7 +4,12 @@ import type { Scenario } from '../scenario.ts'
 
 // A guest inside the guest: there is no KVM, so libvirt and QEMU are told to emulate; all else is as it was printed.
 
-const programs = ['libvirt-daemon-system', 'libvirt-clients', 'libvirt-daemon-driver-qemu', 'qemu-system-x86']
+export const libvirtPrograms = [
+  'libvirt-daemon-system',
+  'libvirt-clients',
+  'libvirt-daemon-driver-qemu',
+  'qemu-system-x86',
+]
 const machine = { ...grub(intel, 'bios'), memory: 2048 }
 const guest = '--name vm --guest linux --pci 04:00 --memory 128M --network none --headless --firmware bios'
 
@@ -46,7 +51,7 @@ export const genDomain: Scenario = {
   about: 'a guest with a bound card, by libvirt and by the plain program: it holds /dev/vfio/N open',
   async run(lab) {
     const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
-    const disk = await lab.disk('initramfs-tools', programs)
+    const disk = await lab.disk('initramfs-tools', libvirtPrograms)
     const apply = 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 04:00 --apply'
     await disk.apply('a card bound', apply, { CAPTURE: folder })
     const host = await lab.start(machine, disk)

@@ -2,18 +2,16 @@ import type { Scenario } from '../scenario.ts'
 import { appArmor } from './apparmor.ts'
 import { bindVfio } from './bind-vfio.ts'
 import { bridges } from './bridge.ts'
-import { captureAmd, captureIntel, captureRooted } from './capture.ts'
-import { checkHost } from './check-host.ts'
-import { checkResetAmd, checkResetIntel } from './check-reset.ts'
+import { captureRooted } from './capture.ts'
 import { genDomain } from './gen-domain.ts'
 import { handOvers } from './hand-over.ts'
 import { handOverFaults } from './hand-over-faults.ts'
-import { listIommuAmd, listIommuIntel } from './list-iommu.ts'
 import { movedCard } from './moved-card.ts'
-import { noIommu } from './no-iommu.ts'
+import { networkFrame, networkFunctions } from './network-functions.ts'
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
 import { predictions } from './predict.ts'
+import { reads } from './reads.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
@@ -27,6 +25,8 @@ export const scenarios: readonly Scenario[] = [
   ...tuneHost,
   ...bridges,
   virtualFunctionsOfNvme,
+  networkFunctions,
+  networkFrame,
   ...predictions,
   runbook,
   genDomain,
@@ -36,14 +36,7 @@ export const scenarios: readonly Scenario[] = [
   handOverFaults,
   powerCut,
   captureRooted,
-  listIommuIntel,
-  listIommuAmd,
-  checkResetIntel,
-  checkResetAmd,
-  ...checkHost,
-  captureIntel,
-  captureAmd,
-  noIommu,
+  ...reads,
   movedCard,
   startUp,
 ]

@@ -1,6 +1,6 @@
 import { expectCode, expectSame } from '../expect.ts'
-import { amd, intel, type Machine } from '../machines.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import type { Guest } from '../guest.ts'
+import type { Lab } from '../scenario.ts'
 
 /** The loop that the guides print, groups in numeric order: wiki.archlinux.org, PCI passthrough via OVMF. */
 const guide = `for d in $(find /sys/kernel/iommu_groups/ -type l | LC_ALL=C sort -n -k5 -t/); do
@@ -34,8 +34,8 @@ function driversOfJson(text: string): string {
   return lines.sort().join('\n')
 }
 
-async function compare(lab: Lab, machine: Machine): Promise<void> {
-  const guest = await lab.start(machine)
+/** list-iommu agrees with the loop of the guides, byte for byte, and with lspci -nnk. */
+export async function compareListIommu(lab: Lab, guest: Guest): Promise<void> {
   await lab.step('list-iommu --format lspci is the loop of the guides', async () => {
     const loop = await guest.run(guide)
     const ours = await guest.run('list-iommu --format lspci')
@@ -49,16 +49,4 @@ async function compare(lab: Lab, machine: Machine): Promise<void> {
     expectCode('list-iommu --json', ours, 0)
     expectSame('drivers and modules', driversOfJson(ours.stdout), driversOfLspci(lspci.stdout.trim()))
   })
-}
-
-export const listIommuIntel: Scenario = {
-  name: 'list-iommu-intel',
-  about: 'list-iommu agrees with the loop of the guides, byte for byte, and with lspci -nnk',
-  run: (lab) => compare(lab, intel),
-}
-
-export const listIommuAmd: Scenario = {
-  name: 'list-iommu-amd',
-  about: 'the same under an AMD IOMMU, with an NVMe drive',
-  run: (lab) => compare(lab, amd),
 }

@@ -1,5 +1,5 @@
+import type { Generator } from '../contents.ts'
 import { type Drivers, driversOf, expectCode, expectDrivers, expectNeverProbed, expectSame } from '../expect.ts'
-import type { Generator } from '../images.ts'
 import { amd, grub, intel, type Machine } from '../machines.ts'
 import type { Lab, Scenario } from '../scenario.ts'
 import { LabError } from '../shell.ts'
@@ -84,5 +84,5 @@ function scenario(machine: Machine, generator: Generator, slow: boolean): Scenar
 
 export const override: readonly Scenario[] = [
   scenario(grub(intel, 'uefi'), 'initramfs-tools', false),
-  scenario(grub(amd, 'bios'), 'dracut', false),
+  scenario(grub(amd, 'bios'), 'dracut', true),
 ]

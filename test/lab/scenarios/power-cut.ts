@@ -1,5 +1,5 @@
 import { expectCode } from '../expect.ts'
-import { intelBooted } from '../machines.ts'
+import { intel } from '../machines.ts'
 import type { Scenario } from '../scenario.ts'
 
 /** How the image is read from the disk as it was: without replaying a journal. */
@@ -30,7 +30,7 @@ export const powerCut: Scenario = {
   about: 'what is on the disk when bind-vfio says Done: the whole new initramfs, on XFS, ext4 and FAT',
   slow: true,
   async run(lab) {
-    const guest = await lab.start(intelBooted)
+    const guest = await lab.start(intel)
     for (const type of ['xfs', 'ext4', 'vfat'] as const) {
       await lab.step(`/boot on ${type}`, async () =>
         expectCode(`/boot on ${type}`, await guest.run(moved(type), { seconds: 200 }), 0),

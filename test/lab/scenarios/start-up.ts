@@ -17,6 +17,7 @@ ${timed.map((command) => `best ${command}`).join('\n')}`
 
 export const startUp: Scenario = {
   name: 'start-up',
+  slow: true,
   about: 'what the scripts cost in the guest, beside a bare node',
   async run(lab) {
     const guest = await lab.start(intel)

@@ -12,6 +12,7 @@ const settled = `udevadm settle; for i in $(seq 60); do case $(systemctl is-acti
 /** QEMU keeps the functions of its drive offline until they are managed, so that who has them is what can be seen. */
 export const virtualFunctionsOfNvme: Scenario = {
   name: 'virtual-functions',
+  slow: true,
   about: 'virtual functions of an NVMe drive on vfio-pci: at once, after a reload of its driver, after a boot; undo',
   async run(lab) {
     const { disk } = await systemdDisk(lab)
