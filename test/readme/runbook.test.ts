@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system, updateGrub } from '../support/bind.ts'
@@ -28,8 +28,9 @@ function copyPage(): string {
 /** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
 const setup = (...args: string[]): Promise<Ran> => setupIn({}, ...args)
 
-function setupIn(more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
-  const page = copyPage()
+const setupIn = (more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> => setupAt(copyPage(), more, ...args)
+
+function setupAt(page: string, more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
   const env = { ...process.env, ...more, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
   return new Promise((settle) => {
     const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
@@ -38,6 +39,20 @@ function setupIn(more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
     })
     ran.stdin?.end()
   })
+}
+
+/** The page beside stand-ins that write down each call, `null` for one by a process of its own, and pass it on. */
+function copyCounted(log: string): string {
+  const page = copyPage()
+  for (const name of SCRIPTS) {
+    const path = join(dirname(page), name)
+    rmSync(path)
+    const caller = "globalThis[Symbol.for('vfio-scripts/caller')]"
+    const note = `appendFileSync('${log}', JSON.stringify(['${name}', ...(${caller}?.argv ?? [null])]) + '\\n')`
+    const pass = `await import('${PROJECT}scripts/${name}' + new URL(import.meta.url).search)`
+    writeFileSync(path, `import { appendFileSync } from 'node:fs'\n${note}\n${pass}\n`)
+  }
+  return page
 }
 
 const ready = oneDomain(readmeSystem())
@@ -81,6 +96,21 @@ describe.concurrent('the runbook', () => {
     expect(ran.stdout).toMatch(/^ {2}<name>vm<\/name>$/m)
     expect(ran.stdout).toMatch(/^\$ virsh start vm$/m)
     expect(etcOf(dir)).toBe(before)
+  })
+
+  it('asks each script once a step, and starts no program for it', async () => {
+    const log = join(newFolder(), 'calls')
+    const ran = await setupAt(copyCounted(log), {}, ...guest, '--root', readyHost())
+    expectRan(ran, 1, /this is the plan/)
+    const calls = readFileSync(log, 'utf8').trim().split('\n')
+    const asked = calls.map((line) => JSON.parse(line) as (string | null)[]).map((words) => words.slice(0, 2).join(' '))
+    expect(asked).toEqual([
+      'gen-domain.mjs --help',
+      expect.stringMatching(/^check-host.mjs --root=/),
+      ...['list-iommu.mjs 02:00', 'check-reset.mjs 02:00', 'bind-vfio.mjs --status'],
+      ...['tune-host.mjs --packages', 'tune-host.mjs --libvirt', 'tune-host.mjs --hugepages=4G'],
+      ...['bind-vfio.mjs 02:00', 'gen-domain.mjs --name=vm'],
+    ])
   })
 
   it('shows the plan of every step where one is refused, and says which', async () => {
