@@ -1,59 +1,24 @@
-import { execFile, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system, updateGrub } from '../support/bind.ts'
 import { cpuTree, smt } from '../support/cpus.ts'
 import { newFolder } from '../support/expect.ts'
 import { needs, sampleOf } from '../support/needs.ts'
 import { oneDomain, readmeSystem } from '../support/readme.ts'
-import { PROJECT, type Ran, runScript } from '../support/run.ts'
+import { type Ran, runScript } from '../support/run.ts'
+import { CLI, copyCounted, copyPage, PAGE, setupAt } from '../support/runbook.ts'
 import { systemDir } from '../support/system.ts'
 
 // scripts/setup.md, run by zx as its first lines say. What libvirt does with the guest is seen in the lab.
 
-const PAGE = `${PROJECT}scripts/setup.md`
-const SCRIPTS = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mjs'))
-const CLI = `${PROJECT}node_modules/zx/build/cli.js`
 const guest = '--gpu 02:00 --name vm --guest linux --memory 4G --hugepages 2M --vcpus 4 --isolate'.split(' ')
-
-/** The page beside the scripts in a folder of its own: zx writes there what it runs. */
-function copyPage(): string {
-  const folder = newFolder()
-  for (const name of SCRIPTS) symlinkSync(`${PROJECT}scripts/${name}`, join(folder, name))
-  copyFileSync(PAGE, join(folder, 'setup.md'))
-  return join(folder, 'setup.md')
-}
 
 /** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
 const setup = (...args: string[]): Promise<Ran> => setupIn({}, ...args)
 
 const setupIn = (more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> => setupAt(copyPage(), more, ...args)
-
-function setupAt(page: string, more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
-  const env = { ...process.env, ...more, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
-  return new Promise((settle) => {
-    const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
-      expect(readdirSync(dirname(page))).toHaveLength(SCRIPTS.length + 1)
-      settle({ code: ran.exitCode, stdout, stderr })
-    })
-    ran.stdin?.end()
-  })
-}
-
-/** The page beside stand-ins that write down each call, `null` for one by a process of its own, and pass it on. */
-function copyCounted(log: string): string {
-  const page = copyPage()
-  for (const name of SCRIPTS) {
-    const path = join(dirname(page), name)
-    rmSync(path)
-    const caller = "globalThis[Symbol.for('vfio-scripts/caller')]"
-    const note = `appendFileSync('${log}', JSON.stringify(['${name}', ...(${caller}?.argv ?? [null])]) + '\\n')`
-    const pass = `await import('${PROJECT}scripts/${name}' + new URL(import.meta.url).search)`
-    writeFileSync(path, `import { appendFileSync } from 'node:fs'\n${note}\n${pass}\n`)
-  }
-  return page
-}
 
 const ready = oneDomain(readmeSystem())
 
@@ -102,8 +67,11 @@ describe.concurrent('the runbook', () => {
     const log = join(newFolder(), 'calls')
     const ran = await setupAt(copyCounted(log), {}, ...guest, '--root', readyHost())
     expectRan(ran, 1, /this is the plan/)
-    const calls = readFileSync(log, 'utf8').trim().split('\n')
-    const asked = calls.map((line) => JSON.parse(line) as (string | null)[]).map((words) => words.slice(0, 2).join(' '))
+    const calls = readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as string[])
+    const asked = calls.map((words) => words.slice(0, 2).join(' '))
     expect(asked).toEqual([
       'gen-domain.mjs --help',
       expect.stringMatching(/^check-host.mjs --root=/),
