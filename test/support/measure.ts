@@ -74,7 +74,9 @@ export function rowsOf(devices: number, times: Times, wanted: readonly Wanted[])
     const ratio = middle(ratios)
     const isFaster = bound < 1
     const shown = (one: number): string => (isFaster ? (1 / one).toFixed(1) : one.toFixed(2))
-    const [least = 0, most = 0] = [Math.min(...ratios), Math.max(...ratios)].map(shown)
+    const [least = 0, most = 0] = [Math.min(...ratios), Math.max(...ratios)]
+      .sort(isFaster ? (one, two) => two - one : undefined)
+      .map(shown)
     const text = `${shown(ratio)} × ${isFaster ? 'as fast as ' : ''}${other} (${least} … ${most})`
     const limit = isFaster ? `≥ ${Math.round(1 / bound)}` : `≤ ${bound}`
     rows.push({ devices, what: `  ${what}`, median: '', ratio: text, wanted: limit, ok: ratio <= bound })
