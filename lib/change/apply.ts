@@ -6,7 +6,14 @@ import { isConfirmFile } from './confirm.ts'
 import { changeDriver } from './driver.ts'
 import { nextNumber, readJournal } from './journal.ts'
 import { type EntryFacts, type JournalEntry, LIVE_JOURNAL, newEntry, parseEntry } from './journal-entry.ts'
-import { type CommandChange, commandsOf, expectNotPackaged, type FileChange, touchedFiles } from './plan.ts'
+import {
+  type CommandChange,
+  commandsNow,
+  commandsOf,
+  expectNotPackaged,
+  type FileChange,
+  touchedFiles,
+} from './plan.ts'
 import {
   type ApplyTarget,
   missingFolders,
@@ -39,7 +46,7 @@ export async function applyPlan(
   const { root } = target
   const files = openTarget(target)
   const { changes } = facts.plan
-  const commands = commandsOf(facts.plan)
+  const commands = commandsNow(facts.plan)
   const read = contentReader(files)
   for (const change of changes) if (change.kind === 'file') expectUnchanged(files, change, read(change.path))
   const folders = changes.flatMap((change) =>
@@ -139,7 +146,7 @@ async function journalTree(entry: JournalEntry, live: boolean): Promise<Map<stri
   const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
   tree.set('/undo.sh', {
-    file: Buffer.from(undoScript(about, listed, entry, inverses, touchedFiles(commands), isConfirmFile)),
+    file: Buffer.from(undoScript(about, listed, entry, inverses, touchedFiles(commandsNow(entry.plan)), isConfirmFile)),
   })
   const text = `${JSON.stringify(entry, null, 1)}\n`
   // An entry that the next run could not read would stop every later run.

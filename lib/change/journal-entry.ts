@@ -42,6 +42,8 @@ export interface JournalEntry {
   /** In the entry of an undo: the numbers of the entries that it took back, and the owners for whom. */
   undoes: number[]
   undone: string[]
+  /** The numbers of the entries whose boot files this run made, because their own runs left it to a later one. */
+  made?: number[]
   /** Folders that were made for the files. */
   folders: string[]
   /** In the entry of an undo: the folders that the undone entries made; they are removed if they are empty. */
@@ -121,6 +123,7 @@ const CHANGES: { [K in Change['kind']]: ValueCheck } = {
     inverse: isArgv,
     touches: listOf(isImage),
     unseen: (value) => value === undefined || value === true,
+    later: (value) => value === undefined || value === true,
     reason: isText,
   }),
   driver: objectOf({ address: ADDRESS, before: DRIVER, after: DRIVER, reason: isText }),
@@ -165,6 +168,7 @@ const isEntry = (live: boolean): ValueCheck =>
     adapters: objectOf({ bootloader: orNull(isText), initramfs: orNull(isText) }),
     undoes: listOf(isNumber),
     undone: listOf(isText),
+    made: (value) => value === undefined || listOf(isNumber)(value),
     folders: listOf(isNormalPath),
     emptied: listOf(isNormalPath),
     printed: (value) => typeof value === 'boolean',

@@ -26,6 +26,8 @@ export interface CommandChange {
    * `inverse` takes back what it made when a later step fails.
    */
   unseen?: true
+  /** Set where the run only says that it is owed: the next run makes the boot files, once (lib/change/owed.ts). */
+  later?: true
   reason: string
 }
 
@@ -97,7 +99,12 @@ export function touchedFiles(commands: readonly CommandChange[]): string[] {
   return [...new Set(commands.flatMap(({ touches }) => touches))]
 }
 
-/** Returns the commands of a plan, in their order. */
+/** Returns the commands that the run of a plan itself runs, or prints, in their order. */
+export function commandsNow(plan: Plan): CommandChange[] {
+  return commandsOf(plan).filter(({ later }) => later !== true)
+}
+
+/** Returns all commands of a plan, in their order. */
 export function commandsOf({ changes }: Plan): CommandChange[] {
   return changes.filter((change): change is CommandChange => change.kind === 'command')
 }

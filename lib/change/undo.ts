@@ -4,7 +4,7 @@ import {
   type Change,
   type CommandChange,
   changesFor,
-  commandsOf,
+  commandsNow,
   type DriverChange,
   type FileChange,
   type Plan,
@@ -152,12 +152,12 @@ export function planRollback(files: Reader, { folder, entry }: Pick<JournalRecor
   const back: RollbackPlan = { changes: [], images: [], commands: [], foreign: [] }
   // Images are copied before the first file is written: without the mark no command ran.
   if (files.exists(`${folder}/images/complete`)) {
-    for (const [index, path] of touchedFiles(commandsOf(entry.plan)).entries()) {
+    for (const [index, path] of touchedFiles(commandsNow(entry.plan)).entries()) {
       const copy = `${folder}/images/${index}`
       if (files.exists(copy)) back.images.push({ path, copy })
       else if (files.exists(path)) back.images.push({ path, copy: null })
     }
-    back.commands = commandsOf(entry.plan).flatMap(({ unseen, inverse }) => (unseen ? [inverse] : []))
+    back.commands = commandsNow(entry.plan).flatMap(({ unseen, inverse }) => (unseen ? [inverse] : []))
   }
   for (const change of [...entry.plan.changes].reverse()) {
     if (change.kind === 'driver') back.changes.push({ ...change, before: change.after, after: change.before })

@@ -2,6 +2,7 @@ import { boundFunctions, claimedRequirements, missingInImage } from '../bind/cla
 import type { ImageContents } from '../bind/image-contents.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
+import { owingRuns } from '../change/owed.ts'
 import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
@@ -9,7 +10,7 @@ import { BOOTED } from '../predict/entry-boots.ts'
 import { changesHands, type PredictedBoot, predictionLine, usualBoot } from '../predict/predicted-boot.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
-import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from './claim-checks.ts'
+import { bootEntriesCheck, type ClaimFacts, filesCheck, owedCheck, unconfirmedCheck } from './claim-checks.ts'
 
 /** The state of a binding. `drifted`: set up, booted, and yet not as promised; `moved`: a device's address changed. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -187,6 +188,7 @@ const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
 /** The checks of all that a binding promised: files, boot entries, images, drivers, kernel log. */
 const BINDING_CHECKS: readonly AsyncCheck<StatusFacts>[] = [
   unconfirmedCheck,
+  owedCheck,
   filesCheck,
   bootEntriesCheck,
   imagesCheck,
@@ -200,7 +202,10 @@ export async function checkBindStatus({
   journal,
   boot,
   ...rest
-}: Omit<StatusFacts, 'claims'> & { journal: readonly JournalRecord[]; boot: string | null }): Promise<BindStatus> {
+}: Omit<StatusFacts, 'claims' | 'owing'> & {
+  journal: readonly JournalRecord[]
+  boot: string | null
+}): Promise<BindStatus> {
   const { host } = rest
   const claims = claimsOf(journal, 'binding')
   const functions = boundFunctions(claims)
@@ -216,7 +221,7 @@ export async function checkBindStatus({
     const findings = fresh ? [toFinding({ code: 'undone' }, undone)] : []
     return { state: fresh ? 'reboot-needed' : 'none', functions, findings }
   }
-  const facts = { ...rest, claims }
+  const facts = { ...rest, claims, owing: owingRuns(journal) }
   const findings = await runChecksAsync(BINDING_CHECKS, facts, [host.files, host.machine])
   return { state: decideBindState(facts, findings, boot), functions, findings }
 }

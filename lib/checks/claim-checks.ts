@@ -1,6 +1,7 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
 import { CONFIRM } from '../change/confirm.ts'
-import type { Claim } from '../change/journal.ts'
+import type { Claim, JournalRecord } from '../change/journal.ts'
+import { commandsOf } from '../change/plan.ts'
 import { hasSetting, showSetting } from '../change/settings.ts'
 import { contentReader } from '../change/undo.ts'
 import { okResult, problemResult, unknownResult } from '../core/finding.ts'
@@ -15,6 +16,8 @@ export interface ClaimFacts {
   claims: readonly Claim[]
   /** The boot loader that holds the arguments. */
   bootloader: Bootloader | undefined
+  /** The runs that left the making of boot files to a later one, which did not come. */
+  owing: readonly JournalRecord[]
 }
 
 /** A check of `--status`, and the facts that it needs. */
@@ -30,6 +33,18 @@ export const unconfirmedCheck: ClaimCheck<'claims'> = {
       unknownResult('All of this is going to be taken back unless it is confirmed', [], `${script} --confirm`),
     )
   },
+}
+
+/** Was the making of boot files left to a run that did not come? */
+export const owedCheck: ClaimCheck<'owing'> = {
+  code: 'boot-files',
+  askedBy: ['binding-status', 'tuning-status'],
+  run: ({ owing }) =>
+    owing.map(({ entry: { script, time, plan } }) => {
+      const left = commandsOf(plan).flatMap(({ later, argv }) => (later ? [argv.join(' ')] : []))
+      const what = `${script} of ${time} left the making of boot files to a later run: ${left.join(', ')}`
+      return problemResult(what, [], `run the same again with --apply, or any other script that changes the boot`)
+    }),
 }
 
 /** Do the files still hold their settings? */

@@ -12,7 +12,8 @@ import { openReader } from '../host/sysroot.ts'
 import { readDeviceUsage } from '../host/usage.ts'
 import { liveView } from '../views/answers.ts'
 import { refuse, requestedAddresses, requestedDevices, toBoundFunction } from './answer.ts'
-import { changeSystem, type Proposal } from './change-cycle.ts'
+import { changeSystem } from './change-cycle.ts'
+import type { Proposal } from './proposal.ts'
 import type { Answer, Context } from './run-script.ts'
 
 /** Answers `--now`: drivers change at once, until the next boot. Throws a UserError: `usage`, or a guard's code. */

@@ -7,30 +7,32 @@ import {
 } from '../bind/claimed-requirements.ts'
 import { applyPlan } from '../change/apply.ts'
 import { CONFIRM, parseTime, withConfirmTimer } from '../change/confirm.ts'
-import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
+import { claimsOf, readJournal } from '../change/journal.ts'
 import { type BoundFunction, type ClaimKind, type EntryFacts, JOURNAL } from '../change/journal-entry.ts'
 import { withLock } from '../change/lock.ts'
-import type { Plan } from '../change/plan.ts'
+import { LATER, leavingBootFiles } from '../change/owed.ts'
 import { cutShortRuns, leavingSettings, waitsForBoot } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
 import type { Finding } from '../core/finding.ts'
 import { expectAllRead, readPciFacts, unreadWarnings } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
-import type { PredictedBoot } from '../predict/predicted-boot.ts'
 import { expectMounted } from '../system/mounted.ts'
 import { readHost } from '../system/read-system.ts'
-import type { Adapters, Host } from '../system/system.ts'
+import type { Adapters } from '../system/system.ts'
+import { usageError } from '../terminal/options.ts'
 import { reloadCommands } from '../tune/reload.ts'
-import { type ChangeView, changeText, statusText, undoView } from '../views/answers.ts'
+import { changeText, statusText, undoView } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
 import { withoutUnchanged } from '../views/predictions.ts'
 import { readBootId } from './answer.ts'
 import { chooseCard } from './choose.ts'
+import { withOwedBootFiles } from './owed-boot-files.ts'
 import { predictUndo } from './predict-undo.ts'
+import type { Proposal } from './proposal.ts'
 import type { Answer, Context } from './run-script.ts'
 import { targetFor } from './target.ts'
 import { expectFreeFunctions, planUndoClaims, requestedClaims } from './undo-claims.ts'
-import { type BootFileRequirements, verifyBootFiles } from './verify-boot-files.ts'
+import { verifyBootFiles } from './verify-boot-files.ts'
 
 /** A kind of change that scripts plan, apply, check and undo. Any script of the kind can undo what another set up. */
 export interface ChangeCycle {
@@ -39,28 +41,6 @@ export interface ChangeCycle {
   propose(context: Context, apply: boolean): Promise<Proposal> | Proposal
   /** Checks whether all that was set up is as planned. */
   status(context: Context): Promise<ChangeStatus>
-}
-
-/** A plan, with all that is needed to show it, to apply it, and to recognise it later. */
-export interface Proposal {
-  plan: Plan
-  host: Pick<Host, 'files' | 'running'>
-  /** The journal, which tells the runs that were cut short and the seconds that commands took. */
-  journal: readonly JournalRecord[]
-  /** The devices that the answer is about. */
-  devices: BindVfio['devices']
-  findings: Finding[]
-  /** Who has each device after a boot with the plan; none where that is not foreseen. */
-  boots?: readonly PredictedBoot[]
-  /** Is there anything to apply? By default, any change of a file; an undo may only end claims. */
-  pending?: boolean
-  /** Is the answer no all the same, because something is missing that no plan can add? */
-  lacking?: boolean
-  /** The facts for the journal, beside the plan. */
-  entry?: Partial<EntryFacts>
-  /** The contents that the commands must give boot entries and images. */
-  bootFiles?: BootFileRequirements
-  view: ChangeView
 }
 
 export interface ChangeStatus {
@@ -76,14 +56,19 @@ export interface ChangeStatus {
 /** Answers a script of a cycle: the plan, which --apply carries out, or --status, --undo, --confirm, --choose. */
 export async function answerCycle(context: Context, adapters: Adapters, cycle: ChangeCycle): Promise<Answer> {
   const { arguments: given, machine, script } = context
+  const mode = ['status', 'undo', 'confirm'].find((name) => given.flag(name))
+  if (mode !== undefined && given.flag(LATER)) throw usageError(`--${LATER} and --${mode}: choose one`)
   if (given.flag('status')) return answerStatus(context, await cycle.status(context))
   if (['apply', 'undo', 'confirm', 'choose'].some((name) => given.flag(name)))
     expectMounted(machine.files, openReader('/'), resolve(machine.files.root))
   const confirms = given.flag('confirm')
-  const propose = async (own: Context, apply: boolean): Promise<Proposal> =>
-    confirms || given.flag('undo')
-      ? proposeUndo(own, adapters, cycle.kind)
-      : completed(own, await cycle.propose(own, apply), apply)
+  const propose = async (own: Context, apply: boolean): Promise<Proposal> => {
+    if (confirms) return proposeUndo(own, adapters, cycle.kind)
+    if (!given.flag('undo'))
+      return withOwedBootFiles(own, adapters, completed(own, await cycle.propose(own, apply), apply))
+    const proposal = await proposeUndo(own, adapters, cycle.kind)
+    return proposal.pending ? withOwedBootFiles(own, adapters, proposal) : proposal
+  }
   const change = (own: Context, apply: boolean): Promise<Answer> =>
     changeSystem(own, cycle.kind, () => propose(own, apply), apply)
   if (given.flag('choose')) return chooseCard(context, change)
@@ -102,7 +87,7 @@ export async function changeSystem(
   const target = apply ? targetFor(context, journal) : undefined
   const work = async (): Promise<Answer> => {
     const proposal = await propose()
-    const { plan, bootFiles, view, boots = [], pending = plan.changes.length > 0 } = proposal
+    const { plan, view, boots = [], pending = plan.changes.length > 0 } = proposal
     const short = cutShortRuns(proposal.host.files, proposal.journal)
     plan.notes.push(...short.notes, ...unreadWarnings(context.machine))
     const json: BindVfio = {
@@ -119,9 +104,12 @@ export async function changeSystem(
         json,
         text: (style) => changeText(style, view, facts),
       }
-    const { printed } = await applyPlan(target, entryFacts(context, kind, proposal), async () =>
-      bootFiles === undefined ? [] : verifyBootFiles(readHost(context.machine), bootFiles, target),
-    )
+    const { printed } = await applyPlan(target, entryFacts(context, kind, proposal), async () => {
+      const wrong: string[] = []
+      for (const one of [proposal.bootFiles, proposal.owed])
+        if (one !== undefined) wrong.push(...(await verifyBootFiles(readHost(context.machine), one, target)))
+      return wrong
+    })
     const done: BindVfio = { ...json, action: 'apply', changed: true, commands: printed }
     return {
       code: 0,
@@ -149,7 +137,10 @@ function completed({ machine, arguments: given, script }: Context, proposal: Pro
       ? proposal.plan
       : withConfirmTimer(host, journal, proposal.plan, script.name, parseTime('--confirm-within', within))
   if (apply && plan.changes.length > 0) expectAllRead(machine)
-  return { ...proposal, plan }
+  const leaving = given.flag(LATER) ? leavingBootFiles(plan, journal) : plan
+  if (leaving === plan) return { ...proposal, plan }
+  const { bootFiles: _, ...rest } = proposal
+  return { ...rest, plan: leaving }
 }
 
 function answerStatus({ script }: Context, status: ChangeStatus): Answer {

@@ -1,3 +1,4 @@
+import { LATER } from '../change/owed.ts'
 import type { CheckName } from '../core/finding.ts'
 import type { Adapters } from '../system/system.ts'
 import { type Arguments, type Option, usageError } from '../terminal/options.ts'
@@ -58,6 +59,11 @@ export function changeOptions(
     own.output === undefined ? CHANGE_OPTIONS.output : { ...CHANGE_OPTIONS.output, help: own.output },
     ...(own.module ?? []),
     CHANGE_OPTIONS.noCommands,
+    {
+      name: LATER,
+      kind: 'flag',
+      help: 'leave images and boot entries to the next run, of this script or another, which makes them once',
+    },
   ]
 }
 

@@ -12,7 +12,7 @@ import type { Adapters, ImageBuild } from '../system/system.ts'
 import type { Arguments } from '../terminal/options.ts'
 import { type ChangeView, changeText } from '../views/answers.ts'
 import { answerJson, type BindVfio } from '../views/changes.ts'
-import type { Proposal } from './change-cycle.ts'
+import type { Proposal } from './proposal.ts'
 import type { Answer, Context } from './run-script.ts'
 
 // A plan for the build of an image: the files that a person has it copy, in place of changes of this machine.

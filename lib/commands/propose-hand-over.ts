@@ -33,8 +33,8 @@ import { usageError } from '../terminal/options.ts'
 import { reloadCommands } from '../tune/reload.ts'
 import { handOverView } from '../views/hand-over-view.ts'
 import { findRequestedDevices, refuse, toBoundFunction } from './answer.ts'
-import type { Proposal } from './change-cycle.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
+import type { Proposal } from './proposal.ts'
 import type { Context } from './run-script.ts'
 
 /** A hand-over as it is decided, and its proposal. */

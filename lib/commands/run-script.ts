@@ -45,11 +45,10 @@ export function runCli(script: Script, caller: Caller, answer: (context: Context
     const { code, details } = error
     const message = code === 'denied' ? `${error.message}: run as root` : error.message
     for (const remark of remarks()) if (!remark.startsWith(error.message)) say(remark)
-    if (wantsJson(argv) && code !== 'no-output') {
-      const document: ErrorDocument = { schema: 'vfio-scripts/error/1', error: { code, message } }
-      if (details.length > 0) document.error.details = details
-      write(1, jsonText(document))
-    }
+    const document: ErrorDocument = { schema: 'vfio-scripts/error/1', error: { code, message } }
+    if (details.length > 0) document.error.details = details
+    caller.answered?.(document)
+    if (wantsJson(argv) && code !== 'no-output') write(1, jsonText(document))
     say(message)
     for (const line of details) write(2, `  ${printable(line)}\n`)
   }
@@ -57,6 +56,7 @@ export function runCli(script: Script, caller: Caller, answer: (context: Context
     const parsed = parseArguments(script, argv)
     const about = aboutScript(script, parsed)
     if (about !== undefined) {
+      if (parsed.flag('help')) caller.answered?.(helpJson(script))
       write(1, about)
       caller.end(0)
       return
@@ -76,6 +76,7 @@ export function runCli(script: Script, caller: Caller, answer: (context: Context
         writeTree('/', resolve(capture), captureTree(machine))
         say(`${capture}: everything that was read, with pseudonyms; attach it to a report, or read it with --machine`)
       }
+      caller.answered?.(result.json)
       write(
         1,
         parsed.flag('json') ? jsonText(result.json) : result.text(caller.terminalStyle(parsed.flag('no-color'), 1)),

@@ -1,5 +1,6 @@
 import { claimedGenerator } from '../bind/claimed-requirements.ts'
 import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
+import { owingRuns } from '../change/owed.ts'
 import { runCommand } from '../change/run.ts'
 import { type BindState, type BindStatus, checkBindStatus } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
@@ -85,9 +86,10 @@ export async function bindingStatus(context: Context, adapters: Adapters): Promi
 /** Returns whether what tune-host set up is in force. Throws a UserError with code `denied`. */
 export async function tuningStatus(context: Context, adapters: Adapters): Promise<ChangeStatus> {
   const host = readHost(context.machine)
-  const claims = claimsOf(wholeJournal(host), 'tuning')
+  const journal = wholeJournal(host)
+  const claims = claimsOf(journal, 'tuning')
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
   const loader = adapters.openBootloader(host, used)
-  const { state, findings } = tuneHostStatus(host, loader, claims, readBootId(context))
+  const { state, findings } = tuneHostStatus(host, loader, claims, owingRuns(journal), readBootId(context))
   return { state, meaning: '', names: [...new Set(claims.map(({ owner }) => owner))], functions: [], findings }
 }

@@ -32,8 +32,16 @@ export interface StageModules {
 /** Opens the modules of a stage for a kernel and its command line. Source: modprobe.d(5), libkmod-module.c of kmod. */
 export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelLine): StageModules {
   const { modprobe } = stage
+  // A distribution's kernel has hundreds of softdeps, and each module that could be loaded is asked for.
+  const byCommand = new Map<Directive['command'], Directive[]>()
+  for (const one of modprobe) {
+    const others = byCommand.get(one.command)
+    if (others === undefined) byCommand.set(one.command, [one])
+    else others.push(one)
+  }
+  const called = (command: Directive['command']): readonly Directive[] => byCommand.get(command) ?? []
   const first = (command: Directive['command'], module: string): Directive | undefined =>
-    modprobe.find((one) => one.command === command && covers(one.module, module))
+    called(command).find((one) => covers(one.module, module))
   const blacklisted = ['modprobe.blacklist', ...(stage.blacklistArguments ?? [])].flatMap((name) =>
     listedOnLine(line, name),
   )
@@ -50,7 +58,7 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
     const install = first('install', module)
     if (install !== undefined && neverLoads(install)) return causeOf(install)
     if (!obeysBlacklist) return undefined
-    const line = modprobe.find((one) => one.command === 'blacklist' && one.module === module)
+    const line = called('blacklist').find((one) => one.module === module)
     return line === undefined ? blacklisted.find(({ member }) => member === module)?.cause : causeOf(line)
   }
 
@@ -70,13 +78,13 @@ export function openStageModules(stage: BootStage, kernel: Kernel, line: KernelL
 
   const aliased = (module: string): string => {
     const name = moduleName(module)
-    const alias = modprobe.find((one) => one.command === 'alias' && one.module === name)
+    const alias = called('alias').find((one) => one.module === name)
     return alias === undefined ? name : moduleName(alias.rest.trim())
   }
 
   const idLists: StageModules['idLists'] = (module, by, { options, from } = { options: '', from: '' }) => {
-    const inFiles = modprobe
-      .filter((one) => one.command === 'options' && one.module === module)
+    const inFiles = called('options')
+      .filter((one) => one.module === module)
       .flatMap((one) => parseIdLists(one.rest).map(({ members }) => ({ list: members.join(','), cause: causeOf(one) })))
     const onLine = idListsOnLine(line, module, by)
     const beside = parseIdLists(options).map(({ members }) => ({ list: members.join(','), cause: from }))

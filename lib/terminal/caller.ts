@@ -19,22 +19,33 @@ export interface Caller {
   interrupted: () => AbortSignal
   /** Takes the exit code, once it is known; the message of an error follows it. */
   end: (code: number) => void
+  /** Takes the answer or the error as the value that --json prints, beside its text. */
+  answered?: (json: object) => void
 }
 
-/** Returns the caller for the process that runs this file; `url` is an entry's `import.meta.url`. */
+/** The global by which a page that imports a script hands in what is to take the place of the process. */
+const HANDED_IN = Symbol.for('vfio-scripts/caller')
+
+/**
+ * Returns the caller of a script: the process that runs its file, but for what a page that imports it hands in
+ * (`scripts/setup.md`). `url` is the entry's `import.meta.url`.
+ */
 export function thisProcess(url: string): Caller {
+  const handed = (globalThis as { [HANDED_IN]?: Pick<Caller, 'argv'> & Partial<Caller> })[HANDED_IN]
   const columns = (): number | undefined => (process.env.TERM === 'dumb' ? undefined : terminalStyle(true, 2).columns)
   showProgressOn({ columns, write: (text) => write(2, text) })
   return {
-    argv: scriptArguments(fileURLToPath(url)),
-    write: (stream, text) => {
-      clearProgress()
-      write(stream, text)
-    },
+    argv: handed?.argv ?? scriptArguments(fileURLToPath(url)),
     terminalStyle,
     interrupted,
     end: (code) => {
       process.exitCode = code
+    },
+    ...handed,
+    write: (stream, text) => {
+      clearProgress()
+      const own = handed?.write ?? write
+      own(stream, text)
     },
   }
 }

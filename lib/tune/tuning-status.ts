@@ -1,7 +1,7 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
-import type { Claim } from '../change/journal.ts'
+import type { Claim, JournalRecord } from '../change/journal.ts'
 import { type Check, resultsAsRead, runChecks } from '../checks/check.ts'
-import { bootEntriesCheck, type ClaimFacts, filesCheck, unconfirmedCheck } from '../checks/claim-checks.ts'
+import { bootEntriesCheck, type ClaimFacts, filesCheck, owedCheck, unconfirmedCheck } from '../checks/claim-checks.ts'
 import { type Finding, okResult, problemResult, toFinding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
@@ -17,13 +17,14 @@ export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
   claims: readonly Claim[],
+  owing: readonly JournalRecord[],
   boot: string | null,
 ): { state: TuneState; findings: Finding[] } {
   if (claims.length === 0) return { state: 'none', findings: [] }
   const tokens = claimedArguments(claims)
   const readers = [host.files, host.machine]
-  const checks = [unconfirmedCheck, filesCheck, bootEntriesCheck, overruledCheck]
-  const promised = runChecks(checks, { host, bootloader, claims }, readers)
+  const checks = [unconfirmedCheck, owedCheck, filesCheck, bootEntriesCheck, overruledCheck]
+  const promised = runChecks(checks, { host, bootloader, claims, owing }, readers)
   const declared = claims.flatMap(({ setting }) =>
     setting.kind === 'nix-item' && setting.form === 'arguments' ? [setting.item] : [],
   )

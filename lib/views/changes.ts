@@ -18,6 +18,8 @@ export interface ChangeJson {
   address?: string
   driver?: { before: string | null; after: string | null }
   command?: readonly string[]
+  /** Is the command left to the next run (`--boot-files-later`)? */
+  later?: true
   reason: string
   /** The lines of a file that differ and two around them, each with its sign. */
   diff?: string[]
@@ -51,7 +53,8 @@ export interface BindVfio {
 /** Returns a change as `--json` prints it. */
 export function changeJson(change: Change): ChangeJson {
   const { reason } = change
-  if (change.kind === 'command') return { sign: '>', command: change.argv, reason }
+  if (change.kind === 'command')
+    return { sign: '>', command: change.argv, ...(change.later ? { later: true } : {}), reason }
   if (change.kind === 'driver') {
     const { address, before, after } = change
     return { sign: '=', address, driver: { before, after }, reason }
@@ -126,9 +129,12 @@ export function changesText(
   )
   const width = Math.min(44, Math.max(0, ...heads.map(({ length }) => length)))
   return changes
-    .map(({ sign, command, reason, diff }, index) => {
+    .map(({ sign, command, later, reason, diff }, index) => {
       const seconds = durations[command?.join(' ') ?? '']
-      const why = printable(reason) + (seconds === undefined ? '' : ` (${Math.ceil(seconds)} s the last time)`)
+      const why =
+        printable(reason) +
+        (later ? ', by the next run' : '') +
+        (seconds === undefined ? '' : ` (${Math.ceil(seconds)} s the last time)`)
       const head = `  ${paint(style, COLORS[sign], sign)} ${(heads[index] ?? '').padEnd(width)}  ${why}`
       const lines = (whole ? (diff ?? []) : shownLines(sign, diff ?? [])).map(
         (line) => `      ${paint(style, diffColor(line), printable(line))}`,

@@ -1,5 +1,5 @@
-import { execFile, spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, readdirSync, readFileSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { cpSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { etcOf, expectRan, modprobe, system, updateGrub } from '../support/bind.ts'
@@ -8,38 +8,17 @@ import { newFolder } from '../support/expect.ts'
 import { needs, sampleOf } from '../support/needs.ts'
 import { oneDomain, readmeSystem } from '../support/readme.ts'
 import { PROJECT, type Ran, runScript } from '../support/run.ts'
+import { CLI, copyCounted, copyPage, PAGE, setupAt } from '../support/runbook.ts'
 import { systemDir } from '../support/system.ts'
 
 // scripts/setup.md, run by zx as its first lines say. What libvirt does with the guest is seen in the lab.
 
-const PAGE = `${PROJECT}scripts/setup.md`
-const SCRIPTS = readdirSync(`${PROJECT}scripts`).filter((name) => name.endsWith('.mjs'))
-const CLI = `${PROJECT}node_modules/zx/build/cli.js`
 const guest = '--gpu 02:00 --name vm --guest linux --memory 4G --hugepages 2M --vcpus 4 --isolate'.split(' ')
-
-/** The page beside the scripts in a folder of its own: zx writes there what it runs. */
-function copyPage(): string {
-  const folder = newFolder()
-  for (const name of SCRIPTS) symlinkSync(`${PROJECT}scripts/${name}`, join(folder, name))
-  copyFileSync(PAGE, join(folder, 'setup.md'))
-  return join(folder, 'setup.md')
-}
 
 /** Runs the page, several at a time, with ZX_ variables of somebody else. It leaves nothing beside itself. */
 const setup = (...args: string[]): Promise<Ran> => setupIn({}, ...args)
 
-const setupIn = (more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> => runPage(copyPage(), more, ...args)
-
-function runPage(page: string, more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> {
-  const env = { ...process.env, ...more, ZX_SHELL: '/bin/false', ZX_PREFIX: 'exit 1;', ZX_POSTFIX: ';exit 1' }
-  return new Promise((settle) => {
-    const ran = execFile(process.execPath, [CLI, page, ...args], { env, timeout: 120_000 }, (_, stdout, stderr) => {
-      expect(readdirSync(dirname(page))).toHaveLength(SCRIPTS.length + 1)
-      settle({ code: ran.exitCode, stdout, stderr })
-    })
-    ran.stdin?.end()
-  })
-}
+const setupIn = (more: NodeJS.ProcessEnv, ...args: string[]): Promise<Ran> => setupAt(copyPage(), more, ...args)
 
 const ready = oneDomain(readmeSystem())
 
@@ -84,6 +63,24 @@ describe.concurrent('the runbook', () => {
     expect(etcOf(dir)).toBe(before)
   })
 
+  it('asks each script once a step, and starts no program for it', async () => {
+    const log = join(newFolder(), 'calls')
+    const ran = await setupAt(copyCounted(log), {}, ...guest, '--root', readyHost())
+    expectRan(ran, 1, /this is the plan/)
+    const calls = readFileSync(log, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as string[])
+    const asked = calls.map((words) => words.slice(0, 2).join(' '))
+    expect(asked).toEqual([
+      'gen-domain.mjs --help',
+      expect.stringMatching(/^check-host.mjs --root=/),
+      ...['list-iommu.mjs 02:00', 'check-reset.mjs 02:00', 'bind-vfio.mjs --status'],
+      ...['tune-host.mjs --packages', 'tune-host.mjs --libvirt', 'tune-host.mjs --hugepages=4G'],
+      ...['bind-vfio.mjs 02:00', 'gen-domain.mjs --name=vm'],
+    ])
+  })
+
   it('shows the plan of every step where one is refused, and says which', async () => {
     const ran = await setup('--gpu', '01:00', ...guest.slice(2), '--root', readyHost())
     expectRan(ran, 2, /^setup: nothing was written, and --apply would stop: see bind-vfio and gen-domain above$/m)
@@ -95,19 +92,17 @@ describe.concurrent('the runbook', () => {
     const page = copyPage()
     const path = join(dirname(page), 'bind-vfio.mjs')
     const error = { code: 'denied', message: '/var/lib/vfio-scripts: cannot be read (EACCES): run as root' }
-    const answer = JSON.stringify(JSON.stringify({ schema: 'vfio-scripts/error/1', error }))
     unlinkSync(path)
     writeFileSync(
       path,
-      `import { spawnSync } from 'node:child_process'
-const args = process.argv.slice(2)
-const denied = args.includes('--status')
-if (denied) console.log(${answer})
-const real = ['${PROJECT}scripts/bind-vfio.mjs', ...args]
-process.exitCode = denied ? 2 : spawnSync(process.execPath, real, { stdio: 'inherit' }).status
+      `const { argv, answered, end } = globalThis[Symbol.for('vfio-scripts/caller')]
+if (argv.includes('--status')) {
+  answered(${JSON.stringify({ schema: 'vfio-scripts/error/1', error })})
+  end(2)
+} else await import('${PROJECT}scripts/bind-vfio.mjs?' + argv)
 `,
     )
-    const ran = await runPage(page, {}, ...guest, '--root', readyHost())
+    const ran = await setupAt(page, {}, ...guest, '--root', readyHost())
     expectRan(ran, 1, /^setup: bind-vfio: \/var\/lib\/vfio-scripts: cannot be read \(EACCES\): run as root; so/m)
     expect(ran.stdout.match(/^── \d of 8/gm)).toHaveLength(8)
     expect(ran.stdout).toMatch(/options vfio-pci ids=10de:1cb6,10de:0fb9/)

@@ -1,36 +1,21 @@
-// npm run bench: how long list-iommu and a plan of bind-vfio take, against bare node, the guides' shell loop and lspci, in one run.
-// The runs of one size alternate, so that whatever else the machine does hits all of them; medians are compared.
+// npm run bench [-- PART…]: how long the scripts take, against bare node, lspci, lshw, driverctl and the guides' loop, in
+// one run. A PART is a number of devices or `system` (plans, check-host and the runbook on a whole system) [all of them].
+// The runs of one size alternate, so that whatever else the machine does hits all of them. That is done in three rounds:
+// a ratio is the median of the three rounds' ratios of medians, so that noise in one of them does not decide.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, loadavg } from 'node:os'
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, release } from 'node:os'
 import { join } from 'node:path'
 import { manyAliases, manyNames } from './fake/bulk.ts'
 import { generateMachine, loadMachine, type Machine, scratchDir, writeMachine } from './machine.ts'
+import { measure, type Row, type Run, rowsOf, show, timed, type Wanted } from './measure.ts'
 import { systemDir } from './system.ts'
 
-interface Run {
-  name: string
-  command: string
-  args: string[]
-  /** rounds in which it runs; the loop takes long enough for fewer */
-  rounds: number
-  /** how many devices its output shows */
-  count: (stdout: string) => number
-  /** its exit code [0] */
-  code?: number
-}
-
-interface Row {
-  devices: number
-  what: string
-  median: string
-  ratio: string
-  wanted: string
-  ok?: boolean
-}
-
-const script = join(process.cwd(), 'scripts/list-iommu.mjs')
+const NODE = 'node -e 0'
+const named = (name: string): string => join(process.cwd(), `scripts/${name}.mjs`)
+const script = named('list-iommu')
 const systemNames = '/usr/share/misc/pci.ids'
+const isHere = (...command: string[]): boolean => spawnSync(command[0] ?? '', command.slice(1)).status === 0
 
 function makeTree(devices: number): { tree: string; machine: Machine } {
   const machine = generateMachine(devices)
@@ -53,6 +38,12 @@ function shellLoop(tree: string, lspci: string[]): string {
 done`
 }
 
+/** A program that knows no other root, with the tree's sysfs in place of its own. */
+function inNamespace(tree: string, ...command: string[]): Pick<Run, 'command' | 'args'> {
+  const words = command.map((word) => `'${word}'`).join(' ')
+  return { command: 'unshare', args: ['-rm', 'sh', '-c', `mount --rbind '${tree}/sys' /sys && exec ${words}`] }
+}
+
 function runsOn(tree: string, devices: number): Run[] {
   const lspci = [
     'lspci',
@@ -64,82 +55,45 @@ function runsOn(tree: string, devices: number): Run[] {
     `${tree}/usr/share/misc/pci.ids`,
   ]
   const lines = (pattern: RegExp) => (stdout: string) => stdout.match(pattern)?.length ?? 0
-  const rounds = devices > 1000 ? 7 : devices > 100 ? 9 : 41
+  const times = devices > 1000 ? 5 : devices > 100 ? 5 : 15
+  const node = { command: process.execPath, times }
   const runs: Run[] = [
-    { name: 'node -e 0', command: process.execPath, args: ['-e', '0'], rounds, count: () => devices },
+    { ...node, name: NODE, args: ['-e', '0'] },
     {
+      ...node,
       name: 'list-iommu',
-      command: process.execPath,
       args: [script, '--root', tree],
-      rounds,
       count: lines(/(?<![\w:])(?:[\da-f]{4,5}:)?[\da-f]{2}:[\da-f]{2}\.[0-7](?![\w:])/g),
     },
+    { ...node, name: 'check-reset', args: [named('check-reset'), '--root', tree], codes: [0, 1] },
     {
       name: 'lspci -nnk',
       command: lspci[0] ?? '',
       args: [...lspci.slice(1), '-nnk'],
-      rounds,
+      times,
       count: lines(/^(?:[\da-f]{4,5}:)?[\da-f]{2}:[\da-f]{2}\.[0-7] /gm),
     },
   ]
-  if (devices <= 1000) {
-    runs.push({
-      name: 'shell loop',
-      command: 'bash',
-      args: ['-c', shellLoop(tree, lspci)],
-      rounds: devices > 100 ? 3 : 7,
-      count: lines(/^IOMMU Group \d+ (?:[\da-f]{4,5}:)?[\da-f]{2}:[\da-f]{2}\.[0-7] /gm),
-    })
-  }
-  return runs
-}
-
-const BARE = '  without tables'
-
-/** list-iommu where there are no names and no module tables to look into: what sysfs alone takes. */
-function withoutTables(tree: string, runs: readonly Run[]): Run {
-  const sysfs = scratchDir('bench-sysfs')
-  for (const folder of ['sys', 'proc'])
-    cpSync(join(tree, folder), join(sysfs, folder), { recursive: true, verbatimSymlinks: true })
-  const list = runs.find(({ name }) => name === 'list-iommu') as Run
-  return { ...list, name: BARE, args: [script, '--root', sysfs] }
-}
-
-/** Milliseconds; the output is read, as by a pipe. */
-function timed(run: Run, environment = process.env): { ms: number; stdout: string; stderr: string } {
-  const start = process.hrtime.bigint()
-  const { status, stdout, stderr, error } = spawnSync(run.command, run.args, {
-    encoding: 'utf8',
-    maxBuffer: 2 ** 28,
-    env: environment,
+  if (devices > 1000) return runs
+  const slow = { times: devices > 100 ? 1 : 3 }
+  runs.push({
+    ...slow,
+    name: 'shell loop',
+    command: 'bash',
+    args: ['-c', shellLoop(tree, lspci)],
+    count: lines(/^IOMMU Group \d+ (?:[\da-f]{4,5}:)?[\da-f]{2}:[\da-f]{2}\.[0-7] /gm),
   })
-  const ms = Number(process.hrtime.bigint() - start) / 1e6
-  if (error !== undefined) throw error
-  if (status !== (run.code ?? 0)) throw new Error(`${run.name} ended with ${status}: ${stderr.slice(0, 500)}`)
-  return { ms, stdout, stderr }
-}
-
-/** One run each to warm the caches and to see that it shows every device, then alternating rounds. */
-function measure(runs: Run[], devices: number): Map<string, number> {
-  for (const run of runs) {
-    const shown = run.count(timed(run).stdout)
-    if (shown !== devices) throw new Error(`${run.name} shows ${shown} of ${devices} devices`)
-  }
-  const times = new Map<string, number[]>(runs.map((run) => [run.name, []]))
-  const most = Math.max(...runs.map((run) => run.rounds))
-  for (let round = 0; round < most; round++) {
-    for (const run of runs) {
-      if (round < run.rounds) times.get(run.name)?.push(timed(run).ms)
-    }
-  }
-  return new Map([...times].map(([name, values]) => [name, median(values)]))
-}
-
-function median(values: number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  const high = sorted[middle] ?? Number.NaN
-  return sorted.length % 2 === 1 ? high : (high + (sorted[middle - 1] ?? Number.NaN)) / 2
+  if (!isHere('unshare', '-rm', 'mount', '--rbind', join(tree, 'sys'), '/sys')) return runs
+  if (isHere('lshw', '-version'))
+    runs.push({ ...slow, name: 'lshw', ...inNamespace(tree, 'lshw', '-quiet', '-businfo') })
+  if (isHere('sh', '-c', 'command -v driverctl'))
+    runs.push({
+      ...slow,
+      name: 'driverctl',
+      ...inNamespace(tree, 'driverctl', '-v', 'list-devices'),
+      count: lines(/^(?:[\da-f]{4,5}:)?[\da-f]{2}:[\da-f]{2}\.[0-7] /gm),
+    })
+  return runs
 }
 
 /** Peak resident memory of the run, in MB (10^6 bytes): the child tells it at its end. */
@@ -150,86 +104,58 @@ function peakMemory(run: Run): number {
   return (Number(/maxRSS=(\d+)/.exec(stderr)?.[1]) * 1024) / 1e6
 }
 
+const WANTED: Record<number, readonly Wanted[]> = {
+  32: [
+    ['list-iommu', 1.35, NODE],
+    ['list-iommu', 1, 'lshw'],
+  ],
+  512: [
+    ['list-iommu', 2.5, 'lspci -nnk'],
+    ['list-iommu', 1 / 3, 'lshw'],
+    ['list-iommu', 1 / 90, 'driverctl'],
+    ['list-iommu', 1 / 25, 'shell loop'],
+    ['check-reset', 1.1, 'list-iommu'],
+  ],
+  4096: [
+    ['list-iommu', 1.25, 'lspci -nnk'],
+    ['check-reset', 1.1, 'list-iommu'],
+  ],
+}
+const MEMORY = 100
+
 function rowsFor(devices: number): Row[] {
   const { tree } = makeTree(devices)
   const runs = runsOn(tree, devices)
-  if (devices < 100) runs.push(withoutTables(tree, runs))
-  const medians = measure(runs, devices)
-  const of = (name: string): number => medians.get(name) ?? Number.NaN
-  const list = of('list-iommu')
-  const row = (what: string, more: Partial<Row> = {}): Row => ({
-    devices,
-    what,
-    median: `${of(what).toFixed(1)} ms`,
-    ratio: '',
-    wanted: '',
-    ...more,
-  })
-  const against = (name: string): string => `${(list / of(name)).toFixed(2)} × ${name}`
-  const rows = [row('node -e 0')]
-  if (devices < 100) {
-    const ok = list <= 1.3 * of('node -e 0')
-    rows.push(row('list-iommu', { ratio: against('node -e 0'), wanted: '≤ 1.3', ok }))
-    const bare = (of(BARE) / of('node -e 0')).toFixed(2)
-    rows.push(row(BARE, { ratio: `${bare} × node -e 0` }))
-  } else if (devices < 1000) {
-    const faster = of('shell loop') / list
-    rows.push(
-      row('list-iommu', { ratio: `${faster.toFixed(0)} × faster than the loop`, wanted: '≥ 10', ok: faster >= 10 }),
-    )
-  } else {
-    rows.push(row('list-iommu', { ratio: against('lspci -nnk'), wanted: '≤ 2', ok: list <= 2 * of('lspci -nnk') }))
-    const listRun = runs.find(({ name }) => name === 'list-iommu')
-    const megabytes = listRun === undefined ? Number.NaN : peakMemory(listRun)
-    rows.push(row('  peak memory', { median: `${megabytes.toFixed(0)} MB`, wanted: '< 120 MB', ok: megabytes < 120 }))
-  }
-  rows.push(row('lspci -nnk', { ratio: devices < 1000 ? `list-iommu is ${against('lspci -nnk')}` : '' }))
-  rows.push(devices <= 1000 ? row('shell loop') : row('shell loop', { median: 'skipped', ratio: 'would take minutes' }))
-  return rows
+  const rows = rowsOf(devices, measure(runs, devices), WANTED[devices] ?? [])
+  const list = runs.find(({ name }) => name === 'list-iommu')
+  if (devices < 1000 || list === undefined) return rows
+  const megabytes = peakMemory(list)
+  const memory = { devices, what: '  peak memory', median: `${megabytes.toFixed(0)} MB`, ratio: '' }
+  return [...rows, { ...memory, wanted: `≤ ${MEMORY} MB`, ok: megabytes <= MEMORY }]
 }
 
-/** The plan of bind-vfio for a graphics card, on a whole system. */
-function planRow(): Row {
+/** A plan of bind-vfio for a graphics card, check-host, and the runbook's plan, on a whole system. */
+function systemRows(): Row[] {
   const root = systemDir({ machine: 'i9-14900k-vmd', iommuByDefault: false })
   const devices = Object.keys(loadMachine('i9-14900k-vmd').devices).length
-  const plan = join(process.cwd(), 'scripts/bind-vfio.mjs')
-  const node = { command: process.execPath, rounds: 41, count: () => devices }
-  const medians = measure(
+  const node = { command: process.execPath, times: 15, codes: [0, 1] }
+  const zx = join(process.cwd(), 'node_modules/zx/build/cli.js')
+  const page = [zx, join(process.cwd(), 'scripts/setup.md'), '--gpu', '02:00', '--name', 'guest', '--root', root]
+  const times = measure(
     [
-      { ...node, name: 'node -e 0', args: ['-e', '0'] },
-      { ...node, name: 'bind-vfio', args: [plan, '--root', root, '02:00'], code: 1 },
+      { ...node, name: NODE, args: ['-e', '0'] },
+      { ...node, name: 'bind-vfio, a plan', args: [named('bind-vfio'), '--root', root, '02:00'] },
+      { ...node, name: 'check-host', args: [named('check-host'), '--root', root] },
+      { ...node, name: "setup.md's plan", times: 3, args: page, codes: [0, 1, 2] },
     ],
     devices,
   )
-  const [bare = Number.NaN, ms = Number.NaN] = medians.values()
-  const ratio = `${(ms / bare).toFixed(2)} × node -e 0`
-  return {
-    devices,
-    what: 'bind-vfio, a plan',
-    median: `${ms.toFixed(1)} ms`,
-    ratio,
-    wanted: '≤ 1.5',
-    ok: ms <= 1.5 * bare,
-  }
-}
-
-function show(rows: Row[]): void {
-  const cells = rows.map((row) => [
-    String(row.devices),
-    row.what,
-    row.median,
-    row.ratio,
-    row.wanted,
-    row.ok === undefined ? '' : row.ok ? 'yes' : 'NO',
+  return rowsOf(devices, times, [
+    ['bind-vfio, a plan', 1.6, NODE],
+    ['check-host', 1.8, NODE],
+    // 1.1 s where bare node takes 125 ms.
+    ["setup.md's plan", 9, NODE],
   ])
-  const table = [['devices', 'what', 'median', 'ratio', 'wanted', 'ok'], ...cells]
-  const widths = [0, 1, 2, 3, 4, 5].map((column) => Math.max(...table.map((line) => line[column]?.length ?? 0)))
-  for (const line of table) {
-    const padded = line.map((cell, at) =>
-      at === 0 || at === 2 ? cell.padStart(widths[at] ?? 0) : cell.padEnd(widths[at] ?? 0),
-    )
-    console.log(padded.join('  ').trimEnd())
-  }
 }
 
 function main(): number {
@@ -241,7 +167,17 @@ function main(): number {
     console.error('bench: no scripts/list-iommu.mjs: run npm run build')
     return 2
   }
-  const rows = [...[32, 512, 4096].flatMap(rowsFor), planRow()]
+  const [cpu] = cpus()
+  console.log(`${cpu?.model.trim()}, ${cpus().length} processors, Linux ${release()}, Node ${process.version}\n`)
+  const parts: Record<string, () => Row[]> = { system: systemRows }
+  for (const devices of [32, 512, 4096]) parts[devices] = () => rowsFor(devices)
+  const given = process.argv.slice(2)
+  const unknown = given.find((name) => !Object.hasOwn(parts, name))
+  if (unknown !== undefined) {
+    console.error(`bench: ${unknown}: no such part; there is ${Object.keys(parts).join(', ')}`)
+    return 2
+  }
+  const rows = (given.length > 0 ? given : Object.keys(parts)).flatMap((name) => parts[name]?.() ?? [])
   show(rows)
   const [load = 0] = loadavg()
   if (load > cpus().length + 1) {

@@ -228,7 +228,7 @@ it('is in force after the boot of a system that was made of it, as the kernel sh
   const claims = claimsOf(readJournal(files))
   const state = (boot: string | null, line: string, pages: string): string => {
     const machine = hostWith({ '/proc/cmdline': line, '/proc/sys/vm/nr_hugepages': pages }).files
-    return tuneHostStatus({ files, machine, running: true, kernels: [] }, undefined, claims, boot).state
+    return tuneHostStatus({ files, machine, running: true, kernels: [] }, undefined, claims, [], boot).state
   }
   expect(state(null, 'quiet threadirqs', '8192')).toBe('reboot-needed')
   expect(state('next', 'quiet threadirqs', '8192')).toBe('in-force')

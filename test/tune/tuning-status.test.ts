@@ -24,7 +24,7 @@ function statusOf(dir: string, machine: Record<string, string>): { state: string
   const files = openReader(dir)
   const claims = claimsOf(readJournal(files))
   const real = { files, machine: hostWith(machine).files, running: true, kernels: [] }
-  const { state, findings } = tuneHostStatus(real, undefined, claims, 'next')
+  const { state, findings } = tuneHostStatus(real, undefined, claims, [], 'next')
   const texts = (wanted: string): string[] =>
     findings.filter((one) => one.state === wanted).map(({ summary, evidence }) => [summary, ...evidence].join(' | '))
   return { state, problems: texts('problem'), ok: texts('ok') }
