@@ -54,8 +54,9 @@ function withoutMatch(text: string): string {
 }
 
 /**
- * Returns the files by which systemd-udevd makes the functions. What makes them is in a drop-in: initramfs-tools copies
- * .link files, and in an initramfs the functions would be made before the host's own settings are there.
+ * Returns the files by which systemd-udevd makes the functions. What makes them is in a drop-in: generators copy .link
+ * files (initramfs-tools' hook udev; dracut's systemd-networkd) but no folders of drop-ins, and in an initramfs the
+ * functions would be made before the host's own settings are there.
  */
 export function linkSettings(
   device: PciDevice,

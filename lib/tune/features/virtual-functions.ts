@@ -182,7 +182,7 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
       ...(byLink === undefined
         ? []
         : [
-            `systemd-udevd makes them, by a .link file for this card: it says what ${byLink.path} says, for the first that matches applies alone. The functions are in its drop-in, which initramfs-tools leaves out of the initramfs.`,
+            `systemd-udevd makes them, by a .link file for this card: it says what ${byLink.path} says, for the first that matches applies alone. The functions are in its drop-in, which initramfs-tools and dracut leave out of the initramfs.`,
           ]),
       ...(typeof link === 'string' ? [`A unit makes them, and no .link file: ${link}.`] : []),
       ...predictionNotes(machine.exists(`${device.path}/sriov_offset`), device, sriov, count),
