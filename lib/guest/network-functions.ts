@@ -3,7 +3,6 @@ import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { functionNames, stableMac, virtualFunctionsOf } from '../host/sriov.ts'
 import { readWantedFunctions } from '../host/wanted-functions.ts'
-import type { BoardRequest } from './request.ts'
 
 /** A virtual function of a network card, and what its physical function is known to keep for it. */
 export interface NetworkFunction {
@@ -73,7 +72,7 @@ export interface InterfaceOfGuest {
  */
 export function decideInterface(
   one: NetworkFunction,
-  format: BoardRequest['format'],
+  format: 'libvirt' | 'qemu' | 'proxmox',
   { reasons, notes }: Remarks,
 ): InterfaceOfGuest | null {
   const { address, physical, mac, vlan, made, index } = one
