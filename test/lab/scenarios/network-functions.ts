@@ -136,7 +136,7 @@ ip addr add 198.51.100.1/24 dev $own
 ip link set $own up
 mkdir -p tree/bin tree/dev tree/proc tree/sys
 cp /bin/busybox tree/bin/
-modprobe --show-depends igbvf | sed -n 's/^insmod //p' | xargs -I {} cp {} tree/igbvf.ko
+cp "$(modinfo -n igbvf)" tree/igbvf.ko
 cat >tree/init <<'EOF'
 #!/bin/busybox sh
 /bin/busybox --install -s /bin
