@@ -6,7 +6,7 @@ import { domainHost, genDomain, patch } from '../support/domain.ts'
 import { expectError, expectNoTrace } from '../support/expect.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { has, PROJECT, runProgram, runScript } from '../support/run.ts'
+import { has, PROJECT, runProgram, runScript, works } from '../support/run.ts'
 
 const host = domainHost()
 const linux = ['--name', 'x', '--guest', 'linux']
@@ -175,24 +175,24 @@ describe('gen-domain: versions', () => {
   const hidden =
     'mount --bind "$1" /var/lib/dpkg/status && mount --bind "$2" "$(command -v qemu-system-x86_64)" && shift 2'
   const unshared = ['-m', 'sh', '-c', `${hidden} && exec "$@"`, 'sh']
-  needs(
-    'QEMU and unshare',
-    has('qemu-system-x86_64') && has('unshare') && runProgram('unshare', ['-m', 'true']).code === 0,
-  ).it('QEMU itself says its version', () => {
-    const [status, qemu] = ['status', 'qemu'].map((name) => join(scratchDir('qemu'), name)) as [string, string]
-    writeFileSync(status, '')
-    writeFileSync(qemu, '#!/bin/sh\necho "QEMU emulator version 2.11.1(Debian)"\n', { mode: 0o755 })
-    const script = [
-      process.execPath,
-      `${PROJECT}scripts/gen-domain.mjs`,
-      '--libvirt',
-      '9.0.0',
-      '--name',
-      'x',
-      '--guest',
-      'windows10',
-    ]
-    const { stderr } = runProgram('unshare', [...unshared, status, qemu, ...script])
-    expect(stderr).toMatch(/QEMU 2\.11\.1 is older than/)
-  })
+  needs('QEMU and unshare', has('qemu-system-x86_64') && works('unshare', '-m', 'true')).it(
+    'QEMU itself says its version',
+    () => {
+      const [status, qemu] = ['status', 'qemu'].map((name) => join(scratchDir('qemu'), name)) as [string, string]
+      writeFileSync(status, '')
+      writeFileSync(qemu, '#!/bin/sh\necho "QEMU emulator version 2.11.1(Debian)"\n', { mode: 0o755 })
+      const script = [
+        process.execPath,
+        `${PROJECT}scripts/gen-domain.mjs`,
+        '--libvirt',
+        '9.0.0',
+        '--name',
+        'x',
+        '--guest',
+        'windows10',
+      ]
+      const { stderr } = runProgram('unshare', [...unshared, status, qemu, ...script])
+      expect(stderr).toMatch(/QEMU 2\.11\.1 is older than/)
+    },
+  )
 })

@@ -5,7 +5,7 @@ import { expect } from 'vitest'
 import { newFolder } from '../support/expect.ts'
 import { generateMachine, writeMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { PROJECT, runProgram } from '../support/run.ts'
+import { PROJECT, runProgram, works } from '../support/run.ts'
 
 const CALLS = ['open', 'openat', 'read', 'pread64', 'close', 'stat', 'lstat', 'fstat', 'newfstatat', 'statx', 'access']
 const MORE = ['faccessat', 'faccessat2', 'readlink', 'readlinkat', 'getdents64']
@@ -23,9 +23,7 @@ function callsOn(script: string, devices: number): number {
   return readFileSync(log, 'utf8').trim().split('\n').length
 }
 
-const strace = runProgram('strace', ['-qq', '-o', '/dev/null', 'true']).code === 0
-
-needs('strace, and a kernel that lets it trace', strace).it.each([
+needs('strace, and a kernel that lets it trace', works('strace', '-qq', '-o', '/dev/null', 'true')).it.each([
   ['list-iommu', 17.5],
   ['check-reset', 31],
 ])('%s makes at most %d calls a device', (script, most) => {

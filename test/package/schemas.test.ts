@@ -6,7 +6,7 @@ import { check, host as healthy } from '../support/checking.ts'
 import { newFolder, SCRIPTS } from '../support/expect.ts'
 import { machineDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { has, PROJECT, type Ran, runProgram, runScript } from '../support/run.ts'
+import { PROJECT, type Ran, runProgram, runScript, works } from '../support/run.ts'
 import { faultsOf, schemaOf } from '../support/schema.ts'
 import { systemDir } from '../support/system.ts'
 import { host } from '../support/tune.ts'
@@ -92,7 +92,7 @@ describe('a schema', () => {
     expect(faultsOf(spoiled, 'list-iommu').join('\n')).toMatch(says)
   })
 
-  const judge = has('python3') && runProgram('python3', ['-c', 'import jsonschema']).code === 0
+  const judge = works('python3', '-c', 'import jsonschema')
   needs('python3 with jsonschema', judge).it('is one, and python-jsonschema finds the same', () => {
     const program = `import json, sys, jsonschema
 schema, document = (json.load(open(path)) for path in sys.argv[1:])

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { bind, expectRan, system, tune, updateGrub, write } from '../support/bind.ts'
 import { loadMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { has, type Ran, runProgram } from '../support/run.ts'
+import { type Ran, runProgram, works } from '../support/run.ts'
 import { kernelConfig, snapshotOf, systemDir, textOf, writeIn } from '../support/system.ts'
 import { host } from '../support/tune.ts'
 
@@ -157,19 +157,16 @@ describe('several at once', () => {
     expect(commands).toEqual(['update-grub'])
   })
 
-  needs('udevadm verify', has('udevadm') && runProgram('udevadm', ['verify', '--help']).code === 0).it(
-    'rules pass udevadm verify',
-    () => {
-      const dir = host()
-      tune(dir, '--vfio-group', 'kvm', '--disk', '/dev/disk/by-id/ata-X_1', ...write)
-      const ran = runProgram('udevadm', [
-        'verify',
-        '--resolve-names=never',
-        join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'),
-      ])
-      expect(ran.code).toBe(0)
-    },
-  )
+  needs('udevadm verify', works('udevadm', 'verify', '--help')).it('rules pass udevadm verify', () => {
+    const dir = host()
+    tune(dir, '--vfio-group', 'kvm', '--disk', '/dev/disk/by-id/ata-X_1', ...write)
+    const ran = runProgram('udevadm', [
+      'verify',
+      '--resolve-names=never',
+      join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'),
+    ])
+    expect(ran.code).toBe(0)
+  })
 })
 
 describe('what programs keep', () => {
@@ -191,14 +188,14 @@ describe('what programs keep', () => {
   })
 
   // Without package lists apt knows no name at all.
-  needs(
-    'lists of packages for apt',
-    has('apt-cache') && runProgram('apt-cache', ['show', 'qemu-system-x86']).code === 0,
-  ).it('apt has packages of these names', () => {
-    const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
-    const [install = ''] = commands(tune(dir, '--packages', '--json'))
-    expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
-  })
+  needs('lists of packages for apt', works('apt-cache', 'show', 'qemu-system-x86')).it(
+    'apt has packages of these names',
+    () => {
+      const dir = host({ 'etc/os-release': readFileSync('/etc/os-release', 'utf8') })
+      const [install = ''] = commands(tune(dir, '--packages', '--json'))
+      expectRan(runProgram('apt-get', ['--simulate', ...install.split(' ').slice(1)]), 0)
+    },
+  )
 
   it('libvirt is enabled, and disabled again', () => {
     const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { addressesIn, brokenMachine, GPU, GPU_PATH, listing, whole } from '../support/broken.ts'
 import { expectError, SCRIPTS, type ScriptName } from '../support/expect.ts'
 import { needs } from '../support/needs.ts'
-import { has, PROJECT, type Ran, runProgram, runScript } from '../support/run.ts'
+import { PROJECT, type Ran, runProgram, runScript, works } from '../support/run.ts'
 
 const withoutGpu = (script: ScriptName): string[] => addressesIn(whole[script]).filter((address) => address !== GPU)
 
@@ -46,7 +46,7 @@ describe.each(SCRIPTS)('%s: a device that vanishes', (script) => {
     expectError(runScript(script, ['--machine', dir]), GPU_PATH)
   })
 
-  const traces = has('strace') && runProgram('strace', ['-o', '/dev/null', 'true']).code === 0
+  const traces = works('strace', '-o', '/dev/null', 'true')
   needs('strace, where it may trace', traces).describe('while it is being read', () => {
     const dir = brokenMachine(() => {})
     // strace would go through the links, to files of others.

@@ -6,7 +6,7 @@ import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { cpuList, parseCpuList } from '../../lib/host/cpu.ts'
 import { scratchDir } from './machine.ts'
-import { has, PROJECT, type Ran, runProgram } from './run.ts'
+import { has, PROJECT, type Ran, runProgram, works } from './run.ts'
 
 /** Why there can be no daemon here; empty when there can. */
 export function lacking(root = '/'): string {
@@ -15,7 +15,7 @@ export function lacking(root = '/'): string {
   if (!has('unshare') || !has('nsenter') || !has('ip')) return 'needs unshare, nsenter and ip'
   for (const path of ['usr/sbin/libvirtd', 'usr/bin/virsh', 'usr/bin/qemu-system-x86_64'])
     if (!existsSync(`${root}/${path}`)) return `${root}: no ${path}`
-  return runProgram('unshare', ['-m', '-n', '-p', '-f', 'true']).code === 0 ? '' : 'may make no namespaces'
+  return works('unshare', '-m', '-n', '-p', '-f', 'true') ? '' : 'may make no namespaces'
 }
 
 /** The version of the libvirt in `root`, which need not run. */

@@ -80,3 +80,8 @@ export function runProgram(program: string, args: readonly string[], options: Ru
 export function has(program: string): boolean {
   return (process.env.PATH ?? '').split(':').some((folder) => existsSync(`${folder}/${program}`))
 }
+
+/** Is it here, and does it do what these arguments ask? For what a program, the kernel or a container may not allow. */
+export function works(program: string, ...args: string[]): boolean {
+  return has(program) && runProgram(program, args).code === 0
+}

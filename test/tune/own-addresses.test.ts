@@ -16,7 +16,7 @@ import {
   stopServices,
 } from '../support/networks.ts'
 import { bootable, cardHost, missing, type Tool, tune, write } from '../support/reach.ts'
-import { runProgram } from '../support/run.ts'
+import { has, runProgram, works } from '../support/run.ts'
 import { snapshotOf, textOf } from '../support/system.ts'
 
 // A bridge in a VLAN where the host has an address itself: by each program, and as the real ones read it.
@@ -37,8 +37,7 @@ const HOSTS: Record<string, Record<string, string>> = {
   netifrc: { ...NETIFRC, 'etc/conf.d/net': net },
 }
 /** Has the kernel VLANs (CONFIG_VLAN_8021Q)? */
-const VLANS =
-  runProgram('unshare', ['-rn', 'ip', 'link', 'add', 'link', 'lo', 'name', 'v9', 'type', 'vlan', 'id', '9']).code === 0
+const VLANS = has('ip') && works('unshare', '-rn', ...'ip link add link lo name v9 type vlan id 9'.split(' '))
 const hostBy = (name: string): string => cardHost(HOSTS[name] ?? {})
 
 describe('a bridge in a VLAN with an address of the host', () => {
