@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { readRomThrough } from '../../lib/change/sysfs.ts'
 import { scratchDir } from '../support/machine.ts'
@@ -48,14 +48,13 @@ describe('the ROM of a card', () => {
   })
 
   it('is put back by a run that is interrupted, too', async () => {
-    const { dir, said } = folder('cat data; sleep 1')
+    // A pipe, other than a file of sysfs, waits for whoever opens its other end: it is interrupted while it is read.
+    const { dir, said } = folder('touch begun; cat data; sleep 1')
     const told = said()
     const stop = new AbortController()
     const reading = readRomThrough(dir, stop.signal)
-    const awake = async (): Promise<void> => {
-      while (controlOf(dir) !== 'on') await new Promise((wake) => setTimeout(wake, 20))
-    }
-    await awake()
+    while (!existsSync(`${dir}/begun`)) await new Promise((wake) => setTimeout(wake, 20))
+    expect(controlOf(dir)).toBe('on')
     stop.abort()
     await expect(reading).rejects.toMatchObject({ code: 'interrupted' })
     expect(controlOf(dir)).toBe('auto')
