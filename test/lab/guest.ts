@@ -123,11 +123,25 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   let guest: Console
   prepareFolder(folder)
 
+  /** The newer QEMU without KVM was seen to stop for ever behind GRUB, before the kernel says a word: it is started again. */
+  const startKernel = async (): Promise<Console> => {
+    const first = startConsole(await options.command(machine), folder, log)
+    if (!machine.networkFunctions || machine.boot === 'direct') return first
+    try {
+      await first.until(/Loading initial ramdisk \.{3}\s+\S/, 240, 'the kernel')
+      return first
+    } catch {
+      await first.ended
+      appendFileSync(log, '\n--- again: nothing of the kernel ---\n')
+      return startConsole(await options.command(machine), folder, log)
+    }
+  }
+
   const boot = async () => {
     received = 0
     const booted = await options.booting?.(machine)
     if (machine.boot === 'uefi') cpSync('/usr/share/OVMF/OVMF_VARS_4M.fd', join(folder, 'vars.fd'))
-    guest = startConsole(await options.command(machine), folder, log)
+    guest = await startKernel()
     await guest.until(ready, bootSeconds[machine.boot], 'the boot')
     await booted?.({ run })
   }
