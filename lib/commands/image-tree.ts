@@ -5,7 +5,7 @@ import { withoutUndo } from '../change/settings.ts'
 import { writeTree } from '../change/write-tree.ts'
 import { addArgument } from '../edit/kernel-arguments.ts'
 import { parseCommandLine } from '../host/kernel.ts'
-import { expectAllRead } from '../host/machine.ts'
+import { expectAllRead, unreadWarnings } from '../host/machine.ts'
 import type { TreeEntry } from '../host/reader.ts'
 import type { SystemFacts } from '../system/plan-settings.ts'
 import type { Adapters, ImageBuild } from '../system/system.ts'
@@ -91,6 +91,7 @@ export function answerTree(
     expectAllRead(context.machine)
     writeTree('/', folder, treeOf(plan, folder))
   }
+  plan.notes.push(...unreadWarnings(context.machine))
   const json = answerJson(script, apply ? 'apply' : 'plan', plan, devices, findings)
   const done: BindVfio = { ...json, changed: apply }
   const facts = { json: done, pending: plan.changes.length > 0, cutShort: false, given, durations: {} }
