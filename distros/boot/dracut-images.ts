@@ -5,14 +5,7 @@ import { readDropIns } from '../../lib/host/drop-ins.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
-import {
-  entryFolders,
-  findImages,
-  generatorCommand,
-  imageCommand,
-  packageBaseOf,
-  readShellFiles,
-} from './boot-files.ts'
+import { entryFolders, findImages, imageCommand, packageBaseOf, readShellFiles } from './boot-files.ts'
 import { compareNatural } from './entry-order.ts'
 import { readInstallConfig } from './install-config.ts'
 import { kernelInstallCommands, kernelInstallImagesOf } from './kernel-install.ts'
@@ -50,11 +43,8 @@ export function dracutImages(host: Host): { images: KernelImage[]; commands: Com
   const { files } = host
   const installed = kernelInstallImagesOf(host, 'dracut')
   if (installed.length > 0) return { images: installed, commands: kernelInstallCommands(host, installed) }
-  const onEsp = findProgram(files, 'sdbootutil') === undefined ? [] : sdbootutilImages(host)
-  if (onEsp.length > 0) {
-    const touches = onEsp.map(({ path }) => path)
-    return { images: onEsp, commands: [generatorCommand(['sdbootutil', 'mkinitrd'], touches, 'the initramfs images')] }
-  }
+  const onEsp = findProgram(files, 'sdbootutil') === undefined ? undefined : sdbootutilImages(host)
+  if (onEsp !== undefined && onEsp.images.length > 0) return onEsp
   const unified = dracutUnifiedImages(host)
   const images =
     unified.length > 0

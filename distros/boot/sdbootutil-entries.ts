@@ -1,5 +1,7 @@
+import type { CommandChange } from '../../lib/change/plan.ts'
 import { readMounts } from '../../lib/host/mounts.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
+import { generatorCommand } from './boot-files.ts'
 import { type BootEntry, readEntries } from './loader-entries.ts'
 import { fromBootEntries } from './menu-entries.ts'
 
@@ -33,13 +35,18 @@ export function presentSnapshot({ machine, running }: Host): string | undefined 
   return /\/\.snapshots\/(\d+)\/snapshot$/.exec(root?.folder ?? '')?.[1]
 }
 
-/** Finds the images that its entries boot, `TOKEN/RELEASE/initrd-SHA1` on the ESP: each once, by the kernel it is for. */
-export function sdbootutilImages(host: Host): KernelImage[] {
+/**
+ * Finds the images that its entries boot, `TOKEN/RELEASE/initrd-SHA1` on the ESP, each once, and the command that makes
+ * them again: under other names, so that it writes the entries too. Source: install_kernel() in sdbootutil.
+ */
+export function sdbootutilImages(host: Host): { images: KernelImage[]; commands: CommandChange[] } {
   const normal = sdbootutilEntries(host).filter(({ recovery }) => !recovery)
-  const images = fromBootEntries(host, normal).flatMap(({ release, images }) =>
+  const all = fromBootEntries(host, normal).flatMap(({ release, images }) =>
     images.flatMap(({ path, found }): KernelImage[] =>
       found && release !== null && path.includes(`/${release}/initrd-`) ? [{ release, path }] : [],
     ),
   )
-  return [...new Map(images.map((image) => [image.path, image])).values()]
+  const images = [...new Map(all.map((image) => [image.path, image])).values()]
+  const touches = [...images, ...normal].map(({ path }) => path)
+  return { images, commands: [generatorCommand(['sdbootutil', 'mkinitrd'], touches, 'the initramfs images')] }
 }

@@ -105,8 +105,15 @@ describe('entries of other snapshots', () => {
     expect(touches).toEqual([`opensuse-tumbleweed-${release}-2.conf`])
     expect(loader?.observe(['quiet'], false)[0]).toMatchObject({ ok: true })
     expect(loader?.observe(['nosuch'], false)[0]).toMatchObject({ ok: false })
-    const images = adapters.openInitramfs(host, 'dracut')?.images()
-    expect(images?.map(({ path }) => path.replace(/.*\//, ''))).toEqual(['initrd-2a'])
+    const dracut = adapters.openInitramfs(host, 'dracut')
+    expect(dracut?.images().map(({ path }) => path.replace(/.*\//, ''))).toEqual(['initrd-2a'])
+    // The new image has another name, which the entry has to say: both go back when a later step fails.
+    const [made] = dracut?.commands() ?? []
+    expect(made?.argv).toEqual(['sdbootutil', 'mkinitrd'])
+    expect(made?.touches.map((path) => path.replace(/.*\//, ''))).toEqual([
+      'initrd-2a',
+      `opensuse-tumbleweed-${release}-2.conf`,
+    ])
   })
 
   it('where another system runs, are not told apart', () => {
