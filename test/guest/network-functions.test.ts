@@ -81,6 +81,12 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     expect(sourcesOf(guest(dir, '--vf', '3b:00.0', '--vf', '3b:00.0').stdout)).toEqual(['3b:02.2', '3b:02.0'])
   })
 
+  it('leaves out what is named itself, before or after the card', () => {
+    const dir = sriovServer()
+    expect(sourcesOf(guest(dir, '--vf', '3b:00.0', '--vf', '3b:02.0').stdout)).toEqual(['3b:02.3', '3b:02.0'])
+    expect(sourcesOf(guest(dir, '--vf', '3b:02.0', '--vf', '3b:00.0').stdout)).toEqual(['3b:02.0', '3b:02.3'])
+  })
+
   it('leaves out what a running guest has that is defined nowhere', () => {
     const dir = sriovServer({
       'run/libvirt/qemu/live.xml': `<domstatus pid='1'><domain><name>live</name><devices><interface type='network'><actual type='hostdev'>${source(2, 0, "type='pci'")}</actual></interface></devices></domain></domstatus>`,
@@ -100,7 +106,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
       /can have no virtual functions; --pci gives the guest all of it/,
     ],
     ['a card that is not there', ['--vf', '77:00.0'], /no such device/],
-    ['a whole slot', ['--vf', '3b:00'], /several functions; name the card's physical one/],
+    ['a whole slot', ['--vf', '3b:00'], /several functions; name one, as 0000:3b:00\.0/],
     ['what is no device', ['--vf', 'ens1'], /not a device/],
     ['one function twice', ['--vf', '3b:02.0', '--vf', '3b:02.0'], /named twice/],
     ['a function that --pci names', ['--pci', '3b:02.0', '--vf', '3b:02.0'], /named twice/],

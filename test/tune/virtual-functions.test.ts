@@ -47,7 +47,9 @@ describe('tune-host --vfs', { concurrent: true }, () => {
     const plan = tune(dir, '--vfs', '3b:00.0=4')
     expectRan(plan, 1, /Predicted: 0000:3b:02\.0 to 0000:3b:02\.3/)
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
-    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci( [0-3]:mac=\S+){4}$/)
+    expect(vfLines(dir)).toMatch(
+      /^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci( [0-3]:mac=\S+){4}$/,
+    )
     expect(statSync(join(dir, VF_PROGRAM)).mode & 0o777).toBe(0o755)
     expect(readFileSync(join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'), 'utf8')).toContain(
       'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="0000:3b:00.0", ENV{DRIVER}=="?*", RUN+="/usr/bin/systemctl --no-block start vfio-scripts-virtual-functions@0000:3b:00.0.service"',

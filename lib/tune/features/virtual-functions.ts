@@ -1,5 +1,5 @@
 import { boundFunctions } from '../../bind/claimed-requirements.ts'
-import { parseSelector } from '../../bind/select.ts'
+import { expectOneDevice } from '../../bind/select.ts'
 import { claimsOf } from '../../change/journal.ts'
 import { type Setting, tokensKeptBy } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
@@ -87,14 +87,7 @@ export const virtualFunctions: TuneFeature = {
 function expectVfRequest({ devices, host: { machine } }: TuneFacts, text: string) {
   const [, name = '', number = ''] = /^([^=]+)=(\d{1,5})$/.exec(text) ?? []
   if (name === '') throw new UserError('usage', `--vfs ${text}: write CARD=N, as 3b:00.0=4`)
-  const [device, ...more] = devices.filter(parseSelector(name).matches)
-  if (device === undefined)
-    throw new UserError(
-      'no-device',
-      `--vfs ${text}: no such device on this machine; list-iommu --sriov shows what there is`,
-    )
-  if (more.length > 0)
-    throw new UserError('usage', `--vfs ${text}: several functions; name one, as ${device.address}=${number}`)
+  const device = expectOneDevice(devices, name, `--vfs ${text}`)
   if (device.physicalFunction !== null)
     throw new UserError('no-sriov', `--vfs ${text}: it is a virtual function itself, of ${device.physicalFunction}`)
   const sriov = readSriov(machine, device)
@@ -239,14 +232,15 @@ function inUseFinding(
 ): Finding {
   const present = virtualFunctionsOf(machine, device, devices).map((one) => one.device)
   const stays = number === count || number === 0
-  const use = stays ? { evidence: [], unreadable: [] } : functionsInUse(machine, files, present)
+  const { uses, unreadable } = functionsInUse(machine, files, stays ? [] : present)
   return toFinding(
     vfInUseGuard,
     evidenceResult({
       problem: `A virtual function of ${device.address} is in use, and another number needs all of them to go`,
       ok: 'No virtual function has to go that is in use',
       next: 'shut the guest down, or end what uses it; the kernel would wait for it for ever',
-      ...use,
+      evidence: uses.map(({ address, by }) => `${address} → ${by}`),
+      unreadable,
     }),
   )
 }
