@@ -136,6 +136,11 @@ describe('functions for the host, by a .link file', { concurrent: true }, () => 
       },
     ],
     [
+      'a card of two ports',
+      /the card has several interfaces \(ens1, ens1d1\)/,
+      { [`${NIC}/net/ens1d1/address`]: '3c:fd:fe:00:00:02\n' },
+    ],
+    [
       'a udev that has not noted it',
       /udev has not noted which \.link file is in force for ens1/,
       { 'run/udev/data/n3': 'E:ID_PATH=pci-0000:3b:00.0\n' },
