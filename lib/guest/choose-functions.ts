@@ -63,7 +63,7 @@ function freeFunction(
       `--vf ${text}: ${address} can have no virtual functions; --pci gives the guest all of it`,
     )
   const all = virtualFunctionsOf(machine, physical, devices)
-  const obstacle = sriovObstacle(physical)
+  const obstacle = sriovObstacle(machine, physical)
   if (obstacle !== undefined && (all.length === 0 || isVfio(physical.driver)))
     throw new UserError('no-sriov', `--vf ${text}: ${obstacle}`)
   if (all.length === 0)

@@ -7,7 +7,7 @@ import { readWantedFunctions } from '../host/wanted-functions.ts'
 /** A virtual function of a network card, and what its physical function is known to keep for it. */
 export interface NetworkFunction {
   address: string
-  /** The address of its physical function, and the interface of that; `null`: it has none here. */
+  /** The address of its physical function, and the Ethernet interface of that; `null`: it has none here. */
   physical: string
   interface: string | null
   /** Is that interface on? */
@@ -38,11 +38,12 @@ export function readNetworkFunctions(
     if (physical === undefined) return []
     const { address } = device
     const { interfaces, macs } = functionNames(machine, physical)
+    const [mac] = macs
     const index = virtualFunctionsOf(machine, physical, devices).find((one) => one.device === device)?.index ?? 0
     const wanted = readWantedFunctions(files, physical.address)
     const word = (name: string): string | undefined =>
       wanted?.words.find((each) => each.startsWith(`${index}:${name}=`))?.replace(/^[^=]*=/, '')
-    const [name, mac] = [interfaces[0] ?? null, macs[0]]
+    const name = mac === undefined ? null : (interfaces[0] ?? null)
     const flags = name === null ? undefined : machine.optionalText(`${physical.path}/net/${name}/flags`)?.trim()
     const vlan = word('vlan')
     return {
@@ -87,7 +88,7 @@ export function decideInterface(
   }
   if (one.interface === null) {
     notes.push(
-      `${address}: its card ${physical} has no interface here, by which libvirt would set a MAC address and a VLAN: the guest has it as a plain device`,
+      `${address}: its card ${physical} has no Ethernet interface here, by which libvirt would set a MAC address and a VLAN: the guest has it as a plain device`,
     )
     return null
   }

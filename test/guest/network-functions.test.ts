@@ -6,7 +6,7 @@ import { genDomain, golden, invalid, LIBVIRTD, patch, readGolden, startLibvirt, 
 import { needs } from '../support/needs.ts'
 import { genVm, STORAGE, settingsOf } from '../support/proxmox.ts'
 import type { Ran } from '../support/run.ts'
-import { NIC, sriovServer } from '../support/sriov.ts'
+import { INFINIBAND, NIC, sriovServer } from '../support/sriov.ts'
 
 const guest = (dir: string, ...args: string[]): Ran =>
   genDomain(dir, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--memory', '1G', ...args)
@@ -148,8 +148,13 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     const dir = sriovServer()
     rmSync(join(dir, NIC, 'net'), { recursive: true })
     const ran = guest(dir, '--vf', '3b:00.0')
-    expectRan(ran, 0, /its card 0000:3b:00\.0 has no interface here.*a plain device/)
+    expectRan(ran, 0, /its card 0000:3b:00\.0 has no Ethernet interface here.*a plain device/)
     expect(ran.stdout).toMatch(/<hostdev mode='subsystem' type='pci' managed='yes'>/)
+    // IP over InfiniBand.
+    const net = join(dir, NIC, 'net/ib0')
+    mkdirSync(net, { recursive: true })
+    writeFileSync(join(net, 'address'), INFINIBAND)
+    expectRan(guest(dir, '--vf', '3b:00.0'), 0, /no Ethernet interface here.*a plain device/)
     // A function of what is no network card is a plain device, and nothing is to be said.
     expect(guest(dir, '--vf', 'af:00.0').stdout).toMatch(
       /<hostdev[^>]*>\s*<source>\s*<address domain='0x0000' bus='0xaf' slot='0x00' function='0x6'/,

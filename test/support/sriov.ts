@@ -9,6 +9,9 @@ export const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
 /** The program that makes virtual functions, for the unit of tune-host. */
 export const VF_PROGRAM = 'etc/vfio-scripts/virtual-functions'
 
+/** The address of an interface that is IP over InfiniBand. */
+export const INFINIBAND = `80:00:00:28:fe:80${':00'.repeat(14)}\n`
+
 /** The server, which knows offset and stride of its card, and whose interface ens1 is on. */
 export function sriovServer(files: Record<string, string> = {}): string {
   const dir = host(

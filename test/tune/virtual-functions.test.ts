@@ -8,7 +8,7 @@ import { externalSettings } from '../../lib/tune/feature.ts'
 import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
 import { runScript } from '../support/run.ts'
-import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
+import { INFINIBAND, NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 import { snapshotOf } from '../support/system.ts'
 
 /** Gives the card another driver, or none. */
@@ -121,6 +121,18 @@ describe('tune-host --vfs', { concurrent: true }, () => {
       { 'etc/systemd/network/10-sriov.link': '[Match]\nDriver=i40e\n\n[Link]\nSR-IOVVirtualFunctions=2\n' },
     ],
     [
+      'an option of the driver that makes them',
+      ['--vfs', '3b:00.0=4'],
+      /i40e\.conf:1: options i40e max_vfs=2: makes virtual functions/,
+      { 'etc/modprobe.d/i40e.conf': 'options i40e max_vfs=2\n' },
+    ],
+    [
+      'addresses of an InfiniBand card',
+      ['--vfs', '3b:00.0=4', '--vf-mac', '0=52:54:00:00:00:01'],
+      /is no Ethernet card/,
+      { [`${NIC}/net/ens1/address`]: INFINIBAND },
+    ],
+    [
       'a profile of NetworkManager that makes them',
       ['--vfs', '3b:00.0=4'],
       /ens1\.nmconnection:3: total-vfs=2: makes/,
@@ -138,10 +150,21 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   it.each<[string, string | null, RegExp]>([
     ['no driver', null, /has no driver, and only its driver makes virtual functions/],
     ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole/],
+    ['an i915 without them', 'i915', /is on i915: this i915 makes none: that of i915-sriov-dkms does/],
   ])('refuses a card on %s', (_, driver, says) => {
     const dir = sriovServer()
     retie(dir, driver)
     expectRan(tune(dir, '--vfs', '3b:00.0=2'), 2, says)
+  })
+
+  it('takes an i915 that makes them, and gives no MAC addresses to an InfiniBand card', () => {
+    const dir = sriovServer({
+      'sys/module/i915/parameters/max_vfs': '7\n',
+      [`${NIC}/net/ens1/address`]: INFINIBAND,
+    })
+    retie(dir, 'i915')
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expect(vfLines(dir)).toMatch(/ 4 vfio-pci$/)
   })
 
   it('goes from one number to another only when nothing uses a function', () => {
@@ -166,6 +189,9 @@ it('a .link file, a profile or a script for another card is none of this one', (
     'etc/systemd/network/10-other.link': '[Match]\nMACAddress=00:11:22:33:44:55\n\n[Link]\nSR-IOVVirtualFunctions=2\n',
     'etc/NetworkManager/system-connections/o.nmconnection': '[connection]\ninterface-name=eno1\n[sriov]\ntotal-vfs=2\n',
     'etc/rc.local': '#!/bin/sh\necho 2 >/sys/bus/pci/devices/0000:5e:00.0/sriov_numvfs\n',
+    'etc/modprobe.d/igb.conf': 'options igb max_vfs=2\n',
+    // The most that may be made.
+    'etc/modprobe.d/gpu.conf': 'options i915 enable_guc=3 max_vfs=7\noptions xe max_vfs=7\n',
   })
   expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
 })

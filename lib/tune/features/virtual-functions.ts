@@ -114,10 +114,12 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
   const { address } = device
   const driver = given.value('vfs-driver') === 'host' ? 'host' : 'vfio-pci'
   const asked = givenWords(given, count)
-  const obstacle = sriovObstacle(device)
+  const obstacle = sriovObstacle(machine, device)
   if (obstacle !== undefined) throw new UserError('no-sriov', `--vfs: ${obstacle}`)
-  if (asked.length > 0 && !device.class.id.startsWith('02'))
-    throw new UserError('usage', `--vf-…: ${address} is no network card, and its functions have none of this`)
+  const names = functionNames(machine, device)
+  const [mac] = names.macs
+  if (asked.length > 0 && (!device.class.id.startsWith('02') || (names.interfaces.length > 0 && mac === undefined)))
+    throw new UserError('usage', `--vf-…: ${address} is no Ethernet card, and its functions have none of this`)
   if (boundFunctions(claimsOf(journal)).some((one) => one.address === address))
     throw new UserError(
       'contradiction',
@@ -130,8 +132,6 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
       [`there: a unit that writes ${count} to ${device.path}/sriov_numvfs`],
     )
   expectSystemd(facts, '--vfs', `write ${count} to ${device.path}/sriov_numvfs where your system starts services`)
-  const names = functionNames(machine, device)
-  const [mac] = names.macs
   const words = [...asked, ...(mac === undefined ? [] : stableMacs(mac, count, asked))]
   const wanted = { count, driver, words } as const
   const [maker, ...makers] = vfMakers(files, names)
