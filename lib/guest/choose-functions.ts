@@ -4,14 +4,14 @@ import { isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { readSriov, sriovObstacle, virtualFunctionsOf } from '../host/sriov.ts'
 import { functionsInUse } from '../host/vf-use.ts'
-import { type FunctionOwners, readFunctionOwners } from './libvirt/function-owners.ts'
+import { type FunctionOwners, readFunctionOwners } from './function-owners.ts'
 
 /** The machine in which a virtual function is looked for, and for whom. */
 interface Search {
   machine: Reader
   files: Reader
   devices: readonly PciDevice[]
-  /** The name of the guest that is to have it; a function that it has already is the first choice. */
+  /** The guest that is to have it, `guest win11` or `VM 101`; a function that it has already is the first choice. */
   guest: string | undefined
   /** Functions that are chosen already. */
   taken: readonly PciDevice[]

@@ -171,6 +171,28 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     )
   })
 
+  it("leaves out what another VM of Proxmox has, by address, slot or mapping, and keeps this one's", () => {
+    const dir = sriovServer({
+      'etc/hostname': 'pve\n',
+      'etc/pve/storage.cfg': STORAGE,
+      'etc/pve/mapping/pci.cfg': 'vf\n\tmap node=pve,path=0000:3b:02.1,id=8086:154c\n',
+      'etc/pve/qemu-server/100.conf': 'hostpci0: 3b:02.0,pcie=1\nhostpci1: mapping=vf\n',
+      'etc/pve/qemu-server/101.conf': 'name: vm\nhostpci0: 0000:3b:02.2\n',
+      'etc/pve/qemu-server/102.conf': 'hostpci0: 0000:3b:02.3\nhostpci1: 3b:0a\n',
+    })
+    const vm = (vmid: string, card: string): Ran =>
+      genVm(dir, '--vmid', vmid, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--vf', card)
+    const own = vm('101', '3b:00.0')
+    expectRan(own, 0, /^qm set 101/)
+    expect(settingsOf(own)).not.toHaveProperty('hostpci1')
+    expectRan(
+      vm('103', '3b:00.0'),
+      2,
+      /none of the 4 .*\n.*02\.0: VM 100\n.*02\.1: VM 100\n.*02\.2: VM 101\n.*02\.3: VM 102/,
+    )
+    expectRan(vm('103', '3b:00.1'), 2, /none of the 2 .*\n.*0a\.0: VM 102\n.*0a\.1: VM 102/)
+  })
+
   it('has QEMU take it, and says who sets the addresses', () => {
     const dir = sriovServer()
     const qemu = ['--vf', '3b:00.0', '--format', 'qemu', '--firmware', 'bios']
