@@ -7,7 +7,6 @@ import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { externalSettings } from '../../lib/tune/feature.ts'
 import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
-import { runScript } from '../support/run.ts'
 import { INFINIBAND, NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 import { snapshotOf } from '../support/system.ts'
 
@@ -84,6 +83,16 @@ describe('tune-host --vfs', { concurrent: true }, () => {
       /^0:mac=52:54:00:aa:bb:cc 0:vlan=100 1:trust=on 0:spoofchk=off( [123]:mac=02(:[0-9a-f]{2}){5}){3}$/,
     )
     expect(new Set(own?.match(/mac=\S+/g)).size).toBe(4)
+  })
+
+  it('says how the functions that are there get what is new, and only then', () => {
+    const dir = sriovServer()
+    const says =
+      /They are there already: the card gives them what is new.*by systemctl start vfio-scripts-virtual-functions@0000:3b:00\.0\.service/
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0, says)
+    expect(tune(dir, '--vfs', '3b:00.0=4').stdout).not.toMatch(/what is new/)
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', '--vf-vlan', '0=100'), 1, says)
+    expect(tune(dir, '--vfs', '3b:00.0=8').stdout).not.toMatch(/what is new/)
   })
 
   it('has one number for a card, and another card beside it', () => {
@@ -230,23 +239,5 @@ describe('on the running machine', { concurrent: true }, () => {
     expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 2 virtual functions, not 4/)
     rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:00.0'))
     expect(seen()).toMatch(/^unknown; 0000:3b:00\.0 is not there/)
-  })
-})
-
-describe('check-host', () => {
-  const asked = (dir: string): string => runScript('check-host', ['--root', dir, '--all']).stdout
-  it('names functions that nothing makes at boot, and is content when something does', () => {
-    const dir = sriovServer()
-    expect(asked(dir)).toMatch(
-      /0000:3b:00\.0 has 4 virtual functions, and nothing that is known here makes them at boot/,
-    )
-    expect(asked(sriovServer({ 'etc/rc.local': 'echo 4 >/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs\n' }))).toMatch(
-      /0000:3b:00\.0 has 4 virtual functions, and files that may make them at boot/,
-    )
-    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
-    expect(asked(dir)).toMatch(/0000:3b:00\.0 has 4 virtual functions, made at every boot by tune-host/)
-    expect(asked(dir)).toMatch(/0000:3b:00\.1 has 2 virtual functions, and nothing/)
-    // NVIDIA's driver makes them with a program of its own.
-    expect(asked(dir)).toMatch(/0000:af:00\.0 has 3.*?→[^\n]*sriov-manage/s)
   })
 })

@@ -6,17 +6,10 @@ import { UserError } from '../../core/error.ts'
 import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { findProgram } from '../../host/find-program.ts'
 import type { PciDevice } from '../../host/pci.ts'
-import {
-  functionNames,
-  predictedFunctions,
-  readSriov,
-  type Sriov,
-  sriovObstacle,
-  virtualFunctionsOf,
-} from '../../host/sriov.ts'
+import { functionNames, readSriov, type Sriov, sriovObstacle, virtualFunctionsOf } from '../../host/sriov.ts'
 import { vfMakers } from '../../host/vf-makers.ts'
 import { functionsInUse } from '../../host/vf-use.ts'
-import { VF_SCRIPT, vfLinkFile, type WantedFunctions } from '../../host/wanted-functions.ts'
+import { readWantedFunctions, VF_SCRIPT, vfLinkFile, type WantedFunctions } from '../../host/wanted-functions.ts'
 import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfRecord, vfUnit } from '../../system/vf-script.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
@@ -31,6 +24,7 @@ import {
 import { inForceFinding } from '../in-force.ts'
 import { findLinkInForce, linkSettings } from '../vf-link.ts'
 import { makerSteps } from '../vf-maker-steps.ts'
+import { predictionNotes, presentNotes } from '../vf-notes.ts'
 import { givenWords, stableMacs } from '../vf-words.ts'
 
 const vfInUseGuard: CheckName = { code: 'vf-in-use' }
@@ -148,6 +142,10 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
       'unknown-system',
       '--vfs: there is no program ip, which gives them their addresses: install iproute2',
     )
+  const setNow =
+    byLink === undefined
+      ? `systemctl start ${vfUnit(address)}`
+      : `udevadm trigger --action=add /sys/class/net/${byLink.interface}`
   const systemctl = findProgram(files, 'systemctl') ?? '/usr/bin/systemctl'
   const reason = `${count} virtual functions of ${address}, ${driver === 'host' ? 'for the host' : 'on vfio-pci'}`
   const rule = `ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="${address}", ENV{DRIVER}=="?*", RUN+="${systemctl} --no-block start ${vfUnit(address)}"`
@@ -178,13 +176,20 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
             `systemd-udevd makes them, by a .link file for this card: it says what ${byLink.path} says, for the first that matches applies alone. The functions are in its drop-in, which initramfs-tools and dracut leave out of the initramfs.`,
           ]),
       ...(typeof link === 'string' ? [`A unit makes them, and no .link file: ${link}.`] : []),
-      ...predictionNotes(machine.exists(`${device.path}/sriov_offset`), device, sriov, count),
+      ...predictionNotes(device, sriov, count),
       ...(sriov.number !== null && sriov.number > 0 && sriov.number !== count
         ? [
             `Its ${sriov.number} virtual functions of now are freed first: the kernel changes their number through 0 only.`,
           ]
         : []),
-      ...presentNotes(virtualFunctionsOf(machine, device, devices), sriov, count, driver),
+      ...(sriov.number === count
+        ? presentNotes(
+            virtualFunctionsOf(machine, device, devices),
+            wanted,
+            readWantedFunctions(files, address),
+            setNow,
+          )
+        : []),
       ...(device.class.id.startsWith('02')
         ? ['Some cards lose the link for a moment when virtual functions are made: connections over it pause.']
         : []),
@@ -200,27 +205,6 @@ function unitSettings(device: PciDevice, wanted: WantedFunctions, reason: string
     { kind: 'line', ...place, line: vfRecord(device, wanted), reason },
     { kind: 'file', path: VF_UNIT_PATH, content: VF_UNIT, reason: says },
   ]
-}
-
-function predictionNotes(known: boolean, { address }: PciDevice, sriov: Sriov, count: number): string[] {
-  const all = predictedFunctions(address, sriov, count)
-  const last = all.at(-1)
-  if (last === undefined || !known)
-    return ['Their addresses are known when they are there: list-iommu --sriov shows them.']
-  const range = count === 1 ? last : `${all[0]} to ${last}`
-  return [`Predicted: ${range}. Addresses and groups are certain when they are there: list-iommu --sriov shows them.`]
-}
-
-function presentNotes(
-  present: ReturnType<typeof virtualFunctionsOf>,
-  { number }: Sriov,
-  count: number,
-  driver: string,
-): string[] {
-  const others = present.filter(({ device }) => device.driver !== 'vfio-pci' && device.driver !== null)
-  if (number !== count || driver === 'host' || others.length === 0) return []
-  const shown = others.map(({ device }) => `${device.address} (${device.driver})`).join(', ')
-  return [`They are there already; these stay with the host until the next boot: ${shown}.`]
 }
 
 /** Checks that nobody holds a virtual function that has to go for another number. */
