@@ -144,6 +144,14 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     expectRan(guest(dir, '--vf', '3b:00.0'), 0, /ens1 is off, and libvirt starts no guest.*ip link set ens1 up/)
   })
 
+  it('says that what something else has given is not known', () => {
+    const profile = '[connection]\ninterface-name=ens1\n\n[sriov]\ntotal-vfs=4\nvf.0=vlans=100\n'
+    const dir = sriovServer({ 'etc/NetworkManager/system-connections/lan.nmconnection': profile })
+    const ran = guest(dir, '--vf', '3b:00.0')
+    expectRan(ran, 0, /3b:02\.0: .*lan\.nmconnection:5: total-vfs=4: what that gives it.*write both into the XML/)
+    expect(guest(sriovServer(), '--vf', '3b:00.0').stderr).not.toMatch(/what that gives it/)
+  })
+
   it('writes a plain device where libvirt can set nothing, and says so', () => {
     const dir = sriovServer()
     rmSync(join(dir, NIC, 'net'), { recursive: true })
