@@ -29,6 +29,18 @@ export function parseSelector(text: string): Selector {
   return { text, matches: (device) => device.address === `${domain}:${slot}.${fn}` }
 }
 
+/**
+ * Returns the one device that this text names; `shown` is the option that has it: `--vf 3b:00.0`. Throws a UserError:
+ * `usage` for no selector and where several match, `no-device`.
+ */
+export function expectOneDevice(devices: readonly PciDevice[], text: string, shown: string): PciDevice {
+  const [device, ...more] = devices.filter(parseSelector(text).matches)
+  if (device === undefined)
+    throw new UserError('no-device', `${shown}: no such device on this machine; list-iommu --sriov shows what there is`)
+  if (more.length > 0) throw new UserError('usage', `${shown}: several functions; name one, as ${device.address}`)
+  return device
+}
+
 /** The conditions of the filter options and device arguments. Kinds combine (and); several of one kind widen (or). */
 export interface Filter {
   /** Class prefixes: `03`, `0c03`, `010802`. */

@@ -34,7 +34,7 @@ export const functionsAtBootCheck: HostCheck<'host' | 'pci' | 'journal'> = {
         problemResult(
           `${here}, and nothing that is known here makes them at boot`,
           functions.map((one) => `${one.device.address}${one.device.driver === null ? '' : ` (${one.device.driver})`}`),
-          `a guest that has one will not start after a reboot: ${sriovObstacle(device) ?? `tune-host --vfs ${address}=${number}`}`,
+          `a guest that has one will not start after a reboot: ${sriovObstacle(machine, device) ?? `tune-host --vfs ${address}=${number}`}`,
         ),
       ]
     })

@@ -87,7 +87,7 @@ function driverWarning(
   format: GuestFacts['format'],
 ): string[] {
   if (driver === null || isVfio(driver) || bridge) return []
-  const taker = format === 'proxmox' ? 'Proxmox' : 'libvirt'
+  const takers = { libvirt: 'libvirt takes it', proxmox: 'Proxmox takes it', qemu: 'QEMU does not take it by itself' }
   const keeps = physicalFunction === null ? 'bind-vfio keeps it free from the boot on' : 'tune-host --vfs keeps it free'
-  return [`${address}: ${driver} has it now; ${taker} takes it when the guest starts, ${keeps}`]
+  return [`${address}: ${driver} has it now; ${takers[format]} when the guest starts, ${keeps}`]
 }

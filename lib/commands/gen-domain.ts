@@ -51,7 +51,8 @@ export async function answerDomain(context: Context): Promise<Answer> {
   const request = vm === null ? asked : requestForVm(asked, vm)
   const file = given.value('patch')
   const before = file === undefined ? null : readPatched(file)
-  const { pci, chosen: selected } = findRequestedCards(context, before === null ? request.name : domainName(before))
+  const name = before === null ? request.name : domainName(before)
+  const { pci, chosen: selected } = findRequestedCards(context, vm === null ? `guest ${name}` : `VM ${vm.vmid}`)
   const facts = await readGuestFacts(context, request, selected, pci?.iommuBits ?? null)
   const decision =
     before === null

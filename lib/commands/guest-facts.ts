@@ -29,7 +29,8 @@ import { findRequestedDevices } from './answer.ts'
 import type { Context } from './run-script.ts'
 
 /**
- * Reads the devices that `--gpu`, `--pci` and `--vf` name, if any; `guest` is the name of the guest that is to have them.
+ * Reads the devices that `--gpu`, `--pci` and `--vf` name, if any; `guest` is the one that is to have them: `guest win11`,
+ * `VM 101`.
  * Throws a UserError: `usage`, `no-device`, and those of `chooseFunctions`.
  */
 export function findRequestedCards(

@@ -102,7 +102,8 @@ export function expectFreeFunctions(
 ): void {
   const cards = tokensKeptBy(leaving, 'virtual-functions').map((token) => token.split('=')[0])
   const functions = (cards.length === 0 ? [] : devices()).filter((one) => cards.includes(one.physicalFunction ?? ''))
-  const { evidence, unreadable } = functionsInUse(machine, files, functions)
+  const { uses, unreadable } = functionsInUse(machine, files, functions)
+  const evidence = uses.map(({ address, by }) => `${address} → ${by}`)
   const [first, ...more] = [...evidence, ...unreadable.map(({ what }) => `not seen, and so not certain: ${what}`)]
   if (first !== undefined)
     throw new UserError(

@@ -2,12 +2,13 @@ import type { Remarks } from '../core/versions.ts'
 import type { PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { functionNames, stableMac, virtualFunctionsOf } from '../host/sriov.ts'
+import { vfMakers } from '../host/vf-makers.ts'
 import { readWantedFunctions } from '../host/wanted-functions.ts'
 
 /** A virtual function of a network card, and what its physical function is known to keep for it. */
 export interface NetworkFunction {
   address: string
-  /** The address of its physical function, and the interface of that; `null`: it has none here. */
+  /** The address of its physical function, and the Ethernet interface of that; `null`: it has none here. */
   physical: string
   interface: string | null
   /** Is that interface on? */
@@ -19,6 +20,8 @@ export interface NetworkFunction {
   vlan: number | null
   /** Does tune-host make it? */
   made: boolean
+  /** The line of a file by which something else makes it, as `PATH:LINE: TEXT`, if any. */
+  maker: string | null
 }
 
 /** Is this a virtual function of a network card, so that a guest has it as an interface? */
@@ -37,12 +40,13 @@ export function readNetworkFunctions(
     const physical = devices.find(({ address }) => address === device.physicalFunction)
     if (physical === undefined) return []
     const { address } = device
-    const { interfaces, macs } = functionNames(machine, physical)
+    const names = functionNames(machine, physical)
+    const [mac] = names.macs
     const index = virtualFunctionsOf(machine, physical, devices).find((one) => one.device === device)?.index ?? 0
     const wanted = readWantedFunctions(files, physical.address)
     const word = (name: string): string | undefined =>
       wanted?.words.find((each) => each.startsWith(`${index}:${name}=`))?.replace(/^[^=]*=/, '')
-    const [name, mac] = [interfaces[0] ?? null, macs[0]]
+    const name = mac === undefined ? null : (names.interfaces[0] ?? null)
     const flags = name === null ? undefined : machine.optionalText(`${physical.path}/net/${name}/flags`)?.trim()
     const vlan = word('vlan')
     return {
@@ -54,6 +58,7 @@ export function readNetworkFunctions(
       mac: word('mac') ?? (mac === undefined ? null : stableMac(mac, index)),
       vlan: vlan === undefined ? null : Number(vlan),
       made: wanted !== undefined,
+      maker: wanted === undefined ? (vfMakers(files, names)[0] ?? null) : null,
     }
   })
 }
@@ -87,13 +92,17 @@ export function decideInterface(
   }
   if (one.interface === null) {
     notes.push(
-      `${address}: its card ${physical} has no interface here, by which libvirt would set a MAC address and a VLAN: the guest has it as a plain device`,
+      `${address}: its card ${physical} has no Ethernet interface here, by which libvirt would set a MAC address and a VLAN: the guest has it as a plain device`,
     )
     return null
   }
   if (one.up === false)
     notes.push(
       `${address}: ${one.interface} is off, and libvirt starts no guest with a function of it until it is on: ip link set ${one.interface} up, and at every boot by your network's configuration`,
+    )
+  if (one.maker !== null)
+    notes.push(
+      `${address}: ${one.maker}: what that gives it of MAC address and VLAN is not known here, and libvirt takes a VLAN away that the XML does not name: write both into the XML`,
     )
   reasons.push(
     `${address}: an interface${said === '' ? '' : ` with ${said}`}${made ? ', as tune-host has it' : ''}; while the guest runs, its XML rules over MAC address and VLAN, and afterwards libvirt puts back what was there`,

@@ -47,7 +47,7 @@ export function readPhysicalFunctions(
     device: device.address,
     name: nameOf(device),
     driver: device.driver,
-    obstacle: sriovObstacle(device) ?? null,
+    obstacle: sriovObstacle(reader, device) ?? null,
     ...sriov,
     virtual: virtual.map(({ index, device: { address, group, driver } }) => {
       return { index, address, group, driver, usedBy: users(address) }

@@ -71,8 +71,16 @@ export function predictedFunctions(address: string, { offset, stride }: Sriov, c
   )
 }
 
-/** Why the driver of a physical function can make no virtual functions, and what to do; `undefined` where it may. */
-export function sriovObstacle({ address, driver }: PciDevice): string | undefined {
+const INTEL_WITHOUT: Readonly<Record<string, string>> = {
+  i915: "this i915 makes none: that of i915-sriov-dkms does, and the kernel's xe for newer GPUs",
+  xe: 'this xe makes none: that of a newer kernel does, and that of i915-sriov-dkms',
+}
+
+/**
+ * Why the driver of a physical function can make no virtual functions, and what to do; `undefined` where it may. Intel's
+ * GPU drivers that can have a limit for them, `max_vfs`.
+ */
+export function sriovObstacle(machine: Reader, { address, driver }: PciDevice): string | undefined {
   if (driver === null)
     return `${address} has no driver, and only its driver makes virtual functions: load that first (modprobe), or take it back from where it is bound`
   if (isVfio(driver))
@@ -82,6 +90,7 @@ export function sriovObstacle({ address, driver }: PciDevice): string | undefine
     amdgpu: 'amdgpu makes none on the host: MxGPU cards need the GIM driver there',
     gim: 'the GIM driver makes them by itself, as its own settings say (/etc/gim_config)',
     nouveau: 'nouveau makes none',
+    ...(machine.exists(`/sys/module/${driver}/parameters/max_vfs`) ? {} : INTEL_WITHOUT),
   }
   return own[driver] === undefined ? undefined : `${address} is on ${driver}: ${own[driver]}`
 }
@@ -95,15 +104,17 @@ export function stableMac(mac: string, index: number): string {
   return `02:${hash.slice(0, 10).match(/../g)?.join(':')}`
 }
 
-/** The names by which a file can mean a physical function: its address, interfaces and their MAC addresses. */
+/** The names by which a file can mean a physical function. */
 export interface FunctionNames {
   address: string
+  driver: string | null
   interfaces: readonly string[]
+  /** The MAC addresses of those interfaces; none of one that is no Ethernet (InfiniBand, whose functions have GUIDs). */
   macs: readonly string[]
 }
 
 /** Reads the names of a physical function that is a network card. */
-export function functionNames(machine: Reader, { address, path }: PciDevice): FunctionNames {
+export function functionNames(machine: Reader, { address, driver, path }: PciDevice): FunctionNames {
   const interfaces = machine.list(`${path}/net`) ?? []
   // All ports of a bond have one address; the bond knows their own.
   const macs = interfaces.flatMap(
@@ -112,5 +123,6 @@ export function functionNames(machine: Reader, { address, path }: PciDevice): Fu
         .map((file) => machine.optionalText(`${path}/net/${name}/${file}`)?.trim())
         .find((mac) => mac !== undefined) ?? [],
   )
-  return { address, interfaces, macs: macs.map((mac) => mac.toLowerCase()) }
+  const ethernet = macs.map((mac) => mac.toLowerCase()).filter((mac) => /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/.test(mac))
+  return { address, driver, interfaces, macs: ethernet }
 }

@@ -36,11 +36,17 @@ export function vfMakers(files: Reader, names: FunctionNames): string[] {
       .filter((file) => !namesOthers(file, names))
       .flatMap((file) =>
         configLines([file])
-          .filter((line) => text.test(line.text.trim()))
+          .filter((line) => text.test(line.text.trim()) && !isOtherOption(line.text, names))
           .map(configLineText),
       ),
   )
   return [...new Set(found)]
+}
+
+/** Is this an option of another card's driver, or of Intel's GPU drivers, for which max_vfs is the most that may be made? */
+function isOtherOption(line: string, { driver }: FunctionNames): boolean {
+  const module = /^\s*options\s+(\S+)/.exec(line)?.[1]?.replaceAll('-', '_')
+  return module !== undefined && (/^(i915|xe)$/.test(module) || (driver !== null && module !== driver))
 }
 
 /** The drop-ins of .link files, but for those of tune-host and of files that name other cards only. */

@@ -139,7 +139,7 @@ if [ "$number" != "$count" ]; then
     case $log in
       *'not enough MMIO resources'*) fail 'switch on Above 4G Decoding and SR-IOV in the firmware setup, or boot with pci=realloc' ;;
       *'out of range'*) fail 'switch on ARI and SR-IOV in the firmware setup, boot with pci=realloc, or ask for fewer' ;;
-      *'SR-IOV configuration via sysfs'*) fail "the driver $own cannot make them this way: see its documentation" ;;
+      *'configuration via sysfs'*) fail "the driver $own cannot make them this way: see its documentation" ;;
     esac
     exit 1
   fi

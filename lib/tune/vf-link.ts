@@ -24,7 +24,8 @@ interface LinkInForce {
  */
 export function findLinkInForce({ host: { machine, files } }: TuneFacts, device: PciDevice): LinkInForce | string {
   const [name, ...more] = machine.list(`${device.path}/net`) ?? []
-  if (name === undefined || more.length > 0) return 'the card has no interface of its own'
+  if (name === undefined) return 'the card has no interface'
+  if (more.length > 0) return `the card has several interfaces (${[name, ...more].join(', ')})`
   const version = systemdVersion(files)
   if (version === undefined || version < 251)
     return version === undefined ? 'the version of systemd is not known' : `systemd ${version} is older than 251`

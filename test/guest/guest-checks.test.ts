@@ -32,6 +32,8 @@ describe('gen-domain: devices', () => {
     const ran = on(nouveau, ...linux, '--gpu', '02:00')
     expect(ran.code).toBe(0)
     expect(ran.stderr).toContain('0000:02:00.0: nouveau has it now; libvirt takes it when the guest starts')
+    const qemu = on(nouveau, ...linux, '--gpu', '02:00', '--format', 'qemu')
+    expect(qemu.stderr).toContain('nouveau has it now; QEMU does not take it by itself when the guest starts')
   })
 
   it('boot-vga and only-gpu are refused, and overridden by name', () => {

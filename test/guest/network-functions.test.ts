@@ -6,17 +6,7 @@ import { genDomain, golden, invalid, LIBVIRTD, patch, readGolden, startLibvirt, 
 import { needs } from '../support/needs.ts'
 import { genVm, STORAGE, settingsOf } from '../support/proxmox.ts'
 import type { Ran } from '../support/run.ts'
-import { NIC, sriovServer } from '../support/sriov.ts'
-
-/** The server with the X710 of four functions, the first of them on vfio-pci; its interface is on. */
-function server(files: Record<string, string> = {}): string {
-  const dir = sriovServer(files)
-  mkdirSync(join(dir, NIC, 'net/ens1'), { recursive: true })
-  mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
-  writeFileSync(join(dir, NIC, 'net/ens1/address'), '3c:fd:fe:00:00:01\n')
-  writeFileSync(join(dir, NIC, 'net/ens1/flags'), '0x1003\n')
-  return dir
-}
+import { INFINIBAND, NIC, sriovServer } from '../support/sriov.ts'
 
 const guest = (dir: string, ...args: string[]): Ran =>
   genDomain(dir, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--memory', '1G', ...args)
@@ -32,7 +22,7 @@ const source = (slot: number, fn: number, type = ''): string =>
 
 describe('gen-domain --vf', { concurrent: true }, () => {
   it('writes an interface with the MAC address and VLAN that tune-host has', async () => {
-    const dir = server()
+    const dir = sriovServer()
     const own = ['--vf-mac', '0=52:54:00:12:34:56', '--vf-vlan', '0=100', '--vf-vlan', '1=200']
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...own, ...write), 0)
     const ran = guest(dir, '--vf', '3b:00.0', '--vf', '3b:00.0', '--explain')
@@ -41,7 +31,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('has one address for a function, with tune-host and without', () => {
-    const dir = server()
+    const dir = sriovServer()
     const before = guest(dir, '--vf', '3b:02.3').stdout
     expect(before).toMatch(/<mac address='02(:[0-9a-f]{2}){5}'/)
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
@@ -49,7 +39,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('gives the ports of a bond addresses of their own', () => {
-    const dir = server()
+    const dir = sriovServer()
     const plain = guest(dir, '--vf', '3b:02.0').stdout
     writeFileSync(join(dir, NIC, 'net/ens1/address'), '3c:fd:fe:00:00:77\n')
     expect(guest(dir, '--vf', '3b:02.0').stdout).not.toBe(plain)
@@ -59,13 +49,13 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('takes what is set aside for guests first, then what no driver has, then what is not in use', () => {
-    const dir = server()
+    const dir = sriovServer()
     const vfs = Array.from({ length: 4 }, () => ['--vf', '3b:00.0']).flat()
     expect(sourcesOf(guest(dir, ...vfs).stdout)).toEqual(['3b:02.0', '3b:02.3', '3b:02.1', '3b:02.2'])
   })
 
   it('leaves out what a guest, a network or the host has, and says who', () => {
-    const dir = server({
+    const dir = sriovServer({
       ...guestFile('win11', `<hostdev mode='subsystem' type='pci'>${source(2, 0)}</hostdev>`),
       ...guestFile('db', `<interface type='hostdev'>${source(2, 3, "type='pci'")}</interface>`),
       'etc/libvirt/qemu/networks/pool.xml':
@@ -86,13 +76,19 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('gives a guest that is written anew the function that it has', () => {
-    const dir = server(guestFile('vm', `<interface type='hostdev'>${source(2, 2, "type='pci'")}</interface>`))
+    const dir = sriovServer(guestFile('vm', `<interface type='hostdev'>${source(2, 2, "type='pci'")}</interface>`))
     expect(sourcesOf(guest(dir, '--vf', '3b:00.0').stdout)).toEqual(['3b:02.2'])
     expect(sourcesOf(guest(dir, '--vf', '3b:00.0', '--vf', '3b:00.0').stdout)).toEqual(['3b:02.2', '3b:02.0'])
   })
 
+  it('leaves out what is named itself, before or after the card', () => {
+    const dir = sriovServer()
+    expect(sourcesOf(guest(dir, '--vf', '3b:00.0', '--vf', '3b:02.0').stdout)).toEqual(['3b:02.3', '3b:02.0'])
+    expect(sourcesOf(guest(dir, '--vf', '3b:02.0', '--vf', '3b:00.0').stdout)).toEqual(['3b:02.0', '3b:02.3'])
+  })
+
   it('leaves out what a running guest has that is defined nowhere', () => {
-    const dir = server({
+    const dir = sriovServer({
       'run/libvirt/qemu/live.xml': `<domstatus pid='1'><domain><name>live</name><devices><interface type='network'><actual type='hostdev'>${source(2, 0, "type='pci'")}</actual></interface></devices></domain></domstatus>`,
     })
     expect(sourcesOf(guest(dir, '--vf', '3b:00.0').stdout)).toEqual(['3b:02.3'])
@@ -110,7 +106,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
       /can have no virtual functions; --pci gives the guest all of it/,
     ],
     ['a card that is not there', ['--vf', '77:00.0'], /no such device/],
-    ['a whole slot', ['--vf', '3b:00'], /several functions; name the card's physical one/],
+    ['a whole slot', ['--vf', '3b:00'], /several functions; name one, as 0000:3b:00\.0/],
     ['what is no device', ['--vf', 'ens1'], /not a device/],
     ['one function twice', ['--vf', '3b:02.0', '--vf', '3b:02.0'], /named twice/],
     ['a function that --pci names', ['--pci', '3b:02.0', '--vf', '3b:02.0'], /named twice/],
@@ -124,7 +120,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
       },
     ],
   ])('refuses %s', (_, args, says, files) => {
-    const dir = server(files)
+    const dir = sriovServer(files)
     rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:0a.0'), { recursive: true })
     rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:0a.1'), { recursive: true })
     const ran = guest(dir, ...args)
@@ -133,7 +129,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('refuses a card that a guest has as a whole', () => {
-    const dir = server()
+    const dir = sriovServer()
     rmSync(join(dir, NIC, 'driver'))
     symlinkSync('../../../../bus/pci/drivers/vfio-pci', join(dir, NIC, 'driver'))
     const uevent = join(dir, NIC, 'uevent')
@@ -142,18 +138,31 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('says that the interface of the card must be on', () => {
-    const dir = server()
+    const dir = sriovServer()
     expect(guest(dir, '--vf', '3b:00.0').stderr).not.toMatch(/is off/)
     writeFileSync(join(dir, NIC, 'net/ens1/flags'), '0x1002\n')
     expectRan(guest(dir, '--vf', '3b:00.0'), 0, /ens1 is off, and libvirt starts no guest.*ip link set ens1 up/)
   })
 
+  it('says that what something else has given is not known', () => {
+    const profile = '[connection]\ninterface-name=ens1\n\n[sriov]\ntotal-vfs=4\nvf.0=vlans=100\n'
+    const dir = sriovServer({ 'etc/NetworkManager/system-connections/lan.nmconnection': profile })
+    const ran = guest(dir, '--vf', '3b:00.0')
+    expectRan(ran, 0, /3b:02\.0: .*lan\.nmconnection:5: total-vfs=4: what that gives it.*write both into the XML/)
+    expect(guest(sriovServer(), '--vf', '3b:00.0').stderr).not.toMatch(/what that gives it/)
+  })
+
   it('writes a plain device where libvirt can set nothing, and says so', () => {
-    const dir = server()
+    const dir = sriovServer()
     rmSync(join(dir, NIC, 'net'), { recursive: true })
     const ran = guest(dir, '--vf', '3b:00.0')
-    expectRan(ran, 0, /its card 0000:3b:00\.0 has no interface here.*a plain device/)
+    expectRan(ran, 0, /its card 0000:3b:00\.0 has no Ethernet interface here.*a plain device/)
     expect(ran.stdout).toMatch(/<hostdev mode='subsystem' type='pci' managed='yes'>/)
+    // IP over InfiniBand.
+    const net = join(dir, NIC, 'net/ib0')
+    mkdirSync(net, { recursive: true })
+    writeFileSync(join(net, 'address'), INFINIBAND)
+    expectRan(guest(dir, '--vf', '3b:00.0'), 0, /no Ethernet interface here.*a plain device/)
     // A function of what is no network card is a plain device, and nothing is to be said.
     expect(guest(dir, '--vf', 'af:00.0').stdout).toMatch(
       /<hostdev[^>]*>\s*<source>\s*<address domain='0x0000' bus='0xaf' slot='0x00' function='0x6'/,
@@ -161,7 +170,7 @@ describe('gen-domain --vf', { concurrent: true }, () => {
   })
 
   it('is a device of a Proxmox VM, and says who sets the addresses', () => {
-    const dir = server({ 'etc/hostname': 'pve\n', 'etc/pve/storage.cfg': STORAGE })
+    const dir = sriovServer({ 'etc/hostname': 'pve\n', 'etc/pve/storage.cfg': STORAGE })
     const ran = genVm(dir, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--memory', '1G', '--vf', '3b:00.0')
     expect(ran.stderr).toMatch(/Proxmox/)
     expect(settingsOf(ran)).toMatchObject({ hostpci0: '0000:3b:02.0,pcie=1' })
@@ -170,8 +179,30 @@ describe('gen-domain --vf', { concurrent: true }, () => {
     )
   })
 
+  it("leaves out what another VM of Proxmox has, by address, slot or mapping, and keeps this one's", () => {
+    const dir = sriovServer({
+      'etc/hostname': 'pve\n',
+      'etc/pve/storage.cfg': STORAGE,
+      'etc/pve/mapping/pci.cfg': 'vf\n\tmap node=pve,path=0000:3b:02.1,id=8086:154c\n',
+      'etc/pve/qemu-server/100.conf': 'hostpci0: 3b:02.0,pcie=1\nhostpci1: mapping=vf\n',
+      'etc/pve/qemu-server/101.conf': 'name: vm\nhostpci0: 0000:3b:02.2\n',
+      'etc/pve/qemu-server/102.conf': 'hostpci0: 0000:3b:02.3\nhostpci1: 3b:0a\n',
+    })
+    const vm = (vmid: string, card: string): Ran =>
+      genVm(dir, '--vmid', vmid, '--name', 'vm', '--guest', 'linux', '--network', 'none', '--vf', card)
+    const own = vm('101', '3b:00.0')
+    expectRan(own, 0, /^qm set 101/)
+    expect(settingsOf(own)).not.toHaveProperty('hostpci1')
+    expectRan(
+      vm('103', '3b:00.0'),
+      2,
+      /none of the 4 .*\n.*02\.0: VM 100\n.*02\.1: VM 100\n.*02\.2: VM 101\n.*02\.3: VM 102/,
+    )
+    expectRan(vm('103', '3b:00.1'), 2, /none of the 2 .*\n.*0a\.0: VM 102\n.*0a\.1: VM 102/)
+  })
+
   it('has QEMU take it, and says who sets the addresses', () => {
-    const dir = server()
+    const dir = sriovServer()
     const qemu = ['--vf', '3b:00.0', '--format', 'qemu', '--firmware', 'bios']
     const ran = guest(dir, ...qemu)
     expectRan(
@@ -190,7 +221,7 @@ describe('gen-domain --patch', { concurrent: true }, () => {
     `<domain type='kvm'><name>vm</name><os><type machine='q35'>hvm</type></os><devices>${xml}</devices></domain>`
 
   it('adds a virtual function, once, and takes it out again', () => {
-    const dir = server()
+    const dir = sriovServer()
     const added = patch(dir, domain(''), '--vf', '3b:00.0').stdout
     expect(added).toMatch(/<interface type='hostdev' managed='yes'>\s*<mac /)
     expect(patch(dir, added, '--vf', '3b:00.0').stdout).toBe(added)
@@ -200,7 +231,7 @@ describe('gen-domain --patch', { concurrent: true }, () => {
   })
 
   it('says that a plain device has neither MAC address nor VLAN', () => {
-    const dir = server()
+    const dir = sriovServer()
     const plain = domain(`<hostdev mode='subsystem' type='pci' managed='yes'>${source(2, 0)}</hostdev>`)
     const ran = patch(dir, plain, '--pci', '3b:02.0')
     expectRan(ran, 0, /3b:02\.0: a plain device in the domain, for which libvirt sets no MAC address/)

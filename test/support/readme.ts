@@ -18,8 +18,8 @@ import { newFolder } from './expect.ts'
 import { firmwareFiles } from './firmware.ts'
 import { LACKING, proxmoxNode } from './proxmox.ts'
 import { PROJECT, type Ran, runProgram } from './run.ts'
+import { sriovServer } from './sriov.ts'
 import { systemDir } from './system.ts'
-import { host as tunedHost } from './tune.ts'
 
 /** An i9-14900K whose second card no guest has yet: the machine of the README. */
 export function readmeSystem(): string {
@@ -70,18 +70,9 @@ export function oneDomain(dir: string): string {
   return dir
 }
 
-/** A server with an X710, whose first port carries its network: Debian 12, whose libvirt's schemas tests have. */
+/** The server with an X710, whose first port carries its network: Debian 12, whose libvirt's schemas tests have. */
 export function serverSystem(): string {
-  const dir = tunedHost(
-    { 'usr/sbin/ip': '', 'usr/bin/systemctl': '', 'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0': '' },
-    { machine: 'sriov-nic' },
-  )
-  const port = join(dir, 'sys/bus/pci/devices/0000:3b:00.0/net/ens1')
-  mkdirSync(port, { recursive: true })
-  mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
-  writeFileSync(join(port, 'address'), '3c:fd:fe:00:00:01\n')
-  writeFileSync(join(port, 'flags'), '0x1003\n')
-  return dir
+  return sriovServer({ 'usr/lib/x86_64-linux-gnu/libvirt.so.0.9000.0': '' })
 }
 
 /** The machine that a page names after `on`. */

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { host } from './tune.ts'
 
@@ -9,11 +9,24 @@ export const NIC = 'sys/bus/pci/devices/0000:3b:00.0'
 /** The program that makes virtual functions, for the unit of tune-host. */
 export const VF_PROGRAM = 'etc/vfio-scripts/virtual-functions'
 
-/** The server, which knows offset and stride of its card. */
+/** The address of an interface that is IP over InfiniBand. */
+export const INFINIBAND = `80:00:00:28:fe:80${':00'.repeat(14)}\n`
+
+/** The server, which knows offset and stride of its card, and whose interface ens1 is on. */
 export function sriovServer(files: Record<string, string> = {}): string {
-  const dir = host({ 'usr/sbin/ip': '', 'usr/bin/systemctl': '', ...files }, { machine: 'sriov-nic' })
+  const dir = host(
+    {
+      'usr/sbin/ip': '',
+      'usr/bin/systemctl': '',
+      [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n',
+      [`${NIC}/net/ens1/flags`]: '0x1003\n',
+      ...files,
+    },
+    { machine: 'sriov-nic' },
+  )
   writeFileSync(join(dir, NIC, 'sriov_offset'), '16\n')
   writeFileSync(join(dir, NIC, 'sriov_stride'), '1\n')
+  mkdirSync(join(dir, 'sys/class/net'), { recursive: true })
   return dir
 }
 

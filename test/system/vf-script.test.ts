@@ -113,6 +113,19 @@ describe('the program that makes virtual functions', { concurrent: true }, () =>
     expect(ran).toMatchObject({ code: 1, stderr: expect.stringMatching(/i40e makes no 4 virtual functions/) as string })
   })
 
+  // As Linux 5.13 and later say it, and as older ones do.
+  it.each([
+    'driver does not support SR-IOV configuration via sysfs',
+    'Driver does not support SRIOV configuration via sysfs',
+  ])('says that the driver cannot: %s', (said) => {
+    const { run } = tree(0, 4, 'i40e', (text) =>
+      text
+        .replace('"$count" >"$at/sriov_numvfs"', '"$count" >/dev/full')
+        .replace('$(dmesg |', `$(echo 'i40e ${CARD}: ${said}' |`),
+    )
+    expect(run()).toMatchObject({ code: 1, stderr: expect.stringMatching(/i40e cannot make them this way/) as string })
+  })
+
   it('says what helps where there is too little memory space, and restores autoprobe', () => {
     const { run, read } = tree(0, 4, 'i40e', (text) =>
       text.replace('"$count" >"$at/sriov_numvfs"', '"$count" >/dev/full'),

@@ -15,7 +15,6 @@ function withLink(files: Record<string, string> = {}, link = '/usr/lib/systemd/n
     'usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so': '',
     'usr/lib/systemd/network/99-default.link':
       '# Of the package.\n[Match]\nOriginalName=*\n\n[Link]\nNamePolicy=keep kernel database onboard slot path\nMACAddressPolicy=persistent\n',
-    [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n',
     [`${NIC}/net/ens1/ifindex`]: '3\n',
     'run/udev/data/n3': `E:ID_PATH=pci-0000:3b:00.0\nE:ID_NET_LINK_FILE=${link}\n`,
     ...files,
@@ -135,6 +134,11 @@ describe('functions for the host, by a .link file', { concurrent: true }, () => 
         'usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so': null,
         'usr/lib/systemd/libsystemd-shared-249.so': '',
       },
+    ],
+    [
+      'a card of two ports',
+      /the card has several interfaces \(ens1, ens1d1\)/,
+      { [`${NIC}/net/ens1d1/address`]: '3c:fd:fe:00:00:02\n' },
     ],
     [
       'a udev that has not noted it',

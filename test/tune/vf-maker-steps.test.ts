@@ -5,10 +5,9 @@ import { expectRan, tune } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { runProgram } from '../support/run.ts'
-import { NIC, sriovServer } from '../support/sriov.ts'
+import { sriovServer } from '../support/sriov.ts'
 
 describe('where something else makes them, it says how that is told', () => {
-  const mac = { [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' }
   const words = [
     '--vf-mac',
     '0=52:54:00:12:34:56',
@@ -23,7 +22,7 @@ describe('where something else makes them, it says how that is told', () => {
   it('a .link file', () => {
     const link = '[Match]\nDriver=i40e\n\n[Link]\nSR-IOVVirtualFunctions=1\n'
     expectRan(
-      tune(sriovServer({ ...mac, 'etc/systemd/network/10-sriov.link': link }), '--vfs', '3b:00.0=2', ...words),
+      tune(sriovServer({ 'etc/systemd/network/10-sriov.link': link }), '--vfs', '3b:00.0=2', ...words),
       2,
       /there, instead of what it says of SR-IOV: \[Link\] · SR-IOVVirtualFunctions=2 · \[SR-IOV\] · VirtualFunction=0 · MACAddress=52:54:00:12:34:56 · VLANId=100 · \[SR-IOV\] · VirtualFunction=1 · Trust=on · MACSpoofCheck=off · MACAddress=02:/,
     )
@@ -32,7 +31,7 @@ describe('where something else makes them, it says how that is told', () => {
   const profile =
     '[connection]\nid=lan\nuuid=1a2b3c4d-0000-4000-8000-000000000001\ntype=ethernet\ninterface-name=ens1\n\n[sriov]\ntotal-vfs=1\n'
   const told = (): string => {
-    const files = { ...mac, 'etc/NetworkManager/system-connections/lan.nmconnection': profile }
+    const files = { 'etc/NetworkManager/system-connections/lan.nmconnection': profile }
     const { stderr } = tune(sriovServer(files), '--vfs', '3b:00.0=2', ...words)
     return /there: (nmcli connection modify .*)/.exec(stderr)?.[1] ?? stderr
   }

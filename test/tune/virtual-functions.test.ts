@@ -7,8 +7,7 @@ import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { externalSettings } from '../../lib/tune/feature.ts'
 import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
-import { runScript } from '../support/run.ts'
-import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
+import { INFINIBAND, NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 import { snapshotOf } from '../support/system.ts'
 
 /** Gives the card another driver, or none. */
@@ -47,7 +46,9 @@ describe('tune-host --vfs', { concurrent: true }, () => {
     const plan = tune(dir, '--vfs', '3b:00.0=4')
     expectRan(plan, 1, /Predicted: 0000:3b:02\.0 to 0000:3b:02\.3/)
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
-    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci$/)
+    expect(vfLines(dir)).toMatch(
+      /^#= 0000:3b:00\.0 8086 1572 1028:1f9c \/sys\/devices\/\S+ 4 vfio-pci( [0-3]:mac=\S+){4}$/,
+    )
     expect(statSync(join(dir, VF_PROGRAM)).mode & 0o777).toBe(0o755)
     expect(readFileSync(join(dir, 'etc/udev/rules.d/99-vfio-scripts.rules'), 'utf8')).toContain(
       'ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="0000:3b:00.0", ENV{DRIVER}=="?*", RUN+="/usr/bin/systemctl --no-block start vfio-scripts-virtual-functions@0000:3b:00.0.service"',
@@ -60,9 +61,8 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   })
 
   it.each([2, 64])('makes %i of them, each with a MAC address that stays', (count) => {
-    const files = { [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' }
     const of = (): string => {
-      const dir = sriovServer(files)
+      const dir = sriovServer()
       writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
       expectRan(tune(dir, '--vfs', `3b:00.0=${count}`, ...write), 0)
       expect(new Set(vfLines(dir).match(/\d+:mac=\S+/g)).size).toBe(count)
@@ -72,7 +72,7 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   })
 
   it('gives what was asked to the functions, and the rest addresses of their own', () => {
-    const dir = sriovServer({ [`${NIC}/net/ens1/address`]: '3c:fd:fe:00:00:01\n' })
+    const dir = sriovServer()
     const words = ['--vf-mac', '0=52:54:00:AA:BB:CC', '--vf-vlan', '0=100', '--vf-trust', '1=on']
     expectRan(
       tune(dir, '--vfs', '3b:00.0=4', '--vfs-driver', 'host', ...words, '--vf-spoof-check', '0=off', ...write),
@@ -85,13 +85,23 @@ describe('tune-host --vfs', { concurrent: true }, () => {
     expect(new Set(own?.match(/mac=\S+/g)).size).toBe(4)
   })
 
+  it('says how the functions that are there get what is new, and only then', () => {
+    const dir = sriovServer()
+    const says =
+      /They are there already: the card gives them what is new.*by systemctl start vfio-scripts-virtual-functions@0000:3b:00\.0\.service/
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0, says)
+    expect(tune(dir, '--vfs', '3b:00.0=4').stdout).not.toMatch(/what is new/)
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', '--vf-vlan', '0=100'), 1, says)
+    expect(tune(dir, '--vfs', '3b:00.0=8').stdout).not.toMatch(/what is new/)
+  })
+
   it('has one number for a card, and another card beside it', () => {
     const dir = sriovServer()
     expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
     expectRan(tune(dir, '--vfs', '3b:00.1=2', ...write), 0)
     writeFileSync(join(dir, NIC, 'sriov_numvfs'), '0\n')
     expectRan(tune(dir, '--vfs', '3b:00.0=8', ...write), 0, /the new value takes the place/)
-    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.1 .* 2 vfio-pci\n#= 0000:3b:00\.0 .* 8 vfio-pci$/)
+    expect(vfLines(dir)).toMatch(/^#= 0000:3b:00\.1 .* 2 vfio-pci\n#= 0000:3b:00\.0 .* 8 vfio-pci /)
   })
 
   it.each<[string, string[], RegExp, Record<string, string>?]>([
@@ -120,6 +130,18 @@ describe('tune-host --vfs', { concurrent: true }, () => {
       { 'etc/systemd/network/10-sriov.link': '[Match]\nDriver=i40e\n\n[Link]\nSR-IOVVirtualFunctions=2\n' },
     ],
     [
+      'an option of the driver that makes them',
+      ['--vfs', '3b:00.0=4'],
+      /i40e\.conf:1: options i40e max_vfs=2: makes virtual functions/,
+      { 'etc/modprobe.d/i40e.conf': 'options i40e max_vfs=2\n' },
+    ],
+    [
+      'addresses of an InfiniBand card',
+      ['--vfs', '3b:00.0=4', '--vf-mac', '0=52:54:00:00:00:01'],
+      /is no Ethernet card/,
+      { [`${NIC}/net/ens1/address`]: INFINIBAND },
+    ],
+    [
       'a profile of NetworkManager that makes them',
       ['--vfs', '3b:00.0=4'],
       /ens1\.nmconnection:3: total-vfs=2: makes/,
@@ -137,10 +159,21 @@ describe('tune-host --vfs', { concurrent: true }, () => {
   it.each<[string, string | null, RegExp]>([
     ['no driver', null, /has no driver, and only its driver makes virtual functions/],
     ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole/],
+    ['an i915 without them', 'i915', /is on i915: this i915 makes none: that of i915-sriov-dkms does/],
   ])('refuses a card on %s', (_, driver, says) => {
     const dir = sriovServer()
     retie(dir, driver)
     expectRan(tune(dir, '--vfs', '3b:00.0=2'), 2, says)
+  })
+
+  it('takes an i915 that makes them, and gives no MAC addresses to an InfiniBand card', () => {
+    const dir = sriovServer({
+      'sys/module/i915/parameters/max_vfs': '7\n',
+      [`${NIC}/net/ens1/address`]: INFINIBAND,
+    })
+    retie(dir, 'i915')
+    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
+    expect(vfLines(dir)).toMatch(/ 4 vfio-pci$/)
   })
 
   it('goes from one number to another only when nothing uses a function', () => {
@@ -165,6 +198,9 @@ it('a .link file, a profile or a script for another card is none of this one', (
     'etc/systemd/network/10-other.link': '[Match]\nMACAddress=00:11:22:33:44:55\n\n[Link]\nSR-IOVVirtualFunctions=2\n',
     'etc/NetworkManager/system-connections/o.nmconnection': '[connection]\ninterface-name=eno1\n[sriov]\ntotal-vfs=2\n',
     'etc/rc.local': '#!/bin/sh\necho 2 >/sys/bus/pci/devices/0000:5e:00.0/sriov_numvfs\n',
+    'etc/modprobe.d/igb.conf': 'options igb max_vfs=2\n',
+    // The most that may be made.
+    'etc/modprobe.d/gpu.conf': 'options i915 enable_guc=3 max_vfs=7\noptions xe max_vfs=7\n',
   })
   expectRan(tune(dir, '--vfs', '3b:00.0=4'), 1)
 })
@@ -203,23 +239,5 @@ describe('on the running machine', { concurrent: true }, () => {
     expect(seen()).toMatch(/^problem; 0000:3b:00\.0 has 2 virtual functions, not 4/)
     rmSync(join(dir, 'sys/bus/pci/devices/0000:3b:00.0'))
     expect(seen()).toMatch(/^unknown; 0000:3b:00\.0 is not there/)
-  })
-})
-
-describe('check-host', () => {
-  const asked = (dir: string): string => runScript('check-host', ['--root', dir, '--all']).stdout
-  it('names functions that nothing makes at boot, and is content when something does', () => {
-    const dir = sriovServer()
-    expect(asked(dir)).toMatch(
-      /0000:3b:00\.0 has 4 virtual functions, and nothing that is known here makes them at boot/,
-    )
-    expect(asked(sriovServer({ 'etc/rc.local': 'echo 4 >/sys/bus/pci/devices/0000:3b:00.0/sriov_numvfs\n' }))).toMatch(
-      /0000:3b:00\.0 has 4 virtual functions, and files that may make them at boot/,
-    )
-    expectRan(tune(dir, '--vfs', '3b:00.0=4', ...write), 0)
-    expect(asked(dir)).toMatch(/0000:3b:00\.0 has 4 virtual functions, made at every boot by tune-host/)
-    expect(asked(dir)).toMatch(/0000:3b:00\.1 has 2 virtual functions, and nothing/)
-    // NVIDIA's driver makes them with a program of its own.
-    expect(asked(dir)).toMatch(/0000:af:00\.0 has 3.*?→[^\n]*sriov-manage/s)
   })
 })

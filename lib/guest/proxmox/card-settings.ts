@@ -1,6 +1,7 @@
 import { UserError } from '../../core/error.ts'
 import type { PciDevice } from '../../host/pci.ts'
 import { slotOf } from '../../host/pci.ts'
+import type { ProxmoxMapping } from '../../host/proxmox-node.ts'
 import type { GuestBoard } from '../guest.ts'
 import type { GuestCard } from '../libvirt/card-hostdevs.ts'
 import { listSettings, type Properties, splitProperties } from './vm-config.ts'
@@ -101,17 +102,18 @@ function ownEntry(addresses: readonly string[], target: VmTarget): { value: stri
   return { value: first.value, covers }
 }
 
-/** Returns those of the addresses that a setting gives to the VM; one without a function is a whole slot. */
+/** Returns those of the addresses that a setting gives to the VM. */
 function functionsOf(value: string, addresses: readonly string[], { host }: VmTarget): string[] {
+  const given = hostpciPlaces(value, host.pciMappings)
+  return addresses.filter((address) => given.includes(address) || given.includes(slotOf(address)))
+}
+
+/** Returns the functions that a `hostpci` setting names, `0000:01:00.0`, and whole slots, `0000:01:00`. */
+export function hostpciPlaces(value: string, mappings: readonly ProxmoxMapping[]): string[] {
   const { '': named, mapping } = splitProperties(value, 'host')
   const paths =
-    mapping === undefined
-      ? [named ?? '']
-      : host.pciMappings.filter(({ name }) => name === mapping).map(({ path }) => path)
-  const given = paths
-    .flatMap((path) => path.split(';'))
-    .map((path) => (/^[0-9a-f]{4,}:/.test(path) ? path : `0000:${path}`))
-  return addresses.filter((address) => given.includes(address) || given.includes(slotOf(address)))
+    mapping === undefined ? [named ?? ''] : mappings.filter(({ name }) => name === mapping).map(({ path }) => path)
+  return paths.flatMap((path) => path.split(';')).map((path) => (/^[0-9a-f]{4,}:/.test(path) ? path : `0000:${path}`))
 }
 
 /** Returns the host's part of a setting: the slot alone, where the guest gets all of its functions. */

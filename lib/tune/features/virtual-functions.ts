@@ -1,22 +1,15 @@
 import { boundFunctions } from '../../bind/claimed-requirements.ts'
-import { parseSelector } from '../../bind/select.ts'
+import { expectOneDevice } from '../../bind/select.ts'
 import { claimsOf } from '../../change/journal.ts'
 import { type Setting, tokensKeptBy } from '../../change/settings.ts'
 import { UserError } from '../../core/error.ts'
 import { type CheckName, evidenceResult, type Finding, toFinding } from '../../core/finding.ts'
 import { findProgram } from '../../host/find-program.ts'
 import type { PciDevice } from '../../host/pci.ts'
-import {
-  functionNames,
-  predictedFunctions,
-  readSriov,
-  type Sriov,
-  sriovObstacle,
-  virtualFunctionsOf,
-} from '../../host/sriov.ts'
+import { functionNames, readSriov, type Sriov, sriovObstacle, virtualFunctionsOf } from '../../host/sriov.ts'
 import { vfMakers } from '../../host/vf-makers.ts'
 import { functionsInUse } from '../../host/vf-use.ts'
-import { VF_SCRIPT, vfLinkFile, type WantedFunctions } from '../../host/wanted-functions.ts'
+import { readWantedFunctions, VF_SCRIPT, vfLinkFile, type WantedFunctions } from '../../host/wanted-functions.ts'
 import { VF_SCRIPT_HEAD, VF_UNIT, VF_UNIT_PATH, vfRecord, vfUnit } from '../../system/vf-script.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import {
@@ -31,6 +24,7 @@ import {
 import { inForceFinding } from '../in-force.ts'
 import { findLinkInForce, linkSettings } from '../vf-link.ts'
 import { makerSteps } from '../vf-maker-steps.ts'
+import { predictionNotes, presentNotes } from '../vf-notes.ts'
 import { givenWords, stableMacs } from '../vf-words.ts'
 
 const vfInUseGuard: CheckName = { code: 'vf-in-use' }
@@ -87,14 +81,7 @@ export const virtualFunctions: TuneFeature = {
 function expectVfRequest({ devices, host: { machine } }: TuneFacts, text: string) {
   const [, name = '', number = ''] = /^([^=]+)=(\d{1,5})$/.exec(text) ?? []
   if (name === '') throw new UserError('usage', `--vfs ${text}: write CARD=N, as 3b:00.0=4`)
-  const [device, ...more] = devices.filter(parseSelector(name).matches)
-  if (device === undefined)
-    throw new UserError(
-      'no-device',
-      `--vfs ${text}: no such device on this machine; list-iommu --sriov shows what there is`,
-    )
-  if (more.length > 0)
-    throw new UserError('usage', `--vfs ${text}: several functions; name one, as ${device.address}=${number}`)
+  const device = expectOneDevice(devices, name, `--vfs ${text}`)
   if (device.physicalFunction !== null)
     throw new UserError('no-sriov', `--vfs ${text}: it is a virtual function itself, of ${device.physicalFunction}`)
   const sriov = readSriov(machine, device)
@@ -121,10 +108,12 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
   const { address } = device
   const driver = given.value('vfs-driver') === 'host' ? 'host' : 'vfio-pci'
   const asked = givenWords(given, count)
-  const obstacle = sriovObstacle(device)
+  const obstacle = sriovObstacle(machine, device)
   if (obstacle !== undefined) throw new UserError('no-sriov', `--vfs: ${obstacle}`)
-  if (asked.length > 0 && !device.class.id.startsWith('02'))
-    throw new UserError('usage', `--vf-…: ${address} is no network card, and its functions have none of this`)
+  const names = functionNames(machine, device)
+  const [mac] = names.macs
+  if (asked.length > 0 && (!device.class.id.startsWith('02') || (names.interfaces.length > 0 && mac === undefined)))
+    throw new UserError('usage', `--vf-…: ${address} is no Ethernet card, and its functions have none of this`)
   if (boundFunctions(claimsOf(journal)).some((one) => one.address === address))
     throw new UserError(
       'contradiction',
@@ -137,8 +126,6 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
       [`there: a unit that writes ${count} to ${device.path}/sriov_numvfs`],
     )
   expectSystemd(facts, '--vfs', `write ${count} to ${device.path}/sriov_numvfs where your system starts services`)
-  const names = functionNames(machine, device)
-  const [mac] = names.macs
   const words = [...asked, ...(mac === undefined ? [] : stableMacs(mac, count, asked))]
   const wanted = { count, driver, words } as const
   const [maker, ...makers] = vfMakers(files, names)
@@ -155,6 +142,10 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
       'unknown-system',
       '--vfs: there is no program ip, which gives them their addresses: install iproute2',
     )
+  const setNow =
+    byLink === undefined
+      ? `systemctl start ${vfUnit(address)}`
+      : `udevadm trigger --action=add /sys/class/net/${byLink.interface}`
   const systemctl = findProgram(files, 'systemctl') ?? '/usr/bin/systemctl'
   const reason = `${count} virtual functions of ${address}, ${driver === 'host' ? 'for the host' : 'on vfio-pci'}`
   const rule = `ACTION=="add|bind", SUBSYSTEM=="pci", KERNEL=="${address}", ENV{DRIVER}=="?*", RUN+="${systemctl} --no-block start ${vfUnit(address)}"`
@@ -185,13 +176,20 @@ function requireFunctions(facts: TuneFacts, given: Arguments): FeatureRequiremen
             `systemd-udevd makes them, by a .link file for this card: it says what ${byLink.path} says, for the first that matches applies alone. The functions are in its drop-in, which initramfs-tools and dracut leave out of the initramfs.`,
           ]),
       ...(typeof link === 'string' ? [`A unit makes them, and no .link file: ${link}.`] : []),
-      ...predictionNotes(machine.exists(`${device.path}/sriov_offset`), device, sriov, count),
+      ...predictionNotes(device, sriov, count),
       ...(sriov.number !== null && sriov.number > 0 && sriov.number !== count
         ? [
             `Its ${sriov.number} virtual functions of now are freed first: the kernel changes their number through 0 only.`,
           ]
         : []),
-      ...presentNotes(virtualFunctionsOf(machine, device, devices), sriov, count, driver),
+      ...(sriov.number === count
+        ? presentNotes(
+            virtualFunctionsOf(machine, device, devices),
+            wanted,
+            readWantedFunctions(files, address),
+            setNow,
+          )
+        : []),
       ...(device.class.id.startsWith('02')
         ? ['Some cards lose the link for a moment when virtual functions are made: connections over it pause.']
         : []),
@@ -209,27 +207,6 @@ function unitSettings(device: PciDevice, wanted: WantedFunctions, reason: string
   ]
 }
 
-function predictionNotes(known: boolean, { address }: PciDevice, sriov: Sriov, count: number): string[] {
-  const all = predictedFunctions(address, sriov, count)
-  const last = all.at(-1)
-  if (last === undefined || !known)
-    return ['Their addresses are known when they are there: list-iommu --sriov shows them.']
-  const range = count === 1 ? last : `${all[0]} to ${last}`
-  return [`Predicted: ${range}. Addresses and groups are certain when they are there: list-iommu --sriov shows them.`]
-}
-
-function presentNotes(
-  present: ReturnType<typeof virtualFunctionsOf>,
-  { number }: Sriov,
-  count: number,
-  driver: string,
-): string[] {
-  const others = present.filter(({ device }) => device.driver !== 'vfio-pci' && device.driver !== null)
-  if (number !== count || driver === 'host' || others.length === 0) return []
-  const shown = others.map(({ device }) => `${device.address} (${device.driver})`).join(', ')
-  return [`They are there already; these stay with the host until the next boot: ${shown}.`]
-}
-
 /** Checks that nobody holds a virtual function that has to go for another number. */
 function inUseFinding(
   { devices, host: { machine, files } }: TuneFacts,
@@ -239,14 +216,15 @@ function inUseFinding(
 ): Finding {
   const present = virtualFunctionsOf(machine, device, devices).map((one) => one.device)
   const stays = number === count || number === 0
-  const use = stays ? { evidence: [], unreadable: [] } : functionsInUse(machine, files, present)
+  const { uses, unreadable } = functionsInUse(machine, files, stays ? [] : present)
   return toFinding(
     vfInUseGuard,
     evidenceResult({
       problem: `A virtual function of ${device.address} is in use, and another number needs all of them to go`,
       ok: 'No virtual function has to go that is in use',
       next: 'shut the guest down, or end what uses it; the kernel would wait for it for ever',
-      ...use,
+      evidence: uses.map(({ address, by }) => `${address} → ${by}`),
+      unreadable,
     }),
   )
 }

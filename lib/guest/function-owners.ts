@@ -1,13 +1,16 @@
-import { UserError } from '../../core/error.ts'
-import type { Reader } from '../../host/reader.ts'
-import { unlessDenied } from '../../host/readings.ts'
-import { type ParsedElement, parseDocument } from './document.ts'
-import { attribute, child, childrenOf, elementText } from './edit-document.ts'
-import { hostAddressOf, hostFunctionsOf, pciAddressOf } from './pci-hostdevs.ts'
+import { UserError } from '../core/error.ts'
+import { readProxmox } from '../host/proxmox-node.ts'
+import type { Reader } from '../host/reader.ts'
+import { unlessDenied } from '../host/readings.ts'
+import { type ParsedElement, parseDocument } from './libvirt/document.ts'
+import { attribute, child, childrenOf, elementText } from './libvirt/edit-document.ts'
+import { hostAddressOf, hostFunctionsOf, pciAddressOf } from './libvirt/pci-hostdevs.ts'
+import { hostpciPlaces } from './proxmox/card-settings.ts'
+import { listSettings, parseVmConfig } from './proxmox/vm-config.ts'
 
-/** Who has PCI functions by libvirt's own files. */
+/** Who has PCI functions by the files of libvirt and of Proxmox. */
 export interface FunctionOwners {
-  /** By address, as `guest win11` or `libvirt's network sriov`; without the guest that is asked for. */
+  /** By address, as `guest win11`, `VM 101` or `libvirt's network sriov`; without the guest that is asked for. */
   owners: Map<string, string[]>
   /** What that guest has. */
   own: ReadonlySet<string>
@@ -20,10 +23,20 @@ export interface FunctionOwners {
 /** libvirt's guests and networks: what is defined (of the system), and what runs now (of the machine). */
 const FOLDERS = { guests: '/etc/libvirt/qemu', networks: '/etc/libvirt/qemu/networks', running: '/run/libvirt/qemu' }
 
-/** Reads who has PCI functions, beside the guest of this name. Source: https://libvirt.org/formatnetwork.html */
+/** The VMs of this node of Proxmox. */
+const VMS = '/etc/pve/qemu-server'
+
+/**
+ * Reads who has PCI functions, beside this guest: `guest win11`, `VM 101`.
+ * Source: https://libvirt.org/formatnetwork.html, PVE::QemuServer::PCI (qemu-server).
+ */
 export function readFunctionOwners(files: Reader, machine: Reader, guest: string | undefined): FunctionOwners {
   const found: FunctionOwners & { own: Set<string> } = { owners: new Map(), own: new Set(), pools: [], unseen: [] }
   const note = (address: string, owner: string): void => {
+    if (owner === guest) {
+      found.own.add(address)
+      return
+    }
     const known = found.owners.get(address) ?? []
     if (!known.includes(owner)) found.owners.set(address, [...known, owner])
   }
@@ -34,11 +47,7 @@ export function readFunctionOwners(files: Reader, machine: Reader, guest: string
     for (const { root, text } of libvirtDocuments(reader, folder, found.unseen)) {
       const domain = root.name === 'domstatus' ? child(root, 'domain') : root
       const name = ownerName(text, domain)
-      for (const one of hostFunctionsOf(child(domain, 'devices'))) {
-        const address = hostAddressOf(one) ?? ''
-        if (name === guest) found.own.add(address)
-        else note(address, `guest ${name}`)
-      }
+      for (const one of hostFunctionsOf(child(domain, 'devices'))) note(hostAddressOf(one) ?? '', `guest ${name}`)
     }
   for (const { root, text } of libvirtDocuments(files, FOLDERS.networks, found.unseen)) {
     const forward = child(root, 'forward')
@@ -48,8 +57,21 @@ export function readFunctionOwners(files: Reader, machine: Reader, guest: string
     const cards = childrenOf(forward, 'pf').flatMap((one) => attribute(one, 'dev') ?? [])
     if (cards.length > 0) found.pools.push({ name, cards })
   }
+  const vms = unlessDenied(files, () => files.list(VMS) ?? [], null)
+  if (vms === null) found.unseen.push(`${VMS}: run as root`)
+  const mappings = vms === null || vms.length === 0 ? [] : readProxmox(files, machine).pciMappings
+  for (const name of vms ?? []) {
+    const vmid = /^(\d+)\.conf$/.exec(name)?.[1]
+    const text = vmid === undefined ? '' : unlessDenied(files, () => files.optionalText(`${VMS}/${name}`) ?? '', null)
+    if (text === null) found.unseen.push(`${VMS}/${name}: run as root`)
+    for (const { value } of listSettings(parseVmConfig(text ?? ''), 'hostpci'))
+      for (const place of hostpciPlaces(value, mappings))
+        for (const address of place.includes('.') ? [place] : functionsOfSlot(place)) note(address, `VM ${vmid}`)
+  }
   return found
 }
+
+const functionsOfSlot = (slot: string): string[] => [0, 1, 2, 3, 4, 5, 6, 7].map((fn) => `${slot}.${fn}`)
 
 function ownerName(text: string, element: ParsedElement | undefined): string {
   const name = child(element, 'name')
