@@ -3,14 +3,20 @@ import type { ImageContents } from '../bind/image-contents.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { owingRuns } from '../change/owed.ts'
-import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
 import { BOOTED } from '../predict/entry-boots.ts'
 import { changesHands, type PredictedBoot, predictionLine, usualBoot } from '../predict/predicted-boot.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
-import { bootEntriesCheck, type ClaimFacts, filesCheck, owedCheck, unconfirmedCheck } from './claim-checks.ts'
+import {
+  bootEntriesCheck,
+  type ClaimFacts,
+  cutShortFindings,
+  filesCheck,
+  owedCheck,
+  unconfirmedCheck,
+} from './claim-checks.ts'
 
 /** The state of a binding. `drifted`: set up, booted, and yet not as promised; `moved`: a device's address changed. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -209,11 +215,8 @@ export async function checkBindStatus({
   const { host } = rest
   const claims = claimsOf(journal, 'binding')
   const functions = boundFunctions(claims)
-  const short = cutShortRuns(host.files, journal).notes
-  if (short.length > 0) {
-    const findings = short.map((one) => toFinding({ code: 'cut-short' }, problemResult(one, [], 'run it again')))
-    return { state: 'drifted', functions, findings }
-  }
+  const short = cutShortFindings(host.files, journal)
+  if (short.length > 0) return { state: 'drifted', functions, findings: short }
   if (claims.length === 0) {
     const last = journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === boot
