@@ -49,7 +49,7 @@ export async function readBindingStatus(
       boots ??= predictNow(bootSystem(facts, pci, adapters), pci, imageReader(host.files))
       return boots
     },
-    log: machine.running ? (await askKernelLog(machine)).log : null,
+    kernelLog: await askKernelLog(machine),
   })
 }
 
