@@ -11,6 +11,8 @@ export interface JournalRecord {
   entry: JournalEntry
   /** `done`: all of it happened. `broken`: the run was cut short. `undone`: taken back by undo.sh. */
   state: 'done' | 'broken' | 'undone'
+  /** Did all of it happen, whatever was taken back since? */
+  complete: boolean
   /** The seconds that each command took. */
   seconds: Record<string, number>
 }
@@ -29,9 +31,10 @@ export function readJournal(files: Reader, journal = JOURNAL): JournalRecord[] {
     for (const path of [folder, `${folder}/entry.json`]) expectOwned(files, path)
     const entry = parseEntry(folder, files.bytes(`${folder}/entry.json`)?.toString('utf8'), live)
     const done = files.bytes(`${folder}/done`)?.toString('utf8')
-    const state = files.exists(`${folder}/undone`) ? 'undone' : done === undefined ? 'broken' : 'done'
-    const seconds = done === undefined ? {} : parseDone(folder, done)
-    entries.push({ number: Number(name), folder, entry, state, seconds })
+    const complete = done !== undefined
+    const state = files.exists(`${folder}/undone`) ? 'undone' : complete ? 'done' : 'broken'
+    const seconds = complete ? parseDone(folder, done) : {}
+    entries.push({ number: Number(name), folder, entry, state, complete, seconds })
   }
   return entries.sort((one, other) => one.number - other.number)
 }

@@ -18,19 +18,25 @@ export function leavingBootFiles(plan: Plan, journal: readonly JournalRecord[]):
       ? { ...change, later: true as const }
       : change,
   )
-  const left = commandsOf({ ...plan, changes }).flatMap(({ later, argv }) => (later ? [argv.join(' ')] : []))
+  const left = leftCommands({ ...plan, changes })
   if (left.length === 0) return plan
+  const owed = owingRuns(journal).flatMap(({ entry }) => leftCommands(entry.plan))
   // All of it is owed already.
-  if (left.length === changes.length && owingRuns(journal).length > 0) return { ...plan, changes: [] }
+  if (left.length === changes.length && left.every((one) => owed.includes(one))) return { ...plan, changes: [] }
   const note = `Left to the next run with --apply, of this script or another: ${left.join(', ')}. Until then this is not in force.`
   return { ...plan, changes, notes: [...plan.notes, note] }
 }
 
+/** Returns the commands of a plan that its run leaves to a later one, as a person types them. */
+export function leftCommands(plan: Plan): string[] {
+  return commandsOf(plan).flatMap(({ later, argv }) => (later ? [argv.join(' ')] : []))
+}
+
 /** Returns the runs whose boot files were left to a later one, and made by none since, oldest first. */
 export function owingRuns(journal: readonly JournalRecord[]): JournalRecord[] {
-  const made = new Set(journal.flatMap(({ state, entry }) => (state === 'broken' ? [] : (entry.made ?? []))))
+  // What takes back a run that is complete makes its boot files anew; of another one, the old ones are put back.
+  const made = new Set(journal.flatMap(({ complete, entry }) => (complete ? (entry.made ?? []) : [])))
   return journal.filter(
-    ({ number, state, entry }) =>
-      state === 'done' && !made.has(number) && commandsOf(entry.plan).some(({ later }) => later),
+    ({ number, state, entry }) => state === 'done' && !made.has(number) && leftCommands(entry.plan).length > 0,
   )
 }

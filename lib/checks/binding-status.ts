@@ -3,14 +3,21 @@ import type { ImageContents } from '../bind/image-contents.ts'
 import { type Claim, claimsOf, type JournalRecord } from '../change/journal.ts'
 import type { BoundFunction } from '../change/journal-entry.ts'
 import { owingRuns } from '../change/owed.ts'
-import { cutShortRuns } from '../change/undo.ts'
 import { type CheckResult, type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
+import type { KernelLog } from '../host/kernel-log.ts'
 import { isStub, isVfio, type PciDevice } from '../host/pci.ts'
 import { BOOTED } from '../predict/entry-boots.ts'
 import { changesHands, type PredictedBoot, predictionLine, usualBoot } from '../predict/predicted-boot.ts'
 import type { Initramfs } from '../system/system.ts'
 import { type AsyncCheck, runChecksAsync } from './check.ts'
-import { bootEntriesCheck, type ClaimFacts, filesCheck, owedCheck, unconfirmedCheck } from './claim-checks.ts'
+import {
+  bootEntriesCheck,
+  type ClaimFacts,
+  cutShortFindings,
+  filesCheck,
+  owedCheck,
+  unconfirmedCheck,
+} from './claim-checks.ts'
 
 /** The state of a binding. `drifted`: set up, booted, and yet not as promised; `moved`: a device's address changed. */
 export type BindState = 'none' | 'reboot-needed' | 'bound' | 'drifted' | 'moved'
@@ -20,8 +27,8 @@ export interface StatusFacts extends ClaimFacts {
   initramfs: Initramfs | undefined
   /** Looks into an image of the generator; a text says why that cannot be told. */
   lookInto: (initramfs: Initramfs, path: string) => Promise<ImageContents | string>
-  /** The kernel log of this boot; `null` when it may not be read. */
-  log: string | null
+  /** The kernel log of this boot. */
+  kernelLog: KernelLog
   /** Foresees the boots by the files as they are. */
   foreseen: () => Promise<readonly PredictedBoot[]>
 }
@@ -162,12 +169,12 @@ function lostResult(one: BoundFunction, here: PciDevice | undefined, devices: re
 }
 
 /** Did a host driver have the function first? Drivers log the address of a device that they take. */
-const kernelLogCheck: BindingCheck<'host' | 'claims' | 'log'> = {
+const kernelLogCheck: BindingCheck<'host' | 'claims' | 'kernelLog'> = {
   code: 'kernel-log',
   askedBy: ['binding-status'],
-  run({ host, claims, log }) {
+  run({ host, claims, kernelLog: { log, logMissing } }) {
     if (!host.running) return []
-    if (log === null) return unknownResult('the kernel log may not be read: try as root', [])
+    if (log === null) return unknownResult(logMissing, [])
     const lines = log.split('\n')
     return boundFunctions(claims).flatMap(({ address, driver }) => {
       if (driver === null || isVfio(driver)) return []
@@ -209,11 +216,8 @@ export async function checkBindStatus({
   const { host } = rest
   const claims = claimsOf(journal, 'binding')
   const functions = boundFunctions(claims)
-  const short = cutShortRuns(host.files, journal).notes
-  if (short.length > 0) {
-    const findings = short.map((one) => toFinding({ code: 'cut-short' }, problemResult(one, [], 'run it again')))
-    return { state: 'drifted', functions, findings }
-  }
+  const short = cutShortFindings(host.files, journal)
+  if (short.length > 0) return { state: 'drifted', functions, findings: short }
   if (claims.length === 0) {
     const last = journal.filter(({ state, entry }) => state === 'done' && entry.kind === 'binding').at(-1)
     const fresh = last?.entry.plan.rebootNeeded && last.entry.boot !== null && last.entry.boot === boot

@@ -1,10 +1,11 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
 import { CONFIRM } from '../change/confirm.ts'
 import type { Claim, JournalRecord } from '../change/journal.ts'
-import { commandsOf } from '../change/plan.ts'
+import { leftCommands } from '../change/owed.ts'
 import { hasSetting, showSetting } from '../change/settings.ts'
-import { contentReader } from '../change/undo.ts'
-import { okResult, problemResult, unknownResult } from '../core/finding.ts'
+import { contentReader, cutShortRuns } from '../change/undo.ts'
+import { type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
+import type { Reader } from '../host/reader.ts'
 import type { Bootloader, Host } from '../system/system.ts'
 import type { Check } from './check.ts'
 
@@ -22,6 +23,13 @@ export interface ClaimFacts {
 
 /** A check of `--status`, and the facts that it needs. */
 type ClaimCheck<Needs extends keyof ClaimFacts> = Check<Pick<ClaimFacts, Needs>>
+
+/** Finds runs, of any script, that were cut short: before they are taken back, nothing is as any script promised. */
+export function cutShortFindings(files: Reader, journal: readonly JournalRecord[]): Finding[] {
+  return cutShortRuns(files, journal).notes.map((note) =>
+    toFinding({ code: 'cut-short' }, problemResult(note, [], 'run it again')),
+  )
+}
 
 /** Is a dead man's switch waiting? */
 export const unconfirmedCheck: ClaimCheck<'claims'> = {
@@ -41,8 +49,8 @@ export const owedCheck: ClaimCheck<'owing'> = {
   askedBy: ['binding-status', 'tuning-status'],
   run: ({ owing }) =>
     owing.map(({ entry: { script, time, plan } }) => {
-      const left = commandsOf(plan).flatMap(({ later, argv }) => (later ? [argv.join(' ')] : []))
-      const what = `${script} of ${time} left the making of boot files to a later run: ${left.join(', ')}`
+      const left = leftCommands(plan).join(', ')
+      const what = `${script} of ${time} left the making of boot files to a later run: ${left}`
       return problemResult(what, [], `run the same again with --apply, or any other script that changes the boot`)
     }),
 }

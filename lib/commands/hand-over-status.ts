@@ -1,6 +1,6 @@
 import { claimsOf, readJournal } from '../change/journal.ts'
 import { runChecks } from '../checks/check.ts'
-import { filesCheck } from '../checks/claim-checks.ts'
+import { cutShortFindings, filesCheck } from '../checks/claim-checks.ts'
 import { type Finding, okResult, problemResult, toFinding, unknownResult } from '../core/finding.ts'
 import { readHandOvers } from '../hand-over/plan-hand-over.ts'
 import { isAway, type LoggedStep, RECORDS, readRefusal, readSteps } from '../hand-over/read-hand-over.ts'
@@ -14,7 +14,11 @@ import type { Context } from './run-script.ts'
 export function handOverStatus({ machine, warn }: Context): ChangeStatus {
   const host = readHost(machine)
   const { files } = host
-  const claims = claimsOf(readJournal(files), 'hand-over')
+  const journal = readJournal(files)
+  const short = cutShortFindings(files, journal)
+  if (short.length > 0)
+    return { state: 'drifted', meaning: MEANINGS.drifted, names: [], functions: [], findings: short }
+  const claims = claimsOf(journal, 'hand-over')
   const readers = [files, machine.reader]
   const promised = runChecks([filesCheck], { host, claims }, readers)
   const { devices } = readPciFacts(machine, warn)

@@ -1,6 +1,5 @@
 import { claimedGenerator } from '../bind/claimed-requirements.ts'
 import { claimsOf, type JournalRecord, readJournal } from '../change/journal.ts'
-import { owingRuns } from '../change/owed.ts'
 import { runCommand } from '../change/run.ts'
 import { type BindState, type BindStatus, checkBindStatus } from '../checks/binding-status.ts'
 import { UserError } from '../core/error.ts'
@@ -50,7 +49,7 @@ export async function readBindingStatus(
       boots ??= predictNow(bootSystem(facts, pci, adapters), pci, imageReader(host.files))
       return boots
     },
-    log: machine.running ? (await askKernelLog(machine)).log : null,
+    kernelLog: await askKernelLog(machine),
   })
 }
 
@@ -90,6 +89,6 @@ export async function tuningStatus(context: Context, adapters: Adapters): Promis
   const claims = claimsOf(journal, 'tuning')
   const used = claims.map(({ entry }) => entry.entry.adapters.bootloader).find((name) => name !== null)
   const loader = adapters.openBootloader(host, used)
-  const { state, findings } = tuneHostStatus(host, loader, claims, owingRuns(journal), readBootId(context))
+  const { state, findings } = tuneHostStatus(host, loader, journal, readBootId(context))
   return { state, meaning: '', names: [...new Set(claims.map(({ owner }) => owner))], functions: [], findings }
 }

@@ -18,10 +18,13 @@ export interface KernelLog {
 export function readKernelLog({ reader, running, programOutput }: Machine): KernelLog {
   if (!running)
     return { log: reader.optionalBytes(LOG)?.toString('utf8') ?? null, logMissing: 'no kernel log was captured' }
-  const logMissing = 'the kernel log may not be read: try as root'
   const records = reader.optionalBytes('/dev/kmsg')
   // The remark that all unread files get would say the same again.
-  reader.denied.delete('/dev/kmsg')
+  const denied = reader.denied.delete('/dev/kmsg')
+  const isRoot = /^Uid:\s+\d+\s+0\b/m.test(reader.optionalText('/proc/self/status') ?? '')
+  const logMissing = denied
+    ? `the kernel log may not be read: ${isRoot ? 'here not even by root, as in a container' : 'try as root'}`
+    : `the kernel log is not there (/dev/kmsg${records === undefined ? '' : ' is empty'})`
   if (records === undefined || records.length === 0) return { log: null, logMissing }
   const log = renderKmsg(records.toString('latin1'))
   programOutput.set(LOG, log)

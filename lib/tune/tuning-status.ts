@@ -1,7 +1,15 @@
 import { claimedArguments } from '../bind/claimed-requirements.ts'
-import type { Claim, JournalRecord } from '../change/journal.ts'
+import { claimsOf, type JournalRecord } from '../change/journal.ts'
+import { owingRuns } from '../change/owed.ts'
 import { type Check, resultsAsRead, runChecks } from '../checks/check.ts'
-import { bootEntriesCheck, type ClaimFacts, filesCheck, owedCheck, unconfirmedCheck } from '../checks/claim-checks.ts'
+import {
+  bootEntriesCheck,
+  type ClaimFacts,
+  cutShortFindings,
+  filesCheck,
+  owedCheck,
+  unconfirmedCheck,
+} from '../checks/claim-checks.ts'
 import { type Finding, okResult, problemResult, toFinding } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import type { Bootloader, Host } from '../system/system.ts'
@@ -16,15 +24,16 @@ export type TuneState = 'none' | 'reboot-needed' | 'in-force' | 'drifted'
 export function tuneHostStatus(
   host: Host,
   bootloader: Bootloader | undefined,
-  claims: readonly Claim[],
-  owing: readonly JournalRecord[],
+  journal: readonly JournalRecord[],
   boot: string | null,
 ): { state: TuneState; findings: Finding[] } {
-  if (claims.length === 0) return { state: 'none', findings: [] }
+  const short = cutShortFindings(host.files, journal)
+  const claims = claimsOf(journal, 'tuning')
+  if (claims.length === 0) return { state: short.length > 0 ? 'drifted' : 'none', findings: short }
   const tokens = claimedArguments(claims)
   const readers = [host.files, host.machine]
   const checks = [unconfirmedCheck, owedCheck, filesCheck, bootEntriesCheck, overruledCheck]
-  const promised = runChecks(checks, { host, bootloader, claims, owing }, readers)
+  const promised = [...short, ...runChecks(checks, { host, bootloader, claims, owing: owingRuns(journal) }, readers)]
   const declared = claims.flatMap(({ setting }) =>
     setting.kind === 'nix-item' && setting.form === 'arguments' ? [setting.item] : [],
   )

@@ -137,7 +137,7 @@ it('--status does not take pci-stub for vfio-pci', async () => {
       initramfs: undefined,
       lookInto: async () => 'unknown',
       foreseen: async () => [],
-      log: null,
+      kernelLog: { log: null, logMissing: '' },
     }
     const status = await checkBindStatus({ ...facts, host, devices, journal: readJournal(files), boot: null })
     return status.findings.filter(({ code }) => code === 'drivers').map(({ summary }) => summary)

@@ -1,5 +1,5 @@
 // What hand-over writes: looked at, changed, and taken back.
-import { readFileSync } from 'node:fs'
+import { readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { handOverFiles, hookFile } from '../../lib/hand-over/hook-files.ts'
@@ -74,6 +74,13 @@ describe('written, looked at, changed and taken back', () => {
     expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
     writeIn(dir, hook, '#!/bin/sh\nexit 0\n')
     expectRan(handOver(dir, '--status'), 1, /drifted.*50-vfio-scripts-hand-over was changed/s)
+  })
+
+  it('a run that was cut short is told by --status', () => {
+    const dir = desktopDir('twin-gpus')
+    expectRan(handOver(dir, 'win11', '05:00', ...write), 0)
+    rmSync(join(dir, 'var/lib/vfio-scripts/0001/done'))
+    expectRan(handOver(dir, '--status'), 1, /drifted.*A run of hand-over of \S+ was cut short/s)
   })
 
   it('bind-vfio, tune-host and their undo leave it alone', () => {

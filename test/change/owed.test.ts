@@ -1,12 +1,15 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { JournalRecord } from '../../lib/change/journal.ts'
+import { leavingBootFiles, leftCommands } from '../../lib/change/owed.ts'
+import type { CommandChange, Plan } from '../../lib/change/plan.ts'
 import { bind, expectRan, tune } from '../support/bind.ts'
 import { can, files } from '../support/chroot.ts'
 import { freshSystem } from '../support/crash-systems.ts'
 import { newFolder } from '../support/expect.ts'
 import { needs } from '../support/needs.ts'
-import { runProgram } from '../support/run.ts'
+import { PROJECT, runProgram } from '../support/run.ts'
 import { textOf, writeIn } from '../support/system.ts'
 
 const CALLS = 'var/calls'
@@ -95,6 +98,38 @@ needs('root, and a busybox that stands alone', can).describe('boot files that ar
     expectRan(tune(dir, '--status'), 1, OWED)
   })
 
+  it('stay owed where undo.sh puts back what the run that was to make them had before it', () => {
+    const dir = counted()
+    expectRan(tune(dir, ...later), 0)
+    const [program, now] = [textIn(dir, 'usr/sbin/update-grub'), files(dir)]
+    writeIn(dir, 'usr/sbin/update-grub', `${program}kill -9 $PPID\n`)
+    const cut = ['--root', dir, '02:00', '--apply']
+    expect(runProgram(process.execPath, [`${PROJECT}scripts/bind-vfio.mjs`, ...cut]).code).not.toBe(0)
+    expect(menu(dir)).toMatch(/ threadirqs/)
+    writeIn(dir, 'usr/sbin/update-grub', program)
+    for (const status of [bind(dir, '--status'), tune(dir, '--status')])
+      expectRan(status, 1, /A run of bind-vfio of \S+ was cut short/)
+    expect(runProgram('sh', [join(dir, 'var/lib/vfio-scripts/0002/undo.sh'), dir]).code).toBe(0)
+    expect(files(dir)).toBe(now)
+    expectRan(tune(dir, '--status'), 1, OWED)
+    expectRan(tune(dir, ...args), 0)
+    expect(menu(dir)).toMatch(/ threadirqs/)
+  })
+
+  it('are not said to be owed by a run that was cut short itself, but that it was', () => {
+    const dir = counted()
+    const before = files(dir)
+    expectRan(tune(dir, ...later), 0)
+    rmSync(join(dir, 'var/lib/vfio-scripts/0001/done'))
+    const status = tune(dir, '--status')
+    expectRan(status, 1, /drifted.*A run of tune-host of \S+ was cut short/s)
+    expect(status.stdout).not.toMatch(OWED)
+    expectRan(bind(dir, '02:00', '--apply'), 0)
+    expect(menu(dir)).not.toMatch(/threadirqs/)
+    expectRan(bind(dir, '--undo', '--apply'), 0)
+    expect(files(dir)).toBe(before)
+  })
+
   it('are owed no more once their run is taken back', () => {
     const dir = counted()
     const before = files(dir)
@@ -124,4 +159,18 @@ describe('--boot-files-later', () => {
     const ran = tune(newFolder(), mode, '--boot-files-later')
     expectRan(ran, 2, /--boot-files-later and --\w+: choose one/)
   })
+})
+
+it('what is owed already is left out of a plan only where it is all of the plan', () => {
+  const make = (program: string): CommandChange => ({
+    ...{ kind: 'command', argv: [program], inverse: [program], touches: [`/boot/${program}`], reason: '' },
+  })
+  const planOf = (...programs: string[]): Plan => {
+    return { changes: programs.map(make), settings: [], notes: [], rebootNeeded: true }
+  }
+  const entry = { plan: leavingBootFiles(planOf('update-grub'), []) }
+  const journal = [{ number: 1, state: 'done', complete: true, entry }] as JournalRecord[]
+  const leaves = (...programs: string[]): string[] => leftCommands(leavingBootFiles(planOf(...programs), journal))
+  expect(leaves('update-grub')).toEqual([])
+  expect(leaves('update-initramfs', 'update-grub')).toEqual(['update-initramfs', 'update-grub'])
 })

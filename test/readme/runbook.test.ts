@@ -29,6 +29,13 @@ function readyHost(): string {
   return dir
 }
 
+/** The calls that stand-ins wrote down: each script, and the first word that it got. */
+const callsIn = (log: string): string[] =>
+  readFileSync(log, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as string[]).slice(0, 2).join(' '))
+
 const WRONG: [args: string[], says: RegExp][] = [
   [['--gpu', '02:00', '--name', 'vm', '--aply'], /^setup: Unknown option '--aply'/],
   [['--gpu', '02:00', '--name', 'vm', 'more'], /^setup: Unexpected argument 'more'/],
@@ -67,18 +74,29 @@ describe.concurrent('the runbook', () => {
     const log = join(newFolder(), 'calls')
     const ran = await setupAt(copyCounted(log), {}, ...guest, '--root', readyHost())
     expectRan(ran, 1, /this is the plan/)
-    const calls = readFileSync(log, 'utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line) as string[])
-    const asked = calls.map((words) => words.slice(0, 2).join(' '))
-    expect(asked).toEqual([
+    expect(callsIn(log)).toEqual([
       'gen-domain.mjs --help',
       expect.stringMatching(/^check-host.mjs --root=/),
       ...['list-iommu.mjs 02:00', 'check-reset.mjs 02:00', 'bind-vfio.mjs --status'],
       ...['tune-host.mjs --packages', 'tune-host.mjs --libvirt', 'tune-host.mjs --hugepages=4G'],
       ...['bind-vfio.mjs 02:00', 'gen-domain.mjs --name=vm'],
     ])
+  })
+
+  it('gives virsh the guest that it shows, of one call', async () => {
+    const folder = newFolder()
+    const virsh = `#!/bin/sh\n[ "$1" != define ] || cat "$2" >>${folder}/defined\n`
+    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
+    const log = join(folder, 'calls')
+    const args = ['--gpu', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '1G']
+    const env = { PATH: `${folder}:${process.env.PATH}` }
+    const ran = await setupAt(copyCounted(log, ready), env, '--step', 'gen-domain', ...args, '--apply')
+    expectRan(ran, 0, /^\$ gen-domain --name=vm .* \| virsh define \/dev\/stdin$/m)
+    expect(callsIn(log)).toEqual(['gen-domain.mjs --help', 'gen-domain.mjs --name=vm'])
+    const { stdout } = runScript('gen-domain', [...args, '--root', ready])
+    expect(stdout).toMatch(/<hostdev/)
+    expect(ran.stdout).toContain(stdout)
+    expect(readFileSync(join(folder, 'defined'), 'utf8').trim()).toBe(stdout.trim())
   })
 
   it('shows the plan of every step where one is refused, and says which', async () => {
@@ -199,6 +217,24 @@ esac
     expect(readFileSync(join(folder, 'ready'), 'utf8')).toBe('net-start lan\n')
     expect(readFileSync(join(folder, 'started'), 'utf8')).toBe(`start it's $(a) "vm"\n`)
     expectRan(await start(), 0, /vm" runs\.$/m)
+  })
+
+  it('starts nothing more after Ctrl-C while virsh runs', async () => {
+    const folder = newFolder()
+    const virsh = `#!/bin/sh
+[ "$1" != -q ] || shift
+echo "$1" >>${folder}/calls
+[ "$1" != net-info ] || echo 'Active:         no'
+[ "$1" = net-start ] || exit 0
+page=$PPID
+until tr '\\0' ' ' </proc/$page/cmdline | grep -q setup.md; do page=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$page/status); done
+kill -INT $page
+`
+    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
+    const args = ['--step', 'start', '--name', 'vm', '--network', 'network:lan', '--apply']
+    const ran = await setupIn({ PATH: `${folder}:${process.env.PATH}` }, ...args)
+    expectRan(ran, 2, /^setup: interrupted; nothing after this was done$/m)
+    expect(readFileSync(join(folder, 'calls'), 'utf8')).toBe('domstate\nnet-info\nnet-start\n')
   })
 
   it('runs one step alone', async () => {

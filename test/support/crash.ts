@@ -151,6 +151,8 @@ async function tryAll(
 interface States {
   before: string
   after: string
+  /** Nothing is set up. */
+  fresh: string
 }
 
 async function tryOne(
@@ -158,7 +160,7 @@ async function tryOne(
   work: Work,
   { call, nth }: Point,
   fault: Fault,
-  { before, after }: States,
+  { before, after, fresh }: States,
   next: (dir: string) => void,
 ): Promise<void> {
   const inject = `inject=${call}:${fault.replace('+', '')}:when=${nth}${fault.endsWith('+') ? '+' : ''}`
@@ -179,6 +181,10 @@ async function tryOne(
       expect(text).toMatch(/^[a-z-]+: /m)
     }
   } else if (!started || !fault.includes('KILL')) counted.missed++
+  const now = stateOf(copy)
+  const status = here(copy, { script: work.script, args: ['--status'] }).stdout
+  if (now !== before && now !== after) expect(status).toMatch(/was cut short/)
+  if (now !== fresh) expect(status).not.toMatch(/nothing is set up/)
   next(copy)
 }
 
@@ -196,8 +202,9 @@ export function crashesOn(name: string): void {
     const unbind: Work = { script: 'bind-vfio', args: ['--undo', '--apply'] }
     const tune: Work = { script: 'tune-host', args: ['--hugepages', '2G', '--page-size', '1G', '--apply'] }
     const untune: Work = { script: 'tune-host', args: ['--undo', '--apply'] }
+    const later: Work = { ...tune, args: [...tune.args, '--boot-files-later'] }
     let fresh = ''
-    let [bound, tuned] = ['', '']
+    let [bound, tuned, owing] = ['', '', '']
     const succeed = (dir: string, work: Work): void => {
       const { code, stderr } = here(dir, work)
       expect(code, stderr).toBe(0)
@@ -209,6 +216,8 @@ export function crashesOn(name: string): void {
       succeed(bound, bind)
       tuned = copyOf(fresh)
       succeed(tuned, tune)
+      owing = copyOf(fresh)
+      succeed(owing, later)
     })
     afterAll(() => {
       const { points, tried, missed, violations } = counted
@@ -234,11 +243,12 @@ export function crashesOn(name: string): void {
       ['bind-vfio --apply', () => fresh, bind, unbind, () => bound],
       ['bind-vfio --undo --apply', () => bound, unbind, bind, () => fresh],
       ['tune-host --apply', () => fresh, tune, untune, () => tuned],
+      ['tune-host --apply --boot-files-later', () => fresh, later, untune, () => owing],
       ['tune-host --undo --apply', () => tuned, untune, tune, () => fresh],
     ])(
       '%s: all or nothing, and the next run is not kept from its work',
       async (_, from, work, back, to) => {
-        const states = { before: stateOf(from()), after: stateOf(to()) }
+        const states = { before: stateOf(from()), after: stateOf(to()), fresh: stateOf(fresh) }
         expect(states.before).not.toBe(states.after)
         await tryAll(
           from(),

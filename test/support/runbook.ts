@@ -30,12 +30,16 @@ export function setupAt(page: string, more: NodeJS.ProcessEnv, ...args: string[]
   })
 }
 
-/** The page beside stand-ins that write down each call, `null` for one by a process of its own, and pass it on. */
-export function copyCounted(log: string): string {
+/**
+ * The page beside stand-ins that write down each call, `null` for one by a process of its own, and pass it on; with a
+ * `root`, they look at it, though the page was not told so and runs its own commands.
+ */
+export function copyCounted(log: string, root?: string): string {
   const page = copyPage()
   for (const name of SCRIPTS) {
     const note = `['${name}', ...(globalThis[Symbol.for('vfio-scripts/caller')]?.argv ?? [null])]`
     const lines = [`appendFileSync('${log}', JSON.stringify(${note}) + '\\n')`]
+    if (root !== undefined) lines.push(`globalThis[Symbol.for('vfio-scripts/caller')]?.argv.push('--root', '${root}')`)
     lines.push(`await import('${PROJECT}scripts/${name}' + new URL(import.meta.url).search)`)
     rmSync(join(dirname(page), name))
     writeFileSync(join(dirname(page), name), `import { appendFileSync } from 'node:fs'\n${lines.join('\n')}\n`)

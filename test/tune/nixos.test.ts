@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { claimsOf, readJournal } from '../../lib/change/journal.ts'
+import { readJournal } from '../../lib/change/journal.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { tuneHostStatus } from '../../lib/tune/tuning-status.ts'
 import { bind, expectRan, tune } from '../support/bind.ts'
@@ -225,10 +225,10 @@ it('is in force after the boot of a system that was made of it, as the kernel sh
   const dir = nixos()
   expectRan(tune(dir, '--hugepages', '16G', '--threadirqs', ...write), 0)
   const files = openReader(dir)
-  const claims = claimsOf(readJournal(files))
+  const journal = readJournal(files)
   const state = (boot: string | null, line: string, pages: string): string => {
     const machine = hostWith({ '/proc/cmdline': line, '/proc/sys/vm/nr_hugepages': pages }).files
-    return tuneHostStatus({ files, machine, running: true, kernels: [] }, undefined, claims, [], boot).state
+    return tuneHostStatus({ files, machine, running: true, kernels: [] }, undefined, journal, boot).state
   }
   expect(state(null, 'quiet threadirqs', '8192')).toBe('reboot-needed')
   expect(state('next', 'quiet threadirqs', '8192')).toBe('in-force')

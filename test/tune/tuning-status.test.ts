@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { claimsOf, readJournal } from '../../lib/change/journal.ts'
+import { readJournal } from '../../lib/change/journal.ts'
 import { readBootWrites } from '../../lib/host/drop-ins.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { tuneHostStatus } from '../../lib/tune/tuning-status.ts'
@@ -22,9 +22,8 @@ const slices = (list: string): Record<string, string> =>
 /** Of what is set up in `dir`, with this machine after the next boot. */
 function statusOf(dir: string, machine: Record<string, string>): { state: string; problems: string[]; ok: string[] } {
   const files = openReader(dir)
-  const claims = claimsOf(readJournal(files))
   const real = { files, machine: hostWith(machine).files, running: true, kernels: [] }
-  const { state, findings } = tuneHostStatus(real, undefined, claims, [], 'next')
+  const { state, findings } = tuneHostStatus(real, undefined, readJournal(files), 'next')
   const texts = (wanted: string): string[] =>
     findings.filter((one) => one.state === wanted).map(({ summary, evidence }) => [summary, ...evidence].join(' | '))
   return { state, problems: texts('problem'), ok: texts('ok') }
