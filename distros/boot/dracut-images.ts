@@ -2,7 +2,6 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import { readDropIns } from '../../lib/host/drop-ins.ts'
-import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import {
@@ -50,7 +49,7 @@ export function dracutImages(host: Host): { images: KernelImage[]; commands: Com
   const { files } = host
   const installed = kernelInstallImagesOf(host, 'dracut')
   if (installed.length > 0) return { images: installed, commands: kernelInstallCommands(host, installed) }
-  const onEsp = findProgram(files, 'sdbootutil') === undefined ? [] : sdbootutilImages(host)
+  const onEsp = sdbootutilImages(host)
   if (onEsp.length > 0) {
     const touches = onEsp.map(({ path }) => path)
     return { images: onEsp, commands: [generatorCommand(['sdbootutil', 'mkinitrd'], touches, 'the initramfs images')] }

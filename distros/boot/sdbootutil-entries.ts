@@ -1,3 +1,4 @@
+import { findProgram } from '../../lib/host/find-program.ts'
 import { readMounts } from '../../lib/host/mounts.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { type BootEntry, readEntries } from './loader-entries.ts'
@@ -35,6 +36,7 @@ export function presentSnapshot({ machine, running }: Host): string | undefined 
 
 /** Finds the images that its entries boot, `TOKEN/RELEASE/initrd-SHA1` on the ESP: each once, by the kernel it is for. */
 export function sdbootutilImages(host: Host): KernelImage[] {
+  if (findProgram(host.files, 'sdbootutil') === undefined) return []
   const normal = sdbootutilEntries(host).filter(({ recovery }) => !recovery)
   const images = fromBootEntries(host, normal).flatMap(({ release, images }) =>
     images.flatMap(({ path, found }): KernelImage[] =>
