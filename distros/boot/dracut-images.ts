@@ -2,7 +2,6 @@ import type { CommandChange } from '../../lib/change/plan.ts'
 import type { ShellFile } from '../../lib/edit/shell-variables.ts'
 import { wordsIn } from '../../lib/edit/word-lists.ts'
 import { readDropIns } from '../../lib/host/drop-ins.ts'
-import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { entryFolders, findImages, imageCommand, packageBaseOf, readShellFiles } from './boot-files.ts'
@@ -43,8 +42,8 @@ export function dracutImages(host: Host): { images: KernelImage[]; commands: Com
   const { files } = host
   const installed = kernelInstallImagesOf(host, 'dracut')
   if (installed.length > 0) return { images: installed, commands: kernelInstallCommands(host, installed) }
-  const onEsp = findProgram(files, 'sdbootutil') === undefined ? undefined : sdbootutilImages(host)
-  if (onEsp !== undefined && onEsp.images.length > 0) return onEsp
+  const onEsp = sdbootutilImages(host)
+  if (onEsp.images.length > 0) return onEsp
   const unified = dracutUnifiedImages(host)
   const images =
     unified.length > 0

@@ -1,4 +1,5 @@
 import type { CommandChange } from '../../lib/change/plan.ts'
+import { findProgram } from '../../lib/host/find-program.ts'
 import { readMounts } from '../../lib/host/mounts.ts'
 import type { Host, KernelImage } from '../../lib/system/system.ts'
 import { generatorCommand } from './boot-files.ts'
@@ -40,6 +41,7 @@ export function presentSnapshot({ machine, running }: Host): string | undefined 
  * them again: under other names, so that it writes the entries too. Source: install_kernel() in sdbootutil.
  */
 export function sdbootutilImages(host: Host): { images: KernelImage[]; commands: CommandChange[] } {
+  if (findProgram(host.files, 'sdbootutil') === undefined) return { images: [], commands: [] }
   const normal = sdbootutilEntries(host).filter(({ recovery }) => !recovery)
   const all = fromBootEntries(host, normal).flatMap(({ release, images }) =>
     images.flatMap(({ path, found }): KernelImage[] =>

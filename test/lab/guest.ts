@@ -123,14 +123,15 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   let guest: Console
   prepareFolder(folder)
 
-  /** The newer QEMU without KVM was seen to stop for ever behind GRUB, before the kernel says a word: it is started again. */
+  /** The newer QEMU without KVM was seen to stand still for ever behind GRUB, before the kernel says a word: it is started again. */
   const startKernel = async (): Promise<Console> => {
     const first = startConsole(await options.command(machine), folder, log)
     if (!machine.networkFunctions || machine.boot === 'direct') return first
     try {
       await first.until(/Loading initial ramdisk \.{3}\s+\S/, 240, 'the kernel')
       return first
-    } catch {
+    } catch (error) {
+      if (first.status() !== undefined) throw error // it ended by itself
       await first.ended
       appendFileSync(log, '\n--- again: nothing of the kernel ---\n')
       return startConsole(await options.command(machine), folder, log)

@@ -3,11 +3,17 @@ import { grub, intel } from '../machines.ts'
 import type { Scenario } from '../scenario.ts'
 import { systemdDisk } from './tune-host.ts'
 
+export const unitOf = (address: string): string => `vfio-scripts-virtual-functions@${address}.service`
+
 const machine = { ...grub(intel, 'bios'), cpus: 2, memory: 2048, virtualFunctions: true }
 const card = '0000:06:00.0'
-const unit = `vfio-scripts-virtual-functions@${card}.service`
+const settled = unitEnded(card)
 const onVfio = Object.fromEntries([1, 2, 3, 4].map((fn) => [`0000:06:00.${fn}`, 'vfio-pci']))
-const settled = `udevadm settle; for i in $(seq 60); do case $(systemctl is-active ${unit}) in activating) sleep 1 ;; *) break ;; esac; done`
+
+/** Bash: what has to be done of a card's virtual functions is done, by the unit of tune-host or without it. */
+export function unitEnded(address: string): string {
+  return `udevadm settle; for i in $(seq 90); do case $(systemctl is-active ${unitOf(address)}) in activating) sleep 1 ;; *) break ;; esac; done`
+}
 
 /** QEMU keeps the functions of its drive offline until they are managed, so that who has them is what can be seen. */
 export const virtualFunctionsOfNvme: Scenario = {
@@ -46,7 +52,7 @@ export const virtualFunctionsOfNvme: Scenario = {
     await first.end()
     const guest = await lab.start(machine, disk)
     await lab.step('there after the boot', async () => {
-      const log = await guest.run(`${settled}; systemctl status ${unit} --no-pager || :`, { seconds: 300 })
+      const log = await guest.run(`${settled}; systemctl status ${unitOf(card)} --no-pager || :`, { seconds: 300 })
       expectCode('the unit', log, 0, /4 virtual functions are there/)
       expectDrivers(await driversOf(guest), { ...onVfio, [card]: 'nvme' })
       expectCode(
