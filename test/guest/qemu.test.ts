@@ -74,6 +74,10 @@ describe('--format qemu', () => {
 
   it('a USB device by its port: the bus is told beside it', () => {
     expect(script('--guest', 'linux', '--usb', '1-3')).toContain('usb-host,hostbus=1,hostport=3 ')
+    const notes = (...more: string[]): string =>
+      genDomain(dir, '--name', 'one', '--guest', 'linux', '--usb', '1-3', ...more).stderr
+    expect(notes()).toContain('it goes by its number')
+    expect(notes('--format', 'qemu')).not.toContain('it goes by its number')
   })
 
   needs('shellcheck').it('shellcheck finds nothing in them, whatever the paths', () => {

@@ -79,6 +79,23 @@ describe('the configuration of a VM', () => {
     expect(genVm(nodeWith(INSTALLED), ...mac)).toMatchObject({ code: 0, stdout: '' })
   })
 
+  it.each(['host=0x046D:0xC52B,usb3=1', 'mapping=pad', 'mapping=other', '1-3'])(
+    'a USB device that it has by %s',
+    (line) => {
+      const usb = 'pad\n\tmap node=pve,id=046d:c52b\n\nother\n\tmap node=far,id=046d:c52b\n'
+      const dir = nodeWith(`usb1: ${line}\n${INSTALLED}`, { files: { '/etc/pve/mapping/usb.cfg': usb } })
+      const has = !/other|1-3/.test(line)
+      expect(settingsOf(genVm(dir, '--usb', '1234:5678'))).toEqual({ usb0: '1234:5678' })
+      expect(settingsOf(genVm(dir, '--usb', '1-1'))).toEqual(has ? {} : { usb0: '046d:c52b' })
+    },
+  )
+
+  it('a folder that is shared already keeps how it is shared', () => {
+    const files = { '/etc/pve/mapping/directory.cfg': 'games\n\tmap node=pve,path=/srv/games\n' }
+    const dir = nodeWith(`virtiofs3: dirid=games,cache=auto\n${INSTALLED}`, { files })
+    expect(genVm(dir, '--share', '/srv/games')).toMatchObject({ code: 0, stdout: '' })
+  })
+
   it('an image of a storage is named, another is copied', () => {
     const image = Buffer.from('QFI\u00fb', 'latin1')
     const dir = proxmoxNode({
