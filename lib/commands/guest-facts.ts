@@ -83,6 +83,7 @@ export async function readGuestFacts(
     requested,
     preset: request.preset,
     format: request.format,
+    chipset: request.chipset,
     hypervisor: { ...hypervisor, uefiImages: await withUefiReleases(machine, hypervisor.uefiImages, asked.length > 0) },
     versions: {
       libvirt: request.format === 'proxmox' ? null : (versionFrom(given, 'libvirt') ?? hypervisor.libvirt),

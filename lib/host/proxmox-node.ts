@@ -11,7 +11,7 @@ export interface ProxmoxStorage {
   path: string | null
 }
 
-/** A PCI device or a folder that the cluster knows by a name: what the name stands for on this node. */
+/** A device or a folder that the cluster knows by a name: what it stands for on this node. A USB device may be an ID. */
 export interface ProxmoxMapping {
   name: string
   path: string
@@ -25,6 +25,7 @@ export interface ProxmoxHost {
   /** The bridge that guests get by default: vmbr0, or the only one. */
   bridge: string | null
   pciMappings: ProxmoxMapping[]
+  usbMappings: ProxmoxMapping[]
   folderMappings: ProxmoxMapping[]
   /** The number of NUMA nodes; 1 where the machine does not say. */
   numaNodes: number
@@ -56,6 +57,7 @@ export function readProxmox(files: Reader, reader: Reader): ProxmoxHost {
     storages: readStorages(files.optionalText('/etc/pve/storage.cfg') ?? '', node),
     bridge: readBridge(files, reader),
     pciMappings: readMappings(files.optionalText('/etc/pve/mapping/pci.cfg') ?? '', node),
+    usbMappings: readMappings(files.optionalText('/etc/pve/mapping/usb.cfg') ?? '', node),
     folderMappings: readMappings(files.optionalText('/etc/pve/mapping/directory.cfg') ?? '', node),
     numaNodes: Math.max(
       1,
@@ -115,7 +117,7 @@ function readMappings(text: string, node: string): ProxmoxMapping[] {
           .split(',')
           .map((word) => [word.replace(/=.*/, ''), word.replace(/^[^=]*=/, '')]),
       )
-      const path = words.get('path')
+      const path = words.get('path') ?? words.get('id')
       return line.startsWith('map') && path !== undefined && words.get('node') === node ? [{ name: head, path }] : []
     }),
   )

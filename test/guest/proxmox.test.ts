@@ -123,6 +123,8 @@ describe('rules of Proxmox', () => {
     expectError(genVm(nodeWith(half), '--hugepages', '2M'), 'numa0: have 4096 MiB together, and the VM 8192 MiB')
     const both = own.replace('memory=8192', 'memory=8192,hostnodes=0-1')
     expectError(genVm(nodeWith(both, twoNodes), '--hugepages', '2M'), 'numa0: has hostnodes=0-1')
+    const far = own.replace('memory=8192', 'memory=8192,hostnodes=12,policy=bind')
+    expect(settingsOf(genVm(nodeWith(far, twoNodes), '--hugepages', '2M'))).toEqual({ numa: '1', hugepages: '2' })
   })
   it('x-vga says what it takes away', () => {
     const ran = genVm(proxmoxNode(), ...linux, ...card, '--x-vga')
@@ -133,6 +135,49 @@ describe('rules of Proxmox', () => {
     const ran = genVm(proxmoxNode({ change: withIgd }), ...linux, '--gpu', '00:02.0', ...rom('igd'))
     expect(settingsOf(ran).hostpci0).toBe('0000:00:02.0,pcie=1,romfile=igd.rom')
     expect(ran.stderr).toContain('with --chipset i440fx it is at 00:02.0 (legacy-igd)')
+  })
+  it.each([
+    ['without --headless', [], '0000:00:02.0: with legacy-igd the integrated GPU has to be the only graphics'],
+    ['beside another card', ['--headless', ...card], '0000:02:00.0: with legacy-igd the integrated GPU has to be'],
+  ])("Intel's graphics at 00:02.0 are the only ones under UEFI, too: %s", (_, more, message) => {
+    const dir = proxmoxNode({ change: withIgd })
+    const own = [...linux, '--gpu', '00:02.0', '--chipset', 'i440fx', ...rom('igd')]
+    expectError(genVm(dir, ...own, ...more), message)
+    const alone = settingsOf(genVm(dir, ...own, '--headless'))
+    expect(alone).toMatchObject({ bios: 'ovmf', hostpci0: '0000:00:02.0,legacy-igd=1,romfile=igd.rom', vga: 'none' })
+  })
+  it("who may set devices is said once, and of Intel's graphics on q35 no reason that is libvirt's", () => {
+    const dir = proxmoxNode({ change: withIgd })
+    const { stderr } = genVm(dir, ...linux, '--gpu', '00:02.0', ...card, ...rom('igd'), '--explain')
+    expect(stderr.match(/root@pam alone/g)).toHaveLength(1)
+    expect(stderr).toContain('because: 0000:00:02.0: its ROM sets up OpRegion')
+  })
+  it('a guest that starts from a card has its medium in the order, and the number that the card gets', () => {
+    const nvme: NonNullable<Node['change']> = (machine) => {
+      const { under: _, ...drive } = device(machine, '10000:e1:00.0')
+      machine.devices['0000:03:00.0'] = { ...drive, driver: 'vfio-pci', group: 61 }
+    }
+    const drive = ['--pci', '03:00.0', '--gpu', '00:02.0', ...rom('igd')]
+    const ran = genVm(
+      proxmoxNode({
+        change: (machine) => {
+          withIgd(machine)
+          nvme(machine)
+        },
+      }),
+      ...linux,
+      ...drive,
+      '--iso',
+      `${ISO}/win.iso`,
+    )
+    expect(settingsOf(ran)).toMatchObject({ hostpci1: '0000:03:00.0,pcie=1', boot: 'order=hostpci1;ide2' })
+    // Not every device at 00:02.0 is Intel's graphics.
+    const other: NonNullable<Node['change']> = (machine) => {
+      nvme(machine)
+      machine.devices['0000:00:02.0'] = { class: '020000', id: '8086:1533', driver: 'vfio-pci', group: 41 }
+    }
+    const second = genVm(proxmoxNode({ change: other }), ...linux, '--pci', '00:02.0', '--pci', '03:00.0')
+    expect(settingsOf(second)).toMatchObject({ hostpci1: '0000:03:00.0,pcie=1', boot: 'order=hostpci1' })
   })
   it('one function of a card that has more is named as it is', () => {
     const change: NonNullable<Node['change']> = (machine) => {

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { domainHost, genDomain } from '../support/domain.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
-import { has, runProgram } from '../support/run.ts'
+import { has, runProgram, works } from '../support/run.ts'
 
 // The same guests without libvirt: a shell program, read by shellcheck and run with the real QEMU.
 
@@ -20,6 +20,10 @@ const script = (...args: string[]): string => {
 
 const GUESTS: Record<string, string[]> = {
   windows11: ['--guest', 'windows11', ...card, ...disk, '--iso', `${IMAGES}/windows.iso`, '--memory', '2G'],
+  'virtio-drivers': [
+    ...['--guest', 'windows10', ...card, ...disk, '--memory', '1G'],
+    ...['--iso', `${IMAGES}/windows.iso`, '--virtio-iso', `${IMAGES}/virtio-win.iso`],
+  ],
   windows10: [
     '--guest',
     'windows10',
@@ -70,6 +74,10 @@ describe('--format qemu', () => {
 
   it('a USB device by its port: the bus is told beside it', () => {
     expect(script('--guest', 'linux', '--usb', '1-3')).toContain('usb-host,hostbus=1,hostport=3 ')
+    const notes = (...more: string[]): string =>
+      genDomain(dir, '--name', 'one', '--guest', 'linux', '--usb', '1-3', ...more).stderr
+    expect(notes()).toContain('it goes by its number')
+    expect(notes('--format', 'qemu')).not.toContain('it goes by its number')
   })
 
   needs('shellcheck').it('shellcheck finds nothing in them, whatever the paths', () => {
@@ -86,7 +94,7 @@ describe('--format qemu', () => {
   )('%s: the real QEMU takes it', (name) => {
     const home = scratchDir('qemu')
     mkdirSync(join(home, 'images'))
-    for (const image of ['guest.qcow2', 'windows.iso'])
+    for (const image of ['guest.qcow2', 'windows.iso', 'virtio-win.iso'])
       runProgram('qemu-img', [
         'create',
         '-f',
@@ -125,6 +133,19 @@ describe('--format qemu', () => {
     const base = name === 'i440fx' ? '10' : '00'
     expect(slots.slice(0, 2)).toEqual([`${base}.0`, `${base}.1`])
   })
+
+  const makes = 'ip tuntap add tap0 mode'
+  needs('QEMU and TAP devices', has('qemu-system-x86_64') && works('unshare', '-rn', ...`${makes} tap`.split(' '))).it(
+    'a TAP device that somebody made is opened by the real QEMU',
+    () => {
+      const [netdev = ''] = /tap,ifname=\S+/.exec(script('--guest', 'linux', '--network', 'tap:tap0')) ?? []
+      const qemu = `qemu-system-x86_64 -machine none -nodefaults -display none -monitor stdio -netdev '${netdev}'`
+      const start = (mode: string) =>
+        runProgram('unshare', ['-rn', 'sh', '-c', `${makes} ${mode} && echo quit | ${qemu}`])
+      expect(start('tap').code).toBe(0)
+      expect(start('tun').stderr).toContain('tap0')
+    },
+  )
 
   it.each<[string, string[], RegExp]>([
     [

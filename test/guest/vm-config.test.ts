@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { parseVmConfig } from '../../lib/guest/proxmox/vm-config.ts'
+import { expectError } from '../support/expect.ts'
 import { genVm, INSTALLED, nodeWith, proxmoxNode, settingsOf, writeVm } from '../support/proxmox.ts'
 
 // A VM that there is: what it has, and what it lacks.
@@ -61,6 +62,38 @@ describe('the configuration of a VM', () => {
     expect(settingsOf(genVm(dir, '--disk', '/dev/sdb'))).toEqual({ virtio1: '/dev/sdb,discard=on,iothread=1' })
     writeVm(dir, 101, `virtio1: /dev/sdb,backup=0\n${INSTALLED}`)
     expect(genVm(dir, '--disk', '/dev/sdb').stdout).toBe('')
+  })
+
+  it.each([
+    [['--mac', '52:54:00:ab:cd:ef'], '--mac 52:54:00:ab:cd:ef: the VM has net0 on that network already'],
+    [['--network', 'bridge:vmbr0', '--mac', '52:54:00:ab:cd:ef'], 'the VM has net0 on that network already'],
+    [['--nic-model', 'e1000e'], '--nic-model e1000e: the VM has net0 on that network already'],
+  ])('a network card that is there is no other one by %j', (args, message) => {
+    expectError(genVm(nodeWith(INSTALLED), ...args), message)
+  })
+
+  it('a network card that is asked for by its address alone is added where there is none', () => {
+    const mac = ['--mac', 'bc:24:11:00:00:01', '--nic-model', 'virtio']
+    const none = nodeWith(INSTALLED.replace(/^net0.*\n/m, ''))
+    expect(settingsOf(genVm(none, ...mac))).toEqual({ net0: 'virtio=BC:24:11:00:00:01,bridge=vmbr0' })
+    expect(genVm(nodeWith(INSTALLED), ...mac)).toMatchObject({ code: 0, stdout: '' })
+  })
+
+  it.each(['host=0x046D:0xC52B,usb3=1', 'mapping=pad', 'mapping=other', '1-3'])(
+    'a USB device that it has by %s',
+    (line) => {
+      const usb = 'pad\n\tmap node=pve,id=046d:c52b\n\nother\n\tmap node=far,id=046d:c52b\n'
+      const dir = nodeWith(`usb1: ${line}\n${INSTALLED}`, { files: { '/etc/pve/mapping/usb.cfg': usb } })
+      const has = !/other|1-3/.test(line)
+      expect(settingsOf(genVm(dir, '--usb', '1234:5678'))).toEqual({ usb0: '1234:5678' })
+      expect(settingsOf(genVm(dir, '--usb', '1-1'))).toEqual(has ? {} : { usb0: '046d:c52b' })
+    },
+  )
+
+  it('a folder that is shared already keeps how it is shared', () => {
+    const files = { '/etc/pve/mapping/directory.cfg': 'games\n\tmap node=pve,path=/srv/games\n' }
+    const dir = nodeWith(`virtiofs3: dirid=games,cache=auto\n${INSTALLED}`, { files })
+    expect(genVm(dir, '--share', '/srv/games')).toMatchObject({ code: 0, stdout: '' })
   })
 
   it('an image of a storage is named, another is copied', () => {

@@ -67,7 +67,7 @@ describe('refused in one line', () => {
     [[...linux, '--iso', '/var/lib/libvirt/images/windows.iso'], `copy it to ${ISO} and name the copy`],
     [[...linux, '--vendor-id', 'Some One'], '--vendor-id Some One: Proxmox takes 1 to 12 letters and digits'],
     [[...igd, '--chipset', 'i440fx', '--x-vga'], '--x-vga: does not go with 0000:00:02.0', { change: withIgd }],
-    [igd, '0000:00:02.0: with a BIOS it needs --chipset i440fx', { change: withIgd }],
+    [igd, '0000:00:02.0: with a BIOS an integrated GPU needs --chipset i440fx', { change: withIgd }],
     [['--patch', '/x', '--vmid', '101'], 'format'],
     [['--name', 'w', '--guest', 'windows11', '--chipset', 'i440fx'], '--chipset i440fx: Windows 11 wants UEFI'],
     [['--name', 'w', '--guest', 'windows11', '--firmware', 'bios'], '--firmware bios: Windows 11 wants UEFI'],

@@ -27,6 +27,15 @@ export function expectRan(ran: Ran, code: number, says?: RegExp): void {
   expect(ran.code).toBe(code)
 }
 
+/** tune-host refuses to write this: exit 2, what it `says` on standard error, and nothing below the root is another. */
+export function expectRefused(dir: string, args: readonly string[], says: RegExp | string): void {
+  const before = snapshotOf(dir)
+  const ran = tune(dir, ...args, ...write)
+  expect(ran.stderr).toMatch(says)
+  expect(ran).toMatchObject({ code: 2, stdout: '' })
+  expect(snapshotOf(dir)).toBe(before)
+}
+
 /** All is written; where commands were printed only, they are still to be run. */
 export function expectSettled(dir: string, ...args: string[]): void {
   const plan = JSON.parse(bind(dir, ...args, '--json').stdout) as { changes: { sign: string }[] }

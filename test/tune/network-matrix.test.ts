@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { expectRefused } from '../support/bind.ts'
 import type { NetworkCase } from '../support/network-case.ts'
 import { IFUPDOWN, OTHERS } from '../support/network-cases-ifupdown.ts'
 import { MANAGER } from '../support/network-cases-manager.ts'
 import { SYSTEMD } from '../support/network-cases-systemd.ts'
 import { bridge, cardHost, tune, write } from '../support/reach.ts'
 import { PROJECT } from '../support/run.ts'
-import { snapshotOf, textOf } from '../support/system.ts'
+import { textOf } from '../support/system.ts'
 
 // What becomes of each configuration, and that docs/networks.md says so.
 
@@ -36,11 +37,7 @@ describe('a bridge', { concurrent: true }, () => {
     'by %s: %s is refused',
     (_, __, { files, says = '' }) => {
       const dir = cardHost(files)
-      const before = snapshotOf(dir)
-      const ran = tune(dir, ...bridge, '--apply')
-      expect(ran.stderr).toContain(says)
-      expect(ran).toMatchObject({ code: 2, stdout: '' })
-      expect(snapshotOf(dir)).toBe(before)
+      expectRefused(dir, bridge, says)
     },
   )
 })

@@ -1,6 +1,6 @@
-import { describe, expect, it } from 'vitest'
-import { expectRan, tune } from '../support/bind.ts'
-import { snapshotOf, systemDir } from '../support/system.ts'
+import { describe, it } from 'vitest'
+import { expectRan, expectRefused, tune } from '../support/bind.ts'
+import { systemDir } from '../support/system.ts'
 import { host } from '../support/tune.ts'
 
 describe('refusals', { concurrent: true }, () => {
@@ -41,11 +41,7 @@ describe('refusals', { concurrent: true }, () => {
     ['a feature without undo', ['--threadirqs', 'hugepages'], /only --undo takes the name of a feature/],
   ])('%s', (_, args, says, files) => {
     const dir = host(files)
-    const before = snapshotOf(dir)
-    const ran = tune(dir, ...args, '--apply')
-    expect(ran.stderr).toMatch(says)
-    expect(ran).toMatchObject({ code: 2, stdout: '' })
-    expect(snapshotOf(dir)).toBe(before)
+    expectRefused(dir, args, says)
   })
 
   it('an ACS override that no kernel here has, whatever is forced', () => {

@@ -6,10 +6,11 @@ import { checkPath, choiceOption, distinctValues, listOption, pathValue, valueOp
 import { attribute, child, childrenOf } from '../libvirt/edit-document.ts'
 import { addDevices, devicesOf } from '../libvirt/edit-domain.ts'
 import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
-import { cdromSettings, diskSettings, isNewDisk } from '../proxmox/disk-settings.ts'
+import { bootSettings, cdromSettings, diskSettings, isNewDisk } from '../proxmox/disk-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { DecidedCards } from './cards.ts'
 import type { GuestDevice } from './guest-device.ts'
+import type { DecidedIgd } from './igd.ts'
 
 // Disks, and the CD-ROMs that a guest is installed from.
 
@@ -34,7 +35,7 @@ const WHY_SATA = {
   old: "SATA, e1000 and USB 2: Windows 7 has no drivers for what came later, and virtio's are gone",
 } as const
 
-export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
+export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards & DecidedIgd> = {
   options: [
     listOption('disk', 'PATH', 'a disk: a block device or an image; of Proxmox also a size (64G), for a new one'),
     choiceOption('disk-bus', ['virtio', 'scsi', 'sata'], 'how disks are attached'),
@@ -93,9 +94,10 @@ export const disks: GuestDevice<DiskFacts, DecidedDisks, DecidedCards> = {
     ]
   },
   patch: (text, guest) => guest.disks.reduce(addDisk, text),
-  proxmox: ({ disks: own, cdroms, preset }, target) => [
+  proxmox: ({ disks: own, cdroms, cards, igd, preset }, target) => [
     ...diskSettings(own, firstDrivers(target.given, preset) === 'virtio' ? 'scsi' : 'sata', target),
     ...cdromSettings(cdroms, target),
+    ...bootSettings(igd === null ? cards : [{ boot: false }, ...cards], cdroms),
   ],
   qemu({ disks: own, cdroms, cards, chipset }) {
     const first = firstOrder(cards)

@@ -5,7 +5,6 @@ import type { ParsedElement } from '../libvirt/document.ts'
 import { attribute, child, childrenOf, removeElement, setAttribute } from '../libvirt/edit-document.ts'
 import { addDevices, devicesOf } from '../libvirt/edit-domain.ts'
 import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
-import { asAsked } from '../proxmox/vm-target.ts'
 import { STATE_DIR } from '../qemu/qemu-words.ts'
 import type { GuestDevice } from './guest-device.ts'
 
@@ -48,12 +47,12 @@ export const installationDisplay: GuestDevice<object, { graphics: Graphics | nul
   },
   patch: (text, { graphics }) => (graphics === null ? removeDisplay(text) : text),
   // Without a setting Proxmox shows a plain VGA in the web interface, which every installer knows.
-  proxmox: ({ graphics }, target) =>
+  proxmox: ({ graphics }) =>
     graphics === null
-      ? (['vga none', 'tablet 0'] as const).map((text) => {
-          const [name = '', value = ''] = text.split(' ')
-          return { name, when: asAsked(target, 'headless'), value }
-        })
+      ? [
+          { name: 'vga', when: 'asked', value: 'none' },
+          { name: 'tablet', when: 'asked', value: '0' },
+        ]
       : [],
   qemu({ graphics }) {
     if (graphics === null) return [['-display', 'none']]

@@ -10,7 +10,7 @@ import type { VmSetting, VmTarget } from '../proxmox/vm-target.ts'
 import type { BoardRequest, RequestedDevices } from '../request.ts'
 
 /** The facts that any device may be decided from; a device reads those that it alone needs. */
-export interface BoardFacts extends Pick<BoardRequest, 'preset' | 'format'> {
+export interface BoardFacts extends Pick<BoardRequest, 'preset' | 'format' | 'chipset'> {
   hypervisor: Hypervisor
   versions: Versions
   capabilities: Capabilities

@@ -9,14 +9,14 @@ import { pathValue } from '../guest-arguments.ts'
 import { IOMMUFD, type IommufdUse } from '../iommufd.ts'
 import { cardHostdevs } from '../libvirt/card-hostdevs.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
-import { igdSettings } from '../proxmox/card-settings.ts'
+import { igdSetting } from '../proxmox/card-settings.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardFacts, GuestDevice } from './guest-device.ts'
 
 // Intel's integrated GPU. Its drivers and its ROM look for it at 00:02.0, never behind a root port, and need memory of
 // the firmware besides its BARs. Source: QEMU, docs/igd-assign.txt and hw/vfio/igd.c.
 
-interface DecidedIgd {
+export interface DecidedIgd {
   igd: {
     /** Its address on the host: `0000:00:02.0`. */
     address: string
@@ -89,8 +89,7 @@ export const integratedGpu: GuestDevice<IgdFacts, DecidedIgd, { iommufd: Iommufd
           `device.${supports(versions, 'aliases') ? ALIAS : 'hostdev0'}.${name}=${value}`,
         ]),
   overrides: ({ igd }) => (igd === null ? [] : [overrideOf(igd)]),
-  proxmox: ({ igd, chipset, firmware }, target) =>
-    igd === null ? [] : igdSettings(igd, { chipset, firmware }, target),
+  proxmox: ({ igd, chipset }, target) => (igd === null ? [] : [igdSetting(igd, chipset, target)]),
   qemu({ igd, chipset, iommufd }) {
     if (igd === null) return []
     const words = [
@@ -120,7 +119,7 @@ function decideIgd(
   remarks: Remarks,
 ): NonNullable<DecidedIgd['igd']> {
   const { address } = device
-  const { igdHost, firmware } = facts
+  const { igdHost, firmware, format, chipset } = facts
   if (given.value('patch') !== undefined)
     throw usage(
       `${address}: an integrated GPU is not added to an existing domain: its slot, the board, the firmware and QEMU's properties go together; make a new guest with --name`,
@@ -132,7 +131,11 @@ function decideIgd(
     )
   const legacy = firmware.kind === 'bios'
   const rom = pathValue(given, 'rom') ?? null
-  if (legacy) expectLegacy(device, given, facts, rom)
+  if (legacy) expectLegacy(device, chipset)
+  // On i440fx alone Proxmox has it at 00:02.0, with no other graphics then, whatever the firmware.
+  const alone = legacy ? 'with a BIOS' : format === 'proxmox' && chipset === 'i440fx' ? 'with legacy-igd' : undefined
+  if (alone !== undefined) expectAlone(address, alone, given, facts)
+  if (legacy) expectVbios(address, facts, rom)
   else expectUefiRom(device, facts, rom, remarks)
   if (!legacy && device.class.id.slice(0, 4) !== '0300')
     remarks.notes.push(
@@ -142,23 +145,21 @@ function decideIgd(
     remarks.notes.push(
       `${address}: QEMU ${facts.versions.qemu} gives the guest no stolen memory for it, which Windows wants, and knows no generation from 11 on; QEMU 10.0 and later do`,
     )
+  const place =
+    format === 'proxmox' && chipset === 'q35'
+      ? ''
+      : "at 00:02.0 of the guest and behind no root port, where Intel's drivers look for it; "
   remarks.reasons.push(
     legacy
       ? `${address}: at 00:02.0 of the guest, in QEMU's legacy mode: i440fx, its VBIOS, and no other graphics`
-      : `${address}: at 00:02.0 of the guest and behind no root port, where Intel's drivers look for it; its ROM sets up OpRegion and stolen memory, which OVMF does not`,
+      : `${address}: ${place}its ROM sets up OpRegion and stolen memory, which OVMF does not`,
   )
   return { address, rom, properties: decideProperties(address, legacy, facts) }
 }
 
 /** Throws where the legacy mode is not to be had: SeaBIOS sets up OpRegion and stolen memory, and runs the VBIOS. */
-function expectLegacy(
-  { address, device, class: kind }: PciDevice,
-  given: Arguments,
-  { requested, igdHost, format }: BoardFacts & IgdFacts,
-  rom: string | null,
-): void {
-  // A VM of Proxmox may have its chipset already; its own settings look at that.
-  if (format !== 'proxmox' && (given.value('chipset') ?? 'q35') !== 'i440fx')
+function expectLegacy({ address, device, class: kind }: PciDevice, chipset: BoardFacts['chipset']): void {
+  if (chipset !== 'i440fx')
     throw usage(
       `${address}: with a BIOS an integrated GPU needs --chipset i440fx (on q35 the guest's own LPC bridge is where its VBIOS looks for the host's); or leave --firmware bios out and give its UEFI ROM with --rom`,
     )
@@ -170,15 +171,22 @@ function expectLegacy(
     throw usage(
       `${address}: is no VGA controller now (class ${kind.id.slice(0, 4)}), since another card shows the host's console: make it the primary display in the firmware setup`,
     )
+}
+
+/** Throws where the guest would have other graphics beside it; `why` it may have none. */
+function expectAlone(address: string, why: string, given: Arguments, { requested }: BoardFacts): void {
   const others = [...requested.gpus, ...requested.others].filter((each) => isDisplay(each) && each.address !== address)
   if (others.length > 0)
     throw usage(
-      `${others.map((each) => each.address).join(', ')}: with a BIOS the integrated GPU has to be the only graphics of the guest; leave one of them out`,
+      `${others.map((each) => each.address).join(', ')}: ${why} the integrated GPU has to be the only graphics of the guest; leave one of them out`,
     )
   if (!given.flag('headless'))
     throw usage(
-      `${address}: with a BIOS the integrated GPU has to be the only graphics of the guest: install it without the GPU, then add --headless`,
+      `${address}: ${why} the integrated GPU has to be the only graphics of the guest: install it without the GPU, then add --headless`,
     )
+}
+
+function expectVbios(address: string, { igdHost }: IgdFacts, rom: string | null): void {
   if (rom === null && (igdHost.efi || !igdHost.shadow))
     throw new UserError(
       'no-vbios',

@@ -2,7 +2,7 @@ import { UserError } from '../../core/error.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { listOption, shapedValue, valueOption } from '../guest-arguments.ts'
 import { xmlElement } from '../libvirt/xml-element.ts'
-import { splitProperties } from '../proxmox/vm-config.ts'
+import { listSettings, splitProperties } from '../proxmox/vm-config.ts'
 import { isAsked } from '../proxmox/vm-target.ts'
 import { escapeCommas } from '../qemu/qemu-words.ts'
 import type { BoardRequest } from '../request.ts'
@@ -60,7 +60,8 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
           `--network ${kind}:${source}: Proxmox gives guests bridges; write bridge:NAME, user or none`,
         )
       const bridge = source === '' && kind === 'bridge' ? target.host.bridge : source
-      if (bridge === null && target.present === null)
+      const asked = isAsked(target, 'network', 'mac', 'nic-model')
+      if (bridge === null && (asked || target.present === null))
         throw new UserError(
           'usage',
           '--network bridge:NAME: this host has no vmbr0, and not one bridge alone; name one, user or none',
@@ -70,9 +71,15 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
         kind === 'user' ? '' : `,bridge=${bridge}`,
       ]
       const isSame = (value: string): boolean => (splitProperties(value).bridge ?? '') === (bridge ?? '')
+      const there = listSettings(target.present ?? new Map(), 'net').find(({ value }) => isSame(value))
+      if (there !== undefined && isOther(there.value, isAsked(target, 'nic-model') ? model : null, mac))
+        throw new UserError(
+          'usage',
+          `${mac === null ? `--nic-model ${model}` : `--mac ${mac}`}: the VM has ${there.name} on that network already (${there.value}); change it with qm set ${target.vmid} --${there.name}`,
+        )
       return {
         name: 'net',
-        when: isAsked(target, 'network') ? 'missing' : 'new',
+        when: asked ? 'missing' : 'new',
         value: own + at,
         list: { most: 32, isSame },
       }
@@ -97,6 +104,12 @@ export const networkCards: GuestDevice<object, { nics: Nic[] }> = {
         ['-device', `${device},netdev=net${index}${mac === null ? '' : `,mac=${mac}`}`],
       ]
     }),
+}
+
+/** Has a network card of Proxmox's (`virtio=BC:24:11:00:00:01,bridge=vmbr0`) another model or MAC than was asked for? */
+function isOther(value: string, model: string | null, mac: string | null): boolean {
+  const [, own = '', at = ''] = /^(?:model=)?([\w-]+)(?:=([0-9A-F:]+))?/i.exec(value) ?? []
+  return (model !== null && own !== model) || (mac !== null && at.toUpperCase() !== mac.toUpperCase())
 }
 
 const NIC_KINDS = ['network', 'bridge', 'macvtap', 'tap'] as const

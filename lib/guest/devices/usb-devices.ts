@@ -4,8 +4,8 @@ import { readPlugged } from '../../host/usb.ts'
 import { distinctValues, listOption } from '../guest-arguments.ts'
 import { attribute, child } from '../libvirt/edit-document.ts'
 import { type XmlElement, xmlElement } from '../libvirt/xml-element.ts'
-import { splitProperties } from '../proxmox/vm-config.ts'
-import type { GuestDevice } from './guest-device.ts'
+import { listSettings, splitProperties } from '../proxmox/vm-config.ts'
+import type { BoardFacts, GuestDevice } from './guest-device.ts'
 
 // The guest's USB controller, and the host's USB devices behind it.
 
@@ -40,15 +40,19 @@ export const usbDevices: GuestDevice<UsbFacts, DecidedUsb> = {
         .padStart(4, '0')
     return attribute(element, 'type') === 'usb' && `${half('vendor')}:${half('product')}` === named.toLowerCase()
   },
-  proxmox: ({ usb, usbController }) =>
+  proxmox: ({ usb, usbController }, { host: { usbMappings }, present }) =>
     usb.map((one) => {
       const host = 'vendor' in one ? `${one.vendor}:${one.product}` : one.port
-      const isSame = (value: string): boolean =>
-        splitProperties(value, 'host')['']?.toLowerCase().replaceAll('0x', '') === host
+      const isSame = (value: string): boolean => {
+        const { '': named, mapping } = splitProperties(value, 'host')
+        const own = mapping === undefined ? named : usbMappings.find(({ name }) => name === mapping)?.path
+        return own?.toLowerCase().replaceAll('0x', '') === host
+      }
+      const there = listSettings(present ?? new Map(), 'usb').some(({ value }) => isSame(value))
       return {
         name: 'usb',
         when: 'asked',
-        value: { '': host },
+        value: there ? {} : { '': host },
         list: { most: usbController === 'ich9' ? 5 : 14, isSame },
       }
     }),
@@ -63,7 +67,7 @@ export const usbDevices: GuestDevice<UsbFacts, DecidedUsb> = {
   ],
 }
 
-function decideUsb(text: string, { plugged }: UsbFacts, { reasons, notes }: Remarks): UsbChoice {
+function decideUsb(text: string, { plugged, format }: UsbFacts & BoardFacts, { reasons, notes }: Remarks): UsbChoice {
   const id = /^([0-9a-f]{4}):([0-9a-f]{4})$/.exec(text.toLowerCase())
   if (id !== null) {
     const [, vendor = '', product = ''] = id
@@ -92,9 +96,11 @@ function decideUsb(text: string, { plugged }: UsbFacts, { reasons, notes }: Rema
     )
     return { vendor, product }
   }
-  notes.push(
-    `--usb ${text}: another device has its ID, so it goes by its number, which changes when it is plugged in anew`,
-  )
+  // QEMU and Proxmox take the port itself.
+  if (format === 'libvirt')
+    notes.push(
+      `--usb ${text}: another device has its ID, so it goes by its number, which changes when it is plugged in anew`,
+    )
   return { bus: device.bus, device: device.number, port: text }
 }
 

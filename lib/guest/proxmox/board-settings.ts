@@ -51,7 +51,7 @@ export function boardSettings(guest: Guest, target: VmTarget): VmSetting[] {
     scalar('guest', 'ostype', OS[preset]),
     { name: 'machine', when: asAsked(target, 'chipset'), value: { '': chipset === 'q35' ? 'q35' : 'pc' } },
     scalar('firmware', 'bios', efi ? 'ovmf' : 'seabios'),
-    ...(efi ? [efiDisk(preset, target)] : []),
+    ...(efi && target.present?.has('efidisk0') !== true ? [efiDisk(preset, target)] : []),
     ...cpuSettings(guest, target),
     { name: 'memory', when: asAsked(target, 'memory'), value: { '': String(Math.ceil(memory.kib / 1024)) } },
     // Memory that a card may write to cannot be taken from the guest while it runs.
@@ -82,12 +82,11 @@ function noteOtherBoard({ chipset, firmware }: Guest, target: VmTarget): void {
 }
 
 function efiDisk(preset: Preset, target: VmTarget): VmSetting {
-  const has = target.present?.has('efidisk0') === true
   const keys = preset === 'windows11' ? '1' : '0'
   return {
     name: 'efidisk0',
     when: 'missing',
-    value: has ? '' : `${decideStorage(target)}:1,efitype=4m,pre-enrolled-keys=${keys}`,
+    value: `${decideStorage(target)}:1,efitype=4m,pre-enrolled-keys=${keys}`,
   }
 }
 

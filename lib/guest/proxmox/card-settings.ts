@@ -12,51 +12,37 @@ import type { VmSetting, VmTarget } from './vm-target.ts'
 const MOST = 16
 /** The folder from which Proxmox takes ROMs, and the only one. */
 const ROMS = '/usr/share/kvm/'
-/** Where Intel's graphics are on the host, and must be in a guest that knows no other place. */
-const IGD = '0000:00:02.0'
+
+const ROOT =
+  'root@pam alone may set devices by address, and ROMs: run this as root on the node; for others an administrator makes a mapping (Datacenter, Resource Mappings)'
+
+type Chipset = GuestBoard['chipset']
 
 /** Returns a setting for each card. Throws a UserError with code `usage` for what Proxmox cannot have. */
-export function cardSettings(cards: readonly GuestCard[], chipset: 'q35' | 'i440fx', target: VmTarget): VmSetting[] {
-  const { present, requested, notes } = target
+export function cardSettings(cards: readonly GuestCard[], chipset: Chipset, target: VmTarget): VmSetting[] {
+  const { present, notes } = target
   const settings = cards.map((card) => hostpci(card, chipset === 'q35' ? { pcie: '1' } : {}, target))
-  if (cards.length > 0) noteRoot(target)
   if (cards.some((card) => card.xVga) && !present?.has('vga'))
     notes.push(
       'x-vga=1 takes the virtual display away (vga none), and hides KVM from the guest; the console of the web interface stays dark',
     )
-  const boots = cards.findIndex(({ boot }) => boot)
-  const before = [...requested.gpus, ...requested.others].some(({ address }) => address === IGD) ? 1 : 0
-  const order = { name: 'boot', when: 'new', value: `order=hostpci${before + boots}` } as const
-  return [...settings, ...(boots >= 0 && present === null ? [order] : [])]
+  return settings
 }
 
-/**
- * Returns the settings of Intel's integrated GPU: at its own place (legacy-igd) on i440fx, where it has to be the only
- * graphics. Throws a UserError with code `usage` where a guest with a BIOS has another board.
- */
-export function igdSettings(
+/** Returns the setting of Intel's integrated GPU: at its own place (legacy-igd) on i440fx alone. */
+export function igdSetting(
   { address, rom }: { address: string; rom: string | null },
-  { chipset, firmware }: Pick<GuestBoard, 'chipset' | 'firmware'>,
+  chipset: Chipset,
   target: VmTarget,
-): VmSetting[] {
+): VmSetting {
   const card = { functions: [{ address, rom }], xVga: false, boot: false, iommufd: false, network: null }
   if (target.given.flag('x-vga'))
     throw new UserError('usage', `--x-vga: does not go with ${address}, which has legacy-igd instead; leave it out`)
-  noteRoot(target)
-  if (chipset === 'i440fx')
-    return [hostpci(card, { 'legacy-igd': '1' }, target), { name: 'vga', when: 'asked', value: 'none' }]
-  if (firmware.kind === 'bios')
-    throw new UserError('usage', `${address}: with a BIOS it needs --chipset i440fx, where Proxmox has it at 00:02.0`)
+  if (chipset === 'i440fx') return hostpci(card, { 'legacy-igd': '1' }, target)
   target.notes.push(
     `${address}: on q35 Proxmox puts it behind a root port, where Intel's drivers do not look for it; with --chipset i440fx it is at 00:02.0 (legacy-igd)`,
   )
-  return [hostpci(card, { pcie: '1' }, target)]
-}
-
-function noteRoot({ notes }: VmTarget): void {
-  notes.push(
-    'root@pam alone may set devices by address, and ROMs: run this as root on the node; for others an administrator makes a mapping (Datacenter, Resource Mappings)',
-  )
+  return hostpci(card, { pcie: '1' }, target)
 }
 
 function hostpci(card: GuestCard, more: Properties, target: VmTarget): VmSetting {
@@ -67,6 +53,7 @@ function hostpci(card: GuestCard, more: Properties, target: VmTarget): VmSetting
       `--rom ${rom}: Proxmox takes ROMs from ${ROMS} alone; copy it there, and name the copy`,
     )
   if (rom !== null && /[,;]/.test(rom)) throw new UserError('usage', `--rom ${rom}: no comma or semicolon in its name`)
+  if (!target.notes.includes(ROOT)) target.notes.push(ROOT)
   const addresses = card.functions.map(({ address }) => address)
   const own = ownEntry(addresses, target)
   const properties = {

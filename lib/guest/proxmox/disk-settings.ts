@@ -78,6 +78,16 @@ export function cdromSettings(paths: readonly string[], target: VmTarget): VmSet
   })
 }
 
+/**
+ * Returns the boot order of a new VM that starts from one of its cards, an NVMe drive; Proxmox knows the order of its own
+ * disks. What the order does not name is not started: media follow.
+ */
+export function bootSettings(cards: readonly { boot: boolean }[], media: readonly string[]): VmSetting[] {
+  const drive = cards.findIndex(({ boot }) => boot)
+  const order = [`hostpci${drive}`, ...(media.length > 0 ? ['ide2'] : [])].join(';')
+  return drive < 0 ? [] : [{ name: 'boot', when: 'new', value: `order=${order}` }]
+}
+
 function mediaFolder({ host }: VmTarget): string {
   const storage = host.storages.find(({ content, path }) => content.includes('iso') && path !== null)
   return `${storage?.path ?? '/var/lib/vz'}/template/iso`

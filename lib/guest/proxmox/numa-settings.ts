@@ -58,7 +58,7 @@ function ownNodes(guest: Guest, target: VmTarget, size: string | null): (VmSetti
   const node = target.host.numaNodes === 1 ? 0 : more.length > 0 ? undefined : pinned
   return own.map(({ name, value }) => {
     const { hostnodes, memory: part, policy } = splitProperties(value)
-    if (hostnodes !== undefined && !/^\d$/.test(hostnodes))
+    if (hostnodes !== undefined && !/^\d+$/.test(hostnodes))
       throw new UserError(
         'usage',
         `${name}: has hostnodes=${hostnodes}; with huge pages each node of the VM is on one node of the host`,

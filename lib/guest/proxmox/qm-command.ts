@@ -11,6 +11,7 @@ const FIRST: Readonly<Record<string, readonly string[]>> = {
   vga: ['type'],
   memory: ['current'],
   usb: ['host'],
+  virtiofs: ['dirid'],
 }
 
 /**

@@ -64,7 +64,7 @@ function requireBridge(facts: TuneFacts, given: Arguments, options: FeatureReque
       'no-interface',
       `--port ${port}: no such network card here; there is ${seen.filter((one) => one !== 'lo').join(', ')}`,
     )
-  const own = ownAddresses(machine, given, port)
+  const own = ownAddresses(machine, given, { name, port })
   const { mac, iaid, active } = readBridgePort(machine, port)
   const lower = vlan === undefined ? port : `${port}.${vlan}`
   const request: BridgeRequest = { name, port, mac, iaid, active, vlan, own, lower }

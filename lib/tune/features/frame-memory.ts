@@ -62,8 +62,11 @@ export const frameMemory: TuneFeature = {
       { kind: 'udev-rule', rule: `SUBSYSTEM=="kvmfr", ${owner}GROUP="${GROUP}", MODE="0660"` },
     ]
     const load: Setting = {
-      ...{ kind: 'line', path: '/etc/modules-load.d/vfio-scripts-kvmfr.conf', head: headComment('tune-host') },
-      ...{ line: 'kvmfr', reason: 'kvmfr is loaded at boot' },
+      kind: 'line',
+      path: '/etc/modules-load.d/vfio-scripts-kvmfr.conf',
+      head: headComment('tune-host'),
+      line: 'kvmfr',
+      reason: 'kvmfr is loaded at boot',
     }
     const opened = files.exists('/etc/libvirt/qemu.conf') ? openedByQemu(facts, [KVMFR]) : { settings: [], notes: [] }
     return tuneRequirements(`${mib} MiB of kvmfr for Looking Glass, for ${who}`, {

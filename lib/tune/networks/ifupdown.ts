@@ -105,12 +105,15 @@ export const ifupdown: NetworkConfig = {
 /** Returns the stanzas of a bridge in a VLAN: the first one makes it, and each has an address of the host's. */
 function ownStanzas(name: string, own: OwnAddresses | null, made: readonly string[]): string[] {
   if (own === null) return [`iface ${name} inet manual`, ...made]
+  // A stanza of inet6 has an option for it.
+  const plain = ofFamily(own.addresses, true).length === 0
+  const deaf = plain ? [`    pre-up echo 0 >/proc/sys/net/ipv6/conf/${name}/accept_ra || true`] : []
   return own.addresses.flatMap((address, index) => {
     const six = isSix(address)
     const first = ofFamily(own.addresses, six)[0] === address
     return [
       `iface ${name} inet${six ? '6' : ''} static`,
-      ...(index === 0 ? made : []),
+      ...(index === 0 ? [...made, ...deaf] : []),
       `    address ${address}`,
       ...(six && first ? ['    accept_ra 0'] : []),
       ...(first ? ofFamily(own.gateways, six).map((one) => `    gateway ${one}`) : []),

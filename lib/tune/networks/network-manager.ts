@@ -113,7 +113,7 @@ function ownSections({ addresses, gateways, dns }: OwnAddresses): string {
         `method=${own.length > 0 ? 'manual' : 'disabled'}`,
         ...own.map((one, index) => `address${index + 1}=${one}`),
         ...ofFamily(gateways, six).map((one) => `gateway=${one}`),
-        ...(servers.length > 0 && own.length > 0 ? [`dns=${servers.map((one) => `${one};`).join('')}`] : []),
+        ...(servers.length > 0 ? [`dns=${servers.map((one) => `${one};`).join('')}`] : []),
       ])
     })
     .join('')

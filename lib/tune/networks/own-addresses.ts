@@ -22,10 +22,16 @@ export function ofFamily(addresses: readonly string[], six: boolean): string[] {
   return addresses.filter((address) => isSix(address) === six)
 }
 
-/** Reads the host's addresses on a VLAN; `null`: it has none. Throws a UserError: `usage`, `contradiction`. */
-export function ownAddresses(machine: Reader, given: Arguments, port: string): OwnAddresses | null {
-  const [addresses, gateways, dns] = ['address', 'gateway', 'dns'].map((name) => [...given.list(name)])
-  if (addresses === undefined || gateways === undefined || dns === undefined) return null
+/**
+ * Reads the host's addresses on the bridge of a VLAN; `null`: it has none. Throws a UserError: `usage`,
+ * `contradiction`.
+ */
+export function ownAddresses(
+  machine: Reader,
+  given: Arguments,
+  { name: bridge, port }: { name: string; port: string },
+): OwnAddresses | null {
+  const [addresses, gateways, dns] = [given.list('address'), given.list('gateway'), given.list('dns')]
   const usage = (message: string): UserError => new UserError('usage', message)
   if (addresses.length === 0) {
     const [alone] = ['gateway', 'dns'].filter((name) => given.list(name).length > 0)
@@ -48,18 +54,26 @@ export function ownAddresses(machine: Reader, given: Arguments, port: string): O
   for (const gateway of gateways)
     if (!networks.some(({ six, bits }) => six === isSix(gateway) && addressBits(gateway)?.startsWith(bits)))
       throw usage(`--gateway ${gateway}: is in no network of --address, so that nothing reaches it`)
+  const foreign = dns.find((text) => !networks.some(({ six }) => six === isSix(text)))
+  if (foreign !== undefined)
+    throw usage(
+      `--dns ${foreign}: the host has no IPv${isSix(foreign) ? 6 : 4} address in the VLAN; add one with --address`,
+    )
+  // The bridge's own is there where the same is asked for again.
+  const defaults = readInterface(machine, port).routes.filter(
+    ({ destination, device }) => destination === 'default' && device !== bridge,
+  )
   for (const six of [false, true]) {
     const [gateway, more] = ofFamily(gateways, six)
     if (more !== undefined) throw usage(`--gateway ${more}: the host has one default route, by ${gateway}`)
-    const { routes } = readInterface(machine, port)
-    const present = routes.find(({ destination, family }) => destination === 'default' && family === (six ? 6 : 4))
+    const present = defaults.find(({ family }) => family === (six ? 6 : 4))
     if (gateway !== undefined && present !== undefined)
       throw new UserError(
         'contradiction',
         `--gateway ${gateway}: this host has a default route by ${present.device} already; leave --gateway out, or take that one out first`,
       )
   }
-  return { addresses, gateways, dns }
+  return { addresses: [...addresses], gateways: [...gateways], dns: [...dns] }
 }
 
 /** Returns the bits of an address, 32 or 128 of them, as text; `undefined` for what is none. */

@@ -11,6 +11,6 @@ qm create 101 \
   --agent 1 \
   --scsihw virtio-scsi-single \
   --hostpci0 0000:00:02.0,legacy-igd=1,romfile=vbios.rom \
-  --vga none \
   --net0 virtio,bridge=vmbr0 \
+  --vga none \
   --tablet 0
