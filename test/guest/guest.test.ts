@@ -161,6 +161,8 @@ describe('what libvirt says of itself', () => {
       genDomain(told('', help), ...windows, '--format', 'qemu', '--network', 'user', '--audio', 'spice'),
       'QEMU here has no SPICE',
     )
+    // Nor where libvirt does not answer this user.
+    expect(genDomain(told('', help), ...windows).stdout).toContain("<graphics type='vnc'")
   })
 })
 
