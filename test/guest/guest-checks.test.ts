@@ -150,8 +150,8 @@ describe('gen-domain: disks and files', () => {
   })
 
   it('a file that is not there on this host is refused, with the command that makes it', () => {
-    const images = [{ kind: 'absent', path: '/var/lib/libvirt/images/none.qcow2' } as const]
-    const says = noSuchFileCheck.run({ images, running: true } as Parameters<typeof noSuchFileCheck.run>[0])
+    const absent = { path: '/var/lib/libvirt/images/none.qcow2', kind: 'absent', format: 'qcow2' } as const
+    const says = noSuchFileCheck.run({ images: [absent], running: true })
     expect(JSON.stringify(says)).toContain('qemu-img create -f qcow2 /var/lib/libvirt/images/none.qcow2 100G')
   })
 
