@@ -7,7 +7,8 @@ export const apt: PackageManager = {
     remove: ['apt-get', 'remove', '-y'],
   },
   packageNames: {
-    qemu: 'qemu-system-x86 qemu-utils',
+    // SPICE, by which a guest is seen, is a package of its own, which QEMU's only recommends.
+    qemu: 'qemu-system-x86 qemu-utils qemu-system-modules-spice',
     // libvirt's network needs dnsmasq, which its package only recommends.
     libvirt: 'libvirt-daemon-system libvirt-clients dnsmasq-base',
     ovmf: 'ovmf',
@@ -16,8 +17,11 @@ export const apt: PackageManager = {
     osinfo: 'libosinfo-bin',
     virtiofsd: 'virtiofsd',
   },
-  // virtiofsd has its own package since Debian 13 and Ubuntu 24.04.
+  // virtiofsd and SPICE have packages of their own since Debian 13 and Ubuntu 24.04.
   releases: Object.fromEntries(
-    ['bullseye', 'bookworm', 'focal', 'jammy'].map((name) => [name, { virtiofsd: 'qemu-system-common' }]),
+    ['bullseye', 'bookworm', 'focal', 'jammy'].map((name) => [
+      name,
+      { qemu: 'qemu-system-x86 qemu-utils', virtiofsd: 'qemu-system-common' },
+    ]),
   ),
 }

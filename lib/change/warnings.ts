@@ -6,6 +6,8 @@ const SKIPPED = /\bskipp(ed|ing)\b/i
 
 /** How many of them a person is shown: a generator may have a hundred lines on missing firmware. */
 const MOST = 4
+/** How many characters of the command stand before each. */
+const LONG = 60
 
 /** Returns the lines by which a program warns, each once. */
 export function warningLines(output: string): string[] {
@@ -26,8 +28,10 @@ function linesLike(output: string, pattern: RegExp): string[] {
 export function warningNotes(command: string, output: string): string[] {
   const lines = warningLines(output)
   const more = lines.length - MOST
+  // The list of packages is long, and was shown: its first words tell which command it was.
+  const short = command.length > LONG ? `${command.slice(0, LONG).replace(/ \S*$/, '')} …` : command
   return [
-    ...lines.slice(0, MOST).map((line) => `${command} says: ${line}`),
-    ...(more > 0 ? [`${command} says ${more} more such lines: --verbose shows all`] : []),
+    ...lines.slice(0, MOST).map((line) => `${short} says: ${line}`),
+    ...(more > 0 ? [`${short} says ${more} more such lines: --verbose shows all`] : []),
   ]
 }

@@ -74,7 +74,7 @@ export const noSuchFileCheck: GuestCheck<'images' | 'running'> = {
       problem: 'A file or disk is not there',
       ok: 'All files and disks are there',
       unknown: 'It is not known whether the files and disks of the guest are there',
-      next: 'look at the name; a new image is made with qemu-img create -f qcow2 FILE 100G',
+      next: `look at the name; a new image is made with qemu-img create -f qcow2 ${absent[0] ?? 'FILE'} 100G`,
       evidence: running ? absent : [],
       unreadable: running ? [] : absent.map((what) => ({ what, root: false })),
     })

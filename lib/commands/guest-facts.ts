@@ -144,14 +144,16 @@ const PROGRAM_REPORTS = {
   vfio: '/run/vfio-scripts/vfio-pci-help.txt',
 } as const
 
-/** Reads what libvirt or QEMU reports that it can give guests; nothing is known where there is none to ask. */
+/**
+ * Reads what libvirt reports that it can give guests, or, for QEMU and where libvirt does not answer this user, what QEMU
+ * has; nothing is known where there is none to ask.
+ */
 async function readCapabilities(machine: Context['machine'], { format, chipset }: BoardRequest): Promise<Capabilities> {
   if (format === 'proxmox') return UNKNOWN_CAPABILITIES
-  const text =
-    machine.reader.optionalText(PROGRAM_REPORTS[format]) ??
-    (machine.running ? await askPrograms(machine, format, chipset) : '')
-  if (text === '') return UNKNOWN_CAPABILITIES
-  return format === 'libvirt' ? parseCapabilities(text) : parseQemuHelp(text)
+  const report = async (of: typeof format): Promise<string> =>
+    machine.reader.optionalText(PROGRAM_REPORTS[of]) ?? (machine.running ? await askPrograms(machine, of, chipset) : '')
+  const libvirt = format === 'libvirt' ? await report('libvirt') : ''
+  return libvirt === '' ? parseQemuHelp(await report('qemu')) : parseCapabilities(libvirt)
 }
 
 /** Reads the properties that this QEMU's vfio-pci has. */

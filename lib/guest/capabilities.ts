@@ -60,7 +60,8 @@ export function parseQemuHelp(text: string): Capabilities {
   if (devices.size === 0) return UNKNOWN_CAPABILITIES
   return {
     ...UNKNOWN_CAPABILITIES,
-    graphics: /^\s*spicevmc\s*$/m.test(text) ? ['spice', 'vnc'] : ['vnc'],
+    // Where SPICE is a module of QEMU, -chardev help does not list it, and QXL, which cannot be without it, is listed.
+    graphics: devices.has('qxl-vga') || /^\s*spicevmc\s*$/m.test(text) ? ['spice', 'vnc'] : ['vnc'],
     video: Object.entries(VIDEO).flatMap(([model, device]) => (devices.has(device) ? [model] : [])),
   }
 }

@@ -1,4 +1,5 @@
 import type { CommandChange } from '../change/plan.ts'
+import { hasSystemd } from '../host/find-program.ts'
 import type { Host } from '../system/system.ts'
 
 /** The commands that have programs read a file again, by its folder; other files are read at the next boot. */
@@ -61,7 +62,8 @@ function reloadLibvirt(files: Host['files']): CommandChange[] {
 /** Returns the command that restarts libvirt where it runs; guests run on. */
 function restartLibvirt(files: Host['files']): CommandChange[] {
   const units = libvirtUnits(files)
-  const openrc = files.exists('/etc/init.d/libvirtd')
+  // Debian's package has a script for OpenRC and sysvinit beside its unit.
+  const openrc = !hasSystemd(files) && files.exists('/etc/init.d/libvirtd')
   const argv = openrc ? ['rc-service', '--ifstarted', 'libvirtd', 'restart'] : ['systemctl', 'try-restart', ...units]
   return openrc || units.length > 0 ? [reloadCommand(argv, argv, 'libvirt reads it again')] : []
 }

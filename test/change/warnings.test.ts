@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { skippedLines, warningLines } from '../../lib/change/warnings.ts'
+import { skippedLines, warningLines, warningNotes } from '../../lib/change/warnings.ts'
 import { applyRunning as apply, can, files, GOOD, journal, systemThat } from '../support/chroot.ts'
 import { type Files, proxmox } from '../support/loaders.ts'
 import { needs } from '../support/needs.ts'
@@ -77,5 +77,13 @@ describe('lines that warn', () => {
   it('only some say that something was skipped', () => {
     const plain = 'Neither systemd-boot nor GRUB is initialised on it, skipping'
     expect(skippedLines(`W: x\n${SKIP}\n${plain}\n`)).toEqual([SKIP, plain])
+  })
+
+  it('a long command is named by its first words', () => {
+    const install = `apt-get install -y --no-install-recommends qemu-system-x86 ${'package '.repeat(9)}`
+    expect(warningNotes(install, 'W: x\n')).toEqual([
+      'apt-get install -y --no-install-recommends qemu-system-x86 … says: W: x',
+    ])
+    expect(warningNotes('update-initramfs -u -k all', 'W: x\n')).toEqual(['update-initramfs -u -k all says: W: x'])
   })
 })

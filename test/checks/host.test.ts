@@ -35,6 +35,12 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
     /correct the line/,
   ],
   ['libvirt-running', { 'run/libvirt/libvirt-sock': null }, /systemctl enable --now libvirtd/],
+  // Debian's package has a script for sysvinit, too.
+  [
+    'libvirt-running',
+    { 'run/libvirt/libvirt-sock': null, 'etc/init.d/libvirtd': '', 'usr/lib/systemd/systemd': '' },
+    /systemctl enable --now libvirtd/,
+  ],
   ['user-groups', { 'etc/group': 'kvm:x:104:ann\nlibvirt:x:105:\n' }, /usermod -aG libvirt ann/],
   [
     'memory-lock',

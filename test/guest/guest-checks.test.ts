@@ -1,5 +1,6 @@
 import { chmodSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
+import { noSuchFileCheck } from '../../lib/checks/guest-checks.ts'
 import { domainHost, genDomain, iso } from '../support/domain.ts'
 import { addBlock, addFiles, addMount } from '../support/fake/host.ts'
 import { device } from '../support/judge.ts'
@@ -148,6 +149,12 @@ describe('gen-domain: disks and files', () => {
     const ran = on(() => {}, ...linux, '--disk', '/var/lib/libvirt/images/none.qcow2')
     expect([ran.code, ran.stderr]).toEqual([0, expect.stringContaining('not seen: /var/lib/libvirt/images/none.qcow2')])
     expect(ran.stdout).toContain("type='qcow2'")
+  })
+
+  it('a file that is not there on this host is refused, with the command that makes it', () => {
+    const absent = { path: '/var/lib/libvirt/images/none.qcow2', kind: 'absent', format: 'qcow2' } as const
+    const says = noSuchFileCheck.run({ images: [absent], running: true })
+    expect(JSON.stringify(says)).toContain('qemu-img create -f qcow2 /var/lib/libvirt/images/none.qcow2 100G')
   })
 
   it('hugepages that are not reserved are said, with what to boot with', () => {

@@ -105,6 +105,7 @@ case $1 in
     printf '%s\\n' "$text" >"$HOME/domains/\${name:?no name}.xml" || exit 2
     ! command -v virt-xml-validate >/dev/null || virt-xml-validate "$HOME/domains/$name.xml" domain || exit 2 ;;
   dumpxml | start) cat "$domain" || exit 2 ;;
+  net-start | net-autostart) [ "$2" = default ] || exit 2 ;;
   *) exit 2 ;;
 esac
 `

@@ -111,6 +111,8 @@ describe('tune-host --qemu-device', () => {
       reloadCommands(hostWith(files), ['/etc/libvirt/qemu.conf'], true).map(({ argv }) => argv.join(' '))
     expect(commands(units)).toEqual(['systemctl try-restart virtqemud.service'])
     expect(commands({ '/etc/init.d/libvirtd': '' })).toEqual(['rc-service --ifstarted libvirtd restart'])
+    const both = { ...units, '/etc/init.d/libvirtd': '', '/usr/lib/systemd/systemd': '' }
+    expect(commands(both)).toEqual(['systemctl try-restart virtqemud.service'])
     const dir = host({ [FILE]: shipped, 'etc/apparmor.d/abstractions/libvirt-qemu': '#include <local/x>\n' })
     expectRan(tune(dir, ...device), 1, /AppArmor: add to \/etc\/apparmor\.d\/local\/.*: \/dev\/kvmfr0 rw,/)
   })
