@@ -8,16 +8,8 @@ import { externalSettings } from '../../lib/tune/feature.ts'
 import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, tune, write } from '../support/bind.ts'
 import { runScript } from '../support/run.ts'
-import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
+import { NIC, retie, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 import { snapshotOf } from '../support/system.ts'
-
-/** Gives the card another driver, or none. */
-function retie(dir: string, driver: string | null): void {
-  rmSync(join(dir, NIC, 'driver'))
-  if (driver !== null) symlinkSync(`../../../../bus/pci/drivers/${driver}`, join(dir, NIC, 'driver'))
-  const uevent = readFileSync(join(dir, NIC, 'uevent'), 'utf8')
-  writeFileSync(join(dir, NIC, 'uevent'), uevent.replace(/^DRIVER=.*\n/, driver === null ? '' : `DRIVER=${driver}\n`))
-}
 
 /** Has a guest hold the group's node open. */
 function hold(dir: string, group: number): void {
