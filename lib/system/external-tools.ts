@@ -1,16 +1,26 @@
 import type { CommandChange } from '../change/plan.ts'
 import { type Setting, tokensKeptBy } from '../change/settings.ts'
-import { VF_SCRIPT } from '../host/wanted-functions.ts'
+import { VF_SCRIPT, vfLinkFile } from '../host/wanted-functions.ts'
 import type { Distro, Host } from './system.ts'
 
 export const INIT_FOLDER = '/etc/init.d'
 export const DEFAULT_RUNLEVEL = '/etc/runlevels/default'
 const DEVICES = '/sys/bus/pci/devices'
 
-/** Has systemd-udevd apply the .link file of a card, which it does for a card that comes. */
-export const BY_UDEV = `read -r now <"$1" && { [ "$now" = 0 ] || echo 0 >"$1"; } &&
-  udevadm control --reload && udevadm trigger --action=add --settle "$3" && read -r now <"$1" || exit
+/** Has systemd-udevd look for the .link file of a card, and apply it, as it does for a card that comes. */
+const TELL_UDEV = `udevadm control --reload && for card in "\${1%/*}"/net/*; do
+  [ ! -e "$card" ] || udevadm trigger --action=add --settle "$card" || exit
+done`
+
+/** Has systemd-udevd make so many virtual functions of a card, by its .link file. */
+export const BY_UDEV = `read -r now <"$1" && { [ "$now" = 0 ] || echo 0 >"$1"; } && ${TELL_UDEV} && read -r now <"$1" || exit
 [ "$now" = "$2" ] || { echo "there are $now virtual functions, not $2: journalctl -b -u systemd-udevd" >&2; exit 1; }`
+
+const FREE = '[ ! -e "$1" ] || echo 0 >"$1"'
+
+/** Frees them. Where the .link file is gone by then, udev notes which one is in force now. */
+export const FREE_BY_UDEV = `${FREE} || exit
+[ -e "$2" ] || { ${TELL_UDEV}; }`
 
 /** A tool that keeps settings and is neither boot loader nor generator: how to ask it, and how to change them. */
 interface ExternalTool {
@@ -70,16 +80,15 @@ const EXTERNAL_TOOLS = {
       const [address, number] = token.split('=')
       return machine.optionalText(`${DEVICES}/${address}/sriov_numvfs`)?.trim() === number
     },
-    // By the time of the removal the program is gone.
+    // By the time of the removal the files are gone.
     commands: (tokens, { running }) =>
       (running ? tokens : []).map((token) => {
         const [address = '', count = '', , card] = token.split('=')
         const number = `${DEVICES}/${address}/sriov_numvfs`
-        const add =
-          card === undefined
-            ? [VF_SCRIPT, address]
-            : ['sh', '-c', BY_UDEV, 'sh', number, count, `/sys/class/net/${card}`]
-        return { add, remove: ['sh', '-c', '[ ! -e "$1" ] || echo 0 >"$1"', 'sh', number] }
+        const shell = (script: string, ...words: string[]): string[] => ['sh', '-c', script, 'sh', number, ...words]
+        return card === undefined
+          ? { add: [VF_SCRIPT, address], remove: shell(FREE) }
+          : { add: shell(BY_UDEV, count), remove: shell(FREE_BY_UDEV, vfLinkFile(address)) }
       }),
     reason: { add: 'makes them now', remove: 'frees them now' },
   },

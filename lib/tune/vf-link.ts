@@ -18,6 +18,13 @@ interface LinkInForce {
 }
 
 /**
+ * The drivers by which a function has its address although its own driver was there before: they reset it, and iavf looks
+ * for its address again. Others (igb, ixgbe: "Reload the VF driver"; mlx5) leave it with the one that it came with.
+ * Source: i40e_ndo_set_vf_mac(), ice_set_vf_mac(), igb_ndo_set_vf_mac() in drivers/net/ethernet/intel.
+ */
+const RESETTING = ['i40e', 'ice']
+
+/**
  * Finds the .link file in force for the card, or says why systemd-udevd cannot make virtual functions by one. Only the
  * first file that matches applies, so another file for this card has to say what that one says.
  * Source: systemd.link(5) (SR-IOVVirtualFunctions= since 251), src/udev/udev-builtin-net_setup_link.c (ID_NET_LINK_FILE).
@@ -26,6 +33,8 @@ export function findLinkInForce({ host: { machine, files } }: TuneFacts, device:
   const [name, ...more] = machine.list(`${device.path}/net`) ?? []
   if (name === undefined) return 'the card has no interface'
   if (more.length > 0) return `the card has several interfaces (${[name, ...more].join(', ')})`
+  if (!RESETTING.includes(device.driver ?? ''))
+    return `systemd-udevd gives a function its address when the function's driver is there already, and with ${device.driver} that is too late`
   const version = systemdVersion(files)
   if (version === undefined || version < 251)
     return version === undefined ? 'the version of systemd is not known' : `systemd ${version} is older than 251`

@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { appendFileSync, closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Generator, Loader } from './contents.ts'
 import { kernelArguments } from './machines.ts'
@@ -65,8 +65,7 @@ async function writeSystemdBoot(root: string, disk: string): Promise<void> {
   mkdirSync(join(root, 'boot/efi'), { recursive: true })
   mkdirSync(join(root, 'etc/kernel'), { recursive: true })
   const id = `${espId.slice(0, 4)}-${espId.slice(4)}`.toUpperCase()
-  const table = `UUID=${uuid} / ext4 defaults,noatime 0 1\nUUID=${id} /boot/efi vfat umask=0077 0 2\n`
-  writeFileSync(join(root, 'etc/fstab'), table)
+  appendFileSync(join(root, 'etc/fstab'), `UUID=${id} /boot/efi vfat umask=0077 0 2\n`)
   writeFileSync(join(root, 'etc/kernel/cmdline'), `root=UUID=${uuid} ro quiet loglevel=3 ${kernelArguments}\n`)
   await must(['chroot', root, 'systemd-machine-id-setup'])
 }

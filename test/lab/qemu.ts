@@ -1,12 +1,11 @@
 import { join } from 'node:path'
-import { bootstrap, cached, cacheFolder, type Say } from './images.ts'
+import { bootstrap, cached, cacheFolder, excluded, type Say } from './images.ts'
 import { type Machine, qemuArguments } from './machines.ts'
 
 // The newest QEMU of a released Debian, in a root of its own: this machine's may lack what a scenario needs.
 
 const suite = 'trixie'
 const programs = ['qemu-system-x86', 'ovmf']
-const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
 
 /** In a mount namespace of its own: the cache, where all files of a guest are, has its usual path in the root. */
 const enter = `set -e
@@ -22,7 +21,7 @@ export async function qemuCommand(machine: Machine, say: Say): Promise<string[]>
   const argv = qemuArguments(machine)
   if (!machine.networkFunctions) return argv
   const folder = await cached(`qemu-${suite}`, { suite, programs, excluded }, say, (part) =>
-    bootstrap(suite, programs, join(part, 'root'), excluded),
+    bootstrap(suite, programs, join(part, 'root')),
   )
   const namespace = ['unshare', '--mount', '--propagation', 'private', 'bash', '-c', enter, 'qemu']
   return [...namespace, join(folder, 'root'), cacheFolder, ...argv]

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { host } from './tune.ts'
 
@@ -37,4 +37,12 @@ export function vfLines(dir: string): string {
     .split('\n')
     .filter((line) => line.startsWith('#= '))
     .join('\n')
+}
+
+/** Gives the card another driver, or none. */
+export function retie(dir: string, driver: string | null): void {
+  rmSync(join(dir, NIC, 'driver'))
+  if (driver !== null) symlinkSync(`../../../../bus/pci/drivers/${driver}`, join(dir, NIC, 'driver'))
+  const uevent = readFileSync(join(dir, NIC, 'uevent'), 'utf8')
+  writeFileSync(join(dir, NIC, 'uevent'), uevent.replace(/^DRIVER=.*\n/, driver === null ? '' : `DRIVER=${driver}\n`))
 }

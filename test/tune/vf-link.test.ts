@@ -1,13 +1,13 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { BY_UDEV } from '../../lib/system/external-tools.ts'
+import { BY_UDEV, FREE_BY_UDEV } from '../../lib/system/external-tools.ts'
 import { etcOf, expectRan, tune, write } from '../support/bind.ts'
 import { genDomain } from '../support/domain.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { has, type Ran, runProgram } from '../support/run.ts'
-import { NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
+import { NIC, retie, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 
 /** That server with systemd 252, whose udev has noted which .link file is in force for the card. */
 function withLink(files: Record<string, string> = {}, link = '/usr/lib/systemd/network/99-default.link'): string {
@@ -77,25 +77,33 @@ describe('functions for the host, by a .link file', { concurrent: true }, () => 
     expect(read()).toMatch(/virtual-functions\.conf:3: .*perhaps/)
   })
 
-  it('is told to systemd-udevd at once, through 0, and what it did not make is an error', () => {
+  it('is told to systemd-udevd at once, through 0; what it did not make is an error; so is the undo', () => {
     const dir = scratchDir('by-udev')
     const [number, log] = [join(dir, 'numvfs'), join(dir, 'log')]
+    mkdirSync(join(dir, 'net/ens1'), { recursive: true })
     writeFileSync(
       join(dir, 'udevadm'),
       `#!/bin/sh\necho "$(cat '${number}') $*" >>'${log}'\n[ "$1" != trigger ] || echo "$MAKES" >'${number}'\n`,
       { mode: 0o755 },
     )
-    const apply = (now: string, makes: string): Ran => {
+    const told = (script: string, now: string, word: string, makes = '0'): Ran => {
       writeFileSync(number, `${now}\n`)
       const env = { PATH: `${dir}:${process.env.PATH}`, MAKES: makes }
-      return runProgram('sh', ['-c', BY_UDEV, 'sh', number, '2', '/sys/class/net/ens1'], { env })
+      return runProgram('sh', ['-c', script, 'sh', number, word], { env })
     }
-    expect(apply('4', '2')).toMatchObject({ code: 0, stderr: '' })
-    expect(readFileSync(log, 'utf8')).toBe('0 control --reload\n0 trigger --action=add --settle /sys/class/net/ens1\n')
-    expect(apply('0', '1')).toMatchObject({
+    expect(told(BY_UDEV, '4', '2', '2')).toMatchObject({ code: 0, stderr: '' })
+    const asked = `0 control --reload\n0 trigger --action=add --settle ${dir}/net/ens1\n`
+    expect(readFileSync(log, 'utf8')).toBe(asked)
+    expect(told(BY_UDEV, '0', '2', '1')).toMatchObject({
       code: 1,
       stderr: 'there are 1 virtual functions, not 2: journalctl -b -u systemd-udevd\n',
     })
+    // When they are freed, udev would make them again as long as the file is there.
+    rmSync(log)
+    expect(told(FREE_BY_UDEV, '2', number)).toMatchObject({ code: 0, stderr: '' })
+    expect([readFileSync(number, 'utf8'), existsSync(log)]).toEqual(['0\n', false])
+    expect(told(FREE_BY_UDEV, '2', join(dir, 'gone.link'))).toMatchObject({ code: 0, stderr: '' })
+    expect(readFileSync(log, 'utf8')).toBe(asked)
   })
 
   it('keeps what a drop-in of the file in force says, and stays as it is once it is in force itself', () => {
@@ -157,6 +165,18 @@ describe('functions for the host, by a .link file', { concurrent: true }, () => 
     const dir = withLink(files as Record<string, string>)
     expectRan(tune(dir, ...host2, ...write), 0, says)
     expect(existsSync(join(dir, VF_PROGRAM))).toBe(true)
+    expect(existsSync(join(dir, LINK))).toBe(false)
+  })
+
+  it('has a unit make them with a driver whose functions keep the address that they came with', () => {
+    const dir = withLink()
+    retie(dir, 'igb')
+    expectRan(
+      tune(dir, ...host2, ...write),
+      0,
+      /no \.link file: systemd-udevd gives a function its address .* with igb that is too late/,
+    )
+    expect(vfLines(dir)).toMatch(/ 2 host .*0:mac=02:/)
     expect(existsSync(join(dir, LINK))).toBe(false)
   })
 

@@ -7,15 +7,7 @@ import { openMachine, readPciFacts } from '../../lib/host/machine.ts'
 import { externalSettings } from '../../lib/tune/feature.ts'
 import { virtualFunctions } from '../../lib/tune/features/virtual-functions.ts'
 import { bind, etcOf, expectRan, expectRefused, tune, write } from '../support/bind.ts'
-import { INFINIBAND, NIC, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
-
-/** Gives the card another driver, or none. */
-function retie(dir: string, driver: string | null): void {
-  rmSync(join(dir, NIC, 'driver'))
-  if (driver !== null) symlinkSync(`../../../../bus/pci/drivers/${driver}`, join(dir, NIC, 'driver'))
-  const uevent = readFileSync(join(dir, NIC, 'uevent'), 'utf8')
-  writeFileSync(join(dir, NIC, 'uevent'), uevent.replace(/^DRIVER=.*\n/, driver === null ? '' : `DRIVER=${driver}\n`))
-}
+import { INFINIBAND, NIC, retie, sriovServer, VF_PROGRAM, vfLines } from '../support/sriov.ts'
 
 /** Has a guest hold the group's node open. */
 function hold(dir: string, group: number): void {

@@ -7,7 +7,8 @@ import { genDomain } from './gen-domain.ts'
 import { handOvers } from './hand-over.ts'
 import { handOverFaults } from './hand-over-faults.ts'
 import { movedCard } from './moved-card.ts'
-import { networkFrame, networkFunctions } from './network-functions.ts'
+import { networkFrame } from './network-frame.ts'
+import { networkFunctions, networkFunctionsOfHost } from './network-functions.ts'
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
 import { predictions } from './predict.ts'
@@ -26,6 +27,7 @@ export const scenarios: readonly Scenario[] = [
   ...bridges,
   virtualFunctionsOfNvme,
   networkFunctions,
+  networkFunctionsOfHost,
   networkFrame,
   ...predictions,
   runbook,

@@ -6,29 +6,38 @@ import { LabError } from '../shell.ts'
 import { listing } from './bind-vfio.ts'
 import { emulation, libvirtPrograms } from './gen-domain.ts'
 import { systemdDisk } from './tune-host.ts'
+import { unitEnded, unitOf } from './virtual-functions.ts'
 
 // Virtual functions of a network card, made by its driver: QEMU's igb, with Debian's igb and igbvf.
 
-const machine: Machine = { ...grub(intel, 'bios'), cpus: 2, memory: 2048, networkFunctions: true }
+export const machine: Machine = { ...grub(intel, 'bios'), cpus: 2, memory: 2048, networkFunctions: true }
 const card = '0000:04:00.0'
-const unit = `vfio-scripts-virtual-functions@${card}.service`
 const functions = [0, 2, 4, 6].map((fn) => `0000:04:10.${fn}`)
-const onVfio = Object.fromEntries(functions.map((address) => [address, 'vfio-pci']))
+const allOn = (driver: string) => Object.fromEntries(functions.map((address) => [address, driver]))
 const wanted = '--vfs 04:00.0=4 --vf-mac 0=52:54:00:aa:00:01 --vf-vlan 0=100'
-const settled = `udevadm settle; for i in $(seq 90); do case $(systemctl is-active ${unit}) in activating) sleep 1 ;; *) break ;; esac; done`
+export const functionsOfCard = 'ip link show enp4s0 | grep " vf "'
+const reload = 'modprobe -r igb && modprobe igb'
+const settled = unitEnded(card)
 
-/** The functions as they were asked for, the card as it was, and what the card keeps for the first one. */
-async function expectMade(guest: Guest): Promise<Drivers> {
-  const looked = await guest.run(`${settled}; systemctl status ${unit} --no-pager; ip link show enp4s0`, {
+/** The functions on a driver, the card as it was, and what it keeps for each of them. */
+async function expectFunctions(guest: Guest, driver: string): Promise<{ drivers: Drivers; kept: string }> {
+  const looked = await guest.run(`${settled}; systemctl status ${unitOf(card)} --no-pager; ${functionsOfCard}`, {
     seconds: 300,
   })
+  expectCode('the card', looked, 0)
   const drivers = await driversOf(guest)
-  expectDrivers(drivers, { ...onVfio, [card]: 'igb', '0000:05:00.0': 'e1000e' })
-  expectCode('the card', looked, 0, /vf 0 .*52:54:00:aa:00:01 .*vlan 100/)
-  const others = /^ +vf [1-3] .*link\/ether (02:\S+)(?!.*vlan)/gm
-  const macs = [...looked.stdout.matchAll(others)].map(([, mac]) => mac)
-  if (new Set(macs).size !== 3) throw new LabError(`three addresses of our own are expected: ${looked.stdout}`)
+  expectDrivers(drivers, { ...allOn(driver), [card]: 'igb', '0000:05:00.0': 'e1000e' })
   expectNeverProbed(drivers, card, 'vfio-pci')
+  return { drivers, kept: looked.stdout }
+}
+
+/** As they were asked for, and on vfio-pci: the host's own driver never had them. */
+export async function expectMade(guest: Guest): Promise<Drivers> {
+  const { drivers, kept } = await expectFunctions(guest, 'vfio-pci')
+  if (!/vf 0 .*52:54:00:aa:00:01 .*vlan 100/.test(kept)) throw new LabError(`the first function: ${kept}`)
+  const others = /^ +vf [1-3] .*link\/ether (02:\S+)(?!.*vlan)/gm
+  const macs = [...kept.matchAll(others)].map(([, mac]) => mac)
+  if (new Set(macs).size !== 3) throw new LabError(`three addresses of our own are expected: ${kept}`)
   // The kernel logs a driver that it then keeps off; one that has a function says so itself.
   const taken = /^.*\bigbvf 0000:04:10\.\d: .*$/m.exec(drivers.log)
   if (taken !== null) throw new LabError(`a function was on igbvf before: ${taken[0]}`)
@@ -42,7 +51,7 @@ function expectProbedByIgb({ log }: Drivers, times: number): void {
 }
 
 /** A guest with a function of the card; its address and VLAN are other ones than tune-host gives, so that both are seen. */
-const defined = (memory: string, change: string) => `set -e
+export const defined = (memory: string, change: string) => `set -e
 gen-domain --name vm --guest linux --vf 04:00.0 --memory ${memory} --network none --headless --firmware bios >vm.xml
 grep -A 9 "<interface type='hostdev'" vm.xml
 sed ${emulation} ${change} vm.xml >emulated.xml
@@ -63,16 +72,23 @@ async function expectGuestHasOne(guest: Guest, seen: string): Promise<void> {
   expectCode('tune-host --undo', refused, 2, /0000:04:10\.0 → \/dev\/vfio\/\d+ is open in .*are not freed/)
   expectCode('virsh destroy', await run('virsh destroy vm && virsh undefine vm'), 0)
   expectSame('the functions after it', (await run(functionsOfCard)).stdout, seen)
-  expectDrivers(await driversOf(guest), { ...onVfio, [card]: 'igb' })
+  expectDrivers(await driversOf(guest), { ...allOn('vfio-pci'), [card]: 'igb' })
+}
+
+async function undone(guest: Guest): Promise<void> {
+  const undo = `tune-host --undo --apply >out/undo && cat /sys/bus/pci/devices/${card}/sriov_numvfs`
+  expectCode('tune-host --undo', await guest.run(undo, { seconds: 300 }), 0, /^0\n/)
+  const drivers = await driversOf(guest)
+  expectDrivers(drivers, { [card]: 'igb' })
+  const left = functions.filter((address) => drivers.driver.has(address))
+  if (left.length > 0) throw new LabError(`still there: ${left.join(' ')}`)
 }
 
 /** libvirt makes folders of its own when it is first started. */
 const withoutLibvirt = (text: string) => text.replace(/^.*libvirt.*\n/gm, '')
 
-const functionsOfCard = 'ip link show enp4s0 | grep " vf "'
-
 /** A host on which tune-host was applied, its disk, and what was in /etc before. */
-async function withFunctions(lab: Lab, on: Machine): Promise<{ host: Guest; disk: Disk; before: string }> {
+export async function withFunctions(lab: Lab, on: Machine): Promise<{ host: Guest; disk: Disk; before: string }> {
   const { disk, before } = await systemdDisk(lab, libvirtPrograms)
   const host = await lab.start(on, disk)
   await lab.step('made at once, where they were predicted', async () => {
@@ -92,8 +108,7 @@ export const networkFunctions: Scenario = {
     const { host: guest, disk, before } = await withFunctions(lab, machine)
     const seen = (await guest.run(functionsOfCard)).stdout
     await lab.step('there again after a reload of its driver', async () => {
-      const reload = `modprobe -r igb && modprobe igb; ${settled}; sleep 3`
-      expectCode('the reload', await guest.run(reload, { seconds: 300 }), 0)
+      expectCode('the reload', await guest.run(`${reload}; ${settled}; sleep 3`, { seconds: 300 }), 0)
       expectProbedByIgb(await expectMade(guest), 2)
     })
     await lab.step('--status is 0', async () => {
@@ -108,83 +123,59 @@ export const networkFunctions: Scenario = {
     await lab.step('a guest has one, with its address and VLAN; given back as it was', () =>
       expectGuestHasOne(guest, seen),
     )
-    await lab.step('undone', async () => {
-      const undo = `tune-host --undo --apply >out/undo && cat /sys/bus/pci/devices/${card}/sriov_numvfs`
-      expectCode('tune-host --undo', await guest.run(undo, { seconds: 300 }), 0, /^0\n/)
-      const drivers = await driversOf(guest)
-      expectDrivers(drivers, { [card]: 'igb' })
-      const left = functions.filter((address) => drivers.driver.has(address))
-      if (left.length > 0) throw new LabError(`still there: ${left.join(' ')}`)
-    })
+    await lab.step('undone', () => undone(guest))
     await guest.end()
     const after = (await disk.apply('/etc listed', listing)).stdout
     expectSame('/etc after the undo', withoutLibvirt(after), withoutLibvirt(before))
   },
 }
 
-/** A second function for the host's own igbvf, in the VLAN of the first, and what the guest boots: a kernel that pings. */
-const neighbours = `set -e
-vf=0000:04:10.2
-ip link set enp4s0 vf 1 vlan 100
-echo $vf >/sys/bus/pci/drivers/vfio-pci/unbind
-echo >/sys/bus/pci/devices/$vf/driver_override
-modprobe igbvf
-[ -e /sys/bus/pci/devices/$vf/driver ] || echo $vf >/sys/bus/pci/drivers_probe
-udevadm settle
-own=$(ls /sys/bus/pci/devices/$vf/net)
-ip addr add 198.51.100.1/24 dev $own
-ip link set $own up
-mkdir -p tree/bin tree/dev tree/proc tree/sys
-cp /bin/busybox tree/bin/
-cp "$(modinfo -n igbvf)" tree/igbvf.ko
-cat >tree/init <<'EOF'
-#!/bin/busybox sh
-/bin/busybox --install -s /bin
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-echo "GUEST up after $(cat /proc/uptime)" >/dev/ttyS0
-insmod /igbvf.ko
-ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up
-while :; do ping -c 1 -W 5 198.51.100.1 >/dev/ttyS0 2>&1; sleep 2; done
-EOF
-chmod 755 tree/init
-(cd tree && find . | busybox cpio -o -H newc | gzip -1 >/var/lib/libvirt/images/initrd)
-cp /boot/vmlinuz-$(uname -r) /var/lib/libvirt/images/vmlinuz`
+const forHost = `${wanted} --vfs-driver host --vf-trust 1=on --vf-spoof-check 0=off`
 
-const kernelOfGuest = [
-  ...['kernel>/var/lib/libvirt/images/vmlinuz</kernel', 'initrd>/var/lib/libvirt/images/initrd</initrd'],
-  'cmdline>console=ttyS0 quiet mitigations=off</cmdline',
-]
-const booted = `-e 's|</os>|${kernelOfGuest.map((one) => `<${one}>`).join('')}</os>|' -e "s|<console type='pty'/>|<serial type='file'><source path='/var/log/guest.txt'/></serial>|"`
+/** The interface of each function: what igbvf found there. */
+const interfaces = `for f in ${functions.join(' ')}; do grep -H . /sys/bus/pci/devices/$f/net/*/address; done`
 
-export const networkFrame: Scenario = {
-  name: 'network-functions-frame',
-  about: 'a guest that boots with a function of a network card: a frame of it arrives at another one, on igbvf',
+/**
+ * The functions on igbvf, what was asked of each, and the address that the card keeps for it as its own. Returns them.
+ */
+async function expectMadeForHost(lab: Lab, guest: Guest): Promise<string> {
+  await expectFunctions(guest, 'igbvf')
+  const { stdout: seen } = await guest.run(`${functionsOfCard}; ${interfaces}`)
+  lab.note(seen.trim().replaceAll(/\s*\n\s*/g, ' | '))
+  const asked =
+    /vf 0 .*52:54:00:aa:00:01 .*vlan 100, spoof checking off, .* trust off *\n *vf 1 .*ff, spoof checking on, .* trust on *\n/
+  if (!asked.test(seen)) throw new LabError(`what was asked for: ${seen}`)
+  const all = (pattern: RegExp): string => [...seen.matchAll(pattern)].map(([, mac]) => mac).join(' ')
+  expectSame('their own addresses', all(/\/address:(\S+)$/gm), all(/^ +vf \d .*link\/ether (\S+)/gm))
+  return seen
+}
+
+export const networkFunctionsOfHost: Scenario = {
+  name: 'network-functions-host',
+  about: 'functions for the host: on igbvf with their addresses at once, after a reload, after a boot; undo',
   slow: true,
   async run(lab) {
-    const { host } = await withFunctions(lab, { ...machine, memory: 3072 })
-    const seen = (await host.run(functionsOfCard)).stdout
-    for (const boot of ['a boot', 'a second boot']) {
-      await host.reboot()
-      await lab.step(`the same after ${boot}`, async () => {
-        await expectMade(host)
-        expectSame('the functions', (await host.run(functionsOfCard)).stdout, seen)
-      })
-    }
-    await lab.step('another one on igbvf', async () =>
-      expectCode('igbvf', await host.run(neighbours, { seconds: 300 }), 0),
+    const { disk, before } = await systemdDisk(lab)
+    const guest = await lab.start(machine, disk)
+    const tune = (words: string, code: number, says: RegExp) =>
+      lab.step(`tune-host ${words}`, async () =>
+        expectCode('tune-host', await guest.run(`tune-host ${words}`, { seconds: 300 }), code, says),
+      )
+    await tune(forHost, 1, /A unit makes them, and no \.link file: .* with igb that is too late/)
+    await tune(`${forHost} --apply`, 0, /Predicted: 0000:04:10\.0 to 0000:04:10\.6/)
+    await tune(`${forHost} --apply`, 0, /^Nothing to do/m)
+    const seen = await lab.step('made at once', () => expectMadeForHost(lab, guest))
+    await lab.step('the same after a reload of its driver', async () => {
+      expectCode('the reload', await guest.run(`${reload}; ${settled}; sleep 3`, { seconds: 300 }), 0)
+      expectSame('the functions', await expectMadeForHost(lab, guest), seen)
+    })
+    await guest.reboot()
+    await lab.step('the same after a boot', async () =>
+      expectSame('the functions', await expectMadeForHost(lab, guest), seen),
     )
-    await lab.step('a guest is started', async () => {
-      expectCode('gen-domain --vf', await host.run(defined('256M', booted), { seconds: 300 }), 0)
-      expectCode('virsh start', await host.run('virsh start vm', { seconds: 600 }), 0)
-    })
-    await lab.step('it has its answer, and the host too', async () => {
-      const wait = `for i in $(seq 300); do grep -q 'bytes from' /var/log/guest.txt && break; sleep 5; done
-cat /var/log/guest.txt; busybox ping -c 3 198.51.100.2; ip neigh show 198.51.100.2; ip -s link show "$(ls /sys/bus/pci/devices/0000:04:10.2/net)"`
-      const looked = await host.run(wait, { seconds: 1700 })
-      lab.note(looked.stdout.trim().split('\n').slice(-12).join(' | '))
-      const both = /bytes from 198\.51\.100\.1[\s\S]*bytes from 198\.51\.100\.2[\s\S]*lladdr 52:54:00:aa:00:01/
-      expectCode('the frames', looked, 0, both)
-    })
-    await host.end()
+    await tune('--status', 0, /^tune-host: in-force/m)
+    await lab.step('undone', () => undone(guest))
+    await guest.end()
+    expectSame('/etc after the undo', (await disk.apply('/etc listed', listing)).stdout, before)
   },
 }
