@@ -8,7 +8,7 @@ import { newFolder } from '../support/expect.ts'
 import { needs, sampleOf } from '../support/needs.ts'
 import { oneDomain, readmeSystem } from '../support/readme.ts'
 import { PROJECT, type Ran, runScript } from '../support/run.ts'
-import { CLI, copyCounted, copyPage, PAGE, setupAt } from '../support/runbook.ts'
+import { CLI, callsIn, copyCounted, copyPage, PAGE, setupAt } from '../support/runbook.ts'
 import { systemDir } from '../support/system.ts'
 
 // scripts/setup.md, run by zx as its first lines say. What libvirt does with the guest is seen in the lab.
@@ -28,13 +28,6 @@ function readyHost(): string {
   cpSync(ready, dir, { recursive: true, verbatimSymlinks: true })
   return dir
 }
-
-/** The calls that stand-ins wrote down: each script, and the first word that it got. */
-const callsIn = (log: string): string[] =>
-  readFileSync(log, 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => (JSON.parse(line) as string[]).slice(0, 2).join(' '))
 
 const WRONG: [args: string[], says: RegExp][] = [
   [['--gpu', '02:00', '--name', 'vm', '--aply'], /^setup: Unknown option '--aply'/],
@@ -81,22 +74,6 @@ describe.concurrent('the runbook', () => {
       ...['tune-host.mjs --packages', 'tune-host.mjs --libvirt', 'tune-host.mjs --hugepages=4G'],
       ...['bind-vfio.mjs 02:00', 'gen-domain.mjs --name=vm'],
     ])
-  })
-
-  it('gives virsh the guest that it shows, of one call', async () => {
-    const folder = newFolder()
-    const virsh = `#!/bin/sh\n[ "$1" != define ] || cat "$2" >>${folder}/defined\n`
-    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
-    const log = join(folder, 'calls')
-    const args = ['--gpu', '02:00', '--name', 'vm', '--guest', 'linux', '--memory', '1G']
-    const env = { PATH: `${folder}:${process.env.PATH}` }
-    const ran = await setupAt(copyCounted(log, ready), env, '--step', 'gen-domain', ...args, '--apply')
-    expectRan(ran, 0, /^\$ gen-domain --name=vm .* \| virsh define \/dev\/stdin$/m)
-    expect(callsIn(log)).toEqual(['gen-domain.mjs --help', 'gen-domain.mjs --name=vm'])
-    const { stdout } = runScript('gen-domain', [...args, '--root', ready])
-    expect(stdout).toMatch(/<hostdev/)
-    expect(ran.stdout).toContain(stdout)
-    expect(readFileSync(join(folder, 'defined'), 'utf8').trim()).toBe(stdout.trim())
   })
 
   it('shows the plan of every step where one is refused, and says which', async () => {
@@ -188,53 +165,6 @@ if (argv.includes('--status')) {
     expect(text('vfio.nix')).toMatch(/vfio-pci\.ids=10de:1cb6,10de:0fb9/)
     expect(text('vfio-host.nix')).toMatch(/nr_hugepages" = 2048/)
     expect(text('vfio-host.nix')).toMatch(/libvirtd\.enable = true/)
-  })
-
-  it('starts the guest with its network, and says what virsh says when it cannot', async () => {
-    const folder = newFolder()
-    const virsh = `#!/bin/sh
-[ "$1" != -q ] || shift
-case "$*" in
-  'domstate it'\\''s $(a) "vm"') [ ! -e ${folder}/started ] || echo running ;;
-  'net-info lan') echo 'Active:         no' ;;
-  start*) [ -e ${folder}/ready ] || { echo 'error: no room' >&2; exit 1; }; echo "$*" >>${folder}/started ;;
-  *) echo "$*" >>${folder}/ready ;;
-esac
-`
-    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
-    const start = (...args: string[]): Promise<Ran> =>
-      setupIn(
-        { PATH: `${folder}:${process.env.PATH}` },
-        '--step',
-        'start',
-        '--name',
-        `it's $(a) "vm"`,
-        '--apply',
-        ...args,
-      )
-    expectRan(await start('--network', 'none'), 2, /^setup: error: no room$/m)
-    expectRan(await start('--network', 'network:lan', '--pci', '02:00'), 0, /vm" runs, and owns 02:00$/m)
-    expect(readFileSync(join(folder, 'ready'), 'utf8')).toBe('net-start lan\n')
-    expect(readFileSync(join(folder, 'started'), 'utf8')).toBe(`start it's $(a) "vm"\n`)
-    expectRan(await start(), 0, /vm" runs\.$/m)
-  })
-
-  it('starts nothing more after Ctrl-C while virsh runs', async () => {
-    const folder = newFolder()
-    const virsh = `#!/bin/sh
-[ "$1" != -q ] || shift
-echo "$1" >>${folder}/calls
-[ "$1" != net-info ] || echo 'Active:         no'
-[ "$1" = net-start ] || exit 0
-page=$PPID
-until tr '\\0' ' ' </proc/$page/cmdline | grep -q setup.md; do page=$(sed -n 's/^PPid:[^0-9]*//p' /proc/$page/status); done
-kill -INT $page
-`
-    writeFileSync(join(folder, 'virsh'), virsh, { mode: 0o755 })
-    const args = ['--step', 'start', '--name', 'vm', '--network', 'network:lan', '--apply']
-    const ran = await setupIn({ PATH: `${folder}:${process.env.PATH}` }, ...args)
-    expectRan(ran, 2, /^setup: interrupted; nothing after this was done$/m)
-    expect(readFileSync(join(folder, 'calls'), 'utf8')).toBe('domstate\nnet-info\nnet-start\n')
   })
 
   it('runs one step alone', async () => {

@@ -148,12 +148,8 @@ async function tryAll(
   expect(violations.join('\n\n')).toBe('')
 }
 
-interface States {
-  before: string
-  after: string
-  /** Nothing is set up. */
-  fresh: string
-}
+/** Of the system: `fresh`, nothing is set up in it. */
+type States = Record<'before' | 'after' | 'fresh', string>
 
 async function tryOne(
   copy: string,

@@ -1,6 +1,6 @@
 // The runbook scripts/setup.md, copied beside the scripts and run by zx.
 import { execFile } from 'node:child_process'
-import { copyFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { copyFileSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
 import { newFolder } from './expect.ts'
@@ -46,3 +46,10 @@ export function copyCounted(log: string, root?: string): string {
   }
   return page
 }
+
+/** The calls that stand-ins wrote down: each script, and the first word that it got. */
+export const callsIn = (log: string): string[] =>
+  readFileSync(log, 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as string[]).slice(0, 2).join(' '))
