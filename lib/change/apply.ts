@@ -144,9 +144,12 @@ async function journalTree(entry: JournalEntry, live: boolean): Promise<Map<stri
   })
   const commands = commandsOf(entry.plan)
   const inverses = [...new Map(commands.map(({ inverse }) => [JSON.stringify(inverse), inverse])).values()]
+  const touched = touchedFiles(commandsNow(entry.plan))
+  // An undo of what was not in force yet needs no reboot, and to take that back does.
+  const rebootNeeded = entry.plan.rebootNeeded || entry.undone.length > 0
   const about = `${entry.script} ${entry.functions.map(({ address }) => address).join(' ')}, ${entry.time}`
   tree.set('/undo.sh', {
-    file: Buffer.from(undoScript(about, listed, entry, inverses, touchedFiles(commandsNow(entry.plan)), isConfirmFile)),
+    file: Buffer.from(undoScript(about, listed, entry, inverses, touched, isConfirmFile, rebootNeeded)),
   })
   const text = `${JSON.stringify(entry, null, 1)}\n`
   // An entry that the next run could not read would stop every later run.

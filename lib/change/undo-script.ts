@@ -15,7 +15,7 @@ export interface UndoFile {
  * the folder on which a rescue system has mounted the machine's root. It restores files that are still as we left them,
  * leaves the others alone, and runs the generators; after a run that was cut short it puts the copies of the `touched`
  * images back instead. With `--with-later` it first takes back the later entries. Files for which `isLast` is true stay
- * until all else is done.
+ * until all else is done. `rebootNeeded`: what was in force stays so until then.
  */
 export function undoScript(
   about: string,
@@ -24,6 +24,7 @@ export function undoScript(
   commands: readonly (readonly string[])[],
   touched: readonly string[],
   isLast: (path: string) => boolean,
+  rebootNeeded: boolean,
 ): string {
   const q = (text: string): string => `'${text.replaceAll("'", "'\\''")}'`
   const make = emptied.map((folder) => `[ -d "$root"${q(folder)} ] || mkdir "$root"${q(folder)}`)
@@ -183,7 +184,7 @@ sync
 ${last.length === 0 ? '' : `# What tries this again unasked stays while there is something left to try.\nif [ "$failed" = 0 ] || [ -z "$later" ]; then\n${[...last, ...remove.map((line) => `  ${line}`)].join('\n')}\nfi\n`}if [ "$failed" = 0 ]; then
   touch "$entry/undone"
   sync
-  echo 'Taken back. Reboot.'
+  echo 'Taken back.${rebootNeeded ? ' Reboot.' : ''}'
 else
   echo 'Not all of it could be taken back: see above.' >&2
 fi

@@ -41,7 +41,9 @@ export function planUndo(
   notes.push(...goneFileNotes(settings, read), ...leftArgumentNotes(settings, read))
   // The images may still hold files that somebody removed already.
   const run = settings.length > 0 ? commands : []
-  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded: settings.length > 0 }
+  // What was in force at once is gone at once.
+  const rebootNeeded = settings.length > 0 && claims.some(({ entry }) => entry.entry.plan.rebootNeeded)
+  return { changes: [...changes, ...run], settings: [], notes, rebootNeeded }
 }
 
 /**

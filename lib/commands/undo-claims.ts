@@ -7,7 +7,6 @@ import { commandsOf, onceEach, type Plan } from '../change/plan.ts'
 import { kernelArgumentIn, type Setting, tokensKeptBy } from '../change/settings.ts'
 import { leavingSettings, planUndo } from '../change/undo.ts'
 import { UserError } from '../core/error.ts'
-import { isHandOverFile } from '../hand-over/hand-over-paths.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
 import { functionsInUse } from '../host/vf-use.ts'
@@ -83,7 +82,6 @@ export function planUndoClaims(
   // A whole module of NixOS is imported by a person too.
   const isModule = ({ kind, path }: Setting): boolean => kind === 'nix-item' || path.endsWith('.nix')
   const modules = new Set(leaving.flatMap((setting) => (isModule(setting) ? [setting.path] : [])))
-  if (leaving.every(({ path }) => isHandOverFile(path))) plan.rebootNeeded = false
   plan.notes.push(...[...modules].flatMap((path) => distro?.declarative?.undoSteps(path) ?? []))
   if (commandsOf(plan).length > 0 && readSecureBoot(host.machine) !== false)
     for (const one of loaders.flatMap((loader) => loader.unsigned?.() ?? []))

@@ -30,8 +30,3 @@ export function expectGuestName(guest: string): void {
       `${guest}: the name of a guest has letters, digits and . _ : - only here (virsh domrename gives it another one)`,
     )
 }
-
-/** Does this file belong to what a unit does when a guest starts and stops? Without it nothing is in force. */
-export function isHandOverFile(path: string): boolean {
-  return [HAND_OVER, `${WHILE_RUNNING}/`, `/etc/systemd/system/${UNIT}`, HOOK].some((start) => path.startsWith(start))
-}

@@ -74,4 +74,19 @@ kill -INT $page
     expectRan(ran, 2, /^setup: interrupted; nothing after this was done$/m)
     expect(readFileSync(join(folder, 'calls'), 'utf8')).toBe('domstate\nnet-info\nnet-start\n')
   })
+
+  it('keeps the guest that it takes from libvirt under a name that is free', async () => {
+    const folder = newFolder()
+    writeFileSync(join(folder, 'virsh'), '#!/bin/sh\necho shut off\n', { mode: 0o755 })
+    const page = copyPage()
+    const env = { PATH: `${folder}:${process.env.PATH}` }
+    const name = join(folder, 'vm')
+    const kept = async (): Promise<string | undefined> =>
+      / > (.*)$/m.exec((await setupAt(page, env, '--name', name, '--undo')).stdout)?.[1]
+    expect(await kept()).toBe(`${name}.xml`)
+    writeFileSync(`${name}.xml`, 'my own')
+    writeFileSync(`${name}-2.xml`, '')
+    expect(await kept()).toBe(`${name}-3.xml`)
+    expect(readFileSync(`${name}.xml`, 'utf8')).toBe('my own')
+  })
 })

@@ -185,6 +185,10 @@ describe('what programs keep', () => {
     expect(commands(tune(dir, '--packages', '--json'))).toEqual([install])
     expectRan(tune(dir, '--packages', ...write), 0, new RegExp(install))
     expect(commands(tune(dir, '--undo', '--json'))).toEqual([`apt-get remove -y ${packages}`])
+    expect(textOf(dir, 'var/lib/vfio-scripts/0001/undo.sh')).toMatch(/^ *echo 'Taken back\.'$/m)
+    const back = tune(dir, '--undo', ...write)
+    expectRan(back, 0, /Taken back\./)
+    expect(back.stdout).not.toContain('Reboot')
     const newer = host({ 'etc/os-release': 'ID=debian\nVERSION_CODENAME=trixie\n' })
     expect(commands(tune(newer, '--packages', '--json'))[0]).toMatch(
       / qemu-utils qemu-system-modules-spice .* virtiofsd /,
