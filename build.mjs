@@ -28,18 +28,23 @@ const common = {
   logLevel: 'warning',
 }
 
+/** Those that Node has loaded before a script begins. */
+const PRESENT = ['node:buffer', 'node:fs', 'node:module', 'node:path', 'node:url']
+
 /**
  * Takes Node's own modules as they are: importing them makes Node build an ES module around each and, for node:fs, load
- * all of its streams, which is a twentieth of a script's start-up.
+ * all of its streams, which is a twentieth of a script's start-up. Functions of the others (node:crypto: another
+ * twentieth) are got when one is first called.
  * @type {import('esbuild').Plugin}
  */
 const builtinsByRequire = {
   name: 'builtins-by-require',
   setup({ onLoad }) {
     onLoad({ filter: /\.m?ts$/ }, ({ path }) => ({
-      contents: readFileSync(path, 'utf8').replace(
-        /^import (\{[^}]*\}) from ('node:\w+')/gm,
-        (_, names, module) => `const ${names.replaceAll(' as ', ': ')} = require(${module})`,
+      contents: readFileSync(path, 'utf8').replace(/^import \{([^}]*)\} from '(node:\w+)'/gm, (_, names, module) =>
+        PRESENT.includes(module)
+          ? `const {${names.replaceAll(' as ', ': ')}} = require('${module}')`
+          : names.replace(/\s*(\w+),?\s*/g, `const $1 = (...args) => require('${module}').$1(...args);`),
       ),
       loader: 'ts',
     }))
@@ -96,8 +101,14 @@ async function buildOneFile(built) {
   finish(outfile, bundledIn(metafile.outputs['scripts/vfio-scripts.mjs']))
 }
 
+/** @type {Record<string, string>} */
+const PLAIN = { '\u2014': '-', '\u2019': "'", '\u2026': '...' }
+
 /** Makes a built file a program that carries its licences. @param {string} file @param {string[]} bundled */
 function finish(file, bundled) {
+  // In strings they are escaped already. One in a comment has V8 keep and parse all of the text with two bytes for each.
+  const text = readFileSync(file, 'utf8').replace(/[^\0-\xff]/g, (char) => PLAIN[char] ?? '*')
+  writeFileSync(file, text)
   const own = `vfio-scripts\n\n${readFileSync(join(root, 'LICENSE'), 'utf8').trim()}`
   appendFileSync(file, `\n/*!\n${[own, ...bundled.map(noticeOf)].join(`\n\n${RULE}\n\n`)}\n*/\n`)
   chmodSync(file, 0o755)

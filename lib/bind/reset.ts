@@ -1,6 +1,7 @@
-import { isResponsive } from '../host/config-space.ts'
+import type { Buffer } from 'node:buffer'
+import { isResponsive, readConfig } from '../host/config-space.ts'
 import { findKernelMessages, type KernelMessage, POWER_OFF } from '../host/kernel-messages.ts'
-import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
+import { cardOf, isVfio, type PciDevice, withMore } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { findKnownQuirk, type KnownQuirk } from './reset-quirks.ts'
 import {
@@ -53,8 +54,8 @@ export interface ResetFacts {
   vendorReset: boolean
   /** The messages of this boot's kernel log on devices; none when it was not read. */
   kernelMessages: readonly KernelMessage[]
-  /** The addresses of functions of the requested cards that do not answer. */
-  silent: ReadonlySet<string>
+  /** The configuration space of each function of the requested cards, by address, as `readConfig` gives it. */
+  configs: ReadonlyMap<string, Buffer | undefined>
 }
 
 /** Reads the facts for the cards of the requested devices. `log`: the kernel log; `null` when it was not read. */
@@ -65,11 +66,11 @@ export function readResetFacts(
   log: string | null,
 ): ResetFacts {
   const cards = new Set(requested.map(cardOf))
-  const silent = all.filter((device) => cards.has(cardOf(device)) && isResponsive(reader, device) === false)
+  const functions = all.filter((device) => !device.bridge && cards.has(cardOf(device)))
   return {
     vendorReset: reader.exists('/sys/module/vendor_reset'),
     kernelMessages: log === null ? [] : findKernelMessages(log),
-    silent: new Set(silent.map(({ address }) => address)),
+    configs: new Map(functions.map((device) => [device.address, readConfig(reader, device)])),
   }
 }
 
@@ -129,7 +130,7 @@ function judgeCard(
   functions: readonly PciDevice[],
   ownership: DeviceOwnership,
   tree: ReadonlyMap<string, PciBridge>,
-  { vendorReset, kernelMessages, silent }: ResetFacts,
+  { vendorReset, kernelMessages, configs }: ResetFacts,
 ): CardReset {
   const { text, ...fates } = decideByBus(functions, ownership, tree)
   const leaving = [...fates.means.keys()]
@@ -143,9 +144,9 @@ function judgeCard(
     staying: fates.staying.map(({ address }) => address),
     evidence: said.map(({ line }) => line),
     quirk: quirk?.quirk ?? null,
-    functions: functions.map((device) => ({ ...device, left: fates.means.get(device) ?? null })),
+    functions: functions.map((device) => withMore(device, { left: fates.means.get(device) ?? null })),
   }
-  const failure = failureOf(leaving, said, silent)
+  const failure = failureOf(leaving, said, configs)
   if (failure !== undefined) return { ...base, verdict: 'failed', reason: failure }
   if (quirk === undefined) return { ...base, verdict: verdictOf(fates), reason: text }
   // A card that no reset brings back needs no advice on how to reset it.
@@ -186,9 +187,9 @@ function verdictOf({ means, bridge }: ResetScope): ResetVerdict {
 function failureOf(
   guestFunctions: readonly PciDevice[],
   messages: readonly KernelMessage[],
-  silent: ReadonlySet<string>,
+  configs: ResetFacts['configs'],
 ): string | undefined {
-  const dead = guestFunctions.filter(({ address }) => silent.has(address)).map(({ address }) => address)
+  const dead = guestFunctions.flatMap(({ address }) => (isResponsive(configs.get(address)) === false ? [address] : []))
   if (dead.length > 0) return `${dead.join(', ')}: no answer, its configuration space reads ff: ${POWER_OFF}`
   const lost = messages.filter((each) => each.lost).at(-1)
   return lost && `it did not come back, says the kernel (${lost.line}): ${POWER_OFF}`

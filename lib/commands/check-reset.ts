@@ -1,7 +1,8 @@
 import { type CardReset, isBadReset, judgeResets, readResetFacts } from '../bind/reset.ts'
-import { readMessageInterrupts, readPower } from '../host/config-space.ts'
+import { messageInterrupts, readPower } from '../host/config-space.ts'
 import { readKernelLog } from '../host/kernel-log.ts'
 import { readPciFacts } from '../host/machine.ts'
+import { cardOf, withMore } from '../host/pci.ts'
 import { formatFrom, type Option } from '../terminal/options.ts'
 import { addressFormatter } from '../views/devices.ts'
 import { type FunctionReset, resetGuide, resetText } from '../views/resets.ts'
@@ -31,14 +32,19 @@ export function answerCheckReset({ arguments: given, machine, warn }: Context): 
   const facts = readPciFacts(machine, warn)
   const selected = filterDevices(facts.devices, filter, warn)
   const { log, logMissing } = readKernelLog(machine)
+  const wanted = new Set(selected.map(cardOf))
+  const functions = facts.devices.filter((device) => !device.bridge && wanted.has(cardOf(device)))
+  // Before their configuration space is read, which wakes them.
+  const power = new Map(functions.map((device) => [device.address, readPower(machine.reader, device)]))
   const known = readResetFacts(machine.reader, facts.devices, selected, log)
   const cards = judgeResets(facts.devices, selected, known, filter.devices.length > 0).map((card) => ({
     ...card,
-    functions: card.functions.map((device) => ({
-      ...device,
-      ...readPower(machine.reader, device),
-      ...readMessageInterrupts(machine.reader, device),
-    })),
+    functions: card.functions.map((device) =>
+      withMore(device, {
+        ...(power.get(device.address) ?? readPower(machine.reader, device)),
+        ...messageInterrupts(machine.reader, known.configs.get(device.address)),
+      }),
+    ),
   }))
   if (log === null && cards.length > 0) warn(`whether a reset failed already is not known: ${logMissing}`)
   const bad = cards.some(isBadReset)

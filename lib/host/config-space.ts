@@ -21,11 +21,18 @@ const HEADER = 64
 const HEADER_TYPE = 0x0e
 
 /**
- * Reads MSI and MSI-X from a function's configuration space.
+ * Returns the first 256 bytes of a function's configuration space, of which users other than root get 64; `undefined`
+ * where it may not be read. A sleeping function wakes for it: read its power state before.
+ */
+export function readConfig(reader: Reader, device: PciDevice): Buffer | undefined {
+  return reader.optionalBytes(`${device.path}/config`, 256)
+}
+
+/**
+ * Returns what a function's configuration space says of MSI and MSI-X.
  * Source: PCI Local Bus Specification 3.0, 6.7 and 6.8.
  */
-export function readMessageInterrupts(reader: Reader, device: PciDevice): MessageInterrupts {
-  const config = reader.optionalBytes(`${device.path}/config`, 256)
+export function messageInterrupts(reader: Reader, config: Buffer | undefined): MessageInterrupts {
   const capabilities = config === undefined ? undefined : listCapabilities(config)
   // One remark for all functions, since it is the same for each.
   if (config?.length === 64)
@@ -45,7 +52,7 @@ export function readMessageInterrupts(reader: Reader, device: PciDevice): Messag
  */
 export function isExpress(reader: Reader, device: PciDevice): boolean | null {
   if (reader.exists(`${device.path}/current_link_speed`)) return true
-  const config = reader.optionalBytes(`${device.path}/config`, 256)
+  const config = readConfig(reader, device)
   return (config === undefined ? undefined : listCapabilities(config))?.has(EXPRESS) ?? null
 }
 
@@ -75,14 +82,12 @@ function listCapabilities(config: Buffer): Map<number, number> | undefined {
  * Does the function answer? A lost function reads ff everywhere, which makes its header type 7f. `null`: its
  * configuration space was not read. Every user may read the bytes that this needs.
  */
-export function isResponsive(reader: Reader, device: PciDevice): boolean | null {
-  // As many bytes as the other functions read, because a capture keeps the last read.
-  const header = reader.optionalBytes(`${device.path}/config`, 256)
+export function isResponsive(header: Buffer | undefined): boolean | null {
   if (header === undefined || header.length < HEADER) return null
   return ((header[HEADER_TYPE] ?? 0) & 0x7f) !== 0x7f
 }
 
-/** Reads the power state of a function. Read it before the configuration space, which wakes a sleeping device. */
+/** Reads the power state of a function: before its configuration space, which wakes a sleeping one. */
 export function readPower(reader: Reader, device: PciDevice): PowerFacts {
   const allowed = reader.optionalText(`${device.path}/d3cold_allowed`)?.trim()
   return {

@@ -65,6 +65,12 @@ export function compareAddresses(one: string, other: string): number {
   return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
 }
 
+/** Returns a copy of a device with more members. What is asked for only where somebody looks stays unasked. */
+export function withMore<D extends PciDevice, T extends object>(device: D, more: T): D & T {
+  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(device)) as D
+  return Object.assign(copy, more)
+}
+
 /** Returns the slot of an address: `0000:01:00.1` → `0000:01:00`. */
 export function slotOf(address: string): string {
   return address.slice(0, -2)
@@ -148,11 +154,17 @@ export function readPciDevices(
     )
   }
   const found: { device: PciDevice; identity: Identity }[] = []
+  let whole = false
+  // One device tells it for all.
+  const isWhole = (path: string): boolean => {
+    whole ||= reader.exists(`${path}/remove`)
+    return whole
+  }
   for (const address of addresses) {
     if (!isAddress(address)) throw new UserError('unreadable', `${DEVICES}/${address}: not a PCI address`)
     const known = reader.denials.length
     const path = reader.resolve(`${DEVICES}/${address}`)
-    const read = path === undefined ? undefined : readDevice(machine, address, path, groupOf)
+    const read = path === undefined ? undefined : readDevice(machine, address, path, groupOf, isWhole)
     if (read !== undefined) found.push(read)
     else if (reader.denials.length > known) unread.push(address)
     else if (path !== undefined && reader.list(path)?.length)
@@ -171,13 +183,14 @@ function readDevice(
   address: string,
   path: string,
   groupOf: ReadonlyMap<string, number>,
+  isWhole: (path: string) => boolean,
 ): { device: PciDevice; identity: Identity } | undefined {
   const identity = readIdentity(reader, path)
   if (identity === undefined) return undefined
   const classId = identity.pciClass.slice(0, 4)
   const progIf = identity.pciClass.slice(4)
   const bridge = BRIDGES.has(classId)
-  const revision = reader.text(`${path}/revision`)
+  const revision = reader.later(() => readRevision(reader, `${path}/revision`))
   const numaNode = reader.later(() => readDeviceNode(reader, path))
   const owner = reader.later(() => (bridge ? null : physicalFunction(reader, path)))
   const group = reader.later(() => groupNumber(`${path}/iommu_group`, reader.linkName(`${path}/iommu_group`)))
@@ -187,7 +200,9 @@ function readDevice(
     vendor: { id: identity.vendor, name: deviceNames.vendor(identity.vendor) },
     device: { id: identity.device, name: deviceNames.device(identity.vendor, identity.device) },
     subsystem: identity.subsystem,
-    revision: revision === undefined ? null : parseHexId(`${path}/revision`, revision, 2),
+    get revision() {
+      return revision()
+    },
     driver: identity.driver,
     modules: null,
     bridge,
@@ -196,7 +211,7 @@ function readDevice(
       return numaNode()
     },
     parent: parentAddress(path),
-    reset: readReset(reader, path),
+    reset: readReset(reader, path, isWhole),
     get card() {
       return owner() === null ? slotOf(address) : address
     },
@@ -207,6 +222,11 @@ function readDevice(
     path,
   }
   return { device, identity }
+}
+
+function readRevision(reader: Reader, file: string): string | null {
+  const text = reader.text(file)
+  return text === undefined ? null : parseHexId(file, text, 2)
 }
 
 function readDeviceNode(reader: Reader, path: string): number | null {
@@ -239,12 +259,12 @@ function readBootVga(reader: Reader, path: string): boolean | null {
 
 /**
  * Reads the ways to reset a function. `reset_method` exists since Linux 5.15 and only where a method exists; before
- * that there is only the (write-only) `reset`. A capture without write-only files lacks `remove` as well: then nothing
- * is known.
+ * that there is only the (write-only) `reset`. A capture without write-only files lacks `remove` as well, and is not
+ * whole: then nothing is known.
  */
-function readReset(reader: Reader, path: string): PciDevice['reset'] {
+function readReset(reader: Reader, path: string, isWhole: (path: string) => boolean): PciDevice['reset'] {
   const reset = reader.exists(`${path}/reset`)
-  if (!reset && reader.exists(`${path}/remove`)) return { supported: false, methods: [] }
+  if (!reset && isWhole(path)) return { supported: false, methods: [] }
   const methods = reader.text(`${path}/reset_method`)?.split(/\s+/).filter(Boolean)
   if (methods !== undefined) return { supported: methods.length > 0, methods }
   return { supported: reset ? true : null, methods: null }

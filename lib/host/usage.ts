@@ -1,5 +1,5 @@
 import { readStorage, type Storage } from './block.ts'
-import { isResponsive } from './config-space.ts'
+import { isResponsive, readConfig } from './config-space.ts'
 import { onDemand } from './denied.ts'
 import { type Keyboards, readKeyboards, readScreens, type Screens } from './input-devices.ts'
 import { type Network, readNetwork, routesTo } from './network.ts'
@@ -73,7 +73,10 @@ export function readDeviceUsage(reader: Reader, files: Reader, selected: readonl
     unlock: () => readRootUnlock(reader, files),
     mdevs: () => readMdevs(reader, selected),
     answers: () => {
-      const answering = selected.map((device) => ({ address: device.address, answer: isResponsive(reader, device) }))
+      const answering = selected.map((device) => ({
+        address: device.address,
+        answer: isResponsive(readConfig(reader, device)),
+      }))
       const addresses = (answer: boolean | null): string[] =>
         answering.filter((each) => each.answer === answer).map(({ address }) => address)
       return { silent: addresses(false), unread: addresses(null) }

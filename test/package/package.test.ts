@@ -20,11 +20,15 @@ describe('the package', () => {
   })
 
   it.each([
-    ['list-iommu', 153_000],
+    ['list-iommu', 154_000],
     ['check-reset', 126_000],
     ['gen-domain', 510_000],
   ])('%s.mjs is at most %d bytes', (name, most) => {
     expect(statSync(`${PROJECT}scripts/${name}.mjs`).size).toBeLessThanOrEqual(most)
+  })
+
+  it.each(Object.values(bin))('%s is a text of one byte a character to V8', (file) => {
+    expect(source(file)).not.toMatch(/[^\0-\xff]/)
   })
 
   it.each(Object.values(bin))('%s holds no path of the machine that built it', (file) => {
