@@ -3,6 +3,7 @@ import { type Identity, parseHexId, readIdentity } from './device-identity.ts'
 import type { DeviceNames } from './device-names.ts'
 import type { ModuleTables } from './modules.ts'
 import type { Reader } from './reader.ts'
+import { readReset } from './reset-methods.ts'
 
 /**
  * One PCI function, as every script shows it and as `--json` prints it. Unknown is `null`.
@@ -255,17 +256,4 @@ function physicalFunction(reader: Reader, path: string): string | null {
 function readBootVga(reader: Reader, path: string): boolean | null {
   const text = reader.text(`${path}/boot_vga`)
   return text === undefined ? null : text.trim() === '1'
-}
-
-/**
- * Reads the ways to reset a function. `reset_method` exists since Linux 5.15 and only where a method exists; before
- * that there is only the (write-only) `reset`. A capture without write-only files lacks `remove` as well, and is not
- * whole: then nothing is known.
- */
-function readReset(reader: Reader, path: string, isWhole: (path: string) => boolean): PciDevice['reset'] {
-  const reset = reader.exists(`${path}/reset`)
-  if (!reset && isWhole(path)) return { supported: false, methods: [] }
-  const methods = reader.text(`${path}/reset_method`)?.split(/\s+/).filter(Boolean)
-  if (methods !== undefined) return { supported: methods.length > 0, methods }
-  return { supported: reset ? true : null, methods: null }
 }
