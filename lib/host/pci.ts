@@ -3,7 +3,7 @@ import { type Identity, parseHexId, readIdentity } from './device-identity.ts'
 import type { DeviceNames } from './device-names.ts'
 import type { ModuleTables } from './modules.ts'
 import type { Reader } from './reader.ts'
-import { readReset } from './reset-methods.ts'
+import { type ResetMethods, readReset } from './reset-methods.ts'
 
 /**
  * One PCI function, as every script shows it and as `--json` prints it. Unknown is `null`.
@@ -34,12 +34,7 @@ export interface PciDevice {
   numaNode: number | null
   /** The address of the bridge (or VMD controller) above; `null` on a root bus, or when the tree does not say. */
   parent: string | null
-  reset: {
-    /** Can this function be reset by itself? */
-    supported: boolean | null
-    /** The methods in the order in which the kernel tries them; `null` before Linux 5.15, which does not say. */
-    methods: string[] | null
-  }
+  reset: ResetMethods
   /**
    * The name of what goes to a guest together: the slot (`0000:01:00`), the display's slot for a card on several buses,
    * or the address of a virtual function, which goes alone.
