@@ -92,7 +92,7 @@ export function addId(text: string, module: string, id: string): string {
   // vfio_pci_fill_ids() skips an empty member, so a comma at the end, or an empty list, can stay.
   const [offset, added] = length === 0 ? [0, `${id},`] : [members.at(-1) === '' ? length - 1 : length, `,${id}`]
   const place = last.rest + at + offset
-  const before = last.line.chars[place - 1]
+  const before = charactersOf(last.line)[place - 1]
   return before === undefined ? text : text.slice(0, before.end) + added + text.slice(before.end)
 }
 
@@ -131,8 +131,6 @@ interface ModprobeLine {
   number: number
   start: number
   raw: string
-  /** The characters without continuations and backslashes, with their places in the text. */
-  chars: { char: string; start: number; end: number }[]
   /** The end of the line: a newline, the end of the file, or a backslash at the end of the file. */
   end: 'newline' | 'nothing' | 'continuation'
 }
@@ -141,23 +139,25 @@ interface ModprobeLine {
 function modprobeLines(text: string): ModprobeLine[] {
   const lines: ModprobeLine[] = []
   let number = 1
-  for (let at = 0; at < text.length; ) {
-    const line: ModprobeLine = { number, start: at, raw: '', chars: [], end: 'nothing' }
-    while (at < text.length && line.end !== 'newline') {
-      const start = at
-      const escaped = text[at] === '\\'
-      if (escaped) at++
-      const char = text[at] ?? ''
-      at++
-      line.end = escaped && /^\n?$/.test(char) ? 'continuation' : 'nothing'
-      if (char === '\n') number++
-      if (char === '\n' && !escaped) line.end = 'newline'
-      else if (line.end === 'nothing') line.chars.push({ char, start, end: at })
-    }
-    line.raw = text.slice(line.start, at)
-    lines.push(line)
+  for (const found of text.matchAll(/(?:[^\\\n]+|(\\(?:\n|$))|\\.)*(\n)?/gs)) {
+    const [raw, continued, newline] = found
+    if (raw === '') continue
+    const end = newline !== undefined ? 'newline' : continued !== undefined ? 'continuation' : 'nothing'
+    lines.push({ number, start: found.index, raw, end })
+    number += raw.split('\n').length - 1
   }
   return lines
+}
+
+/** A character, a backslash with the one that it keeps, or a continuation. */
+const STEP = /\\(?:\n|$)|\\?(.)/gs
+
+/** Returns the characters of a line without its end, continuations and backslashes, with their places in the text. */
+function charactersOf({ start, raw, end }: ModprobeLine): { start: number; end: number }[] {
+  const line = end === 'newline' ? raw.slice(0, -1) : raw
+  return [...line.matchAll(STEP)].flatMap(({ 0: step, 1: char, index }) =>
+    char === undefined ? [] : [{ start: start + index, end: start + index + step.length }],
+  )
 }
 
 const trimLineEnd = (line: string): string => line.replace(/[\t\r\n ]+$/, '')
@@ -165,7 +165,7 @@ const trimLineEnd = (line: string): string => line.replace(/[\t\r\n ]+$/, '')
 function parseDirective(
   line: ModprobeLine,
 ): (Pick<Directive, 'command' | 'module' | 'rest'> & { at: number }) | undefined {
-  const text = line.chars.map(({ char }) => char).join('')
+  const text = (line.end === 'newline' ? line.raw.slice(0, -1) : line.raw).replace(STEP, '$1')
   // Only a `#` in the first column starts a comment. The words are cut as strtok(3) does with tab and space.
   const [head, name, second = ''] = /^(?!#)[\t ]*([^\t ]+)[\t ]+([^\t ]+)[\t ]?/.exec(text) ?? []
   const command = COMMANDS.find((each) => each === name)
@@ -219,8 +219,8 @@ function withoutMember(text: string, { line, rest, options, list }: FoundIdList,
 }
 
 /** Takes characters of a line out of the text; continuations before and after them stay. */
-function cut(text: string, { chars }: ModprobeLine, from: number, length: number): string {
-  const gone = chars.slice(from, from + length)
+function cut(text: string, line: ModprobeLine, from: number, length: number): string {
+  const gone = charactersOf(line).slice(from, from + length)
   return gone.reduceRight((left, { start, end }) => left.slice(0, start) + left.slice(end), text)
 }
 
