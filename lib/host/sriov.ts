@@ -84,7 +84,7 @@ export function sriovObstacle(machine: Reader, { address, driver }: PciDevice): 
   if (driver === null)
     return `${address} has no driver, and only its driver makes virtual functions: load that first (modprobe), or take it back from where it is bound`
   if (isVfio(driver))
-    return `${address} is on ${driver}, for a guest as a whole: give it back to the host first (bind-vfio --undo ${address}); a guest gets the card or virtual functions of it`
+    return `${address} is on ${driver}, for a guest as a whole: what enable_sriov of vfio-pci makes opens only with the VF token of the guest that has the card. Give it back to the host first (bind-vfio --undo ${address}); a guest gets the card or virtual functions of it`
   const own: Record<string, string> = {
     nvidia: "NVIDIA's driver makes them for vGPUs with a program of its own: /usr/lib/nvidia/sriov-manage -e ADDRESS",
     amdgpu: 'amdgpu makes none on the host: MxGPU cards need the GIM driver there',

@@ -145,7 +145,7 @@ describe('tune-host --vfs', { concurrent: true }, () => {
 
   it.each<[string, string | null, RegExp]>([
     ['no driver', null, /has no driver, and only its driver makes virtual functions/],
-    ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole/],
+    ['vfio-pci', 'vfio-pci', /is on vfio-pci, for a guest as a whole: .*enable_sriov.* VF token/],
     ['an i915 without them', 'i915', /is on i915: this i915 makes none: that of i915-sriov-dkms does/],
   ])('refuses a card on %s', (_, driver, says) => {
     const dir = sriovServer()
