@@ -1,7 +1,8 @@
 import type { Buffer } from 'node:buffer'
 import { isResponsive, readConfig } from '../host/config-space.ts'
 import { findKernelMessages, type KernelMessage, POWER_OFF } from '../host/kernel-messages.ts'
-import { cardOf, isVfio, type PciDevice, withMore } from '../host/pci.ts'
+import { withMore } from '../host/later.ts'
+import { cardOf, isVfio, type PciDevice } from '../host/pci.ts'
 import type { Reader } from '../host/reader.ts'
 import { findKnownQuirk, type KnownQuirk } from './reset-quirks.ts'
 import {

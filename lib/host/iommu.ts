@@ -1,5 +1,6 @@
 import { UserError } from '../core/error.ts'
 import { parseCommandLine, readRunningConfig } from './kernel.ts'
+import { withLater } from './later.ts'
 import { cardOf, compareAddresses, type PciDevice } from './pci.ts'
 import type { Reader } from './reader.ts'
 
@@ -69,13 +70,7 @@ export function readIommuGroups(
     let found = groups.get(id)
     if (found === undefined) {
       const type = reader.later(() => reader.optionalText(`${GROUPS}/${id}/type`) ?? null)
-      found = {
-        id,
-        get type() {
-          return type()
-        },
-        ...{ isolated: false, devices: [], others: [] },
-      }
+      found = withLater({ id, isolated: false, devices: [], others: [] }, { type })
       groups.set(id, found)
     }
     return found

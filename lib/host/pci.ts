@@ -1,6 +1,7 @@
 import { UserError } from '../core/error.ts'
 import { type Identity, parseHexId, readIdentity } from './device-identity.ts'
 import type { DeviceNames } from './device-names.ts'
+import { withLater } from './later.ts'
 import type { ModuleTables } from './modules.ts'
 import type { Reader } from './reader.ts'
 import { type ResetMethods, readReset } from './reset-methods.ts'
@@ -59,12 +60,6 @@ export function isAddress(text: string): boolean {
 export function compareAddresses(one: string, other: string): number {
   // Up to the domain's length, hex digits of equal length sort as their numbers do.
   return one.length - other.length || (one < other ? -1 : one > other ? 1 : 0)
-}
-
-/** Returns a copy of a device with more members. What is asked for only where somebody looks stays unasked. */
-export function withMore<D extends PciDevice, T extends object>(device: D, more: T): D & T {
-  const copy = Object.defineProperties({}, Object.getOwnPropertyDescriptors(device)) as D
-  return Object.assign(copy, more)
 }
 
 /** Returns the slot of an address: `0000:01:00.1` → `0000:01:00`. */
@@ -186,37 +181,29 @@ function readDevice(
   const classId = identity.pciClass.slice(0, 4)
   const progIf = identity.pciClass.slice(4)
   const bridge = BRIDGES.has(classId)
-  const revision = reader.later(() => readRevision(reader, `${path}/revision`))
-  const numaNode = reader.later(() => readDeviceNode(reader, path))
   const owner = reader.later(() => (bridge ? null : physicalFunction(reader, path)))
   const group = reader.later(() => groupNumber(`${path}/iommu_group`, reader.linkName(`${path}/iommu_group`)))
-  const device: PciDevice = {
+  const known = {
     address,
     class: { id: classId, progIf, name: deviceNames.class(classId) },
     vendor: { id: identity.vendor, name: deviceNames.vendor(identity.vendor) },
     device: { id: identity.device, name: deviceNames.device(identity.vendor, identity.device) },
     subsystem: identity.subsystem,
-    get revision() {
-      return revision()
-    },
     driver: identity.driver,
     modules: null,
     bridge,
     bootVga: classId === '0300' ? readBootVga(reader, path) : false,
-    get numaNode() {
-      return numaNode()
-    },
     parent: parentAddress(path),
     reset: readReset(reader, path, isWhole),
-    get card() {
-      return owner() === null ? slotOf(address) : address
-    },
-    get physicalFunction() {
-      return owner()
-    },
     group: groupOf.get(address) ?? group(),
     path,
   }
+  const device: PciDevice = withLater(known, {
+    revision: reader.later(() => readRevision(reader, `${path}/revision`)),
+    numaNode: reader.later(() => readDeviceNode(reader, path)),
+    card: () => (owner() === null ? slotOf(address) : address),
+    physicalFunction: owner,
+  })
   return { device, identity }
 }
 

@@ -1,3 +1,4 @@
+import { withMore } from './later.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice, slotOf } from './pci.ts'
 
 /**
@@ -25,7 +26,7 @@ export function withSwitchCards(devices: readonly PciDevice[]): PciDevice[] {
   }
   return devices.map((device) => {
     const card = cards.get(device)
-    return card === undefined ? device : { ...device, card }
+    return card === undefined ? device : withMore(device, { card })
   })
 }
 

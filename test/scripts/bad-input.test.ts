@@ -105,7 +105,9 @@ describe.each(SCRIPTS)('%s: garbage', (script) => {
   })
 
   it('revision', () => {
-    expectError(listingText(brokenMachine(put(`${GPU_PATH}/revision`, '0xa1a1\n'))), `${GPU_PATH}/revision`)
+    const ran = runScript(script, ['--machine', brokenMachine(put(`${GPU_PATH}/revision`, '0xa1a1\n')), '--json'])
+    expect(JSON.parse(ran.stdout)).toMatchObject({ error: { code: 'unreadable' } })
+    expectError({ ...ran, stdout: '' }, `${GPU_PATH}/revision`)
   })
 
   it('a folder in place of an attribute', () => {

