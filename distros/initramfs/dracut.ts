@@ -2,7 +2,7 @@ import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
 import { dracutImages } from '../boot/dracut-images.ts'
-import { dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
+import { DRACUT_DROP_IN, dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
 import { findInstallPlugin } from '../boot/install-config.ts'
 import { isTransactional } from '../boot/transactional.ts'
 import { findPostUpdate, updateInitramfs } from '../boot/update-initramfs.ts'
@@ -48,8 +48,7 @@ export const dracut: InitramfsAdapter = {
 
       settings({ module, modprobe, bootScript }) {
         // dracut reads names that end in .conf, in order: ours comes after a file that assigns instead of appending.
-        const config = (line: string, reason: string) =>
-          ownFileLine(files, `${FOLDER}/zz-vfio-scripts.conf`, { line, reason })
+        const config = (line: string, reason: string) => ownFileLine(files, DRACUT_DROP_IN, { line, reason })
         const settings = [
           // dracut turns only the first hyphen of the whole list into an underscore.
           config(

@@ -22,7 +22,7 @@ import { refuse, requestedDevices, toBoundFunction } from './answer.ts'
 import { answerNow } from './bind-now.ts'
 import { answerCycle } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
-import { answerTree, factsOfBuild, type ImageTree, planOfTree, requestedTree } from './image-tree.ts'
+import { answerTree, factsOfBuild, type ImageTree, planOfTree, requestedTree, TREE_HELP } from './image-tree.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import { answerPredict, imageReader } from './predict-answer.ts'
@@ -52,7 +52,7 @@ export function bindOptions(adapters: Adapters): Option[] {
     settings: [
       { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     ],
-    output: 'on NixOS: the module to write, which you import; of a bootc image: a folder for its Containerfile',
+    output: TREE_HELP,
     module: [
       { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
     ],
@@ -70,12 +70,14 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   if (given.flag('predict')) return answerPredict(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   const system = readSystemFacts(readHost(context.machine), adapters, requestedAdapters(given))
-  const tree = ['status', 'undo', 'confirm', 'choose'].some((name) => given.flag(name))
-    ? undefined
-    : requestedTree(given, system)
+  const tree = requestedTree(given, system)
   if (tree !== undefined) {
     const { plan, ...rest } = await proposeBinding(context, adapters, given.flag('apply'), by, tree)
-    return answerTree(context, { ...rest, plan: planOfTree(plan, tree, system, rest.bootFiles?.tokens ?? []) }, tree)
+    return answerTree(
+      context,
+      { ...rest, plan: planOfTree(plan, tree, system, rest.bootFiles?.tokens ?? [], 'binding') },
+      tree,
+    )
   }
   return answerCycle(context, adapters, {
     kind: 'binding',

@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer'
 
 /** The result of one read: the bytes of a file, the text of a symbolic link, or the names in a folder. */
-export type TreeEntry = { file: Buffer; mode?: number } | { link: string } | { folder: readonly string[] }
+export type TreeEntry = { file: Buffer } | { link: string } | { folder: readonly string[] }
 
 /**
  * The options of a reader: `record` keeps what it reads; `lenient` takes what may not be read as absent. `denied` and
