@@ -17,7 +17,7 @@ import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { MenuEntry } from './boot.ts'
-import { expectImagesMade, filesByHand, recoveryNotes } from './booted-images.ts'
+import { expectImagesMade, filesByHand, imageNotes, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -99,15 +99,15 @@ export function planSettings(
   const changes = [...changed, ...onceEach([...images, ...entries])]
   const { initramfs, bootloader } = facts
   const unmade =
-    (again || isTouched(image)) &&
-    initramfs.adapter !== undefined &&
-    !(initramfs.named && initramfs.adapter.withoutImages)
-      ? expectImagesMade({
-          ...{ changes, entries: facts.entries },
-          initramfs: initramfs.adapter,
-          bootloader: bootloader.adapter,
-        })
-      : []
+    !(again || isTouched(image)) || initramfs.adapter === undefined
+      ? []
+      : initramfs.named && initramfs.adapter.withoutImages
+        ? imageNotes(facts.entries)
+        : expectImagesMade({
+            ...{ changes, entries: facts.entries },
+            initramfs: initramfs.adapter,
+            bootloader: bootloader.adapter,
+          })
   const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
     ...{ changes, settings, notes: [...unmade, ...skipped] },
