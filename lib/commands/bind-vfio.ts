@@ -9,6 +9,8 @@ import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
 import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { toFinding } from '../core/finding.ts'
+import { modprobeFiles } from '../edit/modprobe.ts'
+import { findDeadIds } from '../edit/modprobe-conflicts.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
@@ -172,7 +174,9 @@ async function proposeBinding(
   findings.push(...kernel.findings)
   const { plan } = binding
   plan.notes.unshift(...already.filter(({ device }) => left.includes(device)).map(boundNote))
+  const dead = declarative === undefined ? findDeadIds(modprobeFiles(facts.host.files)) : []
   plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...also.notes)
+  plan.notes.push(...dead.map(({ file, line, what }) => `${file}:${line}: ${what}`))
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding
   const names = {
