@@ -1,3 +1,4 @@
+import { findProgram } from '../lib/host/find-program.ts'
 import { readMounts } from '../lib/host/mounts.ts'
 import type { OsRelease } from '../lib/host/os-release.ts'
 import type { Reader } from '../lib/host/reader.ts'
@@ -11,6 +12,7 @@ const UNRAID =
   'its system is made anew from /boot at each boot; Tools, System Devices binds devices there: https://docs.unraid.net/'
 const TRUENAS = `${UPDATED}; System, Advanced, Isolated GPU Devices binds graphics cards there: https://www.truenas.com/docs/scale/`
 const STEAMOS = `${UPDATED}: https://help.steampowered.com/`
+const OSTREE = `${UPDATED}; ostree admin instutil set-kargs changes its kernel arguments: https://ostreedev.github.io/ostree/`
 const VANILLA = `${UPDATED}; abroot kargs edit changes its kernel arguments: https://docs.vanillaos.org/`
 const KAIROS = `${UPDATED}; its cloud-config and the image that is built for it last: https://kairos.io/docs/`
 const HARVESTER = `${UPDATED}; its add-on pcidevices-controller binds devices: https://docs.harvesterhci.io/`
@@ -40,7 +42,7 @@ const SYSTEMS: Readonly<Record<string, string>> = {
   vyos: `${UPDATED}: https://docs.vyos.io/`,
   tails: FORGETS,
   sysrescue: FORGETS,
-  endless: `${UPDATED}; ostree admin instutil set-kargs changes its kernel arguments: https://ostreedev.github.io/ostree/`,
+  endless: OSTREE,
   'xcp-ng': XEN,
   xenenterprise: XEN,
 }
@@ -67,11 +69,15 @@ export function whyUnsupported(files: Reader, { id, name }: OsRelease): string |
   if (known !== undefined) return `${name} (ID ${id}) is not set up here: ${known}`
   // Vanilla OS has the ID of Ubuntu.
   if (/^vanilla ?os\b/i.test(name)) return `${name} is not set up here: ${VANILLA}`
+  const isOstree = files.exists('/ostree/deploy')
+  // Of other tools' deployments nothing is known but that they are made elsewhere.
+  if (isOstree && findProgram(files, 'rpm-ostree', 'bootc') === undefined)
+    return `${name} is not set up here: it is a deployment of OSTree; ${OSTREE}`
   const mounts = readMounts(files) ?? []
   const image = mounts.find(({ point, type }) => /^\/(usr)?$/.test(point) && /^(erofs|squashfs)$/.test(type))
   const root = mounts.filter(({ point }) => point === '/').at(-1)
   // NixOS may have its root in memory, and describes it elsewhere.
-  if (files.exists('/ostree/deploy') || id === 'nixos') return undefined
+  if (isOstree || id === 'nixos') return undefined
   if (root !== undefined && root.source !== 'composefs' && /^(overlay|tmpfs|ramfs|rootfs)$/.test(root.type))
     return `${name} is not set up here: / is ${root.type} (a live medium, overlayroot or a container), which forgets this with the next boot; set it up where its files stay`
   if (image === undefined) return undefined

@@ -157,6 +157,7 @@ export function expectKnownSystem(
   const named = bootloader.named && initramfs.named
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
+  if (distro.lasts === false && !named) throw new UserError('unknown-system', `${distro.why}; nothing was written`)
   // For a person, each list is one argument.
   const line = parseCommandLine(tokens.reduce(addArgument, '')).map(({ token }) => token)
   const changes = changesFor(files, contentReader(host.files), addSetting)

@@ -175,6 +175,8 @@ export interface Detected<T> {
   adapter: T | undefined
   /** Did the person name the adapter? */
   named?: true
+  /** `false`: what is written in place, by whomever, does not last here, so no steps for that are told. */
+  lasts?: false
   why: string
 }
 

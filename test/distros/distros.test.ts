@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { adapters, DISTROS } from '../../distros/index.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
+import { apply, card, tune } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs, REAL_FILES } from '../support/needs.ts'
 import { PROJECT } from '../support/run.ts'
-import { writeIn } from '../support/system.ts'
+import { snapshotOf, systemDir, writeIn } from '../support/system.ts'
 
 /** Other people's os-release files, kept beside the checkout where there are any. */
 const FILES = `${PROJECT}../shared/machines/os-release`
@@ -42,6 +43,18 @@ describe('every adapter', () => {
     expect(ids.filter((id, index) => ids.indexOf(id) !== index)).toEqual([])
     expect(new Set(DISTROS.map(({ name }) => name)).size).toBe(DISTROS.length)
   })
+})
+
+it('where nothing lasts, no step is told that would not either', () => {
+  const dir = systemDir({ machine: 'i9-14900k-vmd', files: { 'usr/bin/midclt': '' } })
+  const before = snapshotOf(dir)
+  const ran = apply(dir, card)
+  expect(ran).toMatchObject({ code: 2, stdout: '' })
+  expect(ran.stderr).toMatch(/^bind-vfio: TrueNAS is not set up here: .*; nothing was written\n$/)
+  expect(tune(dir, '--hugepages', '2G').stderr).toMatch(
+    /^tune-host: TrueNAS is not set up here: .*; nothing was written\n$/,
+  )
+  expect(snapshotOf(dir)).toBe(before)
 })
 
 it('NixOS may have its root in memory: its files are described elsewhere', () => {
@@ -82,6 +95,7 @@ describe('a distribution is found', () => {
     ['Harvester', 'etc/harvester-release.yaml', /^Harvester is not set up here: .*pcidevices-controller/],
     ['Kairos', 'etc/kairos-release', /^Kairos is not set up here: .*cloud-config/],
     ['blendOS', 'usr/bin/akshara', /^blendOS is not set up here: .*akshara update/],
+    ['any OSTree', 'ostree/deploy/x/deploy/0.0.origin', /is a deployment of OSTree; .*set-kargs/],
     ['OpenShift', 'etc/machine-config-daemon/currentconfig', /^OpenShift is not set up here: .*MachineConfig/],
   ])('not, when it only calls itself by its parent: %s', (_, path, why) => {
     const dir = scratchDir('os-release')
