@@ -90,7 +90,7 @@ function findDistro(files: Reader): Detected<Distro> {
   const os = readOsRelease(files)
   const { id, like, name, variant } = os
   const unsupported = whyUnsupported(files, os)
-  if (unsupported !== undefined) return { adapter: undefined, why: unsupported }
+  if (unsupported !== undefined) return { adapter: undefined, why: unsupported, lasts: false }
   for (const each of [id, ...like].map((word) => word.replace(/\s+/g, '-'))) {
     for (const key of [`${each}/${variant}`, each]) {
       const adapter = DISTROS.find(({ ids }) => ids.includes(key))

@@ -17,7 +17,11 @@ import { updateCommands, updateInitramfs } from './update-initramfs.ts'
  * Source: dracut.conf(5); dropindirs_sort() in dracut, which sorts by `sort -V`.
  */
 export function dracutConfig(files: Reader): ShellFile[] {
-  const drop = readDropIns(files, ['/etc/dracut.conf.d', '/usr/lib/dracut/dracut.conf.d'])
+  const drop = readDropIns(files, [
+    '/etc/dracut.conf.d',
+    '/usr/lib/dracut/dracut.conf.d',
+    '/run/initramfs/dracut.conf.d',
+  ])
   const nameOf = ({ path }: ShellFile): string => path.replace(/.*\//s, '')
   return [
     ...readShellFiles(files, ['/etc/dracut.conf']),

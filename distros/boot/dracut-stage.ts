@@ -20,6 +20,9 @@ import { bootScriptUnit } from '../../lib/system/boot-units.ts'
 import { filesEndingIn, listFolder, rawText } from './boot-files.ts'
 import { dracutConfig } from './dracut-images.ts'
 
+/** The path of our drop-in for dracut, which sorts after those of others. */
+export const DRACUT_DROP_IN = '/etc/dracut.conf.d/zz-vfio-scripts.conf'
+
 // What an image of dracut does with drivers. Its own files of arguments, into which `force_drivers` goes, are read
 // before the kernel command line. With systemd in it, modules of rd.driver.pre= are loaded behind the hooks `pre-udev`,
 // without it by the first hook `cmdline`. Its modprobe is plain. Source: dracut-pre-udev.sh, parse-kernel.sh, init.sh,

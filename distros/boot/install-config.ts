@@ -1,4 +1,11 @@
-import { assignedValue, type DropIn, readConfigFiles, readDropIns } from '../../lib/host/drop-ins.ts'
+import {
+  assignedValue,
+  type DropIn,
+  dropInFolders,
+  dropInPaths,
+  readConfigFiles,
+  readDropIns,
+} from '../../lib/host/drop-ins.ts'
 import { findProgram } from '../../lib/host/find-program.ts'
 import type { Reader } from '../../lib/host/reader.ts'
 import { readShellFiles } from './boot-files.ts'
@@ -21,9 +28,10 @@ export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | '
   return { layout: value('layout'), initrd: value('initrd_generator'), uki: value('uki_generator') }
 }
 
-/** Returns the plugins that it runs, by name: one in /etc stands for that of a package. Source: kernel-install(8). */
+/** Returns the plugins that it runs, by name: one in /etc stands for that of a package, an empty one for none. Source: kernel-install(8). */
 export function kernelInstallPlugins(files: Reader): DropIn[] {
-  return readDropIns(files, ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'], /\.install$/)
+  const all = readDropIns(files, ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'], /\.install$/)
+  return all.filter(({ text }) => text !== '')
 }
 
 /** Finds its plugin that runs this generator, whatever number a distribution gave it; `undefined`: there is none. */
@@ -32,7 +40,12 @@ export function findInstallPlugin(files: Reader, generator: 'dracut' | 'mkinitcp
   return kernelInstallPlugins(files).find(({ path }) => isOf.test(path))?.path
 }
 
-/** Returns the text of the configuration by which kernel-install has ukify make images. Source: 60-ukify.install. */
+/**
+ * Returns the text of the configuration by which kernel-install has ukify make images: the first file of its own, else
+ * the first of ukify's. Neither has drop-ins. Source: uki_conf_location() in 60-ukify.install, apply_config() in ukify.
+ */
 export function ukifyConfig(files: Reader): string {
-  return readConfigFiles(files, 'kernel/uki.conf')[0]?.text ?? ''
+  const own = [dropInFolders('kernel'), /^uki\.conf$/] as const
+  const rest = [dropInFolders('systemd'), /^ukify\.conf$/] as const
+  return readDropIns(files, ...(dropInPaths(files, ...own).length > 0 ? own : rest))[0]?.text ?? ''
 }

@@ -14,7 +14,8 @@ export function unifiedImages(files: Reader): string[] {
   return [...folders].flatMap((folder) =>
     (folder === undefined ? [] : listFolder(files, folder))
       .filter((name) => /^[^.].*\.efi$/i.test(name))
-      .map((name) => findPath(files, `${folder}/${name}`) ?? `${folder}/${name}`),
+      .map((name) => findPath(files, `${folder}/${name}`) ?? `${folder}/${name}`)
+      .filter((path) => files.list(path) === undefined),
   )
 }
 

@@ -35,6 +35,9 @@ export const systemdBoot: BootloaderAdapter = {
     const entries = readOnce(host, () => ownEntries(host))
     const normal = (): BootEntry[] => entries().filter(({ recovery }) => !recovery)
     return {
+      // What kernel-install makes of the next kernel is in force only then.
+      isManual: () => entries().length === 0,
+
       configured: () => [
         ...entryArguments(entries()),
         ...cmdlineArguments(host).map((one) => ({ ...one, entry: CMDLINE_FILE })),
@@ -78,7 +81,9 @@ export const systemdBoot: BootloaderAdapter = {
       menu: () => SYSTEMD_BOOT_MENU,
 
       steps: (tokens) => [
-        ...normal().map(({ path }) => `In ${path}, add to the line that starts with options: ${tokens.join(' ')}`),
+        ...(normal().length > 0 ? normal().map(({ path }) => path) : ['each entry of loader/entries']).map(
+          (path) => `In ${path}, add to the line that starts with options: ${tokens.join(' ')}`,
+        ),
         `Add the same to ${CMDLINE_FILE}, if your entries are made by kernel-install.`,
       ],
     }

@@ -2,9 +2,10 @@ import { headComment } from '../../lib/change/settings.ts'
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
 import { ownFileLine, readOnce, realPath } from '../boot/boot-files.ts'
 import { dracutImages } from '../boot/dracut-images.ts'
-import { dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
+import { DRACUT_DROP_IN, dracutStage, nextDracutStage } from '../boot/dracut-stage.ts'
 import { findInstallPlugin } from '../boot/install-config.ts'
-import { isTransactional } from '../boot/transactional.ts'
+import { rootSettings } from '../boot/root-script.ts'
+import { isReadOnlyRoot, isTransactional } from '../boot/transactional.ts'
 import { findPostUpdate, updateInitramfs } from '../boot/update-initramfs.ts'
 
 const PROGRAMS = ['/usr/bin/dracut', '/usr/sbin/dracut', '/sbin/dracut']
@@ -48,8 +49,7 @@ export const dracut: InitramfsAdapter = {
 
       settings({ module, modprobe, bootScript }) {
         // dracut reads names that end in .conf, in order: ours comes after a file that assigns instead of appending.
-        const config = (line: string, reason: string) =>
-          ownFileLine(files, `${FOLDER}/zz-vfio-scripts.conf`, { line, reason })
+        const config = (line: string, reason: string) => ownFileLine(files, DRACUT_DROP_IN, { line, reason })
         const settings = [
           // dracut turns only the first hyphen of the whole list into an underscore.
           config(
@@ -60,6 +60,16 @@ export const dracut: InitramfsAdapter = {
           ...modprobe.map((file) => config(`install_items+=" ${file} "`, `${file} is in every initramfs`)),
         ]
         if (bootScript === null) return settings
+        if (isReadOnlyRoot(files)) {
+          // A module would be in /usr; a unit needs none.
+          const unit = rootSettings(host, bootScript, 'runs the script in the initramfs, before udev')
+          const paths = [bootScript, ...new Set(unit.map(({ path }) => path))]
+          return [
+            ...settings,
+            ...paths.map((path) => config(`install_items+=" ${path} "`, `${path} is in it`)),
+            ...unit,
+          ]
+        }
         // Only a dracut module of our own can add a hook; hooks are sourced, so the script gets its own shell.
         const reason = 'runs the script before udev'
         const own = (name: string, head: string, line: string) =>

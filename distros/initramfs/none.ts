@@ -1,7 +1,8 @@
 import type { InitramfsAdapter } from '../../lib/system/system.ts'
-import { entryFolders, listFolder, ownFileLine, rawText, realPath } from '../boot/boot-files.ts'
+import { entryFolders, filesEndingIn, listFolder, ownFileLine, rawText, realPath } from '../boot/boot-files.ts'
 import { readGrubMenus } from '../boot/grub-menu.ts'
 import { ESP_MOUNTS, readEntries } from '../boot/loader-entries.ts'
+import { findMkinitcpio } from '../boot/mkinitcpio-config.ts'
 import { rootLocation, rootSettings } from '../boot/root-script.ts'
 
 const FOLDER = '/etc/modules-load.d'
@@ -17,6 +18,10 @@ export const noInitramfs: InitramfsAdapter = {
   proven: 'real files: modules-load.d of real machines; its unit booted by hand with systemd 252 and OpenRC 0.45',
 
   detect({ files, kernels }) {
+    // Their packages make an image for each kernel: one that is not seen is gone, or in what is not mounted.
+    const presets = filesEndingIn(files, '/etc/mkinitcpio.d', '.preset')
+    if (files.exists('/usr/bin/booster') || (presets.length > 0 && findMkinitcpio(files) !== undefined))
+      return undefined
     const own = kernels.find(({ config }) => !/^(n|"")$/.test(config('CONFIG_INITRAMFS_SOURCE') ?? 'n'))
     const paths = ESP_MOUNTS.flatMap((folder) => listFolder(files, folder).map((name) => `${folder}/${name}`))
     const entries = kernels.flatMap(({ release }) =>

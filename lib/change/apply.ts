@@ -27,7 +27,7 @@ import type { CommandResult } from './run.ts'
 import type { Content } from './settings.ts'
 import { contentReader } from './undo.ts'
 import { type UndoFile, undoScript } from './undo-script.ts'
-import { skippedLines, warningNotes } from './warnings.ts'
+import { incompleteLines, skippedLines, warningNotes } from './warnings.ts'
 import { copyFile, makeFolder, removeFolder, replaceFile } from './write.ts'
 import { writeThrough } from './write-through.ts'
 import { writeTree } from './write-tree.ts'
@@ -117,7 +117,7 @@ async function runStep(target: ApplyTarget, { argv, unseen }: CommandChange): Pr
     const how = ran.code === null ? 'could not be run' : `ended with ${ran.code}`
     throw new UserError('command-failed', `${argv.join(' ')} ${how}: ${last}`)
   }
-  const skipped = unseen ? skippedLines(ran.output) : []
+  const skipped = [...(unseen ? skippedLines(ran.output) : []), ...incompleteLines(ran.output)]
   if (skipped.length > 0)
     throw new UserError('command-failed', `${argv.join(' ')} did not do all of its work: ${skipped.join(' | ')}`)
   for (const note of warningNotes(argv.join(' '), ran.output)) target.notify(note)

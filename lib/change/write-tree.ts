@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { UserError } from '../core/error.ts'
 import type { TreeEntry } from '../host/reader.ts'
@@ -8,8 +8,7 @@ import { removeHeld, syncPath, tryWriting } from './write.ts'
 /**
  * Writes a tree of files, links and folders as the new folder `path`, complete or not at all: the tree is made beside
  * it and renamed. The parent folder must exist; `path` itself may exist if it is empty. Only the owner may read the
- * tree, unless its files have modes of their own. `durable`: the tree is on the disk before it gets its name, and the
- * name is before this returns.
+ * tree. `durable`: the tree is on the disk before it gets its name, and the name is before this returns.
  * Throws a UserError that names the path: `exists` (it is not empty), `unwritable` (with the errno), `outside`.
  */
 export function writeTree(root: string, path: string, tree: ReadonlyMap<string, TreeEntry>, durable = false): void {
@@ -24,7 +23,6 @@ export function writeTree(root: string, path: string, tree: ReadonlyMap<string, 
         mkdirSync(beside, 0o700)
         made = beside
         fill(made, tree)
-        if ([...tree.values()].some((entry) => 'mode' in entry)) setModes(made, tree)
         if (durable) syncTree(made)
         renameSync(made, file)
         made = file
@@ -53,12 +51,6 @@ function fill(made: string, tree: ReadonlyMap<string, TreeEntry>): void {
       }
     }
   }
-}
-
-/** Gives files their modes, whatever the umask, and lets everybody read the folders. */
-function setModes(made: string, tree: ReadonlyMap<string, TreeEntry>): void {
-  for (const path of ['', ...foldersOf(tree)]) chmodSync(made + path, 0o755)
-  for (const [path, entry] of tree) if ('file' in entry) chmodSync(made + path, entry.mode ?? 0o600)
 }
 
 function syncTree(path: string): void {

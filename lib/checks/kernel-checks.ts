@@ -1,7 +1,8 @@
 import { kernelFindings } from '../bind/kernel-report.ts'
 import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
-import { findIds, findStrayIds } from '../edit/modprobe-conflicts.ts'
+import { modprobeFiles } from '../edit/modprobe.ts'
+import { findDeadIds, findIds, findStrayIds } from '../edit/modprobe-conflicts.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { readFirmwareKind, readSecureBoot, SECURE_BOOT_VARIABLE } from '../host/secure-boot.ts'
 import { type HostCheck, isSameSystem } from './check-facts.ts'
@@ -169,17 +170,18 @@ export const unsafeSettingsCheck: HostCheck<'host'> = {
   },
 }
 
-export const modprobeIdsCheck: HostCheck<'modprobe'> = {
+export const modprobeIdsCheck: HostCheck<'host' | 'modprobe'> = {
   code: 'modprobe-ids',
   askedBy: ['host'],
-  run({ modprobe }) {
+  run({ host, modprobe }) {
     const modules = ['vfio-pci', 'pci-stub']
     const lists = modules.flatMap((module) => findIds(modprobe, module))
     const wrong = [
       ...lists.flatMap(({ file, line, problems }) => problems.map((what) => `${file}:${line}: ${what}`)),
-      ...modules
-        .flatMap((module) => findStrayIds(modprobe, module))
-        .map(({ file, line, what }) => `${file}:${line}: ${what}`),
+      ...[
+        ...modules.flatMap((module) => findStrayIds(modprobe, module)),
+        ...findDeadIds(modprobeFiles(host.files)),
+      ].map(({ file, line, what }) => `${file}:${line}: ${what}`),
     ]
     if (wrong.length === 0) return okResult('The lists of IDs in modprobe.d are well-formed')
     return problemResult(

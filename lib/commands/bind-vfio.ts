@@ -9,6 +9,8 @@ import { secureBootGuard, sharedIdGuard } from '../checks/guards.ts'
 import { BINDING_GUARDS, GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
 import { toFinding } from '../core/finding.ts'
+import { modprobeFiles } from '../edit/modprobe.ts'
+import { findDeadIds } from '../edit/modprobe-conflicts.ts'
 import { readPciFacts } from '../host/machine.ts'
 import type { PciDevice } from '../host/pci.ts'
 import { readSecureBoot } from '../host/secure-boot.ts'
@@ -22,7 +24,7 @@ import { refuse, requestedDevices, toBoundFunction } from './answer.ts'
 import { answerNow } from './bind-now.ts'
 import { answerCycle } from './change-cycle.ts'
 import { changeOptions, requestedAdapters, requestedMode } from './change-options.ts'
-import { answerTree, factsOfBuild, type ImageTree, planOfTree, requestedTree } from './image-tree.ts'
+import { answerTree, factsOfBuild, type ImageTree, planOfTree, requestedTree, TREE_HELP } from './image-tree.ts'
 import { answerKernelConfig, withKernelFindings } from './kernel-config-answer.ts'
 import { expectModuleOutput, moduleOutput } from './module-output.ts'
 import { answerPredict, imageReader } from './predict-answer.ts'
@@ -52,7 +54,7 @@ export function bindOptions(adapters: Adapters): Option[] {
     settings: [
       { name: 'iommu-pt', kind: 'flag', help: 'add iommu=pt too: faster for devices that stay with the host' },
     ],
-    output: 'on NixOS: the module to write, which you import; of a bootc image: a folder for its Containerfile',
+    output: TREE_HELP,
     module: [
       { name: 'virtiofsd', kind: 'flag', help: 'on NixOS: have libvirt share folders with guests by virtiofsd' },
     ],
@@ -70,12 +72,14 @@ export async function answerBindVfio(context: Context, adapters: Adapters, by: I
   if (given.flag('predict')) return answerPredict(context, adapters)
   if (given.flag('kernel-config')) return answerKernelConfig(context, adapters)
   const system = readSystemFacts(readHost(context.machine), adapters, requestedAdapters(given))
-  const tree = ['status', 'undo', 'confirm', 'choose'].some((name) => given.flag(name))
-    ? undefined
-    : requestedTree(given, system)
+  const tree = requestedTree(given, system)
   if (tree !== undefined) {
     const { plan, ...rest } = await proposeBinding(context, adapters, given.flag('apply'), by, tree)
-    return answerTree(context, { ...rest, plan: planOfTree(plan, tree, system, rest.bootFiles?.tokens ?? []) }, tree)
+    return answerTree(
+      context,
+      { ...rest, plan: planOfTree(plan, tree, system, rest.bootFiles?.tokens ?? [], 'binding') },
+      tree,
+    )
   }
   return answerCycle(context, adapters, {
     kind: 'binding',
@@ -170,7 +174,9 @@ async function proposeBinding(
   findings.push(...kernel.findings)
   const { plan } = binding
   plan.notes.unshift(...already.filter(({ device }) => left.includes(device)).map(boundNote))
+  const dead = declarative === undefined ? findDeadIds(modprobeFiles(facts.host.files)) : []
   plan.notes.push(...nestedNotes(selected), ...kernel.notes, ...also.notes)
+  plan.notes.push(...dead.map(({ file, line, what }) => `${file}:${line}: ${what}`))
   const used = declarative === undefined ? facts : undefined
   const { regenerated, tokens, imageRequirements: requirements } = binding
   const names = {

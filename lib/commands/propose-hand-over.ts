@@ -78,7 +78,8 @@ export function proposeHandOver(context: Context, adapters: Adapters, apply = fa
     start: given.list('start').map((name) => findUnit(files, '--start', name)),
   })
   const journal = readJournal(files)
-  const distro = readDistro(host, adapters).adapter
+  const { adapter: distro, lasts, why } = readDistro(host, adapters)
+  if (lasts === false) throw new UserError('unknown-system', `${why}; nothing was written`)
   const output = moduleOutput(given, files.root)
   expectModuleOutput(given, distro, apply, `/etc/nixos/hand-over-${guest}.nix`)
   const { plan, undoes, undone } = planFiles(host, journal, decided, distro?.declarative, output)

@@ -1,4 +1,4 @@
-import { type Directive, moduleName, optionWords, parseIdLists } from './modprobe.ts'
+import { type Directive, type ModprobeFile, moduleName, optionWords, parseIdLists, parseModprobe } from './modprobe.ts'
 
 /** A line that conflicts with the binding, and the reason. */
 export interface ModprobeConflict {
@@ -60,12 +60,35 @@ export function findStrayIds(directives: readonly Directive[], module: string): 
   return optionsOf(directives, module).flatMap((directive) =>
     optionWords(directive.rest).flatMap(({ at, word }) => {
       const [name = '', value] = word.replaceAll('"', '').split(/=(.*)/s)
-      const isLost = value === undefined && /\bids=\S*,?\s+$/.test(directive.rest.slice(0, at))
+      const isLost = value === undefined && /\bids=[^\s"]+\s+$/.test(directive.rest.slice(0, at))
       if (name === 'ids' ? value !== undefined : !holdsIds(value ?? name) || isLost) return []
       const what = name === 'ids' ? `keeps ${module} from being loaded` : `is no option of ${module}, which gets no IDs`
       return [{ ...directivePosition(directive), what: `${word} ${what}: write ids=, and the IDs right behind it` }]
     }),
   )
+}
+
+/** Such a line without a comment: it names vfio or a stub, and an ID. */
+const LIKE_IDS = /^(?!\s*#).*(vfio|stub).*\b[0-9a-f]{4}:[0-9a-f]{4}\b/i
+const TAKERS = ['vfio_pci', 'pci_stub']
+
+/**
+ * Returns the lines that look like a list of IDs and give nobody any: modprobe understands no such line (`option …`), or
+ * the module is another (`options vfio ids=…`).
+ */
+export function findDeadIds(files: readonly ModprobeFile[]): ModprobeConflict[] {
+  return files.flatMap(({ path, text }) => {
+    const understood = new Map(parseModprobe([{ path, text }]).map((one) => [one.line, one]))
+    return text.split('\n').flatMap((line, index) => {
+      const one = understood.get(index + 1)
+      const isContinued = text.split('\n')[index - 1]?.endsWith('\\') ?? false
+      const isAlive = one !== undefined && (one.command !== 'options' || TAKERS.includes(one.module))
+      if (isAlive || isContinued || !LIKE_IDS.test(line)) return []
+      return [
+        { file: path, line: index + 1, what: `"${line.trim()}" gives no module IDs: write options vfio-pci ids=…` },
+      ]
+    })
+  })
 }
 
 const holdsIds = (text: string): boolean => text.split(',').some((id) => isVfioId(id.trim()))
@@ -81,7 +104,11 @@ function problemsOf(options: string, at: number, members: readonly string[]): st
   // A space outside quotes ends the list: the text after it is another parameter, which the module does not know.
   const [end = ''] = /^[^\s"]*/.exec(options.slice(at)) ?? []
   const lost = /^\s+((?:[^\s"=]+\s*)+)(?=\s|$)/.exec(options.slice(at + end.length))?.[1]?.trim()
-  if (options[at - 1] !== '"' && lost !== undefined && (end.endsWith(',') || lost.startsWith(',')))
+  if (
+    options[at - 1] !== '"' &&
+    lost !== undefined &&
+    (end.endsWith(',') || /^,|^[\da-f]{1,8}:[\da-f]{1,8}\b/i.test(lost))
+  )
     problems.push(`${lost} is lost: there must be no space in the list`)
   return problems
 }

@@ -19,7 +19,9 @@ const FOLDERS = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
 
 /**
  * Returns the paths of folders such as sysctl.d in the order in which they are read: by name, whatever their folder. Of
- * two with one name the one in the first folder counts. `more` are other files, which are sorted in by name.
+ * two with one name the one in the first folder counts, unless it is a folder or a link that leads nowhere (for sysctl.d
+ * of systemd these mask the name too, which is too rare to tell apart). `more` are other files, which are sorted in by
+ * name.
  * Source: sysctl.d(5), tmpfiles.d(5), udev(7), modprobe.d(5), systemd.unit(5), systemd.network(5): the same rule in
  * each.
  */
@@ -32,15 +34,25 @@ export function dropInPaths(
   const paths = new Map<string, string>(more)
   for (const folder of places)
     for (const name of files.list(folder) ?? [])
-      if (pattern.test(name) && !paths.has(name)) paths.set(name, `${folder}/${name}`)
+      if (pattern.test(name) && !paths.has(name) && isThere(files, `${folder}/${name}`))
+        paths.set(name, `${folder}/${name}`)
   return [...paths].sort(([one], [other]) => (one < other ? -1 : 1)).map(([, path]) => path)
+}
+
+// A tree that is looked at need not have the device.
+const isMask = (files: Reader, path: string): boolean =>
+  /^(\.\.\/|\/)+dev\/null$/.test(files.link(path) ?? '') || files.resolve(path) === '/dev/null'
+
+/** Is it a file, or the link to /dev/null that masks a name? */
+function isThere(files: Reader, path: string): boolean {
+  return isMask(files, path) || (files.resolve(path) !== undefined && files.list(path) === undefined)
 }
 
 /** Returns the files at the paths of `dropInPaths` that may be read. A link to /dev/null masks a name. */
 export function readDropIns(...where: Parameters<typeof dropInPaths>): DropIn[] {
   const [files] = where
   return dropInPaths(...where).flatMap((path) => {
-    const text = files.resolve(path) === '/dev/null' ? undefined : files.optionalBytes(path)?.toString('latin1')
+    const text = isMask(files, path) ? undefined : files.optionalBytes(path)?.toString('latin1')
     return text === undefined ? [] : [{ path, text }]
   })
 }

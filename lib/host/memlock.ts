@@ -26,7 +26,7 @@ export function readLoginMemlock(files: Reader, who: Account): MemlockLimit | nu
   const names = (files.list(FOLDER) ?? []).filter((name) => name.endsWith('.conf'))
   const best: { soft?: MemlockLimit & { rank: number }; hard?: MemlockLimit & { rank: number } } = {}
   for (const path of [MAIN, ...names.map((name) => `${FOLDER}/${name}`)])
-    for (const [index, line] of (files.optionalText(path) ?? '').split('\n').entries()) {
+    for (const [index, line] of (files.optionalBytes(path)?.toString('latin1') ?? '').split('\n').entries()) {
       const [domain = '', type = '', item = '', value = ''] = line.replace(/#.*/, '').trim().split(/\s+/)
       const rank = rankOf(domain, who)
       const bytes = memlockBytes(value)

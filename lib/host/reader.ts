@@ -1,7 +1,7 @@
 import type { Buffer } from 'node:buffer'
 
 /** The result of one read: the bytes of a file, the text of a symbolic link, or the names in a folder. */
-export type TreeEntry = { file: Buffer; mode?: number } | { link: string } | { folder: readonly string[] }
+export type TreeEntry = { file: Buffer } | { link: string } | { folder: readonly string[] }
 
 /**
  * The options of a reader: `record` keeps what it reads; `lenient` takes what may not be read as absent. `denied` and
@@ -25,8 +25,8 @@ export interface ReaderOptions {
 export interface Reader {
   readonly root: string
   /**
-   * Returns a whole file, or what stands in it behind the first `from` bytes. At most `limit` bytes are read (default
-   * 64 MiB; more is an error unless `limit` is given).
+   * Returns a whole file, or what stands in it behind the first `from` bytes; `undefined` for a folder, which is none. At
+   * most `limit` bytes are read (default 64 MiB; more is an error unless `limit` is given).
    */
   bytes(path: string, limit?: number, from?: number): Buffer | undefined
   /** Returns a small attribute as text, without the newline at its end. Bytes that are not UTF-8 become U+FFFD. */

@@ -117,10 +117,11 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
     try {
       return call(file.at, () => {
         const stat = fstatSync(file.fd)
+        if (stat.isDirectory()) return undefined
         const records = file.at === KMSG && stat.isCharacterDevice()
         // A disk is read only as far as was asked for, and never recorded.
         if (!stat.isFile() && !(stat.isBlockDevice() && limit) && !records)
-          throw Object.assign(new Error(), { code: stat.isDirectory() ? 'EISDIR' : 'not a file' })
+          throw Object.assign(new Error(), { code: 'not a file' })
         const most = limit ?? WHOLE_FILE
         // sysfs and procfs give a size of 0 or one page, whatever they hold: read until the end.
         let buffer = Buffer.allocUnsafe(records ? most : Math.min(most, Math.max(stat.size + 1 - (from ?? 0), 4096)))

@@ -52,6 +52,13 @@ export function expectImagesMade(planned: PlannedBoot): string[] {
   return names === '' ? [] : [`Not of a kernel that has its modules here, and so without these settings: ${names}.`]
 }
 
+/** Returns notes on the images that entries boot where a person says that no generator makes any: they stay as they are. */
+export function imageNotes(entries: readonly MenuEntry[]): string[] {
+  const booted = entries.filter(({ recovery }) => !recovery).flatMap((entry) => bootedImage(entry, new Set()) ?? [])
+  const paths = [...new Set(booted.map(({ path }) => path))].join(', ')
+  return paths === '' ? [] : [`Not made again, and yet booted: ${paths}. It must load no driver of these devices.`]
+}
+
 /** Is it, by its name, an archive of nothing but microcode? */
 export function isMicrocode(path: string): boolean {
   return MICROCODE.test(imageName(path))

@@ -17,7 +17,7 @@ import { findIds, loadedBefore } from '../edit/modprobe-conflicts.ts'
 import { type ConfiguredArgument, isConfigured } from '../edit/shell-variables.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import type { MenuEntry } from './boot.ts'
-import { expectImagesMade, filesByHand, recoveryNotes } from './booted-images.ts'
+import { expectImagesMade, filesByHand, imageNotes, recoveryNotes } from './booted-images.ts'
 import type { Bootloader, Detected, Distro, Host, Initramfs, InitramfsRequirements } from './system.ts'
 
 /** The system as it is set up: the facts that settings are decided on. */
@@ -99,15 +99,15 @@ export function planSettings(
   const changes = [...changed, ...onceEach([...images, ...entries])]
   const { initramfs, bootloader } = facts
   const unmade =
-    (again || isTouched(image)) &&
-    initramfs.adapter !== undefined &&
-    !(initramfs.named && initramfs.adapter.withoutImages)
-      ? expectImagesMade({
-          ...{ changes, entries: facts.entries },
-          initramfs: initramfs.adapter,
-          bootloader: bootloader.adapter,
-        })
-      : []
+    !(again || isTouched(image)) || initramfs.adapter === undefined
+      ? []
+      : initramfs.named && initramfs.adapter.withoutImages
+        ? imageNotes(facts.entries)
+        : expectImagesMade({
+            ...{ changes, entries: facts.entries },
+            initramfs: initramfs.adapter,
+            bootloader: bootloader.adapter,
+          })
   const skipped = entries.length > 0 || isTouched(loader) ? recoveryNotes(facts.entries) : []
   return {
     ...{ changes, settings, notes: [...unmade, ...skipped] },
@@ -157,6 +157,7 @@ export function expectKnownSystem(
   const named = bootloader.named && initramfs.named
   if (distro.adapter === undefined && !named && tokens.length + files.length > 0) why.push(distro.why)
   if (why.length === 0) return
+  if (distro.lasts === false && !named) throw new UserError('unknown-system', `${distro.why}; nothing was written`)
   // For a person, each list is one argument.
   const line = parseCommandLine(tokens.reduce(addArgument, '')).map(({ token }) => token)
   const changes = changesFor(files, contentReader(host.files), addSetting)

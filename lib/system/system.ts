@@ -1,3 +1,4 @@
+import type { ClaimKind } from '../change/journal-entry.ts'
 import type { CommandChange } from '../change/plan.ts'
 import type { Setting } from '../change/settings.ts'
 import type { NixItem } from '../edit/nix.ts'
@@ -54,10 +55,17 @@ export interface BootEvidence {
 export interface ImageBuild {
   /** The name of the initramfs generator that runs in the build. */
   initramfs: string
-  /** Returns the file that gives every machine with the image these kernel arguments. */
-  argumentsFile(line: readonly string[]): { path: string; text: string }
-  /** Returns the steps that bring the files below `folder` into the image; `initramfs`: its initramfs changes too. */
-  steps(folder: string, initramfs: boolean): string[]
+  /** The file of that generator which says that the initramfs is of ours. */
+  initramfsFile: string
+  /** The command that package names follow in the build, where the system installs none in place. */
+  install: readonly string[]
+  /** Returns the file that gives every machine with the image these kernel arguments: one for each kind of plan. */
+  argumentsFile(line: readonly string[], kind: ClaimKind): { path: string; text: string }
+  /**
+   * Returns the steps that bring the files below `folder` into the image; `initramfs`: its initramfs changes too;
+   * `commands`: those that run in the build.
+   */
+  steps(folder: string, more: { initramfs: boolean; commands: readonly (readonly string[])[] }): string[]
 }
 
 export interface BootloaderAdapter extends Adapter<Bootloader> {
@@ -167,6 +175,8 @@ export interface Detected<T> {
   adapter: T | undefined
   /** Did the person name the adapter? */
   named?: true
+  /** `false`: what is written in place, by whomever, does not last here, so no steps for that are told. */
+  lasts?: false
   why: string
 }
 

@@ -26,6 +26,8 @@ export interface TuneFeature {
   with?: readonly Option[]
   /** Features that it does itself, in its own way, when they are requested along with it. */
   takesOver?: readonly string[]
+  /** Set where it names what only this machine has (a card, a disk, a guest): an image of many machines has none of it. */
+  ofMachine?: true
   /** The names of the checks that may refuse it. */
   guards?: readonly CheckName[]
   /** Decides what the host must have for it. Throws a UserError where the host cannot have that. */

@@ -88,6 +88,16 @@ export function requirementsFrom(
   )
 }
 
+/** Throws a UserError, code `usage`, for a requested feature that an image of many machines cannot have. */
+export function expectNoneOfMachine(given: Arguments): void {
+  const own = TUNE_FEATURES.find(({ name, ofMachine }) => ofMachine && hasOption(given, name))
+  if (own !== undefined)
+    throw new UserError(
+      'usage',
+      `--${own.name} is of this machine alone and no part of an image: without --output, its files in /etc stay through updates`,
+    )
+}
+
 /** Returns the features that are requested, without those that another one does itself. */
 function requestedFeatures(given: Arguments): TuneFeature[] {
   const requested = TUNE_FEATURES.filter(({ name }) => hasOption(given, name))

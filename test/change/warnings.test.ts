@@ -43,12 +43,26 @@ needs('root, and a busybox that stands alone', can).describe('a command that suc
     expect(textOf(dir, 'boot/esp-ABCD-1234')).toContain('intel_iommu=on')
   })
 
+  it('an image that its generator calls incomplete is none, whatever its exit code', () => {
+    const dir = systemThat(
+      `${GOOD}\necho "==> WARNING: errors were encountered during the build. The image may not be complete."`,
+    )
+    const before = files(dir)
+    expect(apply(dir)).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/did not do all of its work: ==> WARNING/),
+    })
+    expect(files(dir)).toBe(before)
+  })
+
   it('a generator that warns is done, and the person reads it, not a hundred times', () => {
-    const noise = 'for n in 1 2 3 4 5 6; do echo "W: Possible missing firmware /lib/firmware/$n.bin" >&2; done'
+    const noise =
+      'for n in 1 2 3 4 5 6; do echo "W: no module $n" >&2; echo "W: Possible missing firmware $n.bin" >&2; done'
     const dir = systemThat(`${noise}\n${GOOD}`)
     const before = files(dir)
     const ran = apply(dir)
-    expect(ran.stderr.match(/says: W: Possible missing firmware/g)).toHaveLength(4)
+    expect(ran.stderr.match(/says: W: no module/g)).toHaveLength(4)
+    expect(ran.stderr).not.toContain('firmware')
     expect(ran.stderr).toMatch(/update-initramfs -u -k \S+ says 2 more such lines: --verbose shows all/)
     expect(ran.code).toBe(0)
     expect(files(dir)).not.toBe(before)
@@ -57,16 +71,19 @@ needs('root, and a busybox that stands alone', can).describe('a command that suc
 
 describe('lines that warn', () => {
   it.each([
-    'W: Possible missing firmware /lib/firmware/amdgpu/x.bin for module amdgpu',
-    '==> WARNING: Possibly missing firmware for module: qat_6xxx',
+    'W: mkconf: MD subsystem is not loaded, thus I cannot scan for arrays.',
+    '==> WARNING: errors were encountered during the build. The image may not be complete.',
+    "dracut[E]: Module 'x' cannot be found.",
     "dracut[W]: Module 'systemd-pcrphase' depends on 'x', which can't be installed",
     'dracut-install: ERROR: installing /etc/x',
-    'Warning: os-prober will not be executed to detect other bootable partitions.',
     'error: no such device',
     'WARN: Mount of /dev/disk/by-uuid/X failed - skipping',
   ])('%s', (line) => expect(warningLines(`one\n${line}\r\n${line}\ntwo`)).toEqual([line]))
 
   it.each([
+    'W: Possible missing firmware /lib/firmware/amdgpu/x.bin for module amdgpu',
+    '==> WARNING: Possibly missing firmware for module: qat_6xxx',
+    'Warning: os-prober will not be executed to detect other bootable partitions.',
     'Finished with 0 errors',
     '==> Image generation successful',
     'adding module error-injection.ko, and skipped_tests',

@@ -29,6 +29,7 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
   ['dangerous-settings', { 'proc/cmdline': 'quiet pcie_acs_override=downstream\n' }, /take out/],
   ['modprobe-ids', { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:1cb6, 10de:0fb9\n' }, /correct the line/],
   ['modprobe-ids', { 'etc/modprobe.d/vfio.conf': 'options vfio-pci ids=10de:icb6\n' }, /correct the line/],
+  ['modprobe-ids', { 'etc/modprobe.d/vfio.conf': 'option vfio-pci ids=10de:1cb6\n' }, /correct the line/],
   [
     'modprobe-ids',
     { 'etc/modprobe.d/vfio.conf': '# mine\noptions vfio_pci vfio-pci.ids=10de:1cb6,10de:0fb9\n' },

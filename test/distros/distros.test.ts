@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { adapters, DISTROS } from '../../distros/index.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
+import { apply, card, tune } from '../support/bind.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs, REAL_FILES } from '../support/needs.ts'
 import { PROJECT } from '../support/run.ts'
-import { writeIn } from '../support/system.ts'
+import { snapshotOf, systemDir, writeIn } from '../support/system.ts'
 
 /** Other people's os-release files, kept beside the checkout where there are any. */
 const FILES = `${PROJECT}../shared/machines/os-release`
@@ -44,6 +45,25 @@ describe('every adapter', () => {
   })
 })
 
+it('where nothing lasts, no step is told that would not either', () => {
+  const dir = systemDir({ machine: 'i9-14900k-vmd', files: { 'usr/bin/midclt': '' } })
+  const before = snapshotOf(dir)
+  const ran = apply(dir, card)
+  expect(ran).toMatchObject({ code: 2, stdout: '' })
+  expect(ran.stderr).toMatch(/^bind-vfio: TrueNAS is not set up here: .*; nothing was written\n$/)
+  expect(tune(dir, '--hugepages', '2G').stderr).toMatch(
+    /^tune-host: TrueNAS is not set up here: .*; nothing was written\n$/,
+  )
+  expect(snapshotOf(dir)).toBe(before)
+})
+
+it('NixOS may have its root in memory: its files are described elsewhere', () => {
+  const dir = scratchDir('os-release')
+  writeIn(dir, 'etc/os-release', 'ID=nixos\n')
+  writeIn(dir, 'proc/self/mountinfo', '40 1 0:27 / / rw - tmpfs tmpfs rw\n')
+  expect(adapters.findDistro(openReader(dir)).adapter?.name).toBe('NixOS')
+})
+
 describe('a distribution is found', () => {
   it.each([
     ['by its ID', 'ID=arch\n', 'Arch Linux'],
@@ -72,6 +92,11 @@ describe('a distribution is found', () => {
     ['SteamOS', 'usr/bin/steamos-readonly', /^SteamOS is not set up here: its updates replace the system.*https:/],
     ['ChimeraOS', 'usr/bin/frzr-deploy', /^ChimeraOS is not set up here: its updates replace the system/],
     ['Vanilla OS', 'usr/bin/abroot', /^Vanilla OS is not set up here: .*abroot kargs edit/],
+    ['Harvester', 'etc/harvester-release.yaml', /^Harvester is not set up here: .*pcidevices-controller/],
+    ['Kairos', 'etc/kairos-release', /^Kairos is not set up here: .*cloud-config/],
+    ['blendOS', 'usr/bin/akshara', /^blendOS is not set up here: .*akshara update/],
+    ['any OSTree', 'ostree/deploy/x/deploy/0.0.origin', /is a deployment of OSTree; .*set-kargs/],
+    ['OpenShift', 'etc/machine-config-daemon/currentconfig', /^OpenShift is not set up here: .*MachineConfig/],
   ])('not, when it only calls itself by its parent: %s', (_, path, why) => {
     const dir = scratchDir('os-release')
     writeIn(dir, 'etc/os-release', 'ID=debian\nPRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\n')
@@ -84,6 +109,13 @@ describe('a distribution is found', () => {
   it.each([
     ['/usr is an image', '40 1 254:1 / /usr ro - erofs /dev/dm-1 ro', undefined],
     ['the root is one', '40 1 7:0 / / ro - squashfs /dev/loop0 ro', undefined],
+    ['a live medium', '40 1 0:27 / / rw - overlay overlay rw,lowerdir=/l,upperdir=/cow', undefined],
+    ['the root is in memory', '40 1 0:27 / / rw - tmpfs tmpfs rw', undefined],
+    [
+      'something above a real root',
+      '40 1 8:1 / / rw - ext4 /dev/sda1 rw\n41 40 0:27 / /etc rw - overlay o rw',
+      'Debian and Ubuntu',
+    ],
     ['an image is somewhere else', '40 1 7:0 / /snap/core/1 ro - squashfs /dev/loop0 ro', 'Debian and Ubuntu'],
   ])('by evidence, whatever its name: %s', (_, mount, name) => {
     const dir = scratchDir('os-release')
@@ -91,13 +123,20 @@ describe('a distribution is found', () => {
     writeIn(dir, 'proc/self/mountinfo', `${mount}\n`)
     const { adapter, why } = adapters.findDistro(openReader(dir))
     expect(adapter?.name).toBe(name)
-    if (name === undefined) expect(why).toMatch(/is an image \((erofs|squashfs)\).*set it up where that is built/)
+    if (name === undefined)
+      expect(why).toMatch(/is an image \((erofs|squashfs)\).*set it up where that is built|forgets this/)
   })
 
   it.each([
     ['Guix', 'ID=guix\n', /kernel-arguments and initrd-modules .*guix system reconfigure: https:/],
     ['Ubuntu Core', 'ID=ubuntu-core\nID_LIKE=debian\n', /gadget snap/],
     ['Flatcar', 'ID=flatcar\nID_LIKE=coreos\n', /provisioning/],
+    ['Talos', 'ID=talos\n', /extraKernelArgs/],
+    ['Bottlerocket', 'ID=bottlerocket\nID_LIKE=fedora\n', /settings\.boot/],
+    ['TrueNAS', 'ID=truenas\nID_LIKE=debian\n', /Isolated GPU Devices/],
+    ['Red Hat CoreOS', 'ID=rhcos\nID_LIKE="rhel fedora"\n', /MachineConfig/],
+    ['Endless OS', 'ID=endless\nID_LIKE=debian\n', /ostree admin instutil set-kargs/],
+    ['Vanilla OS 2', 'PRETTY_NAME="Vanilla OS 2 stable"\nID=ubuntu\nID_LIKE=debian\n', /abroot kargs edit/],
   ])('%s: not here, with the reason and the way that lasts', (_, text, why) => {
     expect(found(text)).toMatchObject({ name: 'unknown', why: expect.stringMatching(why) })
   })

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { dracutConfig } from '../../distros/boot/dracut-images.ts'
-import { kernelInstallPlugins, readInstallConfig } from '../../distros/boot/install-config.ts'
+import { kernelInstallPlugins, readInstallConfig, ukifyConfig } from '../../distros/boot/install-config.ts'
 import { apply, card, expectRan } from '../support/bind.ts'
 import { applied, CMDLINE, type Files, loaderDir, OURS, RELEASES, ROOT, ukiInstall } from '../support/loaders.ts'
 import { hostWith } from '../support/root.ts'
@@ -41,6 +41,9 @@ it.each<[string, Files, string | undefined]>([
     { '/etc/kernel/install.conf': '->/dev/null', '/usr/lib/kernel/install.conf': 'layout=uki\n' },
     undefined,
   ],
+  ['an empty file, which masks', { ...vendor, [`${ETC}/30-vendor.conf`]: '' }, 'uki'],
+  ['a link that leads nowhere, which does not', { ...vendor, [`${ETC}/30-vendor.conf`]: '->/nowhere' }, 'bls'],
+  ['a folder, which does not either', { ...vendor, [`${ETC}/30-vendor.conf/x`]: '' }, 'bls'],
   ['blanks around it', { '/etc/kernel/install.conf': ' layout = uki \n' }, 'uki'],
   ['a comment', { '/etc/kernel/install.conf': 'layout=uki\n#layout=bls\n; layout=bls\n' }, 'uki'],
   ['an empty value', { '/etc/kernel/install.conf': 'layout=uki\nlayout=\n' }, undefined],
@@ -56,19 +59,30 @@ it.each<[string, Files, string | undefined]>([
   expect(readInstallConfig(hostWith(files as Record<string, string>).files).layout).toBe(layout)
 })
 
-it('a plugin in /etc stands for the one of its name, and a link to /dev/null masks it', () => {
+it('a plugin in /etc stands for the one of its name, and a link to /dev/null or an empty file masks it', () => {
   const { files } = hostWith({
-    '/usr/lib/kernel/install.d/50-dracut.install': '',
-    '/usr/lib/kernel/install.d/60-ukify.install': '',
-    '/usr/lib/kernel/install.d/90-loaderentry.install': '',
+    '/usr/lib/kernel/install.d/50-dracut.install': 'x',
+    '/usr/lib/kernel/install.d/51-dracut-rescue.install': 'x',
+    '/usr/lib/kernel/install.d/60-ukify.install': 'x',
+    '/usr/lib/kernel/install.d/90-loaderentry.install': 'x',
     '/etc/kernel/install.d/50-dracut.install': '->/dev/null',
-    '/etc/kernel/install.d/60-ukify.install': '',
+    '/etc/kernel/install.d/51-dracut-rescue.install': '',
+    '/etc/kernel/install.d/60-ukify.install': 'y',
     '/etc/kernel/install.d/README': '',
   })
   expect(kernelInstallPlugins(files).map(({ path }) => path)).toEqual([
     '/etc/kernel/install.d/60-ukify.install',
     '/usr/lib/kernel/install.d/90-loaderentry.install',
   ])
+})
+
+it.each<[string, Files, string]>([
+  ['its own file in the first folder', { '/run/kernel/uki.conf': 'a', '/usr/lib/kernel/uki.conf': 'b' }, 'a'],
+  ['no drop-in', { '/etc/kernel/uki.conf.d/10.conf': 'a', '/usr/lib/kernel/uki.conf': 'b' }, 'b'],
+  ["else ukify's", { '/etc/kernel/uki.conf.d/10.conf': 'a', '/etc/systemd/ukify.conf': 'b' }, 'b'],
+  ['none where its own is masked', { '/etc/kernel/uki.conf': '->/dev/null', '/etc/systemd/ukify.conf': 'b' }, ''],
+])('ukify of kernel-install reads one file: %s', (_, files, text) => {
+  expect(ukifyConfig(hostWith(files as Record<string, string>).files)).toBe(text)
 })
 
 it('dracut reads its drop-ins by number', () => {
@@ -80,12 +94,15 @@ it('dracut reads its drop-ins by number', () => {
     '/usr/lib/dracut/dracut.conf.d/50-of-both.conf': '',
     '/usr/lib/dracut/dracut.conf.d/100-c.conf': '',
     '/usr/lib/dracut/dracut.conf.d/.60-hidden.conf': '',
+    '/run/initramfs/dracut.conf.d/70-run.conf': '',
+    '/run/initramfs/dracut.conf.d/9-a.conf': '',
   })
   expect(dracutConfig(files).map(({ path }) => path.replace(/.*\//, ''))).toEqual([
     'dracut.conf',
     '9-a.conf',
     '10-b.conf',
     '50-of-both.conf',
+    '70-run.conf',
     '100-c.conf',
   ])
   expect(dracutConfig(files).map(({ path }) => path)).toContain('/etc/dracut.conf.d/50-of-both.conf')

@@ -1,7 +1,13 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { parseModprobe } from '../../lib/edit/modprobe.ts'
-import { findIds, findModprobeConflicts, findStrayIds, softdepFor } from '../../lib/edit/modprobe-conflicts.ts'
+import {
+  findDeadIds,
+  findIds,
+  findModprobeConflicts,
+  findStrayIds,
+  softdepFor,
+} from '../../lib/edit/modprobe-conflicts.ts'
 import { scratchDir } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { runProgram } from '../support/run.ts'
@@ -35,6 +41,29 @@ describe('problems', () => {
       { file: '/1.conf', line: 3, ids: ['1:2', '3:4'], problems: [] },
     ])
     expect(findIds(read('options vfio-pci ids=1:2 ,3:4\n'), 'vfio-pci')[0]?.problems.length).toBe(1)
+    expect(findIds(read('options vfio-pci ids=10de:1cb6 10de:0fb9\n'), 'vfio-pci')[0]?.problems).toEqual([
+      '10de:0fb9 is lost: there must be no space in the list',
+    ])
+  })
+
+  it.each([
+    ['option vfio-pci ids=10de:1cb6', true],
+    ['Options vfio-pci ids=10de:1cb6', true],
+    ['vfio-pci ids=10de:1cb6', true],
+    ['options vfio-pci,ids=10de:1cb6', true],
+    ['options vfio-pci: ids=10de:1cb6', true],
+    ['options vfio-pci.ids=10de:1cb6', true],
+    ['options vfio ids=10de:1cb6', true],
+    ['options vfiopci ids=10de:1cb6', true],
+    ['options vfio_pci ids=10de:1cb6 # mine', false],
+    ['# options vfio ids=10de:1cb6', false],
+    ['options vfio-pci \\\nids=10de:1cb6', false],
+    ['install vfio-pci modprobe -i vfio-pci ids=10de:1cb6', false],
+    ['options nvidia NVreg_X=10de:1cb6', false],
+  ])('%j gives no module IDs, though it looks so: %s', (text, dead) => {
+    expect(findDeadIds([{ path: '/1.conf', text: `options kvm x=1\n${text}\n` }]).map(({ line }) => line)).toEqual(
+      dead ? [2] : [],
+    )
   })
 
   it.each<[string, string[]]>([

@@ -68,6 +68,13 @@ describe('the plan', () => {
 describe('what is refused, with nothing written', () => {
   const apply: [string, string, Record<string, string | null>, string[], RegExp][] = [
     [
+      'a system that its updates replace',
+      'twin-gpus',
+      { 'usr/bin/midclt': '' },
+      ['win11', '05:00'],
+      /TrueNAS is not set up here: its updates replace .*; nothing was written/,
+    ],
+    [
       'an unknown guest',
       'twin-gpus',
       {},

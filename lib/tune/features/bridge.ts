@@ -29,6 +29,7 @@ const bridgePortGuard: CheckName = { code: 'bridge-port' }
 /** Makes a bridge that guests are attached to, with a network card as its port. */
 export const bridge: TuneFeature = {
   name: 'bridge',
+  ofMachine: true,
   option: { kind: 'value', value: 'NAME', help: 'make a bridge for guests (br0), from the next boot on' },
   with: [
     { name: 'port', kind: 'value', value: 'INTERFACE', help: 'the network card that is its port' },

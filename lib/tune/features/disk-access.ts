@@ -6,6 +6,7 @@ import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 /** Gives a disk or optical drive to members of a group, by a name below /dev/disk/by-id, which stays the same. */
 export const diskAccess: TuneFeature = {
   name: 'disk',
+  ofMachine: true,
   option: { kind: 'value', value: 'PATH', help: 'let members of a group use this disk (/dev/disk/by-id/…)' },
   with: [{ name: 'disk-group', kind: 'value', value: 'GROUP', help: 'the group [kvm]' }],
 

@@ -6,6 +6,7 @@ import { bridgeFinding } from './bridge.ts'
 /** Makes the bridge a libvirt network, which guests name instead of the bridge. Source: libvirt's formatnetwork. */
 export const libvirtNetwork: TuneFeature = {
   name: 'libvirt-network',
+  ofMachine: true,
   option: { kind: 'value', value: 'BRIDGE', help: 'make a bridge known to libvirt as a network' },
 
   requirements(facts, given) {

@@ -19,6 +19,7 @@ import { bridgeFinding } from './bridge.ts'
 /** Makes a network interface that a guest is attached to, for QEMU without root. */
 export const tapDevice: TuneFeature = {
   name: 'tap',
+  ofMachine: true,
   option: { kind: 'value', value: 'NAME', help: 'make a TAP device' },
   with: [
     { name: 'user', kind: 'value', value: 'USER', help: 'who may use it' },

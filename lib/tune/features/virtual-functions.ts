@@ -32,6 +32,7 @@ const vfInUseGuard: CheckName = { code: 'vf-in-use' }
 /** Makes virtual functions (SR-IOV), at once and whenever the card gets its driver: at boot, and after a reload. */
 export const virtualFunctions: TuneFeature = {
   name: 'vfs',
+  ofMachine: true,
   option: {
     kind: 'value',
     value: 'CARD=N',

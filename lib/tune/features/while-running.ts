@@ -24,6 +24,7 @@ const PARTS = ['isolate', 'governor', 'hugepages'] as const
  */
 export const whileRunning: TuneFeature = {
   name: 'while-running',
+  ofMachine: true,
   option: {
     kind: 'value',
     value: 'GUEST',
