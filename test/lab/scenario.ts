@@ -36,7 +36,10 @@ export interface Lab {
   start(machine: Machine, disk?: Disk): Promise<Guest>
   /** A disk of one's own, to be changed on this machine without a guest. */
   disk(contents: Contents, packages?: readonly string[]): Promise<Disk>
-  /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
+  /**
+   * What `COMMAND --capture` writes on a machine with these devices, started directly from its own fresh disk, and what
+   * `COMMAND --json` says there. Cached.
+   */
   capture(machine: Machine, command: string): Promise<Capture>
   /** What bind-vfio --predict said of the last boot by a loader before it; undefined when the scripts cannot say it. */
   foreseen(): ForeseenBoot | undefined
@@ -120,14 +123,7 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const { iommu, moved, displays, networkFunctions } = machine
-    const hardware: Machine = {
-      ...{ iommu, boot: 'direct' },
-      ...(moved && { moved }),
-      ...(displays && { displays }),
-      ...(networkFunctions && { networkFunctions }),
-    }
-    const { folder: CAPTURE } = await capture(hardware, networkFunctions ? 'list-iommu --sriov' : 'list-iommu')
+    const { folder: CAPTURE } = await capture(machine, machine.networkFunctions ? 'list-iommu --sriov' : 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
     foreseen = boot ?? undefined
@@ -183,7 +179,14 @@ export function openLab(options: LabOptions): Lab {
     }
   }
 
-  const capture = async (machine: Machine, command: string): Promise<Capture> => {
+  const capture = async ({ iommu, moved, displays, networkFunctions }: Machine, command: string): Promise<Capture> => {
+    // No more than what decides which devices there are: one capture serves each memory, processor count and loader.
+    const machine: Machine = {
+      ...{ iommu, boot: 'direct' },
+      ...(moved && { moved }),
+      ...(displays && { displays }),
+      ...(networkFunctions && { networkFunctions }),
+    }
     const made = await images('initramfs-tools', say)
     const recipe = [made.folder, qemuArguments(machine), command, scripts.map((file) => readFileSync(file, 'utf8'))]
     const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {

@@ -64,7 +64,7 @@ async function applied(
   machine: Machine,
   contents: Contents,
 ): Promise<{ disk: Disk; env: Record<string, string>; before: string }> {
-  const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
+  const { folder } = await lab.capture(machine, 'list-iommu')
   const env = { CAPTURE: folder }
   const disk = await lab.disk(contents)
   // So that a kernel argument has to be added; the emulated AMD-Vi needs it from the start.

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { expectCode, expectSame } from '../expect.ts'
 import type { Guest } from '../guest.ts'
-import { grub, intel } from '../machines.ts'
+import { intel } from '../machines.ts'
 import type { Lab, Scenario } from '../scenario.ts'
 
 /** Of each script, the ways to print that are compared. */
@@ -36,7 +36,7 @@ export const captureRooted: Scenario = {
   slow: true,
   about: 'on this machine, with --root a guest’s disk and --machine its capture: the same as in the guest',
   async run(lab) {
-    const capture = await lab.capture(grub(intel, 'bios'), 'list-iommu')
+    const capture = await lab.capture(intel, 'list-iommu')
     const disk = await lab.disk('initramfs-tools')
     const command = `list-iommu --json --root "$ROOT" --machine ${capture.folder}`
     const here = await disk.apply('list-iommu --json --root --machine', command)

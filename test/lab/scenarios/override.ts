@@ -31,7 +31,7 @@ function expectLog({ log }: Drivers, says: RegExp): void {
 }
 
 async function loop(lab: Lab, machine: Machine, generator: Generator): Promise<void> {
-  const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
+  const { folder } = await lab.capture(machine, 'list-iommu')
   const env = { CAPTURE: folder }
   const disk = await lab.disk(generator)
   const before = await disk.apply('/etc listed', listing)

@@ -43,7 +43,7 @@ export async function systemdDisk(lab: Lab, packages: readonly string[] = []): P
 }
 
 async function captured(lab: Lab): Promise<Record<string, string>> {
-  return { CAPTURE: (await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')).folder }
+  return { CAPTURE: (await lab.capture(machine, 'list-iommu')).folder }
 }
 
 const inForce: Scenario = {
