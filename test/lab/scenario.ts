@@ -38,9 +38,9 @@ export interface Lab {
   disk(contents: Contents, packages?: readonly string[]): Promise<Disk>
   /**
    * What `COMMAND --capture` writes on a machine with these devices, started directly from its own fresh disk, and what
-   * `COMMAND --json` says there. Cached.
+   * `COMMAND --json` says there. Cached. A guest that already runs so is asked instead of one of its own.
    */
-  capture(machine: Machine, command: string): Promise<Capture>
+  capture(machine: Machine, command: string, running?: Guest): Promise<Capture>
   /** What bind-vfio --predict said of the last boot by a loader before it; undefined when the scripts cannot say it. */
   foreseen(): ForeseenBoot | undefined
   /** Runs a command of this machine; the scripts under test are on its PATH. */
@@ -158,7 +158,7 @@ export function openLab(options: LabOptions): Lab {
   }
 
   const fillFolder = async (home: string, made: Images, disk: Disk | undefined) => {
-    for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
+    for (const file of ['vmlinux', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
     if (disk !== undefined) symlinkSync(disk.file, join(home, 'disk'))
     else await copyDisk(made.disk, join(home, 'disk'))
   }
@@ -179,7 +179,7 @@ export function openLab(options: LabOptions): Lab {
     }
   }
 
-  const capture = async ({ iommu, moved, displays, networkFunctions }: Machine, command: string): Promise<Capture> => {
+  const capture: Lab['capture'] = async ({ iommu, moved, displays, networkFunctions }, command, running) => {
     // No more than what decides which devices there are: one capture serves each memory, processor count and loader.
     const machine: Machine = {
       ...{ iommu, boot: 'direct' },
@@ -190,14 +190,14 @@ export function openLab(options: LabOptions): Lab {
     const made = await images('initramfs-tools', say)
     const recipe = [made.folder, qemuArguments(machine), command, scripts.map((file) => readFileSync(file, 'utf8'))]
     const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {
-      const guest = await start(machine)
+      const guest = running ?? (await start(machine))
       const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
       const result = await step(`${command} --capture`, () => guest.run(script, { seconds: 600 }))
       if (result.code > 1) throw new LabError(`${command} --capture: ${result.code}\n${lastLines(result.stderr, 5)}`)
       for (const name of ['machine', 'said']) {
         cpSync(join(result.files, name), join(part, name), { recursive: true, verbatimSymlinks: true })
       }
-      await guest.end()
+      if (running === undefined) await guest.end()
     })
     return { folder: join(folder, 'machine'), said: readFileSync(join(folder, 'said'), 'utf8') }
   }
