@@ -14,7 +14,7 @@ import { isTransactional } from '../boot/transactional.ts'
 export const grub: BootloaderAdapter = {
   name: 'grub',
   documentation: 'https://www.gnu.org/software/grub/manual/grub/html_node/Simple-configuration.html',
-  proven: 'booted: Debian 12 and 13 in the lab, by BIOS and UEFI; grub-script-check and bash on real settings',
+  proven: 'booted: Debian 12, 13 and sid in the lab, by BIOS and UEFI; grub-script-check and bash on real settings',
 
   detect(host) {
     const { files } = host

@@ -22,7 +22,7 @@ depends() { :; }
 export const dracut: InitramfsAdapter = {
   name: 'dracut',
   documentation: 'https://man7.org/linux/man-pages/man5/dracut.conf.5.html',
-  proven: 'booted: Debian 12 and 13 with dracut in the lab, with and without systemd',
+  proven: 'booted: Debian 12, 13 and sid with dracut in the lab, with and without systemd',
 
   detect({ files }) {
     // On such systems rpm-ostree runs dracut.

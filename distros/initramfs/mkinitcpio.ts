@@ -35,7 +35,7 @@ help() {
 export const mkinitcpio: InitramfsAdapter = {
   name: 'mkinitcpio',
   documentation: 'https://man.archlinux.org/man/mkinitcpio.8',
-  proven: 'real tool: mkinitcpio 41, whose image was booted by hand; settings of real machines',
+  proven: 'booted: mkinitcpio 41 over Debian 13 by hand, with busybox and with systemd; settings of real machines',
 
   detect(host) {
     const program = findMkinitcpio(host.files)

@@ -24,6 +24,8 @@ export type ProbeAnswer = 'takes' | 'may-decline' | 'declines'
 const VFIO_DENIED = /^8086:(19e2|19e3|37c8|37c9|0435|0443|0b25|0cfe)$/
 /** Drivers that decline chips which they do not know, or are told not to take: force_probe, si_support, dsp_driver. */
 const CHOOSY = /^(nouveau|nova_core|nvidia|amdgpu|radeon|i915|xe|snd_(sof|soc)_\w+)$/
+/** Drivers whose tables name host bridges that have no AGP; kernels from 6.18 on say so of built-in ones too. */
+const AGP = /^(intel|amd64|sis|via)_agp$/
 /** Drivers that take no display where the line says nomodeset. Source: drm_firmware_drivers_only() in the kernel. */
 const DRM =
   /^(nouveau|nova_core|amdgpu|radeon|i915|xe|ast|mgag200|bochs|cirrus|cirrus_qemu|qxl|virtio_gpu|vmwgfx|gma500_gfx)$/
@@ -42,6 +44,8 @@ const DRIVER_NAMES: Readonly<Record<string, string>> = {
   i2c_piix4: 'piix4_smbus',
   i2c_nvidia_gpu: 'nvidia-gpu',
   intel_lpss_pci: 'intel-lpss',
+  intel_agp: 'agpgart-intel',
+  amd64_agp: 'agpgart-amd64',
 }
 /** Modules that name devices in their tables, and leave the binding to another module. */
 const HELPERS = /^(nvidia_drm|nvidia_modeset|nvidia_uvm|nvidia_peermem)$/
@@ -96,7 +100,7 @@ export function openAnswers(
     if (nomodeset && DRM.test(module)) return 'declines'
     if (isRunning && moduleNow(device) === module) return 'takes'
     if (isRunning && device.driver === null && now.loaded?.has(module)) return 'declines'
-    const isChoosy = CHOOSY.test(module) && (isDisplay(device) || device.vendor.id === '8086')
+    const isChoosy = AGP.test(module) || (CHOOSY.test(module) && (isDisplay(device) || device.vendor.id === '8086'))
     // Of Intel's audio drivers one takes what the others leave to it: snd_intel_dsp_driver_probe() in the kernel.
     const shares = module === 'snd_hda_intel' && candidates(device).some((one) => one.module !== module)
     return isChoosy || (shares && moduleNow(device) !== module) ? 'may-decline' : 'takes'

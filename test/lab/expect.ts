@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { lookAtDrivers } from './foresight.ts'
 import type { Guest } from './guest.ts'
 import { LabError, lastLines } from './shell.ts'
 
@@ -38,10 +39,7 @@ export interface Drivers {
 }
 
 const look = `
-for d in /sys/bus/pci/devices/*; do
-  driver=; [ -e $d/driver ] && driver=$(basename "$(readlink $d/driver)")
-  echo "\${d##*/} $driver"
-done
+${lookAtDrivers}
 cat /proc/cmdline >out/cmdline
 dmesg >out/dmesg`
 
@@ -51,7 +49,9 @@ export async function driversOf(guest: Guest): Promise<Drivers> {
   const lines = result.stdout.trim().split('\n')
   const read = (name: string) => readFileSync(join(result.files, name), 'utf8')
   return {
-    driver: new Map(lines.map((line) => line.split(' ') as [string, string])),
+    driver: new Map(
+      lines.map((line) => line.split(' ')).map(([address = '', name]) => [address, name === '-' ? '' : (name ?? '')]),
+    ),
     log: read('dmesg'),
     commandLine: read('cmdline').trim(),
   }

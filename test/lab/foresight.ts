@@ -46,13 +46,17 @@ export function readForesight({ code, stdout, stderr }: Outcome): ForeseenBoot |
   return first
 }
 
-/** Run in a guest: address, driver and the driver's module of every PCI device, `-` where there is none. */
-export const lookAtDrivers = `for device in /sys/bus/pci/devices/*; do
-  [ -e $device/physfn ] && continue
-  driver=- module=-
-  [ -e $device/driver ] && driver=$(basename "$(readlink $device/driver)")
-  [ -e $device/driver/module ] && module=$(basename "$(readlink $device/driver/module)")
-  echo "\${device##*/} $driver $module"
+/**
+ * Run in a guest: address, driver and the driver's module of every PCI device, `-` where there is none, and `vf` of a
+ * virtual function. Two programs, and not some for each device.
+ */
+export const lookAtDrivers = `declare -A driver module
+while read -r at to; do driver[\${at##*/}]=\${to##*/}; done < <(find /sys/bus/pci/devices/*/driver -printf '%h %l\\n')
+while read -r at to; do module[\${at##*/}]=\${to##*/}; done < <(find /sys/bus/pci/drivers/*/module -printf '%h %l\\n')
+for device in /sys/bus/pci/devices/*; do
+  name=\${driver[\${device##*/}]:--} kind=
+  [ -e $device/physfn ] && kind=vf
+  echo "\${device##*/} $name \${module[$name]:--} $kind"
 done`
 
 const same = (one: string | null, other: string) =>
@@ -67,7 +71,8 @@ export function heldAgainst(boot: ForeseenBoot, looked: string): Foresight {
   const result = { ...noForesight(), boots: 1 }
   const left = new Map(boot.devices.map((device) => [device.address, device]))
   for (const line of looked.trim().split('\n')) {
-    const [address = '', driver = '-', module = '-'] = line.split(' ')
+    const [address = '', driver = '-', module = '-', kind] = line.split(' ')
+    if (kind === 'vf') continue
     const has = (name: string | null) => (name === null ? driver === '-' : same(name, driver) || same(name, module))
     const device = left.get(address)
     left.delete(address)

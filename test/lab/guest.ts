@@ -42,7 +42,7 @@ export interface Guest {
 
 export interface GuestOptions {
   machine: Machine
-  /** A folder of its own, with `disk`, and `vmlinuz` and `initrd` for a machine that boots directly. */
+  /** A folder of its own, with `disk`, and `vmlinux` and `initrd` for a machine that boots directly. */
   folder: string
   /** The console is appended to this file. */
   log: string

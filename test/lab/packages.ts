@@ -8,6 +8,7 @@ const needed = {
   mmdebstrap: 'the root file systems',
   'debian-archive-keyring': 'the keys that sign them',
   kmod: 'module dependencies',
+  'xz-utils': 'the kernel without its compression',
   cpio: 'the small initramfs',
   e2fsprogs: 'mkfs.ext4',
   gdisk: 'sgdisk',

@@ -36,8 +36,11 @@ export interface Lab {
   start(machine: Machine, disk?: Disk): Promise<Guest>
   /** A disk of one's own, to be changed on this machine without a guest. */
   disk(contents: Contents, packages?: readonly string[]): Promise<Disk>
-  /** What `COMMAND --capture` writes on this machine's own fresh disk, and what `COMMAND --json` says there. Cached. */
-  capture(machine: Machine, command: string): Promise<Capture>
+  /**
+   * What `COMMAND --capture` writes on a machine with these devices, started directly from its own fresh disk, and what
+   * `COMMAND --json` says there. Cached. A guest that already runs so is asked instead of one of its own.
+   */
+  capture(machine: Machine, command: string, running?: Guest): Promise<Capture>
   /** What bind-vfio --predict said of the last boot by a loader before it; undefined when the scripts cannot say it. */
   foreseen(): ForeseenBoot | undefined
   /** Runs a command of this machine; the scripts under test are on its PATH. */
@@ -120,14 +123,7 @@ export function openLab(options: LabOptions): Lab {
   let foreseen: ForeseenBoot | undefined
   /** Before a boot from this disk: who will have each device? After it: was that so? */
   const foresee = async (machine: Machine, attached: Attached) => {
-    const { iommu, moved, displays, networkFunctions } = machine
-    const hardware: Machine = {
-      ...{ iommu, boot: 'direct' },
-      ...(moved && { moved }),
-      ...(displays && { displays }),
-      ...(networkFunctions && { networkFunctions }),
-    }
-    const { folder: CAPTURE } = await capture(hardware, networkFunctions ? 'list-iommu --sriov' : 'list-iommu')
+    const { folder: CAPTURE } = await capture(machine, machine.networkFunctions ? 'list-iommu --sriov' : 'list-iommu')
     const command = 'bind-vfio --predict --root "$ROOT" --machine "$CAPTURE" --json'
     const boot = readForesight(await tryWithDisk({ ...attached, env: { ...attached.env, CAPTURE } }, command))
     foreseen = boot ?? undefined
@@ -162,7 +158,7 @@ export function openLab(options: LabOptions): Lab {
   }
 
   const fillFolder = async (home: string, made: Images, disk: Disk | undefined) => {
-    for (const file of ['vmlinuz', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
+    for (const file of ['vmlinux', 'initrd']) symlinkSync(join(made.folder, file), join(home, file))
     if (disk !== undefined) symlinkSync(disk.file, join(home, 'disk'))
     else await copyDisk(made.disk, join(home, 'disk'))
   }
@@ -183,18 +179,25 @@ export function openLab(options: LabOptions): Lab {
     }
   }
 
-  const capture = async (machine: Machine, command: string): Promise<Capture> => {
+  const capture: Lab['capture'] = async ({ iommu, moved, displays, networkFunctions }, command, running) => {
+    // No more than what decides which devices there are: one capture serves each memory, processor count and loader.
+    const machine: Machine = {
+      ...{ iommu, boot: 'direct' },
+      ...(moved && { moved }),
+      ...(displays && { displays }),
+      ...(networkFunctions && { networkFunctions }),
+    }
     const made = await images('initramfs-tools', say)
     const recipe = [made.folder, qemuArguments(machine), command, scripts.map((file) => readFileSync(file, 'utf8'))]
     const folder = await cached(`capture-${machineName(machine)}`, recipe, say, async (part) => {
-      const guest = await start(machine)
+      const guest = running ?? (await start(machine))
       const script = `${command} --json >out/said; ${command} --capture out/machine >out/talk`
       const result = await step(`${command} --capture`, () => guest.run(script, { seconds: 600 }))
       if (result.code > 1) throw new LabError(`${command} --capture: ${result.code}\n${lastLines(result.stderr, 5)}`)
       for (const name of ['machine', 'said']) {
         cpSync(join(result.files, name), join(part, name), { recursive: true, verbatimSymlinks: true })
       }
-      await guest.end()
+      if (running === undefined) await guest.end()
     })
     return { folder: join(folder, 'machine'), said: readFileSync(join(folder, 'said'), 'utf8') }
   }

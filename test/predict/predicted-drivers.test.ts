@@ -40,6 +40,18 @@ describe('probe', () => {
     expect(predict({ devices: [gpu], release: '6.0.0' })('01:00.0').certainty).toBe('may-decline')
   })
 
+  it('may be declined by an AGP driver, whose table names bridges without AGP; what it drives it has now', () => {
+    const bridge = device('00:00.0', '8086:29c0', '060000', null, ['intel_agp'])
+    const kernel = kernelWith(['intel_agp'])
+    expect(predict({ devices: [bridge], kernel, release: '6.0.0' })('00:00.0')).toMatchObject({
+      driver: 'agpgart-intel',
+      certainty: 'may-decline',
+      or: ['no driver'],
+    })
+    const driven = { ...bridge, driver: 'agpgart-intel' }
+    expect(predict({ devices: [driven], kernel })('00:00.0').certainty).toBe('certain')
+  })
+
   it('is declined by displays under nomodeset', () => {
     expect(predict({ line: 'nomodeset' })('01:00.0')).toMatchObject({ driver: null, certainty: 'certain' })
   })

@@ -1,34 +1,33 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expectCode, expectSame } from '../expect.ts'
 import type { Guest } from '../guest.ts'
-import { grub, intel } from '../machines.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import { intel } from '../machines.ts'
+import type { Capture, Lab, Scenario } from '../scenario.ts'
 
-/** Of each script, the ways to print that are compared. */
-const commands = {
-  'list-iommu': ['list-iommu --json', 'list-iommu --format lspci'],
-  'check-reset': ['check-reset --json'],
+/** What --capture writes in the guest reads back on this machine to what `list-iommu` said there. */
+export async function readBackListIommu(lab: Lab, { folder, said }: Capture, lspci: string): Promise<void> {
+  for (const [command, there] of [
+    ['list-iommu --json', said],
+    ['list-iommu --format lspci', lspci],
+  ] as const) {
+    await lab.step(`${command} says the same from the capture on this machine`, async () => {
+      const here = await lab.host(`${command} --machine ${folder}`)
+      expectSame(command, here.stdout, there)
+      expectCode(command, here, 0)
+    })
+  }
 }
 
-/** What --capture writes in the guest reads back on this machine to the same output. */
-export async function readBack(lab: Lab, guest: Guest): Promise<void> {
-  for (const [script, ways] of Object.entries(commands)) {
-    const capture = await lab.step(`${script} --capture`, async () => {
-      const captured = await guest.run(`${script} --capture out/machine`)
-      if (captured.code > 1) expectCode(`${script} --capture`, captured, 0)
-      const count = await lab.host(`find ${captured.files}/machine ! -type d | wc -l`)
-      lab.note(`${count.stdout.trim()} files`)
-      return join(captured.files, 'machine')
-    })
-    for (const command of ways) {
-      await lab.step(`${command} says the same from the capture on this machine`, async () => {
-        const there = await guest.run(command)
-        const here = await lab.host(`${command} --machine ${capture}`)
-        expectSame(command, here.stdout, there.stdout)
-        expectCode(command, here, there.code)
-      })
-    }
-  }
+/** The same of `check-reset`, whose capture has other files. */
+export async function readBackCheckReset(lab: Lab, guest: Guest): Promise<void> {
+  await lab.step('check-reset --json says the same from its capture on this machine', async () => {
+    const command = 'check-reset --json'
+    const there = await guest.run(`${command} >out/said; check-reset --capture out/machine`)
+    if (there.code > 1) expectCode('check-reset --capture', there, 0)
+    const here = await lab.host(`${command} --machine ${there.files}/machine`)
+    expectSame(command, here.stdout, readFileSync(join(there.files, 'said'), 'utf8'))
+  })
 }
 
 export const captureRooted: Scenario = {
@@ -36,7 +35,7 @@ export const captureRooted: Scenario = {
   slow: true,
   about: 'on this machine, with --root a guest’s disk and --machine its capture: the same as in the guest',
   async run(lab) {
-    const capture = await lab.capture(grub(intel, 'bios'), 'list-iommu')
+    const capture = await lab.capture(intel, 'list-iommu')
     const disk = await lab.disk('initramfs-tools')
     const command = `list-iommu --json --root "$ROOT" --machine ${capture.folder}`
     const here = await disk.apply('list-iommu --json --root --machine', command)

@@ -50,7 +50,7 @@ export const genDomain: Scenario = {
   name: 'gen-domain',
   about: 'a guest with a bound card, by libvirt and by the plain program: it holds /dev/vfio/N open',
   async run(lab) {
-    const { folder } = await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')
+    const { folder } = await lab.capture(machine, 'list-iommu')
     const disk = await lab.disk('initramfs-tools', libvirtPrograms)
     const apply = 'bind-vfio --root "$ROOT" --machine "$CAPTURE" 04:00 --apply'
     await disk.apply('a card bound', apply, { CAPTURE: folder })

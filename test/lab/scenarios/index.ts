@@ -12,18 +12,20 @@ import { networkFunctions, networkFunctionsOfHost } from './network-functions.ts
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
 import { predictions } from './predict.ts'
-import { reads } from './reads.ts'
+import { reads, readsNone } from './reads.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
 import { virtualFunctionsOfNvme } from './virtual-functions.ts'
 import { whileRunning } from './while-running.ts'
 
-/** In the order in which they start: the long ones first, so that two at a time end together. */
+/** In the order in which they start: those that make captures for all others, then the long ones, so that two at a time end together. */
 export const scenarios: readonly Scenario[] = [
-  ...bindVfio,
-  ...override,
+  ...reads,
+  ...handOvers,
   ...tuneHost,
+  ...override,
+  ...bindVfio,
   ...bridges,
   virtualFunctionsOfNvme,
   networkFunctions,
@@ -33,12 +35,11 @@ export const scenarios: readonly Scenario[] = [
   runbook,
   genDomain,
   appArmor,
-  ...handOvers,
   whileRunning,
   handOverFaults,
   powerCut,
+  readsNone,
   captureRooted,
-  ...reads,
   movedCard,
   startUp,
 ]

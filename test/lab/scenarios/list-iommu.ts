@@ -1,6 +1,6 @@
 import { expectCode, expectSame } from '../expect.ts'
 import type { Guest } from '../guest.ts'
-import type { Lab } from '../scenario.ts'
+import type { Capture, Lab } from '../scenario.ts'
 
 /** The loop that the guides print, groups in numeric order: wiki.archlinux.org, PCI passthrough via OVMF. */
 const guide = `for d in $(find /sys/kernel/iommu_groups/ -type l | LC_ALL=C sort -n -k5 -t/); do
@@ -34,19 +34,18 @@ function driversOfJson(text: string): string {
   return lines.sort().join('\n')
 }
 
-/** list-iommu agrees with the loop of the guides, byte for byte, and with lspci -nnk. */
-export async function compareListIommu(lab: Lab, guest: Guest): Promise<void> {
-  await lab.step('list-iommu --format lspci is the loop of the guides', async () => {
+/** list-iommu agrees with the loop of the guides, byte for byte, which is returned, and with lspci -nnk. */
+export async function compareListIommu(lab: Lab, guest: Guest, { said }: Capture): Promise<string> {
+  await lab.step('list-iommu --json has the drivers and modules of lspci -nnk', async () => {
+    const lspci = await guest.run('lspci -D -nnk')
+    expectSame('drivers and modules', driversOfJson(said), driversOfLspci(lspci.stdout.trim()))
+  })
+  return lab.step('list-iommu --format lspci is the loop of the guides', async () => {
     const loop = await guest.run(guide)
     const ours = await guest.run('list-iommu --format lspci')
     expectCode('list-iommu --format lspci', ours, 0)
     expectSame('list-iommu --format lspci', ours.stdout, loop.stdout)
     lab.note(`${loop.stdout.trim().split('\n').length} devices`)
-  })
-  await lab.step('list-iommu --json has the drivers and modules of lspci -nnk', async () => {
-    const lspci = await guest.run('lspci -D -nnk')
-    const ours = await guest.run('list-iommu --json')
-    expectCode('list-iommu --json', ours, 0)
-    expectSame('drivers and modules', driversOfJson(ours.stdout), driversOfLspci(lspci.stdout.trim()))
+    return loop.stdout
   })
 }

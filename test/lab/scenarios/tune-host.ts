@@ -29,6 +29,7 @@ printf '[Match]\\nName=enp4s0\\n\\n[Network]\\nAddress=192.0.2.5/24\\n\\n[Route]
 in_root systemd-machine-id-setup 2>/dev/null
 in_root systemctl -q enable lab.service systemd-networkd.service
 in_root systemctl -q mask serial-getty@ttyS0.service systemd-networkd-wait-online.service
+in_root systemctl -q mask e2scrub_reap.service getty-static.service systemd-binfmt.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
 in_root systemctl -q set-default graphical.target
 in_root update-grub`
 
@@ -43,7 +44,7 @@ export async function systemdDisk(lab: Lab, packages: readonly string[] = []): P
 }
 
 async function captured(lab: Lab): Promise<Record<string, string>> {
-  return { CAPTURE: (await lab.capture({ ...machine, boot: 'direct' }, 'list-iommu')).folder }
+  return { CAPTURE: (await lab.capture(machine, 'list-iommu')).folder }
 }
 
 const inForce: Scenario = {
