@@ -144,6 +144,7 @@ const newKernel: Scenario = {
 
 const live: Scenario = {
   name: 'bind-vfio-now',
+  slow: true,
   about: '--now and its undo on a network card, the radeon card and the NVMe drive',
   async run(lab) {
     const guest = await lab.start(intel)
@@ -200,9 +201,9 @@ const inGuest: Scenario = {
 }
 
 export const bindVfio: readonly Scenario[] = [
-  loopOf(grub(intel, 'bios'), 'initramfs-tools', { slow: false }),
   // Its boots are the longest; one after an undo, with dracut, is in those below.
   loopOf(grub(amd, 'uefi'), 'dracut', { slow: false, again: false }),
+  loopOf(grub(intel, 'bios'), 'initramfs-tools', { slow: false }),
   newKernel,
   escapeHatch,
   live,

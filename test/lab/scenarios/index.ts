@@ -12,7 +12,7 @@ import { networkFunctions, networkFunctionsOfHost } from './network-functions.ts
 import { override } from './override.ts'
 import { powerCut } from './power-cut.ts'
 import { predictions } from './predict.ts'
-import { reads, readsNone } from './reads.ts'
+import { reads } from './reads.ts'
 import { runbook } from './setup.ts'
 import { startUp } from './start-up.ts'
 import { tuneHost } from './tune-host.ts'
@@ -24,8 +24,9 @@ export const scenarios: readonly Scenario[] = [
   ...reads,
   ...handOvers,
   ...tuneHost,
-  ...override,
   ...bindVfio,
+  genDomain,
+  ...override,
   ...bridges,
   virtualFunctionsOfNvme,
   networkFunctions,
@@ -33,12 +34,10 @@ export const scenarios: readonly Scenario[] = [
   networkFrame,
   ...predictions,
   runbook,
-  genDomain,
   appArmor,
   whileRunning,
   handOverFaults,
   powerCut,
-  readsNone,
   captureRooted,
   movedCard,
   startUp,

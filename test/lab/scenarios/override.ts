@@ -1,7 +1,7 @@
 import type { Generator } from '../contents.ts'
 import { type Drivers, driversOf, expectCode, expectDrivers, expectNeverProbed, expectSame } from '../expect.ts'
 import { amd, grub, intel, type Machine } from '../machines.ts'
-import type { Lab, Scenario } from '../scenario.ts'
+import type { Disk, Lab, Scenario } from '../scenario.ts'
 import { LabError } from '../shell.ts'
 import { append, listing } from './bind-vfio.ts'
 
@@ -30,7 +30,34 @@ function expectLog({ log }: Drivers, says: RegExp): void {
   if (!says.test(log)) throw new LabError(`the kernel log does not say ${says}`)
 }
 
-async function loop(lab: Lab, machine: Machine, generator: Generator, skips: boolean): Promise<void> {
+/** With a card in another port, and without the script. */
+async function bootedOtherwise(lab: Lab, machine: Machine, disk: Disk): Promise<void> {
+  const moved = await lab.start({ ...machine, moved: { nicB: '03.1' } }, disk)
+  await lab.step('a card in another port stays with the host, the others are taken, and the log says why', async () => {
+    const drivers = await driversOf(moved)
+    const taken = Object.keys(bound).filter((address) => address !== '0000:05:00.0')
+    expectDrivers(drivers, { ...twins, ...Object.fromEntries(taken.map((address) => [address, 'vfio-pci'])) })
+    const held = [...drivers.driver].filter(([address, driver]) => driver === 'vfio-pci' && !taken.includes(address))
+    if (held.length > 0) throw new LabError(`taken too: ${held.map(([address]) => address).join(', ')}`)
+    expectLog(drivers, /vfio-scripts: nothing is taken: 0000:\S+ is /)
+  })
+  await lab.step('--status says where it is now', async () => {
+    const said = await moved.run('override-same-id-gpu --status', { seconds: 600 })
+    expectCode('--status', said, 1, /: moved.*moved to 0000:.*--undo .*then bind/s)
+  })
+  await moved.end()
+
+  await disk.apply('the line edited in the menu', append('vfio_scripts.override=off'))
+  const skipped = await lab.start(machine, disk)
+  await lab.step('vfio_scripts.override=off skips it for one boot', async () => {
+    const drivers = await driversOf(skipped)
+    expectDrivers(drivers, { ...bound, ...twins })
+    expectLog(drivers, /vfio-scripts: skipped/)
+  })
+  await skipped.end()
+}
+
+async function loop(lab: Lab, machine: Machine, generator: Generator, bootsMore: boolean): Promise<void> {
   const { folder } = await lab.capture(machine, 'list-iommu')
   const env = { CAPTURE: folder }
   const disk = await lab.disk(generator)
@@ -48,31 +75,7 @@ async function loop(lab: Lab, machine: Machine, generator: Generator, skips: boo
   })
   await guest.end()
 
-  const moved = await lab.start({ ...machine, moved: { nicB: '03.1' } }, disk)
-  await lab.step('a card in another port stays with the host, the others are taken, and the log says why', async () => {
-    const drivers = await driversOf(moved)
-    const taken = Object.keys(bound).filter((address) => address !== '0000:05:00.0')
-    expectDrivers(drivers, { ...twins, ...Object.fromEntries(taken.map((address) => [address, 'vfio-pci'])) })
-    const held = [...drivers.driver].filter(([address, driver]) => driver === 'vfio-pci' && !taken.includes(address))
-    if (held.length > 0) throw new LabError(`taken too: ${held.map(([address]) => address).join(', ')}`)
-    expectLog(drivers, /vfio-scripts: nothing is taken: 0000:\S+ is /)
-  })
-  await lab.step('--status says where it is now', async () => {
-    const said = await moved.run('override-same-id-gpu --status', { seconds: 600 })
-    expectCode('--status', said, 1, /: moved.*moved to 0000:.*--undo .*then bind/s)
-  })
-  await moved.end()
-
-  if (skips) {
-    await disk.apply('the line edited in the menu', append('vfio_scripts.override=off'))
-    const skipped = await lab.start(machine, disk)
-    await lab.step('vfio_scripts.override=off skips it for one boot', async () => {
-      const drivers = await driversOf(skipped)
-      expectDrivers(drivers, { ...bound, ...twins })
-      expectLog(drivers, /vfio-scripts: skipped/)
-    })
-    await skipped.end()
-  }
+  if (bootsMore) await bootedOtherwise(lab, machine, disk)
 
   await disk.apply('undone', 'override-same-id-gpu --root "$ROOT" --undo --apply')
   expectSame('/etc and dracut after the undo', (await disk.apply('/etc listed', listing)).stdout, before.stdout)
@@ -80,7 +83,7 @@ async function loop(lab: Lab, machine: Machine, generator: Generator, skips: boo
 
 function scenario(machine: Machine, generator: Generator, slow: boolean): Scenario {
   const name = `override-${machine.iommu}-${machine.boot}${generator === 'dracut' ? '-dracut' : ''}`
-  const about = `override-same-id-gpu, ${generator}: twins, a moved card, ${slow ? 'the kernel argument, ' : ''}undo`
+  const about = `override-same-id-gpu, ${generator}: twins, ${slow ? 'a moved card, the kernel argument, ' : ''}undo`
   return { name, about, slow, run: (lab) => loop(lab, machine, generator, slow) }
 }
 
