@@ -13,8 +13,9 @@ import { readDriverModules } from '../host/driver-modules.ts'
 import { readHypervisor } from '../host/hypervisor.ts'
 import { readKernels } from '../host/installed-kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
+import { readNamedFile } from '../host/named-file.ts'
 import type { PciDevice } from '../host/pci.ts'
-import { openReader } from '../host/sysroot.ts'
+
 import { readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import type { Option } from '../terminal/options.ts'
@@ -107,8 +108,7 @@ export async function answerCheckHost(context: Context, adapters: Adapters): Pro
     bootloader: undefined,
     initramfs: undefined,
   })
-  const data = file === undefined ? null : openReader('/').bytes(file, ROM_SIZE)
-  if (data === undefined) throw new UserError('unreadable', `${file}: there is no such file`)
+  const data = file === undefined ? null : readNamedFile(file, ROM_SIZE)
   const kernel = await askKernelLog(machine)
   const recognised = recogniseAsked(given.value('explain'), kernel.log, files)
   const facts: CheckFacts = readCheckFacts(

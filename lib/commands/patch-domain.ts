@@ -1,4 +1,3 @@
-import { resolve } from 'node:path'
 import { parseSelector } from '../bind/select.ts'
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports } from '../core/versions.ts'
@@ -25,7 +24,8 @@ import { windowNotes } from '../guest/libvirt/window-notes.ts'
 import { xmlElement } from '../guest/libvirt/xml-element.ts'
 import type { BoardRequest } from '../guest/request.ts'
 import { readPciFacts } from '../host/machine.ts'
-import { openReader, readStandardInput } from '../host/sysroot.ts'
+import { readNamedFile } from '../host/named-file.ts'
+import { readStandardInput } from '../host/sysroot.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { Context } from './run-script.ts'
 
@@ -51,9 +51,8 @@ export function checkPatchUsage(given: Arguments): void {
 
 /** Reads `--patch`. Throws a UserError: `unreadable`, `too-large`, `malformed`, `document-type`, `no-domain`. */
 export function readPatched(file: string): string {
-  const bytes = file === '-' ? readStandardInput(LARGEST) : openReader('/').bytes(resolve(file), LARGEST + 1)
+  const bytes = file === '-' ? readStandardInput(LARGEST) : readNamedFile(file, LARGEST + 1)
   const name = file === '-' ? 'standard input' : file
-  if (bytes === undefined && file !== '-') throw new UserError('unreadable', `${name}: there is no such file`)
   if (bytes === undefined || bytes.length > LARGEST)
     throw new UserError('too-large', `${name}: longer than ${LARGEST / 1024 / 1024} MiB, which is no domain`)
   if (bytes.length === 0) throw new UserError('malformed', `${name}: empty; virsh dumpxml NAME prints a domain`)

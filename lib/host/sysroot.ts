@@ -239,13 +239,12 @@ export function openReader(root: string, options: ReaderOptions = {}): Reader {
 
 /** Returns standard input up to its end; `undefined` when it holds more than `limit` bytes. */
 export function readStandardInput(limit: number): Buffer | undefined {
-  const chunks: Buffer[] = []
-  for (let length = 0; length <= limit; ) {
+  let data = Buffer.alloc(0)
+  while (data.length <= limit) {
     const chunk = Buffer.allocUnsafe(ATTRIBUTE)
     const count = callSystem('standard input', () => readSync(0, chunk, 0, ATTRIBUTE, null)) ?? 0
-    if (count === 0) return Buffer.concat(chunks)
-    chunks.push(chunk.subarray(0, count))
-    length += count
+    if (count === 0) return data
+    data = Buffer.concat([data, chunk.subarray(0, count)])
   }
   return undefined
 }

@@ -70,7 +70,7 @@ describe('evidence', () => {
     ],
     [
       'Fedora',
-      { ...core, '/usr/lib/kernel/install.d/50-dracut.install': '' },
+      { ...core, '/usr/lib/kernel/install.d/50-dracut.install': '#!/bin/sh\n' },
       undefined,
       '/usr/bin/dracut, and /usr/lib/kernel/install.d/50-dracut.install runs it for new kernels',
     ],

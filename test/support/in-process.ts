@@ -6,6 +6,8 @@ import { build } from 'esbuild'
 import type { Ran } from './run.ts'
 
 export interface Asked {
+  /** Comes back with the answer. */
+  id: number
   name: string
   args: readonly string[]
   /** All of its environment. */
@@ -42,6 +44,12 @@ export async function buildForThread(project: string, names: readonly string[], 
   await build({ ...common, entryPoints: ['test/support/worker.ts'], outExtension: { '.js': '.cjs' } })
 }
 
+/** What the thread says. */
+export interface Answered {
+  id: number
+  ran: Ran
+}
+
 let thread: { worker: Worker; port: MessagePort; answered: Int32Array } | undefined
 
 function startThread(folder: string): NonNullable<typeof thread> {
@@ -55,15 +63,22 @@ function startThread(folder: string): NonNullable<typeof thread> {
 }
 
 /** Runs a script in the thread with bundles in `folder`. Throws when it does not end within two minutes. */
-export function runInThread(folder: string, asked: Asked): Ran {
+export function runInThread(folder: string, asked: Omit<Asked, 'id'>): Ran {
   thread ??= startThread(folder)
   const { worker, port, answered } = thread
+  last += 1
   Atomics.store(answered, 0, 0)
-  port.postMessage(asked)
-  if (Atomics.wait(answered, 0, 0, 120_000) === 'timed-out') {
-    thread = undefined
-    worker.terminate()
-    throw new Error(`${asked.name} ${asked.args.join(' ')}: does not end`)
+  port.postMessage({ ...asked, id: last })
+  for (const end = Date.now() + 120_000; Date.now() < end; ) {
+    // The message may come a little later than the note that it was sent.
+    if (Atomics.wait(answered, 0, 0, end - Date.now()) === 'not-equal') Atomics.wait(pause, 0, 0, 1)
+    const said = receiveMessageOnPort(port)?.message as Answered | undefined
+    if (said?.id === last) return said.ran
   }
-  return receiveMessageOnPort(port)?.message as Ran
+  thread = undefined
+  worker.terminate()
+  throw new Error(`${asked.name} ${asked.args.join(' ')}: does not end`)
 }
+
+let last = 0
+const pause = new Int32Array(new SharedArrayBuffer(4))

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { runInThisContext } from 'node:vm'
 import { workerData } from 'node:worker_threads'
 import type { Caller } from '../../lib/terminal/caller.ts'
-import type { Asked, ThreadData } from './in-process.ts'
+import type { Answered, Asked, ThreadData } from './in-process.ts'
 import type { Ran } from './run.ts'
 
 /** A bundle as a function: each call is a run with module state of its own, as in a new process. */
@@ -28,6 +28,7 @@ function bundleOf(name: string): Bundle {
 }
 
 let streams: Record<1 | 2, Buffer[]> = { 1: [], 2: [] }
+let asked = 0
 let code: number | undefined
 
 /** As Node ends a process for it: the stack on standard error. */
@@ -50,14 +51,15 @@ function answerWhenIdle(): void {
 function answer(ran: Ran): void {
   code = undefined
   streams = { 1: [], 2: [] }
-  port.postMessage(ran)
+  port.postMessage({ id: asked, ran } satisfies Answered)
   Atomics.store(answered, 0, 1)
   Atomics.notify(answered, 0)
 }
 
 const textOf = (stream: 1 | 2): string => Buffer.concat(streams[stream]).toString('utf8')
 
-port.on('message', ({ name, args, env }: Asked) => {
+port.on('message', ({ id, name, args, env }: Asked) => {
+  asked = id
   for (const each of Object.keys(process.env)) delete process.env[each]
   Object.assign(process.env, env)
   const signal = new AbortController().signal
