@@ -144,7 +144,6 @@ const newKernel: Scenario = {
 
 const live: Scenario = {
   name: 'bind-vfio-now',
-  slow: true,
   about: '--now and its undo on a network card, the radeon card and the NVMe drive',
   async run(lab) {
     const guest = await lab.start(intel)

@@ -104,7 +104,6 @@ export async function withFunctions(lab: Lab, on: Machine): Promise<{ host: Gues
 export const networkFunctions: Scenario = {
   name: 'network-functions',
   about: 'virtual functions of a network card (igb): at once, after a reload, after a boot; a guest has one; undo',
-  slow: true,
   async run(lab) {
     const { host: guest, disk, before } = await withFunctions(lab, machine)
     const seen = (await guest.run(functionsOfCard)).stdout

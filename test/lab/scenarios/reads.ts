@@ -27,7 +27,6 @@ function scenario(name: string, about: string, machine: Machine, states: FoundSt
 
 const without: Scenario = {
   name: 'reads-none',
-  slow: true,
   about: 'a machine without an IOMMU: list-iommu ends with 1 and says why, check-host too',
   async run(lab) {
     const guest = await lab.start(none)

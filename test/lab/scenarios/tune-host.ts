@@ -74,7 +74,9 @@ const inForce: Scenario = {
     const guest = await lab.start(machine, disk)
     await lab.step('in force, as the kernel shows it', async () => {
       const looked = await guest.run(
-        'cat /proc/sys/vm/nr_hugepages /sys/devices/system/cpu/isolated; stat -c "%G %a" /dev/vfio/[0-9]*; ' +
+        // The network comes up after the boot is done.
+        'for each in $(seq 60); do ip route show default dev br0 | grep -q . && break; sleep 1; done; ' +
+          'cat /proc/sys/vm/nr_hugepages /sys/devices/system/cpu/isolated; stat -c "%G %a" /dev/vfio/[0-9]*; ' +
           'cat /sys/module/kvm/parameters/ignore_msrs 2>/dev/null || modprobe -c | grep ignore_msrs; ' +
           'basename "$(readlink /sys/class/net/enp4s0/master)"; ip -br -4 addr show br0 | tr -s " "; ip route show default; ' +
           'pgrep -c "irq/" >irqs || :; [ "$(cat irqs)" -gt 5 ] && echo threads',
