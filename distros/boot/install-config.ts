@@ -28,7 +28,10 @@ export function readInstallConfig(files: Reader): Record<'layout' | 'initrd' | '
   return { layout: value('layout'), initrd: value('initrd_generator'), uki: value('uki_generator') }
 }
 
-/** Returns the plugins that it runs, by name: one in /etc stands for that of a package, an empty one for none. Source: kernel-install(8). */
+/**
+ * Returns the plugins that it runs, by name: one in /etc stands for that of a package, an empty one for none.
+ * Source: kernel-install(8).
+ */
 export function kernelInstallPlugins(files: Reader): DropIn[] {
   const all = readDropIns(files, ['/etc/kernel/install.d', '/usr/lib/kernel/install.d'], /\.install$/)
   return all.filter(({ text }) => text !== '')

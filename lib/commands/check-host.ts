@@ -15,7 +15,6 @@ import { readKernels } from '../host/installed-kernels.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { readNamedFile } from '../host/named-file.ts'
 import type { PciDevice } from '../host/pci.ts'
-
 import { readSystemFacts } from '../system/read-system.ts'
 import type { Adapters, Host } from '../system/system.ts'
 import type { Option } from '../terminal/options.ts'

@@ -45,7 +45,7 @@ const isMask = (files: Reader, path: string): boolean =>
 
 /** Is it a file, or the link to /dev/null that masks a name? */
 function isThere(files: Reader, path: string): boolean {
-  return isMask(files, path) || (files.resolve(path) !== undefined && files.list(path) === undefined)
+  return isMask(files, path) || files.size(path) !== undefined
 }
 
 /** Returns the files at the paths of `dropInPaths` that may be read. A link to /dev/null masks a name. */
