@@ -1,7 +1,7 @@
 import { type CheckResult, okResult, problemResult, unknownResult } from '../core/finding.ts'
 import { sizeText } from '../core/sizes.ts'
 import { hasAccount } from '../host/accounts.ts'
-import { findProgram, hasSystemd } from '../host/find-program.ts'
+import { findProgram, startsLibvirtByOpenrc } from '../host/find-program.ts'
 import { parseCommandLine } from '../host/kernel.ts'
 import { mayAccess } from '../host/user.ts'
 import { findInstalled, type GuestSoftware, packageNameFor } from '../system/packages.ts'
@@ -72,8 +72,7 @@ export const libvirtCheck: HostCheck<'host'> = {
     if (found !== undefined) return okResult(`libvirt listens (${found})`)
     if (!isSameSystem(host)) return unknownResult('Only the running system shows whether libvirt runs', [])
     const unit = findProgram(files, 'virtqemud') === undefined ? 'libvirtd' : 'virtqemud.socket'
-    // Debian's package has a script for OpenRC and sysvinit beside its unit.
-    const openrc = !hasSystemd(files) && files.exists('/etc/init.d/libvirtd')
+    const openrc = startsLibvirtByOpenrc(files)
     const start = openrc ? 'rc-service libvirtd start' : `systemctl enable --now ${unit}`
     return problemResult('libvirt does not run', [`neither ${sockets.join(' nor ')}`], start)
   },

@@ -79,9 +79,10 @@ const TAKERS = ['vfio_pci', 'pci_stub']
 export function findDeadIds(files: readonly ModprobeFile[]): ModprobeConflict[] {
   return files.flatMap(({ path, text }) => {
     const understood = new Map(parseModprobe([{ path, text }]).map((one) => [one.line, one]))
-    return text.split('\n').flatMap((line, index) => {
+    const lines = text.split('\n')
+    return lines.flatMap((line, index) => {
       const one = understood.get(index + 1)
-      const isContinued = text.split('\n')[index - 1]?.endsWith('\\') ?? false
+      const isContinued = lines[index - 1]?.endsWith('\\') ?? false
       const isAlive = one !== undefined && (one.command !== 'options' || TAKERS.includes(one.module))
       if (isAlive || isContinued || !LIKE_IDS.test(line)) return []
       return [

@@ -24,6 +24,11 @@ export function hasSystemd(files: Reader): boolean {
   return ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'].some((path) => files.exists(path))
 }
 
+/** Does OpenRC start libvirt? Debian's package has a script for it and sysvinit beside its unit of systemd. */
+export function startsLibvirtByOpenrc(files: Reader): boolean {
+  return !hasSystemd(files) && files.exists('/etc/init.d/libvirtd')
+}
+
 /** Returns the version of this system's systemd by its library, as 252; `undefined` where there is none. */
 export function systemdVersion(files: Reader): number | undefined {
   const libraries = (files.list('/usr/lib') ?? []).filter((name) => name.endsWith('-linux-gnu'))

@@ -1,5 +1,6 @@
 import type { CommandChange } from '../change/plan.ts'
 import { type Setting, tokensKeptBy } from '../change/settings.ts'
+import { startsLibvirtByOpenrc } from '../host/find-program.ts'
 import { VF_SCRIPT, vfLinkFile } from '../host/wanted-functions.ts'
 import type { Distro, Host } from './system.ts'
 
@@ -49,7 +50,7 @@ const EXTERNAL_TOOLS = {
     commands: (tokens, { files, running }) =>
       tokens.map((name) => {
         const now = running ? ['--now'] : []
-        return files.exists(`${INIT_FOLDER}/libvirtd`)
+        return startsLibvirtByOpenrc(files)
           ? { add: runlevel('add', name), remove: runlevel('del', name) }
           : { add: ['systemctl', 'enable', ...now, name], remove: ['systemctl', 'disable', ...now, name] }
       }),

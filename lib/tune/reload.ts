@@ -1,5 +1,5 @@
 import type { CommandChange } from '../change/plan.ts'
-import { hasSystemd } from '../host/find-program.ts'
+import { startsLibvirtByOpenrc } from '../host/find-program.ts'
 import type { Host } from '../system/system.ts'
 
 /** The commands that have programs read a file again, by its folder; other files are read at the next boot. */
@@ -62,8 +62,7 @@ function reloadLibvirt(files: Host['files']): CommandChange[] {
 /** Returns the command that restarts libvirt where it runs; guests run on. */
 function restartLibvirt(files: Host['files']): CommandChange[] {
   const units = libvirtUnits(files)
-  // Debian's package has a script for OpenRC and sysvinit beside its unit.
-  const openrc = !hasSystemd(files) && files.exists('/etc/init.d/libvirtd')
+  const openrc = startsLibvirtByOpenrc(files)
   const argv = openrc ? ['rc-service', '--ifstarted', 'libvirtd', 'restart'] : ['systemctl', 'try-restart', ...units]
   return openrc || units.length > 0 ? [reloadCommand(argv, argv, 'libvirt reads it again')] : []
 }

@@ -206,7 +206,8 @@ describe('what programs keep', () => {
   )
 
   it('libvirt is enabled, and disabled again', () => {
-    const dir = host({ 'usr/sbin/libvirtd': '#!/bin/sh\n' })
+    // As on Debian: a script for OpenRC beside the unit.
+    const dir = host({ 'usr/sbin/libvirtd': '', 'etc/init.d/libvirtd': '', 'usr/lib/systemd/systemd': '' })
     expect(commands(tune(dir, '--libvirt', '--json'))).toEqual(['systemctl enable libvirtd.service'])
     tune(dir, '--libvirt', ...write)
     expect(tune(dir, '--status').stdout).not.toMatch(/libvirtd|problem|unknown/)

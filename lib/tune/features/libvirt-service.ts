@@ -1,5 +1,5 @@
 import { UserError } from '../../core/error.ts'
-import { findProgram } from '../../host/find-program.ts'
+import { findProgram, startsLibvirtByOpenrc } from '../../host/find-program.ts'
 import { externalSettings, isDescribed, type TuneFeature, tuneRequirements } from '../feature.ts'
 
 /** Has libvirt listen from now on: one daemon, or one for QEMU. Source: libvirt's manpages, virtqemud(8). */
@@ -17,7 +17,7 @@ export const libvirtService: TuneFeature = {
     if (modular && findProgram(files, 'virtqemud') === undefined)
       throw new UserError('no-libvirt', '--libvirt: libvirt is not installed; --packages does that first')
     const units = modular ? ['virtqemud.socket', 'virtnetworkd.socket', 'virtstoraged.socket'] : ['libvirtd.service']
-    const names = files.exists('/etc/init.d/libvirtd') ? ['libvirtd'] : units
+    const names = startsLibvirtByOpenrc(files) ? ['libvirtd'] : units
     return tuneRequirements(reason, { settings: externalSettings('services', names, reason) })
   },
 }
