@@ -4,6 +4,7 @@ import { sizeText } from '../core/sizes.ts'
 import { readResizableBars } from '../host/bars.ts'
 import { hasShadowRom, otherBootGpu } from '../host/boot-gpu.ts'
 import { isExpress } from '../host/config-space.ts'
+import { FIRMWARE_PICTURES } from '../host/kernel.ts'
 import { findKernelMessages } from '../host/kernel-messages.ts'
 import { cardOf, isDisplay, isPciBridge, type PciDevice } from '../host/pci.ts'
 import { parseRom } from '../host/rom.ts'
@@ -86,7 +87,7 @@ export const deviceLogCheck: HostCheck<'log' | 'logMissing' | 'requested'> = {
   },
 }
 
-const FRAMEBUFFERS = /efifb|vesafb|simplefb|simple-framebuffer|simpledrm|BOOTFB/
+const FRAMEBUFFERS = new RegExp(FIRMWARE_PICTURES.map((name) => name.replaceAll('*', '')).join('|'))
 
 /** Does a framebuffer of the firmware keep memory of the card busy? QEMU then says `BAR 0: can't reserve`. */
 export const framebufferCheck: HostCheck<'host' | 'requested'> = {

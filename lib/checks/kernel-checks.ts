@@ -127,8 +127,11 @@ export const vfioModulesCheck: HostCheck<'host'> = {
   askedBy: ['host'],
   run({ host: { kernels } }) {
     if (kernels.length === 0) return unknownResult('No installed kernel was seen', ['/lib/modules'])
-    const required = ['vfio-pci', 'vfio_iommu_type1']
-    const lacking = kernels.filter((kernel) => required.some((name) => kernel.provides(name) === 'absent'))
+    // A kernel without VFIO groups maps a guest's memory by iommufd alone.
+    const required = [['vfio-pci'], ['vfio_iommu_type1', 'iommufd']]
+    const lacking = kernels.filter((kernel) =>
+      required.some((ways) => ways.every((name) => kernel.provides(name) === 'absent')),
+    )
     if (lacking.length === 0) {
       const how = kernels.every((kernel) => kernel.provides('vfio-pci') === 'builtin') ? 'built in' : 'as module'
       return okResult(

@@ -7,6 +7,7 @@ import type { DriverChange, Plan } from '../change/plan.ts'
 import { checksFor, runChecks } from '../checks/check.ts'
 import { GUARDS } from '../checks/registry.ts'
 import { UserError } from '../core/error.ts'
+import { readVfioInterfaces } from '../host/kernel.ts'
 import { readPciFacts } from '../host/machine.ts'
 import { openReader } from '../host/sysroot.ts'
 import { readDeviceUsage } from '../host/usage.ts'
@@ -37,7 +38,13 @@ function proposeNow(context: Context): Proposal {
   refuse(runChecks(guards, guarded, [machine.reader, machine.files], true), given)
   const changes = changesNow(selected)
   const groups = [...new Set(selected.map(({ group }) => group))].filter((group) => group !== null)
-  const notes = [...nestedNotes(selected), ...groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)]
+  const byGroup = groups.map((group) => `The guest gets it as /dev/vfio/${group}.`)
+  // Their numbers are known only when vfio-pci has them.
+  const byDevice = ['The guest gets it by a node in /dev/vfio/devices: this kernel has no VFIO groups.']
+  const notes = [
+    ...nestedNotes(selected),
+    ...(readVfioInterfaces(machine.reader).groups === false ? byDevice : byGroup),
+  ]
   const functions = withoutNested(selected)
     .filter(({ driver }) => driver !== 'vfio-pci')
     .map((one) => toBoundFunction(one, pci.devices))

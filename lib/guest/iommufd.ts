@@ -1,32 +1,14 @@
 import { UserError } from '../core/error.ts'
 import { type Remarks, supports, supportsElseNote, type Versions } from '../core/versions.ts'
-import { readRunningConfig } from '../host/kernel.ts'
-import type { Reader } from '../host/reader.ts'
+import type { VfioInterfaces } from '../host/kernel.ts'
 import type { Arguments } from '../terminal/options.ts'
 import type { BoardRequest } from './request.ts'
-
-/** The ways by which the running kernel gives devices to guests; `null` where its configuration is not readable. */
-export interface VfioInterfaces {
-  /** Are there VFIO groups (/dev/vfio/14)? */
-  groups: boolean | null
-  /** Are there VFIO devices for iommufd (/dev/vfio/devices/vfio0, /dev/iommu)? */
-  devices: boolean | null
-}
 
 /** Who is told that devices go through iommufd: the whole guest, each device; `null`: none, VFIO groups are used. */
 export type IommufdUse = 'guest' | 'device' | null
 
 /** The name of the object of QEMU's that all cards go through. */
 export const IOMMUFD = 'iommufd0'
-
-/** Reads the interfaces of VFIO. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups. */
-export function readVfioInterfaces(reader: Reader): VfioInterfaces {
-  const config = readRunningConfig(reader)
-  if (config === undefined) return { groups: null, devices: null }
-  const devices = config.has('CONFIG_IOMMUFD') && config.has('CONFIG_VFIO_DEVICE_CDEV')
-  // Older kernels have groups alone, and no symbol for them.
-  return { groups: config.has('CONFIG_VFIO_GROUP') || !devices, devices }
-}
 
 /** The first versions that pass a device through iommufd, and that have one element for a whole guest. */
 const ONE_DEVICE = { libvirt: '12.1.0', qemu: '9.0.0' } as const
@@ -67,7 +49,7 @@ export function decideIommufd(
     )
   if (asked.format === 'qemu')
     remarks.notes.push(
-      'iommufd: who starts QEMU without being root needs /dev/iommu and /dev/vfio/devices: the rules for udev are KERNEL=="iommu", GROUP="kvm", MODE="0660" and SUBSYSTEM=="vfio-dev", GROUP="kvm", MODE="0660"',
+      'iommufd: who starts QEMU without being root needs /dev/iommu and /dev/vfio/devices: tune-host --vfio-group kvm',
     )
   return given.value('patch') === undefined && supports(versions, WHOLE_GUEST) ? 'guest' : 'device'
 }

@@ -1,3 +1,4 @@
+import { FIRMWARE_PICTURES } from '../host/kernel.ts'
 import { HAND_OVER } from './hand-over-paths.ts'
 
 export const HAND_OVER_FACTS = `${HAND_OVER}-facts`
@@ -144,7 +145,7 @@ framebuffer() {
     case $indent in "$inside"*) ;; *) inside=none ;; esac
     case $inside:\${text##* : } in
       none:"$1") inside="$indent " ;;
-      ' '*:efifb | ' '*:vesafb | ' '*:simplefb | ' '*:simpledrm | ' '*:efidrm | ' '*:vesadrm | ' '*:BOOTFB | ' '*:*-framebuffer*)
+      ${FIRMWARE_PICTURES.map((name) => `' '*:${name}`).join(' | ')})
         echo "\${text##* : }"
         ;;
     esac

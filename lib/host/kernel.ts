@@ -59,6 +59,31 @@ export function readRunningConfig(reader: Reader): Map<string, string> | undefin
   return symbols
 }
 
+/** The ways by which the running kernel gives devices to guests; `null` where its configuration is not readable. */
+export interface VfioInterfaces {
+  /** Are there VFIO groups (/dev/vfio/14)? */
+  groups: boolean | null
+  /** Are there VFIO devices for iommufd (/dev/vfio/devices/vfio0, /dev/iommu)? */
+  devices: boolean | null
+}
+
+/** Reads the interfaces of VFIO. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups. */
+export function readVfioInterfaces(reader: Reader): VfioInterfaces {
+  const config = readRunningConfig(reader)
+  if (config === undefined) return { groups: null, devices: null }
+  const devices = config.has('CONFIG_IOMMUFD') && config.has('CONFIG_VFIO_DEVICE_CDEV')
+  // Older kernels have groups alone, and no symbol for them.
+  return { groups: config.has('CONFIG_VFIO_GROUP') || !devices, devices }
+}
+
+/**
+ * The names in /proc/iomem of the picture that the firmware left, as patterns of sh: of its driver, of its device, of the
+ * memory itself. Source: drivers/gpu/drm/sysfb, drivers/video/fbdev, drivers/firmware/sysfb_simplefb.c.
+ */
+export const FIRMWARE_PICTURES = [
+  ...['efifb', 'vesafb', 'simplefb', 'simpledrm', 'efidrm', 'vesadrm', 'corebootdrm', 'BOOTFB', '*-framebuffer*'],
+] as const
+
 /** Reads the configuration that the running kernel holds itself, where it was built to. */
 function packedConfig(reader: Reader): string | undefined {
   const packed = reader.optionalBytes('/proc/config.gz')

@@ -30,7 +30,7 @@ export interface PciDevice {
   modules: string[] | null
   /** Is it a bridge, root port or host bridge? Such devices are never bound and never given to a guest. */
   bridge: boolean
-  /** Does the firmware's display come from here? `null` for a VGA controller whose `boot_vga` is not there. */
+  /** Does the firmware show its display here? `null` for a VGA controller whose `boot_vga` is not there. */
   bootVga: boolean | null
   numaNode: number | null
   /** The address of the bridge (or VMD controller) above; `null` on a root bus, or when the tree does not say. */
@@ -165,6 +165,9 @@ export function readPciDevices(
   if (found.length === 0 && unread.length > 0) throw new UserError('denied', reader.denials.at(-1) ?? '')
   const modules = machine.modules.claiming(found.map(({ identity }) => identity))
   const devices = found.map(({ device }, index) => Object.assign(device, { modules: modules[index] ?? null }))
+  const shown = bootDisplay(reader)
+  if (shown !== undefined && devices.some(({ address }) => address === shown))
+    for (const device of devices.filter(isDisplay)) device.bootVga = device.address === shown
   return { devices: devices.sort((one, other) => compareAddresses(one.address, other.address)), unread }
 }
 
@@ -233,6 +236,17 @@ function parentAddress(path: string): string | null {
 function physicalFunction(reader: Reader, path: string): string | null {
   const target = reader.resolve(`${path}/physfn`)
   return target === undefined ? null : target.slice(target.lastIndexOf('/') + 1)
+}
+
+/**
+ * Returns the address of the GPU whose display showed the boot. Linux 7.0 says so, of a GPU of any class that its driver
+ * has; `boot_vga` is of VGA controllers alone, and one of them has it whatever the firmware drew on.
+ * Source: Documentation/ABI/testing/sysfs-class-drm.
+ */
+function bootDisplay(reader: Reader): string | undefined {
+  const cards = (reader.list('/sys/class/drm') ?? []).filter((name) => /^card\d+$/.test(name))
+  const shown = cards.find((name) => reader.text(`/sys/class/drm/${name}/boot_display`)?.trim() === '1')
+  return shown && reader.resolve(`/sys/class/drm/${shown}/device`)?.replace(/^.*\//, '')
 }
 
 function readBootVga(reader: Reader, path: string): boolean | null {

@@ -62,6 +62,13 @@ const FAULTS: [code: string, files: Record<string, string | null>, next: RegExp,
     /initcall_blacklist=sysfb_init/,
     ['--device', '02:00'],
   ],
+  // The DRM driver for the firmware's picture since Linux 6.16.
+  [
+    'framebuffer',
+    { 'proc/iomem': '90000000-9fffffff : 0000:02:00.0\n  90000000-903fffff : efidrm\n' },
+    /initcall_blacklist=sysfb_init/,
+    ['--device', '02:00'],
+  ],
 ]
 
 /** The firmware's variables: four bytes of attributes, and the value. */
@@ -92,6 +99,15 @@ describe('a host', { concurrent: true }, () => {
     expect([found(ids), found(ids.replace(',10de:0fb9', '')), found(ids.replace(',nvidia', ''))]).toEqual([
       ...['ok', 'problem', 'problem'],
     ])
+  })
+
+  it('whose kernel has no VFIO groups has all that iommufd needs', () => {
+    const vfioModules = (...modules: string[]): string | undefined => {
+      const text = modules.map((name) => `kernel/drivers/${name}.ko:\n`).join('')
+      const { findings } = answer(check(host({ [`lib/modules/${release}/modules.dep`]: text }), '--json'))
+      return findings.find(({ code }) => code === 'vfio-modules')?.state
+    }
+    expect([vfioModules('vfio-pci', 'vfio', 'iommufd'), vfioModules('vfio-pci', 'vfio')]).toEqual(['ok', 'problem'])
   })
 
   it.each(FAULTS)('%s is found, and nothing else', (code, files, next, args = []) => {

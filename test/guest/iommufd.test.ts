@@ -1,7 +1,10 @@
 import { describe, expect, it } from 'vitest'
+import { system, tune } from '../support/bind.ts'
 import { addArc, domainHost, genDomain, patch } from '../support/domain.ts'
 import { expectError } from '../support/expect.ts'
+import { loadMachine } from '../support/machine.ts'
 import { kernelConfig } from '../support/system.ts'
+import { host } from '../support/tune.ts'
 
 // The cards go through iommufd on request, and where the kernel has no VFIO groups.
 
@@ -58,7 +61,7 @@ describe('a new guest', () => {
     const { stdout, stderr } = genDomain(cdevOnly, ...linux, ...qemu, '--qemu', '9.0.0')
     expect(stdout).toContain('-object iommufd,id=iommufd0')
     expect(stdout.match(/vfio-pci,host=\S+?,iommufd=iommufd0/g)).toHaveLength(2)
-    expect(stderr).toContain('/dev/iommu')
+    expect(stderr).toContain('needs /dev/iommu and /dev/vfio/devices: tune-host --vfio-group kvm')
     expectError(genDomain(cdevOnly, ...linux, ...qemu, '--qemu', '8.2.0'), 'QEMU 9.0.0')
   })
 
@@ -74,6 +77,23 @@ describe('a new guest', () => {
       '--iommufd goes with --gpu, --pci or --vf',
     )
     expectError(genDomain(groupsOnly, ...linux, ...current, '--iommufd'), 'CONFIG_VFIO_DEVICE_CDEV')
+  })
+})
+
+describe('people who start QEMU without being root', () => {
+  it.each([
+    ['groups', {}, ['SUBSYSTEM=="vfio"']],
+    [
+      'iommufd too',
+      { VFIO_DEVICE_CDEV: 'y' },
+      ['SUBSYSTEM=="vfio"', 'SUBSYSTEM=="vfio-dev"', 'SUBSYSTEM=="misc", KERNEL=="iommu"'],
+    ],
+  ])('get each node that a kernel with %s has', (_, symbols, nodes) => {
+    const { kernel } = loadMachine(system.machine)
+    const dir = host({ [`boot/config-${kernel}`]: kernelConfig(symbols) })
+    const { stdout } = tune(dir, '--vfio-group', 'root')
+    const rules = [...stdout.matchAll(/(SUBSYSTEM==.*), GROUP="root", MODE="0660"/g)].map(([, match]) => match)
+    expect(rules).toEqual(nodes)
   })
 })
 

@@ -4,19 +4,26 @@ export type Generator = 'initramfs-tools' | 'dracut'
 export type Suite = 'bookworm' | 'trixie' | 'sid'
 /** `uki`: systemd-boot too, with unified images that kernel-install makes with ukify. */
 export type Loader = 'grub' | 'systemd-boot' | 'uki'
-/** Debian 12 and GRUB unless told. */
-export type Contents = Generator | `${Suite}/${Generator}` | `${Suite}/${Generator}/${Loader}`
+/** `iommufd`, `no-groups`: kernels that Debian has not, see kernel.ts. */
+export type Kernel = 'debian' | 'iommufd' | 'no-groups'
+/** Debian 12, GRUB and Debian's kernel unless told. */
+export type Contents =
+  | Generator
+  | `${Suite}/${Generator}`
+  | `${Suite}/${Generator}/${Loader}`
+  | `${Suite}/${Generator}/${Loader}/${Kernel}`
 
 export interface ParsedContents {
   suite: Suite
   generator: Generator
   loader: Loader
+  kernel: Kernel
 }
 
 export function parseContents(contents: Contents): ParsedContents {
   const words = contents.split('/')
-  const [suite, generator, loader = 'grub'] = words.length === 1 ? ['bookworm', ...words] : words
-  return { suite, generator, loader } as ParsedContents
+  const [suite, generator, loader = 'grub', kernel = 'debian'] = words.length === 1 ? ['bookworm', ...words] : words
+  return { suite, generator, loader, kernel } as ParsedContents
 }
 
 const basic = [

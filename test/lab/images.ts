@@ -1,29 +1,12 @@
-import { createHash } from 'node:crypto'
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from 'node:fs'
-import { homedir } from 'node:os'
-import { basename, dirname, join } from 'node:path'
-import { type Contents, type ParsedContents, packagesOf, parseContents, type Suite } from './contents.ts'
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { bootstrap, cached, excluded, type Say } from './cache.ts'
+import { type Contents, type ParsedContents, packagesOf, parseContents } from './contents.ts'
 import { makeDisk, withDisk } from './disk.ts'
+import { ownKernel } from './kernel.ts'
 import { firstImages } from './loaders.ts'
 import { kernelArguments } from './machines.ts'
-import { debianMirror } from './packages.ts'
 import { must } from './shell.ts'
-
-export const cacheFolder =
-  process.env.VFIO_LAB_CACHE ?? join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'vfio-scripts-lab')
-
-export type Say = (line: string) => void
 
 /** A folder with `disk.img` (boots by UEFI, with GRUB by BIOS too), and `vmlinux` and `initrd` to boot it without a loader. */
 export interface Images {
@@ -32,9 +15,6 @@ export interface Images {
   /** The kernel's release, as `uname -r` says it in the guest. */
   kernel: string
 }
-
-/** What no root file system of the lab has. */
-export const excluded = ['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*']
 
 /** The modules that the guests can use; their dependencies come along. Every other one is left out. */
 const modules = `
@@ -45,104 +25,40 @@ const modules = `
   igb igbvf button evdev psmouse autofs4 fuse configfs binfmt_misc qemu_fw_cfg iptable_filter nf_tables`
 const earlyModules = ['virtio_pci', 'virtio_blk', 'crc32c_generic', 'ext4']
 
-const making = new Map<string, Promise<string>>()
-
-/**
- * The folder of the cache that holds what this recipe makes; `make` fills a new one, and `say` hears of it. It gets its
- * name only when it is complete, so an interrupted build leaves nothing that is used.
- */
-export function cached(name: string, recipe: unknown, say: Say, make: (folder: string) => Promise<void>) {
-  const key = createHash('sha256').update(JSON.stringify(recipe)).digest('hex').slice(0, 12)
-  const folder = join(cacheFolder, `${name}-${key}`)
-  const build = async () => {
-    if (existsSync(folder)) {
-      utimesSync(folder, new Date(), new Date())
-      return folder
-    }
-    const began = Date.now()
-    const part = scratch(name)
-    try {
-      await make(part)
-      if (!existsSync(folder)) renameSync(part, folder)
-    } finally {
-      rmSync(part, { recursive: true, force: true })
-    }
-    say(`${((Date.now() - began) / 1000).toFixed(1).padStart(6)} s  made ${name}, kept for the next run`)
-    return folder
-  }
-  const made = making.get(folder) ?? build()
-  making.set(folder, made)
-  return made
-}
-
-let scratches = 0
-
-/** A new folder of this process in the cache, removed at the end or by a later run. */
-export function scratch(name: string): string {
-  const folder = join(cacheFolder, `.part-${process.pid}-${scratches++}-${name}`)
-  mkdirSync(folder, { recursive: true })
-  return folder
-}
-
-/** Removes the scratch folders of this process and of those that are gone. */
-export function removeScratch(): void {
-  removeFromCache((name) => {
-    const pid = /^\.part-(\d+)-/.exec(name)?.[1]
-    return pid !== undefined && (Number(pid) === process.pid || !existsSync(`/proc/${pid}`))
-  })
-}
-
-/** Removes what no run used for a week. */
-export function removeUnused(): void {
-  const week = 7 * 24 * 3600 * 1000
-  removeFromCache((name) => {
-    return /-[0-9a-f]{12}$/.test(name) && statSync(join(cacheFolder, name)).mtimeMs < Date.now() - week
-  })
-}
-
-function removeFromCache(superfluous: (name: string) => boolean): void {
-  if (!existsSync(cacheFolder)) return
-  for (const name of readdirSync(cacheFolder).filter(superfluous)) {
-    rmSync(join(cacheFolder, name), { recursive: true, force: true, maxRetries: 3 })
-  }
-}
-
 /** The images of a system, with more packages where a scenario wants them. */
 export async function images(contents: Contents, say: Say, more: readonly string[] = []): Promise<Images> {
   const parsed = parseContents(contents)
-  const { suite } = parsed
+  const { suite, generator, loader, kernel } = parsed
   const name = contents.replaceAll('/', '-')
   const include = [...packagesOf(parsed), ...more]
-  const root = await cached(`root-${name}`, { suite, include, excluded }, say, (part) =>
+  const root = await cached(`root-${suite}-${generator}-${loader}`, { suite, include, excluded }, say, (part) =>
     bootstrap(suite, include, join(part, 'root.tar')),
   )
+  const own = kernel === 'debian' ? undefined : await ownKernel(kernel, say)
   const sources = ['images.ts', 'disk.ts', 'loaders.ts', 'init.sh', 'attach.sh']
-  const recipe = { root, kernelArguments, sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')) }
-  const folder = await cached(`disk-${name}`, recipe, say, (part) => makeImages(join(root, 'root.tar'), parsed, part))
+  const recipe = {
+    ...{ root, own, kernelArguments },
+    sources: sources.map((name) => readFileSync(`test/lab/${name}`, 'utf8')),
+  }
+  const folder = await cached(`disk-${name}`, recipe, say, (part) =>
+    makeImages(join(root, 'root.tar'), parsed, own, part),
+  )
   return { folder, disk: join(folder, 'disk.img'), kernel: readFileSync(join(folder, 'kernel'), 'utf8') }
 }
 
-/** Makes a Debian of its own packages: a tar file, or a folder where the path does not end in `.tar`. */
-export async function bootstrap(suite: Suite, include: readonly string[], output: string): Promise<void> {
-  const mirror = await debianMirror()
-  const sources = [`deb ${mirror.main} ${suite} main`]
-  if (suite !== 'sid') sources.push(`deb ${mirror.main} ${suite}-updates main`)
-  if (suite !== 'sid' && mirror.security !== undefined) sources.push(`deb ${mirror.security} ${suite}-security main`)
-  const format = output.endsWith('.tar') ? 'tar' : 'directory'
-  // sid's release file ends after a week: a mirror that is behind is good enough here, and its signature is looked at.
-  const apt = ['Acquire::Languages "none"', ...(suite === 'sid' ? ['Acquire::Check-Valid-Until "false"'] : [])]
-  const options = ['--mode=root', '--variant=minbase', `--format=${format}`, ...apt.map((one) => `--aptopt=${one}`)]
-  const dpkg = excluded.map((path) => `--dpkgopt=path-exclude=${path}`)
-  const argv = ['mmdebstrap', ...options, ...dpkg, `--include=${include.join(',')}`, suite, output, ...sources]
-  // INITRD: the initramfs is made later, from the few modules that stay
-  const env = { INITRD: 'No', TMPDIR: dirname(output) }
-  await must(['unshare', '--mount', '--propagation', 'private', ...argv], { env })
-}
-
-async function makeImages(tar: string, { generator, loader }: ParsedContents, folder: string): Promise<void> {
+async function makeImages(
+  tar: string,
+  { generator, loader }: ParsedContents,
+  own: string | undefined,
+  folder: string,
+): Promise<void> {
   const root = join(folder, 'root')
   mkdirSync(root)
   await must(['tar', '-C', root, '-xf', tar])
+  if (own !== undefined) {
+    const debians = 'cd "$1" && rm -r usr/lib/modules/* boot/*-* && cp -a "$2/." .'
+    await must(['sh', '-c', debians, 'sh', root, own])
+  }
   const kernel = readdirSync(join(root, 'usr/lib/modules'))[0] ?? 'none'
   writeFileSync(join(folder, 'kernel'), kernel)
   await thinModules(root, kernel)
@@ -159,9 +75,10 @@ async function makeImages(tar: string, { generator, loader }: ParsedContents, fo
 /** The files of the modules named and of all that they need, in the order in which they are loaded. */
 async function moduleFiles(root: string, kernel: string, names: readonly string[]): Promise<string[]> {
   const files = new Set<string>()
-  const dep = readFileSync(join(root, 'usr/lib/modules', kernel, 'modules.dep'), 'utf8')
-  // Newer kernels have some of them in another one, or built in.
-  const isThere = (name: string) => !/^(vfio_virqfd|crc32c.*)$/.test(name) || dep.includes(`/${name}.ko`)
+  const lists = ['modules.dep', 'modules.builtin'].map((name) => join(root, 'usr/lib/modules', kernel, name))
+  const known = lists.map((path) => readFileSync(path, 'utf8').replaceAll('-', '_')).join('\n')
+  // Not every kernel has each of them: some are part of another one.
+  const isThere = (name: string) => known.includes(`/${name.replaceAll('-', '_')}.ko`)
   for (const name of names.filter(isThere)) {
     const lines = await must(['modprobe', '-S', kernel, '-d', root, '--show-depends', name])
     for (const [, path] of lines.matchAll(/^insmod (\S+)/gm)) if (path !== undefined) files.add(path)

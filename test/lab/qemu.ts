@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { bootstrap, cached, cacheFolder, excluded, type Say } from './images.ts'
+import { bootstrap, cached, cacheFolder, excluded, type Say } from './cache.ts'
 import { type Machine, qemuArguments } from './machines.ts'
 
 // The newest QEMU of a released Debian, in a root of its own: this machine's may lack what a scenario needs.

@@ -1,5 +1,6 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { cached, type Say } from './cache.ts'
 import type { Contents } from './contents.ts'
 import { type Attached, copyDisk, tryWithDisk, withDisk } from './disk.ts'
 import { expectCode } from './expect.ts'
@@ -13,7 +14,7 @@ import {
   readForesight,
 } from './foresight.ts'
 import { type Guest, startGuest } from './guest.ts'
-import { cached, type Images, images, type Say } from './images.ts'
+import { type Images, images } from './images.ts'
 import { type Machine, machineName, qemuArguments } from './machines.ts'
 import { qemuCommand } from './qemu.ts'
 import { LabError, lastLines, type Outcome, run } from './shell.ts'

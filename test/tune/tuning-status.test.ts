@@ -4,11 +4,12 @@ import { readJournal } from '../../lib/change/journal.ts'
 import { readBootWrites } from '../../lib/host/drop-ins.ts'
 import { openReader } from '../../lib/host/sysroot.ts'
 import { tuneHostStatus } from '../../lib/tune/tuning-status.ts'
-import { expectRan, tune, write } from '../support/bind.ts'
+import { expectRan, system, tune, write } from '../support/bind.ts'
+import { loadMachine } from '../support/machine.ts'
 import { needs } from '../support/needs.ts'
 import { hostWith } from '../support/root.ts'
 import { runProgram } from '../support/run.ts'
-import { snapshotOf, writeIn } from '../support/system.ts'
+import { kernelConfig, snapshotOf, writeIn } from '../support/system.ts'
 import { host } from '../support/tune.ts'
 
 // Is it in force? A file that says so, and an argument of this boot, are no proof: the kernel is asked.
@@ -30,7 +31,16 @@ function statusOf(dir: string, machine: Record<string, string>): { state: string
 }
 
 describe('in force, or not', { concurrent: true }, () => {
-  it.each<[string, args: string[], good: Record<string, string>, bad: Record<string, string>, says: RegExp]>([
+  it.each<
+    [
+      string,
+      args: string[],
+      good: Record<string, string>,
+      bad: Record<string, string>,
+      says: RegExp,
+      symbols?: Record<string, string>,
+    ]
+  >([
     [
       'governor',
       ['--governor', 'performance'],
@@ -125,8 +135,17 @@ describe('in force, or not', { concurrent: true }, () => {
       { '/dev/vfio/14': '' },
       /\/dev\/vfio\/14 is not open to kvm \(group 0, mode 644\)/,
     ],
-  ])('%s', (_, args, good, bad, says) => {
-    const dir = host()
+    [
+      'the nodes of a group, with iommufd',
+      ['--vfio-group', 'kvm'],
+      { '/dev/vfio/vfio': '' },
+      { '/dev/iommu': '', '/dev/vfio/devices/vfio0': '' },
+      /\/dev\/vfio\/devices\/vfio0 is not open to kvm .*\n.*\/dev\/iommu is not open to kvm/,
+      { VFIO_DEVICE_CDEV: 'y' },
+    ],
+  ])('%s', (_, args, good, bad, says, symbols = {}) => {
+    const { kernel } = loadMachine(system.machine)
+    const dir = host({ [`boot/config-${kernel}`]: kernelConfig(symbols) })
     expectRan(tune(dir, ...args, ...write), 0)
     expect(statusOf(dir, good)).toMatchObject({ state: 'in-force', problems: [] })
     const { state, problems } = statusOf(dir, { ...good, ...bad })

@@ -2,10 +2,11 @@ import { parseSelector } from '../../bind/select.ts'
 import { UserError } from '../../core/error.ts'
 import { type Remarks, supports } from '../../core/versions.ts'
 import { hiddenFromQemu } from '../../host/apparmor.ts'
+import { readVfioInterfaces, type VfioInterfaces } from '../../host/kernel.ts'
 import { cardOf, isDisplay, type PciDevice, slotOf } from '../../host/pci.ts'
 import type { Arguments } from '../../terminal/options.ts'
 import { flagOption, listOption, pathValue, valueOption } from '../guest-arguments.ts'
-import { decideIommufd, IOMMUFD, type IommufdUse, readVfioInterfaces, type VfioInterfaces } from '../iommufd.ts'
+import { decideIommufd, IOMMUFD, type IommufdUse } from '../iommufd.ts'
 import {
   addCard,
   aliasOf,

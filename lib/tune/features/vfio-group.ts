@@ -11,6 +11,17 @@ import { accessFindings, expectGroup, overrulingRules } from '../udev-access.ts'
 /** The bytes that QEMU locks beside the memory of the guest. */
 const QEMU_MEMORY = 1024 ** 3
 
+/**
+ * The nodes by which a guest reaches its devices: what a rule of udev asks of one, and where they are. `newer`: only a
+ * kernel with iommufd for devices has them.
+ * Source: drivers/vfio/group.c, drivers/vfio/device_cdev.c, drivers/iommu/iommufd/main.c.
+ */
+const NODES = [
+  { match: 'SUBSYSTEM=="vfio"', newer: false, folder: '/dev/vfio', name: /^\d+$/ },
+  { match: 'SUBSYSTEM=="vfio-dev"', newer: true, folder: '/dev/vfio/devices', name: /^vfio\d+$/ },
+  { match: 'SUBSYSTEM=="misc", KERNEL=="iommu"', newer: true, folder: '/dev', name: /^iommu$/ },
+] as const
+
 /** Gives /dev/vfio to a group, whose members may lock a guest's memory. Source: udev(7), limits.conf(5). */
 export const vfioGroup: TuneFeature = {
   name: 'vfio-group',
@@ -21,6 +32,7 @@ export const vfioGroup: TuneFeature = {
     const group = given.value('vfio-group') ?? ''
     const memory = given.value('memory')
     expectGroup(facts, group)
+    const byDevice = facts.host.kernels.some((kernel) => kernel.config('CONFIG_VFIO_DEVICE_CDEV') === 'y')
     const limit = memory === undefined ? undefined : parseSize('memory', memory) + QEMU_MEMORY
     const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
     const reason = `members of ${group} may use devices on vfio-pci`
@@ -28,7 +40,10 @@ export const vfioGroup: TuneFeature = {
     return tuneRequirements(reason, {
       replaces: () => true,
       required: [
-        { kind: 'udev-rule', rule: `SUBSYSTEM=="vfio", GROUP="${group}", MODE="0660"` },
+        ...NODES.filter(({ newer }) => !newer || byDevice).map(({ match }) => ({
+          kind: 'udev-rule' as const,
+          rule: `${match}, GROUP="${group}", MODE="0660"`,
+        })),
         { kind: 'memlock', group, limit: lock, reason: why },
       ],
       notes: [
@@ -41,10 +56,12 @@ export const vfioGroup: TuneFeature = {
   },
 
   inForce(host, settings) {
-    const nodes = (host.machine.list('/dev/vfio') ?? []).filter((name) => /^\d+$/.test(name))
-    return matchSettings(settings, /^SUBSYSTEM=="vfio", GROUP="([^"]+)"/).flatMap(([, group = '']) =>
-      nodes.flatMap((name) => accessFindings(host, `/dev/vfio/${name}`, group)),
-    )
+    return NODES.flatMap(({ match, folder, name }) => {
+      const nodes = (host.machine.list(folder) ?? []).filter((one) => name.test(one))
+      return matchSettings(settings, new RegExp(`^${match}, GROUP="([^"]+)"`)).flatMap(([, group = '']) =>
+        nodes.flatMap((one) => accessFindings(host, `${folder}/${one}`, group)),
+      )
+    })
   },
 
   overruled: (files, setting) =>

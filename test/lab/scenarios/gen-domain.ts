@@ -22,26 +22,30 @@ export const emulation = [
   .map((change) => `-e "${change}"`)
   .join(' ')
 
-const underLibvirt = `
-gen-domain ${guest} > vm.xml
+/** Starts it under libvirt, and says which VFIO nodes its QEMU has open. */
+export const underLibvirt = (options: string): string => `
+gen-domain ${options} > vm.xml
 sed ${emulation} vm.xml > emulated.xml
 echo 'stdio_handler = "file"' >> /etc/libvirt/qemu.conf
 libvirtd -d
 for i in $(seq 60); do virsh uri >/dev/null 2>&1 && break; sleep 1; done
 virsh define emulated.xml
 virsh start vm
-ls -l /proc/$(cat /run/libvirt/qemu/vm.pid)/fd | grep -o '/dev/vfio/[0-9]*$'
+ls -l /proc/$(cat /run/libvirt/qemu/vm.pid)/fd | grep -oE '/dev/vfio/(devices/vfio)?[0-9]+$'
 virsh destroy vm`
 
-const withoutLibvirt = `
-gen-domain ${guest} --format qemu > vm.sh
+/** Writes `vm.sh`, which starts it by the plain program, and `qemu`, by which it emulates. */
+export const plainProgram = (options: string): string => `
+gen-domain ${options} --format qemu > vm.sh
 cat > qemu <<'EOF'
 #!/bin/bash
 args=()
 for word; do word=\${word/accel=kvm/accel=tcg}; [[ $word != host,* ]] || word=max; args+=("$word"); done
 exec qemu-system-x86_64 "\${args[@]}"
 EOF
-chmod +x qemu
+chmod +x qemu`
+
+const withoutLibvirt = `${plainProgram(guest)}
 HOME=$PWD QEMU=$PWD/qemu sh vm.sh -daemonize -pidfile pid
 ls -l /proc/$(cat pid)/fd | grep -o '/dev/vfio/[0-9]*$'
 kill $(cat pid)`
@@ -58,7 +62,7 @@ export const genDomain: Scenario = {
     await lab.step('on vfio-pci', async () => expectDrivers(await driversOf(host), { '0000:04:00.0': 'vfio-pci' }))
     const run = (script: string) => host.run(`set -e\n${script}`, { seconds: 600 })
     await lab.step('under libvirt', async () =>
-      expectCode('the guest', await run(underLibvirt), 0, /^\/dev\/vfio\/\d+$/m),
+      expectCode('the guest', await run(underLibvirt(guest)), 0, /^\/dev\/vfio\/\d+$/m),
     )
     await lab.step('by the plain program', async () =>
       expectCode('the guest', await run(withoutLibvirt), 0, /^\/dev\/vfio\/\d+$/m),

@@ -10,6 +10,7 @@ import { movedCard } from './moved-card.ts'
 import { networkFrame } from './network-frame.ts'
 import { networkFunctions, networkFunctionsOfHost } from './network-functions.ts'
 import { override } from './override.ts'
+import { ownKernels } from './own-kernel.ts'
 import { powerCut } from './power-cut.ts'
 import { predictions } from './predict.ts'
 import { reads } from './reads.ts'
@@ -33,6 +34,7 @@ export const scenarios: readonly Scenario[] = [
   networkFunctionsOfHost,
   networkFrame,
   ...predictions,
+  ...ownKernels,
   runbook,
   appArmor,
   whileRunning,
