@@ -138,11 +138,21 @@ export const SYMPTOMS: readonly Symptom[] = [
   },
   {
     title: '/dev/vfio/14: Permission denied',
-    says: /\/dev\/vfio\/\w+.*Permission denied/i,
-    means: 'The user who starts the guest may not open the IOMMU group. libvirt does that for its own guests.',
+    says: /\/dev\/(?:vfio\/\w+|iommu\b).*Permission denied/i,
+    means:
+      'The user who starts the guest may not open the device or its IOMMU group. libvirt does that for its own guests.',
     find: 'check-host',
     mend: 'tune-host --vfio-group kvm --memory 16G --apply, and log in again',
     codes: ['user-groups', 'memory-lock'],
+  },
+  {
+    title: '/dev/vfio/14: No such file or directory',
+    says: /\/dev\/vfio\/\w+.*No such file/i,
+    means:
+      'No device of this IOMMU group is on vfio-pci, or the kernel gives devices to guests by iommufd alone, without groups.',
+    find: 'bind-vfio --status; list-iommu ADDRESS --with-group',
+    mend: 'bind-vfio ADDRESS --apply, and reboot; with a kernel without CONFIG_VFIO_GROUP: gen-domain writes a guest that uses iommufd',
+    codes: ['drivers', 'vfio-modules', 'kernel-config'],
   },
   {
     title: 'Could not access KVM kernel module',
