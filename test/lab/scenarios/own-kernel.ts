@@ -1,6 +1,6 @@
 import type { Kernel } from '../contents.ts'
 import { driversOf, expectCode, expectDrivers } from '../expect.ts'
-import { grub, intel } from '../machines.ts'
+import { grub, intel, type Machine } from '../machines.ts'
 import type { Scenario } from '../scenario.ts'
 import { LabError } from '../shell.ts'
 import { append } from './bind-vfio.ts'
@@ -9,16 +9,17 @@ import { libvirtPrograms, plainProgram, underLibvirt } from './gen-domain.ts'
 // Kernels as other distributions build them, and libvirt and QEMU that are as new: simpledrm on the boot display, guests by
 // iommufd, and a kernel that has no VFIO groups at all.
 
-const machine = { ...grub(intel, 'uefi'), memory: 2048 }
+const machine: Machine = { ...grub(intel, 'uefi'), displays: 1, memory: 2048 }
 const rest = '--name vm --guest linux --memory 128M --network none --headless --firmware bios'
-/** Boot VGA, which the firmware draws on. */
+/** The only display, on which the firmware draws, with its sound; and a network card. */
 const display = '00:06'
+const nic = '00:08'
 
 /** A user of the group kvm, and devices that she may give to her QEMU, by group or by device. */
 const asUser = (options: string): string => `
 useradd -m -G kvm ann
 cd /home/ann
-${plainProgram(`${rest} --pci 05:00 ${options}`)}
+${plainProgram(`${rest} --pci ${nic} ${options}`)}
 chown ann: vm.sh qemu
 su ann -c 'QEMU=$PWD/qemu sh vm.sh -daemonize -pidfile pid'
 ls -l /proc/$(cat pid)/fd | grep -oE '/dev/vfio/(devices/vfio)?[0-9]+$'`
@@ -35,7 +36,7 @@ function ownKernel(kernel: Exclude<Kernel, 'debian'>): Scenario {
       const { folder } = await lab.capture(machine, 'list-iommu')
       const disk = await lab.disk(`sid/initramfs-tools/grub/${kernel}`, libvirtPrograms)
       const line = 'drm_kms_helper.fbdev_emulation=1 module_blacklist=bochs'
-      await disk.apply('no driver for the displays', append(line))
+      await disk.apply('no driver for the display', append(line))
       const before = await lab.start(machine, disk)
       const run = (guest: typeof before, script: string) => guest.run(`set -e\n${script}`, { seconds: 900 })
       await lab.step('simpledrm has the boot display, and check-host says so', async () => {
@@ -51,13 +52,18 @@ function ownKernel(kernel: Exclude<Kernel, 'debian'>): Scenario {
       await before.end()
 
       const env = { CAPTURE: folder }
-      const bind = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${display} 04:00 --apply`
-      await disk.apply('the boot display and a network card bound', bind, env)
+      const forced = '--force only-gpu --force boot-vga --force console'
+      const bind = `bind-vfio --root "$ROOT" --machine "$CAPTURE" ${display} ${forced} --apply`
+      await disk.apply('the boot display bound', bind, env)
       const tune = 'tune-host --root "$ROOT" --machine "$CAPTURE" --vfio-group kvm --apply'
       await disk.apply('/dev/vfio for the group kvm', tune, env)
       const host = await lab.start(machine, disk)
       await lab.step('on vfio-pci, and simpledrm has gone', async () => {
-        expectDrivers(await driversOf(host), { '0000:00:06.0': 'vfio-pci', '0000:04:00.0': 'vfio-pci' })
+        expectDrivers(await driversOf(host), {
+          '0000:00:06.0': 'vfio-pci',
+          '0000:00:06.1': 'vfio-pci',
+          '0000:00:08.0': 'e1000e',
+        })
         expectCode('/proc/iomem', await host.run('grep -c simpledrm /proc/iomem'), 1, /^0$/m)
       })
       await lab.step('check-host finds what guests need', async () => {
@@ -67,10 +73,10 @@ function ownKernel(kernel: Exclude<Kernel, 'debian'>): Scenario {
         if (wanted.length !== 3 || wanted.some(({ state }) => state !== 'ok')) throw new LabError(said.stdout)
       })
       await lab.step('a guest under libvirt', async () =>
-        expectCode('it', await run(host, underLibvirt(`${rest} --pci 04:00 ${options}`)), 0, device),
+        expectCode('it', await run(host, underLibvirt(`${rest} --pci ${nic} ${options}`)), 0, device),
       )
       await lab.step('bind-vfio --now names the node', async () => {
-        const said = await run(host, 'bind-vfio 05:00 --now --apply; ls /dev/vfio')
+        const said = await run(host, `bind-vfio ${nic} --now --apply; ls /dev/vfio`)
         expectCode(
           'it',
           said,
@@ -88,7 +94,7 @@ function ownKernel(kernel: Exclude<Kernel, 'debian'>): Scenario {
       await lab.step('when it is gone, it is', async () => {
         const said = await run(host, 'kill $(cat /home/ann/pid); sleep 2; bind-vfio --now --undo --apply')
         expectCode('--undo', said, 0)
-        expectDrivers(await driversOf(host), { '0000:05:00.0': 'e1000e' })
+        expectDrivers(await driversOf(host), { '0000:00:08.0': 'e1000e' })
       })
       await lab.step('tune-host --status', async () =>
         expectCode('it', await host.run('tune-host --status', { seconds: 120 }), 0, /in force|in-force/),
