@@ -57,7 +57,7 @@ function symbolHint(one: KernelSymbol, { symbolValue }: KernelConfigFacts): Kern
       have,
       want: one.want === 'y' ? 'y' : 'm or y',
       need: replaced ? 'useful' : one.need,
-      why: replaced ? `${one.why}; IOMMUFD is there, which not every program uses yet` : one.why,
+      why: replaced ? `${one.why}; with IOMMUFD alone QEMU starts guests, libvirt does not (12.8)` : one.why,
       menu: one.menu,
       command: [configCommand(set), set],
     },

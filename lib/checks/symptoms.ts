@@ -114,8 +114,9 @@ export const SYMPTOMS: readonly Symptom[] = [
   },
   {
     title: 'no iommu_group found, or: there are no IOMMU groups',
-    says: /no iommu[_ ]group|iommu_group: No such file|host doesn't support passthrough of host PCI devices/i,
-    means: 'The IOMMU is off: in the firmware setup, on the kernel command line, or in the kernel.',
+    says: /no iommu[_ ]group|iommu_group: No such file|host doesn't support passthrough of host PCI devices|device assignment is not supported by the host/i,
+    means:
+      'The IOMMU is off: in the firmware setup, on the kernel command line, or in the kernel. Or the kernel has no VFIO groups, without which libvirt gives no device to a guest.',
     find: 'check-host',
     mend: 'bind-vfio ADDRESS --apply adds the kernel argument; the firmware setup has VT-d, AMD-Vi or SVM and IOMMU',
     codes: ['iommu', 'cpu-virtualisation', 'kernel-arguments', 'kernel-config'],
@@ -151,7 +152,7 @@ export const SYMPTOMS: readonly Symptom[] = [
     means:
       'No device of this IOMMU group is on vfio-pci, or the kernel gives devices to guests by iommufd alone, without groups.',
     find: 'bind-vfio --status; list-iommu ADDRESS --with-group',
-    mend: 'bind-vfio ADDRESS --apply, and reboot; with a kernel without CONFIG_VFIO_GROUP: gen-domain writes a guest that uses iommufd',
+    mend: 'bind-vfio ADDRESS --apply, and reboot; with a kernel without CONFIG_VFIO_GROUP only QEMU alone starts such a guest, and gen-domain says so',
     codes: ['drivers', 'vfio-modules', 'kernel-config'],
   },
   {

@@ -15,8 +15,9 @@ const ONE_DEVICE = { libvirt: '12.1.0', qemu: '9.0.0' } as const
 const WHOLE_GUEST = { libvirt: '12.2.0', qemu: '9.0.0' } as const
 
 /**
- * Decides whether the cards go through iommufd: on request, and where the kernel has no VFIO groups. Throws a UserError:
- * `usage` where the kernel has no iommufd, `no-iommufd` where it has nothing else and libvirt or QEMU is too old.
+ * Decides whether the cards go through iommufd: on request, and with QEMU alone where the kernel has no VFIO groups. There
+ * libvirt looks for /dev/vfio/vfio and starts no guest with devices (seen with 12.8). Throws a UserError: `usage` where
+ * the kernel has no iommufd, `no-iommufd` where it has nothing else and libvirt or QEMU cannot use it.
  * Source: https://libvirt.org/formatdomain.html; QEMU, docs/devel/vfio-iommufd.rst.
  */
 export function decideIommufd(
@@ -36,13 +37,17 @@ export function decideIommufd(
       '--iommufd: this kernel has none for devices (CONFIG_IOMMUFD and CONFIG_VFIO_DEVICE_CDEV, Linux 6.6 and later); leave it out',
     )
   const versions = asked.format === 'qemu' ? { ...asked.versions, libvirt: null } : asked.versions
+  const lacksGroups = 'this kernel has no VFIO groups (CONFIG_VFIO_GROUP)'
   if (groups === false && !supports(versions, ONE_DEVICE))
     throw new UserError(
       'no-iommufd',
-      `this kernel has no VFIO groups (CONFIG_VFIO_GROUP), and iommufd needs libvirt ${ONE_DEVICE.libvirt} and QEMU ${ONE_DEVICE.qemu}: use those, or a kernel with VFIO groups`,
+      `${lacksGroups}, and iommufd needs libvirt ${ONE_DEVICE.libvirt} and QEMU ${ONE_DEVICE.qemu}: use those, or a kernel with VFIO groups`,
     )
+  const refused = `${lacksGroups}, without which libvirt starts no guest with devices (12.8 still): use a kernel with them, or --format qemu`
+  if (groups === false && asked.format !== 'qemu' && !requested) throw new UserError('no-iommufd', refused)
+  if (groups === false && asked.format !== 'qemu') remarks.notes.push(refused)
   if (!supportsElseNote(versions, ONE_DEVICE, 'iommufd (the cards go through VFIO groups)', remarks)) return null
-  remarks.reasons.push(requested ? 'iommufd, as asked' : 'iommufd: this kernel has no VFIO groups (CONFIG_VFIO_GROUP)')
+  remarks.reasons.push(requested ? 'iommufd, as asked' : `iommufd: ${lacksGroups}`)
   if (asked.cards > 1)
     remarks.notes.push(
       'DMA from one card to the other (peer to peer) goes through iommufd from Linux 6.19 on, with a QEMU that maps the windows of cards (BARs) by dma-buf; before, each card reaches the memory of the guest alone',

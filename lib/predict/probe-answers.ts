@@ -85,6 +85,8 @@ export function openAnswers(
     if (known.some((one) => sameDriver(one.module, driver))) return known
     // A driver that is no module of its own is in no table: pcieport. Nor is one that was given the device by hand.
     const module = now.moduleOf.get(driver)
+    // Another kernel runs here, and has it.
+    if (typeof module === 'string' && kernel.provides(module) === 'absent') return known
     if (module === null || driver === 'pcieport' || known.length === 0)
       return [{ module: driver, builtin: true }, ...known]
     return module === undefined ? known : [...known, { module, builtin: false }]

@@ -3,6 +3,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { answer, check, host, machine } from '../support/checking.ts'
+import { addFiles, addLinks, folderOf } from '../support/fake/host.ts'
+import { idle, judge } from '../support/judge.ts'
 import { loadMachine, type Machine, scratchDir, writeMachine } from '../support/machine.ts'
 import { romOf } from '../support/rom.ts'
 import { runScript } from '../support/run.ts'
@@ -115,5 +117,18 @@ describe('Resizable BAR', () => {
   it('says nothing of a card that has none, and of text that is none', () => {
     expect(found({})).toBeUndefined()
     expect(found({ [`${device}/resource1_resize`]: 'none\n' })).toBeUndefined()
+  })
+})
+
+describe('the boot display', () => {
+  it('boot-vga: the GPU whose display showed the boot, where the kernel says so, and not the first VGA controller', () => {
+    const boot = (machine: Machine): void => {
+      idle(machine)
+      const card = `${folderOf(machine, '0000:05:00.0')}/drm/card1`
+      addFiles(machine, { [`${card}/boot_display`]: '1\n' })
+      addLinks(machine, { '/sys/class/drm/card1': card, [`${card}/device`]: folderOf(machine, '0000:05:00.0') })
+    }
+    expect(judge('twin-gpus', ['01:00'], boot).state('boot-vga')).toEqual(['ok', []])
+    expect(judge('twin-gpus', ['05:00'], boot).state('boot-vga')[0]).toBe('problem')
   })
 })

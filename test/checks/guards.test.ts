@@ -61,17 +61,6 @@ describe('GPUs', () => {
     ])
   })
 
-  it('boot-vga: the GPU whose display showed the boot, where the kernel says so, and not the first VGA controller', () => {
-    const boot = (machine: Machine): void => {
-      idle(machine)
-      const card = `${folderOf(machine, '0000:05:00.0')}/drm/card1`
-      addFiles(machine, { [`${card}/boot_display`]: '1\n' })
-      addLinks(machine, { '/sys/class/drm/card1': card, [`${card}/device`]: folderOf(machine, '0000:05:00.0') })
-    }
-    expect(judge('twin-gpus', ['01:00'], boot).state('boot-vga')).toEqual(['ok', []])
-    expect(judge('twin-gpus', ['05:00'], boot).state('boot-vga')[0]).toBe('problem')
-  })
-
   it('console: the frame buffer that fbcon draws on', () => {
     const framebuffers = (machine: Machine): void => {
       idle(machine)

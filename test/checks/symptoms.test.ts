@@ -45,6 +45,7 @@ const LINES: [line: string, title: string][] = [
   ],
   ['vfio 0000:01:00.0: no iommu_group found: No such file or directory', 'no iommu_group found'],
   ["unsupported configuration: host doesn't support passthrough of host PCI devices", 'no iommu_group found'],
+  ['unsupported configuration: VFIO PCI device assignment is not supported by the host', 'no iommu_group found'],
   ['Device 0000:01:00.0 is already in use', 'Device is already in use'],
   [
     'Requested operation is not valid: PCI device 0000:01:00.0 is in use by driver QEMU, domain vm',

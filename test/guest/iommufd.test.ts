@@ -35,7 +35,7 @@ describe('a new guest', () => {
     ['not asked, a kernel older than the symbols', old, [], 0, 0],
     ['asked', both, ['--iommufd'], 1, 0],
     ['asked, kernel not known', unknown, ['--iommufd'], 1, 0],
-    ['no groups', cdevOnly, [], 1, 0],
+    ['no groups, asked', cdevOnly, ['--iommufd'], 1, 0],
   ] as const)('%s', (_, host, more, whole, each) => {
     const { stdout } = genDomain(host, ...linux, ...current, ...more)
     expect([stdout.split(WHOLE).length - 1, eachIn(stdout)]).toEqual([whole, each])
@@ -53,6 +53,8 @@ describe('a new guest', () => {
       'iommufd (the cards go through VFIO groups) is left out: libvirt 9.0.0 is older than 12.1.0',
     )
     expectError(genDomain(cdevOnly, ...linux), 'no VFIO groups (CONFIG_VFIO_GROUP)', 'libvirt 12.1.0')
+    expectError(genDomain(cdevOnly, ...linux, ...current), 'libvirt starts no guest with devices', '--format qemu')
+    expect(genDomain(cdevOnly, ...linux, ...current, '--iommufd').stderr).toContain('libvirt starts no guest')
     expect(genDomain(cdevOnly, '--name', 'x', '--guest', 'linux').code).toBe(0)
   })
 

@@ -56,6 +56,8 @@ export interface Capture {
 
 export interface Disk {
   contents: Contents
+  /** What it was copied from. */
+  images: Images
   /** Runs a bash script as disk.ts's `withDisk` does: $ROOT, $KERNEL, in_root; the scripts under test on the PATH. */
   apply(text: string, script: string, env?: Record<string, string>): Promise<Outcome>
   /** As `apply`, whatever the exit code. */
@@ -140,7 +142,7 @@ export function openLab(options: LabOptions): Lab {
   }
 
   const start = async (machine: Machine, disk?: Disk): Promise<Guest> => {
-    const made = await images(disk?.contents ?? 'initramfs-tools', say)
+    const made = disk?.images ?? (await images('initramfs-tools', say))
     const home = newFolder('guest')
     await fillFolder(home, made, disk)
     const attached = { disk: join(home, 'disk'), kernel: made.kernel, mount: join(folder, 'root'), env: path }
@@ -174,6 +176,7 @@ export function openLab(options: LabOptions): Lab {
     }
     return {
       contents,
+      images: made,
       file,
       apply: (text, script, env) => step(`${text}, on the disk`, async () => withDisk(attached(env), script)),
       attempt: (text, script, env) => step(`${text}, on the disk`, async () => tryWithDisk(attached(env), script)),

@@ -103,7 +103,9 @@ export const handOverFaults: Scenario = {
     })
     await lab.step('the host shuts down while the guest runs', async () => {
       await started()
-      await guest.run('echo SHUTDOWN_TIMEOUT=20 >>/etc/default/libvirt-guests; systemctl --no-block poweroff')
+      // A little later, so that the answer to this command is there first.
+      const later = 'systemd-run -q --on-active=10 systemctl --no-block poweroff'
+      await guest.run(`echo SHUTDOWN_TIMEOUT=20 >>/etc/default/libvirt-guests; ${later}`)
       // libvirt-guests waits for a guest that does not answer.
       await guest.gone(700)
     })

@@ -6,7 +6,11 @@ import { systemdDisk } from './tune-host.ts'
 
 // The emulated AMD has SVM, so that the guest's guest runs by KVM, as it was printed.
 
-const programs = ['qemu-system-x86', 'qemu-utils', 'ovmf', 'libvirt-daemon-system', 'libvirt-clients', 'dnsmasq-base']
+// All that the runbook would install: the machine has no network.
+const programs = [
+  ...['qemu-system-x86', 'qemu-utils', 'ovmf', 'libvirt-daemon-system', 'libvirt-clients', 'dnsmasq-base'],
+  ...['swtpm', 'swtpm-tools', 'virtinst', 'libosinfo-bin'],
+]
 const machine = { ...grub(amd, 'bios'), cpus: 2, memory: 2048 }
 const card = '0000:05:00.0'
 
@@ -26,7 +30,7 @@ export const runbook: Scenario = {
   about: 'the runbook alone: from a fresh Debian to a guest that owns a card, and back',
   slow: true,
   async run(lab) {
-    const { disk } = await systemdDisk(lab, [...programs, 'swtpm', 'swtpm-tools'])
+    const { disk } = await systemdDisk(lab, programs)
     await disk.apply('the runbook', copied)
     const first = await lab.start(machine, disk)
     const listed = async (guest: typeof first) => (await guest.run(`ROOT=/; ${listing}`, { seconds: 300 })).stdout
