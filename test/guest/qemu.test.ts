@@ -89,50 +89,54 @@ describe('--format qemu', () => {
   })
 
   // Without /dev/kvm and the card: emulated, with another device in the card's place.
-  needs('QEMU and OVMF', has('qemu-system-x86_64') && existsSync('/usr/share/OVMF/OVMF_CODE_4M.ms.fd')).it.each(
-    Object.keys(GUESTS).filter((name) => !['optical', 'hugepages'].includes(name)),
-  )('%s: the real QEMU takes it', (name) => {
-    const home = scratchDir('qemu')
-    mkdirSync(join(home, 'images'))
-    for (const image of ['guest.qcow2', 'windows.iso', 'virtio-win.iso'])
-      runProgram('qemu-img', [
-        'create',
-        '-f',
-        image.endsWith('iso') ? 'raw' : 'qcow2',
-        join(home, 'images', image),
-        '8M',
-      ])
-    const wrapper = join(home, 'qemu')
-    const edits = [
-      's/accel=kvm/accel=tcg/',
-      's/kernel-irqchip=on/kernel-irqchip=off/',
-      's/^(host|core2duo),.*/max/',
-      's/vfio-pci,host=[^,]*/virtio-rng-pci/',
-      's/,(x-vga=on|romfile=[^,]*)//g',
-      `s#${IMAGES}#${home}/images#`,
-    ]
-    writeFileSync(
-      wrapper,
-      `#!/bin/bash\nargs=()\nfor word; do args+=("$(sed -E ${edits.map((one) => `-e '${one}'`).join(' ')} <<<"$word")"); done\nexec qemu-system-x86_64 "\${args[@]}"\n`,
-    )
-    chmodSync(wrapper, 0o755)
-    const file = join(home, 'guest.sh')
-    // This machine may have fewer CPUs.
-    writeFileSync(file, script(...(GUESTS[name] ?? [])).replace(/^exec taskset -c \S+/m, 'exec'))
-    const talk =
-      '{"execute":"qmp_capabilities"}{"execute":"human-monitor-command","arguments":{"command-line":"info qtree"}}{"execute":"quit"}'
-    const command = `printf '%s' '${talk}' | sh '${file}' -S -qmp stdio`
-    const ran = runProgram('bash', ['-c', command], {
-      env: { ...process.env, HOME: home, XDG_STATE_HOME: home, QEMU: wrapper },
-    })
-    expect(ran.stderr.replace(/^.*warning:.*\n.*topoext.*\n/m, '')).not.toMatch(/qemu/i)
-    expect(ran.stdout).toMatch(/"SHUTDOWN"/)
-    // Both functions of the card are on one slot of the guest.
-    const found = ran.stdout.matchAll(/dev: virtio-rng-pci.*?addr = ([0-9a-f]+)\.([0-9])/g)
-    const slots = [...found].map(([, slot, fn]) => `${slot}.${fn}`).sort()
-    const base = name === 'i440fx' ? '10' : '00'
-    expect(slots.slice(0, 2)).toEqual([`${base}.0`, `${base}.1`])
-  })
+  needs(
+    'QEMU, qemu-img, swtpm and OVMF',
+    ['qemu-system-x86_64', 'qemu-img', 'swtpm'].every(has) && existsSync('/usr/share/OVMF/OVMF_CODE_4M.ms.fd'),
+  ).it.each(Object.keys(GUESTS).filter((name) => !['optical', 'hugepages'].includes(name)))(
+    '%s: the real QEMU takes it',
+    (name) => {
+      const home = scratchDir('qemu')
+      mkdirSync(join(home, 'images'))
+      for (const image of ['guest.qcow2', 'windows.iso', 'virtio-win.iso'])
+        runProgram('qemu-img', [
+          'create',
+          '-f',
+          image.endsWith('iso') ? 'raw' : 'qcow2',
+          join(home, 'images', image),
+          '8M',
+        ])
+      const wrapper = join(home, 'qemu')
+      const edits = [
+        's/accel=kvm/accel=tcg/',
+        's/kernel-irqchip=on/kernel-irqchip=off/',
+        's/^(host|core2duo),.*/max/',
+        's/vfio-pci,host=[^,]*/virtio-rng-pci/',
+        's/,(x-vga=on|romfile=[^,]*)//g',
+        `s#${IMAGES}#${home}/images#`,
+      ]
+      writeFileSync(
+        wrapper,
+        `#!/bin/bash\nargs=()\nfor word; do args+=("$(sed -E ${edits.map((one) => `-e '${one}'`).join(' ')} <<<"$word")"); done\nexec qemu-system-x86_64 "\${args[@]}"\n`,
+      )
+      chmodSync(wrapper, 0o755)
+      const file = join(home, 'guest.sh')
+      // This machine may have fewer CPUs.
+      writeFileSync(file, script(...(GUESTS[name] ?? [])).replace(/^exec taskset -c \S+/m, 'exec'))
+      const talk =
+        '{"execute":"qmp_capabilities"}{"execute":"human-monitor-command","arguments":{"command-line":"info qtree"}}{"execute":"quit"}'
+      const command = `printf '%s' '${talk}' | sh '${file}' -S -qmp stdio`
+      const ran = runProgram('bash', ['-c', command], {
+        env: { ...process.env, HOME: home, XDG_STATE_HOME: home, QEMU: wrapper },
+      })
+      expect(ran.stderr.replace(/^.*warning:.*\n.*topoext.*\n/m, '')).not.toMatch(/qemu/i)
+      expect(ran.stdout).toMatch(/"SHUTDOWN"/)
+      // Both functions of the card are on one slot of the guest.
+      const found = ran.stdout.matchAll(/dev: virtio-rng-pci.*?addr = ([0-9a-f]+)\.([0-9])/g)
+      const slots = [...found].map(([, slot, fn]) => `${slot}.${fn}`).sort()
+      const base = name === 'i440fx' ? '10' : '00'
+      expect(slots.slice(0, 2)).toEqual([`${base}.0`, `${base}.1`])
+    },
+  )
 
   const makes = 'ip tuntap add tap0 mode'
   needs('QEMU and TAP devices', has('qemu-system-x86_64') && works('unshare', '-rn', ...`${makes} tap`.split(' '))).it(
