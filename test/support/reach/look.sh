@@ -6,9 +6,10 @@ card=$1 lan=$2 state=$3 seconds=${4:-15}
 in_lan() { nsenter --net="$lan" "$@"; }
 # The host is there when its default routes are, and an address of each family; else it is not, which is said below.
 device() { { ip route show default; ip -6 route show default; } | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1; }
-six() { ip -o -6 addr show scope global | grep -v tentative | grep -q . && ip -6 route show default | grep -q .; }
+ipv4() { ip -o -4 addr show scope global | grep -q . && ip -4 route show default | grep -q .; }
+ipv6() { ip -o -6 addr show scope global | grep -v tentative | grep -q . && ip -6 route show default | grep -q .; }
 for _ in $(seq 1 $((seconds * 4))); do
-  [ -n "$(device)" ] && six && break
+  ipv4 && ipv6 && break
   sleep 0.25
 done
 sleep 1
