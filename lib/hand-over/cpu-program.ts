@@ -105,11 +105,14 @@ set_kernel() {
   if [ -n "$taken" ]; then echo "\${host% }" >"$was/threads"; else rm -f "$was/threads"; fi
 }
 
+# was_there NUMBER: was there this interrupt before the first guest took its CPUs?
+was_there() { grep -qx "$1" "$was/interrupts" 2>/dev/null; }
+
 # irq NUMBER CPUS: one that the kernel manages itself refuses
 irq() {
   at=$proc/irq/$1/smp_affinity_list
   read -r now <"$at" 2>/dev/null && [ "$(expand "$now")" != "$2" ] || return 0
-  remember "irq-$1" "$now"
+  ! was_there "$1" || remember "irq-$1" "$now"
   put "$(list "$2")" "$at" 2>/dev/null || stuck="\${stuck:+$stuck }$1"
 }
 
@@ -118,6 +121,7 @@ set_irqs() {
   at=$proc/irq/default_smp_affinity
   if [ -n "$taken" ]; then
     remember irqs "$(cat "$at")"
+    remember interrupts "$(for one in "$proc"/irq/[0-9]*; do echo "\${one##*/}"; done)"
     put "$(mask "$host")" "$at" 2>/dev/null
     for one in "$proc"/irq/[0-9]*; do
       read -r now <"$was/irq-\${one##*/}" || read -r now <"$one/smp_affinity_list" || continue
@@ -128,12 +132,16 @@ set_irqs() {
     [ -z "$stuck" ] || say "interrupts that the kernel keeps where they are: $stuck"
   elif [ -e "$was/irqs" ]; then
     put "$(cat "$was/irqs")" "$at"
+    # Those that a driver asked for meanwhile started with what was the default then.
+    for one in "$proc"/irq/[0-9]*; do
+      was_there "\${one##*/}" || put "$(cat "$was/irqs")" "$one/smp_affinity"
+    done 2>/dev/null
     for one in "$was"/irq-*; do
       at=$proc/irq/\${one##*/irq-}/smp_affinity_list
       [ ! -e "$at" ] || put "$(cat "$one")" "$at" 2>/dev/null
       rm -f "$one"
     done
-    rm -f "$was/irqs"
+    rm -f "$was/irqs" "$was/interrupts"
   fi
 }
 

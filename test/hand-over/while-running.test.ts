@@ -1,5 +1,5 @@
 // CPUs, interrupts, huge pages and clocks that guests have while they run.
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { SHELLS } from '../support/hand-over-kernel.ts'
@@ -39,7 +39,11 @@ describe.each(SHELLS.map((shell) => ({ shell, name: shell[0] })))('in $name', ({
     expect(host.text(pages)).toBe('528')
     expect([1, 2, 3].map((cpu) => governor(host, cpu))).toEqual(['schedutil', 'performance', 'performance'])
     expect(host.text('sys/devices/system/cpu/cpufreq/policy2/energy_performance_preference')).toBe('performance')
+    // An interrupt that a driver asks for meanwhile gets the default of now.
+    host.write({ 'proc/irq/77/smp_affinity': '00000033\n' })
     expectRuns(host, 'untune', 'win11', shell)
+    expect(host.text('proc/irq/77/smp_affinity')).toBe('ff')
+    rmSync(join(host.root, 'proc/irq/77'), { recursive: true })
     expect(host.state()).toBe(before)
     expect(existsSync(join(host.root, 'run/vfio-scripts/while-running'))).toBe(false)
   })
