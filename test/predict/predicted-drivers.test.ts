@@ -40,6 +40,13 @@ describe('probe', () => {
     expect(predict({ devices: [gpu], release: '6.0.0' })('01:00.0').certainty).toBe('may-decline')
   })
 
+  it('of another kernel that runs is not foreseen for one that does not have it', () => {
+    const bare = { ...nic, modules: [] }
+    const kernel = { ...kernelWith(), provides: () => 'absent' as const }
+    expect(predict({ devices: [bare], kernel, release: '6.0.0' })('02:00.0').driver).toBe(null)
+    expect(predict({ devices: [bare], release: '6.0.0' })('02:00.0').driver).toBe('e1000e')
+  })
+
   it('may be declined by an AGP driver, whose table names bridges without AGP; what it drives it has now', () => {
     const bridge = device('00:00.0', '8086:29c0', '060000', null, ['intel_agp'])
     const kernel = kernelWith(['intel_agp'])
