@@ -3,7 +3,8 @@ import { okResult, problemResult, unknownResult } from '../core/finding.ts'
 import { hasArgument } from '../edit/kernel-arguments.ts'
 import { modprobeFiles } from '../edit/modprobe.ts'
 import { findDeadIds, findIds, findStrayIds } from '../edit/modprobe-conflicts.ts'
-import { parseCommandLine } from '../host/kernel.ts'
+import { findProgram } from '../host/find-program.ts'
+import { parseCommandLine, vfioInterfacesOf } from '../host/kernel.ts'
 import { readFirmwareKind, readSecureBoot, SECURE_BOOT_VARIABLE } from '../host/secure-boot.ts'
 import { type HostCheck, isSameSystem } from './check-facts.ts'
 
@@ -125,8 +126,15 @@ export const bootArgumentsCheck: HostCheck<'configured' | 'host' | 'bootloader' 
 export const vfioModulesCheck: HostCheck<'host'> = {
   code: 'vfio-modules',
   askedBy: ['host'],
-  run({ host: { kernels } }) {
+  run({ host: { kernels, files } }) {
     if (kernels.length === 0) return unknownResult('No installed kernel was seen', ['/lib/modules'])
+    const groupless = kernels.filter(({ config }) => vfioInterfacesOf(config).groups === false)
+    if (groupless.length > 0 && ['libvirtd', 'virtqemud'].some((name) => findProgram(files, name) !== undefined))
+      return problemResult(
+        `Linux ${groupless.map(({ release }) => release).join(', ')} has no VFIO groups: libvirt starts no guest with devices then (12.8 still)`,
+        [],
+        'use a kernel with CONFIG_VFIO_GROUP; QEMU alone does without (gen-domain --format qemu)',
+      )
     // A kernel without VFIO groups maps a guest's memory by iommufd alone.
     const required = [['vfio-pci'], ['vfio_iommu_type1', 'iommufd']]
     const lacking = kernels.filter((kernel) =>

@@ -38,14 +38,16 @@ export function decideIommufd(
     )
   const versions = asked.format === 'qemu' ? { ...asked.versions, libvirt: null } : asked.versions
   const lacksGroups = 'this kernel has no VFIO groups (CONFIG_VFIO_GROUP)'
+  if (groups === false && asked.format !== 'qemu') {
+    const refused = `${lacksGroups}, without which libvirt starts no guest with devices (12.8 still): use a kernel with them, or --format qemu`
+    if (!requested) throw new UserError('no-iommufd', refused)
+    remarks.notes.push(refused)
+  }
   if (groups === false && !supports(versions, ONE_DEVICE))
     throw new UserError(
       'no-iommufd',
-      `${lacksGroups}, and iommufd needs libvirt ${ONE_DEVICE.libvirt} and QEMU ${ONE_DEVICE.qemu}: use those, or a kernel with VFIO groups`,
+      `${lacksGroups}, and iommufd needs ${asked.format === 'qemu' ? '' : `libvirt ${ONE_DEVICE.libvirt} and `}QEMU ${ONE_DEVICE.qemu}: use that, or a kernel with VFIO groups`,
     )
-  const refused = `${lacksGroups}, without which libvirt starts no guest with devices (12.8 still): use a kernel with them, or --format qemu`
-  if (groups === false && asked.format !== 'qemu' && !requested) throw new UserError('no-iommufd', refused)
-  if (groups === false && asked.format !== 'qemu') remarks.notes.push(refused)
   if (!supportsElseNote(versions, ONE_DEVICE, 'iommufd (the cards go through VFIO groups)', remarks)) return null
   remarks.reasons.push(requested ? 'iommufd, as asked' : `iommufd: ${lacksGroups}`)
   if (asked.cards > 1)

@@ -121,7 +121,7 @@ function filterUdev(text: string): string {
 }
 
 const LOG_LINES =
-  /Linux version |ommand line:|kvm|\bSVM\b|VMX|iommu|DMAR|AMD-Vi|VT-d|vfio|[Rr]emapping|x2apic|BAR \d|secure ?boot|simpledrm|efifb|\bfb\d|nouveau|nvidia|amdgpu|i915|snd_hda|vgaarb/i
+  /Linux version |ommand line:|kvm|\bSVM\b|VMX|iommu|DMAR|AMD-Vi|VT-d|vfio|[Rr]emapping|x2apic|BAR \d|secure ?boot|(?:simple|efi|vesa)drm|efifb|\bfb\d|nouveau|nvidia|amdgpu|i915|snd_hda|vgaarb/i
 
 /** Keeps the lines of the kernel log about devices and their binding; no names of programs, people and peers. */
 function maskKernelLog(text: string, carrier: CaptureMasks): string {

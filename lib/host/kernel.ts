@@ -59,21 +59,30 @@ export function readRunningConfig(reader: Reader): Map<string, string> | undefin
   return symbols
 }
 
-/** The ways by which the running kernel gives devices to guests; `null` where its configuration is not readable. */
+/** The ways by which a kernel gives devices to guests; `null` where its configuration is not readable. */
 export interface VfioInterfaces {
-  /** Are there VFIO groups (/dev/vfio/14)? */
+  /** Are there VFIO groups (/dev/vfio/14)? libvirt starts no guest with devices without them (seen with 12.8). */
   groups: boolean | null
   /** Are there VFIO devices for iommufd (/dev/vfio/devices/vfio0, /dev/iommu)? */
   devices: boolean | null
 }
 
-/** Reads the interfaces of VFIO. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups. */
+/**
+ * Returns the interfaces of VFIO by a kernel's configuration: `config` gives a symbol's value, `n` where it is not set,
+ * `null` where nothing is readable. Source: drivers/vfio/Kconfig; VFIO_DEVICE_CDEV came with 6.6, as a choice of groups.
+ */
+export function vfioInterfacesOf(config: (symbol: string) => string | null): VfioInterfaces {
+  if (config('CONFIG_VFIO') === null) return { groups: null, devices: null }
+  const has = (symbol: string): boolean => config(symbol) !== 'n'
+  const devices = has('CONFIG_IOMMUFD') && has('CONFIG_VFIO_DEVICE_CDEV')
+  // Older kernels have groups alone, and no symbol for them.
+  return { groups: has('CONFIG_VFIO_GROUP') || !devices, devices }
+}
+
+/** Reads those of the running kernel. */
 export function readVfioInterfaces(reader: Reader): VfioInterfaces {
   const config = readRunningConfig(reader)
-  if (config === undefined) return { groups: null, devices: null }
-  const devices = config.has('CONFIG_IOMMUFD') && config.has('CONFIG_VFIO_DEVICE_CDEV')
-  // Older kernels have groups alone, and no symbol for them.
-  return { groups: config.has('CONFIG_VFIO_GROUP') || !devices, devices }
+  return vfioInterfacesOf((symbol) => (config === undefined ? null : (config.get(symbol) ?? 'n')))
 }
 
 /**

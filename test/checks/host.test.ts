@@ -101,13 +101,18 @@ describe('a host', { concurrent: true }, () => {
     ])
   })
 
-  it('whose kernel has no VFIO groups has all that iommufd needs', () => {
-    const vfioModules = (...modules: string[]): string | undefined => {
-      const text = modules.map((name) => `kernel/drivers/${name}.ko:\n`).join('')
-      const { findings } = answer(check(host({ [`lib/modules/${release}/modules.dep`]: text }), '--json'))
-      return findings.find(({ code }) => code === 'vfio-modules')?.state
-    }
-    expect([vfioModules('vfio-pci', 'vfio', 'iommufd'), vfioModules('vfio-pci', 'vfio')]).toEqual(['ok', 'problem'])
+  it('whose kernel has no VFIO groups has what QEMU alone needs; libvirt starts nothing there', () => {
+    const modules = (...names: string[]) => ({
+      [`lib/modules/${release}/modules.dep`]: names.map((name) => `kernel/drivers/${name}.ko:\n`).join(''),
+    })
+    const groupless = { [`boot/config-${release}`]: kernelConfig({ VFIO_DEVICE_CDEV: 'y', VFIO_GROUP: 'n' }) }
+    const found = (files: Record<string, string | null>) =>
+      answer(check(host(files), '--json')).findings.find(({ code }) => code === 'vfio-modules')
+    const iommufd = { ...modules('vfio-pci', 'vfio', 'iommufd'), ...groupless }
+    const withLibvirt = found(iommufd)
+    expect([withLibvirt?.state, withLibvirt?.next]).toEqual(['problem', expect.stringMatching(/CONFIG_VFIO_GROUP/)])
+    expect(found({ ...iommufd, 'usr/sbin/libvirtd': null })?.state).toBe('ok')
+    expect(found({ ...modules('vfio-pci', 'vfio'), 'usr/sbin/libvirtd': null })?.state).toBe('problem')
   })
 
   it.each(FAULTS)('%s is found, and nothing else', (code, files, next, args = []) => {

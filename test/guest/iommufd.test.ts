@@ -52,8 +52,9 @@ describe('a new guest', () => {
     expect(stderr).toContain(
       'iommufd (the cards go through VFIO groups) is left out: libvirt 9.0.0 is older than 12.1.0',
     )
-    expectError(genDomain(cdevOnly, ...linux), 'no VFIO groups (CONFIG_VFIO_GROUP)', 'libvirt 12.1.0')
-    expectError(genDomain(cdevOnly, ...linux, ...current), 'libvirt starts no guest with devices', '--format qemu')
+    for (const versions of [[], current])
+      expectError(genDomain(cdevOnly, ...linux, ...versions), 'libvirt starts no guest with devices', '--format qemu')
+    expectError(genDomain(cdevOnly, ...linux, '--iommufd'), 'no VFIO groups (CONFIG_VFIO_GROUP)', 'libvirt 12.1.0')
     expect(genDomain(cdevOnly, ...linux, ...current, '--iommufd').stderr).toContain('libvirt starts no guest')
     expect(genDomain(cdevOnly, '--name', 'x', '--guest', 'linux').code).toBe(0)
   })

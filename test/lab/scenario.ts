@@ -55,7 +55,6 @@ export interface Capture {
 }
 
 export interface Disk {
-  contents: Contents
   /** What it was copied from. */
   images: Images
   /** Runs a bash script as disk.ts's `withDisk` does: $ROOT, $KERNEL, in_root; the scripts under test on the PATH. */
@@ -175,7 +174,6 @@ export function openLab(options: LabOptions): Lab {
       return { disk: file, kernel: made.kernel, mount: join(folder, 'root'), env: { ...path, ...env } }
     }
     return {
-      contents,
       images: made,
       file,
       apply: (text, script, env) => step(`${text}, on the disk`, async () => withDisk(attached(env), script)),

@@ -1,6 +1,7 @@
 import type { SettingOf } from '../../change/settings.ts'
 import { parseSize, sizeText } from '../../core/sizes.ts'
 import { isAltGroup } from '../../host/accounts.ts'
+import { vfioInterfacesOf } from '../../host/kernel.ts'
 import { type Account, readLoginMemlock } from '../../host/memlock.ts'
 import type { Reader } from '../../host/reader.ts'
 import { readGroupMembers } from '../../host/user.ts'
@@ -32,7 +33,7 @@ export const vfioGroup: TuneFeature = {
     const group = given.value('vfio-group') ?? ''
     const memory = given.value('memory')
     expectGroup(facts, group)
-    const byDevice = facts.host.kernels.some((kernel) => kernel.config('CONFIG_VFIO_DEVICE_CDEV') === 'y')
+    const byDevice = facts.host.kernels.some(({ config }) => vfioInterfacesOf(config).devices === true)
     const limit = memory === undefined ? undefined : parseSize('memory', memory) + QEMU_MEMORY
     const lock = limit === undefined ? 'unlimited' : String(Math.ceil(limit / 1024))
     const reason = `members of ${group} may use devices on vfio-pci`
