@@ -121,7 +121,11 @@ for i in $(seq 45); do [ "$(cat $f)" = 2 ] && break; sleep 2; done; cat $f; cat 
       const killed =
         'kill -9 $(cat /run/libvirt/qemu/other.pid); for i in $(seq 200); do [ -e /run/vfio-scripts/hand-over/other/record ] || exit 0; sleep 2; done; exit 1'
       expectCode('kill', await guest.run(killed, { seconds: 450 }), 0)
-      expectSame('the host', await state(guest), before)
+      // A driver may have asked for an interrupt meanwhile; that has all CPUs, as at its start without guests.
+      const had = new Set(before.match(/^irq \d+/gm))
+      const isNew = (line: string) => /^irq \d+ 0-3 /.test(line) && !had.has(/^irq \d+/.exec(line)?.[0] ?? '')
+      const now = (await state(guest)).split('\n')
+      expectSame('the host', now.filter((line) => !isNew(line)).join('\n'), before)
     })
     await guest.end()
   },
